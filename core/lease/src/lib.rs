@@ -1,0 +1,1 @@
+//! lease: not written yet.

@@ -1,0 +1,1 @@
+//! mvcc: not written yet.

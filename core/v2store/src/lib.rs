@@ -1,0 +1,1 @@
+//! v2store: not written yet.

@@ -1,0 +1,1 @@
+//! rpc: not written yet.
