@@ -2,6 +2,7 @@
 //! that travel through the core as types of their own. Not here: tonic (see `rpc`), and what any
 //! of it means.
 
+pub mod answer;
 mod ids;
 mod raft;
 

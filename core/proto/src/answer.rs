@@ -1,0 +1,419 @@
+//! What the store answers to a request, as plain values whose key-values are bytes that are
+//! already encoded, and the protobuf encoding of these answers. Not here: how an answer is cut
+//! into frames (see `rpc`), and the errors.
+//!
+//! An answer carries the `revision` of its header only. Cluster, member and term are the
+//! [`Origin`], which the edge supplies when it encodes; the headers of answers inside a
+//! transaction carry nothing but their revision, as etcd's do.
+//!
+//! Source: etcd v3.7 api/etcdserverpb/rpc.proto, server/etcdserver/txn.
+
+use crate::etcdserverpb::AlarmMember;
+use bytes::{BufMut, Bytes, BytesMut};
+
+/// Who answers: the parts of a response header that are not the store's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// The cluster's id.
+    pub cluster_id: u64,
+    /// The answering member's id.
+    pub member_id: u64,
+    /// The raft term in which the member answers.
+    pub raft_term: u64,
+}
+
+/// Key-values of a range.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RangeAnswer {
+    /// The revision of the store when it was read, whatever revision was asked for.
+    pub revision: i64,
+    /// Each an encoded `mvccpb.KeyValue`.
+    pub kvs: Vec<Bytes>,
+    /// There are more keys than the limit let through.
+    pub more: bool,
+    /// How many keys the range has, limit and filters left aside.
+    pub count: i64,
+}
+
+/// What a put did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PutAnswer {
+    /// The revision that the put made.
+    pub revision: i64,
+    /// The encoded `mvccpb.KeyValue` that was there before, where it was asked for.
+    pub prev: Option<Bytes>,
+}
+
+/// What a deletion did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeleteAnswer {
+    /// The revision that the deletion made, or the current one if it deleted nothing.
+    pub revision: i64,
+    /// How many keys are gone.
+    pub deleted: i64,
+    /// The encoded `mvccpb.KeyValue`s that were there before, where they were asked for.
+    pub prevs: Vec<Bytes>,
+}
+
+/// What a transaction did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TxnAnswer {
+    /// The revision after the transaction. etcd leaves it 0 in a nested one.
+    pub revision: i64,
+    /// Whether all compares held.
+    pub succeeded: bool,
+    /// One answer for each operation of the branch that was taken.
+    pub responses: Vec<OpAnswer>,
+}
+
+/// What one operation of a transaction did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OpAnswer {
+    /// It was a range.
+    Range(RangeAnswer),
+    /// It was a put.
+    Put(PutAnswer),
+    /// It was a deletion.
+    Delete(DeleteAnswer),
+    /// It was a transaction.
+    Txn(TxnAnswer),
+}
+
+/// What a lease grant did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GrantAnswer {
+    /// The current revision.
+    pub revision: i64,
+    /// The lease's id.
+    pub id: i64,
+    /// The granted time to live in seconds, which may be more than was asked for.
+    pub ttl_s: i64,
+}
+
+/// The answer to an applied request.
+///
+/// A revision of 0 means that the edge fills in the current one, as etcd does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// To a range that went through the log.
+    Range(RangeAnswer),
+    /// To a put.
+    Put(PutAnswer),
+    /// To a deletion.
+    Delete(DeleteAnswer),
+    /// To a transaction.
+    Txn(TxnAnswer),
+    /// To a compaction.
+    Compact {
+        /// The current revision.
+        revision: i64,
+    },
+    /// To the grant of a lease.
+    LeaseGrant(GrantAnswer),
+    /// To the revocation of a lease.
+    LeaseRevoke {
+        /// The revision after its keys were deleted.
+        revision: i64,
+    },
+    /// To a request about alarms.
+    Alarm {
+        /// The alarms that it was about.
+        alarms: Vec<AlarmMember>,
+    },
+    /// To what has no answer of its own, such as setting the cluster's version.
+    Done,
+}
+
+/// Where an encoder writes to.
+pub trait Sink {
+    /// Takes a few bytes, which are copied.
+    fn slice(&mut self, bytes: &[u8]);
+
+    /// Takes shared bytes, which need not be copied.
+    fn shared(&mut self, bytes: &Bytes) {
+        self.slice(bytes);
+    }
+}
+
+impl Sink for BytesMut {
+    fn slice(&mut self, bytes: &[u8]) {
+        self.put_slice(bytes);
+    }
+}
+
+impl Sink for Vec<u8> {
+    fn slice(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+}
+
+/// A protobuf encoding without its length and tag, in two steps: measure, then write.
+///
+/// Invariant: `write` gives exactly as many bytes as `measure` said for the same arguments.
+trait Message {
+    /// The length in bytes. Pushes the lengths of the messages inside on `inner`, outermost
+    /// first, so that deep nesting is measured once only.
+    fn measure(&self, header: usize, inner: &mut Vec<usize>) -> usize;
+
+    /// Writes with this header, taking the lengths of the messages inside from `inner`.
+    fn write(&self, header: &[u8], inner: &mut std::slice::Iter<'_, usize>, to: &mut dyn Sink);
+
+    /// The revision for the header.
+    fn revision(&self) -> i64;
+}
+
+/// An encoded answer's length is known before its bytes: a frame's length prefix comes first.
+#[derive(Debug)]
+pub struct Encoding<'a, M: ?Sized> {
+    message: &'a M,
+    header: Header,
+    inner: Vec<usize>,
+    len: usize,
+}
+
+impl<M: ?Sized> Encoding<'_, M> {
+    /// The length of the encoding in bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Never: there is always a header.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+macro_rules! encode {
+    ($($answer:ty),*) => {$(
+        impl $answer {
+            /// Prepares the encoding as the response message of etcd's API.
+            #[must_use]
+            pub fn encode(&self, origin: Origin) -> Encoding<'_, Self> {
+                let header = Header::new(origin, self.revision);
+                let mut inner = Vec::new();
+                let len = self.measure(header.len, &mut inner);
+                Encoding { message: self, header, inner, len }
+            }
+        }
+
+        impl Encoding<'_, $answer> {
+            /// Writes the encoding.
+            pub fn write(&self, to: &mut dyn Sink) {
+                self.message.write(self.header.bytes(), &mut self.inner.iter(), to);
+            }
+
+            /// The encoding in one piece.
+            #[must_use]
+            pub fn to_bytes(&self) -> Bytes {
+                let mut buffer = BytesMut::with_capacity(self.len);
+                self.write(&mut buffer);
+                buffer.freeze()
+            }
+        }
+    )*};
+}
+encode!(RangeAnswer, PutAnswer, DeleteAnswer, TxnAnswer);
+
+/// The encoded fields of a response header: at most four tags and varints of ten bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Header {
+    bytes: [u8; 44],
+    len: usize,
+}
+
+impl Header {
+    /// Encodes; fields that are 0 are left out.
+    #[must_use]
+    pub fn new(origin: Origin, revision: i64) -> Header {
+        let mut header = Header { bytes: [0; 44], len: 0 };
+        let fields = [origin.cluster_id, origin.member_id, as_u64(revision), origin.raft_term];
+        for (tag, value) in [0x08, 0x10, 0x18, 0x20].into_iter().zip(fields) {
+            if value != 0 {
+                header.push(tag);
+                header.varint(value);
+            }
+        }
+        header
+    }
+
+    /// The encoded message, without a tag and a length.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    fn push(&mut self, byte: u8) {
+        self.bytes[self.len] = byte;
+        self.len += 1;
+    }
+
+    fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.push(value.to_le_bytes()[0] | 0x80);
+            value >>= 7;
+        }
+        self.push(value.to_le_bytes()[0]);
+    }
+}
+
+fn as_u64(number: i64) -> u64 {
+    u64::from_le_bytes(number.to_le_bytes())
+}
+
+/// The length of a varint in bytes.
+#[must_use]
+pub fn varint_len(value: u64) -> usize {
+    // 7 bits a byte; 0 takes one byte too.
+    ((70 - (value | 1).leading_zeros()) / 7) as usize
+}
+
+/// The length in bytes of a field that holds `len` bytes, with a tag of one byte.
+#[must_use]
+pub fn field_len(len: usize) -> usize {
+    1 + varint_len(len as u64) + len
+}
+
+/// Writes the tag and the length that precede a field of `len` bytes.
+pub fn put_field_head(tag: u8, len: usize, to: &mut dyn Sink) {
+    put_number(tag, len as u64, to);
+}
+
+fn put_number(tag: u8, mut value: u64, to: &mut dyn Sink) {
+    let mut bytes = [tag; 11];
+    let mut at = 1;
+    while value >= 0x80 {
+        bytes[at] = value.to_le_bytes()[0] | 0x80;
+        value >>= 7;
+        at += 1;
+    }
+    bytes[at] = value.to_le_bytes()[0];
+    to.slice(&bytes[..=at]);
+}
+
+fn put_shared(tag: u8, bytes: &Bytes, to: &mut dyn Sink) {
+    put_field_head(tag, bytes.len(), to);
+    to.shared(bytes);
+}
+
+fn put_header(header: &[u8], to: &mut dyn Sink) {
+    put_field_head(0x0a, header.len(), to);
+    to.slice(header);
+}
+
+/// The length of a field of a number, which is left out when it is 0.
+fn number_len(value: i64) -> usize {
+    if value == 0 { 0 } else { 1 + varint_len(as_u64(value)) }
+}
+
+impl Message for RangeAnswer {
+    fn measure(&self, header: usize, _: &mut Vec<usize>) -> usize {
+        let kvs: usize = self.kvs.iter().map(|kv| field_len(kv.len())).sum();
+        field_len(header) + kvs + number_len(i64::from(self.more)) + number_len(self.count)
+    }
+
+    fn write(&self, header: &[u8], _: &mut std::slice::Iter<'_, usize>, to: &mut dyn Sink) {
+        put_header(header, to);
+        for kv in &self.kvs {
+            put_shared(0x12, kv, to);
+        }
+        if self.more {
+            to.slice(&[0x18, 1]);
+        }
+        if self.count != 0 {
+            put_number(0x20, as_u64(self.count), to);
+        }
+    }
+
+    fn revision(&self) -> i64 {
+        self.revision
+    }
+}
+
+impl Message for PutAnswer {
+    fn measure(&self, header: usize, _: &mut Vec<usize>) -> usize {
+        field_len(header) + self.prev.as_ref().map_or(0, |kv| field_len(kv.len()))
+    }
+
+    fn write(&self, header: &[u8], _: &mut std::slice::Iter<'_, usize>, to: &mut dyn Sink) {
+        put_header(header, to);
+        if let Some(kv) = &self.prev {
+            put_shared(0x12, kv, to);
+        }
+    }
+
+    fn revision(&self) -> i64 {
+        self.revision
+    }
+}
+
+impl Message for DeleteAnswer {
+    fn measure(&self, header: usize, _: &mut Vec<usize>) -> usize {
+        let prevs: usize = self.prevs.iter().map(|kv| field_len(kv.len())).sum();
+        field_len(header) + number_len(self.deleted) + prevs
+    }
+
+    fn write(&self, header: &[u8], _: &mut std::slice::Iter<'_, usize>, to: &mut dyn Sink) {
+        put_header(header, to);
+        if self.deleted != 0 {
+            put_number(0x10, as_u64(self.deleted), to);
+        }
+        for kv in &self.prevs {
+            put_shared(0x1a, kv, to);
+        }
+    }
+
+    fn revision(&self) -> i64 {
+        self.revision
+    }
+}
+
+impl OpAnswer {
+    fn message(&self) -> (u8, &dyn Message) {
+        match self {
+            OpAnswer::Range(answer) => (0x0a, answer),
+            OpAnswer::Put(answer) => (0x12, answer),
+            OpAnswer::Delete(answer) => (0x1a, answer),
+            OpAnswer::Txn(answer) => (0x22, answer),
+        }
+    }
+}
+
+impl Message for TxnAnswer {
+    fn measure(&self, header: usize, inner: &mut Vec<usize>) -> usize {
+        let mut len = field_len(header) + number_len(i64::from(self.succeeded));
+        for response in &self.responses {
+            let (_, message) = response.message();
+            let header = Header::new(Origin::default(), message.revision());
+            let slot = inner.len();
+            inner.push(0);
+            inner[slot] = message.measure(header.len, inner);
+            // The answer is the one field of a ResponseOp, which is a field of ours.
+            len += field_len(field_len(inner[slot]));
+        }
+        len
+    }
+
+    fn write(&self, header: &[u8], inner: &mut std::slice::Iter<'_, usize>, to: &mut dyn Sink) {
+        put_header(header, to);
+        if self.succeeded {
+            to.slice(&[0x10, 1]);
+        }
+        for response in &self.responses {
+            let (tag, message) = response.message();
+            let len = inner.next().copied().unwrap_or_default();
+            put_field_head(0x1a, field_len(len), to);
+            put_field_head(tag, len, to);
+            let header = Header::new(Origin::default(), message.revision());
+            message.write(header.bytes(), inner, to);
+        }
+    }
+
+    fn revision(&self) -> i64 {
+        self.revision
+    }
+}
+
+#[cfg(test)]
+mod tests;
