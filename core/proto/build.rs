@@ -20,6 +20,6 @@ const FILES: [&str; 13] = [
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
     let descriptors = protox::compile(FILES.map(|file| Path::new("proto").join(file)), ["proto"])?;
-    prost_build::Config::new().bytes(["."]).compile_fds(descriptors)?;
+    prost_build::Config::new().btree_map(["."]).bytes(["."]).compile_fds(descriptors)?;
     Ok(())
 }

@@ -1,1 +1,3 @@
-//! rpc: not written yet.
+//! What client and server share of gRPC: the generated stubs.
+
+pub mod stubs;

@@ -1,0 +1,26 @@
+//! Generates the service stubs of the .proto files that `proto` owns; the messages themselves are
+//! its own. Needs no protoc.
+use std::path::Path;
+
+const DIR: &str = "../../core/proto/proto";
+const FILES: [&str; 4] = ["health.proto", "rpc.proto", "v3election.proto", "v3lock.proto"];
+/// Each protobuf package and the module of `proto` that holds its messages.
+const PACKAGES: [(&str, &str); 6] = [
+    (".authpb", "::proto::authpb"),
+    (".etcdserverpb", "::proto::etcdserverpb"),
+    (".grpc.health.v1", "::proto::healthpb"),
+    (".mvccpb", "::proto::mvccpb"),
+    (".v3electionpb", "::proto::v3electionpb"),
+    (".v3lockpb", "::proto::v3lockpb"),
+];
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo:rerun-if-changed={DIR}");
+    let descriptors = protox::compile(FILES.map(|file| Path::new(DIR).join(file)), [DIR])?;
+    let mut builder = tonic_prost_build::configure().build_client(true).build_server(true);
+    for (package, module) in PACKAGES {
+        builder = builder.extern_path(package, module);
+    }
+    builder.compile_fds(descriptors)?;
+    Ok(())
+}
