@@ -1,1 +1,78 @@
-//! lease: not written yet.
+//! Leases: which exist, how long they live, and which keys go with them. A plain value: the
+//! caller brings the time in milliseconds of a clock that never goes back, puts the returned
+//! [`Write`]s into its own batch and deletes the keys of what it revoked. Not here: who proposes a
+//! revocation, and the key space.
+//!
+//! Source: etcd v3.7 server/lease/{lessor,lease,lease_queue}.go, server/storage/schema/lease.go.
+
+#![forbid(unsafe_code)]
+
+mod lessor;
+mod stored;
+
+pub use lessor::{Granted, Lessor, Renewal, Revoked, TimeToLive};
+pub use stored::{StoredLease, Write};
+
+use std::fmt;
+
+/// The longest time to live that can be asked for, in seconds.
+pub const TTL_S_MAX: i64 = 9_000_000_000;
+
+/// How many expired leases etcd takes in one turn of its loop.
+pub const EXPIRED_PER_TURN: usize = 500;
+
+/// How long after [`Lessor::expired`] named a lease it names it again, if it still exists.
+pub const EXPIRED_RETRY_MS: u64 = 3_000;
+
+/// The shortest time to live that a member grants, in seconds: one and a half election timeouts,
+/// in whole ticks, rounded up to a second.
+#[must_use]
+pub fn ttl_s_min(election_ticks: u64, tick_ms: u64) -> i64 {
+    let ms = (election_ticks.saturating_mul(3) / 2).saturating_mul(tick_ms);
+    i64::try_from(ms.div_ceil(1000)).unwrap_or(i64::MAX)
+}
+
+/// Why a request about a lease has no effect. The same on every member that applies it, but for
+/// `NotPrimary`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reject {
+    /// No lease has this id.
+    NotFound,
+    /// A lease has this id already.
+    Exists,
+    /// More than [`TTL_S_MAX`].
+    TtlTooLarge,
+    /// Only the leader's leases have a clock.
+    NotPrimary,
+}
+
+impl fmt::Display for Reject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Reject::NotFound => "lease not found",
+            Reject::Exists => "lease already exists",
+            Reject::TtlTooLarge => "too large lease TTL",
+            Reject::NotPrimary => "not a primary lessor",
+        })
+    }
+}
+
+impl std::error::Error for Reject {}
+
+/// An item of the bucket `lease` that is not a lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Corrupt {
+    /// The item's key.
+    pub key: Vec<u8>,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+impl fmt::Display for Corrupt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "bucket lease, key {:02x?}: {}", self.key, self.why)
+    }
+}
+
+impl std::error::Error for Corrupt {}

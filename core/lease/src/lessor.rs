@@ -1,0 +1,412 @@
+//! The leases themselves, and the queue of those that fall due.
+//!
+//! Source: etcd v3.7 server/lease/lessor.go.
+
+use crate::{Corrupt, EXPIRED_RETRY_MS, Reject, StoredLease, TTL_S_MAX, Write};
+use bytes::Bytes;
+use proto::LeaseId;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// From this many leases on, promotion spreads what falls due together.
+const SPREAD_FROM: usize = 1_000;
+/// How many leases may fall due in one second before promotion moves the others.
+const DUE_PER_SECOND: u64 = 750;
+
+/// All leases of a member.
+///
+/// - The order of everything that comes out is fixed by the data: keys by bytes, leases by the
+///   time they fall due and then by id.
+/// - Only a primary (the leader) has a clock: elsewhere no lease falls due.
+/// - A key belongs to one lease at most, and only to one that exists.
+#[derive(Clone, Debug)]
+pub struct Lessor {
+    ttl_s_min: i64,
+    primary: bool,
+    leases: BTreeMap<LeaseId, Lease>,
+    /// The lease of each key that has one.
+    items: BTreeMap<Bytes, LeaseId>,
+    /// When to look at which lease. Invariant: `(lease.due_ms, id)` of each lease while primary,
+    /// empty otherwise.
+    due: BTreeSet<(u64, LeaseId)>,
+}
+
+#[derive(Clone, Debug)]
+struct Lease {
+    ttl_s: i64,
+    remaining_ttl_s: i64,
+    /// When it expires; meaningful while primary.
+    expires_ms: u64,
+    /// Its place in the queue: `expires_ms`, or later when a revocation is being tried.
+    due_ms: u64,
+    keys: BTreeSet<Bytes>,
+}
+
+impl Lease {
+    /// The time that it has left by the last checkpoint, in ms.
+    fn left_ms(&self) -> u64 {
+        let seconds = if self.remaining_ttl_s > 0 { self.remaining_ttl_s } else { self.ttl_s };
+        u64::try_from(seconds).unwrap_or(0).saturating_mul(1000)
+    }
+}
+
+/// A lease was granted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Granted {
+    /// The time to live, in seconds; it may be longer than was asked for.
+    pub ttl_s: i64,
+    /// What to store.
+    pub write: Write,
+}
+
+/// A lease was revoked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revoked {
+    /// The keys to delete in the same write transaction, in byte order.
+    pub keys: Vec<Bytes>,
+    /// What to store.
+    pub write: Write,
+}
+
+/// The answer to a keep-alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renewal {
+    /// The lease lives on.
+    Renewed {
+        /// Its time to live, in seconds.
+        ttl_s: i64,
+        /// Whether a checkpoint is stored that the caller should have cleared by proposing one
+        /// with a remaining time of 0.
+        checkpointed: bool,
+    },
+    /// The lease has expired and its revocation is on the way: the answer is "not found" once it
+    /// is revoked, "not primary" once this member is demoted.
+    AwaitRevoke,
+}
+
+/// What is known of one lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeToLive {
+    /// The granted time to live, in seconds.
+    pub granted_ttl_s: i64,
+    /// What is left of it, in whole seconds, rounded towards 0; negative when it expired more than
+    /// a second ago.
+    pub remaining_s: i64,
+}
+
+impl Lessor {
+    /// A lessor without leases, not primary. See [`crate::ttl_s_min`].
+    #[must_use]
+    pub fn new(ttl_s_min: i64) -> Lessor {
+        Lessor {
+            ttl_s_min,
+            primary: false,
+            leases: BTreeMap::new(),
+            items: BTreeMap::new(),
+            due: BTreeSet::new(),
+        }
+    }
+
+    /// The lessor that the items of the bucket `lease` describe, not primary. The keys are to be
+    /// attached by the caller.
+    ///
+    /// # Errors
+    /// When an item is not a lease.
+    pub fn restore<K, V>(
+        ttl_s_min: i64,
+        items: impl IntoIterator<Item = (K, V)>,
+    ) -> Result<Lessor, Corrupt>
+    where
+        K: AsRef<[u8]>,
+        V: AsRef<[u8]>,
+    {
+        let mut lessor = Lessor::new(ttl_s_min);
+        for (key, value) in items {
+            let stored = StoredLease::decode(key.as_ref(), value.as_ref())?;
+            lessor.leases.insert(
+                stored.id,
+                Lease {
+                    ttl_s: stored.ttl_s.max(ttl_s_min),
+                    remaining_ttl_s: stored.remaining_ttl_s,
+                    expires_ms: 0,
+                    due_ms: 0,
+                    keys: BTreeSet::new(),
+                },
+            );
+        }
+        Ok(lessor)
+    }
+
+    /// How many leases there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.leases.len()
+    }
+
+    /// True without a lease.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.leases.is_empty()
+    }
+
+    /// Whether this member's leases have a clock.
+    #[must_use]
+    pub fn is_primary(&self) -> bool {
+        self.primary
+    }
+
+    /// Whether the lease exists.
+    #[must_use]
+    pub fn contains(&self, id: LeaseId) -> bool {
+        self.leases.contains_key(&id)
+    }
+
+    /// Grants a lease of `ttl_s` seconds, or of the least time to live if that is longer.
+    ///
+    /// # Errors
+    /// `NotFound` for id 0 (as etcd says), `TtlTooLarge`, `Exists`.
+    pub fn grant(&mut self, id: LeaseId, ttl_s: i64, now_ms: u64) -> Result<Granted, Reject> {
+        if id == LeaseId(0) {
+            return Err(Reject::NotFound);
+        }
+        if ttl_s > TTL_S_MAX {
+            return Err(Reject::TtlTooLarge);
+        }
+        if self.leases.contains_key(&id) {
+            return Err(Reject::Exists);
+        }
+        let ttl_s = ttl_s.max(self.ttl_s_min);
+        let mut lease =
+            Lease { ttl_s, remaining_ttl_s: 0, expires_ms: 0, due_ms: 0, keys: BTreeSet::new() };
+        if self.primary {
+            lease.expires_ms = now_ms.saturating_add(lease.left_ms());
+            lease.due_ms = lease.expires_ms;
+            self.due.insert((lease.due_ms, id));
+        }
+        self.leases.insert(id, lease);
+        let stored = StoredLease { id, ttl_s, remaining_ttl_s: 0 };
+        let write = Write { key: StoredLease::key(id), value: Some(stored.encode()) };
+        Ok(Granted { ttl_s, write })
+    }
+
+    /// Forgets a lease and lets go of its keys, which the caller deletes.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn revoke(&mut self, id: LeaseId) -> Result<Revoked, Reject> {
+        let lease = self.leases.remove(&id).ok_or(Reject::NotFound)?;
+        self.due.remove(&(lease.due_ms, id));
+        for key in &lease.keys {
+            self.items.remove(key);
+        }
+        let write = Write { key: StoredLease::key(id), value: None };
+        Ok(Revoked { keys: lease.keys.into_iter().collect(), write })
+    }
+
+    /// Gives a lease its whole time to live again.
+    ///
+    /// # Errors
+    /// `NotPrimary`, `NotFound`.
+    pub fn renew(&mut self, id: LeaseId, now_ms: u64) -> Result<Renewal, Reject> {
+        if !self.primary {
+            return Err(Reject::NotPrimary);
+        }
+        let lease = self.leases.get_mut(&id).ok_or(Reject::NotFound)?;
+        if lease.expires_ms <= now_ms {
+            return Ok(Renewal::AwaitRevoke);
+        }
+        let ttl_s = lease.ttl_s;
+        let left_ms = u64::try_from(ttl_s).unwrap_or(0).saturating_mul(1000);
+        let checkpointed = lease.remaining_ttl_s > 0;
+        self.set_expiry(id, now_ms.saturating_add(left_ms));
+        Ok(Renewal::Renewed { ttl_s, checkpointed })
+    }
+
+    /// Applies a checkpoint: what a lease has left, for the next promotion. An unknown lease is
+    /// ignored. Returns what to store, which etcd does only where checkpoints are persisted.
+    pub fn checkpoint(&mut self, id: LeaseId, remaining_ttl_s: i64) -> Option<Write> {
+        let lease = self.leases.get_mut(&id)?;
+        lease.remaining_ttl_s = remaining_ttl_s;
+        let stored = StoredLease { id, ttl_s: lease.ttl_s, remaining_ttl_s };
+        Some(Write { key: StoredLease::key(id), value: Some(stored.encode()) })
+    }
+
+    /// Moves a key to a lease, from the one that it had. The bytes are copied, so that no buffer
+    /// is kept alive by a key.
+    ///
+    /// # Errors
+    /// `NotFound`; the key then stays where it was.
+    pub fn attach(&mut self, key: &[u8], id: LeaseId) -> Result<(), Reject> {
+        if !self.leases.contains_key(&id) {
+            return Err(Reject::NotFound);
+        }
+        if self.items.get(key) == Some(&id) {
+            return Ok(());
+        }
+        self.detach(key);
+        let key = Bytes::copy_from_slice(key);
+        if let Some(lease) = self.leases.get_mut(&id) {
+            lease.keys.insert(key.clone());
+        }
+        self.items.insert(key, id);
+        Ok(())
+    }
+
+    /// Takes a key from its lease, if it has one.
+    pub fn detach(&mut self, key: &[u8]) {
+        if let Some(id) = self.items.remove(key)
+            && let Some(lease) = self.leases.get_mut(&id)
+        {
+            lease.keys.remove(key);
+        }
+    }
+
+    /// The lease of a key.
+    #[must_use]
+    pub fn lease_of(&self, key: &[u8]) -> Option<LeaseId> {
+        self.items.get(key).copied()
+    }
+
+    /// The keys of a lease in byte order; none for a lease that does not exist.
+    pub fn keys(&self, id: LeaseId) -> impl Iterator<Item = &Bytes> {
+        self.leases.get(&id).into_iter().flat_map(|lease| &lease.keys)
+    }
+
+    /// What is left of a lease.
+    ///
+    /// # Errors
+    /// `NotPrimary`, `NotFound`.
+    pub fn time_to_live(&self, id: LeaseId, now_ms: u64) -> Result<TimeToLive, Reject> {
+        if !self.primary {
+            return Err(Reject::NotPrimary);
+        }
+        let lease = self.leases.get(&id).ok_or(Reject::NotFound)?;
+        let ahead_s = i64::try_from(lease.expires_ms.saturating_sub(now_ms) / 1000);
+        let behind_s = i64::try_from(now_ms.saturating_sub(lease.expires_ms) / 1000);
+        let remaining_s = ahead_s.unwrap_or(i64::MAX) - behind_s.unwrap_or(i64::MAX);
+        Ok(TimeToLive { granted_ttl_s: lease.ttl_s, remaining_s })
+    }
+
+    /// All leases, by the time they expire if this member is primary, otherwise by id.
+    #[must_use]
+    pub fn list(&self) -> Vec<LeaseId> {
+        let mut ids: Vec<(u64, LeaseId)> =
+            self.leases.iter().map(|(id, lease)| (lease.expires_ms, *id)).collect();
+        if self.primary {
+            ids.sort_unstable();
+        }
+        ids.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// Starts the clock: each lease has its whole time to live (or what a checkpoint left of it)
+    /// and `extend_ms` from now on. Where many would fall due together, some get more.
+    pub fn promote(&mut self, now_ms: u64, extend_ms: u64) {
+        self.primary = true;
+        let start_ms = now_ms.saturating_add(extend_ms);
+        let mut queue: Vec<(u64, LeaseId)> = Vec::with_capacity(self.leases.len());
+        for (id, lease) in &mut self.leases {
+            lease.expires_ms = start_ms.saturating_add(lease.left_ms());
+            lease.due_ms = lease.expires_ms;
+            queue.push((lease.due_ms, *id));
+        }
+        queue.sort_unstable();
+        if queue.len() >= SPREAD_FROM {
+            self.spread(&mut queue, start_ms);
+        }
+        self.due = queue.into_iter().collect();
+    }
+
+    /// Moves leases back so that at most [`DUE_PER_SECOND`] of `queue` fall due in a second.
+    fn spread(&mut self, queue: &mut [(u64, LeaseId)], start_ms: u64) {
+        let Some((mut base_ms, _)) = queue.first().copied() else { return };
+        let mut window_end_ms = base_ms.saturating_add(1000);
+        let mut in_window: u64 = 0;
+        for (due_ms, id) in queue {
+            if *due_ms > window_end_ms {
+                base_ms = *due_ms;
+                window_end_ms = base_ms.saturating_add(1000);
+                in_window = 1;
+                continue;
+            }
+            in_window += 1;
+            if in_window <= DUE_PER_SECOND {
+                continue;
+            }
+            let delay_ms = (1000 * in_window / DUE_PER_SECOND).saturating_sub(*due_ms - base_ms);
+            window_end_ms = base_ms.saturating_add(delay_ms);
+            if let Some(lease) = self.leases.get_mut(id) {
+                let left_ms = lease.left_ms();
+                lease.expires_ms = start_ms.saturating_add(left_ms).saturating_add(delay_ms);
+                lease.due_ms = lease.expires_ms;
+                *due_ms = lease.due_ms;
+            }
+        }
+    }
+
+    /// Stops the clock.
+    pub fn demote(&mut self) {
+        self.primary = false;
+        self.due.clear();
+        for lease in self.leases.values_mut() {
+            lease.expires_ms = 0;
+            lease.due_ms = 0;
+        }
+    }
+
+    /// Up to `limit` leases that have expired, the longest expired first. Each is named again
+    /// after [`EXPIRED_RETRY_MS`] until it is revoked.
+    pub fn expired(&mut self, now_ms: u64, limit: usize) -> Vec<LeaseId> {
+        let mut ids = Vec::new();
+        while ids.len() < limit {
+            let Some(&(due_ms, id)) = self.due.first() else { break };
+            if due_ms > now_ms {
+                break;
+            }
+            self.due.pop_first();
+            let lease = self.leases.get_mut(&id);
+            let lease = lease.expect("a queued lease exists: revoke takes it from the queue");
+            lease.due_ms = now_ms.saturating_add(EXPIRED_RETRY_MS);
+            self.due.insert((lease.due_ms, id));
+            ids.push(id);
+        }
+        ids
+    }
+
+    /// When [`expired`](Self::expired) has something to say next.
+    #[must_use]
+    pub fn next_due_ms(&self) -> Option<u64> {
+        self.due.first().map(|(due_ms, _)| *due_ms)
+    }
+
+    fn set_expiry(&mut self, id: LeaseId, expires_ms: u64) {
+        if let Some(lease) = self.leases.get_mut(&id) {
+            self.due.remove(&(lease.due_ms, id));
+            lease.expires_ms = expires_ms;
+            lease.due_ms = expires_ms;
+            self.due.insert((expires_ms, id));
+        }
+    }
+
+    /// Asserts the rules of the type; for tests and simulations.
+    ///
+    /// # Panics
+    /// When one is broken.
+    pub fn check(&self) {
+        let queued = if self.primary { self.leases.len() } else { 0 };
+        assert_eq!(self.due.len(), queued, "each lease of a primary is queued once, others never");
+        for (due_ms, id) in &self.due {
+            let lease = self.leases.get(id);
+            let stands = lease.is_some_and(|lease| lease.due_ms == *due_ms);
+            assert!(stands, "the queue has lease {id} where the lease says");
+        }
+        let keys: usize = self.leases.values().map(|lease| lease.keys.len()).sum();
+        assert_eq!(keys, self.items.len(), "leases and items know the same keys");
+        for (key, id) in &self.items {
+            let lease = self.leases.get(id);
+            let holds = lease.is_some_and(|lease| lease.keys.contains(key));
+            assert!(holds, "lease {id} holds the key that points to it");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
