@@ -4,11 +4,13 @@
 //!
 //! Invariant: `real.rs` is the only file of the core that touches the operating system.
 
+mod copy;
 mod real;
 mod sim;
 
+pub use copy::{copy_file, copy_tree, create_dir_durable};
 pub use real::RealDisk;
-pub use sim::SimDisk;
+pub use sim::{Fault, Injection, Operation, Recorded, SimDisk};
 
 use std::fmt::Debug;
 use std::io;

@@ -1,0 +1,494 @@
+//! [`SimDisk`]: a disk in memory that loses what was not synced, deterministically by seed.
+//!
+//! - Each call that changes something is a *point*, numbered from 1; see [`SimDisk::points`].
+//! - [`SimDisk::crash_image`] is the disk as it could be found after a crash: each 512-byte sector
+//!   and each name that was not synced is kept, lost, or as it was at some moment between, by
+//!   itself. A sector is never torn; a rename is never half done.
+//! - Copies share blocks, so an image costs about as much as what was not synced.
+//! - Faults ([`Injection`]) make calls fail; a failed sync loses writes for good, as on Linux.
+//!
+//! Not here: time (the simulation of a cluster charges it).
+
+mod content;
+mod file;
+mod rng;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use crate::{File, LockKind, Mode, Vfs};
+use file::FileNode;
+use state::{Node, NodeId, State};
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What a call to the disk does. Each but [`Operation::Read`] is a point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// [`File::read_at`], [`File::try_read_at`].
+    Read,
+    /// [`File::write_at`].
+    Write,
+    /// [`File::sync_data`].
+    Sync,
+    /// [`File::set_len`].
+    SetLen,
+    /// [`File::allocate`].
+    Allocate,
+    /// [`Vfs::open`] when it makes the file.
+    Create,
+    /// [`Vfs::create_dir_all`] when it makes a directory.
+    CreateDir,
+    /// [`Vfs::rename`].
+    Rename,
+    /// [`Vfs::remove_file`], [`Vfs::remove_dir_all`].
+    Remove,
+    /// [`Vfs::sync_dir`].
+    SyncDir,
+}
+
+/// How a call fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// An input/output error. Half of a write is done; some of what a sync was to write reaches
+    /// the disk and the rest never will, though reads still show it.
+    Io,
+    /// No space left on the device. Half of a write is done.
+    NoSpace,
+    /// The machine stops in the middle: what the call did is not durable, and every call from
+    /// now on fails.
+    Stop,
+    /// A read succeeds with one bit wrong.
+    BitFlip,
+}
+
+impl Fault {
+    fn error(self) -> io::Error {
+        match self {
+            Fault::Io | Fault::BitFlip => io::Error::from(rustix::io::Errno::IO),
+            Fault::NoSpace => io::Error::from(rustix::io::Errno::NOSPC),
+            Fault::Stop => io::Error::other("the simulated machine stops"),
+        }
+    }
+}
+
+/// A fault that waits for the first call that fits.
+#[derive(Clone, Debug)]
+pub struct Injection {
+    /// The kind of call; any if `None`.
+    pub operation: Option<Operation>,
+    /// What the path contains.
+    pub path: String,
+    /// The number of the call among all points; any if `None`.
+    pub point: Option<u64>,
+    /// How many calls that fit go by unharmed.
+    pub skip: u64,
+    /// What happens.
+    pub fault: Fault,
+    /// Whether it happens again and again.
+    pub lasting: bool,
+}
+
+impl Injection {
+    /// The first call of a kind fails, on any path.
+    #[must_use]
+    pub fn first(operation: Operation, fault: Fault) -> Injection {
+        let path = String::new();
+        Injection { operation: Some(operation), path, point: None, skip: 0, fault, lasting: false }
+    }
+
+    /// The call with this number fails.
+    #[must_use]
+    pub fn at(point: u64, fault: Fault) -> Injection {
+        let path = String::new();
+        Injection { operation: None, path, point: Some(point), skip: 0, fault, lasting: false }
+    }
+}
+
+/// The disk at a point, with the call of that point under way: what the call does is there, and
+/// nothing of it is durable.
+#[derive(Debug)]
+pub struct Recorded {
+    /// The number of the point.
+    pub point: u64,
+    /// The call.
+    pub operation: Operation,
+    /// On what.
+    pub path: PathBuf,
+    /// The newest [`SimDisk::set_tag`].
+    pub tag: u64,
+    /// A copy, of which [`SimDisk::crash_image`] can be taken at leisure.
+    pub disk: SimDisk,
+}
+
+/// A disk in memory. A clone is another handle to the same disk; see [`SimDisk::fork`] for a copy.
+#[derive(Clone)]
+pub struct SimDisk {
+    state: Arc<Mutex<State>>,
+}
+
+impl fmt::Debug for SimDisk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SimDisk").field("points", &self.points()).finish_non_exhaustive()
+    }
+}
+
+impl Default for SimDisk {
+    fn default() -> SimDisk {
+        SimDisk::new(0)
+    }
+}
+
+impl SimDisk {
+    /// An empty disk. The seed decides what a failed sync loses and which bits flip.
+    #[must_use]
+    pub fn new(seed: u64) -> SimDisk {
+        SimDisk::from_state(State::new(seed))
+    }
+
+    fn from_state(state: State) -> SimDisk {
+        SimDisk { state: Arc::new(Mutex::new(state)) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A test that panicked elsewhere must still be able to look at the disk.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many points have passed.
+    #[must_use]
+    pub fn points(&self) -> u64 {
+        self.lock().points
+    }
+
+    /// An exact copy, unsynced parts included; nobody has its files open, and no fault waits.
+    #[must_use]
+    pub fn fork(&self) -> SimDisk {
+        SimDisk::from_state(self.lock().fork())
+    }
+
+    /// The disk as it could be found if the machine crashed now. Everything on it is durable.
+    #[must_use]
+    pub fn crash_image(&self, seed: u64) -> SimDisk {
+        SimDisk::from_state(self.lock().after_crash(seed))
+    }
+
+    /// From now on keeps a copy of the disk at every point whose number `points` divides; 0 ends it.
+    pub fn record_every(&self, points: u64) {
+        self.lock().control.record_every = points;
+    }
+
+    /// Takes the copies kept so far.
+    #[must_use]
+    pub fn take_recorded(&self) -> Vec<Recorded> {
+        std::mem::take(&mut self.lock().control.recorded)
+    }
+
+    /// A number that goes with the copies and images made from now on: how far the test has come.
+    pub fn set_tag(&self, tag: u64) {
+        self.lock().tag = tag;
+    }
+
+    /// The newest [`SimDisk::set_tag`].
+    #[must_use]
+    pub fn tag(&self) -> u64 {
+        self.lock().tag
+    }
+
+    /// Lets a fault wait.
+    pub fn inject(&self, injection: Injection) {
+        self.lock().control.injections.push(injection);
+    }
+
+    /// Lets the machine stop at this point.
+    pub fn stop_at(&self, point: u64) {
+        self.inject(Injection::at(point, Fault::Stop));
+    }
+
+    /// Lets every `reads`-th [`File::try_read_at`] say that it would have to wait; 0 (as at
+    /// first) none, 1 all.
+    pub fn set_cached_reads_miss_every(&self, reads: u64) {
+        self.lock().control.cached_reads_miss_every = reads;
+    }
+
+    /// Changes bytes behind the program's back, durably, without a point.
+    ///
+    /// # Errors
+    /// When there is no such file, or the bytes do not lie in it.
+    pub fn tamper(&self, path: &Path, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut state = self.lock();
+        let id = state.find(path)?;
+        let file = state.file_mut(id)?;
+        if offset.saturating_add(bytes.len() as u64) > file.current().len() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        file.tamper(|content| content.write(bytes, offset));
+        Ok(())
+    }
+
+    /// Turns one bit over, durably, without a point.
+    ///
+    /// # Errors
+    /// When there is no such file, or it is not that long.
+    pub fn flip_bit(&self, path: &Path, offset: u64, bit: u32) -> io::Result<()> {
+        let mut byte = [0];
+        let id = self.lock().find(path)?;
+        self.lock().file(id)?.current().read(&mut byte, offset);
+        self.tamper(path, offset, &[byte[0] ^ (1 << (bit % 8))])
+    }
+
+    /// Cuts a file behind the program's back, durably, without a point.
+    ///
+    /// # Errors
+    /// When there is no such file.
+    pub fn cut(&self, path: &Path, len: u64) -> io::Result<()> {
+        let mut state = self.lock();
+        let id = state.find(path)?;
+        state.file_mut(id)?.tamper(|content| content.set_len(len));
+        Ok(())
+    }
+
+    /// Makes everything durable, without a point: the state from which a test begins.
+    pub fn settle(&self) {
+        self.lock().settle();
+    }
+
+    /// A point at which a call changes the disk in memory.
+    fn change<T>(
+        &self,
+        operation: Operation,
+        path: &Path,
+        apply: impl FnOnce(&mut State) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let mut state = self.lock();
+        match state.enter(operation, path)? {
+            None => {
+                let done = apply(&mut state)?;
+                state.record(operation, path);
+                Ok(done)
+            }
+            Some(Fault::Stop) => {
+                apply(&mut state)?;
+                state.control.stopped = true;
+                Err(Fault::Stop.error())
+            }
+            Some(fault @ (Fault::Io | Fault::NoSpace | Fault::BitFlip)) => Err(fault.error()),
+        }
+    }
+}
+
+impl Vfs for SimDisk {
+    fn open(&self, path: &Path, mode: Mode) -> io::Result<Arc<dyn File>> {
+        let found = self.lock().place(path)?.node;
+        let node = match (found, mode) {
+            (Some(_), Mode::CreateNew) => return Err(io::ErrorKind::AlreadyExists.into()),
+            (None, Mode::Read | Mode::Write) => return Err(io::ErrorKind::NotFound.into()),
+            (Some(node), Mode::Read | Mode::Write | Mode::Create) => node,
+            (None, Mode::Create | Mode::CreateNew) => {
+                self.change(Operation::Create, path, |state| {
+                    let place = state.place(path)?;
+                    state.create(place, Node::File(FileNode::default()))
+                })?
+            }
+        };
+        let mut state = self.lock();
+        if state.control.stopped {
+            return Err(Fault::Stop.error());
+        }
+        state.file(node)?;
+        let handle = state.open_handle(node);
+        let writable = mode != Mode::Read;
+        let path = path.to_path_buf();
+        Ok(Arc::new(SimFile { disk: self.clone(), path, node, handle, writable }))
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        self.lock().names(dir)
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        match self.lock().place(path) {
+            Ok(place) => Ok(place.node.is_some()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        if self.exists(dir)? {
+            return self.lock().names(dir).map(drop);
+        }
+        self.change(Operation::CreateDir, dir, |state| state.create_dirs(dir))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.change(Operation::Rename, to, |state| state.rename(from, to))
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.change(Operation::Remove, path, |state| state.remove_file(path))
+    }
+
+    fn remove_dir_all(&self, dir: &Path) -> io::Result<()> {
+        self.change(Operation::Remove, dir, |state| state.remove_dir_all(dir))
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        let mut state = self.lock();
+        let fault = state.enter(Operation::SyncDir, dir)?;
+        state.record(Operation::SyncDir, dir);
+        match fault {
+            None => state.sync_dir(dir),
+            Some(fault) => {
+                state.control.stopped |= fault == Fault::Stop;
+                Err(fault.error())
+            }
+        }
+    }
+}
+
+struct SimFile {
+    disk: SimDisk,
+    path: PathBuf,
+    node: NodeId,
+    handle: u64,
+    writable: bool,
+}
+
+impl fmt::Debug for SimFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SimFile").field(&self.path).finish()
+    }
+}
+
+impl Drop for SimFile {
+    fn drop(&mut self) {
+        self.disk.lock().close_handle(self.node, self.handle);
+    }
+}
+
+impl SimFile {
+    fn change(
+        &self,
+        operation: Operation,
+        apply: impl FnOnce(&mut FileNode) -> io::Result<()>,
+    ) -> io::Result<()> {
+        self.check_writable()?;
+        self.disk.change(operation, &self.path, |state| apply(state.file_mut(self.node)?))
+    }
+
+    fn check_writable(&self) -> io::Result<()> {
+        if self.writable { Ok(()) } else { Err(io::ErrorKind::PermissionDenied.into()) }
+    }
+}
+
+impl File for SimFile {
+    fn path(&self) -> PathBuf {
+        self.path.clone()
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.disk.lock().file(self.node)?.current().len())
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut state = self.disk.lock();
+        let fault = state.enter(Operation::Read, &self.path)?;
+        let count = state.file(self.node)?.current().read(buf, offset);
+        match fault {
+            None => {}
+            Some(Fault::BitFlip) => {
+                let bit = state.rng.below(count as u64 * 8);
+                if let Some(byte) = usize::try_from(bit / 8).ok().and_then(|at| buf.get_mut(at)) {
+                    *byte ^= 1 << (bit % 8);
+                }
+            }
+            Some(fault) => {
+                state.control.stopped |= fault == Fault::Stop;
+                return Err(fault.error());
+            }
+        }
+        Ok(count)
+    }
+
+    fn try_read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<Option<usize>> {
+        {
+            let control = &mut self.disk.lock().control;
+            control.cached_reads += 1;
+            let every = control.cached_reads_miss_every;
+            if every != 0 && control.cached_reads.is_multiple_of(every) {
+                return Ok(None);
+            }
+        }
+        self.read_at(buf, offset).map(Some)
+    }
+
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        self.check_writable()?;
+        State::check_end(offset, buf.len() as u64)?;
+        let mut state = self.disk.lock();
+        let fault = state.enter(Operation::Write, &self.path)?;
+        let done = match fault {
+            None | Some(Fault::Stop) => buf,
+            Some(Fault::Io | Fault::NoSpace | Fault::BitFlip) => &buf[..buf.len() / 2],
+        };
+        state.file_mut(self.node)?.write(done, offset);
+        state.record(Operation::Write, &self.path);
+        match fault {
+            None => Ok(()),
+            Some(fault) => {
+                state.control.stopped |= fault == Fault::Stop;
+                Err(fault.error())
+            }
+        }
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let mut state = self.disk.lock();
+        let fault = state.enter(Operation::Sync, &self.path)?;
+        state.record(Operation::Sync, &self.path);
+        match fault {
+            None => {
+                state.file_mut(self.node)?.sync();
+                Ok(())
+            }
+            Some(Fault::Stop) => {
+                state.control.stopped = true;
+                Err(Fault::Stop.error())
+            }
+            Some(fault @ (Fault::Io | Fault::NoSpace | Fault::BitFlip)) => {
+                state.sync_fails(self.node)?;
+                Err(fault.error())
+            }
+        }
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        State::check_end(0, len)?;
+        self.change(Operation::SetLen, |file| {
+            file.set_len(len);
+            Ok(())
+        })
+    }
+
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        State::check_end(0, len)?;
+        self.change(Operation::Allocate, |file| {
+            if file.current().len() < len {
+                file.set_len(len);
+            }
+            Ok(())
+        })
+    }
+
+    fn try_lock(&self, kind: LockKind) -> io::Result<bool> {
+        Ok(self.disk.lock().try_lock(self.node, kind, self.handle))
+    }
+
+    fn unlock(&self, kind: LockKind) -> io::Result<()> {
+        self.disk.lock().unlock(self.node, kind, self.handle);
+        Ok(())
+    }
+}
