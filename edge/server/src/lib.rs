@@ -1,1 +1,3 @@
-//! server: not written yet.
+//! server: threads, queues, the real clock and disk. Being written.
+
+pub mod metrics;
