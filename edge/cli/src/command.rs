@@ -1,0 +1,118 @@
+//! What a program's commands and flags are, as constant tables.
+
+/// How a flag's value is read and shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `--flag`, `--flag=true`.
+    Bool,
+    /// Any bytes.
+    Text,
+    /// A signed number, 0x, 0o and 0b allowed.
+    Int,
+    /// A number without sign.
+    Uint,
+    /// Go's notation: `1m30s`.
+    Duration,
+    /// Separated by commas; given again, it adds.
+    List,
+}
+
+/// One flag.
+#[derive(Debug)]
+pub struct Flag {
+    /// The word behind `--`.
+    pub name: &'static str,
+    /// The letter behind `-`.
+    pub short: Option<char>,
+    /// How its value is read.
+    pub kind: Kind,
+    /// Its value when it is not given, in the notation of the command line.
+    pub default: &'static str,
+    /// One line for the help.
+    pub help: &'static str,
+}
+
+impl Flag {
+    /// A flag that is false when not given.
+    #[must_use]
+    pub const fn switch(name: &'static str, help: &'static str) -> Flag {
+        Flag { name, short: None, kind: Kind::Bool, default: "false", help }
+    }
+
+    /// A flag of any kind.
+    #[must_use]
+    pub const fn new(
+        name: &'static str,
+        kind: Kind,
+        default: &'static str,
+        help: &'static str,
+    ) -> Flag {
+        Flag { name, short: None, kind, default, help }
+    }
+
+    /// The same flag with a letter.
+    #[must_use]
+    pub const fn short(self, letter: char) -> Flag {
+        Flag { short: Some(letter), ..self }
+    }
+}
+
+/// A command, or the program itself.
+#[derive(Debug)]
+pub struct Command {
+    /// The word, then its arguments as the help shows them.
+    pub usage: &'static str,
+    /// One line.
+    pub short: &'static str,
+    /// Paragraphs, or nothing.
+    pub long: &'static str,
+    /// The heading that it stands under in the help of the command above, or nothing.
+    pub group: &'static str,
+    /// Flags of this command alone.
+    pub flags: &'static [Flag],
+    /// Flags of this command and those below it.
+    pub persistent: &'static [Flag],
+    /// Whether the help leaves the persistent flags out.
+    pub hidden: bool,
+    /// The headings of the commands below, in their order.
+    pub groups: &'static [&'static str],
+    /// Commands below, sorted by name. A command that has some does nothing itself.
+    pub commands: &'static [Command],
+}
+
+impl Command {
+    /// A command without flags or commands below; a start for `..`.
+    pub const NONE: Command = Command {
+        usage: "",
+        short: "",
+        long: "",
+        group: "",
+        flags: &[],
+        persistent: &[],
+        hidden: false,
+        groups: &[],
+        commands: &[],
+    };
+
+    /// The word that calls it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.usage.split(' ').next().unwrap_or_default()
+    }
+
+    pub(crate) fn is_runnable(&self) -> bool {
+        self.commands.is_empty()
+    }
+
+    /// The command below that a word means: its name, or the beginning of one name only.
+    pub(crate) fn below(&self, word: &[u8]) -> Option<&'static Command> {
+        if let Some(exact) = self.commands.iter().find(|c| c.name().as_bytes() == word) {
+            return Some(exact);
+        }
+        let mut matching = self.commands.iter().filter(|c| c.name().as_bytes().starts_with(word));
+        match (matching.next(), matching.next()) {
+            (Some(only), None) => Some(only),
+            _ => None,
+        }
+    }
+}

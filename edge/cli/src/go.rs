@@ -1,0 +1,384 @@
+//! Go's notation for values: what `%q`, `Duration.String` and `strconv` read and write.
+//!
+//! Source: Go's strconv and time packages; dustin/go-humanize @ 1.0.1 `Bytes`.
+
+use std::fmt::Write as _;
+
+/// A string in double quotes as Go's `%q` writes it. Bytes that are not UTF-8 become `\xNN`.
+#[must_use]
+pub fn quote(bytes: &[u8]) -> String {
+    let mut quoted = String::from('"');
+    for chunk in bytes.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            match character {
+                '"' => quoted.push_str("\\\""),
+                '\\' => quoted.push_str("\\\\"),
+                '\x07' => quoted.push_str("\\a"),
+                '\x08' => quoted.push_str("\\b"),
+                '\x0c' => quoted.push_str("\\f"),
+                '\n' => quoted.push_str("\\n"),
+                '\r' => quoted.push_str("\\r"),
+                '\t' => quoted.push_str("\\t"),
+                '\x0b' => quoted.push_str("\\v"),
+                plain if is_printable(plain) => quoted.push(plain),
+                other => escape(&mut quoted, other),
+            }
+        }
+        for byte in chunk.invalid() {
+            _ = write!(quoted, "\\x{byte:02x}");
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+fn escape(quoted: &mut String, character: char) {
+    let code = u32::from(character);
+    _ = match code {
+        0..0x20 | 0x7f => write!(quoted, "\\x{code:02x}"),
+        0x20..0x1_0000 => write!(quoted, "\\u{code:04x}"),
+        _ => write!(quoted, "\\U{code:08x}"),
+    };
+}
+
+/// Rust's own table of what can be printed is made of the same Unicode categories as Go's. It
+/// also escapes quotes and, at the start of a string, combining marks; hence the letter before.
+fn is_printable(character: char) -> bool {
+    if character.is_ascii() {
+        return (' '..='~').contains(&character);
+    }
+    let mut text = String::from('a');
+    text.push(character);
+    text.escape_debug().count() == 2
+}
+
+/// Reads one string in double quotes, or in back quotes, from the front of `text`, as Go's
+/// `Sscanf("%q")` does; gives its bytes and what is behind it.
+///
+/// # Errors
+/// Go's sentence about what is wrong.
+pub fn unquote_front(text: &[u8]) -> Result<(Vec<u8>, &[u8]), String> {
+    let unexpected = || "unexpected EOF".to_string();
+    match text.first() {
+        Some(b'`') => {
+            let end = text[1..].iter().position(|byte| *byte == b'`').ok_or_else(unexpected)?;
+            Ok((text[1..=end].to_vec(), &text[end + 2..]))
+        }
+        Some(b'"') => {
+            let mut end = 1;
+            while *text.get(end).ok_or_else(unexpected)? != b'"' {
+                end += if text[end] == b'\\' { 2 } else { 1 };
+            }
+            let inside = unescape(&text[1..end]).ok_or("invalid syntax")?;
+            Ok((inside, &text[end + 1..]))
+        }
+        None => Err(unexpected()),
+        Some(_) => Err("expected quoted string".to_string()),
+    }
+}
+
+/// The inside of a string in double quotes.
+fn unescape(mut text: &[u8]) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    while let Some((&byte, rest)) = text.split_first() {
+        text = rest;
+        if byte == b'\n' {
+            return None;
+        }
+        if byte != b'\\' {
+            bytes.push(byte);
+            continue;
+        }
+        let (&kind, rest) = text.split_first()?;
+        text = rest;
+        let digits = |count: usize, radix: u32| -> Option<u32> {
+            let digits = std::str::from_utf8(rest.get(..count)?).ok()?;
+            let all = digits.chars().all(|digit| digit.is_digit(radix));
+            all.then(|| u32::from_str_radix(digits, radix).ok())?
+        };
+        match kind {
+            b'a' => bytes.push(0x07),
+            b'b' => bytes.push(0x08),
+            b'f' => bytes.push(0x0c),
+            b'n' => bytes.push(b'\n'),
+            b'r' => bytes.push(b'\r'),
+            b't' => bytes.push(b'\t'),
+            b'v' => bytes.push(0x0b),
+            b'\\' | b'"' => bytes.push(kind),
+            b'x' => {
+                bytes.push(u8::try_from(digits(2, 16)?).ok()?);
+                text = &rest[2..];
+            }
+            b'u' | b'U' => {
+                let count = if kind == b'u' { 4 } else { 8 };
+                let character = char::from_u32(digits(count, 16)?)?;
+                bytes.extend(character.encode_utf8(&mut [0; 4]).as_bytes());
+                text = &rest[count..];
+            }
+            b'0'..=b'7' => {
+                let octal = std::str::from_utf8(text.get(..2)?).ok()?;
+                let octal = format!("{}{octal}", char::from(kind));
+                bytes.push(u8::from_str_radix(&octal, 8).ok()?);
+                text = &text[2..];
+            }
+            _ => return None,
+        }
+    }
+    Some(bytes)
+}
+
+fn number_error(function: &str, text: &str, why: &str) -> String {
+    format!("strconv.{function}: parsing {}: {why}", quote(text.as_bytes()))
+}
+
+/// Sign, base and digits of a number; base 0 reads it off the prefix.
+fn digits(text: &str, base: u32) -> Option<(bool, u32, String)> {
+    let (negative, rest) = match text.as_bytes().first()? {
+        b'-' => (true, &text[1..]),
+        b'+' => (false, &text[1..]),
+        _ => (false, text),
+    };
+    if base != 0 {
+        return Some((negative, base, rest.to_string()));
+    }
+    let lower = rest.to_ascii_lowercase();
+    let (base, rest) = match lower.get(..2) {
+        Some("0x") => (16, &lower[2..]),
+        Some("0b") => (2, &lower[2..]),
+        Some("0o") => (8, &lower[2..]),
+        Some(two) if two.starts_with('0') => (8, &lower[1..]),
+        _ => (10, lower.as_str()),
+    };
+    Some((negative, base, rest.replace('_', "")))
+}
+
+fn parse_number(function: &str, text: &str, base: u32) -> Result<(bool, u64), String> {
+    let syntax = || number_error(function, text, "invalid syntax");
+    let (negative, base, digits) = digits(text, base).ok_or_else(syntax)?;
+    if digits.is_empty() || !digits.chars().all(|digit| digit.is_digit(base)) {
+        return Err(syntax());
+    }
+    match u64::from_str_radix(&digits, base) {
+        Ok(number) => Ok((negative, number)),
+        Err(_) => Err(number_error(function, text, "value out of range")),
+    }
+}
+
+/// `strconv.ParseInt(text, base, 64)`.
+///
+/// # Errors
+/// Go's sentence.
+pub fn parse_int(text: &str, base: u32) -> Result<i64, String> {
+    let (negative, number) = parse_number("ParseInt", text, base)?;
+    let number = if negative { 0i64.checked_sub_unsigned(number) } else { number.try_into().ok() };
+    number.ok_or_else(|| number_error("ParseInt", text, "value out of range"))
+}
+
+/// `strconv.ParseUint(text, base, 64)`.
+///
+/// # Errors
+/// Go's sentence.
+pub fn parse_uint(text: &str, base: u32) -> Result<u64, String> {
+    if text.starts_with(['-', '+']) {
+        return Err(number_error("ParseUint", text, "invalid syntax"));
+    }
+    Ok(parse_number("ParseUint", text, base)?.1)
+}
+
+/// `strconv.ParseBool`.
+///
+/// # Errors
+/// Go's sentence.
+pub fn parse_bool(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err(number_error("ParseBool", text, "invalid syntax")),
+    }
+}
+
+const UNITS: [(&str, f64); 8] = [
+    ("ns", 1.0),
+    ("us", 1e3),
+    ("µs", 1e3),
+    ("μs", 1e3),
+    ("ms", 1e6),
+    ("s", 1e9),
+    ("m", 60e9),
+    ("h", 3600e9),
+];
+
+/// Reads a duration such as `1m30s` into nanoseconds.
+///
+/// # Errors
+/// Go's sentence.
+pub fn parse_duration(text: &str) -> Result<i64, String> {
+    let quoted = quote(text.as_bytes());
+    let invalid = || format!("time: invalid duration {quoted}");
+    let (sign, mut rest) = match text.as_bytes().first() {
+        Some(b'-') => (-1.0, &text[1..]),
+        Some(b'+') => (1.0, &text[1..]),
+        _ => (1.0, text),
+    };
+    if rest == "0" {
+        return Ok(0);
+    }
+    if rest.is_empty() {
+        return Err(invalid());
+    }
+    let mut total = 0.0;
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let number: f64 = rest[..end].parse().map_err(|_| invalid())?;
+        rest = &rest[end..];
+        let end = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
+        if end == 0 {
+            return Err(format!("time: missing unit in duration {quoted}"));
+        }
+        let unit = &rest[..end];
+        let known = UNITS.iter().find(|(name, _)| *name == unit);
+        let (_, nanos) = known.ok_or_else(|| {
+            format!("time: unknown unit {} in duration {quoted}", quote(unit.as_bytes()))
+        })?;
+        total += number * nanos;
+        rest = &rest[end..];
+    }
+    // 2^63, the first number of nanoseconds that does not fit.
+    if total >= 9_223_372_036_854_775_808.0 {
+        return Err(invalid());
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "compared with the bound just above")]
+    Ok((sign * total) as i64)
+}
+
+/// A duration in Go's notation: `1.5s`, `3.358398ms`, `1h0m0s`.
+#[must_use]
+pub fn duration(nanos: i64) -> String {
+    let sign = if nanos < 0 { "-" } else { "" };
+    let n = nanos.unsigned_abs();
+    let fraction = |whole: u64, part: u64, digits: usize| {
+        let part = format!("{part:0digits$}");
+        match part.trim_end_matches('0') {
+            "" => whole.to_string(),
+            part => format!("{whole}.{part}"),
+        }
+    };
+    match n {
+        0 => "0s".to_string(),
+        1..1_000 => format!("{sign}{n}ns"),
+        1_000..1_000_000 => format!("{sign}{}µs", fraction(n / 1_000, n % 1_000, 3)),
+        1_000_000..1_000_000_000 => {
+            format!("{sign}{}ms", fraction(n / 1_000_000, n % 1_000_000, 6))
+        }
+        _ => {
+            let total = n / 1_000_000_000;
+            let seconds = fraction(total % 60, n % 1_000_000_000, 9);
+            match (total / 3600, total / 60 % 60) {
+                (0, 0) => format!("{sign}{seconds}s"),
+                (0, minutes) => format!("{sign}{minutes}m{seconds}s"),
+                (hours, minutes) => format!("{sign}{hours}h{minutes}m{seconds}s"),
+            }
+        }
+    }
+}
+
+/// A number of bytes for people: `20 kB`, `2.1 GB`; a kB is 1,000 bytes.
+#[must_use]
+pub fn bytes(number: u64) -> String {
+    if number < 10 {
+        return format!("{number} B");
+    }
+    #[expect(clippy::cast_precision_loss, reason = "shown with one digit behind the point")]
+    let mut value = number as f64;
+    let mut unit = 0;
+    while value >= 1000.0 && unit < 6 {
+        value /= 1000.0;
+        unit += 1;
+    }
+    let value = (value * 10.0 + 0.5).floor() / 10.0;
+    let unit = ["B", "kB", "MB", "GB", "TB", "PB", "EB"][unit];
+    if value < 10.0 { format!("{value:.1} {unit}") } else { format!("{value:.0} {unit}") }
+}
+
+/// Bytes as `\x61\x62`, which `--hex` prints.
+#[must_use]
+pub fn hex_escaped(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        _ = write!(text, "\\x{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strings_are_quoted_as_go_does() {
+        assert_eq!(quote(b"a\"\\\n\x00\x7f\xff"), r#""a\"\\\n\x00\x7f\xff""#);
+        assert_eq!(
+            quote("é\u{a0}\u{200b}\u{1f600}\u{301}".as_bytes()),
+            "\"é\\u00a0\\u200b😀\u{301}\""
+        );
+        assert_eq!(quote("\u{e0001}".as_bytes()), r#""\U000e0001""#);
+    }
+
+    #[test]
+    fn quoted_strings_are_read_back() {
+        for text in [&b"a\"b\\\n"[..], b"\x00\xff", "é".as_bytes()] {
+            let quoted = quote(text) + ") rest";
+            assert_eq!(unquote_front(quoted.as_bytes()), Ok((text.to_vec(), &b") rest"[..])));
+        }
+        assert_eq!(unquote_front(br#""\101\u0041""#), Ok((b"AA".to_vec(), &b""[..])));
+        assert!(unquote_front(br#""abc"#).is_err());
+        assert!(unquote_front(br#""\q""#).is_err());
+        assert!(unquote_front(br"abc").is_err());
+    }
+
+    #[test]
+    fn numbers_and_their_errors_are_gos() {
+        assert_eq!(parse_int("-0x10", 0), Ok(-16));
+        assert_eq!(parse_int("-9223372036854775808", 10), Ok(i64::MIN));
+        let range = "strconv.ParseInt: parsing \"9223372036854775808\": value out of range";
+        assert_eq!(parse_int("9223372036854775808", 10), Err(range.to_string()));
+        let syntax = "strconv.ParseInt: parsing \"zz\": invalid syntax";
+        assert_eq!(parse_int("zz", 16), Err(syntax.to_string()));
+        assert!(parse_int("", 10).is_err() && parse_uint("-1", 10).is_err());
+    }
+
+    #[test]
+    fn durations_are_gos() {
+        for (nanos, text) in [
+            (0, "0s"),
+            (999, "999ns"),
+            (1_500, "1.5µs"),
+            (3_358_398, "3.358398ms"),
+            (2_000_000_000, "2s"),
+            (90_500_000_000, "1m30.5s"),
+            (3_600_000_000_000, "1h0m0s"),
+            (-1_000, "-1µs"),
+        ] {
+            assert_eq!(duration(nanos), text);
+            assert_eq!(parse_duration(text), Ok(nanos), "{text}");
+        }
+        let missing = "time: missing unit in duration \"5\"";
+        assert_eq!(parse_duration("5"), Err(missing.to_string()));
+        assert!(parse_duration("").is_err() && parse_duration("1x").is_err());
+    }
+
+    #[test]
+    fn sizes_are_for_people() {
+        for (number, text) in [
+            (0, "0 B"),
+            (9, "9 B"),
+            (10, "10 B"),
+            (20_480, "20 kB"),
+            (1_500, "1.5 kB"),
+            (2_147_483_648, "2.1 GB"),
+            (999_999, "1000 kB"),
+            (u64::MAX, "18 EB"),
+        ] {
+            assert_eq!(bytes(number), text);
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! From words to a command, its arguments and its flags.
+//!
+//! Source: spf13/cobra @ 1.10.2 command.go `Find`, spf13/pflag @ 1.0.10 flag.go `parseArgs`.
+
+use crate::command::{Command, Flag, Kind};
+use crate::flags::Flags;
+use crate::go;
+use crate::help::{help, usage};
+
+/// The words of a command line: bytes, since a key may be any.
+pub type Words = Vec<Vec<u8>>;
+
+/// A command with all that was said to it.
+#[derive(Debug)]
+pub struct Parsed {
+    /// The commands from the root to the one that is meant.
+    pub path: Vec<&'static Command>,
+    /// What is neither command nor flag.
+    pub args: Words,
+    /// The values of all flags that hold here.
+    pub flags: Flags,
+}
+
+impl Parsed {
+    /// The words of the command without the program's name, as `endpoint status`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.path[1..].iter().map(|command| command.name()).collect::<Vec<_>>().join(" ")
+    }
+
+    /// The flags that commands above this one brought: those that the environment may set.
+    #[must_use]
+    pub fn inherited(&self) -> Vec<&'static str> {
+        let above = &self.path[..self.path.len() - 1];
+        above.iter().flat_map(|command| command.persistent).map(|flag| flag.name).collect()
+    }
+}
+
+/// What a command line comes to.
+#[derive(Debug)]
+pub enum Outcome {
+    /// A command is to be run.
+    Run(Parsed),
+    /// This text is to be printed, and that is all.
+    Help(String),
+    /// Nothing can be run: this text goes to the error output.
+    Wrong(String),
+}
+
+/// Flags that hold for the last command of a path.
+pub(crate) fn known(path: &[&'static Command]) -> Vec<&'static Flag> {
+    let own = path.last().map_or(&[][..], |command| command.flags);
+    path.iter().flat_map(|command| command.persistent).chain(own).collect()
+}
+
+/// Reads a command line (without the program's own name).
+#[must_use]
+pub fn parse(root: &'static Command, words: &[Vec<u8>]) -> Outcome {
+    let (path, rest) = find(root, words);
+    if path.len() == 1
+        && let Some(word) = bare(&rest, &path).first()
+    {
+        return Outcome::Wrong(unknown_command(root, word));
+    }
+    if path.last().is_some_and(|command| command.name() == "help") {
+        return help_topic(root, &rest);
+    }
+    let runnable = path.last().is_some_and(|command| command.is_runnable());
+    let mut flags = Flags::new(known(&path));
+    match parse_words(&mut flags, &rest) {
+        Ok(Some(_)) if !runnable => Outcome::Help(help(&path)),
+        Ok(Some(args)) => Outcome::Run(Parsed { path, args, flags }),
+        Ok(None) => Outcome::Help(help(&path)),
+        Err(why) => Outcome::Wrong(format!("Error: {why}\n{}\n", usage(&path))),
+    }
+}
+
+/// Reads the flags of one command only, with no command words: a line of an interactive mode.
+///
+/// # Errors
+/// pflag's sentence.
+pub fn parse_flags(command: &'static Command, words: &[Vec<u8>]) -> Result<(Flags, Words), String> {
+    let mut flags = Flags::new(command.flags);
+    match parse_words(&mut flags, words)? {
+        Some(args) => Ok((flags, args)),
+        None => Err("pflag: help requested".to_string()),
+    }
+}
+
+fn help_topic(root: &'static Command, rest: &[Vec<u8>]) -> Outcome {
+    let (path, _) = find(root, rest);
+    if path.len() == 1 && !rest.is_empty() {
+        let topic: Vec<_> = rest.iter().map(|word| String::from_utf8_lossy(word)).collect();
+        let topic = topic.join(" ");
+        return Outcome::Help(format!("Unknown help topic [`{topic}`]\n{}", usage(&path)));
+    }
+    Outcome::Help(help(&path))
+}
+
+/// Follows command words down; what is left is arguments and flags.
+fn find(root: &'static Command, words: &[Vec<u8>]) -> (Vec<&'static Command>, Words) {
+    let mut path = vec![root];
+    let mut rest = words.to_vec();
+    loop {
+        let here = path[path.len() - 1];
+        let Some(word) = bare(&rest, &path).first().cloned() else { return (path, rest) };
+        let Some(next) = here.below(&word) else { return (path, rest) };
+        if let Some(at) = position(&rest, &word, &path) {
+            rest.remove(at);
+        }
+        path.push(next);
+    }
+}
+
+/// Whether a word is a flag whose value is the next word, as far as the flags known here tell:
+/// an unknown flag is taken for one.
+fn takes_next(word: &[u8], path: &[&'static Command]) -> bool {
+    if word.contains(&b'=') {
+        return false;
+    }
+    let is_switch = |found: Option<&&'static Flag>| found.is_some_and(|f| f.kind == Kind::Bool);
+    let flags = known(path);
+    if let Some(name) = word.strip_prefix(b"--") {
+        !is_switch(flags.iter().find(|flag| flag.name.as_bytes() == name)) && name != b"help"
+    } else if word.len() == 2 && word[0] == b'-' {
+        let letter = char::from(word[1]);
+        !is_switch(flags.iter().find(|flag| flag.short == Some(letter))) && letter != 'h'
+    } else {
+        false
+    }
+}
+
+/// The words that are neither flags nor, as it seems, their values.
+fn bare(words: &[Vec<u8>], path: &[&'static Command]) -> Words {
+    let mut bare = Vec::new();
+    let mut at = 0;
+    while at < words.len() {
+        let word = &words[at];
+        at += 1;
+        if word == b"--" {
+            break;
+        }
+        if takes_next(word, path) {
+            if words.len() - at <= 1 {
+                break;
+            }
+            at += 1;
+        } else if !word.is_empty() && word[0] != b'-' {
+            bare.push(word.clone());
+        }
+    }
+    bare
+}
+
+fn position(words: &[Vec<u8>], wanted: &[u8], path: &[&'static Command]) -> Option<usize> {
+    let mut at = 0;
+    while at < words.len() {
+        let word = &words[at];
+        if word == b"--" {
+            return None;
+        }
+        if takes_next(word, path) {
+            at += 1;
+        } else if word == wanted {
+            return Some(at);
+        }
+        at += 1;
+    }
+    None
+}
+
+/// Sets the flags that are among the words and gives the others; nothing when help is wanted.
+fn parse_words(flags: &mut Flags, words: &[Vec<u8>]) -> Result<Option<Words>, String> {
+    let mut args = Vec::new();
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        if word == b"--" {
+            args.extend(words.by_ref().cloned());
+        } else if let Some(long) = word.strip_prefix(b"--") {
+            if long_flag(flags, long, &mut words)? {
+                return Ok(None);
+            }
+        } else if word.len() > 1 && word[0] == b'-' {
+            if short_flags(flags, &word[1..], &mut words)? {
+                return Ok(None);
+            }
+        } else {
+            args.push(word.clone());
+        }
+    }
+    Ok(Some(args))
+}
+
+type Rest<'a> = std::slice::Iter<'a, Vec<u8>>;
+
+/// True when help is wanted.
+fn long_flag(flags: &mut Flags, word: &[u8], rest: &mut Rest<'_>) -> Result<bool, String> {
+    let shown = String::from_utf8_lossy(word).into_owned();
+    if matches!(word.first(), None | Some(b'-' | b'=')) {
+        return Err(format!("bad flag syntax: --{shown}"));
+    }
+    let (name, given) = match word.iter().position(|byte| *byte == b'=') {
+        Some(at) => (&word[..at], Some(&word[at + 1..])),
+        None => (word, None),
+    };
+    let name = String::from_utf8_lossy(name).into_owned();
+    let Some(flag) = flags.known(&name) else {
+        return if name == "help" { Ok(true) } else { Err(format!("unknown flag: --{name}")) };
+    };
+    let value = match given {
+        Some(given) => given,
+        None if flag.kind == Kind::Bool => b"true",
+        None => rest.next().ok_or_else(|| format!("flag needs an argument: --{name}"))?,
+    };
+    flags.set(flag.name, value)?;
+    Ok(false)
+}
+
+/// True when help is wanted.
+fn short_flags(flags: &mut Flags, word: &[u8], rest: &mut Rest<'_>) -> Result<bool, String> {
+    let shown = String::from_utf8_lossy(word).into_owned();
+    let mut left = word;
+    while let Some((&letter, behind)) = left.split_first() {
+        let letter = char::from(letter);
+        let Some(flag) = flags.known_short(letter) else {
+            if letter == 'h' {
+                return Ok(true);
+            }
+            return Err(format!("unknown shorthand flag: '{letter}' in -{shown}"));
+        };
+        if let [b'=', value @ ..] = behind
+            && !value.is_empty()
+        {
+            flags.set(flag.name, value)?;
+            return Ok(false);
+        }
+        if flag.kind == Kind::Bool {
+            flags.set(flag.name, b"true")?;
+            left = behind;
+            continue;
+        }
+        let value = if behind.is_empty() {
+            let missing = || format!("flag needs an argument: '{letter}' in -{shown}");
+            rest.next().ok_or_else(missing)?.as_slice()
+        } else {
+            behind
+        };
+        flags.set(flag.name, value)?;
+        return Ok(false);
+    }
+    Ok(false)
+}
+
+fn unknown_command(root: &'static Command, word: &[u8]) -> String {
+    let name = root.name();
+    let typed = String::from_utf8_lossy(word).to_lowercase();
+    let near: Vec<_> = root
+        .commands
+        .iter()
+        .map(Command::name)
+        .filter(|name| distance(&typed, name) <= 2 || name.starts_with(&typed))
+        .collect();
+    let mut text = format!("Error: unknown command {} for \"{name}\"\n", go::quote(word));
+    if !near.is_empty() {
+        text.push_str("\nDid you mean this?\n");
+        near.iter().for_each(|name| text.push_str(&format!("\t{name}\n")));
+        text.push('\n');
+    }
+    text.push_str(&format!("Run '{name} --help' for usage.\n"));
+    text
+}
+
+/// How many letters must be changed, added or taken away to make one word of the other.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, to) in b.iter().enumerate() {
+            let changed = diagonal + usize::from(from != *to);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
