@@ -1,0 +1,286 @@
+//! The bodies of answers: nothing, one message, a message made while it is sent, a stream of
+//! messages fed by a task, or plain HTTP; and the responses around them.
+//!
+//! HTTP/2 asks a body for its next piece when the client has room for it, so what is made on
+//! request is bounded by the client's window, and what is fed shows its feeder how much is left.
+//!
+//! Source: gRPC over HTTP/2 (grpc.io doc/PROTOCOL-HTTP2.md).
+
+use crate::frame::{PREFIX_LEN, prefix};
+use crate::queue::Receiver;
+use crate::{Segments, Status};
+use bytes::{BufMut, Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, Response, header::CONTENT_TYPE};
+use http_body::{Frame, SizeHint};
+use proto::answer::Sink;
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+/// The most bytes that are given to HTTP/2 at once.
+pub const PIECE_MAX: usize = 64 * 1024;
+
+const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
+
+/// A body could not be given to its end; the stream is reset.
+#[derive(Debug)]
+pub struct BodyError(pub String);
+
+impl std::fmt::Display for BodyError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for BodyError {}
+
+/// What makes a body piece by piece, when HTTP/2 asks for one.
+pub trait Source {
+    /// The next piece of at most [`PIECE_MAX`] bytes, prefixes of messages included; `None` at
+    /// the end.
+    ///
+    /// # Errors
+    /// The status that the call ends with.
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>>;
+}
+
+/// A body of plain HTTP, of any kind.
+pub type PlainBody = Pin<Box<dyn http_body::Body<Data = Bytes, Error = BodyError>>>;
+
+/// The body of an answer.
+pub struct Body(Kind);
+
+enum Kind {
+    Empty,
+    Trailers(Status),
+    Pieces(VecDeque<Bytes>, Status),
+    Piece(Bytes, Status),
+    Source(Box<dyn Source>),
+    Queue(Receiver),
+    PlainPiece(Bytes),
+    Plain(PlainBody),
+}
+
+impl std::fmt::Debug for Body {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Body")
+    }
+}
+
+impl Body {
+    /// Plain HTTP in one piece.
+    #[must_use]
+    pub fn plain(bytes: Bytes) -> Body {
+        Body(if bytes.is_empty() { Kind::Empty } else { Kind::PlainPiece(bytes) })
+    }
+
+    /// Plain HTTP of any kind.
+    #[must_use]
+    pub fn plain_stream(body: PlainBody) -> Body {
+        Body(Kind::Plain(body))
+    }
+
+    fn end(&mut self, status: &Status) -> Option<Result<Frame<Bytes>, BodyError>> {
+        self.0 = Kind::Empty;
+        Some(Ok(Frame::trailers(status.to_trailers())))
+    }
+}
+
+type Polled = Poll<Option<Result<Frame<Bytes>, BodyError>>>;
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
+        let this = &mut *self;
+        let piece = match &mut this.0 {
+            Kind::Empty => return Poll::Ready(None),
+            Kind::Trailers(status) => {
+                let status = std::mem::replace(status, Status::OK);
+                return Poll::Ready(this.end(&status));
+            }
+            Kind::Piece(bytes, status) => {
+                let bytes = std::mem::take(bytes);
+                this.0 = Kind::Trailers(std::mem::replace(status, Status::OK));
+                Ok(Some(bytes))
+            }
+            Kind::Pieces(pieces, status) => match pieces.pop_front() {
+                Some(piece) => Ok(Some(piece)),
+                None => Err(std::mem::replace(status, Status::OK)),
+            },
+            Kind::Source(source) => match ready!(source.poll_piece(cx)) {
+                Some(Ok(piece)) => Ok(Some(piece)),
+                Some(Err(status)) => Err(status),
+                None => Err(Status::OK),
+            },
+            Kind::Queue(queue) => match ready!(queue.poll_piece(cx)) {
+                Ok(piece) => Ok(Some(piece)),
+                Err(status) => Err(status),
+            },
+            Kind::PlainPiece(bytes) => {
+                let bytes = std::mem::take(bytes);
+                this.0 = Kind::Empty;
+                Ok(Some(bytes))
+            }
+            Kind::Plain(body) => return body.as_mut().poll_frame(cx),
+        };
+        Poll::Ready(match piece {
+            Ok(piece) => piece.map(|piece| Ok(Frame::data(piece))),
+            Err(status) => this.end(&status),
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Kind::Empty => true,
+            Kind::Plain(body) => body.is_end_stream(),
+            Kind::Trailers(_)
+            | Kind::Pieces(..)
+            | Kind::Piece(..)
+            | Kind::Source(_)
+            | Kind::Queue(_)
+            | Kind::PlainPiece(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Kind::Empty => SizeHint::with_exact(0),
+            Kind::PlainPiece(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Kind::Plain(body) => body.size_hint(),
+            Kind::Trailers(_)
+            | Kind::Pieces(..)
+            | Kind::Piece(..)
+            | Kind::Source(_)
+            | Kind::Queue(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// What a call is answered with.
+pub type Reply = Response<Body>;
+
+fn reply(kind: Kind) -> Reply {
+    let mut response = Response::new(Body(kind));
+    response.headers_mut().insert(CONTENT_TYPE, GRPC);
+    response
+}
+
+/// An answer of one message: `len` bytes, which `write` writes.
+///
+/// # Panics
+/// When `write` does not write `len` bytes, for a prefix that lies would garble the stream.
+#[must_use]
+pub fn message(len: usize, write: impl FnOnce(&mut dyn Sink)) -> Reply {
+    if len <= PIECE_MAX - PREFIX_LEN {
+        let mut buffer = BytesMut::with_capacity(PREFIX_LEN + len);
+        buffer.put_slice(&prefix(len));
+        write(&mut buffer);
+        assert_eq!(buffer.len(), PREFIX_LEN + len, "an answer has the length that was announced");
+        return reply(Kind::Piece(buffer.freeze(), Status::OK));
+    }
+    let pieces = framed(len, write);
+    reply(Kind::Pieces(pieces.into(), Status::OK))
+}
+
+/// A message of `len` bytes in pieces, with its prefix.
+///
+/// # Panics
+/// When `write` does not write `len` bytes.
+#[must_use]
+pub fn framed(len: usize, write: impl FnOnce(&mut dyn Sink)) -> Vec<Bytes> {
+    let mut segments = Segments::new();
+    segments.slice(&prefix(len));
+    write(&mut segments);
+    assert_eq!(segments.len(), PREFIX_LEN + len, "an answer has the length that was announced");
+    segments.into_pieces()
+}
+
+/// An answer of one message that prost encodes.
+#[must_use]
+pub fn encoded<M: prost::Message>(answer: &M) -> Reply {
+    let len = answer.encoded_len();
+    let mut buffer = BytesMut::with_capacity(PREFIX_LEN + len);
+    buffer.put_slice(&prefix(len));
+    answer.encode_raw(&mut buffer);
+    reply(Kind::Piece(buffer.freeze(), Status::OK))
+}
+
+/// An answer that is made while it is sent.
+#[must_use]
+pub fn source(source: Box<dyn Source>) -> Reply {
+    reply(Kind::Source(source))
+}
+
+/// An answer of messages that a task feeds.
+#[must_use]
+pub fn stream(queue: Receiver) -> Reply {
+    reply(Kind::Queue(queue))
+}
+
+/// An answer that is an error and nothing else: its status stands in the only headers.
+#[must_use]
+pub fn refuse(status: &Status) -> Reply {
+    let mut response = reply(Kind::Empty);
+    status.put(response.headers_mut());
+    response
+}
+
+/// True if a request of this header is gRPC's.
+#[must_use]
+pub fn is_grpc(headers: &HeaderMap) -> bool {
+    let Some(value) = headers.get(CONTENT_TYPE) else { return false };
+    match value.as_bytes().strip_prefix(b"application/grpc") {
+        Some(rest) => matches!(rest.first(), None | Some(b'+' | b';')),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_types_are_told_apart() {
+        for (value, grpc) in [
+            ("application/grpc", true),
+            ("application/grpc+proto", true),
+            ("application/grpc;charset=x", true),
+            ("application/grpc-web", false),
+            ("application/json", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_TYPE, value.parse().unwrap());
+            assert_eq!(is_grpc(&headers), grpc, "{value}");
+        }
+        assert!(!is_grpc(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn a_large_message_is_given_in_pieces_of_bounded_length() {
+        let value = Bytes::from(vec![7; 3 * PIECE_MAX + 1]);
+        let pieces = framed(value.len() + 10, |to| {
+            to.slice(b"0123456789");
+            to.shared(&value);
+        });
+        assert!(pieces.iter().all(|piece| !piece.is_empty() && piece.len() <= PIECE_MAX));
+        let all: Vec<u8> = pieces.concat();
+        assert_eq!(all[..PREFIX_LEN], prefix(value.len() + 10));
+        assert_eq!(all[PREFIX_LEN + 10..], value);
+    }
+
+    #[test]
+    #[should_panic(expected = "length that was announced")]
+    fn a_length_that_lies_is_a_bug() {
+        drop(message(3, |to| to.slice(b"four")));
+    }
+
+    #[test]
+    fn a_refusal_ends_with_its_headers() {
+        let reply = refuse(&Status::from(crate::Error::EmptyKey));
+        assert_eq!(reply.headers()["grpc-status"], "3");
+        assert_eq!(reply.headers()["grpc-message"], "etcdserver: key is not provided");
+        assert!(http_body::Body::is_end_stream(reply.body()));
+    }
+}

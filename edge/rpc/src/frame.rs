@@ -1,0 +1,256 @@
+//! Messages on a stream: five bytes in front of each say whether it is compressed and how long
+//! it is. Reading takes a message out of HTTP/2's data without copying when it came in one piece.
+//! Not here: what a message says.
+//!
+//! Source: gRPC over HTTP/2 (grpc.io doc/PROTOCOL-HTTP2.md); the words are grpc-go 1.82's.
+
+use crate::Status;
+use bytes::{Buf, Bytes, BytesMut};
+use http::HeaderMap;
+use http_body::Body;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::ready;
+use std::task::{Context, Poll};
+use tonic::Code;
+
+/// The length of what stands in front of a message, in bytes.
+pub const PREFIX_LEN: usize = 5;
+
+/// The prefix of a message of this length in bytes.
+///
+/// # Panics
+/// When a message is 4 GiB or longer; those who answer keep below it.
+#[must_use]
+pub fn prefix(len: usize) -> [u8; PREFIX_LEN] {
+    let len = u32::try_from(len).unwrap_or_else(|_| panic!("a message of {len} bytes"));
+    let [a, b, c, d] = len.to_be_bytes();
+    [0, a, b, c, d]
+}
+
+/// Refuses a call whose messages are compressed, since nothing here decompresses.
+///
+/// # Errors
+/// When the `grpc-encoding` header names anything but identity.
+pub fn check_encoding(headers: &HeaderMap) -> Result<(), Status> {
+    match headers.get("grpc-encoding") {
+        None => Ok(()),
+        Some(value) if value.is_empty() || value == "identity" => Ok(()),
+        Some(value) => {
+            let encoding = crate::status::go_quoted(value.as_bytes());
+            let why = format!("grpc: Decompressor is not installed for grpc-encoding {encoding}");
+            Err(Status::new(Code::Unimplemented, why))
+        }
+    }
+}
+
+/// The messages of one stream, in order.
+///
+/// - Holds at most one message that is not complete, so never more than `max` bytes and one
+///   HTTP/2 frame.
+/// - After an error it is not to be asked again.
+#[derive(Debug)]
+pub struct Messages<B> {
+    body: B,
+    max: usize,
+    /// What has come and was not taken. One piece where possible.
+    pending: Bytes,
+    /// A message in more than one piece.
+    gathered: BytesMut,
+}
+
+impl<B> Messages<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    /// Reads from `body`, and refuses messages longer than `max` bytes.
+    pub fn new(body: B, max: usize) -> Messages<B> {
+        Messages { body, max, pending: Bytes::new(), gathered: BytesMut::new() }
+    }
+
+    /// The next message; `None` when the client has sent its last one.
+    ///
+    /// # Errors
+    /// When the message is too long, compressed, cut short, or the stream was cancelled.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Status> {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// As [`Messages::next`].
+    ///
+    /// # Errors
+    /// As [`Messages::next`].
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Status>> {
+        loop {
+            if let Some(message) = self.take()? {
+                return Poll::Ready(Ok(Some(message)));
+            }
+            if !ready!(self.poll_data(cx))? {
+                let clean = self.pending.is_empty() && self.gathered.is_empty();
+                return Poll::Ready(if clean { Ok(None) } else { Err(cut_short()) });
+            }
+        }
+    }
+
+    /// The only message of a unary call.
+    ///
+    /// # Errors
+    /// As [`Messages::next`], and when there is none.
+    pub async fn only(mut self) -> Result<Bytes, Status> {
+        match self.next().await? {
+            Some(message) => Ok(message),
+            None => Err(Status::new(Code::Unknown, "EOF")),
+        }
+    }
+
+    /// The first of a call of which only the answers are a stream.
+    ///
+    /// # Errors
+    /// As [`Messages::next`], and when there is none.
+    pub async fn first(&mut self) -> Result<Bytes, Status> {
+        match self.next().await {
+            Ok(Some(message)) => Ok(message),
+            Ok(None) => Err(Status::new(
+                Code::Internal,
+                "cardinality violation: received no request message from non-client-streaming RPC",
+            )),
+            Err(status) => Err(in_stream(status)),
+        }
+    }
+
+    /// Takes a message out of what has come, if it is whole.
+    fn take(&mut self) -> Result<Option<Bytes>, Status> {
+        if !self.gathered.is_empty() {
+            return self.take_gathered();
+        }
+        let Some(len) = message_len(&self.pending, self.max)? else {
+            return Ok(None);
+        };
+        if self.pending.len() < PREFIX_LEN + len {
+            return Ok(None);
+        }
+        check_flag(self.pending[0])?;
+        self.pending.advance(PREFIX_LEN);
+        Ok(Some(self.pending.split_to(len)))
+    }
+
+    /// Takes a message that came in pieces: its rest from `pending`, with one copy.
+    fn take_gathered(&mut self) -> Result<Option<Bytes>, Status> {
+        while self.gathered.len() < PREFIX_LEN && self.pending.has_remaining() {
+            let missing = PREFIX_LEN - self.gathered.len();
+            let part = self.pending.split_to(missing.min(self.pending.len()));
+            self.gathered.extend_from_slice(&part);
+        }
+        let Some(len) = message_len(&self.gathered, self.max)? else {
+            return Ok(None);
+        };
+        let missing = PREFIX_LEN + len - self.gathered.len();
+        let part = self.pending.split_to(missing.min(self.pending.len()));
+        self.gathered.extend_from_slice(&part);
+        if self.gathered.len() < PREFIX_LEN + len {
+            return Ok(None);
+        }
+        check_flag(self.gathered[0])?;
+        let mut message = std::mem::take(&mut self.gathered).freeze();
+        message.advance(PREFIX_LEN);
+        Ok(Some(message))
+    }
+
+    /// Waits for more data; false at the end of the stream.
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Status>> {
+        loop {
+            let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                None => return Poll::Ready(Ok(false)),
+                Some(Ok(frame)) => frame,
+                // The client went away: nobody reads this.
+                Some(Err(_)) => {
+                    let gone = Status::new(Code::Cancelled, "context canceled");
+                    return Poll::Ready(Err(gone));
+                }
+            };
+            let Ok(data) = frame.into_data() else { continue };
+            if data.is_empty() {
+                continue;
+            }
+            if self.pending.is_empty() {
+                self.pending = data;
+            } else {
+                // An incomplete message is pending: from here on it is gathered.
+                let begun = std::mem::replace(&mut self.pending, data);
+                self.gathered.extend_from_slice(&begun);
+            }
+            return Poll::Ready(Ok(true));
+        }
+    }
+}
+
+/// The length that a prefix announces; `None` if the prefix is not whole.
+fn message_len(bytes: &[u8], max: usize) -> Result<Option<usize>, Status> {
+    let Some(prefix) = bytes.first_chunk::<PREFIX_LEN>() else { return Ok(None) };
+    let [_, len @ ..] = prefix;
+    // A u32 fits a usize wherever this runs; the limit holds where it would not.
+    let len = usize::try_from(u32::from_be_bytes(*len)).unwrap_or(usize::MAX);
+    if len > max {
+        let why = format!("grpc: received message larger than max ({len} vs. {max})");
+        return Err(Status::new(Code::ResourceExhausted, why));
+    }
+    Ok(Some(len))
+}
+
+fn check_flag(flag: u8) -> Result<(), Status> {
+    match flag {
+        0 => Ok(()),
+        1 => Err(Status::new(
+            Code::Internal,
+            "grpc: compressed flag set with identity or empty encoding",
+        )),
+        other => Err(Status::new(
+            Code::Internal,
+            format!("grpc: received unexpected payload format {other}"),
+        )),
+    }
+}
+
+fn cut_short() -> Status {
+    Status::new(Code::Unknown, "unexpected EOF")
+}
+
+/// grpc-go tells a message that is cut short as an internal error where a call is a stream.
+#[must_use]
+pub fn in_stream(status: Status) -> Status {
+    if status == cut_short() { Status { code: Code::Internal, ..status } } else { status }
+}
+
+/// Decodes the request of a unary call.
+///
+/// # Errors
+/// When the bytes are not such a message.
+pub fn decode<M: prost::Message + Default>(message: Bytes) -> Result<M, Status> {
+    M::decode(message).map_err(|error| {
+        let why = format!("grpc: error unmarshalling request: {}", go_words(&error));
+        Status::new(Code::Internal, why)
+    })
+}
+
+/// Decodes a request of a stream.
+///
+/// # Errors
+/// When the bytes are not such a message.
+pub fn decode_in_stream<M: prost::Message + Default>(message: Bytes) -> Result<M, Status> {
+    M::decode(message).map_err(|error| {
+        let why = format!("grpc: failed to unmarshal the received message: {}", go_words(&error));
+        Status::new(Code::Internal, why)
+    })
+}
+
+/// What Go's protobuf says of such bytes; it knows two reasons.
+fn go_words(error: &prost::DecodeError) -> &'static str {
+    if error.to_string().contains("UTF-8") {
+        "string field contains invalid UTF-8"
+    } else {
+        "proto: cannot parse invalid wire-format data"
+    }
+}
+
+#[cfg(test)]
+mod tests;

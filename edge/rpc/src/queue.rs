@@ -1,0 +1,242 @@
+//! The way from a task that feeds a stream of answers to the body that HTTP/2 asks. Both live on
+//! one thread. The feeder is never made to wait: it sees how many bytes are still queued and how
+//! many were taken, and decides itself (a watch shard falls back to reading history).
+
+use crate::{Status, frame};
+use bytes::Bytes;
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+#[derive(Debug, Default)]
+struct Shared {
+    pieces: VecDeque<Bytes>,
+    /// The bytes in `pieces`.
+    queued: usize,
+    /// Bytes that were taken since the feeder last asked.
+    drained: usize,
+    /// How the stream ends, once it does.
+    end: Option<Status>,
+    /// The body is gone: the client cancelled, or the connection broke.
+    gone: bool,
+    body: Option<Waker>,
+    feeder: Option<Waker>,
+}
+
+impl Shared {
+    fn wake_body(&mut self) {
+        if let Some(waker) = self.body.take() {
+            waker.wake();
+        }
+    }
+
+    fn wake_feeder(&mut self) {
+        if let Some(waker) = self.feeder.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// A new queue: the end that feeds, and the body's.
+#[must_use]
+pub fn queue() -> (Feeder, Receiver) {
+    let shared = Rc::new(RefCell::new(Shared::default()));
+    (Feeder(Rc::clone(&shared)), Receiver(shared))
+}
+
+/// The end that feeds. Cheap to clone.
+///
+/// The stream ends with [`Feeder::end`] alone; a body whose feeders are all gone without it
+/// would wait for ever, so the last one to go ends it as cancelled.
+#[derive(Clone, Debug)]
+pub struct Feeder(Rc<RefCell<Shared>>);
+
+impl Feeder {
+    /// Sends one message: `len` bytes that are the sum of `parts`.
+    ///
+    /// # Panics
+    /// When the parts are not `len` bytes together.
+    pub fn message(&self, parts: impl IntoIterator<Item = Bytes>, len: usize) {
+        let pieces = crate::body::framed(len, |to| {
+            for part in parts {
+                to.shared(&part);
+            }
+        });
+        self.pieces(pieces);
+    }
+
+    /// Sends one message that prost encodes.
+    pub fn encoded<M: prost::Message>(&self, message: &M) {
+        let len = message.encoded_len();
+        let mut buffer = bytes::BytesMut::with_capacity(frame::PREFIX_LEN + len);
+        buffer.extend_from_slice(&frame::prefix(len));
+        message.encode_raw(&mut buffer);
+        self.pieces([buffer.freeze()]);
+    }
+
+    /// Sends pieces that are already framed.
+    pub fn pieces(&self, pieces: impl IntoIterator<Item = Bytes>) {
+        let mut shared = self.0.borrow_mut();
+        if shared.gone || shared.end.is_some() {
+            return;
+        }
+        for piece in pieces {
+            shared.queued += piece.len();
+            shared.pieces.push_back(piece);
+        }
+        shared.wake_body();
+    }
+
+    /// Ends the stream behind what is queued. The first end counts.
+    pub fn end(&self, status: Status) {
+        let mut shared = self.0.borrow_mut();
+        shared.end.get_or_insert(status);
+        shared.wake_body();
+        shared.wake_feeder();
+    }
+
+    /// How many bytes wait for the client.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.0.borrow().queued
+    }
+
+    /// True if nobody will read any more: the client left, or the stream was ended.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        let shared = self.0.borrow();
+        shared.gone || shared.end.is_some()
+    }
+
+    /// Waits until bytes were taken, and says how many since the last time; `None` when the
+    /// stream is over. One waits at a time.
+    pub async fn drained(&self) -> Option<usize> {
+        poll_fn(|cx| self.poll_drained(cx)).await
+    }
+
+    /// As [`Feeder::drained`].
+    pub fn poll_drained(&self, cx: &mut Context<'_>) -> Poll<Option<usize>> {
+        let mut shared = self.0.borrow_mut();
+        if shared.gone || shared.end.is_some() {
+            return Poll::Ready(None);
+        }
+        if shared.drained > 0 {
+            return Poll::Ready(Some(std::mem::take(&mut shared.drained)));
+        }
+        shared.feeder = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Waits until at most `bytes` are queued; false when the stream is over.
+    pub async fn below(&self, bytes: usize) -> bool {
+        while self.queued() > bytes {
+            if self.drained().await.is_none() {
+                return false;
+            }
+        }
+        !self.is_over()
+    }
+}
+
+impl Drop for Feeder {
+    fn drop(&mut self) {
+        // The body and this one are left: nobody else feeds.
+        if Rc::strong_count(&self.0) == 2 {
+            self.end(Status::new(tonic::Code::Cancelled, "context canceled"));
+        }
+    }
+}
+
+/// The body's end.
+#[derive(Debug)]
+pub struct Receiver(Rc<RefCell<Shared>>);
+
+impl Receiver {
+    /// The next piece, or how the stream ends.
+    pub(crate) fn poll_piece(&self, cx: &Context<'_>) -> Poll<Result<Bytes, Status>> {
+        let mut shared = self.0.borrow_mut();
+        if let Some(piece) = shared.pieces.pop_front() {
+            shared.queued -= piece.len();
+            shared.drained += piece.len();
+            shared.wake_feeder();
+            return Poll::Ready(Ok(piece));
+        }
+        if let Some(status) = &shared.end {
+            return Poll::Ready(Err(status.clone()));
+        }
+        shared.body = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        let mut shared = self.0.borrow_mut();
+        shared.gone = true;
+        shared.pieces.clear();
+        shared.queued = 0;
+        shared.wake_feeder();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tonic::Code;
+
+    fn poll(receiver: &Receiver) -> Poll<Result<Bytes, Status>> {
+        receiver.poll_piece(&Context::from_waker(Waker::noop()))
+    }
+
+    fn drained(feeder: &Feeder) -> Poll<Option<usize>> {
+        feeder.poll_drained(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn the_feeder_sees_what_is_queued_and_what_was_taken() {
+        let (feeder, receiver) = queue();
+        assert_eq!(drained(&feeder), Poll::Pending);
+        feeder.message([Bytes::from_static(b"ab"), Bytes::from_static(b"c")], 3);
+        assert_eq!(feeder.queued(), 8);
+        assert_eq!(poll(&receiver), Poll::Ready(Ok(b"\0\0\0\0\x03abc"[..].into())));
+        assert_eq!(poll(&receiver), Poll::Pending);
+        assert_eq!(feeder.queued(), 0);
+        assert_eq!(drained(&feeder), Poll::Ready(Some(8)));
+        assert_eq!(drained(&feeder), Poll::Pending);
+    }
+
+    #[test]
+    fn the_end_comes_behind_what_is_queued() {
+        let (feeder, receiver) = queue();
+        feeder.encoded(&proto::etcdserverpb::WatchResponse::default());
+        feeder.end(Status::OK);
+        feeder.end(Status::new(Code::Internal, "too late"));
+        feeder.pieces([Bytes::from_static(b"too late")]);
+        assert!(matches!(poll(&receiver), Poll::Ready(Ok(_))));
+        assert_eq!(poll(&receiver), Poll::Ready(Err(Status::OK)));
+        assert_eq!(drained(&feeder), Poll::Ready(None));
+    }
+
+    #[test]
+    fn a_client_that_leaves_is_noticed_and_frees_the_queue() {
+        let (feeder, receiver) = queue();
+        feeder.pieces([Bytes::from_static(b"x")]);
+        drop(receiver);
+        assert!(feeder.is_over());
+        assert_eq!(feeder.queued(), 0);
+        assert_eq!(drained(&feeder), Poll::Ready(None));
+    }
+
+    #[test]
+    fn a_stream_whose_feeders_are_gone_does_not_hang() {
+        let (feeder, receiver) = queue();
+        let second = feeder.clone();
+        drop(feeder);
+        assert_eq!(poll(&receiver), Poll::Pending);
+        drop(second);
+        let Poll::Ready(Err(status)) = poll(&receiver) else { panic!("it hangs") };
+        assert_eq!(status.code, Code::Cancelled);
+    }
+}
