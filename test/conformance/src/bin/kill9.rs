@@ -1,0 +1,2 @@
+//! Kills a server under load, again and again.
+fn main() {}

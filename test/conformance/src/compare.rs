@@ -1,0 +1,378 @@
+//! One ordered client of two servers: every step goes to both, and the answers must be equal in
+//! every field but those of [`crate::differences`] and those that name a server, a time or a
+//! size.
+
+use crate::differences::Differences;
+use crate::generate::{Generator, LeaseStep, Step};
+use crate::server::Server;
+use crate::watchers::Stream;
+use anyhow::{Result, bail, ensure};
+use proto::etcdserverpb::{
+    CompactionRequest, HashKvRequest, LeaseGrantRequest, LeaseKeepAliveRequest, LeaseLeasesRequest,
+    LeaseRevokeRequest, LeaseTimeToLiveRequest, PutRequest, ResponseHeader, WatchCreateRequest,
+    response_op::Response as OpResponse,
+};
+use rpc::stubs::etcdserverpb::kv_client::KvClient;
+use rpc::stubs::etcdserverpb::lease_client::LeaseClient;
+use rpc::stubs::etcdserverpb::maintenance_client::MaintenanceClient;
+use std::fmt::Debug;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+
+/// How often HashKV is compared, in steps.
+const HASH_EVERY: u64 = 1_000;
+/// How often the watchers are brought up to one revision and compared, in steps.
+const BARRIER_EVERY: u64 = 200;
+/// The most watchers at a time.
+const WATCHERS_MAX: usize = 24;
+/// How many streams the watchers are spread over.
+const STREAMS: usize = 4;
+
+/// One server as the client sees it.
+#[derive(Debug)]
+struct Side {
+    kv: KvClient<Channel>,
+    lease: LeaseClient<Channel>,
+    maintenance: MaintenanceClient<Channel>,
+    streams: Vec<Stream>,
+}
+
+impl Side {
+    async fn new(server: &Server) -> Result<Side> {
+        let channel = server.connect().await?;
+        let mut streams = Vec::new();
+        for _ in 0..STREAMS {
+            streams.push(Stream::open(channel.clone()).await?);
+        }
+        let large = 64 * 1024 * 1024;
+        Ok(Side {
+            kv: KvClient::new(channel.clone()).max_decoding_message_size(large),
+            lease: LeaseClient::new(channel.clone()),
+            maintenance: MaintenanceClient::new(channel),
+            streams,
+        })
+    }
+}
+
+/// What a run did.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Steps that both servers answered alike.
+    pub steps: u64,
+    /// Answers among them that were errors.
+    pub errors: u64,
+    /// Events that watchers were told alike.
+    pub events: u64,
+    /// HashKV answers that were equal.
+    pub hashes: u64,
+    /// How often each row of differences was needed.
+    pub differences: Differences,
+}
+
+/// A pair of servers under comparison.
+#[derive(Debug)]
+pub struct Pair {
+    ours: Side,
+    theirs: Side,
+    generator: Generator,
+    /// Stream and watch id at ours and at theirs.
+    watchers: Vec<(usize, i64, i64)>,
+    /// The highest revision at which a watcher starts.
+    start_max: i64,
+    report: Report,
+}
+
+impl Pair {
+    /// Connects to both.
+    ///
+    /// # Errors
+    /// When one does not answer.
+    pub async fn new(ours: &Server, theirs: &Server, seed: u64) -> Result<Pair> {
+        Ok(Pair {
+            ours: Side::new(ours).await?,
+            theirs: Side::new(theirs).await?,
+            generator: Generator::new(seed),
+            watchers: Vec::new(),
+            start_max: 0,
+            report: Report::default(),
+        })
+    }
+
+    /// Sends `steps` random steps to both.
+    ///
+    /// # Errors
+    /// At the first difference that no row allows, with the request and both answers.
+    pub async fn run(mut self, steps: u64) -> Result<Report> {
+        for number in 1..=steps {
+            let step = self.generator.step();
+            self.step(step).await?;
+            self.report.steps = number;
+            if number.is_multiple_of(BARRIER_EVERY) || number == steps {
+                self.barrier().await?;
+            }
+            if number.is_multiple_of(HASH_EVERY) || number == steps {
+                self.hash().await?;
+            }
+        }
+        Ok(self.report)
+    }
+
+    async fn step(&mut self, step: Step) -> Result<()> {
+        match step {
+            Step::Range(request) => self.range(request).await,
+            Step::Put(request) => {
+                let ours = self.ours.kv.put(request.clone()).await;
+                let theirs = self.theirs.kv.put(request.clone()).await;
+                let answers = self.pair(&request, ours, theirs)?;
+                self.same(&request, answers, |answer| &mut answer.header)
+            }
+            Step::Delete(request) => {
+                let ours = self.ours.kv.delete_range(request.clone()).await;
+                let theirs = self.theirs.kv.delete_range(request.clone()).await;
+                let answers = self.pair(&request, ours, theirs)?;
+                self.same(&request, answers, |answer| &mut answer.header)
+            }
+            Step::Txn(request) => self.txn(request).await,
+            Step::Compact(revision) => self.compact(revision).await,
+            Step::Watch(request) => self.watch(request).await,
+            Step::Unwatch(nth) => self.unwatch(nth).await,
+            Step::Lease(step) => self.lease(step).await,
+        }
+    }
+
+    async fn range(&mut self, request: proto::etcdserverpb::RangeRequest) -> Result<()> {
+        let ours = self.ours.kv.range(request.clone()).await;
+        let theirs = self.theirs.kv.range(request.clone()).await;
+        let mut answers = self.pair(&request, ours, theirs)?;
+        if let Some((ours, theirs)) = &mut answers {
+            self.report.differences.range(&request, ours, theirs);
+        }
+        self.same(&request, answers, |answer| &mut answer.header)
+    }
+
+    async fn txn(&mut self, request: proto::etcdserverpb::TxnRequest) -> Result<()> {
+        let ours = self.ours.kv.txn(request.clone()).await;
+        let theirs = self.theirs.kv.txn(request.clone()).await;
+        let mut answers = self.pair(&request, ours, theirs)?;
+        if let Some((ours, theirs)) = &mut answers
+            && ours.succeeded == theirs.succeeded
+        {
+            let succeeded = ours.succeeded;
+            let (ours, theirs) = (&mut ours.responses, &mut theirs.responses);
+            self.report.differences.txn(&request, ours, theirs, succeeded);
+            ours.iter_mut().chain(theirs).for_each(|op| plain_headers(&mut op.response));
+        }
+        self.same(&request, answers, |answer| &mut answer.header)
+    }
+
+    async fn compact(&mut self, revision: i64) -> Result<()> {
+        let request = CompactionRequest { revision, physical: true };
+        // A watcher that lags may or may not see what is compacted away under it.
+        self.barrier().await?;
+        let ours = self.ours.kv.compact(request).await;
+        let theirs = self.theirs.kv.compact(request).await;
+        let answers = self.pair(&request, ours, theirs)?;
+        if answers.is_some() {
+            self.generator.compacted = revision;
+        }
+        self.same(&request, answers, |answer| &mut answer.header)
+    }
+
+    async fn lease(&mut self, step: LeaseStep) -> Result<()> {
+        match step {
+            LeaseStep::Grant(id, ttl) => {
+                let request = LeaseGrantRequest { id, ttl };
+                let ours = self.ours.lease.lease_grant(request).await;
+                let theirs = self.theirs.lease.lease_grant(request).await;
+                let answers = self.pair(&request, ours, theirs)?;
+                self.same(&request, answers, |answer| &mut answer.header)
+            }
+            LeaseStep::Revoke(id) => {
+                let request = LeaseRevokeRequest { id };
+                let ours = self.ours.lease.lease_revoke(request).await;
+                let theirs = self.theirs.lease.lease_revoke(request).await;
+                let answers = self.pair(&request, ours, theirs)?;
+                self.same(&request, answers, |answer| &mut answer.header)
+            }
+            LeaseStep::TimeToLive(id) => {
+                let request = LeaseTimeToLiveRequest { id, keys: true };
+                let ours = self.ours.lease.lease_time_to_live(request).await;
+                let theirs = self.theirs.lease.lease_time_to_live(request).await;
+                let mut answers = self.pair(&request, ours, theirs)?;
+                if let Some((ours, theirs)) = &mut answers {
+                    ensure!((ours.ttl - theirs.ttl).abs() <= 5, "{ours:?} and {theirs:?}");
+                    ours.ttl = theirs.ttl;
+                    ours.keys.sort();
+                    theirs.keys.sort();
+                }
+                self.same(&request, answers, |answer| &mut answer.header)
+            }
+            LeaseStep::Leases => {
+                let request = LeaseLeasesRequest {};
+                let ours = self.ours.lease.lease_leases(request).await;
+                let theirs = self.theirs.lease.lease_leases(request).await;
+                let mut answers = self.pair(&request, ours, theirs)?;
+                if let Some((ours, theirs)) = &mut answers {
+                    ours.leases.sort_by_key(|lease| lease.id);
+                    theirs.leases.sort_by_key(|lease| lease.id);
+                }
+                self.same(&request, answers, |answer| &mut answer.header)
+            }
+            LeaseStep::KeepAlive(id) => {
+                let request = LeaseKeepAliveRequest { id };
+                let ours = keep_alive(&mut self.ours.lease, request).await;
+                let theirs = keep_alive(&mut self.theirs.lease, request).await;
+                let answers = self.pair(&request, ours, theirs)?;
+                self.same(&request, answers, |answer| &mut answer.header)
+            }
+        }
+    }
+
+    async fn watch(&mut self, request: WatchCreateRequest) -> Result<()> {
+        if self.watchers.len() >= WATCHERS_MAX {
+            return Ok(());
+        }
+        let stream = self.watchers.len() % STREAMS;
+        let ours = self.ours.streams[stream].create(request.clone()).await?;
+        let theirs = self.theirs.streams[stream].create(request.clone()).await?;
+        match (ours, theirs) {
+            (Ok(ours), Ok(theirs)) => {
+                self.start_max = self.start_max.max(request.start_revision);
+                ensure!(ours == theirs, "{request:?}: watch ids {ours} and {theirs}");
+                self.watchers.push((stream, ours, theirs));
+            }
+            (ours, theirs) => ensure!(ours == theirs, "{request:?}: {ours:?} and {theirs:?}"),
+        }
+        Ok(())
+    }
+
+    async fn unwatch(&mut self, nth: usize) -> Result<()> {
+        if nth >= self.watchers.len() {
+            return Ok(());
+        }
+        self.barrier().await?;
+        if nth >= self.watchers.len() {
+            return Ok(());
+        }
+        let (stream, ours, theirs) = self.watchers.remove(nth);
+        self.ours.streams[stream].cancel(ours).await?;
+        self.theirs.streams[stream].cancel(theirs).await?;
+        let ours = self.ours.streams[stream].take_told(ours);
+        let theirs = self.theirs.streams[stream].take_told(theirs);
+        ensure!(ours == theirs, "a canceled watcher: {ours:?} and {theirs:?}");
+        Ok(())
+    }
+
+    /// Brings every watcher up to the current revision and compares what they were told.
+    async fn barrier(&mut self) -> Result<()> {
+        // A stream says how far it is only once each of its watchers has begun.
+        while self.generator.revision < self.start_max {
+            let request = PutRequest { key: "barrier".into(), ..PutRequest::default() };
+            let ours = self.ours.kv.put(request.clone()).await;
+            let theirs = self.theirs.kv.put(request.clone()).await;
+            let answers = self.pair(&request, ours, theirs)?;
+            self.same(&request, answers, |answer| &mut answer.header)?;
+        }
+        let revision = self.generator.revision;
+        for stream in 0..STREAMS {
+            if self.watchers.iter().any(|watcher| watcher.0 == stream) {
+                self.ours.streams[stream].catch_up(revision).await?;
+                self.theirs.streams[stream].catch_up(revision).await?;
+            }
+        }
+        let mut live = Vec::new();
+        for (stream, ours_id, theirs_id) in std::mem::take(&mut self.watchers) {
+            let ours = self.ours.streams[stream].take_told(ours_id);
+            let theirs = self.theirs.streams[stream].take_told(theirs_id);
+            ensure!(ours == theirs, "watcher {ours_id}: {ours:#?} and {theirs:#?}");
+            self.report.events += ours.events.len() as u64;
+            if ours.canceled.is_none() {
+                live.push((stream, ours_id, theirs_id));
+            }
+        }
+        self.watchers = live;
+        Ok(())
+    }
+
+    async fn hash(&mut self) -> Result<()> {
+        let request = HashKvRequest { revision: 0 };
+        let ours = self.ours.maintenance.hash_kv(request).await;
+        let theirs = self.theirs.maintenance.hash_kv(request).await;
+        let mut answers = self.pair(&request, ours, theirs)?;
+        if let Some((ours, theirs)) = &mut answers {
+            self.report.differences.hash_kv(ours, theirs);
+            self.report.hashes += 1;
+        }
+        self.same(&request, answers, |answer| &mut answer.header)
+    }
+
+    /// Both answers, or nothing if both are the same error.
+    fn pair<Q: Debug, A: Debug>(
+        &mut self,
+        request: &Q,
+        ours: Result<tonic::Response<A>, Status>,
+        theirs: Result<tonic::Response<A>, Status>,
+    ) -> Result<Option<(A, A)>> {
+        match (ours, theirs) {
+            (Ok(ours), Ok(theirs)) => Ok(Some((ours.into_inner(), theirs.into_inner()))),
+            (Err(ours), Err(theirs)) => {
+                let text = |status: &Status| (status.code(), status.message().to_string());
+                let same =
+                    text(&ours) == text(&theirs) || self.report.differences.status(&ours, &theirs);
+                ensure!(same, "{request:?}:\n{ours:?}\n{theirs:?}");
+                ensure!(ours.code() != Code::Unavailable, "a server is gone: {ours:?}");
+                self.report.errors += 1;
+                Ok(None)
+            }
+            (ours, theirs) => bail!("{request:?}:\n  ours {ours:?}\n  theirs {theirs:?}"),
+        }
+    }
+
+    /// Compares two answers but for who gave them.
+    fn same<Q: Debug, A: Debug + PartialEq>(
+        &mut self,
+        request: &Q,
+        answers: Option<(A, A)>,
+        header: impl Fn(&mut A) -> &mut Option<ResponseHeader>,
+    ) -> Result<()> {
+        let Some((mut ours, mut theirs)) = answers else { return Ok(()) };
+        for answer in [&mut ours, &mut theirs] {
+            let header = header(answer);
+            if let Some(header) = header {
+                self.generator.revision = self.generator.revision.max(header.revision);
+            }
+            plain(header);
+        }
+        ensure!(ours == theirs, "{request:#?}:\n  ours {ours:#?}\n  theirs {theirs:#?}");
+        Ok(())
+    }
+}
+
+async fn keep_alive(
+    client: &mut LeaseClient<Channel>,
+    request: LeaseKeepAliveRequest,
+) -> Result<tonic::Response<proto::etcdserverpb::LeaseKeepAliveResponse>, Status> {
+    let mut answers = client.lease_keep_alive(tokio_stream::iter([request])).await?.into_inner();
+    let first = answers.message().await?;
+    first.map(tonic::Response::new).ok_or_else(|| Status::internal("no answer"))
+}
+
+/// Leaves only the revision, which is all that must be equal.
+fn plain(header: &mut Option<ResponseHeader>) {
+    if let Some(header) = header {
+        *header = ResponseHeader { revision: header.revision, ..ResponseHeader::default() };
+    }
+}
+
+fn plain_headers(response: &mut Option<OpResponse>) {
+    match response {
+        Some(OpResponse::ResponseRange(answer)) => plain(&mut answer.header),
+        Some(OpResponse::ResponsePut(answer)) => plain(&mut answer.header),
+        Some(OpResponse::ResponseDeleteRange(answer)) => plain(&mut answer.header),
+        Some(OpResponse::ResponseTxn(answer)) => {
+            plain(&mut answer.header);
+            answer.responses.iter_mut().for_each(|op| plain_headers(&mut op.response));
+        }
+        None => {}
+    }
+}

@@ -1,0 +1,125 @@
+//! The rows of `docs/differences.md` that a conformance run may meet. Each is applied only where
+//! two answers differ, and counted: a difference without a row fails a run, and so does a row
+//! that a run never needed.
+
+use proto::etcdserverpb::{
+    HashKvResponse, RangeRequest, RangeResponse, RequestOp, ResponseOp, TxnRequest,
+    range_request::SortTarget, request_op::Request, response_op::Response,
+};
+use std::collections::BTreeMap;
+use tonic::Status;
+
+/// The names of the rows, as they stand in the first column of the table.
+pub const ROWS: [&str; 4] =
+    ["hashkv-hash-revision", "keys-only-lease", "sort-ties", "txn-put-check-order"];
+
+/// How often each row was needed.
+#[derive(Clone, Debug, Default)]
+pub struct Differences {
+    used: BTreeMap<&'static str, u64>,
+}
+
+impl Differences {
+    fn used(&mut self, row: &'static str) {
+        *self.used.entry(row).or_default() += 1;
+    }
+
+    /// The rows with how often each was needed.
+    #[must_use]
+    pub fn counts(&self) -> Vec<(&'static str, u64)> {
+        ROWS.iter().map(|row| (*row, self.used.get(row).copied().unwrap_or(0))).collect()
+    }
+
+    /// True if two errors may differ so: a put in a transaction that has both an unknown lease
+    /// and a missing key is refused for the one or for the other.
+    pub fn status(&mut self, ours: &Status, theirs: &Status) -> bool {
+        let allowed = ours.message() == "etcdserver: requested lease not found"
+            && theirs.message() == "etcdserver: key not found";
+        if allowed {
+            self.used("txn-put-check-order");
+        }
+        allowed
+    }
+
+    /// Evens out what is allowed to differ in HashKV.
+    pub fn hash_kv(&mut self, ours: &mut HashKvResponse, theirs: &HashKvResponse) {
+        if ours.hash_revision != theirs.hash_revision && theirs.hash_revision == 0 {
+            ours.hash_revision = 0;
+            self.used("hashkv-hash-revision");
+        }
+    }
+
+    /// Evens out what is allowed to differ in a range.
+    pub fn range(
+        &mut self,
+        request: &RangeRequest,
+        ours: &mut RangeResponse,
+        theirs: &mut RangeResponse,
+    ) {
+        if request.keys_only && request.sort_target != i32::from(SortTarget::Value) {
+            let mut met = false;
+            for kv in &mut theirs.kvs {
+                met |= kv.lease != 0;
+                kv.lease = 0;
+            }
+            if met && ours.kvs.iter().all(|kv| kv.lease == 0) {
+                self.used("keys-only-lease");
+            }
+        }
+        if ours.kvs != theirs.kvs && has_ties(request) && same_sort_keys(request, ours, theirs) {
+            // What is cut off by a limit depends on the order too.
+            if ours.more {
+                ours.kvs.clone_from(&theirs.kvs);
+            }
+            ours.kvs.sort_by(|left, right| left.key.cmp(&right.key));
+            theirs.kvs.sort_by(|left, right| left.key.cmp(&right.key));
+            self.used("sort-ties");
+        }
+    }
+
+    /// Evens out what is allowed to differ in the ranges of a transaction.
+    pub fn txn(
+        &mut self,
+        request: &TxnRequest,
+        ours: &mut [ResponseOp],
+        theirs: &mut [ResponseOp],
+        succeeded: bool,
+    ) {
+        let branch: &[RequestOp] = if succeeded { &request.success } else { &request.failure };
+        for ((op, ours), theirs) in branch.iter().zip(ours).zip(theirs) {
+            match (&op.request, &mut ours.response, &mut theirs.response) {
+                (
+                    Some(Request::RequestRange(request)),
+                    Some(Response::ResponseRange(ours)),
+                    Some(Response::ResponseRange(theirs)),
+                ) => self.range(request, ours, theirs),
+                (
+                    Some(Request::RequestTxn(request)),
+                    Some(Response::ResponseTxn(ours)),
+                    Some(Response::ResponseTxn(theirs)),
+                ) if ours.succeeded == theirs.succeeded => {
+                    let succeeded = ours.succeeded;
+                    self.txn(request, &mut ours.responses, &mut theirs.responses, succeeded);
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+fn has_ties(request: &RangeRequest) -> bool {
+    request.sort_target != i32::from(SortTarget::Key)
+}
+
+/// The answers agree in everything that the order is by, place for place.
+fn same_sort_keys(request: &RangeRequest, ours: &RangeResponse, theirs: &RangeResponse) -> bool {
+    let key = |kv: &proto::mvccpb::KeyValue| match SortTarget::try_from(request.sort_target) {
+        Ok(SortTarget::Version) => kv.version.to_string().into_bytes(),
+        Ok(SortTarget::Create) => kv.create_revision.to_string().into_bytes(),
+        Ok(SortTarget::Mod) => kv.mod_revision.to_string().into_bytes(),
+        Ok(SortTarget::Value) => kv.value.to_vec(),
+        Ok(SortTarget::Key) | Err(_) => kv.key.to_vec(),
+    };
+    ours.kvs.len() == theirs.kvs.len()
+        && ours.kvs.iter().zip(&theirs.kvs).all(|(ours, theirs)| key(ours) == key(theirs))
+}

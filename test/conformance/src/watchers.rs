@@ -1,0 +1,152 @@
+//! Watchers on one server: every stream is read by a task, and what each watcher was told is
+//! kept in a row, whatever responses it came in.
+
+use anyhow::{Context, Result, bail};
+use proto::etcdserverpb::{
+    WatchCancelRequest, WatchCreateRequest, WatchProgressRequest, WatchRequest, WatchResponse,
+    watch_request::RequestUnion,
+};
+use proto::mvccpb::Event;
+use rpc::stubs::etcdserverpb::watch_client::WatchClient;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
+
+/// How long watchers may take to catch up.
+const CATCH_UP_TIME_MAX: Duration = Duration::from_secs(30);
+/// Go's etcd answers a progress request only while nothing lags, so it is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
+
+/// What one watcher was told so far.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Told {
+    /// Its events, in the order in which they came.
+    pub events: Vec<Event>,
+    /// How it ended, if it did: compact revision and reason.
+    pub canceled: Option<(i64, String)>,
+}
+
+/// One watch stream.
+#[derive(Debug)]
+pub struct Stream {
+    requests: mpsc::Sender<WatchRequest>,
+    responses: mpsc::UnboundedReceiver<WatchResponse>,
+    told: BTreeMap<i64, Told>,
+    /// Watchers that the server ended and that were not canceled from here yet. Go's etcd gives
+    /// no progress on a stream that has one.
+    ended: Vec<i64>,
+}
+
+impl Stream {
+    /// Opens a stream.
+    ///
+    /// # Errors
+    /// When the server refuses it.
+    pub async fn open(channel: Channel) -> Result<Stream> {
+        let (requests, outgoing) = mpsc::channel(64);
+        let (sender, responses) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            let mut client = WatchClient::new(channel).max_decoding_message_size(64 * 1024 * 1024);
+            let Ok(answer) = client.watch(ReceiverStream::new(outgoing)).await else { return };
+            let mut incoming = answer.into_inner();
+            while let Ok(Some(response)) = incoming.message().await {
+                if sender.send(response).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Stream { requests, responses, told: BTreeMap::new(), ended: Vec::new() })
+    }
+
+    /// Makes a watcher; returns its id, or how it was refused.
+    ///
+    /// # Errors
+    /// When the stream breaks.
+    pub async fn create(&mut self, request: WatchCreateRequest) -> Result<Result<i64, Told>> {
+        self.send(RequestUnion::CreateRequest(request)).await?;
+        loop {
+            let response = self.next().await?;
+            if !response.created {
+                self.take(response);
+                continue;
+            }
+            if response.canceled {
+                let canceled = Some((response.compact_revision, response.cancel_reason));
+                return Ok(Err(Told { events: Vec::new(), canceled }));
+            }
+            self.told.insert(response.watch_id, Told::default());
+            return Ok(Ok(response.watch_id));
+        }
+    }
+
+    /// Ends a watcher.
+    ///
+    /// # Errors
+    /// When the stream breaks.
+    pub async fn cancel(&mut self, watch_id: i64) -> Result<()> {
+        self.send(RequestUnion::CancelRequest(WatchCancelRequest { watch_id })).await?;
+        while self.told.get(&watch_id).is_some_and(|told| told.canceled.is_none()) {
+            let response = self.next().await?;
+            self.take(response);
+        }
+        Ok(())
+    }
+
+    /// Reads until every watcher of the stream has been told everything up to `revision`.
+    ///
+    /// # Errors
+    /// When the stream breaks or that does not happen in time.
+    pub async fn catch_up(&mut self, revision: i64) -> Result<()> {
+        let deadline = Instant::now() + CATCH_UP_TIME_MAX;
+        loop {
+            for watch_id in std::mem::take(&mut self.ended) {
+                self.send(RequestUnion::CancelRequest(WatchCancelRequest { watch_id })).await?;
+            }
+            self.send(RequestUnion::ProgressRequest(WatchProgressRequest {})).await?;
+            let ask_again = Instant::now() + ASK_AGAIN;
+            while let Ok(response) = tokio::time::timeout_at(ask_again, self.next()).await {
+                let response = response?;
+                let revision_told = response.header.as_ref().map_or(0, |header| header.revision);
+                if response.watch_id == -1 && !response.created && revision_told >= revision {
+                    return Ok(());
+                }
+                self.take(response);
+            }
+            if Instant::now() > deadline {
+                bail!("a watch stream did not reach revision {revision}");
+            }
+        }
+    }
+
+    /// What a watcher was told, taken out; what comes later is kept anew.
+    pub fn take_told(&mut self, watch_id: i64) -> Told {
+        match self.told.get_mut(&watch_id) {
+            None => Told::default(),
+            Some(told) => {
+                Told { events: std::mem::take(&mut told.events), canceled: told.canceled.clone() }
+            }
+        }
+    }
+
+    async fn send(&self, request: RequestUnion) -> Result<()> {
+        let request = WatchRequest { request_union: Some(request) };
+        self.requests.send(request).await.context("the watch stream is closed")
+    }
+
+    async fn next(&mut self) -> Result<WatchResponse> {
+        let response = timeout(CATCH_UP_TIME_MAX, self.responses.recv()).await;
+        response.context("no watch response in time")?.context("the watch stream is closed")
+    }
+
+    fn take(&mut self, response: WatchResponse) {
+        let Some(told) = self.told.get_mut(&response.watch_id) else { return };
+        told.events.extend(response.events);
+        if response.canceled && told.canceled.is_none() {
+            told.canceled = Some((response.compact_revision, response.cancel_reason));
+            self.ended.push(response.watch_id);
+        }
+    }
+}
