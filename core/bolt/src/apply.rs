@@ -1,0 +1,339 @@
+//! Merges a sorted stream of operations into a tree, copy-on-write.
+//!
+//! One pass from left to right: every page on the way to an operation is read once, merged and
+//! written anew elsewhere; what no operation touches stays where it is. A page that is left
+//! less than half full is joined with its neighbour if both fit on one.
+
+use bytes::Bytes;
+
+use crate::bucket::{Root, inline_page};
+use crate::error::{Error, Reject};
+use crate::map::Slot;
+use crate::pack::Packer;
+use crate::page::{HEADER, ITEM_BUCKET, Item, KEY_BYTES_MAX, Kind, Page, VALUE_BYTES_MAX};
+use crate::store::Store;
+use crate::view::DEPTH_MAX;
+
+/// What happens to a key.
+#[derive(Clone, Debug)]
+pub(crate) enum Action {
+    Put {
+        value: Bytes,
+        /// [`ITEM_BUCKET`] in the root tree, else 0.
+        flags: u32,
+    },
+    Delete,
+    /// The pages on the way to the key are written anew, unchanged: so they move.
+    Touch,
+}
+
+/// One operation.
+#[derive(Clone, Debug)]
+pub(crate) struct Op {
+    pub(crate) key: Bytes,
+    pub(crate) action: Action,
+}
+
+/// A sorted stream of operations, one of them in sight.
+struct Ops<'o> {
+    source: &'o mut dyn Iterator<Item = Op>,
+    next: Option<Op>,
+}
+
+impl<'o> Ops<'o> {
+    fn new(source: &'o mut dyn Iterator<Item = Op>) -> Result<Ops<'o>, Error> {
+        let mut ops = Ops { source, next: None };
+        ops.advance()?;
+        Ok(ops)
+    }
+
+    fn advance(&mut self) -> Result<Option<Op>, Error> {
+        let next = self.source.next();
+        if let Some(op) = &next {
+            if let Action::Put { value, .. } = &op.action {
+                check_put(&op.key, value)?;
+            }
+            let sorted = self.next.as_ref().is_none_or(|before| before.key < op.key);
+            assert!(sorted, "operations come in strictly ascending order of their keys");
+        }
+        Ok(std::mem::replace(&mut self.next, next))
+    }
+
+    /// The next key, if it is below `upper`.
+    fn key_below(&self, upper: Option<&[u8]>) -> Option<&Bytes> {
+        let key = &self.next.as_ref()?.key;
+        upper.is_none_or(|upper| &key[..] < upper).then_some(key)
+    }
+}
+
+/// Checks what a caller wants to put.
+pub(crate) fn check_put(key: &[u8], value: &[u8]) -> Result<(), Reject> {
+    if key.is_empty() {
+        Err(Reject::EmptyKey)
+    } else if key.len() > KEY_BYTES_MAX {
+        Err(Reject::KeyTooLarge)
+    } else if value.len() > VALUE_BYTES_MAX {
+        Err(Reject::ValueTooLarge)
+    } else {
+        Ok(())
+    }
+}
+
+struct Merge<'m, 's, 'o> {
+    store: &'m mut Store<'s>,
+    ops: Ops<'o>,
+    slot: Slot,
+}
+
+/// Bytes in use on a page.
+fn used(page: &Page) -> usize {
+    (0..page.count()).map(|index| page.item(index).size()).sum::<usize>()
+}
+
+/// Applies `ops` to the tree of `slot` at `root`, and returns its new root.
+///
+/// # Errors
+/// As reading, writing and [`check_put`] say, and [`Reject::Incompatible`] where an operation
+/// meets a nested bucket. The store must then be rolled back.
+pub(crate) fn apply(
+    store: &mut Store<'_>,
+    root: &Root,
+    slot: Slot,
+    ops: &mut dyn Iterator<Item = Op>,
+) -> Result<Root, Error> {
+    let ops = Ops::new(ops)?;
+    if ops.next.is_none() {
+        return Ok(root.clone());
+    }
+    let page = match root {
+        Root::Inline(page) => page.clone(),
+        Root::Page(id) => store.read(*id)?,
+    };
+    let mut merge = Merge { store, ops, slot };
+    let mut packer = Packer::new(page.kind(), slot, merge.store.page_size());
+    merge.node(&page, None, 0, &mut packer)?;
+    if matches!(root, Root::Page(_)) {
+        merge.store.free(&page)?;
+    }
+    finish_root(store, packer, slot)
+}
+
+/// Makes the root of what is left of a tree.
+fn finish_root(store: &mut Store<'_>, mut packer: Packer, slot: Slot) -> Result<Root, Error> {
+    let page_size = store.page_size();
+    if packer.is_single() {
+        if packer.kind() == Kind::Leaf || packer.is_empty() {
+            return finish_leaf_root(store, packer, slot);
+        }
+        if packer.items().len() == 1 {
+            return collapse(store, packer.items()[0].child, slot);
+        }
+    }
+    loop {
+        packer.flush(store, true)?;
+        let entries = packer.take_out();
+        if let [only] = &entries[..] {
+            return Ok(Root::Page(only.child));
+        }
+        packer = Packer::new(Kind::Branch, slot, page_size);
+        for entry in entries {
+            packer.push(store, entry)?;
+        }
+    }
+}
+
+/// A root of a single leaf: inline if it is small.
+fn finish_leaf_root(store: &mut Store<'_>, mut packer: Packer, slot: Slot) -> Result<Root, Error> {
+    let small = packer.page_len() <= store.page_size() / 4;
+    let nested = packer.items().iter().any(|item| item.flags & ITEM_BUCKET != 0);
+    if slot != Slot::ROOT && small && !nested {
+        return Ok(Root::Inline(inline_page(&packer.take_items())));
+    }
+    if packer.is_empty() {
+        return Ok(Root::Page(store.write(Kind::Leaf, &[], slot)?.child));
+    }
+    packer.flush(store, true)?;
+    let entries = packer.take_out();
+    if let [only] = &entries[..] {
+        return Ok(Root::Page(only.child));
+    }
+    let mut packer = Packer::new(Kind::Branch, slot, store.page_size());
+    for entry in entries {
+        packer.push(store, entry)?;
+    }
+    finish_root(store, packer, slot)
+}
+
+/// A root that is a branch with one child gives way to it.
+fn collapse(store: &mut Store<'_>, child: u64, slot: Slot) -> Result<Root, Error> {
+    let mut id = child;
+    for _ in 0..DEPTH_MAX {
+        let page = store.read(id)?;
+        match page.kind() {
+            Kind::Branch if page.count() == 1 => {
+                id = page.child(0);
+                store.free(&page)?;
+            }
+            Kind::Branch => return Ok(Root::Page(id)),
+            Kind::Leaf => {
+                let nested = (0..page.count()).any(|index| page.is_bucket(index));
+                let small = HEADER + used(&page) <= store.page_size() / 4;
+                if slot == Slot::ROOT || nested || !small {
+                    return Ok(Root::Page(id));
+                }
+                let items: Vec<Item> = (0..page.count()).map(|index| page.item(index)).collect();
+                store.free(&page)?;
+                return Ok(Root::Inline(inline_page(&items)));
+            }
+        }
+    }
+    Err(store.corrupt(id, "a tree deeper than any writer makes"))
+}
+
+impl Merge<'_, '_, '_> {
+    /// Pushes what becomes of a page's elements. The caller gives the page up.
+    fn node(
+        &mut self,
+        page: &Page,
+        upper: Option<&[u8]>,
+        depth: usize,
+        packer: &mut Packer,
+    ) -> Result<(), Error> {
+        if page.kind() != packer.kind() || depth > DEPTH_MAX {
+            return Err(self.store.corrupt(page.id(), "leaves at different depths"));
+        }
+        match page.kind() {
+            Kind::Leaf => self.leaf(page, upper, packer),
+            Kind::Branch => {
+                for entry in self.children(page, upper, depth)? {
+                    packer.push(self.store, entry)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Merges the operations below `upper` with a leaf's elements.
+    fn leaf(
+        &mut self,
+        page: &Page,
+        upper: Option<&[u8]>,
+        packer: &mut Packer,
+    ) -> Result<(), Error> {
+        let mut index = 0;
+        while let Some(key) = self.ops.key_below(upper) {
+            while index < page.count() && page.key(index) < &key[..] {
+                packer.push(self.store, page.item(index))?;
+                index += 1;
+            }
+            let found = index < page.count() && page.key(index) == &key[..];
+            let Some(Op { key, action }) = self.ops.advance()? else { break };
+            let nested = found && page.is_bucket(index);
+            match action {
+                Action::Touch => {}
+                Action::Put { .. } | Action::Delete
+                    if found && nested != (self.slot == Slot::ROOT) =>
+                {
+                    return Err(Reject::Incompatible.into());
+                }
+                Action::Put { value, flags } => {
+                    packer.push(self.store, Item::leaf(key, value, flags))?;
+                    index += usize::from(found);
+                }
+                Action::Delete => index += usize::from(found),
+            }
+        }
+        while index < page.count() {
+            packer.push(self.store, page.item(index))?;
+            index += 1;
+        }
+        Ok(())
+    }
+
+    /// Merges the operations below `upper` into a branch's children, and returns its new
+    /// elements.
+    fn children(
+        &mut self,
+        page: &Page,
+        upper: Option<&[u8]>,
+        depth: usize,
+    ) -> Result<Vec<Item>, Error> {
+        let mut entries = Vec::with_capacity(page.count() + 1);
+        let mut pending: Option<Packer> = None;
+        for index in 0..page.count() {
+            let last = index + 1 == page.count();
+            let child_upper = if last { upper } else { Some(page.key(index + 1)) };
+            if self.ops.key_below(child_upper).is_none() {
+                let id = page.child(index);
+                if !self.absorb(&mut pending, id, &mut entries)? {
+                    entries.push(Item::branch(page.key_bytes(index), id));
+                }
+                continue;
+            }
+            let child = self.store.read(page.child(index))?;
+            let packer = pending.get_or_insert_with(|| {
+                Packer::new(child.kind(), self.slot, self.store.page_size())
+            });
+            self.node(&child, child_upper, depth + 1, packer)?;
+            self.store.free(&child)?;
+        }
+        if let Some(packer) = pending {
+            self.finish(packer, &mut entries, upper.is_none())?;
+        }
+        Ok(entries)
+    }
+
+    /// An untouched child follows: joins it with what is pending, or ends that. True if the child
+    /// was taken.
+    fn absorb(
+        &mut self,
+        pending: &mut Option<Packer>,
+        id: u64,
+        entries: &mut Vec<Item>,
+    ) -> Result<bool, Error> {
+        let Some(packer) = pending.as_mut() else { return Ok(false) };
+        if !packer.is_empty() && packer.wants_merge() {
+            let child = self.store.read(id)?;
+            if child.kind() != packer.kind() {
+                return Err(self.store.corrupt(id, "leaves at different depths"));
+            }
+            if packer.fits(used(&child)) {
+                packer.push_page(self.store, &child)?;
+                self.store.free(&child)?;
+                return Ok(true);
+            }
+        }
+        packer.flush(self.store, false)?;
+        entries.append(&mut packer.take_out());
+        *pending = None;
+        Ok(false)
+    }
+
+    /// Ends the pending pages of the last children, joined with the one before if they are few.
+    fn finish(
+        &mut self,
+        mut packer: Packer,
+        entries: &mut Vec<Item>,
+        append: bool,
+    ) -> Result<(), Error> {
+        entries.append(&mut packer.take_out());
+        if !packer.is_empty()
+            && packer.wants_merge()
+            && let Some(before) = entries.last()
+        {
+            let page = self.store.read(before.child)?;
+            if page.kind() != packer.kind() {
+                return Err(self.store.corrupt(page.id(), "leaves at different depths"));
+            }
+            let growing = append && packer.kind() == Kind::Leaf;
+            if packer.fits(used(&page)) && !(growing && self.store.is_fresh(page.id())) {
+                packer.prepend(&page);
+                self.store.free(&page)?;
+                entries.pop();
+            }
+        }
+        packer.flush(self.store, append)?;
+        entries.append(&mut packer.take_out());
+        Ok(())
+    }
+}

@@ -1,0 +1,68 @@
+//! A bucket as its name's value in the root tree: 16 bytes { root page u64, sequence u64 }, and,
+//! if the root page is 0, the whole leaf page *inline* behind them.
+//!
+//! Source: bbolt bucket.go @ v1.4.3 (`inlineable`, `write`), internal/common/bucket.go.
+
+use bytes::Bytes;
+
+use crate::map::Slot;
+use crate::page::{Item, Kind, Page, encode, encoded_size, u64_at};
+
+/// Length of the bucket header, in bytes.
+pub(crate) const BUCKET_HEADER: usize = 16;
+
+/// Where a bucket's tree begins.
+#[derive(Clone, Debug)]
+pub(crate) enum Root {
+    /// At a page of the file.
+    Page(u64),
+    /// In the bucket's value; always a leaf.
+    Inline(Page),
+}
+
+/// A bucket of the root tree.
+#[derive(Clone, Debug)]
+pub(crate) struct Bucket {
+    pub(crate) slot: Slot,
+    /// bbolt's counter for callers; etcd does not use it. Kept as found.
+    pub(crate) sequence: u64,
+    pub(crate) root: Root,
+}
+
+/// Makes the page of an inline bucket.
+pub(crate) fn inline_page(items: &[Item]) -> Page {
+    let len = encoded_size(items.iter());
+    let data = encode(Kind::Leaf, 0, 0, items.iter(), len);
+    match Page::decode_inline(Bytes::from(data)) {
+        Ok(page) => page,
+        Err(what) => unreachable!("a page that we encoded is valid: {what}"),
+    }
+}
+
+/// Reads the root of a bucket from its value: the root page or inline page, and the sequence.
+pub(crate) fn decode(value: &Bytes) -> Result<(Root, u64), &'static str> {
+    if value.len() < BUCKET_HEADER {
+        return Err("a bucket's value is too short");
+    }
+    let sequence = u64_at(value, 8);
+    let root = match u64_at(value, 0) {
+        0 => Root::Inline(Page::decode_inline(value.slice(BUCKET_HEADER..))?),
+        page => Root::Page(page),
+    };
+    Ok((root, sequence))
+}
+
+impl Bucket {
+    /// The bucket's value in the root tree.
+    pub(crate) fn encode(&self) -> Bytes {
+        let (page, inline): (u64, &[u8]) = match &self.root {
+            Root::Page(page) => (*page, &[]),
+            Root::Inline(page) => (0, page.bytes()),
+        };
+        let mut out = Vec::with_capacity(BUCKET_HEADER + inline.len());
+        out.extend_from_slice(&page.to_le_bytes());
+        out.extend_from_slice(&self.sequence.to_le_bytes());
+        out.extend_from_slice(inline);
+        Bytes::from(out)
+    }
+}

@@ -1,0 +1,177 @@
+//! The page cache: validated pages of any number of files, bounded in bytes.
+//!
+//! Sharded mutexes, each over a map and a clock hand; no lock is held during a read of the file.
+//! A value handed out shares its page's memory, so what readers hold on to is theirs to charge.
+//!
+//! - The bytes of the pages in a shard never exceed the shard's share of the limit.
+//! - Whoever writes a page inserts or forgets its entry before a view that reaches it is handed
+//!   out: an entry is always the page's present content.
+
+use std::collections::BTreeMap;
+
+use crate::page::Page;
+use crate::sync::{AtomicU64, Mutex, Ordering, lock};
+
+const SHARDS: usize = if cfg!(loom) { 1 } else { 16 };
+/// What an entry takes besides the page's bytes: slot, map node, reference counts.
+const ENTRY_OVERHEAD: usize = 160;
+
+type Key = (u64, u64);
+
+#[derive(Debug)]
+struct Slot {
+    key: Key,
+    page: Page,
+    /// Set by a hit, cleared by the hand: a second chance.
+    hit: bool,
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    slots: Vec<Option<Slot>>,
+    vacant: Vec<usize>,
+    index: BTreeMap<Key, usize>,
+    hand: usize,
+    bytes: usize,
+}
+
+/// A bounded cache of pages, shared by the databases opened with it.
+#[derive(Debug)]
+pub struct PageCache {
+    shards: Vec<Mutex<Shard>>,
+    shard_limit: usize,
+    owners: AtomicU64,
+    hits: AtomicU64,
+    misses: AtomicU64,
+}
+
+fn weight(page: &Page) -> usize {
+    page.len() + ENTRY_OVERHEAD
+}
+
+impl Shard {
+    fn remove(&mut self, key: Key) {
+        if let Some(at) = self.index.remove(&key)
+            && let Some(slot) = self.slots[at].take()
+        {
+            self.bytes -= weight(&slot.page);
+            self.vacant.push(at);
+        }
+    }
+
+    /// Moves the hand until `needed` bytes fit.
+    fn make_room(&mut self, needed: usize, limit: usize) {
+        while self.bytes + needed > limit && !self.index.is_empty() {
+            self.hand = if self.hand + 1 < self.slots.len() { self.hand + 1 } else { 0 };
+            let Some(slot) = &mut self.slots[self.hand] else { continue };
+            if slot.hit {
+                slot.hit = false;
+            } else {
+                let key = slot.key;
+                self.remove(key);
+            }
+        }
+    }
+
+    fn insert(&mut self, key: Key, page: Page) {
+        self.bytes += weight(&page);
+        let slot = Some(Slot { key, page, hit: false });
+        let at = match self.vacant.pop() {
+            Some(at) => {
+                self.slots[at] = slot;
+                at
+            }
+            None => {
+                self.slots.push(slot);
+                self.slots.len() - 1
+            }
+        };
+        self.index.insert(key, at);
+    }
+}
+
+impl PageCache {
+    /// A cache of at most `limit` bytes. A page larger than a sixteenth of that is not kept.
+    #[must_use]
+    pub fn new(limit: usize) -> PageCache {
+        PageCache {
+            shards: (0..SHARDS).map(|_| Mutex::new(Shard::default())).collect(),
+            shard_limit: limit / SHARDS,
+            owners: AtomicU64::new(0),
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
+        }
+    }
+
+    /// The bytes held, with what each entry costs besides its page.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.shards.iter().map(|shard| lock(shard).bytes).sum()
+    }
+
+    /// Lookups that found their page.
+    #[must_use]
+    pub fn hits(&self) -> u64 {
+        self.hits.load(Ordering::Relaxed)
+    }
+
+    /// Lookups that did not.
+    #[must_use]
+    pub fn misses(&self) -> u64 {
+        self.misses.load(Ordering::Relaxed)
+    }
+
+    /// A number that tells one file's pages from another's.
+    pub(crate) fn register(&self) -> u64 {
+        self.owners.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn shard(&self, key: Key) -> &Mutex<Shard> {
+        let mixed = (key.0 ^ key.1).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+        let count = self.shards.len();
+        let at = usize::try_from(mixed).unwrap_or(0) % count;
+        &self.shards[at]
+    }
+
+    pub(crate) fn lookup(&self, owner: u64, id: u64) -> Option<Page> {
+        let key = (owner, id);
+        let found = {
+            let mut shard = lock(self.shard(key));
+            let at = shard.index.get(&key).copied();
+            at.and_then(|at| shard.slots[at].as_mut()).map(|slot| {
+                slot.hit = true;
+                slot.page.clone()
+            })
+        };
+        let counter = if found.is_some() { &self.hits } else { &self.misses };
+        counter.fetch_add(1, Ordering::Relaxed);
+        found
+    }
+
+    pub(crate) fn insert(&self, owner: u64, page: &Page) {
+        let key = (owner, page.id());
+        let mut shard = lock(self.shard(key));
+        shard.remove(key);
+        if weight(page) <= self.shard_limit {
+            shard.make_room(weight(page), self.shard_limit);
+            shard.insert(key, page.clone());
+        }
+    }
+
+    pub(crate) fn forget(&self, owner: u64, id: u64) {
+        let key = (owner, id);
+        lock(self.shard(key)).remove(key);
+    }
+
+    /// Drops all pages of a file that is closed.
+    pub(crate) fn forget_owner(&self, owner: u64) {
+        for shard in &self.shards {
+            let mut shard = lock(shard);
+            let keys: Vec<Key> =
+                shard.index.range((owner, 0)..=(owner, u64::MAX)).map(|(key, _)| *key).collect();
+            for key in keys {
+                shard.remove(key);
+            }
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! The long check of a view: what bbolt's `check` looks at.
+//!
+//! Source: bbolt tx_check.go @ v1.4.3.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::bucket::{Root, decode};
+use crate::error::Error;
+use crate::map::{PageMap, Slot, Use};
+use crate::page::{Kind, Page};
+use crate::view::{DEPTH_MAX, Inner};
+
+struct Check<'a> {
+    inner: &'a Arc<Inner>,
+    seen: PageMap,
+}
+
+/// A page to visit, and the keys between which its own lie.
+struct Visit {
+    id: u64,
+    depth: usize,
+    low: Option<Bytes>,
+    high: Option<Bytes>,
+}
+
+/// Checks everything that a view can reach.
+pub(crate) fn view(inner: &Arc<Inner>) -> Result<(), Error> {
+    let mut check = Check { inner, seen: PageMap::new(inner.meta.hwm) };
+    let mut trees = vec![inner.meta.root];
+    while let Some(root) = trees.pop() {
+        check.tree(root, &mut trees)?;
+    }
+    Ok(())
+}
+
+impl Check<'_> {
+    fn corrupt(&self, page: u64, what: &'static str) -> Error {
+        self.inner.pager.corrupt(page, what)
+    }
+
+    fn tree(&mut self, root: u64, trees: &mut Vec<u64>) -> Result<(), Error> {
+        let mut visits = vec![Visit { id: root, depth: 0, low: None, high: None }];
+        while let Some(visit) = visits.pop() {
+            if visit.depth > DEPTH_MAX {
+                return Err(self.corrupt(visit.id, "a tree deeper than any writer makes"));
+            }
+            let page = self.inner.pager.read_uncached(visit.id, self.inner.meta.hwm)?;
+            self.page(&page, &visit)?;
+            match page.kind() {
+                Kind::Branch => branch(&page, visit, &mut visits),
+                Kind::Leaf => self.buckets(&page, trees)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Reached once, and its keys between those that its parent says.
+    fn page(&mut self, page: &Page, visit: &Visit) -> Result<(), Error> {
+        let pages = (page.len() / self.inner.meta.page_size) as u64;
+        if (visit.id..visit.id + pages).any(|id| self.seen.get(id) != Use::Free) {
+            return Err(self.corrupt(visit.id, "the page is reached twice"));
+        }
+        self.seen.use_run(visit.id, pages, Slot::ROOT);
+        let Some(last) = page.count().checked_sub(1) else { return Ok(()) };
+        if visit.low.as_ref().is_some_and(|low| page.key(0) < &low[..])
+            || visit.high.as_ref().is_some_and(|high| page.key(last) >= &high[..])
+        {
+            return Err(self.corrupt(visit.id, "keys outside what the branch above says"));
+        }
+        Ok(())
+    }
+
+    fn buckets(&self, page: &Page, trees: &mut Vec<u64>) -> Result<(), Error> {
+        let mut leaves = vec![page.clone()];
+        while let Some(leaf) = leaves.pop() {
+            for index in (0..leaf.count()).filter(|index| leaf.is_bucket(*index)) {
+                let (root, _) =
+                    decode(&leaf.value(index)).map_err(|what| self.corrupt(page.id(), what))?;
+                match root {
+                    Root::Page(id) => trees.push(id),
+                    Root::Inline(page) => leaves.push(page),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn branch(page: &Page, visit: Visit, visits: &mut Vec<Visit>) {
+    let mut high = visit.high;
+    for index in (0..page.count()).rev() {
+        let low = page.key_bytes(index);
+        visits.push(Visit {
+            id: page.child(index),
+            depth: visit.depth + 1,
+            low: Some(low.clone()),
+            high: high.replace(low),
+        });
+    }
+}

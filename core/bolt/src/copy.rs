@@ -1,0 +1,77 @@
+//! A view as a file of its own: what etcd's snapshot streams.
+//!
+//! Page 0 is the view's meta, page 1 the same with the txid less one; then the file's bytes from
+//! page 2 up to the high-water mark.
+//!
+//! Source: bbolt tx.go @ v1.4.3 `WriteTo`.
+
+use bytes::Bytes;
+
+use crate::error::Error;
+use crate::meta::Meta;
+use crate::view::View;
+
+const CHUNK_BYTES: usize = 256 * 1024;
+
+/// Reads a view as a file image, a chunk at a time.
+#[derive(Debug)]
+pub struct Copier {
+    view: View,
+    /// The next page to copy.
+    page: u64,
+}
+
+impl Copier {
+    pub(crate) fn new(view: View) -> Copier {
+        Copier { view, page: 0 }
+    }
+
+    /// The length of the whole image in bytes: [`View::size`].
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.view.size()
+    }
+
+    /// Never true: there are always two metas.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        false
+    }
+
+    /// The next bytes; `None` after the last.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn next_chunk(&mut self) -> Result<Option<Bytes>, Error> {
+        let inner = &*self.view.inner;
+        let (pager, meta) = (&inner.pager, inner.meta);
+        if self.page == 0 {
+            self.page = 2;
+            let mut image = as_page(&meta, 0);
+            let before = Meta { txid: meta.txid.wrapping_sub(1), ..meta };
+            image.extend_from_slice(&as_page(&before, 1));
+            return Ok(Some(Bytes::from(image)));
+        }
+        if self.page >= meta.hwm {
+            return Ok(None);
+        }
+        let pages = (CHUNK_BYTES / meta.page_size).max(1) as u64;
+        let pages = pages.min(meta.hwm - self.page);
+        let mut chunk = vec![0; usize::try_from(pages).unwrap_or(1) * meta.page_size];
+        // The file may have been cut since, above all that this view can reach; what stands for
+        // those pages means nothing.
+        pager
+            .file()
+            .read_at(&mut chunk, pager.offset(self.page))
+            .map_err(|source| pager.io("read", source))?;
+        self.page += pages;
+        Ok(Some(Bytes::from(chunk)))
+    }
+}
+
+/// A meta as page `id`, whatever its txid.
+fn as_page(meta: &Meta, id: u64) -> Vec<u8> {
+    let mut page = meta.encode();
+    page[..8].copy_from_slice(&id.to_le_bytes());
+    page
+}

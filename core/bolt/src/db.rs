@@ -1,0 +1,292 @@
+//! The open database: the file, its lock, what is free in it, and the current view.
+//!
+//! Source: bbolt db.go @ v1.4.3 (`Open`, `init`, `getPageSize`).
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::{Arc, Weak};
+
+use vfs::{File, LockKind, Mode, Vfs};
+
+use crate::cache::PageCache;
+use crate::error::Error;
+use crate::map::{PageMap, Slot, Use};
+use crate::meta::{META_END, Meta, NO_FREELIST, PAGE_SIZE_MAX, PAGE_SIZE_MIN};
+use crate::page::{FLAG_FREELIST, HEADER, Kind, encode, u16_at, u32_at};
+use crate::pager::Pager;
+use crate::scan::{Slots, scan};
+use crate::store::Run;
+use crate::tx::Tx;
+use crate::view::{Inner, View};
+
+/// How a database is opened.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The page size of a new file in bytes, a power of two from 1 KiB to 16 MiB: the operating
+    /// system's, as bbolt does. An existing file keeps its own.
+    pub new_page_size: usize,
+    /// Where pages are kept in memory.
+    pub cache: Arc<PageCache>,
+    /// Nothing is written; the file must exist.
+    pub read_only: bool,
+}
+
+/// A database in one file, for one writer and any number of readers.
+///
+/// - The current tree, the metas, and what a view can reach are never overwritten.
+/// - `pending` is sorted; a run in it was freed by the commit with that txid, and becomes free
+///   when no view with a smaller txid is left.
+/// - The file stays locked as long as the database or one of its views lives.
+#[derive(Debug)]
+pub struct Db {
+    pub(crate) pager: Arc<Pager>,
+    pub(crate) map: PageMap,
+    /// The file's length in bytes.
+    pub(crate) file_len: u64,
+    pub(crate) state: State,
+}
+
+/// What a transaction changes besides pages.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) current: View,
+    /// All views that may still be alive, oldest first.
+    pub(crate) views: VecDeque<(u64, Weak<Inner>)>,
+    pub(crate) pending: VecDeque<(u64, Vec<Run>)>,
+    pub(crate) slots: Slots,
+    /// The freelist on disk, which the first commit gives up.
+    pub(crate) freelist: Option<Run>,
+    pub(crate) read_only: bool,
+    pub(crate) poisoned: bool,
+    /// Giving space back: begun, and not yet done.
+    pub(crate) shrinking: bool,
+}
+
+impl Db {
+    /// Opens the database at `path`, or makes it, and reads the whole tree's outline.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] if another process has it, [`Error::Corrupt`] if it is damaged or not a
+    /// database, [`Error::Io`].
+    pub fn open(vfs: &dyn Vfs, path: &Path, options: Options) -> Result<Db, Error> {
+        assert!(
+            options.new_page_size.is_power_of_two()
+                && (PAGE_SIZE_MIN..=PAGE_SIZE_MAX).contains(&options.new_page_size),
+            "a page size is a power of two from 1 KiB to 16 MiB"
+        );
+        let mode = if options.read_only { Mode::Read } else { Mode::Create };
+        let io = |what| move |source| Error::io(path, what, source);
+        let file = vfs.open(path, mode).map_err(io("open"))?;
+        if !file.try_lock(LockKind::Flock).map_err(io("lock"))? {
+            return Err(Error::Locked { file: path.to_path_buf() });
+        }
+        if !options.read_only && !is_made(&*file, path, options.new_page_size)? {
+            make(&*file, path, options.new_page_size)?;
+            let dir = match path.parent() {
+                Some(dir) if dir != Path::new("") => dir,
+                Some(_) | None => Path::new("."),
+            };
+            vfs.sync_dir(dir).map_err(|source| Error::io(dir, "sync", source))?;
+        }
+        let meta = read_meta(&*file, path)?;
+        let file_len = file.len().map_err(io("stat"))?;
+        check_meta(&meta, file_len, path)?;
+        let pager = Arc::new(Pager::new(file, path.to_path_buf(), meta.page_size, options.cache));
+        let mut found = scan(&pager, &meta)?;
+        let freelist = find_freelist(&pager, &meta, &mut found.map)?;
+        let inner = Arc::new(Inner {
+            pager: Arc::clone(&pager),
+            meta,
+            buckets: found.buckets,
+            free_pages: found.map.free(),
+        });
+        let views = VecDeque::from([(meta.txid, Arc::downgrade(&inner))]);
+        let state = State {
+            current: View { inner },
+            views,
+            pending: VecDeque::new(),
+            slots: found.slots,
+            freelist,
+            read_only: options.read_only,
+            poisoned: false,
+            shrinking: false,
+        };
+        Ok(Db { pager, map: found.map, file_len, state })
+    }
+
+    /// The database as of the last commit.
+    #[must_use]
+    pub fn view(&self) -> View {
+        self.state.current.clone()
+    }
+
+    /// Begins the next transaction.
+    pub fn begin(&mut self) -> Tx<'_> {
+        self.release();
+        Tx::new(self)
+    }
+
+    /// True if an earlier write failed: nothing more can be committed.
+    #[must_use]
+    pub fn is_poisoned(&self) -> bool {
+        self.state.poisoned
+    }
+
+    /// Pages that no tree and no open view needs, and those that only open views (or the next
+    /// transaction's predecessor) need.
+    #[must_use]
+    pub fn free_pages(&self) -> (u64, u64) {
+        (self.map.free(), self.map.pending())
+    }
+
+    /// Frees what only views needed that are gone.
+    fn release(&mut self) {
+        let State { current, views, pending, .. } = &mut self.state;
+        while views.front().is_some_and(|(_, view)| view.strong_count() == 0) {
+            views.pop_front();
+        }
+        let oldest = views.front().map_or_else(|| current.tx_id(), |(txid, _)| *txid);
+        while let Some((_, runs)) = pending.pop_front_if(|(txid, _)| *txid <= oldest) {
+            for (first, pages) in runs {
+                self.map.make_free(first, pages);
+            }
+        }
+    }
+
+    /// Checks the current tree, and that the map of pages agrees with it.
+    ///
+    /// # Errors
+    /// As [`View::check`].
+    pub fn check(&self) -> Result<(), Error> {
+        self.state.current.check()?;
+        let meta = &self.state.current.inner.meta;
+        let found = scan(&self.pager, meta)?;
+        for page in 2..meta.hwm.max(self.map.hwm()) {
+            let here = self.map.get(page);
+            let tree = if page < meta.hwm { found.map.get(page) } else { Use::Free };
+            let agrees = matches!(
+                (here, tree),
+                (Use::Free | Use::Pending, Use::Free)
+                    | (Use::Run(_), Use::Run(_))
+                    | (Use::Overflow(_), Use::Overflow(_))
+            );
+            let freelist = self
+                .state
+                .freelist
+                .is_some_and(|(first, pages)| (first..first + pages).contains(&page));
+            if !agrees && !freelist {
+                return Err(self.pager.corrupt(page, "the map of pages and the tree disagree"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The four pages of a new file: two metas, an empty freelist, an empty leaf.
+fn new_image(page_size: usize) -> Vec<u8> {
+    let mut image = Vec::with_capacity(4 * page_size);
+    for txid in 0..2 {
+        let meta = Meta { page_size, root: 3, sequence: 0, freelist: 2, hwm: 4, txid };
+        image.extend_from_slice(&meta.encode());
+    }
+    let at = image.len();
+    image.extend_from_slice(&encode(Kind::Leaf, 2, 0, [].iter(), page_size));
+    image[at + 8..at + 10].copy_from_slice(&FLAG_FREELIST.to_le_bytes());
+    image.extend_from_slice(&encode(Kind::Leaf, 3, 0, [].iter(), page_size));
+    image
+}
+
+/// False if the file was never completely made: it is empty, or holds a part of what [`make`]
+/// writes, in any of the page sizes in use, and else zeros.
+fn is_made(file: &dyn File, path: &Path, new_page_size: usize) -> Result<bool, Error> {
+    const SECTOR: usize = 512;
+    let len = file.len().map_err(|source| Error::io(path, "stat", source))?;
+    for page_size in [new_page_size, 4096, 8192, 16_384, 65_536] {
+        let image = new_image(page_size);
+        if len > image.len() as u64 {
+            continue;
+        }
+        let mut content = vec![0; image.len()];
+        file.read_at(&mut content, 0).map_err(|source| Error::io(path, "read", source))?;
+        let part = content.chunks(SECTOR).zip(image.chunks(SECTOR));
+        let torn = part.clone().all(|(have, want)| have == want || have.iter().all(|b| *b == 0));
+        let complete = content == image && len == image.len() as u64;
+        if torn && !complete {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn make(file: &dyn File, path: &Path, page_size: usize) -> Result<(), Error> {
+    file.set_len(0).map_err(|source| Error::io(path, "truncate", source))?;
+    file.write_at(&new_image(page_size), 0).map_err(|source| Error::io(path, "write", source))?;
+    file.sync_data().map_err(|source| Error::io(path, "sync", source))
+}
+
+/// Reads the meta page at `offset`, if there is a valid one.
+fn meta_at(file: &dyn File, path: &Path, offset: u64) -> Result<Option<Meta>, Error> {
+    let mut buf = [0; META_END];
+    let got = file.read_at(&mut buf, offset).map_err(|source| Error::io(path, "read", source))?;
+    Ok(Meta::decode(&buf[..got]))
+}
+
+/// The valid meta with the greater txid.
+fn read_meta(file: &dyn File, path: &Path) -> Result<Meta, Error> {
+    if let Some(first) = meta_at(file, path, 0)? {
+        let second = meta_at(file, path, first.page_size as u64)?;
+        let second = second.filter(|second| second.page_size == first.page_size);
+        return Ok(match second {
+            Some(second) if second.txid > first.txid => second,
+            Some(_) | None => first,
+        });
+    }
+    let mut page_size = PAGE_SIZE_MIN;
+    while page_size <= PAGE_SIZE_MAX {
+        if let Some(meta) = meta_at(file, path, page_size as u64)?
+            && meta.page_size == page_size
+        {
+            return Ok(meta);
+        }
+        page_size *= 2;
+    }
+    Err(Error::corrupt(path, 0, "neither meta page is valid"))
+}
+
+fn check_meta(meta: &Meta, file_len: u64, path: &Path) -> Result<(), Error> {
+    let corrupt = |page, what| Err(Error::corrupt(path, page, what));
+    let pages = file_len / meta.page_size as u64;
+    if meta.hwm > pages {
+        return corrupt(pages, "the file ends before its high-water mark");
+    }
+    if meta.root < 2 || meta.root >= meta.hwm {
+        return corrupt(meta.page(), "the root page is outside the file's used part");
+    }
+    if meta.freelist != NO_FREELIST && !(2..meta.hwm).contains(&meta.freelist) {
+        return corrupt(meta.page(), "the freelist is outside the file's used part");
+    }
+    Ok(())
+}
+
+/// Finds the pages of a freelist on disk. Its contents are not needed: the walk knows what is
+/// free, and knows better.
+fn find_freelist(pager: &Pager, meta: &Meta, map: &mut PageMap) -> Result<Option<Run>, Error> {
+    if meta.freelist == NO_FREELIST {
+        return Ok(None);
+    }
+    let first = meta.freelist;
+    let mut header = [0; HEADER];
+    pager.read_exact(&mut header, first)?;
+    if u16_at(&header, 8) != FLAG_FREELIST {
+        return Err(pager.corrupt(first, "not a freelist page"));
+    }
+    let pages = u64::from(u32_at(&header, 12)) + 1;
+    if pages > meta.hwm - first {
+        return Err(pager.corrupt(first, "the page's overflow reaches past the end"));
+    }
+    if (first..first + pages).any(|page| map.get(page) != Use::Free) {
+        return Err(pager.corrupt(first, "the page is reached twice"));
+    }
+    map.use_run(first, pages, Slot::PINNED);
+    Ok(Some((first, pages)))
+}

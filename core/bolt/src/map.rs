@@ -1,0 +1,248 @@
+//! Which page belongs to what: the one source of truth about free space, and the way from a
+//! page at the file's end to the bucket that holds it.
+//!
+//! Two bytes for each page below the high-water mark, in chunks; a chunk of free pages only
+//! takes no memory, so a sparse file cannot make us allocate much.
+
+/// Pages in a chunk.
+const CHUNK: usize = 4096;
+/// Runs of up to this many pages have their own hint.
+const HINTS: usize = 64;
+
+const FREE: u16 = 0;
+const PENDING: u16 = 1;
+const META: u16 = 2;
+const FIRST_SLOT: u16 = 3;
+/// Set in the pages of a run after its first.
+const CONTINUED: u16 = 0x8000;
+
+/// Which tree a page belongs to: the root tree is 0, then buckets as they are met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Slot(pub(crate) u16);
+
+impl Slot {
+    /// The tree of bucket names.
+    pub(crate) const ROOT: Slot = Slot(0);
+    /// Nested buckets and those above the limit of slots: never relocated.
+    pub(crate) const PINNED: Slot = Slot(CONTINUED - FIRST_SLOT - 1);
+}
+
+/// What a page is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Use {
+    Free,
+    /// Freed, but a view may still reach it.
+    Pending,
+    Meta,
+    /// The first page of a run.
+    Run(Slot),
+    /// An overflow page.
+    Overflow(Slot),
+}
+
+#[derive(Debug)]
+struct Chunk {
+    pages: Box<[u16; CHUNK]>,
+    used: usize,
+}
+
+/// The uses of all pages.
+///
+/// - `free` and `pending` count the pages below `hwm` in those states.
+/// - No page at or above `hwm` is anything but free.
+#[derive(Debug)]
+pub(crate) struct PageMap {
+    chunks: Vec<Option<Chunk>>,
+    hwm: u64,
+    free: u64,
+    pending: u64,
+    /// For runs of n pages (index n − 1): no fit starts below this page.
+    hints: [u64; HINTS],
+}
+
+fn split(page: u64) -> (usize, usize) {
+    let page = usize::try_from(page).unwrap_or(usize::MAX);
+    (page / CHUNK, page % CHUNK)
+}
+
+impl PageMap {
+    /// A map of `hwm` pages, all free but the two metas.
+    pub(crate) fn new(hwm: u64) -> PageMap {
+        let mut map = PageMap { chunks: Vec::new(), hwm, free: hwm, pending: 0, hints: [0; HINTS] };
+        map.set(0, 1, META);
+        map.set(1, 1, META);
+        map
+    }
+
+    pub(crate) fn hwm(&self) -> u64 {
+        self.hwm
+    }
+
+    pub(crate) fn free(&self) -> u64 {
+        self.free
+    }
+
+    pub(crate) fn pending(&self) -> u64 {
+        self.pending
+    }
+
+    fn raw(&self, page: u64) -> u16 {
+        let (chunk, at) = split(page);
+        match self.chunks.get(chunk) {
+            Some(Some(chunk)) => chunk.pages[at],
+            Some(None) | None => FREE,
+        }
+    }
+
+    pub(crate) fn get(&self, page: u64) -> Use {
+        match self.raw(page) {
+            FREE => Use::Free,
+            PENDING => Use::Pending,
+            META => Use::Meta,
+            raw if raw & CONTINUED != 0 => Use::Overflow(Slot((raw & !CONTINUED) - FIRST_SLOT)),
+            raw => Use::Run(Slot(raw - FIRST_SLOT)),
+        }
+    }
+
+    fn set(&mut self, first: u64, pages: u64, value: u16) {
+        for page in first..first + pages {
+            self.set_one(page, value);
+        }
+    }
+
+    fn set_one(&mut self, page: u64, value: u16) {
+        assert!(page < self.hwm, "only pages below the high-water mark have a use");
+        let old = self.raw(page);
+        if old == value {
+            return;
+        }
+        let (index, at) = split(page);
+        if self.chunks.len() <= index {
+            self.chunks.resize_with(index + 1, || None);
+        }
+        let chunk = self.chunks[index]
+            .get_or_insert_with(|| Chunk { pages: Box::new([FREE; CHUNK]), used: 0 });
+        chunk.pages[at] = value;
+        if old == FREE {
+            chunk.used += 1;
+            self.free -= 1;
+        }
+        if value == FREE {
+            chunk.used -= 1;
+            self.free += 1;
+        }
+        if chunk.used == 0 {
+            self.chunks[index] = None;
+        }
+        self.pending -= u64::from(old == PENDING);
+        self.pending += u64::from(value == PENDING);
+    }
+
+    /// Marks a run as used by `slot`.
+    pub(crate) fn use_run(&mut self, first: u64, pages: u64, slot: Slot) {
+        self.set(first, 1, slot.0 + FIRST_SLOT);
+        self.set(first + 1, pages - 1, (slot.0 + FIRST_SLOT) | CONTINUED);
+    }
+
+    /// Marks a run as freed but perhaps still read.
+    pub(crate) fn make_pending(&mut self, first: u64, pages: u64) {
+        self.set(first, pages, PENDING);
+    }
+
+    /// Marks a run as free.
+    pub(crate) fn make_free(&mut self, first: u64, pages: u64) {
+        self.set(first, pages, FREE);
+        for hint in &mut self.hints {
+            *hint = (*hint).min(first.saturating_sub(HINTS as u64));
+        }
+    }
+
+    /// Finds the lowest free run of `pages` pages that starts at `from` or later.
+    fn find(&self, pages: u64, from: u64) -> Option<u64> {
+        let mut start = from;
+        let mut page = from;
+        while page < self.hwm {
+            let (index, at) = split(page);
+            let chunk_end = (page - at as u64 + CHUNK as u64).min(self.hwm);
+            match self.chunks.get(index) {
+                Some(Some(chunk)) if chunk.used == CHUNK => {
+                    page = chunk_end;
+                    start = chunk_end;
+                }
+                Some(Some(chunk)) => {
+                    for value in &chunk.pages[at..] {
+                        if page == self.hwm {
+                            break;
+                        }
+                        page += 1;
+                        if *value != FREE {
+                            start = page;
+                        } else if page - start == pages {
+                            return Some(start);
+                        }
+                    }
+                }
+                Some(None) | None => page = chunk_end,
+            }
+            if page - start >= pages {
+                return Some(start);
+            }
+        }
+        None
+    }
+
+    /// The lowest page at which a run of `pages` pages would be put now.
+    pub(crate) fn place(&self, pages: u64) -> u64 {
+        let from = if pages <= HINTS as u64 { self.hints[split(pages - 1).1] } else { 0 };
+        if self.free >= pages
+            && let Some(first) = self.find(pages, from)
+        {
+            return first;
+        }
+        // Begin in the free pages just below the high-water mark, if there are any.
+        let mut first = self.hwm;
+        while first > 2 && self.hwm - first < pages && self.raw(first - 1) == FREE {
+            first -= 1;
+        }
+        first
+    }
+
+    /// Takes a run for `slot`: the lowest that fits, or one that raises the high-water mark.
+    pub(crate) fn allocate(&mut self, pages: u64, slot: Slot) -> u64 {
+        let first = self.place(pages);
+        if pages <= HINTS as u64 {
+            self.hints[split(pages - 1).1] = first;
+        }
+        self.grow_to(first + pages);
+        self.use_run(first, pages, slot);
+        first
+    }
+
+    fn grow_to(&mut self, hwm: u64) {
+        if hwm > self.hwm {
+            self.free += hwm - self.hwm;
+            self.hwm = hwm;
+        }
+    }
+
+    /// Lowers the high-water mark below the free pages at the end, and says where it is now.
+    pub(crate) fn trim(&mut self) -> u64 {
+        while self.hwm > 2 {
+            let (index, _) = split(self.hwm - 1);
+            let start = (index * CHUNK) as u64;
+            let free_chunk = matches!(self.chunks.get(index), Some(None) | None);
+            let new = if free_chunk && start >= 2 {
+                start
+            } else if self.raw(self.hwm - 1) == FREE {
+                self.hwm - 1
+            } else {
+                break;
+            };
+            self.free -= self.hwm - new;
+            self.hwm = new;
+        }
+        let (index, _) = split(self.hwm - 1);
+        self.chunks.truncate(index + 1);
+        self.hwm
+    }
+}

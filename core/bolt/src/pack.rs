@@ -1,0 +1,177 @@
+//! Cuts a stream of elements into pages.
+//!
+//! - A page whose elements fit is one page; elements that stream through fill pages to nine
+//!   tenths, as etcd asks of bbolt for its appended keys; a rest that is not at the tree's end is
+//!   halved, so that neither half is nearly empty.
+//! - An element larger than a page gets overflow pages; small ones before it join it rather than
+//!   leave a page half empty.
+//! - A branch page gets at least two elements, which bbolt's writer relies on.
+//!
+//! Source: the limits of bbolt node.go @ v1.4.3 (`split`); the cutting is our own.
+
+use std::collections::VecDeque;
+
+use crate::error::Error;
+use crate::map::Slot;
+use crate::page::{HEADER, ITEMS_MAX, Item, Kind, Page};
+use crate::store::Store;
+
+/// Elements on their way into the pages of one level of a tree.
+#[derive(Debug)]
+pub(crate) struct Packer {
+    kind: Kind,
+    slot: Slot,
+    /// Bytes.
+    page_size: usize,
+    items: VecDeque<Item>,
+    /// Bytes of `items`.
+    size: usize,
+    /// The branch elements of the pages written.
+    out: Vec<Item>,
+}
+
+impl Packer {
+    pub(crate) fn new(kind: Kind, slot: Slot, page_size: usize) -> Packer {
+        Packer { kind, slot, page_size, items: VecDeque::new(), size: 0, out: Vec::new() }
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Nothing waits to be written.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// No page has been written: the waiting elements are all there are.
+    pub(crate) fn is_single(&self) -> bool {
+        self.out.is_empty()
+    }
+
+    /// The waiting elements.
+    pub(crate) fn items(&self) -> &VecDeque<Item> {
+        &self.items
+    }
+
+    /// Bytes of a page with the waiting elements.
+    pub(crate) fn page_len(&self) -> usize {
+        HEADER + self.size
+    }
+
+    fn items_min(&self) -> usize {
+        if self.kind == Kind::Branch { 2 } else { 1 }
+    }
+
+    /// The waiting elements would make a branch page that bbolt cannot handle.
+    pub(crate) fn must_merge(&self) -> bool {
+        self.items.len() < self.items_min()
+    }
+
+    /// The waiting elements would leave more than half of a page empty.
+    pub(crate) fn wants_merge(&self) -> bool {
+        self.must_merge() || self.page_len() < self.page_size / 2
+    }
+
+    /// A neighbour with these contents should share the waiting elements' page.
+    pub(crate) fn fits(&self, used: usize) -> bool {
+        self.must_merge() || self.page_len() + used <= fill(self.page_size)
+    }
+
+    /// Adds an element behind the others.
+    pub(crate) fn push(&mut self, store: &mut Store<'_>, item: Item) -> Result<(), Error> {
+        self.size += item.size();
+        self.items.push_back(item);
+        while self.size > 2 * self.page_size {
+            let count = self.cut(fill(self.page_size));
+            let rest = self.items.len() - count;
+            if rest == 0 || (rest < self.items_min()) {
+                break;
+            }
+            self.write(store, count)?;
+        }
+        Ok(())
+    }
+
+    /// Adds the elements of a page behind the others.
+    pub(crate) fn push_page(&mut self, store: &mut Store<'_>, page: &Page) -> Result<(), Error> {
+        for index in 0..page.count() {
+            self.push(store, page.item(index))?;
+        }
+        Ok(())
+    }
+
+    /// Adds the elements of a page before the waiting ones.
+    pub(crate) fn prepend(&mut self, page: &Page) {
+        for index in (0..page.count()).rev() {
+            let item = page.item(index);
+            self.size += item.size();
+            self.items.push_front(item);
+        }
+    }
+
+    /// How many of the first elements make a good page of `target` bytes.
+    fn cut(&self, target: usize) -> usize {
+        let mut size = HEADER;
+        let mut count = 0;
+        for item in &self.items {
+            if count >= ITEMS_MAX {
+                break;
+            }
+            let run = size.next_multiple_of(self.page_size);
+            let limit = if size <= target { target } else { run };
+            let well_filled = size >= run / 2;
+            if count >= self.items_min() && size + item.size() > limit && well_filled {
+                break;
+            }
+            size += item.size();
+            count += 1;
+        }
+        count
+    }
+
+    fn write(&mut self, store: &mut Store<'_>, count: usize) -> Result<(), Error> {
+        let items: Vec<Item> = self.items.drain(..count).collect();
+        self.size -= items.iter().map(Item::size).sum::<usize>();
+        let entry = store.write(self.kind, &items, self.slot)?;
+        self.out.push(entry);
+        Ok(())
+    }
+
+    /// Writes the waiting elements. `append`: they are the tree's last, and more will follow.
+    pub(crate) fn flush(&mut self, store: &mut Store<'_>, append: bool) -> Result<(), Error> {
+        while !self.items.is_empty() {
+            let len = self.page_len();
+            let all = self.items.len();
+            let fits = len <= self.page_size && all <= ITEMS_MAX;
+            let splittable = all >= 2 * self.items_min();
+            let full = fill(self.page_size);
+            let count = if fits || !splittable {
+                all
+            } else if !append && len <= 2 * full {
+                self.cut(len / 2)
+            } else {
+                self.cut(full)
+            };
+            let leaves_too_few = all - count < self.items_min();
+            self.write(store, if leaves_too_few { all } else { count })?;
+        }
+        Ok(())
+    }
+
+    /// The branch elements of the pages written so far.
+    pub(crate) fn take_out(&mut self) -> Vec<Item> {
+        std::mem::take(&mut self.out)
+    }
+
+    /// Takes the waiting elements instead of writing them.
+    pub(crate) fn take_items(&mut self) -> Vec<Item> {
+        self.size = 0;
+        std::mem::take(&mut self.items).into()
+    }
+}
+
+/// How full pages are made, in bytes.
+fn fill(page_size: usize) -> usize {
+    page_size / 10 * 9
+}

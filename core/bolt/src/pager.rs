@@ -1,0 +1,168 @@
+//! Reads pages of the file, through the cache or past it, and trusts nothing it reads.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use vfs::File;
+
+use crate::cache::PageCache;
+use crate::error::Error;
+use crate::page::{Header, Page};
+
+/// An open file and its place in the cache; shared by the database and its views.
+#[derive(Debug)]
+pub(crate) struct Pager {
+    file: Arc<dyn File>,
+    path: PathBuf,
+    /// Bytes.
+    page_size: usize,
+    cache: Arc<PageCache>,
+    owner: u64,
+}
+
+impl Drop for Pager {
+    fn drop(&mut self) {
+        self.cache.forget_owner(self.owner);
+    }
+}
+
+impl Pager {
+    pub(crate) fn new(
+        file: Arc<dyn File>,
+        path: PathBuf,
+        page_size: usize,
+        cache: Arc<PageCache>,
+    ) -> Pager {
+        let owner = cache.register();
+        Pager { file, path, page_size, cache, owner }
+    }
+
+    pub(crate) fn file(&self) -> &dyn File {
+        &*self.file
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn page_size(&self) -> usize {
+        self.page_size
+    }
+
+    pub(crate) fn corrupt(&self, page: u64, what: &'static str) -> Error {
+        Error::corrupt(&self.path, page, what)
+    }
+
+    pub(crate) fn io(&self, what: &'static str, source: std::io::Error) -> Error {
+        Error::io(&self.path, what, source)
+    }
+
+    pub(crate) fn offset(&self, page: u64) -> u64 {
+        page.saturating_mul(self.page_size as u64)
+    }
+
+    /// Fills `buf` from the start of `page`; a file that ends earlier is corrupt.
+    pub(crate) fn read_exact(&self, buf: &mut [u8], page: u64) -> Result<(), Error> {
+        let got =
+            self.file.read_at(buf, self.offset(page)).map_err(|source| self.io("read", source))?;
+        if got < buf.len() {
+            return Err(self.corrupt(page, "the file ends before the page does"));
+        }
+        Ok(())
+    }
+
+    /// The bytes of a run of `pages` pages. The caller has bounded it by the high-water mark,
+    /// which is bounded by the file's length.
+    fn run_len(&self, page: u64, overflow: u64) -> Result<usize, Error> {
+        usize::try_from(overflow + 1)
+            .ok()
+            .and_then(|pages| pages.checked_mul(self.page_size))
+            .ok_or_else(|| self.corrupt(page, "a page longer than memory"))
+    }
+
+    fn check_id(&self, id: u64, hwm: u64) -> Result<(), Error> {
+        if id < 2 || id >= hwm {
+            return Err(self.corrupt(id, "a reference to a page outside the file's used part"));
+        }
+        Ok(())
+    }
+
+    /// Completes a page of which the first page-size bytes were read.
+    fn complete(&self, mut first: Vec<u8>, id: u64, hwm: u64) -> Result<Page, Error> {
+        let header = Header::decode(&first, id, hwm).map_err(|what| self.corrupt(id, what))?;
+        if header.overflow > 0 {
+            let len = self.run_len(id, header.overflow)?;
+            first.resize(len, 0);
+            self.read_exact(&mut first[self.page_size..], id + 1)?;
+        }
+        Page::decode(Bytes::from(first), id, hwm).map_err(|what| self.corrupt(id, what))
+    }
+
+    /// Reads a page from the file, not through the cache.
+    pub(crate) fn read_uncached(&self, id: u64, hwm: u64) -> Result<Page, Error> {
+        self.check_id(id, hwm)?;
+        let mut first = vec![0; self.page_size];
+        self.read_exact(&mut first, id)?;
+        self.complete(first, id, hwm)
+    }
+
+    /// The page `id`, which must be below `hwm`.
+    pub(crate) fn page(&self, id: u64, hwm: u64) -> Result<Page, Error> {
+        if let Some(page) = self.cached(id, hwm)? {
+            return Ok(page);
+        }
+        let page = self.read_uncached(id, hwm)?;
+        self.cache.insert(self.owner, &page);
+        Ok(page)
+    }
+
+    /// The page if the cache has it.
+    pub(crate) fn cached(&self, id: u64, hwm: u64) -> Result<Option<Page>, Error> {
+        self.check_id(id, hwm)?;
+        Ok(self.cache.lookup(self.owner, id))
+    }
+
+    /// The page if it can be had without waiting for the disk.
+    pub(crate) fn try_page(&self, id: u64, hwm: u64) -> Result<Option<Page>, Error> {
+        if let Some(page) = self.cached(id, hwm)? {
+            return Ok(Some(page));
+        }
+        let mut first = vec![0; self.page_size];
+        if !self.try_read(&mut first, id)? {
+            return Ok(None);
+        }
+        let header = Header::decode(&first, id, hwm).map_err(|what| self.corrupt(id, what))?;
+        if header.overflow > 0 {
+            let len = self.run_len(id, header.overflow)?;
+            first.resize(len, 0);
+            if !self.try_read(&mut first[self.page_size..], id + 1)? {
+                return Ok(None);
+            }
+        }
+        let page =
+            Page::decode(Bytes::from(first), id, hwm).map_err(|what| self.corrupt(id, what))?;
+        self.cache.insert(self.owner, &page);
+        Ok(Some(page))
+    }
+
+    /// False if the read would wait; a short answer counts as that, so that the waiting read
+    /// says what is wrong.
+    fn try_read(&self, buf: &mut [u8], page: u64) -> Result<bool, Error> {
+        let got = self
+            .file
+            .try_read_at(buf, self.offset(page))
+            .map_err(|source| self.io("read", source))?;
+        Ok(got == Some(buf.len()))
+    }
+
+    /// Puts a page that was just written into the cache.
+    pub(crate) fn remember(&self, page: &Page) {
+        self.cache.insert(self.owner, page);
+    }
+
+    /// Drops a page from the cache, because its place is given to another.
+    pub(crate) fn forget(&self, id: u64) {
+        self.cache.forget(self.owner, id);
+    }
+}

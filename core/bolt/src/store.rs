@@ -1,0 +1,212 @@
+//! A write transaction's hold on the file: it reads tree pages, writes new ones into free places
+//! and notes which old ones are given up.
+//!
+//! - Nothing that a view can reach is overwritten: new pages go to free runs only.
+//! - Pages are written as soon as they are complete, neighbours in one call, so a commit of any
+//!   size needs little memory. They mean nothing until a meta points to them.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::error::Error;
+use crate::map::{PageMap, Slot, Use};
+use crate::page::{HEADER, Item, Kind, Page, encode};
+use crate::pager::Pager;
+
+/// Bytes gathered before they are written.
+const BUFFER_BYTES: usize = 256 * 1024;
+/// The file grows by a sixteenth of its length, within these bounds, in bytes.
+const SLACK_MIN: u64 = 64 * 1024;
+const SLACK_MAX: u64 = 4 * 1024 * 1024;
+
+/// A run of pages: the first, and how many.
+pub(crate) type Run = (u64, u64);
+
+/// By how much a file of `len` bytes may be longer than it need be.
+pub(crate) fn slack(len: u64) -> u64 {
+    (len / 16).clamp(SLACK_MIN, SLACK_MAX)
+}
+
+/// The pages of one write transaction.
+#[derive(Debug)]
+pub(crate) struct Store<'a> {
+    pager: &'a Arc<Pager>,
+    pub(crate) map: &'a mut PageMap,
+    /// The file's length in bytes.
+    file_len: &'a mut u64,
+    /// Complete pages that are not written yet, and the page at which they begin.
+    buffer: Vec<u8>,
+    buffer_page: u64,
+    /// Runs written by this transaction.
+    fresh: BTreeSet<u64>,
+    /// Runs of older transactions that this one gives up, and whose they were.
+    freed: Vec<(Run, Slot)>,
+    /// Whether pages go into the cache as they are written.
+    pub(crate) remember: bool,
+}
+
+impl<'a> Store<'a> {
+    pub(crate) fn new(
+        pager: &'a Arc<Pager>,
+        map: &'a mut PageMap,
+        file_len: &'a mut u64,
+    ) -> Store<'a> {
+        Store {
+            pager,
+            map,
+            file_len,
+            buffer: Vec::new(),
+            buffer_page: 0,
+            fresh: BTreeSet::new(),
+            freed: Vec::new(),
+            remember: true,
+        }
+    }
+
+    pub(crate) fn page_size(&self) -> usize {
+        self.pager.page_size()
+    }
+
+    pub(crate) fn corrupt(&self, page: u64, what: &'static str) -> Error {
+        self.pager.corrupt(page, what)
+    }
+
+    /// Reads a tree page, from the cache if it is there; what is read to be replaced would only
+    /// push out what readers need, so a miss does not fill it.
+    pub(crate) fn read(&mut self, id: u64) -> Result<Page, Error> {
+        let hwm = self.map.hwm();
+        if let Some(page) = self.pager.cached(id, hwm)? {
+            return Ok(page);
+        }
+        if self.fresh.contains(&id) {
+            self.flush()?;
+        }
+        self.pager.read_uncached(id, hwm)
+    }
+
+    /// True if this transaction wrote the run.
+    pub(crate) fn is_fresh(&self, id: u64) -> bool {
+        self.fresh.contains(&id)
+    }
+
+    /// How many pages the run of `page` has.
+    fn pages_of(&self, page: &Page) -> u64 {
+        (page.len() / self.page_size()) as u64
+    }
+
+    /// Gives up a page of the tree.
+    pub(crate) fn free(&mut self, page: &Page) -> Result<(), Error> {
+        let pages = self.pages_of(page);
+        self.free_run(page.id(), pages)
+    }
+
+    /// Gives up a run.
+    pub(crate) fn free_run(&mut self, id: u64, pages: u64) -> Result<(), Error> {
+        let Use::Run(slot) = self.map.get(id) else {
+            return Err(self.corrupt(id, "the page is reached twice"));
+        };
+        let whole = (1..pages).all(|n| self.map.get(id + n) == Use::Overflow(slot));
+        if !whole || self.map.get(id + pages) == Use::Overflow(slot) {
+            return Err(self.corrupt(id, "the page's overflow is not what it was"));
+        }
+        if self.fresh.remove(&id) {
+            self.map.make_free(id, pages);
+        } else {
+            self.map.make_pending(id, pages);
+            self.freed.push(((id, pages), slot));
+        }
+        Ok(())
+    }
+
+    /// Writes a page of the tree of `slot`, and returns its branch element.
+    pub(crate) fn write(&mut self, kind: Kind, items: &[Item], slot: Slot) -> Result<Item, Error> {
+        let page_size = self.page_size();
+        let size = HEADER + items.iter().map(Item::size).sum::<usize>();
+        let pages = size.div_ceil(page_size);
+        let id = self.map.allocate(pages as u64, slot);
+        self.fresh.insert(id);
+        let data = encode(kind, id, pages as u64 - 1, items.iter(), pages * page_size);
+        self.append(id, &data)?;
+        if self.remember {
+            let page = Page::decode(Bytes::from(data), id, u64::MAX)
+                .unwrap_or_else(|what| unreachable!("a page that we encoded is valid: {what}"));
+            self.pager.remember(&page);
+        } else {
+            self.pager.forget(id);
+        }
+        let key = items.first().map_or_else(Bytes::new, |item| item.key.clone());
+        Ok(Item::branch(key, id))
+    }
+
+    fn append(&mut self, id: u64, data: &[u8]) -> Result<(), Error> {
+        let next = self.buffer_page + (self.buffer.len() / self.page_size()) as u64;
+        if id != next || self.buffer.len() + data.len() > BUFFER_BYTES {
+            self.flush()?;
+            self.buffer_page = id;
+        }
+        self.buffer.extend_from_slice(data);
+        Ok(())
+    }
+
+    /// Writes what has been gathered.
+    pub(crate) fn flush(&mut self) -> Result<(), Error> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        let offset = self.pager.offset(self.buffer_page);
+        self.grow_file(offset + self.buffer.len() as u64)?;
+        self.pager
+            .file()
+            .write_at(&self.buffer, offset)
+            .map_err(|source| self.pager.io("write", source))?;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// Makes the file at least `len` bytes long.
+    pub(crate) fn grow_file(&mut self, len: u64) -> Result<(), Error> {
+        if len > *self.file_len {
+            let page_size = self.page_size() as u64;
+            let new = (len + slack(len)).next_multiple_of(page_size);
+            self.pager.file().allocate(new).map_err(|source| self.pager.io("allocate", source))?;
+            *self.file_len = new;
+        }
+        Ok(())
+    }
+
+    /// Cuts the file to `len` bytes if it is more than `spare` longer.
+    pub(crate) fn cut_file(&mut self, len: u64, spare: u64) -> Result<(), Error> {
+        if *self.file_len > len + spare {
+            self.pager.file().set_len(len).map_err(|source| self.pager.io("truncate", source))?;
+            *self.file_len = len;
+        }
+        Ok(())
+    }
+
+    /// The transaction has become durable: what it gave up, for when no view needs it.
+    pub(crate) fn finish(&mut self) -> Vec<Run> {
+        self.fresh.clear();
+        std::mem::take(&mut self.freed).into_iter().map(|(run, _)| run).collect()
+    }
+
+    /// The transaction will not become durable: everything is as it was before.
+    pub(crate) fn roll_back(&mut self) {
+        for id in std::mem::take(&mut self.fresh) {
+            let Use::Run(slot) = self.map.get(id) else {
+                unreachable!("what a transaction wrote and holds is in use")
+            };
+            let mut pages = 1;
+            while self.map.get(id + pages) == Use::Overflow(slot) {
+                pages += 1;
+            }
+            self.map.make_free(id, pages);
+            self.pager.forget(id);
+        }
+        for ((id, pages), slot) in std::mem::take(&mut self.freed) {
+            self.map.use_run(id, pages, slot);
+        }
+        self.buffer.clear();
+    }
+}

@@ -1,0 +1,364 @@
+//! A write transaction: collects changes, merges them into the trees, commits.
+//!
+//! Commit: the pages are written, **fdatasync**, the meta is written, **fdatasync**. Only then do
+//! readers see it. No freelist is written (as etcd has bbolt do).
+//!
+//! Source: bbolt tx.go @ v1.4.3 `Commit`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::apply::{Action, Op, apply, check_put};
+use crate::bucket::{self, Bucket, Root, inline_page};
+use crate::db::{Db, State};
+use crate::error::{Error, Reject};
+use crate::map::Slot;
+use crate::meta::{Meta, NO_FREELIST};
+use crate::page::{ITEM_BUCKET, Kind, Page};
+use crate::pager::Pager;
+use crate::shrink;
+use crate::store::{Store, slack};
+use crate::view::{DEPTH_MAX, Inner, View};
+
+/// A bucket that the transaction has looked at.
+#[derive(Debug)]
+pub(crate) struct Open {
+    pub(crate) bucket: Bucket,
+    /// Changes not merged into the tree yet; `None` deletes.
+    ops: BTreeMap<Bytes, Option<Bytes>>,
+    /// The tree has changed.
+    pub(crate) changed: bool,
+}
+
+/// The one write transaction. Dropped without a commit, it has changed nothing.
+#[derive(Debug)]
+pub struct Tx<'a> {
+    pager: Arc<Pager>,
+    store: Store<'a>,
+    state: &'a mut State,
+    /// Buckets touched by this transaction; `None`: deleted.
+    buckets: BTreeMap<Bytes, Option<Open>>,
+    /// A call failed half-way.
+    broken: bool,
+    done: bool,
+}
+
+impl Drop for Tx<'_> {
+    fn drop(&mut self) {
+        if !self.done {
+            self.store.roll_back();
+        }
+    }
+}
+
+/// An operation as callers give it.
+fn op((key, value): (Bytes, Option<Bytes>)) -> Op {
+    let action = match value {
+        Some(value) => Action::Put { value, flags: 0 },
+        None => Action::Delete,
+    };
+    Op { key, action }
+}
+
+impl<'a> Tx<'a> {
+    pub(crate) fn new(db: &'a mut Db) -> Tx<'a> {
+        let Db { pager, map, file_len, state } = db;
+        Tx {
+            pager: Arc::clone(pager),
+            store: Store::new(pager, map, file_len),
+            state,
+            buckets: BTreeMap::new(),
+            broken: false,
+            done: false,
+        }
+    }
+
+    fn usable(&self) -> Result<(), Error> {
+        if self.state.poisoned {
+            return Err(Error::Poisoned { file: self.pager.path().to_path_buf() });
+        }
+        if self.state.read_only {
+            return Err(Reject::ReadOnly.into());
+        }
+        if self.broken {
+            return Err(Reject::Aborted.into());
+        }
+        Ok(())
+    }
+
+    /// Notes a failure: after one of the system's, the file is not trusted any more.
+    fn noting<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {
+        if let Err(error) = &result {
+            self.broken = true;
+            self.state.poisoned |= matches!(error, Error::Io { .. });
+        }
+        result
+    }
+
+    fn open(&mut self, name: &[u8]) -> Result<&mut Open, Reject> {
+        if !self.buckets.contains_key(name) {
+            let (name, bucket) =
+                self.state.current.inner.buckets.get_key_value(name).ok_or(Reject::NoBucket)?;
+            let open = Open { bucket: bucket.clone(), ops: BTreeMap::new(), changed: false };
+            self.buckets.insert(name.clone(), Some(open));
+        }
+        self.buckets.get_mut(name).and_then(Option::as_mut).ok_or(Reject::NoBucket)
+    }
+
+    /// Makes a bucket, if there is none of that name; true if it did.
+    ///
+    /// # Errors
+    /// [`Reject::EmptyKey`], [`Reject::KeyTooLarge`]; [`Error::Poisoned`].
+    pub fn create_bucket(&mut self, name: &[u8]) -> Result<bool, Error> {
+        self.usable()?;
+        check_put(name, &[])?;
+        if self.open(name).is_ok() {
+            return Ok(false);
+        }
+        let name = Bytes::copy_from_slice(name);
+        let slot = self.state.slots.of(&name);
+        let bucket = Bucket { slot, sequence: 0, root: Root::Inline(inline_page(&[])) };
+        let open = Open { bucket, ops: BTreeMap::new(), changed: true };
+        self.buckets.insert(name, Some(open));
+        Ok(true)
+    }
+
+    /// Deletes a bucket and what is in it; false if there is none.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`], [`Error::Corrupt`], [`Error::Io`].
+    pub fn delete_bucket(&mut self, name: &[u8]) -> Result<bool, Error> {
+        self.usable()?;
+        let Ok(open) = self.open(name) else { return Ok(false) };
+        let root = open.bucket.root.clone();
+        let freed = self.free_tree(root);
+        self.noting(freed)?;
+        self.buckets.insert(Bytes::copy_from_slice(name), None);
+        Ok(true)
+    }
+
+    fn free_tree(&mut self, root: Root) -> Result<(), Error> {
+        // Page ids with their depth; inline pages are not on the list, but their buckets are.
+        let mut inline: Vec<Page> = Vec::new();
+        let mut pages: Vec<(u64, usize)> = Vec::new();
+        match root {
+            Root::Inline(page) => inline.push(page),
+            Root::Page(id) => pages.push((id, 0)),
+        }
+        loop {
+            let (page, depth) = if let Some(page) = inline.pop() {
+                (page, 0)
+            } else if let Some((id, depth)) = pages.pop() {
+                let page = self.store.read(id)?;
+                self.store.free(&page)?;
+                (page, depth)
+            } else {
+                return Ok(());
+            };
+            if depth > 2 * DEPTH_MAX {
+                return Err(self.store.corrupt(page.id(), "a tree deeper than any writer makes"));
+            }
+            for index in 0..page.count() {
+                match page.kind() {
+                    Kind::Branch => pages.push((page.child(index), depth + 1)),
+                    Kind::Leaf if page.is_bucket(index) => {
+                        let (root, _) = bucket::decode(&page.value(index))
+                            .map_err(|what| self.store.corrupt(page.id(), what))?;
+                        match root {
+                            Root::Inline(page) => inline.push(page),
+                            Root::Page(id) => pages.push((id, depth + 1)),
+                        }
+                    }
+                    Kind::Leaf => {}
+                }
+            }
+        }
+    }
+
+    /// Sets a key.
+    ///
+    /// # Errors
+    /// [`Reject`] for a missing bucket or a key or value out of bounds; [`Error::Poisoned`].
+    pub fn put(&mut self, bucket: &[u8], key: Bytes, value: Bytes) -> Result<(), Error> {
+        self.usable()?;
+        check_put(&key, &value)?;
+        self.open(bucket)?.ops.insert(key, Some(value));
+        Ok(())
+    }
+
+    /// Removes a key; true if it was there.
+    ///
+    /// # Errors
+    /// [`Reject::NoBucket`]; [`Error::Poisoned`], [`Error::Corrupt`], [`Error::Io`].
+    pub fn delete(&mut self, bucket: &[u8], key: &[u8]) -> Result<bool, Error> {
+        self.usable()?;
+        let found = self.get(bucket, key)?.is_some();
+        if found {
+            self.open(bucket)?.ops.insert(Bytes::copy_from_slice(key), None);
+        }
+        Ok(found)
+    }
+
+    /// The value of a key as the transaction sees it.
+    ///
+    /// # Errors
+    /// [`Reject::NoBucket`]; [`Error::Corrupt`], [`Error::Io`].
+    pub fn get(&mut self, bucket: &[u8], key: &[u8]) -> Result<Option<Bytes>, Error> {
+        let open = self.open(bucket)?;
+        if let Some(value) = open.ops.get(key) {
+            return Ok(value.clone());
+        }
+        let root = open.bucket.root.clone();
+        let found = self.find(&root, key);
+        self.noting(found)
+    }
+
+    fn find(&mut self, root: &Root, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        let mut page = match root {
+            Root::Inline(page) => page.clone(),
+            Root::Page(id) => self.store.read(*id)?,
+        };
+        for _ in 0..DEPTH_MAX {
+            match page.kind() {
+                Kind::Leaf => {
+                    let found = page.search(key).ok().filter(|index| !page.is_bucket(*index));
+                    return Ok(found.map(|index| page.value(index)));
+                }
+                Kind::Branch => page = self.store.read(page.child(page.child_index(key)))?,
+            }
+        }
+        Err(self.store.corrupt(page.id(), "a tree deeper than any writer makes"))
+    }
+
+    /// Applies changes that come in strictly ascending order of their keys, `None` deleting: the
+    /// fast way for many. Pages are written as they are complete, so memory stays small.
+    ///
+    /// # Errors
+    /// [`Reject`] as for [`Tx::put`], after which the transaction cannot be committed;
+    /// [`Error::Poisoned`], [`Error::Corrupt`], [`Error::Io`].
+    ///
+    /// # Panics
+    /// If the keys do not ascend.
+    pub fn apply(
+        &mut self,
+        bucket: &[u8],
+        ops: impl Iterator<Item = (Bytes, Option<Bytes>)>,
+    ) -> Result<(), Error> {
+        self.usable()?;
+        self.open(bucket)?;
+        let merged = self.merge(bucket).and_then(|()| self.merge_ops(bucket, &mut ops.map(op)));
+        self.noting(merged)
+    }
+
+    fn merge_ops(&mut self, name: &[u8], ops: &mut dyn Iterator<Item = Op>) -> Result<(), Error> {
+        let Some(Some(open)) = self.buckets.get_mut(name) else { return Ok(()) };
+        let mut ops = ops.peekable();
+        if ops.peek().is_none() {
+            return Ok(());
+        }
+        open.changed = true;
+        let Bucket { root, slot, .. } = &mut open.bucket;
+        *root = apply(&mut self.store, root, *slot, &mut ops)?;
+        Ok(())
+    }
+
+    /// Merges what was collected for a bucket.
+    fn merge(&mut self, name: &[u8]) -> Result<(), Error> {
+        let Some(Some(open)) = self.buckets.get_mut(name) else { return Ok(()) };
+        let ops = std::mem::take(&mut open.ops);
+        self.merge_ops(name, &mut ops.into_iter().map(op))
+    }
+
+    /// Makes the changes durable, and returns the view that has them. With nothing to change it
+    /// returns the current one. Gives a bounded part of unused space back on the way.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`], [`Error::Corrupt`], [`Error::Io`]: nothing has changed for readers;
+    /// after a failure of the system nothing more can be committed, and what the file holds is
+    /// either state.
+    pub fn commit(mut self) -> Result<View, Error> {
+        self.usable()?;
+        let result = self.try_commit();
+        self.noting(result)
+    }
+
+    fn try_commit(&mut self) -> Result<View, Error> {
+        let names: Vec<Bytes> = self.buckets.keys().cloned().collect();
+        for name in &names {
+            self.merge(name)?;
+        }
+        shrink::step(&mut self.store, self.state, &mut self.buckets)?;
+        let changed = |open: &Option<Open>| open.as_ref().is_none_or(|open| open.changed);
+        self.buckets.retain(|_, open| changed(open));
+        if self.buckets.is_empty() {
+            return Ok(self.state.current.clone());
+        }
+        let before = self.state.current.inner.meta;
+        let mut ops = self.buckets.iter().map(|(name, open)| {
+            let action = match open {
+                Some(open) => Action::Put { value: open.bucket.encode(), flags: ITEM_BUCKET },
+                None => Action::Delete,
+            };
+            Op { key: name.clone(), action }
+        });
+        let root = apply(&mut self.store, &Root::Page(before.root), Slot::ROOT, &mut ops)?;
+        let Root::Page(root) = root else { unreachable!("the root tree is never inline") };
+        if let Some((first, pages)) = self.state.freelist {
+            self.store.free_run(first, pages)?;
+        }
+        let hwm = self.store.map.trim();
+        let txid = before.txid + 1;
+        let meta = Meta { root, hwm, txid, freelist: NO_FREELIST, ..before };
+        self.write(&meta)?;
+        Ok(self.publish(meta))
+    }
+
+    /// The two writes and syncs, and the cut of what neither meta needs.
+    fn write(&mut self, meta: &Meta) -> Result<(), Error> {
+        let pager = Arc::clone(&self.pager);
+        let io = |what| {
+            let pager = &pager;
+            move |source| pager.io(what, source)
+        };
+        self.store.flush()?;
+        self.store.grow_file(pager.offset(meta.hwm))?;
+        pager.file().sync_data().map_err(io("sync"))?;
+        let offset = pager.offset(meta.page());
+        pager.file().write_at(&meta.encode(), offset).map_err(io("write"))?;
+        pager.file().sync_data().map_err(io("sync"))?;
+        // The other meta is what is left if this one is lost: its pages stay too.
+        let needed = pager.offset(meta.hwm.max(self.state.current.inner.meta.hwm));
+        self.store.cut_file(needed, slack(needed))
+    }
+
+    /// Lets readers have the commit.
+    fn publish(&mut self, meta: Meta) -> View {
+        self.done = true;
+        self.state.freelist = None;
+        self.state.pending.push_back((meta.txid, self.store.finish()));
+        let before = &self.state.current.inner;
+        let mut buckets = before.buckets.clone();
+        for (name, open) in std::mem::take(&mut self.buckets) {
+            match open {
+                Some(open) => buckets.insert(name, open.bucket),
+                None => buckets.remove(&name),
+            };
+        }
+        let inner = Arc::new(Inner {
+            pager: Arc::clone(&self.pager),
+            meta,
+            buckets,
+            free_pages: self.store.map.free(),
+        });
+        self.state.views.push_back((meta.txid, Arc::downgrade(&inner)));
+        self.state.current = View { inner };
+        self.state.current.clone()
+    }
+}
+
+/// A bucket that only shrinking touches.
+pub(crate) fn opened(bucket: &Bucket) -> Open {
+    Open { bucket: bucket.clone(), ops: BTreeMap::new(), changed: false }
+}

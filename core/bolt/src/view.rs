@@ -1,0 +1,211 @@
+//! An immutable state of the database, as of one commit, and point reads from it.
+//!
+//! A view keeps the pages that it can reach from being reused, so the file grows while an old one
+//! is held. Cheap to clone, can be read from any thread, never waits for the writer.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::bucket::{Bucket, Root};
+use crate::check;
+use crate::copy::Copier;
+use crate::cursor::Cursor;
+use crate::error::Error;
+use crate::meta::Meta;
+use crate::page::{Kind, Page};
+use crate::pager::Pager;
+
+/// No tree is deeper; a hostile file's cycle ends here.
+pub(crate) const DEPTH_MAX: usize = 64;
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) pager: Arc<Pager>,
+    pub(crate) meta: Meta,
+    pub(crate) buckets: BTreeMap<Bytes, Bucket>,
+    /// Pages free at the commit.
+    pub(crate) free_pages: u64,
+}
+
+/// The database as of one commit.
+#[derive(Clone, Debug)]
+pub struct View {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// What a lookup that may not wait for the disk found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// The value.
+    Found(Bytes),
+    /// There is no such key.
+    Missing,
+    /// The answer is on pages that are not in memory.
+    NeedsDisk,
+}
+
+/// Finds the leaf in which `key` is or would be; `None` if `fetch` declines.
+fn leaf_for(
+    inner: &Inner,
+    root: &Root,
+    key: &[u8],
+    fetch: impl Fn(u64) -> Result<Option<Page>, Error>,
+) -> Result<Option<Page>, Error> {
+    let mut id = match root {
+        Root::Inline(page) => return Ok(Some(page.clone())),
+        Root::Page(id) => *id,
+    };
+    for _ in 0..DEPTH_MAX {
+        let Some(page) = fetch(id)? else { return Ok(None) };
+        match page.kind() {
+            Kind::Leaf => return Ok(Some(page)),
+            Kind::Branch => id = page.child(page.child_index(key)),
+        }
+    }
+    Err(inner.pager.corrupt(id, "a tree deeper than any writer makes"))
+}
+
+/// The value of `key` in a leaf; a nested bucket is no value.
+fn value_in(leaf: &Page, key: &[u8]) -> Option<Bytes> {
+    match leaf.search(key) {
+        Ok(index) if !leaf.is_bucket(index) => Some(leaf.value(index)),
+        Ok(_) | Err(_) => None,
+    }
+}
+
+impl View {
+    /// The value of `key` in `bucket`; `None` also if there is no such bucket. The value shares
+    /// its page's memory.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] or [`Error::Io`].
+    pub fn get(&self, bucket: &[u8], key: &[u8]) -> Result<Option<Bytes>, Error> {
+        self.reader(bucket).get(key)
+    }
+
+    /// Like [`View::get`], but does not wait for the disk.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] or [`Error::Io`].
+    pub fn try_get(&self, bucket: &[u8], key: &[u8]) -> Result<Lookup, Error> {
+        self.reader(bucket).try_get(key)
+    }
+
+    /// A reader for many keys of one bucket.
+    #[must_use]
+    pub fn reader(&self, bucket: &[u8]) -> Reader {
+        let root = self.inner.buckets.get(bucket).map(|bucket| bucket.root.clone());
+        Reader { inner: Arc::clone(&self.inner), root, leaf: None }
+    }
+
+    /// A cursor before the first key of `bucket` (of nothing if there is no such bucket). With
+    /// `cached` false it reads ahead, and past the page cache: for scans.
+    #[must_use]
+    pub fn cursor(&self, bucket: &[u8], cached: bool) -> Cursor {
+        let root = self.inner.buckets.get(bucket).map(|bucket| bucket.root.clone());
+        Cursor::new(Arc::clone(&self.inner), root, cached)
+    }
+
+    /// The names of the buckets, sorted.
+    pub fn buckets(&self) -> impl Iterator<Item = &Bytes> {
+        self.inner.buckets.keys()
+    }
+
+    /// True if there is such a bucket.
+    #[must_use]
+    pub fn has_bucket(&self, name: &[u8]) -> bool {
+        self.inner.buckets.contains_key(name)
+    }
+
+    /// The size of the file in bytes: high-water mark times page size, not its length on disk.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.inner.meta.hwm * self.inner.meta.page_size as u64
+    }
+
+    /// [`View::size`] less the pages that were free at the commit.
+    #[must_use]
+    pub fn size_in_use(&self) -> u64 {
+        (self.inner.meta.hwm - self.inner.free_pages) * self.inner.meta.page_size as u64
+    }
+
+    /// The page size in bytes.
+    #[must_use]
+    pub fn page_size(&self) -> usize {
+        self.inner.meta.page_size
+    }
+
+    /// The number of the commit.
+    #[must_use]
+    pub fn tx_id(&self) -> u64 {
+        self.inner.meta.txid
+    }
+
+    /// Walks everything the view can reach: every page valid and reached once, keys in order and
+    /// within what the branches say.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] naming the first page at fault, or [`Error::Io`].
+    pub fn check(&self) -> Result<(), Error> {
+        check::view(&self.inner)
+    }
+
+    /// The database as one self-contained file, in chunks.
+    #[must_use]
+    pub fn copy(&self) -> Copier {
+        Copier::new(self.clone())
+    }
+}
+
+/// Reads keys of one bucket; it remembers the last leaf, so that neighbours cost little.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    inner: Arc<Inner>,
+    root: Option<Root>,
+    leaf: Option<Page>,
+}
+
+impl Reader {
+    /// The remembered leaf, if `key` can only be there.
+    fn near(&self, key: &[u8]) -> Option<&Page> {
+        let leaf = self.leaf.as_ref()?;
+        let count = leaf.count();
+        (count > 0 && leaf.key(0) <= key && key <= leaf.key(count - 1)).then_some(leaf)
+    }
+
+    /// The value of `key`.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] or [`Error::Io`].
+    pub fn get(&mut self, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        if let Some(leaf) = self.near(key) {
+            return Ok(value_in(leaf, key));
+        }
+        let Some(root) = &self.root else { return Ok(None) };
+        let inner = &*self.inner;
+        let leaf = leaf_for(inner, root, key, |id| inner.pager.page(id, inner.meta.hwm).map(Some))?;
+        let value = leaf.as_ref().and_then(|leaf| value_in(leaf, key));
+        self.leaf = leaf;
+        Ok(value)
+    }
+
+    /// Like [`Reader::get`], but does not wait for the disk.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] or [`Error::Io`].
+    pub fn try_get(&mut self, key: &[u8]) -> Result<Lookup, Error> {
+        let found = |value: Option<Bytes>| value.map_or(Lookup::Missing, Lookup::Found);
+        if let Some(leaf) = self.near(key) {
+            return Ok(found(value_in(leaf, key)));
+        }
+        let Some(root) = &self.root else { return Ok(Lookup::Missing) };
+        let inner = &*self.inner;
+        let leaf = leaf_for(inner, root, key, |id| inner.pager.try_page(id, inner.meta.hwm))?;
+        let Some(leaf) = leaf else { return Ok(Lookup::NeedsDisk) };
+        let value = value_in(&leaf, key);
+        self.leaf = Some(leaf);
+        Ok(found(value))
+    }
+}
