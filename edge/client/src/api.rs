@@ -1,0 +1,157 @@
+//! The calls.
+
+use crate::balance::{Balancer, Config};
+use crate::call::Policy::{Once, Repeatable};
+use crate::{Error, Error::Config as Misused};
+use proto::etcdserverpb as pb;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_stream::StreamExt as _;
+
+/// A client; clones share its connections.
+#[derive(Clone, Debug)]
+pub struct Client {
+    pub(crate) balancer: Arc<Balancer>,
+    /// For each call, all its tries together; none waits for ever.
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) token: Option<String>,
+}
+
+macro_rules! calls {
+    ($($(#[$doc:meta])* $name:ident($request:ident) -> $answer:ident: $policy:ident $method:literal;)*) => {
+        impl Client {
+            $(
+                $(#[$doc])*
+                ///
+                /// # Errors
+                /// When there was no answer in time, or the answer is an error.
+                pub async fn $name(&self, request: pb::$request) -> Result<pb::$answer, Error> {
+                    self.unary(concat!("/etcdserverpb.", $method), $policy, request).await
+                }
+            )*
+        }
+    };
+}
+
+calls! {
+    /// Reads keys.
+    range(RangeRequest) -> RangeResponse: Repeatable "KV/Range";
+    /// Writes a key.
+    put(PutRequest) -> PutResponse: Once "KV/Put";
+    /// Deletes keys.
+    delete_range(DeleteRangeRequest) -> DeleteRangeResponse: Once "KV/DeleteRange";
+    /// Compares, then does one of two lists of operations.
+    txn(TxnRequest) -> TxnResponse: Once "KV/Txn";
+    /// Forgets old revisions.
+    compact(CompactionRequest) -> CompactionResponse: Once "KV/Compact";
+    /// Makes a lease.
+    lease_grant(LeaseGrantRequest) -> LeaseGrantResponse: Repeatable "Lease/LeaseGrant";
+    /// Ends a lease and deletes its keys.
+    lease_revoke(LeaseRevokeRequest) -> LeaseRevokeResponse: Repeatable "Lease/LeaseRevoke";
+    /// How long a lease still lives.
+    lease_time_to_live(LeaseTimeToLiveRequest) -> LeaseTimeToLiveResponse: Repeatable "Lease/LeaseTimeToLive";
+    /// All leases.
+    lease_leases(LeaseLeasesRequest) -> LeaseLeasesResponse: Repeatable "Lease/LeaseLeases";
+    /// Adds a member.
+    member_add(MemberAddRequest) -> MemberAddResponse: Once "Cluster/MemberAdd";
+    /// Removes a member.
+    member_remove(MemberRemoveRequest) -> MemberRemoveResponse: Once "Cluster/MemberRemove";
+    /// Changes a member's peer URLs.
+    member_update(MemberUpdateRequest) -> MemberUpdateResponse: Once "Cluster/MemberUpdate";
+    /// All members.
+    member_list(MemberListRequest) -> MemberListResponse: Repeatable "Cluster/MemberList";
+    /// Lets a learner vote.
+    member_promote(MemberPromoteRequest) -> MemberPromoteResponse: Once "Cluster/MemberPromote";
+    /// Asks for, raises or disarms alarms.
+    alarm(AlarmRequest) -> AlarmResponse: Repeatable "Maintenance/Alarm";
+    /// What the endpoint says of itself.
+    status(StatusRequest) -> StatusResponse: Repeatable "Maintenance/Status";
+    /// Gives free space in the database back.
+    defragment(DefragmentRequest) -> DefragmentResponse: Once "Maintenance/Defragment";
+    /// A hash of the whole database.
+    hash(HashRequest) -> HashResponse: Repeatable "Maintenance/Hash";
+    /// A hash of the keys up to a revision.
+    hash_kv(HashKvRequest) -> HashKvResponse: Repeatable "Maintenance/HashKV";
+    /// Makes another member the leader.
+    move_leader(MoveLeaderRequest) -> MoveLeaderResponse: Repeatable "Maintenance/MoveLeader";
+    /// Checks, starts or ends a downgrade.
+    downgrade(DowngradeRequest) -> DowngradeResponse: Once "Maintenance/Downgrade";
+}
+
+impl Client {
+    /// A client for these servers. Connections are made by the first call; only name and password
+    /// are sent to the server here, for a token.
+    ///
+    /// # Errors
+    /// When an endpoint cannot be used, or the server does not take the password.
+    pub async fn connect(config: Config) -> Result<Client, Error> {
+        if config.token.is_some() && config.user.is_some() {
+            return Err(Misused("username/password and token are mutually exclusive".to_string()));
+        }
+        let (sent, received) = (config.request_bytes_max, config.answer_bytes_max);
+        if sent > received {
+            return Err(Misused(format!(
+                "gRPC message recv limit ({received} bytes) must be greater than send limit \
+                 ({sent} bytes)"
+            )));
+        }
+        let (user, token) = (config.user.clone(), config.token.clone());
+        let dial_timeout = config.dial_timeout;
+        let balancer = Arc::new(Balancer::new(config)?);
+        let mut client = Client { balancer, timeout: None, token };
+        if let Some((name, password)) = user {
+            client.token = client.with_timeout(dial_timeout).authenticate(name, password).await?;
+        }
+        Ok(client)
+    }
+
+    async fn authenticate(&self, name: String, password: String) -> Result<Option<String>, Error> {
+        let request = pb::AuthenticateRequest { name, password };
+        let answer: Result<pb::AuthenticateResponse, Error> =
+            self.unary("/etcdserverpb.Auth/Authenticate", Once, request).await;
+        match answer {
+            Ok(answer) => Ok(Some(answer.token)),
+            // Nothing asks for a token then.
+            Err(e) if e.message() == "etcdserver: authentication is not enabled" => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The same client, with so much time for each call.
+    #[must_use]
+    pub fn with_timeout(&self, timeout: Duration) -> Client {
+        Client { timeout: Some(timeout), ..self.clone() }
+    }
+
+    /// Reads keys through a stream, and puts the parts together.
+    ///
+    /// # Errors
+    /// As [`Client::range`].
+    pub async fn range_stream(
+        &self,
+        request: pb::RangeRequest,
+    ) -> Result<pb::RangeResponse, Error> {
+        let mut whole = pb::RangeResponse::default();
+        let request = self.request(tokio_stream::once(request), None)?;
+        let parts = self.stream("/etcdserverpb.KV/RangeStream", request).await?;
+        let mut parts = std::pin::pin!(parts);
+        while let Some(part) = parts.next().await {
+            let part: pb::RangeStreamResponse = part?;
+            let Some(part) = part.range_response else { continue };
+            whole.header = part.header.or(whole.header);
+            whole.kvs.extend(part.kvs);
+            whole.more |= part.more;
+            whole.count = whole.count.max(part.count);
+        }
+        Ok(whole)
+    }
+
+    /// The database as a file, in parts.
+    ///
+    /// # Errors
+    /// When the stream cannot be opened; later errors come through the stream.
+    pub async fn snapshot(&self) -> Result<tonic::Streaming<pb::SnapshotResponse>, Error> {
+        let request = self.request(tokio_stream::once(pb::SnapshotRequest {}), None)?;
+        Ok(self.stream("/etcdserverpb.Maintenance/Snapshot", request).await?)
+    }
+}

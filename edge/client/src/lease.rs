@@ -1,0 +1,128 @@
+//! Leases that are kept alive.
+//!
+//! Source: etcd v3.7.1 client/v3/lease.go.
+
+use crate::Error;
+use crate::api::Client;
+use proto::etcdserverpb as pb;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+use tokio_stream::StreamExt as _;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::metadata::MetadataValue;
+use tonic::{Code, Status};
+
+const METHOD: &str = "/etcdserverpb.Lease/LeaseKeepAlive";
+/// Before a broken stream is opened again.
+const BACKOFF: Duration = Duration::from_millis(500);
+/// How long a lease may go without an answer before the first one came.
+const FIRST_TTL: Duration = Duration::from_secs(5);
+
+/// A lease that is being kept alive. Dropping it ends that, not the lease.
+#[derive(Debug)]
+pub struct KeepAlive {
+    answers: mpsc::Receiver<pb::LeaseKeepAliveResponse>,
+}
+
+impl KeepAlive {
+    /// The server's next confirmation; nothing once the lease has expired or was revoked, or the
+    /// server cannot be reached for as long as the lease lives.
+    pub async fn next(&mut self) -> Option<pb::LeaseKeepAliveResponse> {
+        self.answers.recv().await
+    }
+}
+
+impl Client {
+    /// Keeps a lease alive: a request each third of its time to live.
+    #[must_use]
+    pub fn keep_alive(&self, id: i64) -> KeepAlive {
+        let (sender, answers) = mpsc::channel(16);
+        tokio::spawn(run(self.clone(), id, sender));
+        KeepAlive { answers }
+    }
+
+    /// Renews a lease once.
+    ///
+    /// # Errors
+    /// When there is no such lease, or no answer.
+    pub async fn keep_alive_once(&self, id: i64) -> Result<pb::LeaseKeepAliveResponse, Error> {
+        loop {
+            let (requests, outbox) = mpsc::unbounded_channel();
+            _ = requests.send(pb::LeaseKeepAliveRequest { id });
+            let answer = match self.keep_alive_stream(outbox).await {
+                Ok(mut answers) => match answers.next().await {
+                    Some(answer) => answer,
+                    None => Err(Status::unavailable("error reading from server: EOF")),
+                },
+                Err(status) => Err(status),
+            };
+            match answer {
+                Ok(answer) if answer.ttl > 0 => return Ok(answer),
+                Ok(_) => {
+                    let missing = Status::not_found("etcdserver: requested lease not found");
+                    return Err(missing.into());
+                }
+                Err(status) if is_passing(&status) => tokio::time::sleep(BACKOFF).await,
+                Err(status) => return Err(status.into()),
+            }
+        }
+    }
+
+    async fn keep_alive_stream(
+        &self,
+        requests: mpsc::UnboundedReceiver<pb::LeaseKeepAliveRequest>,
+    ) -> Result<tonic::Streaming<pb::LeaseKeepAliveResponse>, Status> {
+        let mut request = self.request(UnboundedReceiverStream::new(requests), None)?;
+        request.metadata_mut().insert("hasleader", MetadataValue::from_static("true"));
+        self.stream(METHOD, request).await
+    }
+}
+
+fn is_passing(status: &Status) -> bool {
+    matches!(status.code(), Code::Unavailable | Code::Internal)
+}
+
+async fn run(client: Client, id: i64, answers: mpsc::Sender<pb::LeaseKeepAliveResponse>) {
+    let mut deadline = Instant::now() + FIRST_TTL;
+    while deadline > Instant::now() && stream(&client, id, &answers, &mut deadline).await {
+        tokio::time::sleep(BACKOFF).await;
+    }
+}
+
+/// Renews over one stream; true when another may be tried.
+async fn stream(
+    client: &Client,
+    id: i64,
+    answers: &mpsc::Sender<pb::LeaseKeepAliveResponse>,
+    deadline: &mut Instant,
+) -> bool {
+    let (requests, outbox) = mpsc::unbounded_channel();
+    _ = requests.send(pb::LeaseKeepAliveRequest { id });
+    let mut incoming = match timeout_at(*deadline, client.keep_alive_stream(outbox)).await {
+        Ok(Ok(incoming)) => incoming,
+        Ok(Err(status)) => return is_passing(&status),
+        Err(_) => return false,
+    };
+    loop {
+        let answer = match timeout_at(*deadline, incoming.next()).await {
+            Ok(Some(Ok(answer))) => answer,
+            Ok(Some(Err(status))) => return is_passing(&status),
+            Ok(None) => return true,
+            Err(_) => return false,
+        };
+        let Ok(ttl @ 1..) = u64::try_from(answer.ttl) else { return false };
+        let now = Instant::now();
+        *deadline = now + Duration::from_secs(ttl);
+        if answers.send(answer).await.is_err() {
+            return false;
+        }
+        tokio::select! {
+            () = tokio::time::sleep_until(now + Duration::from_secs(ttl) / 3) => {}
+            () = answers.closed() => return false,
+        }
+        if requests.send(pb::LeaseKeepAliveRequest { id }).is_err() {
+            return true;
+        }
+    }
+}

@@ -1,0 +1,418 @@
+//! Watches: many over one stream, and over as many streams, one after another, as connections
+//! break; a watch goes on with the revision behind the last that it has seen.
+//!
+//! Source: etcd v3.7.1 client/v3/watch.go.
+
+use crate::Error;
+use crate::api::Client;
+use proto::etcdserverpb as pb;
+use proto::etcdserverpb::watch_request::RequestUnion;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_stream::StreamExt as _;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::metadata::MetadataValue;
+use tonic::{Code, Status, Streaming};
+
+const METHOD: &str = "/etcdserverpb.Watch/Watch";
+/// Before a broken stream is opened again.
+const BACKOFF: Duration = Duration::from_millis(100);
+/// Answers that wait for one slow reader; the stream waits behind them.
+const WAITING_MAX: usize = 128;
+/// The watch id of an answer that is for all watches of the stream, or for none.
+const NO_WATCH: i64 = -1;
+
+/// What a watch has to say.
+#[derive(Clone, Debug)]
+pub struct Watched {
+    /// Events, or a notice of progress, or the end.
+    pub response: pb::WatchResponse,
+    /// Why the watch has ended: then nothing follows.
+    pub error: Option<Error>,
+}
+
+impl Watched {
+    /// Whether it only tells how far the watch has come.
+    #[must_use]
+    pub fn is_progress(&self) -> bool {
+        let response = &self.response;
+        response.events.is_empty()
+            && !response.canceled
+            && !response.created
+            && response.compact_revision == 0
+            && response.header.as_ref().is_some_and(|header| header.revision != 0)
+    }
+}
+
+/// One watch. Dropping it ends it.
+#[derive(Debug)]
+pub struct Watcher {
+    number: u64,
+    answers: mpsc::Receiver<Watched>,
+    commands: mpsc::UnboundedSender<Command>,
+}
+
+impl Watcher {
+    /// The next answer; nothing once the watch has ended.
+    pub async fn next(&mut self) -> Option<Watched> {
+        self.answers.recv().await
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        _ = self.commands.send(Command::Cancel(self.number));
+    }
+}
+
+/// Watches that share one stream.
+#[derive(Debug)]
+pub struct WatchHub {
+    next: u64,
+    commands: mpsc::UnboundedSender<Command>,
+}
+
+#[derive(Debug)]
+enum Command {
+    Watch(u64, Box<Watch>),
+    Cancel(u64),
+    Progress,
+}
+
+#[derive(Debug)]
+struct Watch {
+    /// Its start revision is where the watch would go on.
+    request: pb::WatchCreateRequest,
+    /// What the server calls it on the stream of now.
+    id: Option<i64>,
+    /// Parts of an answer that comes in fragments.
+    fragments: Option<pb::WatchResponse>,
+    answers: mpsc::Sender<Watched>,
+}
+
+impl Client {
+    /// A stream for watches; it is opened by the first of them.
+    #[must_use]
+    pub fn watch_hub(&self) -> WatchHub {
+        let (commands, inbox) = mpsc::unbounded_channel();
+        tokio::spawn(run(self.clone(), inbox));
+        WatchHub { next: 0, commands }
+    }
+
+    /// One watch with a stream of its own.
+    #[must_use]
+    pub fn watch(&self, request: pb::WatchCreateRequest) -> Watcher {
+        self.watch_hub().watch(request)
+    }
+}
+
+impl WatchHub {
+    /// Starts a watch.
+    pub fn watch(&mut self, request: pb::WatchCreateRequest) -> Watcher {
+        let (sender, answers) = mpsc::channel(WAITING_MAX);
+        let number = self.next;
+        self.next += 1;
+        let watch = Watch { request, id: None, fragments: None, answers: sender };
+        _ = self.commands.send(Command::Watch(number, Box::new(watch)));
+        Watcher { number, answers, commands: self.commands.clone() }
+    }
+
+    /// Asks how far the watches have come; each of them gets an answer.
+    pub fn request_progress(&self) {
+        _ = self.commands.send(Command::Progress);
+    }
+}
+
+/// What is known of all watches of a hub.
+#[derive(Default)]
+struct Hub {
+    watches: BTreeMap<u64, Watch>,
+    /// Watches that the server does not know yet; it is told one at a time, since its answers
+    /// say which request they belong to by their order alone.
+    to_create: VecDeque<u64>,
+    creating: Option<u64>,
+}
+
+/// Why a stream is left.
+enum Left {
+    /// Nobody wants anything any more.
+    Unused,
+    /// It broke, and another may work.
+    Broken,
+    /// Another would not help.
+    Refused(Status),
+}
+
+async fn run(client: Client, mut commands: mpsc::UnboundedReceiver<Command>) {
+    let mut hub = Hub::default();
+    loop {
+        while hub.to_create.is_empty() {
+            // Progress can only be asked for on a stream, and there is none.
+            match commands.recv().await {
+                Some(command) => _ = hub.obey(command),
+                None => return,
+            }
+        }
+        match stream(&client, &mut hub, &mut commands).await {
+            Left::Unused => return,
+            Left::Broken => tokio::time::sleep(BACKOFF).await,
+            Left::Refused(status) => hub.fail_all(&status).await,
+        }
+        hub.forget_stream();
+    }
+}
+
+/// Serves the watches on one stream until it ends.
+async fn stream(
+    client: &Client,
+    hub: &mut Hub,
+    commands: &mut mpsc::UnboundedReceiver<Command>,
+) -> Left {
+    let (requests, outbox) = mpsc::unbounded_channel();
+    hub.create_next(&requests);
+    let mut answers = match open(client, outbox).await {
+        Ok(answers) => answers,
+        Err(status) => return why_left(status),
+    };
+    loop {
+        tokio::select! {
+            command = commands.recv() => match command {
+                Some(command) => {
+                    if let Some(request) = hub.obey(command) {
+                        _ = requests.send(request);
+                    }
+                    hub.create_next(&requests);
+                    if hub.watches.is_empty() && commands.is_closed() {
+                        return Left::Unused;
+                    }
+                }
+                None => return Left::Unused,
+            },
+            answer = answers.next() => match answer {
+                Some(Ok(answer)) => {
+                    hub.take(answer).await;
+                    hub.create_next(&requests);
+                }
+                Some(Err(status)) => return why_left(status),
+                None => return Left::Broken,
+            },
+        }
+    }
+}
+
+fn why_left(status: Status) -> Left {
+    if matches!(status.code(), Code::Unavailable | Code::Internal) {
+        Left::Broken
+    } else {
+        Left::Refused(status)
+    }
+}
+
+async fn open(
+    client: &Client,
+    requests: mpsc::UnboundedReceiver<pb::WatchRequest>,
+) -> Result<Streaming<pb::WatchResponse>, Status> {
+    let mut request = client.request(UnboundedReceiverStream::new(requests), None)?;
+    // A member that has lost its leader is to say so rather than be silent.
+    request.metadata_mut().insert("hasleader", MetadataValue::from_static("true"));
+    client.stream(METHOD, request).await
+}
+
+impl Hub {
+    /// Does what the owner wants; gives what the server is to be told.
+    fn obey(&mut self, command: Command) -> Option<pb::WatchRequest> {
+        match command {
+            Command::Watch(number, watch) => {
+                self.watches.insert(number, *watch);
+                self.to_create.push_back(number);
+                None
+            }
+            Command::Cancel(number) => {
+                self.to_create.retain(|waiting| *waiting != number);
+                let watch_id = self.watches.remove(&number)?.id?;
+                let cancel = pb::WatchCancelRequest { watch_id };
+                Some(request(RequestUnion::CancelRequest(cancel)))
+            }
+            Command::Progress => {
+                Some(request(RequestUnion::ProgressRequest(pb::WatchProgressRequest {})))
+            }
+        }
+    }
+
+    fn create_next(&mut self, requests: &mpsc::UnboundedSender<pb::WatchRequest>) {
+        if self.creating.is_some() {
+            return;
+        }
+        let Some(number) = self.to_create.pop_front() else { return };
+        if let Some(watch) = self.watches.get(&number) {
+            self.creating = Some(number);
+            let create = RequestUnion::CreateRequest(watch.request.clone());
+            _ = requests.send(request(create));
+        }
+    }
+
+    async fn take(&mut self, mut answer: pb::WatchResponse) {
+        if answer.created {
+            self.created(answer).await;
+            return;
+        }
+        if answer.watch_id == NO_WATCH {
+            for number in self.watches.keys().copied().collect::<Vec<_>>() {
+                self.give(number, answer.clone()).await;
+            }
+            return;
+        }
+        let id = Some(answer.watch_id);
+        let found = self.watches.iter().find(|(_, watch)| watch.id == id);
+        let Some(number) = found.map(|(number, _)| *number) else { return };
+        let Some(watch) = self.watches.get_mut(&number) else { return };
+        if let Some(mut before) = watch.fragments.take() {
+            before.events.append(&mut answer.events);
+            answer = pb::WatchResponse { events: before.events, ..answer };
+        }
+        if answer.fragment {
+            watch.fragments = Some(answer);
+        } else {
+            self.give(number, answer).await;
+        }
+    }
+
+    async fn created(&mut self, answer: pb::WatchResponse) {
+        let Some(number) = self.creating.take() else { return };
+        if answer.canceled || answer.watch_id == NO_WATCH {
+            let answer = pb::WatchResponse { canceled: true, ..answer };
+            self.give(number, answer).await;
+            return;
+        }
+        let Some(watch) = self.watches.get_mut(&number) else { return };
+        watch.id = Some(answer.watch_id);
+        if watch.request.start_revision == 0 {
+            // It must not miss what happens while it has no connection later.
+            let revision = answer.header.map_or(0, |header| header.revision);
+            watch.request.start_revision = revision + 1;
+        }
+    }
+
+    /// Gives an answer to its watch, waiting while that has too many, and remembers how far the
+    /// watch has come.
+    async fn give(&mut self, number: u64, response: pb::WatchResponse) {
+        let Some(watch) = self.watches.get_mut(&number) else { return };
+        let revision = response.header.as_ref().map_or(0, |header| header.revision);
+        let last = response.events.last().and_then(|event| event.kv.as_ref());
+        let next = &mut watch.request.start_revision;
+        match last {
+            Some(last) => *next = last.mod_revision + 1,
+            None => *next = (*next).max(revision + 1),
+        }
+        let error = response.canceled.then(|| why_canceled(&response));
+        let ended = error.is_some();
+        let unread = watch.answers.send(Watched { response, error }).await.is_err();
+        if ended || unread {
+            self.watches.remove(&number);
+        }
+    }
+
+    async fn fail_all(&mut self, status: &Status) {
+        for watch in std::mem::take(&mut self.watches).into_values() {
+            let response = pb::WatchResponse { canceled: true, ..Default::default() };
+            let error = Some(Error::from(status.clone()));
+            _ = watch.answers.send(Watched { response, error }).await;
+        }
+    }
+
+    /// All watches are to be made again on the next stream.
+    fn forget_stream(&mut self) {
+        self.creating = None;
+        self.watches.values_mut().for_each(|watch| {
+            watch.id = None;
+            watch.fragments = None;
+        });
+        self.to_create = self.watches.keys().copied().collect();
+    }
+}
+
+fn request(union: RequestUnion) -> pb::WatchRequest {
+    pb::WatchRequest { request_union: Some(union) }
+}
+
+fn why_canceled(response: &pb::WatchResponse) -> Error {
+    const PREFIX: &str = "etcdserver: mvcc: required revision";
+    if response.compact_revision != 0 {
+        Status::out_of_range(format!("{PREFIX} has been compacted")).into()
+    } else if response.cancel_reason.is_empty() {
+        Status::out_of_range(format!("{PREFIX} is a future revision")).into()
+    } else {
+        Status::failed_precondition(response.cancel_reason.clone()).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hub() -> (Hub, mpsc::Receiver<Watched>) {
+        let (sender, answers) = mpsc::channel(WAITING_MAX);
+        let request = pb::WatchCreateRequest { key: "k".into(), ..Default::default() };
+        let watch = Watch { request, id: None, fragments: None, answers: sender };
+        let mut hub = Hub::default();
+        assert!(hub.obey(Command::Watch(0, Box::new(watch))).is_none());
+        (hub, answers)
+    }
+
+    fn answer(revision: i64, events: &[i64]) -> pb::WatchResponse {
+        let event = |mod_revision: &i64| proto::mvccpb::Event {
+            kv: Some(proto::mvccpb::KeyValue { mod_revision: *mod_revision, ..Default::default() }),
+            ..Default::default()
+        };
+        pb::WatchResponse {
+            header: Some(pb::ResponseHeader { revision, ..Default::default() }),
+            watch_id: 7,
+            events: events.iter().map(event).collect(),
+            ..Default::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_watch_goes_on_behind_the_last_revision_it_has_seen() {
+        let (mut hub, mut answers) = hub();
+        let (requests, mut outbox) = mpsc::unbounded_channel();
+        hub.create_next(&requests);
+        hub.take(pb::WatchResponse { created: true, ..answer(5, &[]) }).await;
+        assert_eq!(hub.watches[&0].request.start_revision, 6, "from now, even if it breaks now");
+        hub.take(answer(9, &[8])).await;
+        assert_eq!(answers.recv().await.unwrap().response.events.len(), 1);
+        hub.forget_stream();
+        hub.create_next(&requests);
+        assert!(outbox.recv().await.is_some());
+        let Some(RequestUnion::CreateRequest(again)) = outbox.recv().await.unwrap().request_union
+        else {
+            panic!("not a create request")
+        };
+        assert_eq!(again.start_revision, 9);
+    }
+
+    #[tokio::test]
+    async fn fragments_are_put_together() {
+        let (mut hub, mut answers) = hub();
+        let (requests, _outbox) = mpsc::unbounded_channel();
+        hub.create_next(&requests);
+        hub.take(pb::WatchResponse { created: true, ..answer(5, &[]) }).await;
+        hub.take(pb::WatchResponse { fragment: true, ..answer(9, &[8]) }).await;
+        hub.take(answer(9, &[8, 9])).await;
+        assert_eq!(answers.recv().await.unwrap().response.events.len(), 3);
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_watch_says_why() {
+        let (mut hub, mut answers) = hub();
+        let (requests, _outbox) = mpsc::unbounded_channel();
+        hub.create_next(&requests);
+        hub.take(pb::WatchResponse { created: true, ..answer(5, &[]) }).await;
+        let end = pb::WatchResponse { canceled: true, compact_revision: 3, ..answer(0, &[]) };
+        hub.take(end).await;
+        let error = answers.recv().await.unwrap().error.unwrap();
+        assert_eq!(error.to_string(), "etcdserver: mvcc: required revision has been compacted");
+        assert!(answers.recv().await.is_none() && hub.watches.is_empty());
+    }
+}
