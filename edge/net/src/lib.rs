@@ -1,1 +1,12 @@
-//! net: not written yet.
+//! net: URLs, listening sockets, and the small HTTP endpoints that every port shares.
+//!
+//! Not here: gRPC (`rpc`, `api`), what the endpoints say (the caller's [`endpoints::Facts`]), and
+//! TLS, which is not built yet: its place is between [`listen::Acceptor`] and the worker.
+
+pub mod endpoints;
+pub mod listen;
+pub mod plain;
+pub mod url;
+
+pub use listen::{Acceptor, BindError, Listener, SocketOptions};
+pub use url::{Scheme, Url, UrlError};

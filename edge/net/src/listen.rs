@@ -1,0 +1,246 @@
+//! Listening sockets, and one thread for each that hands connections on.
+//!
+//! A port that is taken is an error: SO_REUSEPORT only when the flag asks. What Go's listener sets
+//! is set here: SO_REUSEADDR, and for each connection TCP_NODELAY and keep-alive.
+//!
+//! Source: etcd client/pkg/transport/{listener,sockopt}.go @ v3.7.1.
+
+use crate::url::Url;
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use std::fmt;
+use std::io;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Connections that the kernel holds until they are accepted.
+const BACKLOG: i32 = 4096;
+const KEEPALIVE: Duration = Duration::from_secs(15);
+/// How long accepting pauses when the process is out of file descriptors.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Options of `--socket-reuse-port` and `--socket-reuse-address`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SocketOptions {
+    /// Share the port with other sockets that set this.
+    pub reuse_port: bool,
+    /// Take an address in TIME_WAIT. Go sets it always, and so does this crate.
+    pub reuse_address: bool,
+}
+
+/// A URL could not be listened on.
+#[derive(Debug)]
+pub struct BindError {
+    /// The address as the user wrote it.
+    pub address: String,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = self.source.kind();
+        let what = if kind == io::ErrorKind::AddrInUse {
+            "address already in use".to_owned()
+        } else if kind == io::ErrorKind::PermissionDenied {
+            "permission denied".to_owned()
+        } else if kind == io::ErrorKind::AddrNotAvailable {
+            "cannot assign requested address".to_owned()
+        } else {
+            self.source.to_string()
+        };
+        write!(f, "listen tcp {}: bind: {what}", self.address)
+    }
+}
+
+impl std::error::Error for BindError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+/// A bound socket that accepts nothing yet.
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+    url: Url,
+}
+
+impl Listener {
+    /// Binds and listens on a URL's host and port. `localhost` means its IPv4 address where it
+    /// has one, as in Go.
+    ///
+    /// # Errors
+    /// [`BindError`]; a unix socket is one too: not built.
+    pub fn bind(url: &Url, options: SocketOptions) -> Result<Self, BindError> {
+        let error = |source| BindError { address: url.address().to_owned(), source };
+        if url.scheme().is_unix() {
+            return Err(error(io::Error::other("unix sockets are not built yet")));
+        }
+        let address = resolve(url).map_err(error)?;
+        let socket = open(address, options).map_err(error)?;
+        Ok(Self { socket: socket.into(), url: url.clone() })
+    }
+
+    /// The URL that was asked for.
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// The address that was bound; for port 0 the one that the kernel chose.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// Starts a thread that hands each connection to `sink`, non-blocking and with its options
+    /// set. `sink` must not block: it picks a worker and queues.
+    ///
+    /// # Errors
+    /// When the thread cannot be started or the socket not be shared with it.
+    pub fn accept(self, sink: impl Fn(TcpStream) + Send + 'static) -> io::Result<Acceptor> {
+        let stopping = Arc::new(AtomicBool::new(false));
+        let address = self.url.address().to_owned();
+        let shared = self.socket.try_clone()?;
+        let flag = Arc::clone(&stopping);
+        let thread = std::thread::Builder::new()
+            .name(format!("accept {}", self.url.port()))
+            .spawn(move || accept_loop(&shared, &flag, &sink))?;
+        Ok(Acceptor { socket: self.socket.into(), stopping, thread: Some(thread), address })
+    }
+}
+
+fn resolve(url: &Url) -> io::Result<SocketAddr> {
+    let port = url.port();
+    let host = if url.host().is_empty() { "0.0.0.0" } else { url.host() };
+    let port: u16 = port
+        .parse()
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, format!("invalid port {port}")))?;
+    let all: Vec<SocketAddr> = (host, port).to_socket_addrs()?.collect();
+    let found = all.iter().find(|a| a.is_ipv4()).or_else(|| all.first());
+    found.copied().ok_or_else(|| io::Error::other("no such host"))
+}
+
+fn open(address: SocketAddr, options: SocketOptions) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if options.reuse_port {
+        socket.set_reuse_port(true)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket)
+}
+
+fn accept_loop(socket: &TcpListener, stopping: &AtomicBool, sink: &(impl Fn(TcpStream) + Send)) {
+    loop {
+        let accepted = socket.accept();
+        if stopping.load(Ordering::Acquire) {
+            return;
+        }
+        match accepted {
+            Ok((stream, _)) => {
+                if let Err(error) = prepare(&stream) {
+                    tracing::debug!(%error, "dropping a connection whose options cannot be set");
+                    continue;
+                }
+                sink(stream);
+            }
+            // The client went away before it was accepted, or a signal came.
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted
+                ) => {}
+            Err(error) => {
+                // Out of file descriptors or memory: the connections wait in the kernel.
+                tracing::warn!(%error, "failed to accept a connection; trying again");
+                std::thread::sleep(PAUSE);
+            }
+        }
+    }
+}
+
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nonblocking(true)?;
+    stream.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
+    socket2::SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}
+
+/// A listening socket with its thread. Dropping it stops accepting and waits for the thread.
+#[derive(Debug)]
+pub struct Acceptor {
+    socket: Socket,
+    stopping: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+    address: String,
+}
+
+impl Acceptor {
+    /// The address as the user wrote it.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Stops accepting: the port is closed when this returns. Connections are not touched.
+    pub fn stop(&mut self) {
+        self.stopping.store(true, Ordering::Release);
+        // On Linux this wakes a thread that waits in `accept`.
+        if let Err(error) = self.socket.shutdown(Shutdown::Both) {
+            tracing::debug!(%error, "the listening socket was closed already");
+        }
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!(address = self.address, "the accepting thread panicked");
+        }
+    }
+}
+
+impl Drop for Acceptor {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::sync::mpsc;
+
+    fn any_port() -> Url {
+        Url::parse("http://127.0.0.1:0").unwrap()
+    }
+
+    #[test]
+    fn a_taken_port_is_an_error_in_gos_words() {
+        let first = Listener::bind(&any_port(), SocketOptions::default()).unwrap();
+        let port = first.local_addr().unwrap().port();
+        let url = Url::parse(&format!("http://127.0.0.1:{port}")).unwrap();
+        let error = Listener::bind(&url, SocketOptions::default()).unwrap_err();
+        let wanted = format!("listen tcp 127.0.0.1:{port}: bind: address already in use");
+        assert_eq!(error.to_string(), wanted);
+    }
+
+    #[test]
+    fn connections_reach_the_sink_until_the_acceptor_stops() {
+        let listener = Listener::bind(&any_port(), SocketOptions::default()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (sender, receiver) = mpsc::channel();
+        let mut acceptor = listener
+            .accept(move |stream| sender.send(stream).expect("the test still listens"))
+            .unwrap();
+        let mut client = TcpStream::connect(address).unwrap();
+        let server = receiver.recv().unwrap();
+        assert!(server.nodelay().unwrap());
+        client.write_all(b"x").unwrap();
+        acceptor.stop();
+        assert!(TcpStream::connect(address).is_err(), "the port is closed");
+    }
+}
