@@ -81,8 +81,7 @@ fn run(seed: u64) {
     let mut now_ms = 0;
     for step in 0..3000 {
         now_ms += rng.random_range(0..400);
-        let id =
-            LeaseId(*[1, 2, 3, 4, 5, -1, i64::MIN, i64::MAX].get(rng.random_range(0..8)).unwrap());
+        let id = LeaseId([1, 2, 3, 4, 5, -1, i64::MIN, i64::MAX][rng.random_range(0..8)]);
         let key = vec![b'a' + rng.random_range(0..20); rng.random_range(1..3)];
         let context = format!("seed {seed}, step {step}, lease {id}");
         match rng.random_range(0..20) {

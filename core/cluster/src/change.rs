@@ -1,0 +1,413 @@
+//! The cluster as a value, and the changes that committed entries make to it.
+//!
+//! Source: etcd v3.7 server/etcdserver/api/membership/cluster.go.
+
+use crate::member::{BadJson, ChangeContext, write};
+use crate::{
+    Attributes, LEARNERS_MAX_DEFAULT, Member, SERVER_MINOR, SERVER_VERSION, Table, Version, Write,
+    load, member_id,
+};
+use bytes::Bytes;
+use proto::raftpb::ConfChangeType;
+use proto::{ConfChange, ConfState, NodeId};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// Members, the ids of those that were removed, and the version.
+///
+/// - An id that was removed never comes back.
+/// - The members are one source of truth: raft's configuration ([`conf_state`](Self::conf_state)),
+///   the buckets and the v2 tree are made from them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    pub(crate) members: BTreeMap<NodeId, Member>,
+    pub(crate) removed: BTreeSet<NodeId>,
+    pub(crate) version: Option<Version>,
+    pub(crate) downgrade: Downgrade,
+    pub(crate) learners_max: usize,
+}
+
+/// Whether the cluster is on its way to an older version.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Downgrade {
+    /// The cluster version to reach; empty when off.
+    #[serde(default, rename = "target-version")]
+    pub target_version: String,
+    /// Whether it is under way.
+    #[serde(default)]
+    pub enabled: bool,
+}
+
+/// A valid change of the membership.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A member, voter or learner, joins.
+    Add(Member),
+    /// A learner becomes a voter.
+    Promote(NodeId),
+    /// A member leaves for ever.
+    Remove(NodeId),
+    /// A member has new peer URLs. Nothing else of it changes.
+    Update {
+        /// The member.
+        id: NodeId,
+        /// All its peer URLs.
+        peer_urls: Vec<String>,
+    },
+}
+
+/// Why a change of the membership is invalid. The same on every member that applies it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reject {
+    /// The id was removed before.
+    IdRemoved,
+    /// The id is a member's.
+    IdExists,
+    /// The id is no member's.
+    IdNotFound,
+    /// Another member has such a peer URL.
+    PeerUrlExists,
+    /// The member is a voter already.
+    NotLearner,
+    /// As many learners as there may be.
+    TooManyLearners,
+}
+
+impl fmt::Display for Reject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Reject::IdRemoved => "membership: ID removed",
+            Reject::IdExists => "membership: ID exists",
+            Reject::IdNotFound => "membership: ID not found",
+            Reject::PeerUrlExists => "membership: peerURL exists",
+            Reject::NotLearner => "membership: can only promote a learner member",
+            Reject::TooManyLearners => "membership: too many learner members in cluster",
+        })
+    }
+}
+
+impl std::error::Error for Reject {}
+
+/// Why a committed configuration change has no effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ChangeError {
+    /// It is invalid: raft applies it for nobody, and the proposer is told.
+    Reject(Reject),
+    /// It is not what any etcd writes; the member has to stop.
+    Bad(BadJson),
+}
+
+impl fmt::Display for ChangeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ChangeError::Reject(reject) => reject.fmt(f),
+            ChangeError::Bad(bad) => bad.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ChangeError {}
+
+impl From<Reject> for ChangeError {
+    fn from(reject: Reject) -> ChangeError {
+        ChangeError::Reject(reject)
+    }
+}
+
+/// Why a committed setting cannot be applied; the member has to stop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SetError {
+    /// Attributes for an id that never was a member's.
+    UnknownMember(NodeId),
+    /// The cluster is at a version above this server's.
+    ClusterTooNew(Version),
+}
+
+impl fmt::Display for SetError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SetError::UnknownMember(id) => {
+                write!(f, "failed to update; member unknown: {id:x}")
+            }
+            SetError::ClusterTooNew(version) => write!(
+                f,
+                "invalid downgrade; server version is lower than determined cluster version: \
+                 server {SERVER_VERSION}, cluster {version}"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for SetError {}
+
+impl Default for Cluster {
+    fn default() -> Cluster {
+        Cluster {
+            members: BTreeMap::new(),
+            removed: BTreeSet::new(),
+            version: None,
+            downgrade: Downgrade::default(),
+            learners_max: LEARNERS_MAX_DEFAULT,
+        }
+    }
+}
+
+impl Cluster {
+    /// The members that a new cluster is started with, as voters: names and peer URLs. None when
+    /// two of them get the same id, or one gets 0, which is nobody's.
+    #[must_use]
+    pub fn initial(members: &[(String, Vec<String>)], token: &str) -> Option<Cluster> {
+        let mut cluster = Cluster::default();
+        for (name, peer_urls) in members {
+            let id = member_id(peer_urls, token, None);
+            let member = Member {
+                id,
+                name: name.clone(),
+                peer_urls: peer_urls.clone(),
+                ..Member::default()
+            };
+            if id == NodeId::NONE || cluster.members.insert(id, member).is_some() {
+                return None;
+            }
+        }
+        Some(cluster)
+    }
+
+    /// The entries that a new cluster's log begins with, by id.
+    pub fn initial_changes(&self) -> impl Iterator<Item = ConfChange> {
+        self.members.values().map(|member| ConfChange {
+            id: 0,
+            kind: ConfChangeType::ConfChangeAddNode,
+            node: member.id,
+            context: member.to_json().into(),
+        })
+    }
+
+    /// Sets how many learners there may be. Must be the same on all members.
+    pub fn set_learners_max(&mut self, learners_max: usize) {
+        self.learners_max = learners_max;
+    }
+
+    /// The members by id.
+    pub fn members(&self) -> impl Iterator<Item = &Member> {
+        self.members.values()
+    }
+
+    /// One member.
+    #[must_use]
+    pub fn member(&self, id: NodeId) -> Option<&Member> {
+        self.members.get(&id)
+    }
+
+    /// The ids that were members' and will not be again.
+    pub fn removed(&self) -> impl Iterator<Item = NodeId> {
+        self.removed.iter().copied()
+    }
+
+    /// Whether the id was a member's and will not be again.
+    #[must_use]
+    pub fn is_removed(&self, id: NodeId) -> bool {
+        self.removed.contains(&id)
+    }
+
+    /// The version of the cluster, once decided.
+    #[must_use]
+    pub fn version(&self) -> Option<Version> {
+        self.version
+    }
+
+    /// Whether the cluster is on its way to an older version.
+    #[must_use]
+    pub fn downgrade(&self) -> &Downgrade {
+        &self.downgrade
+    }
+
+    /// Raft's configuration, which follows from the members.
+    #[must_use]
+    pub fn conf_state(&self) -> ConfState {
+        let ids = |learners: bool| {
+            let members = self.members.values().filter(|member| member.is_learner == learners);
+            members.map(|member| member.id).collect()
+        };
+        ConfState { voters: ids(false), learners: ids(true), ..ConfState::default() }
+    }
+
+    /// Finds out what a committed configuration change means here and now.
+    ///
+    /// # Errors
+    /// See [`ChangeError`].
+    pub fn validate(&self, change: &ConfChange) -> Result<Change, ChangeError> {
+        let id = change.node;
+        if self.is_removed(id) {
+            return Err(Reject::IdRemoved.into());
+        }
+        let known = self.members.get(&id);
+        match change.kind {
+            ConfChangeType::ConfChangeRemoveNode => {
+                known.ok_or(Reject::IdNotFound)?;
+                Ok(Change::Remove(id))
+            }
+            ConfChangeType::ConfChangeAddNode | ConfChangeType::ConfChangeAddLearnerNode => {
+                let ChangeContext { member, is_promote } = context(change)?;
+                if is_promote {
+                    let known = known.ok_or(Reject::IdNotFound)?;
+                    if !known.is_learner {
+                        return Err(Reject::NotLearner.into());
+                    }
+                    return Ok(Change::Promote(id));
+                }
+                if known.is_some() {
+                    return Err(Reject::IdExists.into());
+                }
+                self.peer_urls_are_free(id, &member.peer_urls)?;
+                let as_learner = change.kind == ConfChangeType::ConfChangeAddLearnerNode;
+                if member.is_learner && as_learner {
+                    let learners = self.members.values().filter(|known| known.is_learner).count();
+                    if learners >= self.learners_max {
+                        return Err(Reject::TooManyLearners.into());
+                    }
+                }
+                Ok(Change::Add(member))
+            }
+            ConfChangeType::ConfChangeUpdateNode => {
+                known.ok_or(Reject::IdNotFound)?;
+                let peer_urls = context(change)?.member.peer_urls;
+                self.peer_urls_are_free(id, &peer_urls)?;
+                Ok(Change::Update { id, peer_urls })
+            }
+        }
+    }
+
+    fn peer_urls_are_free(&self, id: NodeId, urls: &[String]) -> Result<(), Reject> {
+        let mut others = self.members.values().filter(|member| member.id != id);
+        let taken = others.any(|other| urls.iter().any(|url| other.peer_urls.contains(url)));
+        if taken { Err(Reject::PeerUrlExists) } else { Ok(()) }
+    }
+
+    /// Makes a change that [`validate`](Self::validate) has found, and returns what to store.
+    pub fn apply(&mut self, change: Change) -> Vec<Write> {
+        match change {
+            Change::Add(member) => {
+                let write = save(&member);
+                self.members.insert(member.id, member);
+                vec![write]
+            }
+            Change::Promote(id) => self.change(id, |member| member.is_learner = false),
+            Change::Update { id, peer_urls } => {
+                self.change(id, |member| member.peer_urls = peer_urls)
+            }
+            Change::Remove(id) => {
+                self.members.remove(&id);
+                self.removed.insert(id);
+                let key = hex(id);
+                let removed = Bytes::from_static(load::MEMBER_REMOVED_VALUE);
+                vec![
+                    Write { table: Table::Members, key: key.clone(), value: None },
+                    Write { table: Table::MembersRemoved, key, value: Some(removed) },
+                ]
+            }
+        }
+    }
+
+    fn change(&mut self, id: NodeId, change: impl FnOnce(&mut Member)) -> Vec<Write> {
+        let member = self.members.get_mut(&id).map(|member| {
+            change(member);
+            save(member)
+        });
+        member.into_iter().collect()
+    }
+
+    /// Applies what a member tells of itself. For one that was removed it has no effect.
+    ///
+    /// # Errors
+    /// `UnknownMember`.
+    pub fn set_attributes(
+        &mut self,
+        id: NodeId,
+        attributes: Attributes,
+    ) -> Result<Vec<Write>, SetError> {
+        if !self.members.contains_key(&id) && !self.is_removed(id) {
+            return Err(SetError::UnknownMember(id));
+        }
+        Ok(self.change(id, |member| {
+            member.name = attributes.name;
+            member.client_urls = attributes.client_urls;
+        }))
+    }
+
+    /// Sets the version of the cluster. When it goes down, etcd saves a snapshot at once.
+    ///
+    /// # Errors
+    /// `ClusterTooNew`.
+    pub fn set_version(&mut self, version: Version) -> Result<Write, SetError> {
+        self.version = Some(version);
+        self.check_version()?;
+        Ok(Write {
+            table: Table::Cluster,
+            key: Bytes::from_static(load::CLUSTER_VERSION_KEY),
+            value: Some(version.to_string().into()),
+        })
+    }
+
+    /// Whether this server can be a member of a cluster of this version.
+    ///
+    /// # Errors
+    /// `ClusterTooNew`.
+    pub fn check_version(&self) -> Result<(), SetError> {
+        match self.version {
+            Some(version) if version > SERVER_MINOR => Err(SetError::ClusterTooNew(version)),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Starts or ends the way to an older version.
+    pub fn set_downgrade(&mut self, target: Option<String>) -> Write {
+        let enabled = target.is_some();
+        self.downgrade = Downgrade { target_version: target.unwrap_or_default(), enabled };
+        Write {
+            table: Table::Cluster,
+            key: Bytes::from_static(load::DOWNGRADE_KEY),
+            value: Some(write(&self.downgrade).into()),
+        }
+    }
+
+    /// All of it as writes, for a store that has none of it yet.
+    #[must_use]
+    pub fn all_writes(&self) -> Vec<Write> {
+        let mut writes: Vec<Write> = self.members.values().map(save).collect();
+        writes.extend(self.removed.iter().map(|id| Write {
+            table: Table::MembersRemoved,
+            key: hex(*id),
+            value: Some(Bytes::from_static(load::MEMBER_REMOVED_VALUE)),
+        }));
+        writes.extend(self.version.map(|version| Write {
+            table: Table::Cluster,
+            key: Bytes::from_static(load::CLUSTER_VERSION_KEY),
+            value: Some(version.to_string().into()),
+        }));
+        writes
+    }
+}
+
+fn context(change: &ConfChange) -> Result<ChangeContext, ChangeError> {
+    let context = ChangeContext::from_json(&change.context).map_err(ChangeError::Bad)?;
+    if context.member.id == change.node {
+        Ok(context)
+    } else {
+        let why = format!("it is for {:x}, its context for {:x}", change.node, context.member.id);
+        Err(ChangeError::Bad(BadJson { what: "context of a configuration change", why }))
+    }
+}
+
+pub(crate) fn hex(id: NodeId) -> Bytes {
+    format!("{id:x}").into()
+}
+
+fn save(member: &Member) -> Write {
+    Write { table: Table::Members, key: hex(member.id), value: Some(member.to_json().into()) }
+}
+
+#[cfg(test)]
+mod tests;

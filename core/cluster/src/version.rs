@@ -1,0 +1,94 @@
+//! Versions of clusters and servers: three numbers. What follows a `-` or `+` (a pre-release, a
+//! build) is read and dropped, since nothing depends on it.
+//!
+//! Source: etcd v3.7 api/version/version.go.
+
+use std::fmt;
+
+/// A version. A cluster's has patch 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version {
+    /// The first number.
+    pub major: u64,
+    /// The second number.
+    pub minor: u64,
+    /// The third number.
+    pub patch: u64,
+}
+
+/// A text that is not a version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadVersion(
+    /// The text.
+    pub String,
+);
+
+impl fmt::Display for BadVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} is not a version of the form 3.7.0", self.0)
+    }
+}
+
+impl std::error::Error for BadVersion {}
+
+impl Version {
+    /// Reads `3.7.1`, `3.8.0-alpha.0`, `3.7.1+git`.
+    ///
+    /// # Errors
+    /// When the text is not three numbers.
+    pub fn parse(text: &str) -> Result<Version, BadVersion> {
+        let bad = || BadVersion(text.chars().take(64).collect());
+        let numbers = text.split(['-', '+']).next().unwrap_or_default();
+        let mut parts = numbers.split('.').map(|part| {
+            let digits = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+            digits.then(|| part.parse().ok()).flatten().ok_or_else(bad)
+        });
+        let mut next = || parts.next().ok_or_else(bad)?;
+        let version = Version { major: next()?, minor: next()?, patch: next()? };
+        if parts.next().is_some() { Err(bad()) } else { Ok(version) }
+    }
+
+    /// The version that a cluster of such servers can have: without the patch.
+    #[must_use]
+    pub fn of_cluster(self) -> Version {
+        Version { patch: 0, ..self }
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.major, self.minor, self.patch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{SERVER_MINOR, SERVER_VERSION};
+
+    #[test]
+    fn versions_are_read_and_ordered_by_number() {
+        let version = |text: &str| Version::parse(text).unwrap();
+        assert!(version("3.10.0") > version("3.9.9"));
+        assert_eq!(version("3.8.0-alpha.0"), Version { major: 3, minor: 8, patch: 0 });
+        assert_eq!(version("3.7.1+git").to_string(), "3.7.1");
+        assert_eq!(version(SERVER_VERSION).of_cluster(), SERVER_MINOR);
+    }
+
+    #[test]
+    fn other_texts_are_refused() {
+        for text in [
+            "",
+            "3",
+            "3.7",
+            "3.7.1.0",
+            "3..1",
+            "a.b.c",
+            "-1.0.0",
+            "+3.7.1",
+            "3.7.99999999999999999999",
+        ] {
+            assert!(Version::parse(text).is_err(), "{text}");
+        }
+    }
+}

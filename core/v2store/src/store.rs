@@ -1,0 +1,453 @@
+//! The tree itself.
+//!
+//! | node | what it is |
+//! |---|---|
+//! | `/0/members/ID/raftAttributes` | a member's peer URLs and whether it is a learner, as JSON |
+//! | `/0/members/ID/attributes` | its name and client URLs, as JSON, once it has told them |
+//! | `/0/removed_members/ID` | an id that was a member's |
+//! | `/0/version` | the cluster version |
+//! | `/1/…` | what users of the v2 API stored |
+//! | `/2/…` | the v2 API's users and roles |
+//!
+//! Source: etcd v3.5 server/etcdserver/api/v2store/store.go; v3.7
+//! server/etcdserver/api/membership/storev2.go.
+
+use crate::expire_time;
+use proto::NodeId;
+use proto::etcdserverpb::Request;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// The version of the JSON form that every etcd writes.
+const FORM_VERSION: u64 = 2;
+
+/// The tree, with what else the JSON form has in it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Store {
+    #[serde(rename = "Root")]
+    root: Node,
+    /// The last events. Kept as read.
+    #[serde(rename = "WatcherHub", default, skip_serializing_if = "Option::is_none")]
+    watcher_hub: Option<Value>,
+    #[serde(rename = "CurrentIndex")]
+    current_index: u64,
+    /// Counters. Kept as read.
+    #[serde(rename = "Stats", default, skip_serializing_if = "Option::is_none")]
+    stats: Option<Value>,
+    #[serde(rename = "CurrentVersion")]
+    current_version: u64,
+}
+
+/// A leaf when it has no map of children.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Node {
+    #[serde(rename = "Path")]
+    path: String,
+    #[serde(rename = "CreatedIndex")]
+    created_index: u64,
+    #[serde(rename = "ModifiedIndex")]
+    modified_index: u64,
+    #[serde(rename = "ExpireTime")]
+    expire_time: String,
+    #[serde(rename = "Value")]
+    value: String,
+    #[serde(rename = "Children")]
+    children: Option<BTreeMap<String, Node>>,
+}
+
+/// Bytes that are not the JSON form of a tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadStore(
+    /// What is wrong.
+    pub String,
+);
+
+impl fmt::Display for BadStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "bad v2 store: {}", self.0)
+    }
+}
+
+impl std::error::Error for BadStore {}
+
+/// What a request means for the rest of the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing.
+    None,
+    /// A member tells its name and client URLs, as JSON.
+    MemberAttributes {
+        /// The member.
+        id: NodeId,
+        /// What it tells.
+        json: String,
+    },
+    /// The cluster is at this version.
+    ClusterVersion(String),
+}
+
+/// A request of the v2 API that is more than etcd's own housekeeping.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotBuilt {
+    /// The request's method.
+    pub method: String,
+    /// The node that it is about.
+    pub path: String,
+}
+
+impl fmt::Display for NotBuilt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the log has a request of the v2 API after the newest snapshot ({} {:?}), and the v2 \
+             API is not built yet; to use this directory, have the etcd that wrote it take a \
+             snapshot first",
+            self.method, self.path
+        )
+    }
+}
+
+impl std::error::Error for NotBuilt {}
+
+impl Node {
+    fn dir(path: &str, index: u64) -> Node {
+        Node { children: Some(BTreeMap::new()), ..Node::leaf(path, index, "") }
+    }
+
+    fn leaf(path: &str, index: u64, value: &str) -> Node {
+        Node {
+            path: path.to_owned(),
+            created_index: index,
+            modified_index: index,
+            expire_time: expire_time::PERMANENT.to_owned(),
+            value: value.to_owned(),
+            children: None,
+        }
+    }
+
+    fn child(&self, name: &str) -> Option<&Node> {
+        self.children.as_ref()?.get(name)
+    }
+
+    fn children(&self) -> impl Iterator<Item = (&str, &Node)> {
+        self.children.iter().flatten().map(|(name, node)| (name.as_str(), node))
+    }
+
+    /// The first node, from here down, whose time cannot be read.
+    fn bad_expire_time(&self) -> Option<&Node> {
+        if expire_time::unix_ns(&self.expire_time).is_none() {
+            return Some(self);
+        }
+        self.children().find_map(|(_, node)| node.bad_expire_time())
+    }
+
+    /// A node, from here down, that expires by then.
+    fn expires_by(&self, unix_ns: i128) -> Option<&Node> {
+        let expires = self.expire_time != expire_time::PERMANENT
+            && expire_time::unix_ns(&self.expire_time).is_some_and(|at| at <= unix_ns);
+        if expires {
+            return Some(self);
+        }
+        self.children().find_map(|(_, node)| node.expires_by(unix_ns))
+    }
+}
+
+impl Default for Store {
+    /// An empty tree.
+    fn default() -> Store {
+        let mut root = Node::dir("/", 0);
+        let dirs = ["0", "1"].map(|name| (name.to_owned(), Node::dir(&format!("/{name}"), 0)));
+        root.children = Some(dirs.into());
+        Store {
+            root,
+            watcher_hub: None,
+            current_index: 0,
+            stats: None,
+            current_version: FORM_VERSION,
+        }
+    }
+}
+
+impl Store {
+    /// Reads the JSON form.
+    ///
+    /// # Errors
+    /// When it is not that.
+    pub fn parse(json: &[u8]) -> Result<Store, BadStore> {
+        let store: Store =
+            serde_json::from_slice(json).map_err(|error| BadStore(error.to_string()))?;
+        if store.current_version != FORM_VERSION {
+            return Err(BadStore(format!("version {} is not known", store.current_version)));
+        }
+        match store.root.bad_expire_time() {
+            Some(node) => Err(BadStore(format!(
+                "{:?} expires at {:?}, which is no time",
+                node.path, node.expire_time
+            ))),
+            None => Ok(store),
+        }
+    }
+
+    /// The JSON form, as Go writes it.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        // Go escapes these, too. They occur inside strings only.
+        let json = serde_json::to_string(self);
+        json.expect("a tree of strings and numbers is always written")
+            .replace('<', "\\u003c")
+            .replace('>', "\\u003e")
+            .replace('&', "\\u0026")
+            .replace('\u{2028}', "\\u2028")
+            .replace('\u{2029}', "\\u2029")
+    }
+
+    fn node(&self, path: &[&str]) -> Option<&Node> {
+        path.iter().try_fold(&self.root, |node, name| node.child(name))
+    }
+
+    /// The members: id in hex, `raftAttributes`, `attributes`.
+    pub fn members(&self) -> impl Iterator<Item = (&str, &str, Option<&str>)> {
+        let members = self.node(&["0", "members"]).into_iter().flat_map(Node::children);
+        members.map(|(id, node)| {
+            let value = |name| node.child(name).map(|node: &Node| node.value.as_str());
+            (id, value("raftAttributes").unwrap_or_default(), value("attributes"))
+        })
+    }
+
+    /// The ids that were members', in hex.
+    pub fn removed_members(&self) -> impl Iterator<Item = &str> {
+        let removed = self.node(&["0", "removed_members"]).into_iter().flat_map(Node::children);
+        removed.map(|(id, _)| id)
+    }
+
+    /// The cluster version, once decided.
+    #[must_use]
+    pub fn version(&self) -> Option<&str> {
+        self.node(&["0", "version"]).map(|node| node.value.as_str())
+    }
+
+    /// Whether there is anything that users of the v2 API stored; 3.6 and later refuse to start on
+    /// such a tree.
+    #[must_use]
+    pub fn has_user_content(&self) -> bool {
+        self.root.children().any(|(name, node)| match name {
+            "0" => false,
+            "2" => node.children().any(|(_, node)| node.children().next().is_some()),
+            _ => node.children().next().is_some(),
+        })
+    }
+
+    /// Makes `/0` anew, as etcd does for each .snap since 3.6, and leaves the rest as it is.
+    pub fn set_cluster<'a>(
+        &mut self,
+        members: impl IntoIterator<Item = (&'a str, &'a str, Option<&'a str>)>,
+        removed: impl IntoIterator<Item = &'a str>,
+        version: Option<&str>,
+    ) {
+        let cluster = Node::dir("/0", 0);
+        self.root.children.get_or_insert_default().insert("0".into(), cluster);
+        for (id, raft_attributes, attributes) in members {
+            self.set(&["0", "members", id, "raftAttributes"], raft_attributes);
+            if let Some(attributes) = attributes {
+                self.set(&["0", "members", id, "attributes"], attributes);
+            }
+        }
+        for id in removed {
+            self.set(&["0", "removed_members", id], "");
+        }
+        if let Some(version) = version {
+            self.set(&["0", "version"], version);
+        }
+    }
+
+    /// Sets a leaf, and makes the directories above it.
+    fn set(&mut self, path: &[&str], value: &str) {
+        self.current_index += 1;
+        let mut node = &mut self.root;
+        for name in path {
+            let below = format!("{}/{name}", node.path.trim_end_matches('/'));
+            let children = node.children.get_or_insert_default();
+            let index = self.current_index;
+            node = children.entry((*name).into()).or_insert_with(|| Node::dir(&below, index));
+        }
+        *node = Node::leaf(&node.path, self.current_index, value);
+    }
+
+    /// Applies a v2 request of the log.
+    ///
+    /// # Errors
+    /// For all but the requests of etcd's own housekeeping: a member telling its attributes, the
+    /// cluster version, reads, and the clock of expiry while nothing expires by it.
+    pub fn apply(&mut self, request: &Request) -> Result<Effect, NotBuilt> {
+        let not_built = |path: &str| NotBuilt {
+            method: request.method().to_owned(),
+            path: path.chars().take(256).collect(),
+        };
+        match request.method() {
+            "QGET" | "GET" | "HEAD" => Ok(Effect::None),
+            "SYNC" => match self.root.expires_by(request.time().into()) {
+                Some(node) => Err(not_built(&node.path)),
+                None => Ok(Effect::None),
+            },
+            "PUT" if is_plain(request) => {
+                self.put(request).ok_or_else(|| not_built(request.path()))
+            }
+            _ => Err(not_built(request.path())),
+        }
+    }
+
+    fn put(&mut self, request: &Request) -> Option<Effect> {
+        let path: Vec<&str> = request.path().strip_prefix('/')?.split('/').collect();
+        let effect = match path[..] {
+            ["0", "version"] => Effect::ClusterVersion(request.val().to_owned()),
+            ["0", "members", id, "attributes"] => {
+                let hex = (1..=16).contains(&id.len()) && id.bytes().all(|c| c.is_ascii_hexdigit());
+                let id = hex.then(|| u64::from_str_radix(id, 16).ok()).flatten()?;
+                Effect::MemberAttributes { id: NodeId(id), json: request.val().to_owned() }
+            }
+            _ => return None,
+        };
+        self.set(&path, request.val());
+        Some(effect)
+    }
+}
+
+/// Whether a PUT has no condition and no time to live.
+fn is_plain(request: &Request) -> bool {
+    request.prev_exist.is_none()
+        && request.refresh.is_none()
+        && request.prev_index() == 0
+        && request.prev_value().is_empty()
+        && request.expiration() == 0
+        && !request.dir()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(path: &str, val: &str) -> Request {
+        Request {
+            method: Some("PUT".into()),
+            path: Some(path.into()),
+            val: Some(val.into()),
+            ..Request::default()
+        }
+    }
+
+    fn sync(unix_ns: i64) -> Request {
+        Request { method: Some("SYNC".into()), time: Some(unix_ns), ..Request::default() }
+    }
+
+    #[test]
+    fn a_generated_tree_is_what_etcd_generates() {
+        let mut store = Store::default();
+        store.set_cluster([("a", "R", Some("A<")), ("b", "S", None)], ["c"], Some("3.7.0"));
+        let leaf = |path: &str, index: u64, value: &str| {
+            format!(
+                r#"{{"Path":"{path}","CreatedIndex":{index},"ModifiedIndex":{index},"ExpireTime":"0001-01-01T00:00:00Z","Value":"{value}","Children":null}}"#
+            )
+        };
+        let dir = |path: &str, index: u64, children: &str| {
+            leaf(path, index, "").replace("null", &format!("{{{children}}}"))
+        };
+        let a = format!(
+            r#""attributes":{},"raftAttributes":{}"#,
+            leaf("/0/members/a/attributes", 2, "A\\u003c"),
+            leaf("/0/members/a/raftAttributes", 1, "R")
+        );
+        let b = format!(r#""raftAttributes":{}"#, leaf("/0/members/b/raftAttributes", 3, "S"));
+        let members =
+            format!(r#""a":{},"b":{}"#, dir("/0/members/a", 1, &a), dir("/0/members/b", 3, &b));
+        let removed = format!(r#""c":{}"#, leaf("/0/removed_members/c", 4, ""));
+        let cluster = format!(
+            r#""members":{},"removed_members":{},"version":{}"#,
+            dir("/0/members", 1, &members),
+            dir("/0/removed_members", 4, &removed),
+            leaf("/0/version", 5, "3.7.0")
+        );
+        let root = format!(r#""0":{},"1":{}"#, dir("/0", 0, &cluster), dir("/1", 0, ""));
+        let all =
+            format!(r#"{{"Root":{},"CurrentIndex":5,"CurrentVersion":2}}"#, dir("/", 0, &root));
+        assert_eq!(store.to_json(), all);
+        assert_eq!(Store::parse(all.as_bytes()), Ok(store));
+    }
+
+    #[test]
+    fn a_store_without_members_has_none() {
+        let store = Store::default();
+        assert_eq!(store.members().count() + store.removed_members().count(), 0);
+        assert_eq!(store.version(), None);
+        assert!(!store.has_user_content());
+    }
+
+    #[test]
+    fn etcds_own_puts_are_applied() {
+        let mut store = Store::default();
+        let json = r#"{"name":"n1","clientURLs":["http://x"]}"#;
+        let told = store.apply(&put("/0/members/a1/attributes", json));
+        assert_eq!(told, Ok(Effect::MemberAttributes { id: NodeId(0xa1), json: json.into() }));
+        assert_eq!(store.members().collect::<Vec<_>>(), [("a1", "", Some(json))]);
+        let told = store.apply(&put("/0/version", "3.5.0"));
+        assert_eq!(told, Ok(Effect::ClusterVersion("3.5.0".into())));
+        assert_eq!(store.version(), Some("3.5.0"));
+        assert_eq!(store.current_index, 2);
+    }
+
+    #[test]
+    fn requests_of_users_are_refused_and_change_nothing() {
+        let mut store = Store::default();
+        let before = store.clone();
+        let with_method = |method: &str| Request { method: Some(method.into()), ..put("/1/k", "") };
+        for request in [
+            put("/1/key", "v"),
+            put("/0/other", "v"),
+            put("/0/members/xyz/attributes", "{}"),
+            put("/0/members/+1/attributes", "{}"),
+            put("0/version", "3.5.0"),
+            Request { prev_exist: Some(false), ..put("/0/version", "3.5.0") },
+            Request { prev_index: Some(4), ..put("/0/version", "3.5.0") },
+            with_method("POST"),
+            with_method("DELETE"),
+            with_method(""),
+        ] {
+            let refused = store.apply(&request).unwrap_err();
+            assert_eq!(refused.path, request.path());
+        }
+        assert_eq!(store, before);
+        assert_eq!(store.apply(&with_method("QGET")), Ok(Effect::None));
+    }
+
+    #[test]
+    fn the_clock_passes_while_nothing_expires() {
+        let mut store = Store::default();
+        store.set(&["1", "dir", "k"], "v");
+        assert_eq!(store.apply(&sync(i64::MAX)), Ok(Effect::None));
+        assert!(store.has_user_content());
+        let json = store.to_json();
+        let (start, end) = json.split_at(json.find(r#""/1/dir/k""#).unwrap());
+        let end = end.replacen(expire_time::PERMANENT, "1970-01-01T00:00:05Z", 1);
+        let mut store = Store::parse(format!("{start}{end}").as_bytes()).unwrap();
+        assert_eq!(store.apply(&sync(4_999_999_999)), Ok(Effect::None));
+        assert_eq!(store.apply(&sync(5_000_000_000)).unwrap_err().path, "/1/dir/k");
+    }
+
+    #[test]
+    fn other_texts_are_refused() {
+        let good = Store::default().to_json();
+        for bad in [
+            String::new(),
+            "{}".into(),
+            good.replace("\"CurrentVersion\":2", "\"CurrentVersion\":3"),
+            good.replace(expire_time::PERMANENT, "yesterday"),
+            good.replace("{\"Path\":\"/0\"", "{\"Path\":0"),
+            good[..good.len() - 1].into(),
+        ] {
+            assert!(Store::parse(bad.as_bytes()).is_err(), "{bad}");
+        }
+        let deep = r#"{"Root":{"Children":"#.to_owned() + &r#"{"a":"#.repeat(100_000);
+        assert!(Store::parse(deep.as_bytes()).is_err());
+    }
+}
