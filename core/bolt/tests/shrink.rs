@@ -1,0 +1,128 @@
+//! Space comes back without stopping.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bolt::{Db, Options, PageCache, View};
+use bytes::Bytes;
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use vfs::{File, Mode, SimDisk, Vfs};
+
+const KEYS: u64 = 40_000;
+
+fn open(disk: &SimDisk) -> Db {
+    let cache = Arc::new(PageCache::new(1 << 20));
+    Db::open(disk, Path::new("db"), Options { new_page_size: 4096, cache, read_only: false })
+        .unwrap()
+}
+
+fn key(number: u64) -> Bytes {
+    Bytes::from(number.to_be_bytes().to_vec())
+}
+
+fn file_len(disk: &SimDisk) -> u64 {
+    disk.open(Path::new("db"), Mode::Read).unwrap().len().unwrap()
+}
+
+/// Keys with values of 50 to 400 bytes, now and then of 20,000.
+fn load(db: &mut Db, rng: &mut SmallRng) {
+    let mut tx = db.begin();
+    tx.create_bucket(b"key").unwrap();
+    tx.create_bucket(b"meta").unwrap();
+    tx.commit().unwrap();
+    for batch in 0..KEYS / 1000 {
+        let mut tx = db.begin();
+        let ops = (batch * 1000..(batch + 1) * 1000).map(|number| {
+            let len = if number % 500 == 0 { 20_000 } else { rng.random_range(50..400) };
+            (key(number), Some(Bytes::from(vec![7; len])))
+        });
+        tx.apply(b"key", ops).unwrap();
+        tx.commit().unwrap();
+    }
+}
+
+fn tick(db: &mut Db, number: u64) {
+    let mut tx = db.begin();
+    tx.put(b"meta", Bytes::from("consistent_index"), key(number)).unwrap();
+    tx.commit().unwrap();
+}
+
+fn live_bytes(view: &View) -> u64 {
+    let mut live = 0;
+    for name in view.buckets().cloned().collect::<Vec<_>>() {
+        let mut cursor = view.cursor(&name, false);
+        while let Some((key, value)) = cursor.next().unwrap() {
+            live += (key.len() + value.len()) as u64;
+        }
+    }
+    live
+}
+
+/// Deletes what `keep` does not want, a thousand keys at a time, and lets small commits follow.
+fn shrinks(keep: impl Fn(u64) -> bool, ticks: u64) {
+    let disk = SimDisk::new(1);
+    let mut db = open(&disk);
+    load(&mut db, &mut SmallRng::seed_from_u64(1));
+    let before = file_len(&disk);
+    let held = db.view();
+    let doomed: Vec<u64> = (0..KEYS).filter(|number| !keep(*number)).collect();
+    for batch in doomed.chunks(1000) {
+        let mut tx = db.begin();
+        tx.apply(b"key", batch.iter().map(|number| (key(*number), None))).unwrap();
+        tx.commit().unwrap();
+    }
+    for number in 0..20 {
+        tick(&mut db, number);
+    }
+    held.check().unwrap();
+    let mut count = 0;
+    let mut cursor = held.cursor(b"key", false);
+    while cursor.next().unwrap().is_some() {
+        count += 1;
+    }
+    assert_eq!(count, KEYS, "the old view has everything");
+    drop((held, cursor));
+    for number in 0..ticks {
+        tick(&mut db, number);
+        if number % 10 == 0 {
+            db.check().unwrap();
+        }
+    }
+    db.check().unwrap();
+    let view = db.view();
+    let (live, len) = (live_bytes(&view), file_len(&disk));
+    assert!(len * 2 <= live * 3, "{before} bytes became {len}, for {live} of live data");
+    let mut cursor = view.cursor(b"key", true);
+    for number in (0..KEYS).filter(|number| keep(*number)) {
+        assert_eq!(cursor.next().unwrap().unwrap().0, key(number));
+    }
+    drop((view, cursor, db));
+    open(&disk).check().unwrap();
+}
+
+#[test]
+fn every_tenth_key_is_left() {
+    shrinks(|number| number % 10 == 3, 60);
+}
+
+#[test]
+fn the_last_tenth_is_left() {
+    shrinks(|number| number >= KEYS / 10 * 9, 60);
+}
+
+#[test]
+fn a_file_without_waste_is_left_alone() {
+    let disk = SimDisk::new(1);
+    let mut db = open(&disk);
+    load(&mut db, &mut SmallRng::seed_from_u64(1));
+    for number in 0..20 {
+        tick(&mut db, number);
+    }
+    let writes = disk.points();
+    let size = db.view().size();
+    tick(&mut db, 20);
+    assert_eq!(db.view().size(), size);
+    assert!(disk.points() - writes <= 6, "a small commit is a few calls");
+}
