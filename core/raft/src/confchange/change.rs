@@ -1,0 +1,101 @@
+//! A configuration change as it stands in the log, old form or new, in one plain form.
+
+use prost::Message as _;
+use proto::raftpb::{self, ConfChangeTransition, ConfChangeType};
+use proto::{ConfChange, Entry, EntryKind, NodeId, RaftDecodeError};
+use std::fmt;
+
+/// What happens to one member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// What happens.
+    pub kind: ConfChangeType,
+    /// To whom; nobody for a change that was found invalid.
+    pub node: NodeId,
+}
+
+/// Changes that are made in one step.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// How the joint configuration is used and left.
+    pub transition: ConfChangeTransition,
+    /// The changes; none means to leave the joint configuration.
+    pub changes: Vec<Change>,
+}
+
+impl Changes {
+    /// Whether this leaves a joint configuration.
+    #[must_use]
+    pub fn leaves_joint(&self) -> bool {
+        self.transition == ConfChangeTransition::Auto && self.changes.is_empty()
+    }
+
+    /// Whether this needs a joint configuration, and then whether the leader leaves it by itself.
+    #[must_use]
+    pub fn enters_joint(&self) -> Option<bool> {
+        match self.transition {
+            ConfChangeTransition::Auto => (self.changes.len() > 1).then_some(true),
+            ConfChangeTransition::JointImplicit => Some(true),
+            ConfChangeTransition::JointExplicit => Some(false),
+        }
+    }
+
+    /// Reads the change of an entry; nothing if it is an entry of another kind.
+    ///
+    /// # Errors
+    /// When its data is not what its kind says.
+    pub fn of(entry: &Entry) -> Result<Option<Changes>, RaftDecodeError> {
+        match entry.kind {
+            EntryKind::Normal => Ok(None),
+            EntryKind::ConfChange => {
+                ConfChange::decode(entry.data.clone()).map(|change| Some((&change).into()))
+            }
+            EntryKind::ConfChangeV2 => {
+                let bad = |why: String| RaftDecodeError { what: "configuration change", why };
+                let pb = raftpb::ConfChangeV2::decode(entry.data.clone())
+                    .map_err(|error| bad(error.to_string()))?;
+                Changes::try_from(&pb).map(Some)
+            }
+        }
+    }
+}
+
+impl From<&ConfChange> for Changes {
+    fn from(change: &ConfChange) -> Changes {
+        Changes {
+            transition: ConfChangeTransition::Auto,
+            changes: vec![Change { kind: change.kind, node: change.node }],
+        }
+    }
+}
+
+impl TryFrom<&raftpb::ConfChangeV2> for Changes {
+    type Error = RaftDecodeError;
+
+    fn try_from(pb: &raftpb::ConfChangeV2) -> Result<Changes, RaftDecodeError> {
+        let bad = |unknown: prost::UnknownEnumValue| RaftDecodeError {
+            what: "configuration change",
+            why: unknown.to_string(),
+        };
+        let change = |single: &raftpb::ConfChangeSingle| {
+            let kind = ConfChangeType::try_from(single.r#type.unwrap_or_default()).map_err(bad)?;
+            Ok(Change { kind, node: NodeId(single.node_id.unwrap_or_default()) })
+        };
+        Ok(Changes {
+            transition: ConfChangeTransition::try_from(pb.transition.unwrap_or_default())
+                .map_err(bad)?,
+            changes: pb.changes.iter().map(change).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+/// Go's text of a change, as it stands in log lines.
+impl fmt::Display for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "transition:{}", self.transition.as_str_name())?;
+        for Change { kind, node } in &self.changes {
+            write!(f, " changes:{{type:{} node_id:{node}}}", kind.as_str_name())?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,69 @@
+//! A member answers an append.
+//!
+//! Source: etcd raft v3.7 raft.go (stepLeader, MsgAppResp).
+
+use crate::node::{Node, Role};
+use crate::tracker::ProgressState;
+use proto::{EntryId, Index, NodeId, Term};
+
+impl Node {
+    /// The member's log agrees with this one up to `index`.
+    pub(crate) fn handle_append_accepted(&mut self, from: NodeId, index: Index) {
+        if self.role != Role::Leader {
+            return;
+        }
+        let Some(progress) = self.tracker.progress.get_mut(&from) else { return };
+        progress.recent_active = true;
+        let news = progress.maybe_update(index);
+        let confirms_probe = progress.matched == index && progress.state == ProgressState::Probe;
+        if !news && !confirms_probe {
+            return;
+        }
+        match progress.state {
+            ProgressState::Probe => progress.become_replicate(),
+            ProgressState::Replicate => progress.inflights.free_to(index),
+            ProgressState::Snapshot => {
+                if progress.matched.next() >= self.log.first_index() {
+                    progress.become_probe();
+                    progress.become_replicate();
+                }
+            }
+        }
+        let behind_in_commit = progress.can_bump_commit(self.log.committed());
+        if self.commit_and_tell() {
+            self.release_reads();
+        } else if behind_in_commit {
+            self.send_append(from, true);
+        }
+        // The window may have room for more than one append now.
+        while self.send_append(from, false) {}
+    }
+
+    /// The member has another entry than the one before those that were sent, or none.
+    pub(crate) fn handle_append_rejected(&mut self, from: NodeId, index: Index, hint: EntryId) {
+        if self.role != Role::Leader {
+            return;
+        }
+        let Some(progress) = self.tracker.progress.get_mut(&from) else { return };
+        progress.recent_active = true;
+        tracing::debug!(
+            "{:x} received MsgAppResp(rejected, hint: (index {}, term {})) from {from:x} for index {index}",
+            self.config.id,
+            hint.index,
+            hint.term
+        );
+        // All entries of the leader above the hint's term cannot be in the member's log: skip them
+        // together instead of asking one by one.
+        let probe = if hint.term > Term(0) {
+            self.log.conflict_by_term(hint.index, hint.term).index
+        } else {
+            hint.index
+        };
+        if progress.maybe_decrement(index, probe) {
+            if progress.state == ProgressState::Replicate {
+                progress.become_probe();
+            }
+            self.send_append(from, true);
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! What the leader knows of one member's log, and how eagerly it sends.
+//!
+//! Source: etcd raft v3.7 tracker/progress.go, state.go.
+
+use super::Inflights;
+use proto::Index;
+use std::fmt;
+
+/// How the leader sends to a member.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProgressState {
+    /// It is not known where the logs part: one append at a time until the member accepts one.
+    #[default]
+    Probe,
+    /// The logs agree up to `matched`: appends follow each other without waiting.
+    Replicate,
+    /// The member needs entries that the leader no longer has: nothing is sent until its snapshot
+    /// has arrived.
+    Snapshot,
+}
+
+/// What the leader knows of one member.
+///
+/// - *Invariant:* `matched < next`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// The highest entry known to be durable there.
+    pub matched: Index,
+    /// The entry to send next; what lies between is on its way.
+    pub next: Index,
+    /// The highest commit index that was sent, so that idle members hear of a new one.
+    pub sent_commit: Index,
+    /// How to send.
+    pub state: ProgressState,
+    /// In `Snapshot`: the index of the snapshot on its way.
+    pub pending_snapshot: Index,
+    /// Whether it answered lately.
+    pub recent_active: bool,
+    /// Sending waits: for the answer to a probe, or for room in the window.
+    pub paused: bool,
+    /// The appends on their way, in `Replicate`.
+    pub inflights: Inflights,
+    /// Whether it only listens.
+    pub is_learner: bool,
+}
+
+impl Progress {
+    /// Sends one at a time, from behind what is known to be there.
+    pub fn become_probe(&mut self) {
+        let pending = self.pending_snapshot;
+        let behind_snapshot = self.state == ProgressState::Snapshot;
+        self.reset_state(ProgressState::Probe);
+        self.next = self.matched.next();
+        if behind_snapshot {
+            self.next = self.next.max(pending.next());
+        }
+        self.lower_sent_commit();
+    }
+
+    /// Sends without waiting.
+    pub fn become_replicate(&mut self) {
+        self.reset_state(ProgressState::Replicate);
+        self.next = self.matched.next();
+    }
+
+    fn reset_state(&mut self, state: ProgressState) {
+        self.paused = false;
+        self.pending_snapshot = Index(0);
+        self.state = state;
+        self.inflights.clear();
+    }
+
+    /// An append with this many entries has been handed out.
+    pub(crate) fn sent_entries(&mut self, count: u64) {
+        match self.state {
+            ProgressState::Replicate => {
+                if count > 0 {
+                    self.next.0 += count;
+                    self.inflights.add(Index(self.next.0 - 1));
+                }
+                self.paused = self.inflights.is_full();
+            }
+            ProgressState::Probe => self.paused |= count > 0,
+            ProgressState::Snapshot => {
+                panic!("no append is sent to a member that waits for a snapshot")
+            }
+        }
+    }
+
+    /// The member holds everything up to `index`. False if that is old news.
+    pub(crate) fn maybe_update(&mut self, index: Index) -> bool {
+        if index <= self.matched {
+            return false;
+        }
+        self.matched = index;
+        self.next = self.next.max(index.next());
+        self.paused = false;
+        true
+    }
+
+    /// The member refused an append behind `rejected`; the logs may agree at `hint`. False if the
+    /// refusal is out of date.
+    pub(crate) fn maybe_decrement(&mut self, rejected: Index, hint: Index) -> bool {
+        if self.state == ProgressState::Replicate {
+            // In this state `next` runs ahead, so only what lies above `matched` can be refused.
+            if rejected <= self.matched {
+                return false;
+            }
+            self.next = self.matched.next();
+        } else {
+            // A probe has one append on its way: an answer to any other is a late one.
+            if self.next.0 - 1 != rejected.0 {
+                return false;
+            }
+            let hinted = Index(hint.0.saturating_add(1));
+            self.next = rejected.min(hinted).max(self.matched.next());
+            self.paused = false;
+        }
+        self.lower_sent_commit();
+        true
+    }
+
+    fn lower_sent_commit(&mut self) {
+        self.sent_commit = self.sent_commit.min(Index(self.next.0 - 1));
+    }
+
+    /// Whether sending would tell the member of a commit that it can use.
+    pub(crate) fn can_bump_commit(&self, commit: Index) -> bool {
+        commit > self.sent_commit && self.sent_commit.0 < self.next.0 - 1
+    }
+
+    /// Whether nothing may be sent now.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.paused || self.state == ProgressState::Snapshot
+    }
+}
+
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match self.state {
+            ProgressState::Probe => "StateProbe",
+            ProgressState::Replicate => "StateReplicate",
+            ProgressState::Snapshot => "StateSnapshot",
+        };
+        write!(f, "{state} match={} next={}", self.matched, self.next)?;
+        if self.is_learner {
+            f.write_str(" learner")?;
+        }
+        if self.is_paused() {
+            f.write_str(" paused")?;
+        }
+        if self.pending_snapshot > Index(0) {
+            write!(f, " pendingSnap={}", self.pending_snapshot)?;
+        }
+        if !self.recent_active {
+            f.write_str(" inactive")?;
+        }
+        if !self.inflights.is_empty() {
+            write!(f, " inflight={}", self.inflights.len())?;
+            if self.inflights.is_full() {
+                f.write_str("[full]")?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,52 @@
+//! Catches the log lines of the nodes, in order, as `LEVEL message`.
+
+use std::cell::RefCell;
+use std::fmt::{self, Write as _};
+use std::rc::Rc;
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::subscriber::{Subscriber, with_default};
+use tracing::{Event, Level, Metadata};
+
+thread_local! {
+    static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+struct Catcher(Level);
+
+struct Text(String);
+
+impl Visit for Text {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == "message" {
+            write!(self.0, "{value:?}").unwrap();
+        }
+    }
+}
+
+impl Subscriber for Catcher {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.level() <= &self.0
+    }
+    fn event(&self, event: &Event<'_>) {
+        let mut text = Text(format!("{} ", event.metadata().level()));
+        event.record(&mut text);
+        LINES.with_borrow_mut(|lines| lines.push(text.0));
+    }
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+/// What `work` returns, and the lines at or above `level` that were logged meanwhile.
+pub(crate) fn caught<T>(level: Option<Level>, work: impl FnOnce() -> T) -> (T, Vec<String>) {
+    let Some(level) = level else { return (work(), Vec::new()) };
+    let done = Rc::new(RefCell::new(None));
+    with_default(Catcher(level), || *done.borrow_mut() = Some(work()));
+    let result = done.borrow_mut().take().unwrap();
+    (result, LINES.take())
+}
