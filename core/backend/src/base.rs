@@ -1,0 +1,35 @@
+//! The calls into `bolt`, with our buckets and answers. A bucket that the file lacks is empty.
+
+use crate::bucket::Bucket;
+use crate::error::Error;
+use crate::view::Lookup;
+use bytes::Bytes;
+
+pub(crate) fn get(base: &bolt::View, bucket: Bucket, key: &[u8]) -> Result<Option<Bytes>, Error> {
+    Ok(base.get(bucket.name(), key)?)
+}
+
+pub(crate) fn try_get(base: &bolt::View, bucket: Bucket, key: &[u8]) -> Result<Lookup, Error> {
+    Ok(base.try_get(bucket.name(), key)?.into())
+}
+
+/// A cursor over a bucket of the file.
+#[derive(Debug)]
+pub(crate) struct Cursor(bolt::Cursor);
+
+impl Cursor {
+    pub(crate) fn new(
+        base: &bolt::View,
+        bucket: Bucket,
+        from: &[u8],
+        cached: bool,
+    ) -> Result<Cursor, Error> {
+        let mut cursor = base.cursor(bucket.name(), cached);
+        cursor.seek(from)?;
+        Ok(Cursor(cursor))
+    }
+
+    pub(crate) fn next(&mut self) -> Result<Option<(Bytes, Bytes)>, Error> {
+        Ok(self.0.next()?)
+    }
+}

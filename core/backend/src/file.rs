@@ -1,0 +1,158 @@
+//! The file and its writer: opening it with every bucket that etcd expects, and committing a
+//! prefix of the overlay in one transaction.
+
+use crate::batch::{Batch, Dropped};
+use crate::bucket::Bucket;
+use crate::error::Error;
+use crate::meta;
+use crate::view::ReadView;
+use bytes::Bytes;
+use proto::{EntryId, Revision};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use vfs::Vfs;
+
+/// The file, for its one writer.
+#[derive(Debug)]
+pub struct Backend {
+    db: bolt::Db,
+    /// The entry up to which everything is in the file. Invariant: its index never goes back.
+    applied: EntryId,
+}
+
+impl Backend {
+    /// Opens the file at `path`, or makes it, and adds the buckets that it lacks.
+    ///
+    /// # Errors
+    /// As [`bolt::Db::open`]; [`Error::Corrupt`] if the applied entry cannot be read.
+    pub fn open(vfs: &dyn Vfs, path: &Path, options: bolt::Options) -> Result<Backend, Error> {
+        let read_only = options.read_only;
+        let mut db = bolt::Db::open(vfs, path, options)?;
+        let view = db.view();
+        let lacks = |bucket: &Bucket| !view.has_bucket(bucket.name());
+        if !read_only && Bucket::ALL.iter().any(lacks) {
+            let mut tx = db.begin();
+            for bucket in Bucket::ALL.into_iter().filter(lacks) {
+                tx.create_bucket(bucket.name())?;
+            }
+            tx.commit()?;
+        }
+        let applied = meta::applied(&ReadView::of_file(db.view()))?;
+        Ok(Backend { db, applied })
+    }
+
+    /// The file as of the last commit.
+    #[must_use]
+    pub fn view(&self) -> bolt::View {
+        self.db.view()
+    }
+
+    /// The entry up to which everything is in the file.
+    #[must_use]
+    pub fn applied(&self) -> EntryId {
+        self.applied
+    }
+
+    /// Makes batches durable, in the order in which they were applied, all or none of them, and
+    /// with them the entry that they stand for. Returns the file as it is then. Without batches,
+    /// a bounded part of unused space is given back and nothing else changes.
+    ///
+    /// # Errors
+    /// When the file cannot be read or written; after a failed write every later commit fails.
+    ///
+    /// # Panics
+    /// When a batch stands for an earlier entry than the file.
+    pub fn commit(&mut self, batches: &[Arc<Batch>]) -> Result<bolt::View, Error> {
+        let mut applied = self.applied;
+        for batch in batches.iter().map(|batch| batch.applied()).filter(|id| id.index.0 > 0) {
+            assert!(applied.index <= batch.index, "the applied index never goes back");
+            applied = batch;
+        }
+        let mut tx = self.db.begin();
+        tx.apply(Bucket::Key.name(), KeyOps::new(batches))?;
+        let mut others: BTreeMap<Bucket, BTreeMap<Bytes, Option<Bytes>>> = BTreeMap::new();
+        for op in batches.iter().flat_map(|batch| batch.others()) {
+            others.entry(op.bucket).or_default().insert(op.key.clone(), op.value.clone());
+        }
+        if applied != self.applied {
+            let meta = others.entry(Bucket::Meta).or_default();
+            let number = |number: u64| Some(Bytes::copy_from_slice(&number.to_be_bytes()));
+            meta.insert(meta::CONSISTENT_INDEX.into(), number(applied.index.0));
+            if applied.term.0 > 0 {
+                meta.insert(meta::TERM.into(), number(applied.term.0));
+            }
+        }
+        for (bucket, ops) in others {
+            tx.apply(bucket.name(), ops.into_iter())?;
+        }
+        let view = tx.commit()?;
+        self.applied = applied;
+        Ok(view)
+    }
+}
+
+/// The changes of the bucket `key` in order of key: the versions that are added, which ascend
+/// through the batches, merged with those that are dropped, which win.
+struct KeyOps<'a> {
+    batches: &'a [Arc<Batch>],
+    at: (usize, usize),
+    dropped: std::iter::Peekable<std::vec::IntoIter<Dropped>>,
+}
+
+impl<'a> KeyOps<'a> {
+    fn new(batches: &'a [Arc<Batch>]) -> KeyOps<'a> {
+        let mut dropped: Vec<Dropped> =
+            batches.iter().flat_map(|batch| batch.dropped().iter().copied()).collect();
+        dropped.sort_unstable();
+        dropped.dedup();
+        KeyOps { batches, at: (0, 0), dropped: dropped.into_iter().peekable() }
+    }
+
+    fn next_version(&mut self) -> Option<(Dropped, Bytes)> {
+        loop {
+            let versions = self.batches.get(self.at.0)?.versions();
+            if let Some(version) = versions.get(self.at.1) {
+                let (revision, tombstone) = (version.revision, version.tombstone);
+                return Some((Dropped { revision, tombstone }, version.value.clone()));
+            }
+            self.at = (self.at.0 + 1, 0);
+        }
+    }
+}
+
+impl Iterator for KeyOps<'_> {
+    type Item = (Bytes, Option<Bytes>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let version = self.next_version();
+        let dropped = self.dropped.peek().copied();
+        match (version, dropped) {
+            (None, None) => None,
+            (Some((at, value)), None) => {
+                self.at.1 += 1;
+                Some((key_of(at), Some(value)))
+            }
+            (Some((at, value)), Some(dropped)) if at < dropped => {
+                self.at.1 += 1;
+                Some((key_of(at), Some(value)))
+            }
+            (version, Some(dropped)) => {
+                self.dropped.next();
+                if version.is_some_and(|(at, _)| at == dropped) {
+                    self.at.1 += 1;
+                }
+                Some((key_of(dropped), None))
+            }
+        }
+    }
+}
+
+fn key_of(at: Dropped) -> Bytes {
+    let revision: Revision = at.revision;
+    if at.tombstone {
+        Bytes::copy_from_slice(&revision.to_tombstone_bytes())
+    } else {
+        Bytes::copy_from_slice(&revision.to_bytes())
+    }
+}

@@ -1,0 +1,337 @@
+//! The nodes of the copy-on-write B+tree: finding, putting, editing. A node that a view shares is
+//! copied before it is changed (`Arc::make_mut`), one that only the writer holds is not, so the
+//! copies of a batch are paid once for each node that it touches.
+//!
+//! - The keys of a leaf, and of neighbouring leaves, ascend.
+//! - An inner node's `lows[i]` is at most the smallest key below child `i` and greater than every
+//!   key below child `i - 1`; `lows[0]` is empty.
+//! - `sums[i]` is the sum over the leaves below child `i`.
+//! - No leaf is empty, unless it is the root.
+
+use super::keys::{Keys, reserve};
+use super::older::Older;
+use super::stored::Head;
+use std::sync::Arc;
+
+/// Keys in a leaf at most. A leaf is copied whole: 64 keys of 30 bytes are about 6 KiB.
+pub(crate) const LEAF_MAX: usize = 64;
+/// Below this a leaf looks for a neighbour to merge with.
+const LEAF_MIN: usize = 16;
+/// Bytes of keys in a leaf at most, unless one key alone is longer.
+const LEAF_BYTES_MAX: usize = 16 * 1024;
+/// Children of an inner node at most. Copying one counts up this many references.
+pub(crate) const INNER_MAX: usize = 16;
+const INNER_MIN: usize = 4;
+
+/// What a subtree holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sum {
+    /// Keys in the index, those whose newest version is a tombstone included.
+    pub(crate) keys: u64,
+    /// Keys that are live.
+    pub(crate) live: u64,
+    /// The bytes of the live keys' newest versions as items of a `RangeResponse`.
+    pub(crate) framed: u64,
+}
+
+impl Sum {
+    pub(crate) fn of(head: &Head) -> Sum {
+        let live = u64::from(head.is_live());
+        Sum { keys: 1, live, framed: live * head.at.framed_len() }
+    }
+
+    pub(crate) fn add(&mut self, other: Sum) {
+        self.keys += other.keys;
+        self.live += other.live;
+        self.framed += other.framed;
+    }
+
+    pub(crate) fn subtract(&mut self, other: Sum) {
+        self.keys -= other.keys;
+        self.live -= other.live;
+        self.framed -= other.framed;
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Node {
+    Leaf(Leaf),
+    Inner(Inner),
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Leaf {
+    pub(crate) keys: Keys,
+    pub(crate) heads: Vec<Head>,
+    pub(crate) older: Vec<Older>,
+}
+
+impl Clone for Leaf {
+    fn clone(&self) -> Leaf {
+        let mut heads = Vec::with_capacity(self.heads.len() + 2);
+        heads.extend_from_slice(&self.heads);
+        let mut older = Vec::with_capacity(self.older.len() + 2);
+        older.extend_from_slice(&self.older);
+        Leaf { keys: self.keys.clone(), heads, older }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Inner {
+    pub(crate) lows: Keys,
+    pub(crate) children: Vec<Arc<Node>>,
+    pub(crate) sums: Vec<Sum>,
+}
+
+/// A node that was split off to the right of another, or is to become a child, with its lowest
+/// key.
+#[derive(Debug)]
+pub(crate) struct Split {
+    pub(crate) low: Vec<u8>,
+    pub(crate) node: Arc<Node>,
+    pub(crate) sum: Sum,
+}
+
+/// What a put did: what the key's newest version was, and what it is.
+pub(crate) struct Placed {
+    pub(crate) old: Option<Head>,
+    pub(crate) new: Head,
+    pub(crate) split: Option<Split>,
+}
+
+impl Leaf {
+    pub(crate) fn sum(&self) -> Sum {
+        let mut sum = Sum::default();
+        self.heads.iter().for_each(|head| sum.add(Sum::of(head)));
+        sum
+    }
+
+    fn is_full(&self) -> bool {
+        let len = self.heads.len();
+        len > LEAF_MAX || (len > 1 && self.keys.byte_len() > LEAF_BYTES_MAX)
+    }
+
+    fn put(&mut self, key: &[u8], make: &mut dyn FnMut(Option<&Head>) -> Head) -> Placed {
+        match self.keys.search(key) {
+            Ok(at) => {
+                let old = self.heads[at];
+                let new = make(Some(&old));
+                assert!(
+                    new.at.revision() > old.at.revision(),
+                    "a key's revisions ascend: {:?} after {:?}",
+                    new.at,
+                    old.at
+                );
+                self.older[at].push(old.at);
+                self.heads[at] = new;
+                Placed { old: Some(old), new, split: None }
+            }
+            Err(at) => {
+                let new = make(None);
+                self.keys.insert(at, key);
+                reserve(&mut self.heads, 1, 4);
+                self.heads.insert(at, new);
+                reserve(&mut self.older, 1, 4);
+                self.older.insert(at, Older::None);
+                let split = self.is_full().then(|| self.split(at));
+                Placed { old: None, new, split }
+            }
+        }
+    }
+
+    /// Splits in the middle, but for a key that was appended, so that ascending keys fill leaves.
+    fn split(&mut self, inserted: usize) -> Split {
+        let len = self.heads.len();
+        let at = if inserted + 1 == len { len - 1 } else { len / 2 };
+        let right = Leaf {
+            keys: self.keys.split_off(at),
+            heads: self.heads.split_off(at),
+            older: self.older.split_off(at),
+        };
+        let (low, sum) = (right.keys.get(0).to_vec(), right.sum());
+        Split { low, node: Arc::new(Node::Leaf(right)), sum }
+    }
+
+    fn remove(&mut self, at: usize) {
+        self.keys.remove(at);
+        self.heads.remove(at);
+        self.older.remove(at);
+    }
+}
+
+impl Inner {
+    pub(crate) fn sum(&self) -> Sum {
+        let mut sum = Sum::default();
+        self.sums.iter().for_each(|below| sum.add(*below));
+        sum
+    }
+
+    /// The child below which the key is, if it is anywhere.
+    pub(crate) fn child_of(&self, key: &[u8]) -> usize {
+        match self.lows.search(key) {
+            Ok(at) => at,
+            Err(at) => at.saturating_sub(1),
+        }
+    }
+
+    /// Takes in what was split off child `at`.
+    fn adopt(&mut self, at: usize, new: Split) -> Option<Split> {
+        self.sums[at].subtract(new.sum);
+        self.lows.insert(at + 1, &new.low);
+        self.children.insert(at + 1, new.node);
+        self.sums.insert(at + 1, new.sum);
+        let len = self.children.len();
+        if len <= INNER_MAX {
+            return None;
+        }
+        let at = if at + 2 == len { len - 1 } else { len / 2 };
+        let mut lows = self.lows.split_off(at);
+        let low = lows.get(0).to_vec();
+        lows.remove(0);
+        lows.insert(0, b"");
+        let right =
+            Inner { lows, children: self.children.split_off(at), sums: self.sums.split_off(at) };
+        let sum = right.sum();
+        Some(Split { low, node: Arc::new(Node::Inner(right)), sum })
+    }
+
+    /// After keys went from below child `at`: drops it if it is empty, merges it with a
+    /// neighbour if both are small.
+    fn tidy(&mut self, at: usize) {
+        if self.sums[at].keys == 0 {
+            self.drop_child(at);
+            return;
+        }
+        if !self.children[at].is_small() {
+            return;
+        }
+        for left in [at.checked_sub(1), Some(at)].into_iter().flatten() {
+            let Some([a, b]) = self.children.get(left..left + 2) else { continue };
+            if a.can_take(b) {
+                let right = Arc::unwrap_or_clone(self.children.remove(left + 1));
+                let low = self.lows.get(left + 1).to_vec();
+                self.lows.remove(left + 1);
+                let sum = self.sums.remove(left + 1);
+                self.sums[left].add(sum);
+                Arc::make_mut(&mut self.children[left]).take(right, &low);
+                return;
+            }
+        }
+    }
+
+    fn drop_child(&mut self, at: usize) {
+        self.children.remove(at);
+        self.sums.remove(at);
+        self.lows.remove(at);
+        if at == 0 && !self.children.is_empty() {
+            self.lows.remove(0);
+            self.lows.insert(0, b"");
+        }
+    }
+}
+
+impl Node {
+    fn is_small(&self) -> bool {
+        match self {
+            Node::Leaf(leaf) => leaf.heads.len() < LEAF_MIN,
+            Node::Inner(inner) => inner.children.len() < INNER_MIN,
+        }
+    }
+
+    /// Whether the right neighbour fits in, with room for some puts.
+    fn can_take(&self, right: &Node) -> bool {
+        match (self, right) {
+            (Node::Leaf(a), Node::Leaf(b)) => {
+                a.heads.len() + b.heads.len() <= LEAF_MAX * 3 / 4
+                    && a.keys.byte_len() + b.keys.byte_len() <= LEAF_BYTES_MAX / 2
+            }
+            (Node::Inner(a), Node::Inner(b)) => {
+                a.children.len() + b.children.len() <= INNER_MAX * 3 / 4
+            }
+            (Node::Leaf(_), Node::Inner(_)) | (Node::Inner(_), Node::Leaf(_)) => {
+                unreachable!("the leaves are all at one depth")
+            }
+        }
+    }
+
+    /// Takes in the right neighbour, whose keys are `low` and greater.
+    fn take(&mut self, right: Node, low: &[u8]) {
+        match (self, right) {
+            (Node::Leaf(a), Node::Leaf(mut b)) => {
+                a.keys.append(&b.keys);
+                a.heads.append(&mut b.heads);
+                a.older.append(&mut b.older);
+            }
+            (Node::Inner(a), Node::Inner(mut b)) => {
+                b.lows.remove(0);
+                b.lows.insert(0, low);
+                a.lows.append(&b.lows);
+                a.children.append(&mut b.children);
+                a.sums.append(&mut b.sums);
+            }
+            (Node::Leaf(_), Node::Inner(_)) | (Node::Inner(_), Node::Leaf(_)) => {
+                unreachable!("the leaves are all at one depth")
+            }
+        }
+    }
+}
+
+/// Puts a newest version; `make` is given the one that it follows.
+pub(crate) fn put(
+    node: &mut Arc<Node>,
+    key: &[u8],
+    make: &mut dyn FnMut(Option<&Head>) -> Head,
+) -> Placed {
+    match Arc::make_mut(node) {
+        Node::Leaf(leaf) => leaf.put(key, make),
+        Node::Inner(inner) => {
+            let at = inner.child_of(key);
+            let mut placed = put(&mut inner.children[at], key, make);
+            let sum = &mut inner.sums[at];
+            sum.add(Sum::of(&placed.new));
+            if let Some(old) = &placed.old {
+                sum.subtract(Sum::of(old));
+            }
+            placed.split = placed.split.and_then(|new| inner.adopt(at, new));
+            placed
+        }
+    }
+}
+
+/// Removes a key, or its older versions before a revision. The key must be there.
+pub(crate) fn edit(node: &mut Arc<Node>, key: &[u8], edit_to: Edit) -> Sum {
+    match Arc::make_mut(node) {
+        Node::Leaf(leaf) => {
+            let Ok(at) = leaf.keys.search(key) else { panic!("the key to edit is in the index") };
+            match edit_to {
+                Edit::DropBelow(bound) => {
+                    leaf.older[at].drop_below(bound);
+                    Sum::default()
+                }
+                Edit::Remove => {
+                    let sum = Sum::of(&leaf.heads[at]);
+                    leaf.remove(at);
+                    sum
+                }
+            }
+        }
+        Node::Inner(inner) => {
+            let at = inner.child_of(key);
+            let gone = edit(&mut inner.children[at], key, edit_to);
+            if gone.keys > 0 {
+                inner.sums[at].subtract(gone);
+                inner.tidy(at);
+            }
+            gone
+        }
+    }
+}
+
+/// What compaction does to a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Edit {
+    /// Forget the older versions before this revision.
+    DropBelow(proto::Revision),
+    /// Forget the key.
+    Remove,
+}

@@ -1,0 +1,88 @@
+//! Going through the keys of a snapshot of the index, from one on. A walk holds its snapshot and
+//! can stop and go on at any time.
+
+use super::node::Node;
+use super::{Entry, Index};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// A position in a snapshot of the index.
+#[derive(Clone, Debug)]
+pub(crate) struct Walk {
+    /// From the root to the current leaf, each with the place in it.
+    path: Vec<(Arc<Node>, usize)>,
+    /// The key before which it ends; none to go on to the last.
+    end: Option<Bytes>,
+}
+
+impl Walk {
+    pub(crate) fn new(index: &Index, from: &[u8], end: Option<Bytes>) -> Walk {
+        let mut path = Vec::with_capacity(6);
+        let mut node = Arc::clone(&index.root);
+        loop {
+            let below = match &*node {
+                Node::Inner(inner) => {
+                    let at = inner.child_of(from);
+                    Some((at, Arc::clone(&inner.children[at])))
+                }
+                Node::Leaf(leaf) => {
+                    let (Ok(at) | Err(at)) = leaf.keys.search(from);
+                    path.push((Arc::clone(&node), at));
+                    None
+                }
+            };
+            let Some((at, child)) = below else { break };
+            path.push((node, at));
+            node = child;
+        }
+        let mut walk = Walk { path, end };
+        walk.settle();
+        walk
+    }
+
+    /// The key at which the walk stands; none at its end.
+    pub(crate) fn entry(&self) -> Option<Entry<'_>> {
+        let (node, at) = self.path.last()?;
+        let Node::Leaf(leaf) = &**node else { unreachable!("a path ends in a leaf") };
+        if *at >= leaf.heads.len() {
+            return None;
+        }
+        let entry = leaf.entry(*at);
+        match &self.end {
+            Some(end) if entry.key >= &end[..] => None,
+            _ => Some(entry),
+        }
+    }
+
+    /// Goes to the next key.
+    pub(crate) fn advance(&mut self) {
+        if let Some((_, at)) = self.path.last_mut() {
+            *at += 1;
+        }
+        self.settle();
+    }
+
+    /// From behind the last key of a leaf to the first of the next one.
+    fn settle(&mut self) {
+        let Some((node, at)) = self.path.last() else { return };
+        let Node::Leaf(leaf) = &**node else { unreachable!("a path ends in a leaf") };
+        if *at < leaf.heads.len() {
+            return;
+        }
+        let last = self.path.len() - 1;
+        let Some(turn) = self.path[..last].iter().rposition(|(node, at)| match &**node {
+            Node::Inner(inner) => at + 1 < inner.children.len(),
+            Node::Leaf(_) => unreachable!("a leaf has nothing below it"),
+        }) else {
+            return;
+        };
+        self.path.truncate(turn + 1);
+        self.path[turn].1 += 1;
+        loop {
+            let (node, at) = &self.path[self.path.len() - 1];
+            let Node::Inner(inner) = &**node else { return };
+            let child = Arc::clone(&inner.children[*at]);
+            self.path.push((child, 0));
+        }
+    }
+}
