@@ -8,7 +8,7 @@ use bolt::{Db, Options, PageCache, View};
 use bytes::Bytes;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use vfs::{File, Mode, SimDisk, Vfs};
+use vfs::{Mode, SimDisk, Vfs};
 
 const KEYS: u64 = 40_000;
 
