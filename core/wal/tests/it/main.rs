@@ -1,0 +1,6 @@
+//! Tests of the log as a whole, on simulated disks. With `RETCD_TESTDATA` also on real logs;
+//! `RETCD_LONG` tries more.
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "these are tests")]
+
+mod go_data;
+mod support;
