@@ -1,1 +1,368 @@
-//! state: not written yet.
+//! The replicated half of a member: what a committed entry does to keys, leases, alarms and
+//! membership, and what watchers and readers are told of it. It reads its own store inside
+//! [`State::step`]; there is no consensus here (see `member`), no file, thread or clock.
+//!
+//! - **Invariant:** the applied index goes into the same batch as the changes of its entry.
+//! - **Invariant:** no answer is an effect before the view that contains what it tells.
+//! - **Invariant:** what an entry does depends on the entries before it and on nothing else, so
+//!   that members agree; only an answer of "no space" is a member's own.
+//!
+//! Reading order: [`Input`] and [`Effect`] here, then `apply`, `kv`, `txn`.
+
+#![forbid(unsafe_code)]
+
+pub mod alarms;
+mod apply;
+mod failure;
+mod kv;
+mod leases;
+mod membership;
+mod open;
+pub mod quota;
+pub mod range;
+mod reject;
+mod snapshot;
+pub mod txn;
+
+pub use failure::Fatal;
+pub use open::Log;
+pub use reject::Reject;
+pub use snapshot::Snapshot;
+
+use alarms::Alarms;
+use backend::{Batch, Bucket, Overlay};
+use bytes::Bytes;
+use cluster::{Cluster, Member, SERVER_MINOR, StorageVersion, Version};
+use lease::Lessor;
+use mvcc::{EventBatch, Slice, Store, View};
+use proto::answer::Answer;
+use proto::etcdserverpb::InternalRaftRequest;
+use proto::membershippb::ClusterVersionSetRequest;
+use proto::{ConfChange, Entry, EntryId, Index, LeaseId, NodeId};
+use quota::Quota;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What a state is set to do. Those that entries depend on must be equal on all members.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// This member.
+    pub member: NodeId,
+    /// The limit of the database's size.
+    pub quota: Quota,
+    /// A snapshot is due when more entries than this were applied since the last one.
+    pub snapshot_count: u64,
+    /// How many revisions a slice of a compaction goes through.
+    pub compaction_batch_limit: usize,
+    /// The least time to live of a lease, in seconds.
+    pub lease_ttl_s_min: i64,
+    /// Leases of a new leader live on for so much longer, in milliseconds: an election timeout.
+    pub lease_extend_ms: u64,
+    /// How many learners there may be.
+    pub learners_max: usize,
+    /// Whether a leader raises the cluster version to the server's.
+    pub raise_cluster_version: bool,
+}
+
+/// What a state is told.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Input {
+    /// These entries are committed; they follow each other and the last applied one.
+    Apply(Vec<Entry>),
+    /// Time has passed.
+    Tick,
+    /// There is time for a slice of housekeeping.
+    Idle,
+    /// The oldest batches are in this view of the file.
+    BackendDurable {
+        /// How many batches.
+        batches: usize,
+        /// The file with them.
+        file: bolt::View,
+    },
+    /// This member leads, or does not any more.
+    Leads(bool),
+    /// Something that needs no entry.
+    Ask(u64, Question),
+}
+
+/// What can be asked without an entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Question {
+    /// Lets a lease live on.
+    KeepAlive(LeaseId),
+    /// How long a lease lives, and which keys it has.
+    TimeToLive {
+        /// The lease.
+        lease: LeaseId,
+        /// Whether its keys are wanted.
+        keys: bool,
+    },
+    /// Which leases there are.
+    Leases,
+}
+
+/// The reply to a [`Question`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reply {
+    /// The lease lives on for this time.
+    KeptAlive {
+        /// In seconds.
+        ttl_s: i64,
+    },
+    /// What is known of the lease.
+    TimeToLive {
+        /// What was granted, in seconds.
+        granted_ttl_s: i64,
+        /// What is left of it, in seconds.
+        remaining_s: i64,
+        /// Its keys in byte order, if they were wanted.
+        keys: Vec<Bytes>,
+    },
+    /// The leases, the one that expires first in front.
+    Leases(Vec<LeaseId>),
+    /// There is no such lease.
+    NoLease,
+    /// Only the leader knows.
+    NotLeader,
+}
+
+/// What a state wants done. Effects are in order.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Effect {
+    /// Bring this batch into the file, after those before it.
+    Commit(Arc<Batch>),
+    /// Readers see this from now on.
+    Publish(Box<Published>),
+    /// What watchers are to be told, in order.
+    Events(Vec<Arc<EventBatch>>),
+    /// The result of the request with this id; whoever waits for it may be elsewhere.
+    Answer(u64, Result<Answer, Reject>),
+    /// The reply to a question.
+    Reply(u64, Reply),
+    /// Put this into the log; nobody waits for it.
+    Propose(Box<InternalRaftRequest>),
+    /// Raft has to hear what a configuration change came to.
+    ConfChanged(Option<ConfChange>),
+    /// Everything up to here is applied.
+    Applied(Index),
+    /// A .snap file is due, as soon as the file holds its index.
+    Snapshot(Snapshot),
+}
+
+/// What readers see: one moment of everything.
+#[derive(Clone, Debug)]
+pub struct Published {
+    /// The keys.
+    pub view: View,
+    /// The last entry that was applied.
+    pub applied: EntryId,
+    /// The alarms in force.
+    pub alarms: Alarms,
+    /// The members, the cluster's version; shared as long as nothing of it changes.
+    pub cluster: Arc<Cluster>,
+}
+
+/// What one batch came to.
+#[derive(Debug, Default)]
+struct Outcome {
+    answers: Vec<(u64, Result<Answer, Reject>)>,
+    replies: Vec<(u64, Reply)>,
+    events: Vec<Arc<EventBatch>>,
+}
+
+/// What is replicated.
+#[derive(Debug)]
+pub struct State {
+    settings: Settings,
+    store: Store,
+    overlay: Overlay,
+    lessor: Lessor,
+    cluster: Cluster,
+    alarms: Alarms,
+    auth: auth::State,
+    v2: v2store::Store,
+    storage_version: StorageVersion,
+    /// The last entry whose effects are in the store.
+    applied: EntryId,
+    snapshot_index: Index,
+    log_bytes_since_snapshot: u64,
+    /// The size of the database as of the last commit, in bytes.
+    backend_size: u64,
+    /// What the file lacks although no entry brings it.
+    pending_writes: Vec<(Bucket, Bytes, Bytes)>,
+    /// Who waits for which compaction to be done.
+    compactions: Vec<(i64, u64)>,
+    /// Who waits for which lease to be gone.
+    renewals: BTreeMap<LeaseId, Vec<u64>>,
+    outcome: Outcome,
+    published_cluster: Option<Arc<Cluster>>,
+    proposed_version: bool,
+}
+
+impl State {
+    /// Takes one input at a time, in milliseconds that only grow, and pushes what is to be done.
+    ///
+    /// # Errors
+    /// When the member cannot go on.
+    pub fn step(
+        &mut self,
+        now_ms: u64,
+        input: Input,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Fatal> {
+        match input {
+            Input::Apply(entries) => self.apply(now_ms, entries, effects)?,
+            Input::Tick => self.tick(now_ms, effects),
+            Input::Idle => self.compact_on(effects)?,
+            Input::BackendDurable { batches, file } => {
+                self.backend_size = file.size();
+                self.overlay.retire(batches, file);
+                self.store.attach(self.overlay.view());
+                self.publish(effects);
+            }
+            Input::Leads(true) => self.lessor.promote(now_ms, self.settings.lease_extend_ms),
+            Input::Leads(false) => self.lessor.demote(),
+            Input::Ask(id, question) => self.ask(now_ms, id, question, effects),
+        }
+        Ok(())
+    }
+
+    /// False while so much waits for the backend that these entries have to wait too.
+    #[must_use]
+    pub fn has_room_for(&self, entries: &[Entry]) -> bool {
+        let bytes = entries.iter().map(|entry| entry.data.len()).sum();
+        !self.overlay.is_full_for(bytes)
+    }
+
+    /// True if [`Input::Idle`] has something to do.
+    #[must_use]
+    pub fn has_housekeeping(&self) -> bool {
+        self.store.is_compacting() && !self.overlay.is_full_for(0)
+    }
+
+    /// The last entry that was applied.
+    #[must_use]
+    pub fn applied(&self) -> EntryId {
+        self.applied
+    }
+
+    /// The members and versions.
+    #[must_use]
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// Who may do what.
+    #[must_use]
+    pub fn auth(&self) -> &auth::State {
+        &self.auth
+    }
+
+    /// The bytes that wait for the backend.
+    #[must_use]
+    pub fn overlay_bytes(&self) -> usize {
+        self.overlay.bytes()
+    }
+
+    /// What readers see at first.
+    #[must_use]
+    pub fn published(&mut self) -> Published {
+        let cluster = match &self.published_cluster {
+            Some(cluster) => Arc::clone(cluster),
+            None => Arc::new(self.cluster.clone()),
+        };
+        self.published_cluster = Some(Arc::clone(&cluster));
+        Published {
+            view: self.store.view(),
+            applied: self.applied,
+            alarms: self.alarms.clone(),
+            cluster,
+        }
+    }
+
+    fn publish(&mut self, effects: &mut Vec<Effect>) {
+        let published = self.published();
+        effects.push(Effect::Publish(Box::new(published)));
+    }
+
+    fn tick(&mut self, now_ms: u64, effects: &mut Vec<Effect>) {
+        if !self.lessor.is_primary() {
+            return;
+        }
+        self.expire(now_ms, effects);
+        self.decide_cluster_version(effects);
+    }
+
+    /// A leader decides the version of a cluster that has none, and raises an older one where it
+    /// is told to. Being alone, it need not ask what the others can do.
+    fn decide_cluster_version(&mut self, effects: &mut Vec<Effect>) {
+        let wanted: Version = SERVER_MINOR;
+        let is_wanted = match self.cluster.version() {
+            None => true,
+            Some(version) => self.settings.raise_cluster_version && version < wanted,
+        };
+        if !is_wanted || self.proposed_version {
+            return;
+        }
+        self.proposed_version = true;
+        let set = ClusterVersionSetRequest { ver: wanted.to_string() };
+        let request = InternalRaftRequest { cluster_version_set: Some(set), ..Default::default() };
+        effects.push(Effect::Propose(Box::new(request)));
+    }
+
+    /// Does a slice of the compaction that is under way.
+    fn compact_on(&mut self, effects: &mut Vec<Effect>) -> Result<(), Fatal> {
+        if !self.has_housekeeping() {
+            return Ok(());
+        }
+        let mut batch = Batch::new(self.applied);
+        let limit = self.settings.compaction_batch_limit;
+        let slice = self.store.compaction_slice(&mut batch, limit)?;
+        if let Slice::Finished { revision, .. } = slice {
+            let current = self.store.revision();
+            let (done, waiting) =
+                self.compactions.drain(..).partition(|(waited, _)| *waited <= revision);
+            self.compactions = waiting;
+            for (_, id) in Vec::<(i64, u64)>::from(done) {
+                self.outcome.answers.push((id, Ok(Answer::Compact { revision: current })));
+            }
+            tracing::info!(revision, "finished scheduled compaction");
+        }
+        self.finish(batch, effects);
+        Ok(())
+    }
+
+    fn put_pending_writes(&mut self, batch: &mut Batch) {
+        for (bucket, key, value) in self.pending_writes.drain(..) {
+            batch.put(bucket, key, value);
+        }
+    }
+
+    /// Hands a batch on: to the backend, to readers, to watchers, and to who waits for answers.
+    fn finish(&mut self, batch: Batch, effects: &mut Vec<Effect>) {
+        let batch = Arc::new(batch);
+        self.overlay.push(Arc::clone(&batch));
+        self.store.attach(self.overlay.view());
+        effects.push(Effect::Commit(batch));
+        effects.push(Effect::Applied(self.applied.index));
+        self.publish(effects);
+        let outcome = std::mem::take(&mut self.outcome);
+        if !outcome.events.is_empty() {
+            effects.push(Effect::Events(outcome.events));
+        }
+        let replies = outcome.replies.into_iter();
+        effects.extend(replies.map(|(id, reply)| Effect::Reply(id, reply)));
+        let answers = outcome.answers.into_iter();
+        effects.extend(answers.map(|(id, result)| Effect::Answer(id, result)));
+    }
+
+    /// The members as they are published.
+    pub fn members(&self) -> impl Iterator<Item = &Member> {
+        self.cluster.members()
+    }
+}

@@ -1,0 +1,210 @@
+//! One committed entry after the other: what it is, whether alarms and quota let it be done, and
+//! who does it. The order of the checks is etcd's: corrupt, capped, auth, quota; every member
+//! must decide alike.
+//!
+//! Source: etcd v3.7 server/etcdserver/apply/uber_applier.go, server/etcdserver/server.go
+//! `applyEntryNormal`.
+
+use crate::failure::{Failure, Fatal};
+use crate::quota::{self, LEASE_COST};
+use crate::reject::Reject;
+use crate::{Effect, State};
+use backend::Batch;
+use proto::answer::{Answer, GrantAnswer};
+use proto::etcdserverpb::{AlarmType, InternalRaftRequest};
+use proto::{Entry, EntryKind, LeaseId};
+use v2store::EntryPayload;
+
+impl State {
+    /// Applies entries as one batch and publishes the result.
+    pub(crate) fn apply(
+        &mut self,
+        now_ms: u64,
+        entries: Vec<Entry>,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Fatal> {
+        let Some(last) = entries.last().map(Entry::id) else { return Ok(()) };
+        let mut batch = Batch::new(last);
+        self.put_pending_writes(&mut batch);
+        for entry in entries {
+            let id = entry.id();
+            assert!(
+                id.index == self.applied.index.next(),
+                "entries are applied in order: {} after {}",
+                id.index,
+                self.applied.index
+            );
+            self.log_bytes_since_snapshot += entry.data.len() as u64;
+            self.apply_entry(now_ms, entry, &mut batch, effects)?;
+            self.applied = id;
+        }
+        self.finish(batch, effects);
+        self.snapshot_if_due(effects);
+        Ok(())
+    }
+
+    fn apply_entry(
+        &mut self,
+        now_ms: u64,
+        entry: Entry,
+        batch: &mut Batch,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Fatal> {
+        let index = entry.index.0;
+        let bad = |why: String| Fatal::Entry { index, why };
+        match entry.kind {
+            EntryKind::ConfChange => {
+                let change = proto::ConfChange::decode(entry.data)
+                    .map_err(|error| bad(error.to_string()))?;
+                self.conf_change(change, batch, effects).map_err(bad)
+            }
+            EntryKind::ConfChangeV2 => Err(bad("etcd never writes a ConfChangeV2".into())),
+            // The first entry of a leader.
+            EntryKind::Normal if entry.data.is_empty() => Ok(()),
+            EntryKind::Normal => {
+                match v2store::classify(&entry.data).map_err(|error| bad(error.to_string()))? {
+                    EntryPayload::V2(request) => self.v2_request(&request, batch).map_err(bad),
+                    EntryPayload::Request(request) => self.request(now_ms, index, *request, batch),
+                }
+            }
+        }
+    }
+
+    fn request(
+        &mut self,
+        now_ms: u64,
+        index: u64,
+        request: InternalRaftRequest,
+        batch: &mut Batch,
+    ) -> Result<(), Fatal> {
+        let header_id = request.header.as_ref().map_or(0, |header| header.id);
+        let id = if request.id == 0 { header_id } else { request.id };
+        let physical = request.compaction.filter(|compaction| compaction.physical);
+        let result = match self.dispatch(now_ms, request, batch) {
+            Ok(answer) => Ok(answer),
+            Err(Failure::Reject(reject)) => Err(reject),
+            Err(Failure::Store(error)) => return Err(Fatal::Store(error)),
+            Err(Failure::Entry(why)) => return Err(Fatal::Entry { index, why }),
+        };
+        match (physical, &result) {
+            // Answered when the work is done.
+            (Some(compaction), Ok(_)) => {
+                self.compactions.push((compaction.revision, id));
+            }
+            (Some(_) | None, _) => self.outcome.answers.push((id, result)),
+        }
+        Ok(())
+    }
+
+    /// Does what the one field that is set says.
+    fn dispatch(
+        &mut self,
+        now_ms: u64,
+        request: InternalRaftRequest,
+        batch: &mut Batch,
+    ) -> Result<Answer, Failure> {
+        if let Some(put) = request.put {
+            let over = self.admit(quota::put_cost(&put))?;
+            return over.answer(self.put(put, batch).map(Answer::Put));
+        }
+        if let Some(txn) = request.txn {
+            let over = self.admit(quota::txn_cost(&txn))?;
+            return over.answer(self.txn(txn, batch).map(Answer::Txn));
+        }
+        if let Some(delete) = request.delete_range {
+            self.refuse_if_corrupt()?;
+            return self.delete(delete, batch).map(Answer::Delete);
+        }
+        if let Some(range) = request.range {
+            self.refuse_if_corrupt()?;
+            return self.range(&range, batch).map(Answer::Range);
+        }
+        if let Some(compaction) = request.compaction {
+            self.refuse_if_corrupt()?;
+            self.store.compact(compaction.revision, batch)?;
+            return Ok(Answer::Compact { revision: self.store.revision() });
+        }
+        if let Some(grant) = request.lease_grant {
+            let over = self.admit(LEASE_COST)?;
+            let granted = self.lease_grant(now_ms, LeaseId(grant.id), grant.ttl, batch);
+            return over.answer(granted.map(|ttl_s| {
+                Answer::LeaseGrant(GrantAnswer {
+                    revision: self.store.revision(),
+                    id: grant.id,
+                    ttl_s,
+                })
+            }));
+        }
+        if let Some(revoke) = request.lease_revoke {
+            self.refuse_if_corrupt()?;
+            self.lease_revoke(LeaseId(revoke.id), batch)?;
+            return Ok(Answer::LeaseRevoke { revision: self.store.revision() });
+        }
+        self.dispatch_rare(request, batch)
+    }
+
+    fn dispatch_rare(
+        &mut self,
+        request: InternalRaftRequest,
+        batch: &mut Batch,
+    ) -> Result<Answer, Failure> {
+        if let Some(alarm) = request.alarm {
+            let alarms = self.alarms.apply(&alarm, batch);
+            return Ok(Answer::Alarm { alarms });
+        }
+        if let Some(checkpoints) = request.lease_checkpoint {
+            for checkpoint in checkpoints.checkpoints {
+                // Whether checkpoints are stored is a setting that is not built yet; the default
+                // of etcd is not to.
+                self.lessor.checkpoint(LeaseId(checkpoint.id), checkpoint.remaining_ttl);
+            }
+            return Ok(Answer::Done);
+        }
+        if let Some(set) = request.cluster_version_set {
+            self.set_cluster_version(&set.ver, batch).map_err(Failure::Entry)?;
+            return Ok(Answer::Done);
+        }
+        if let Some(set) = request.cluster_member_attr_set {
+            self.set_attributes(set, batch).map_err(Failure::Entry)?;
+            return Ok(Answer::Done);
+        }
+        if let Some(set) = request.downgrade_info_set {
+            let write = self.cluster.set_downgrade(set.enabled.then_some(set.ver));
+            crate::membership::put(batch, write);
+            return Ok(Answer::Done);
+        }
+        if request.downgrade_version_test.is_some() {
+            return Ok(Answer::Done);
+        }
+        if request.auth_status.is_some() {
+            return Err(Reject::NotBuilt("authentication is not built yet").into());
+        }
+        Err(Failure::Entry("a request for a part of the server that is not built yet".into()))
+    }
+
+    /// Whether a request that takes space may be done at all, and whether it fits.
+    fn admit(&self, cost: u64) -> Result<Fit, Failure> {
+        self.refuse_if_corrupt()?;
+        if cost > 0 && self.alarms.is_on(AlarmType::Nospace) {
+            return Err(Reject::NoSpace.into());
+        }
+        Ok(Fit(self.settings.quota.fits(self.backend_size, cost)))
+    }
+
+    fn refuse_if_corrupt(&self) -> Result<(), Failure> {
+        if self.alarms.is_on(AlarmType::Corrupt) {
+            return Err(Reject::Corrupt.into());
+        }
+        Ok(())
+    }
+}
+
+/// Whether a request fits the quota. One that does not is done all the same, since other members
+/// may have more room; only its answer says no.
+struct Fit(bool);
+
+impl Fit {
+    fn answer(&self, answer: Result<Answer, Failure>) -> Result<Answer, Failure> {
+        if self.0 { answer } else { answer.and(Err(Reject::NoSpace.into())) }
+    }
+}

@@ -1,0 +1,223 @@
+//! What puts, deletions, ranges and transactions do when their entry is applied.
+//!
+//! Source: etcd v3.7 server/etcdserver/txn/{put,delete,range,txn}.go.
+
+use crate::State;
+use crate::failure::Failure;
+use crate::range::{self, Collector};
+use crate::reject::Reject;
+use crate::txn::{self, Path};
+use auth::Permitted;
+use backend::Batch;
+use mvcc::{DeleteRange, EventBatch, KeyRange, Put, WriteTxn};
+use prost::Message as _;
+use proto::LeaseId;
+use proto::answer::{DeleteAnswer, OpAnswer, PutAnswer, RangeAnswer, TxnAnswer};
+use proto::etcdserverpb::{
+    Compare, DeleteRangeRequest, PutRequest, RangeRequest, TxnRequest, request_op::Request,
+};
+use proto::mvccpb::KeyValue;
+use std::sync::Arc;
+
+type Outcome<A> = Result<A, Failure>;
+
+impl State {
+    pub(crate) fn put(&mut self, request: PutRequest, batch: &mut Batch) -> Outcome<PutAnswer> {
+        self.check_lease(&request)?;
+        let mut write = self.store.write(batch);
+        let answer = put(&mut write, request);
+        let changes = write.end();
+        self.note(changes);
+        answer
+    }
+
+    pub(crate) fn delete(
+        &mut self,
+        request: DeleteRangeRequest,
+        batch: &mut Batch,
+    ) -> Outcome<DeleteAnswer> {
+        let mut write = self.store.write(batch);
+        let answer = delete(&mut write, request);
+        let changes = write.end();
+        self.note(changes);
+        answer
+    }
+
+    pub(crate) fn range(
+        &mut self,
+        request: &RangeRequest,
+        batch: &mut Batch,
+    ) -> Outcome<RangeAnswer> {
+        read(&mut self.store.write(batch), request)
+    }
+
+    pub(crate) fn txn(&mut self, request: TxnRequest, batch: &mut Batch) -> Outcome<TxnAnswer> {
+        let mut write = self.store.write(batch);
+        let path = txn::path(&request, &mut |compare, each| live(&mut write, compare, each))?;
+        drop(write);
+        self.check_txn(&request, &path, batch)?;
+        let mut write = self.store.write(batch);
+        let answer = execute(&mut write, request, &path);
+        let changes = write.end();
+        let revision = changes.revision;
+        self.note(changes);
+        answer.map(|answer| TxnAnswer { revision, ..answer })
+    }
+
+    /// Checks each operation of the branches that are taken, before any of them is done.
+    fn check_txn(&mut self, request: &TxnRequest, path: &Path, batch: &mut Batch) -> Outcome<()> {
+        let mut nested = path.nested.iter();
+        for op in txn::chosen(request, path.succeeded) {
+            match &op.request {
+                Some(Request::RequestRange(range)) => self.check_range(range)?,
+                Some(Request::RequestPut(put)) => {
+                    self.check_lease(put)?;
+                    let key = Permitted::internal(put.key.clone());
+                    let keeps = put.ignore_value || put.ignore_lease;
+                    if keeps && self.store.write(batch).key(&key).is_none() {
+                        return Err(Reject::KeyNotFound.into());
+                    }
+                }
+                Some(Request::RequestTxn(inner)) => {
+                    let path = nested.next();
+                    let path = path.expect("there is a path for each nested transaction");
+                    self.check_txn(inner, path, batch)?;
+                }
+                Some(Request::RequestDeleteRange(_)) | None => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn check_range(&self, request: &RangeRequest) -> Outcome<()> {
+        if request.revision == 0 {
+            Ok(())
+        } else if request.revision > self.store.revision() {
+            Err(Reject::FutureRevision.into())
+        } else if request.revision < self.store.compact_revision().max(0) {
+            Err(Reject::Compacted.into())
+        } else {
+            Ok(())
+        }
+    }
+
+    fn check_lease(&self, request: &PutRequest) -> Outcome<()> {
+        if request.lease != 0 && !self.lessor.contains(LeaseId(request.lease)) {
+            return Err(Reject::LeaseNotFound.into());
+        }
+        Ok(())
+    }
+
+    /// Tells watchers and leases what a transaction changed.
+    pub(crate) fn note(&mut self, changes: mvcc::Changes) {
+        for change in changes.leases {
+            self.lessor.detach(&change.key);
+            if change.new != LeaseId(0) && self.lessor.attach(&change.key, change.new).is_err() {
+                // Only a lease that was kept by `ignore_lease` can be gone.
+                tracing::warn!(
+                    lease = format_args!("{:016x}", change.new),
+                    "a key kept a lease that is gone"
+                );
+            }
+        }
+        if !changes.events.is_empty() {
+            let (revision, events) = (changes.revision, changes.events);
+            self.outcome.events.push(Arc::new(EventBatch { revision, events }));
+        }
+    }
+}
+
+/// Goes through the live key-values of a compare's range as long as `each` says.
+fn live(
+    write: &mut WriteTxn<'_>,
+    compare: &Compare,
+    each: &mut dyn FnMut(&KeyValue) -> bool,
+) -> Result<usize, Failure> {
+    let of_values = compare.target == i32::from(proto::etcdserverpb::compare::CompareTarget::Value);
+    let keys = KeyRange::of_request(compare.key.clone(), compare.range_end.clone());
+    let mut seen = 0;
+    for (_, info) in write.walk(&Permitted::internal(keys)) {
+        seen += 1;
+        let mut kv = KeyValue {
+            create_revision: info.create_revision,
+            mod_revision: info.mod_revision,
+            version: info.version,
+            lease: info.lease,
+            ..KeyValue::default()
+        };
+        if of_values {
+            kv = decode(write.fetch(&info)?)?;
+        }
+        if !each(&kv) {
+            break;
+        }
+    }
+    Ok(seen)
+}
+
+fn put(write: &mut WriteTxn<'_>, request: PutRequest) -> Outcome<PutAnswer> {
+    let put = Put {
+        key: request.key,
+        value: (!request.ignore_value).then_some(request.value),
+        lease: (!request.ignore_lease).then_some(LeaseId(request.lease)),
+        prev_kv: request.prev_kv,
+    };
+    let done = write.put(Permitted::internal(put))??;
+    Ok(PutAnswer { revision: done.revision, prev: done.prev })
+}
+
+fn delete(write: &mut WriteTxn<'_>, request: DeleteRangeRequest) -> Outcome<DeleteAnswer> {
+    let keys = KeyRange::of_request(request.key, request.range_end);
+    let delete = DeleteRange { keys, prev_kv: request.prev_kv };
+    let done = write.delete_range(Permitted::internal(delete))?;
+    let deleted = i64::try_from(done.deleted).unwrap_or(i64::MAX);
+    Ok(DeleteAnswer { revision: done.revision, deleted, prevs: done.prevs })
+}
+
+fn read(write: &mut WriteTxn<'_>, request: &RangeRequest) -> Outcome<RangeAnswer> {
+    let query = Permitted::internal(range::query(request));
+    let (items, count) = write.range(&query)??;
+    let mut collector = Collector::new(request);
+    for item in items {
+        collector.push(item).map_err(|_| not_a_key_value())?;
+    }
+    Ok(collector.finish(write.revision(), count))
+}
+
+/// Does what the chosen branches say. Everything was checked, so that a rejection now would be a
+/// bug that parts the members.
+fn execute(write: &mut WriteTxn<'_>, request: TxnRequest, path: &Path) -> Outcome<TxnAnswer> {
+    let ops = if path.succeeded { request.success } else { request.failure };
+    let mut nested = path.nested.iter();
+    let mut responses = Vec::with_capacity(ops.len());
+    for op in ops {
+        let answer = match op.request {
+            Some(Request::RequestRange(range)) => read(write, &range).map(OpAnswer::Range),
+            Some(Request::RequestPut(request)) => put(write, request).map(OpAnswer::Put),
+            Some(Request::RequestDeleteRange(request)) => {
+                delete(write, request).map(OpAnswer::Delete)
+            }
+            Some(Request::RequestTxn(inner)) => {
+                let path = nested.next().expect("there is a path for each nested transaction");
+                execute(write, inner, path).map(OpAnswer::Txn)
+            }
+            // Refused before it is proposed, but not by every etcd.
+            None => continue,
+        };
+        assert!(
+            !matches!(answer, Err(Failure::Reject(_))),
+            "what was checked before a transaction can be done: {answer:?}"
+        );
+        responses.push(answer?);
+    }
+    Ok(TxnAnswer { revision: 0, succeeded: path.succeeded, responses })
+}
+
+fn decode(encoded: bytes::Bytes) -> Result<KeyValue, Failure> {
+    KeyValue::decode(encoded).map_err(|_| not_a_key_value())
+}
+
+fn not_a_key_value() -> Failure {
+    let what = "a stored value is not a key-value";
+    Failure::Store(mvcc::Error::Corrupt { what, key: Vec::new() })
+}

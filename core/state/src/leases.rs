@@ -1,0 +1,109 @@
+//! Leases: what their entries do, and what is asked of them without an entry.
+//!
+//! Source: etcd v3.7 server/lease/lessor.go, server/etcdserver/v3_server.go (LeaseRenew,
+//! LeaseTimeToLive, LeaseLeases), server/etcdserver/server.go `revokeExpiredLeases`.
+
+use crate::failure::Failure;
+use crate::{Effect, Question, Reply, State};
+use auth::Permitted;
+use backend::{Batch, Bucket};
+use bytes::Bytes;
+use lease::{Renewal, Write};
+use mvcc::{DeleteRange, KeyRange};
+use proto::LeaseId;
+use proto::etcdserverpb::{InternalRaftRequest, LeaseRevokeRequest};
+
+/// How many expired leases are revoked in one turn.
+///
+/// Source: etcd v3.7 server/lease/lessor.go `leaseRevokeRate` / 2.
+const EXPIRED_MAX: usize = 500;
+
+impl State {
+    pub(crate) fn lease_grant(
+        &mut self,
+        now_ms: u64,
+        id: LeaseId,
+        ttl_s: i64,
+        batch: &mut Batch,
+    ) -> Result<i64, Failure> {
+        let granted = self.lessor.grant(id, ttl_s, now_ms)?;
+        put(batch, granted.write);
+        Ok(granted.ttl_s)
+    }
+
+    /// Deletes the lease with its keys, all at one revision.
+    pub(crate) fn lease_revoke(&mut self, id: LeaseId, batch: &mut Batch) -> Result<(), Failure> {
+        let revoked = self.lessor.revoke(id)?;
+        let mut write = self.store.write(batch);
+        for key in revoked.keys {
+            let delete = DeleteRange { keys: KeyRange::One(key), prev_kv: false };
+            write.delete_range(Permitted::internal(delete))?;
+        }
+        let changes = write.end();
+        self.note(changes);
+        put(batch, revoked.write);
+        if let Some(waiting) = self.renewals.remove(&id) {
+            let gone = waiting.into_iter().map(|question| (question, Reply::NoLease));
+            self.outcome.replies.extend(gone);
+        }
+        Ok(())
+    }
+
+    /// Proposes the end of what has expired.
+    pub(crate) fn expire(&mut self, now_ms: u64, effects: &mut Vec<Effect>) {
+        for id in self.lessor.expired(now_ms, EXPIRED_MAX) {
+            let revoke = Some(LeaseRevokeRequest { id: id.0 });
+            let request = InternalRaftRequest { lease_revoke: revoke, ..Default::default() };
+            effects.push(Effect::Propose(Box::new(request)));
+        }
+    }
+
+    /// Answers what needs no entry. Only a leader's leases have a clock.
+    pub(crate) fn ask(
+        &mut self,
+        now_ms: u64,
+        id: u64,
+        question: Question,
+        effects: &mut Vec<Effect>,
+    ) {
+        let reply = match question {
+            Question::KeepAlive(lease) => match self.lessor.renew(lease, now_ms) {
+                Ok(Renewal::Renewed { ttl_s, .. }) => Reply::KeptAlive { ttl_s },
+                Ok(Renewal::AwaitRevoke) => {
+                    self.renewals.entry(lease).or_default().push(id);
+                    return;
+                }
+                Err(reject) => absent(reject),
+            },
+            Question::TimeToLive { lease, keys } => match self.lessor.time_to_live(lease, now_ms) {
+                Ok(found) => Reply::TimeToLive {
+                    granted_ttl_s: found.granted_ttl_s,
+                    remaining_s: found.remaining_s,
+                    keys: self.keys_of(lease, keys),
+                },
+                Err(reject) => absent(reject),
+            },
+            Question::Leases => Reply::Leases(self.lessor.list()),
+        };
+        effects.push(Effect::Reply(id, reply));
+    }
+
+    fn keys_of(&self, lease: LeaseId, wanted: bool) -> Vec<Bytes> {
+        if wanted { self.lessor.keys(lease).cloned().collect() } else { Vec::new() }
+    }
+}
+
+fn absent(reject: lease::Reject) -> Reply {
+    match reject {
+        lease::Reject::NotPrimary => Reply::NotLeader,
+        _ => Reply::NoLease,
+    }
+}
+
+fn put(batch: &mut Batch, write: Write) {
+    let key = Bytes::copy_from_slice(&write.key);
+    match write.value {
+        Some(value) => batch.put(Bucket::Lease, key, value),
+        None => batch.delete(Bucket::Lease, key),
+    }
+}

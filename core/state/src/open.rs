@@ -1,0 +1,208 @@
+//! From what a directory holds to a state that goes on from there: leases, keys, alarms, auth
+//! and membership, in this order.
+//!
+//! Where the file has no storage version, the .snap and the log know the membership better than
+//! the buckets: etcd before 3.5.20 does not keep those up to date (formats.md §3.2 of the
+//! project's reference). What the log says up to the applied index is then read again for the
+//! membership only.
+
+use crate::failure::Fatal;
+use crate::{Settings, State, alarms::Alarms};
+use auth::State as Auth;
+use backend::{Bucket, Overlay, ReadView};
+use bytes::Bytes;
+use cluster::{Attributes, BackendItems, Cluster, StorageVersion, Version};
+use lease::Lessor;
+use mvcc::{Restored, Store};
+use proto::{ConfChange, Entry, EntryId, EntryKind, Index};
+use std::collections::BTreeMap;
+use v2store::{Effect as V2Effect, EntryPayload};
+
+/// What a directory holds besides the database.
+#[derive(Debug)]
+pub struct Log {
+    /// The v2 tree of the newest .snap, if there is one.
+    pub v2: Option<v2store::Store>,
+    /// The index of that .snap; 0 without one.
+    pub snapshot_index: Index,
+    /// The entries behind it.
+    pub entries: Vec<Entry>,
+}
+
+impl State {
+    /// A state that goes on after the last entry that the database holds.
+    ///
+    /// # Errors
+    /// When something stored cannot be read, does not fit together, or needs a part of the
+    /// server that is not built yet.
+    pub fn open(settings: Settings, file: bolt::View, log: &Log) -> Result<State, Fatal> {
+        let overlay = Overlay::new(Some(file.clone()), Overlay::LIMIT);
+        let read = overlay.view();
+        let applied = backend::meta::applied(&read)?;
+        let auth = load_auth(&read)?;
+        let stored = read.get(Bucket::Meta, StorageVersion::KEY)?;
+        let storage_version = StorageVersion::detect(stored.as_deref(), applied.term.0)
+            .map_err(|error| Fatal::Unsupported(error.to_string()))?;
+        let mut v2 = match &log.v2 {
+            Some(tree) => tree.clone(),
+            None => v2store::Store::default(),
+        };
+        let mut buckets_are_stale = false;
+        let mut cluster = if stored.is_some() {
+            load_cluster(&read)?
+        } else {
+            buckets_are_stale = applied.index > Index(0);
+            replay(&mut v2, log, applied)?
+        };
+        cluster.set_learners_max(settings.learners_max);
+        cluster.check_version().map_err(|error| Fatal::Unsupported(error.to_string()))?;
+        let mut lessor = load_leases(&read, settings.lease_ttl_s_min)?;
+        let alarms = Alarms::load(all(&read, Bucket::Alarm)?.into_iter().map(|(key, _)| key));
+        let Restored { store, leases } = Store::restore(read.clone())?;
+        for (lease, key) in leases {
+            if lessor.attach(&key, lease).is_err() {
+                tracing::warn!(
+                    lease = format_args!("{lease:016x}"),
+                    "a key has a lease that is gone"
+                );
+            }
+        }
+        let pending_writes = first_writes(&read, &cluster, buckets_are_stale)?;
+        Ok(State {
+            backend_size: file.size(),
+            settings,
+            store,
+            overlay,
+            lessor,
+            cluster,
+            alarms,
+            auth,
+            v2,
+            storage_version,
+            applied,
+            snapshot_index: log.snapshot_index,
+            log_bytes_since_snapshot: 0,
+            pending_writes,
+            compactions: Vec::new(),
+            renewals: BTreeMap::new(),
+            outcome: crate::Outcome::default(),
+            published_cluster: None,
+            proposed_version: false,
+        })
+    }
+}
+
+/// What was put into the file outside of any entry, and must be there: it goes into the first
+/// batch.
+fn first_writes(
+    read: &ReadView,
+    cluster: &Cluster,
+    buckets_are_stale: bool,
+) -> Result<Vec<(Bucket, Bytes, Bytes)>, Fatal> {
+    let mut writes = Vec::new();
+    if read.get(Bucket::Auth, Auth::REVISION_KEY)?.is_none() {
+        let revision = Bytes::copy_from_slice(&Auth::FIRST_REVISION.to_be_bytes());
+        writes.push((Bucket::Auth, Bytes::from_static(Auth::REVISION_KEY), revision));
+    }
+    if buckets_are_stale {
+        for write in cluster.all_writes() {
+            let bucket = match write.table {
+                cluster::Table::Members => Bucket::Members,
+                cluster::Table::MembersRemoved => Bucket::MembersRemoved,
+                cluster::Table::Cluster => Bucket::Cluster,
+            };
+            if let Some(value) = write.value {
+                writes.push((bucket, write.key, value));
+            }
+        }
+    }
+    Ok(writes)
+}
+
+/// Reads the membership from the .snap, and from the entries between it and the applied one.
+fn replay(v2: &mut v2store::Store, log: &Log, applied: EntryId) -> Result<Cluster, Fatal> {
+    let corrupt = |why: String| Fatal::Corrupt(why);
+    let mut cluster = Cluster::load_v2(v2.members(), v2.removed_members(), v2.version())
+        .map_err(|error| corrupt(format!("the members in the .snap file: {error}")))?;
+    for entry in log.entries.iter().filter(|entry| entry.index <= applied.index) {
+        let index = entry.index.0;
+        let bad = |why: String| Fatal::Entry { index, why };
+        match entry.kind {
+            EntryKind::ConfChange => {
+                let change = ConfChange::decode(entry.data.clone());
+                let change = change.map_err(|error| bad(error.to_string()))?;
+                // One that was invalid when it was applied is so again.
+                if let Ok(valid) = cluster.validate(&change) {
+                    cluster.apply(valid);
+                }
+            }
+            EntryKind::Normal if !entry.data.is_empty() => {
+                let payload = v2store::classify(&entry.data);
+                let payload = payload.map_err(|error| bad(error.to_string()))?;
+                replay_request(&mut cluster, v2, payload).map_err(bad)?;
+            }
+            EntryKind::Normal | EntryKind::ConfChangeV2 => {}
+        }
+    }
+    Ok(cluster)
+}
+
+fn replay_request(
+    cluster: &mut Cluster,
+    v2: &mut v2store::Store,
+    payload: EntryPayload,
+) -> Result<(), String> {
+    let (mut attributes, mut version) = (None, None);
+    match payload {
+        EntryPayload::V2(request) => match v2.apply(&request).map_err(|error| error.to_string())? {
+            V2Effect::None => {}
+            V2Effect::MemberAttributes { id, json } => {
+                let told = Attributes::from_json(json.as_bytes());
+                attributes = Some((id, told.map_err(|error| error.to_string())?));
+            }
+            V2Effect::ClusterVersion(text) => version = Some(text),
+        },
+        EntryPayload::Request(request) => {
+            attributes = request.cluster_member_attr_set.map(|set| {
+                let told = set.member_attributes.unwrap_or_default();
+                let told = Attributes { name: told.name, client_urls: told.client_urls };
+                (proto::NodeId(set.member_id), told)
+            });
+            version = request.cluster_version_set.map(|set| set.ver);
+        }
+    }
+    if let Some((id, attributes)) = attributes {
+        cluster.set_attributes(id, attributes).map_err(|error| error.to_string())?;
+    }
+    if let Some(version) = version {
+        let version = Version::parse(&version).map_err(|error| error.to_string())?;
+        cluster.set_version(version).map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+fn load_auth(read: &ReadView) -> Result<Auth, Fatal> {
+    let enabled = read.get(Bucket::Auth, Auth::ENABLED_KEY)?;
+    let revision = read.get(Bucket::Auth, Auth::REVISION_KEY)?;
+    Auth::load(enabled.as_deref(), revision.as_deref())
+        .map_err(|error| Fatal::Unsupported(error.to_string()))
+}
+
+fn load_leases(read: &ReadView, ttl_s_min: i64) -> Result<Lessor, Fatal> {
+    Lessor::restore(ttl_s_min, all(read, Bucket::Lease)?)
+        .map_err(|error| Fatal::Corrupt(error.to_string()))
+}
+
+fn load_cluster(read: &ReadView) -> Result<Cluster, Fatal> {
+    let items = BackendItems {
+        members: all(read, Bucket::Members)?,
+        removed: all(read, Bucket::MembersRemoved)?,
+        cluster: all(read, Bucket::Cluster)?,
+    };
+    Cluster::load(items).map_err(|error| Fatal::Corrupt(error.to_string()))
+}
+
+fn all(read: &ReadView, bucket: Bucket) -> Result<Vec<(Bytes, Bytes)>, Fatal> {
+    let items: Result<Vec<_>, _> = read.cursor(bucket, b"", false)?.collect();
+    Ok(items?)
+}

@@ -1,0 +1,234 @@
+//! What a range request does with the key-values that the store finds: filters by revision,
+//! sorts, cuts to the limit, drops values. A worker that answers a Range and a transaction in an
+//! entry both collect with [`Collector`], so that they cannot differ.
+//!
+//! Source: etcd v3.7 server/etcdserver/txn/range.go.
+
+use bytes::Bytes;
+use mvcc::{KeyRange, RangeQuery};
+use prost::Message as _;
+use proto::answer::RangeAnswer;
+use proto::etcdserverpb::{
+    RangeRequest,
+    range_request::{SortOrder, SortTarget},
+};
+use proto::mvccpb::KeyValue;
+use std::cmp::Ordering;
+
+/// What the store is to look up for a request: one more than its limit, to know whether there
+/// are more, and everything where a filter or a sort must see it first.
+#[must_use]
+pub fn query(request: &RangeRequest) -> RangeQuery {
+    let limit = u64::try_from(request.limit).unwrap_or(0);
+    let all = limit == 0 || has_filters(request) || !is_default_order(request);
+    RangeQuery {
+        keys: KeyRange::of_request(request.key.clone(), request.range_end.clone()),
+        revision: request.revision,
+        limit: if all { 0 } else { limit + 1 },
+        keys_only: keys_from_index(request),
+        count_only: request.count_only,
+    }
+}
+
+/// True if the answer is told from the index alone: keys without values, which is also when the
+/// lease is left out.
+fn keys_from_index(request: &RangeRequest) -> bool {
+    request.keys_only && request.sort_target != i32::from(SortTarget::Value)
+}
+
+/// The order in which the store finds keys is the order that is asked for. An order of NONE
+/// counts as that whatever the target: the cut comes before the sort then.
+#[must_use]
+pub fn is_default_order(request: &RangeRequest) -> bool {
+    request.sort_order == i32::from(SortOrder::None)
+        || (request.sort_target == i32::from(SortTarget::Key)
+            && request.sort_order == i32::from(SortOrder::Ascend))
+}
+
+/// True if the request filters by revision.
+#[must_use]
+pub fn has_filters(request: &RangeRequest) -> bool {
+    request.min_mod_revision != 0
+        || request.max_mod_revision != 0
+        || request.min_create_revision != 0
+        || request.max_create_revision != 0
+}
+
+/// True if the answer has to be put into another order than the keys'.
+fn sorts(request: &RangeRequest) -> bool {
+    request.sort_target != i32::from(SortTarget::Key) || !is_default_order(request)
+}
+
+/// True if the answer is what the store finds, one after the other, but for the cut.
+#[must_use]
+pub fn is_plain(request: &RangeRequest) -> bool {
+    !has_filters(request) && !sorts(request)
+}
+
+/// The answer to a range request in the making.
+#[derive(Debug)]
+pub struct Collector<'a> {
+    request: &'a RangeRequest,
+    found: Vec<Found>,
+}
+
+/// A key-value as it is stored, decoded only where a filter or a sort has to look into it.
+#[derive(Debug)]
+struct Found {
+    encoded: Bytes,
+    decoded: Option<KeyValue>,
+}
+
+impl<'a> Collector<'a> {
+    /// Nothing found yet.
+    #[must_use]
+    pub fn new(request: &'a RangeRequest) -> Collector<'a> {
+        Collector { request, found: Vec::new() }
+    }
+
+    /// Takes the next key-value that the store found.
+    ///
+    /// # Errors
+    /// When it has to be looked into and is not a key-value.
+    pub fn push(&mut self, encoded: Bytes) -> Result<(), prost::DecodeError> {
+        let drops_value = self.request.keys_only && !keys_from_index(self.request);
+        if !drops_value && is_plain(self.request) {
+            self.found.push(Found { encoded, decoded: None });
+            return Ok(());
+        }
+        let decoded = KeyValue::decode(encoded.clone())?;
+        if self.passes(&decoded) {
+            self.found.push(Found { encoded, decoded: Some(decoded) });
+        }
+        Ok(())
+    }
+
+    fn passes(&self, kv: &KeyValue) -> bool {
+        let within = |value: i64, min: i64, max: i64| {
+            (min == 0 || value >= min) && (max == 0 || value <= max)
+        };
+        let request = self.request;
+        within(kv.mod_revision, request.min_mod_revision, request.max_mod_revision)
+            && within(kv.create_revision, request.min_create_revision, request.max_create_revision)
+    }
+
+    /// The answer. `count` is how many keys are in the range, whatever was filtered or cut;
+    /// `revision` goes into the header.
+    #[must_use]
+    pub fn finish(mut self, revision: i64, count: u64) -> RangeAnswer {
+        if sorts(self.request) {
+            let descending = self.request.sort_order == i32::from(SortOrder::Descend);
+            let target = self.request.sort_target;
+            self.found.sort_by(|left, right| {
+                let order = compare(left, right, target);
+                if descending { order.reverse() } else { order }
+            });
+        }
+        let limit = usize::try_from(self.request.limit).unwrap_or(0);
+        let more = limit > 0 && self.found.len() > limit;
+        if more {
+            self.found.truncate(limit);
+        }
+        let drops_value = self.request.keys_only && !keys_from_index(self.request);
+        let kvs = self.found.into_iter().map(|found| match found.decoded {
+            Some(mut kv) if drops_value => {
+                kv.value = Bytes::new();
+                kv.encode_to_vec().into()
+            }
+            Some(_) | None => found.encoded,
+        });
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        RangeAnswer { revision, kvs: kvs.collect(), more, count }
+    }
+}
+
+fn compare(left: &Found, right: &Found, target: i32) -> Ordering {
+    let (Some(left), Some(right)) = (&left.decoded, &right.decoded) else {
+        return Ordering::Equal;
+    };
+    match SortTarget::try_from(target) {
+        Ok(SortTarget::Version) => left.version.cmp(&right.version),
+        Ok(SortTarget::Create) => left.create_revision.cmp(&right.create_revision),
+        Ok(SortTarget::Mod) => left.mod_revision.cmp(&right.mod_revision),
+        Ok(SortTarget::Value) => left.value.cmp(&right.value),
+        Ok(SortTarget::Key) | Err(_) => left.key.cmp(&right.key),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored(key: &'static str, mod_revision: i64, value: &'static str) -> Bytes {
+        let kv = KeyValue {
+            key: key.into(),
+            value: value.into(),
+            mod_revision,
+            create_revision: 1,
+            version: 1,
+            lease: 5,
+        };
+        kv.encode_to_vec().into()
+    }
+
+    fn collect(request: &RangeRequest) -> RangeAnswer {
+        let mut collector = Collector::new(request);
+        for kv in [stored("a", 4, "z"), stored("b", 2, "y"), stored("c", 3, "x")] {
+            collector.push(kv).unwrap();
+        }
+        collector.finish(9, 3)
+    }
+
+    fn keys(answer: &RangeAnswer) -> String {
+        let key = |kv: &Bytes| KeyValue::decode(kv.clone()).unwrap().key;
+        answer.kvs.iter().flat_map(|kv| key(kv).to_vec()).map(char::from).collect()
+    }
+
+    #[test]
+    fn what_is_stored_is_answered_as_it_is() {
+        let answer = collect(&RangeRequest::default());
+        assert_eq!(answer.kvs[0], stored("a", 4, "z"));
+        assert_eq!((keys(&answer).as_str(), answer.more, answer.count), ("abc", false, 3));
+    }
+
+    #[test]
+    fn sorting_comes_before_the_limit_unless_no_order_is_given() {
+        let by_mod = RangeRequest {
+            sort_target: SortTarget::Mod.into(),
+            sort_order: SortOrder::Descend.into(),
+            limit: 2,
+            ..RangeRequest::default()
+        };
+        assert_eq!(query(&by_mod).limit, 0);
+        let answer = collect(&by_mod);
+        assert_eq!((keys(&answer).as_str(), answer.more, answer.count), ("ac", true, 3));
+        let no_order = RangeRequest { sort_order: SortOrder::None.into(), ..by_mod };
+        assert_eq!(query(&no_order).limit, 3);
+        assert_eq!(keys(&collect(&no_order)), "bc");
+    }
+
+    #[test]
+    fn filters_do_not_change_the_count() {
+        let request = RangeRequest {
+            min_mod_revision: 3,
+            max_mod_revision: 3,
+            limit: 1,
+            ..RangeRequest::default()
+        };
+        assert_eq!(query(&request).limit, 0);
+        let answer = collect(&request);
+        assert_eq!((keys(&answer).as_str(), answer.more, answer.count), ("c", false, 3));
+    }
+
+    #[test]
+    fn values_that_are_sorted_by_are_dropped_afterwards() {
+        let request = RangeRequest {
+            keys_only: true,
+            sort_target: SortTarget::Value.into(),
+            ..RangeRequest::default()
+        };
+        assert!(!query(&request).keys_only, "the values are needed");
+        let first = KeyValue::decode(collect(&request).kvs[0].clone()).unwrap();
+        assert_eq!((&first.key[..], first.value.len(), first.lease), (&b"c"[..], 0, 5));
+    }
+}

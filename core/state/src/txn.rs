@@ -1,0 +1,185 @@
+//! Transactions: which branch is taken, and whether every operation of it can be done. Both are
+//! settled on the state before the transaction, so that carrying it out cannot fail.
+//!
+//! Source: etcd v3.7 server/etcdserver/txn/txn.go; the order of the steps is in formats.md §5.7
+//! of the project's reference: compare everything, check everything, then execute in order.
+
+use proto::etcdserverpb::{
+    Compare, RequestOp, TxnRequest,
+    compare::{CompareResult, CompareTarget, TargetUnion},
+    request_op::Request,
+};
+use proto::mvccpb::KeyValue;
+use std::cmp::Ordering;
+
+/// Which branch a transaction takes, and those nested in that branch, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Path {
+    /// Every compare held: the branch `success`.
+    pub(crate) succeeded: bool,
+    /// The paths of the transactions that stand in the chosen branch.
+    pub(crate) nested: Vec<Path>,
+}
+
+/// The operations of the branch that is taken.
+pub(crate) fn chosen(request: &TxnRequest, succeeded: bool) -> &[RequestOp] {
+    if succeeded { &request.success } else { &request.failure }
+}
+
+/// True if both branches only read at the top level; nothing nested counts as reading.
+#[must_use]
+pub fn is_read_only(request: &TxnRequest) -> bool {
+    both(request).all(|op| matches!(op.request, Some(Request::RequestRange(_))))
+}
+
+/// True if nothing in the transaction asks for more than a serializable read; so also when it
+/// is empty.
+#[must_use]
+pub fn is_serializable(request: &TxnRequest) -> bool {
+    both(request)
+        .all(|op| matches!(&op.request, Some(Request::RequestRange(range)) if range.serializable))
+}
+
+fn both(request: &TxnRequest) -> impl Iterator<Item = &RequestOp> {
+    request.success.iter().chain(&request.failure)
+}
+
+/// Finds the path. `live` calls its argument for each live key-value in a compare's range until
+/// that says no; it returns how many it went through.
+pub(crate) fn path<E>(
+    request: &TxnRequest,
+    live: &mut dyn FnMut(&Compare, &mut dyn FnMut(&KeyValue) -> bool) -> Result<usize, E>,
+) -> Result<Path, E> {
+    let mut succeeded = true;
+    for compare in &request.compare {
+        if !holds(compare, live)? {
+            succeeded = false;
+            break;
+        }
+    }
+    let mut nested = Vec::new();
+    for op in chosen(request, succeeded) {
+        if let Some(Request::RequestTxn(inner)) = &op.request {
+            nested.push(path(inner, live)?);
+        }
+    }
+    Ok(Path { succeeded, nested })
+}
+
+/// A compare holds if it holds for every live key in its range. Where there is none, a compare
+/// of values fails, and others look at zeros.
+fn holds<E>(
+    compare: &Compare,
+    live: &mut dyn FnMut(&Compare, &mut dyn FnMut(&KeyValue) -> bool) -> Result<usize, E>,
+) -> Result<bool, E> {
+    let mut all = true;
+    let seen = live(compare, &mut |kv| {
+        all = holds_for(compare, kv);
+        all
+    })?;
+    if seen == 0 {
+        let of_values = compare.target == i32::from(CompareTarget::Value);
+        return Ok(!of_values && holds_for(compare, &KeyValue::default()));
+    }
+    Ok(all)
+}
+
+fn holds_for(compare: &Compare, kv: &KeyValue) -> bool {
+    let order = match CompareTarget::try_from(compare.target) {
+        Ok(CompareTarget::Version) => kv.version.cmp(&match compare.target_union {
+            Some(TargetUnion::Version(version)) => version,
+            _ => 0,
+        }),
+        Ok(CompareTarget::Create) => kv.create_revision.cmp(&match compare.target_union {
+            Some(TargetUnion::CreateRevision(revision)) => revision,
+            _ => 0,
+        }),
+        Ok(CompareTarget::Mod) => kv.mod_revision.cmp(&match compare.target_union {
+            Some(TargetUnion::ModRevision(revision)) => revision,
+            _ => 0,
+        }),
+        Ok(CompareTarget::Lease) => kv.lease.cmp(&match compare.target_union {
+            Some(TargetUnion::Lease(lease)) => lease,
+            _ => 0,
+        }),
+        Ok(CompareTarget::Value) => kv.value[..].cmp(match &compare.target_union {
+            Some(TargetUnion::Value(value)) => &value[..],
+            _ => &[],
+        }),
+        Err(_) => Ordering::Equal,
+    };
+    match CompareResult::try_from(compare.result) {
+        Ok(CompareResult::Equal) => order.is_eq(),
+        Ok(CompareResult::Greater) => order.is_gt(),
+        Ok(CompareResult::Less) => order.is_lt(),
+        Ok(CompareResult::NotEqual) => order.is_ne(),
+        // As etcd: what it does not know never fails a transaction.
+        Err(_) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::convert::Infallible;
+
+    fn decide(compare: Compare, store: &[KeyValue]) -> bool {
+        let request = TxnRequest { compare: vec![compare], ..TxnRequest::default() };
+        let mut live = |_: &Compare, each: &mut dyn FnMut(&KeyValue) -> bool| {
+            let mut seen = 0;
+            for kv in store {
+                seen += 1;
+                if !each(kv) {
+                    break;
+                }
+            }
+            Ok::<usize, Infallible>(seen)
+        };
+        match path(&request, &mut live) {
+            Ok(path) => path.succeeded,
+            Err(never) => match never {},
+        }
+    }
+
+    fn version(result: CompareResult, version: i64) -> Compare {
+        Compare {
+            result: result.into(),
+            target: CompareTarget::Version.into(),
+            target_union: Some(TargetUnion::Version(version)),
+            ..Compare::default()
+        }
+    }
+
+    #[test]
+    fn every_key_in_the_range_must_hold() {
+        let kvs = [1, 2, 3].map(|version| KeyValue { version, ..KeyValue::default() });
+        assert!(decide(version(CompareResult::Greater, 0), &kvs));
+        assert!(!decide(version(CompareResult::Less, 3), &kvs));
+        assert!(!decide(version(CompareResult::NotEqual, 2), &kvs));
+    }
+
+    #[test]
+    fn a_missing_key_has_zeros_but_no_value() {
+        assert!(decide(version(CompareResult::Equal, 0), &[]));
+        let value = |result: CompareResult| Compare {
+            result: result.into(),
+            target: CompareTarget::Value.into(),
+            target_union: Some(TargetUnion::Value("x".into())),
+            ..Compare::default()
+        };
+        assert!(!decide(value(CompareResult::Equal), &[]));
+        assert!(!decide(value(CompareResult::NotEqual), &[]));
+    }
+
+    #[test]
+    fn a_target_without_its_value_is_compared_with_zero() {
+        let bare = Compare { target_union: None, ..version(CompareResult::Equal, 7) };
+        assert!(decide(bare, &[KeyValue::default()]));
+    }
+
+    #[test]
+    fn an_empty_transaction_is_serializable_and_read_only() {
+        assert!(is_read_only(&TxnRequest::default()));
+        assert!(is_serializable(&TxnRequest::default()));
+    }
+}
