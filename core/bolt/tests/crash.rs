@@ -1,0 +1,196 @@
+//! The machine stops, or the disk fails, at any call: the file is always exactly one of the two
+//! commits around that moment, never less than what was acknowledged.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use bolt::{Db, Error, Options, PageCache, View};
+use bytes::Bytes;
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use vfs::{Fault, Injection, Operation, SimDisk};
+
+type Model = BTreeMap<Bytes, Bytes>;
+
+const COMMITS: usize = 60;
+const IMAGES: u64 = 4;
+
+fn open(disk: &SimDisk) -> Result<Db, Error> {
+    // Small pages and no cache: many pages, and every one is read from the disk.
+    let cache = Arc::new(PageCache::new(0));
+    Db::open(disk, Path::new("db"), Options { new_page_size: 1024, cache, read_only: false })
+}
+
+/// The changes of each commit: growth, then deletes that let the file shrink, then growth.
+fn batches(seed: u64) -> Vec<BTreeMap<Bytes, Option<Bytes>>> {
+    let mut rng = SmallRng::seed_from_u64(seed);
+    let mut next = 0_u32;
+    (0..COMMITS)
+        .map(|index| {
+            let mut batch = BTreeMap::new();
+            let number = Bytes::from(index.to_string());
+            batch.insert(Bytes::from("z_last"), Some(number));
+            let key = |number: u32| Bytes::from(format!("k{number:06}"));
+            if (20..40).contains(&index) {
+                let start = rng.random_range(0..next);
+                batch.extend((start..(start + 250).min(next)).map(|number| (key(number), None)));
+            } else {
+                for _ in 0..rng.random_range(10..160) {
+                    let len = if rng.random_range(0..30) == 0 { 3000 } else { 60 };
+                    batch.insert(key(next), Some(Bytes::from(vec![b'v'; len])));
+                    next += 1;
+                }
+            }
+            batch
+        })
+        .collect()
+}
+
+/// The contents after each number of commits.
+fn models(batches: &[BTreeMap<Bytes, Option<Bytes>>]) -> Vec<Model> {
+    let mut models = vec![Model::new()];
+    for batch in batches {
+        let mut model = models.last().unwrap().clone();
+        for (key, value) in batch.clone() {
+            match value {
+                Some(value) => model.insert(key, value),
+                None => model.remove(&key),
+            };
+        }
+        models.push(model);
+    }
+    models
+}
+
+fn commit(db: &mut Db, batch: &BTreeMap<Bytes, Option<Bytes>>) -> Result<View, Error> {
+    let mut tx = db.begin();
+    tx.create_bucket(b"key")?;
+    tx.apply(b"key", batch.clone().into_iter())?;
+    tx.commit()
+}
+
+fn contents(view: &View) -> Model {
+    let mut model = Model::new();
+    let mut cursor = view.cursor(b"key", false);
+    while let Some((key, value)) = cursor.next().unwrap() {
+        model.insert(key, value);
+    }
+    model
+}
+
+/// Opens what a crash left; it must be the commit `done` or the next one. Serves on from there.
+fn survives(image: &SimDisk, done: u64, models: &[Model], context: &str) {
+    let mut db = open(image).unwrap_or_else(|error| panic!("{context}: {error}"));
+    // A new file begins with txid 1.
+    let commits = db.view().tx_id() - 1;
+    assert!(commits == done || commits == done + 1, "{context}: {done} done, {commits} found");
+    let model = &models[usize::try_from(commits).unwrap()];
+    assert!(contents(&db.view()) == *model, "{context}: commit {commits} is not whole");
+    db.check().unwrap_or_else(|error| panic!("{context}: {error}"));
+    let more = BTreeMap::from([(Bytes::from("more"), Some(Bytes::from("1")))]);
+    commit(&mut db, &more).unwrap();
+    db.check().unwrap_or_else(|error| panic!("{context}: after going on: {error}"));
+}
+
+#[test]
+fn every_crash_leaves_one_of_two_commits() {
+    let batches = batches(1);
+    let models = models(&batches);
+    let disk = SimDisk::new(1);
+    disk.record_every(1);
+    let mut db = open(&disk).unwrap();
+    let mut points = Vec::new();
+    let (mut size, mut falls) = (0, 0);
+    for (index, batch) in batches.iter().enumerate() {
+        let view = commit(&mut db, batch).unwrap();
+        falls += u32::from(view.size() < size);
+        size = view.size();
+        points.append(&mut disk.take_recorded());
+        disk.set_tag(index as u64 + 1);
+    }
+    assert!(falls > 3, "the file shrank on the way");
+    let cuts = points.iter().filter(|point| point.operation == Operation::SetLen).count();
+    assert!(cuts > 1, "the file was cut on the way");
+    for point in &points {
+        for seed in 0..IMAGES {
+            let image = point.disk.crash_image(seed);
+            let context = format!("{:?} at point {}, seed {seed}", point.operation, point.point);
+            survives(&image, point.tag, &models, &context);
+        }
+    }
+}
+
+#[test]
+fn every_failed_call_poisons_and_loses_nothing() {
+    let batches = batches(2);
+    let models = models(&batches);
+    let disk = SimDisk::new(2);
+    let mut db = open(&disk).unwrap();
+    for batch in &batches {
+        commit(&mut db, batch).unwrap();
+    }
+    let last = disk.points();
+    for point in 1..=last {
+        for fault in [Fault::Io, Fault::NoSpace] {
+            fails_at(point, fault, &batches, &models);
+        }
+    }
+}
+
+fn fails_at(
+    point: u64,
+    fault: Fault,
+    batches: &[BTreeMap<Bytes, Option<Bytes>>],
+    models: &[Model],
+) {
+    let context = format!("{fault:?} at point {point}");
+    let disk = SimDisk::new(point);
+    disk.inject(Injection::at(point, fault));
+    let mut done = 0;
+    if let Ok(mut db) = open(&disk) {
+        let mut batches = batches.iter();
+        let error = loop {
+            let Some(batch) = batches.next() else { return };
+            match commit(&mut db, batch) {
+                Ok(_) => done += 1,
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(error, Error::Io { .. }), "{context}: {error}");
+        let before = usize::try_from(done).unwrap();
+        assert!(contents(&db.view()) == models[before], "{context}: readers see the last commit");
+        let again = commit(&mut db, &batches.next().cloned().unwrap_or_default());
+        assert!(matches!(again, Err(Error::Poisoned { .. })), "{context}");
+        assert!(db.is_poisoned());
+    }
+    for seed in 0..2 {
+        survives(&disk.crash_image(seed), done, models, &context);
+    }
+    // The process ends, the machine goes on.
+    survives(&disk.fork(), done, models, &context);
+}
+
+#[test]
+fn a_failed_read_is_an_error_and_harms_nothing() {
+    let batches = batches(3);
+    let models = models(&batches);
+    for skip in (0..4000).step_by(7) {
+        let disk = SimDisk::new(3);
+        let mut injection = Injection::first(Operation::Read, Fault::Io);
+        injection.skip = skip;
+        disk.inject(injection);
+        let Ok(mut db) = open(&disk) else { continue };
+        let mut done = 0;
+        for batch in &batches {
+            match commit(&mut db, batch) {
+                Ok(_) => done += 1,
+                Err(Error::Io { what: "read", .. }) => break,
+                Err(error) => panic!("read {skip}: {error}"),
+            }
+        }
+        drop(db);
+        survives(&disk.fork(), done.min(COMMITS as u64 - 1), &models, &format!("read {skip}"));
+    }
+}
