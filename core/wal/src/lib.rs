@@ -64,13 +64,15 @@ pub struct OpenAt {
     /// How many bytes of entries' data to return at most; the oldest are left out, but no entry
     /// behind `db_applied`.
     pub applied_bytes_max: u64,
+    /// When a segment is full: [`SEGMENT_BYTES`], or less in simulations.
+    pub segment_bytes: u64,
 }
 
 impl OpenAt {
     /// Everything behind the snapshot.
     #[must_use]
     pub fn new(snapshot: EntryId, db_applied: Index) -> OpenAt {
-        OpenAt { snapshot, db_applied, applied_bytes_max: u64::MAX }
+        OpenAt { snapshot, db_applied, applied_bytes_max: u64::MAX, segment_bytes: SEGMENT_BYTES }
     }
 }
 

@@ -6,7 +6,8 @@ use crate::record::RecordKind;
 use crate::replay::Replay;
 use crate::tail::{self, Gap};
 use crate::walk::{self, Held, Walked};
-use crate::{Metadata, OpenAt, Recovered, SEGMENT_BYTES, SnapshotRecord, TornTail, Wal};
+use crate::write::Written;
+use crate::{Metadata, OpenAt, Recovered, SnapshotRecord, TornTail, Wal};
 use proto::Index;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -130,8 +131,8 @@ impl Wal {
             // Before the file grows again, or old frames might come back among new ones.
             sync()?;
         }
-        if found.torn || found.tail_len < SEGMENT_BYTES {
-            last.file.allocate(SEGMENT_BYTES).map_err(Error::io(&last.path, "allocate"))?;
+        if found.torn || found.tail_len < at.segment_bytes {
+            last.file.allocate(at.segment_bytes).map_err(Error::io(&last.path, "allocate"))?;
         }
         sync()?;
         vfs.sync_dir(dir).map_err(Error::io(dir, "sync"))?;
@@ -144,15 +145,13 @@ impl Wal {
             vfs,
             dir: dir.to_path_buf(),
             metadata,
+            segment_bytes: at.segment_bytes,
             segments: held.into(),
-            offset: end,
+            spare: None,
             encoder: Encoder::new(crc),
             state,
-            written_state: state,
-            last_index,
-            unsynced: false,
+            written: Written { offset: end, state, last_index, unsynced: false },
             poisoned: false,
-            spare: None,
         };
         Ok((wal, recovered))
     }
@@ -253,10 +252,10 @@ pub fn dump(vfs: &dyn Vfs, dir: &Path) -> Result<Vec<DumpedRecord>, Error> {
 }
 
 /// Makes a file ready to be a segment: empty, locked, and as long as a segment.
-pub(crate) fn make_segment(vfs: &dyn Vfs, path: &Path) -> Result<Arc<dyn File>, Error> {
+pub(crate) fn make_segment(vfs: &dyn Vfs, path: &Path, len: u64) -> Result<Arc<dyn File>, Error> {
     let file = vfs.open(path, Mode::Create).map_err(Error::io(path, "create"))?;
     walk::lock(&*file, path)?;
     file.set_len(0).map_err(Error::io(path, "empty"))?;
-    file.allocate(SEGMENT_BYTES).map_err(Error::io(path, "allocate"))?;
+    file.allocate(len).map_err(Error::io(path, "allocate"))?;
     Ok(file)
 }

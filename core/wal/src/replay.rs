@@ -23,6 +23,8 @@ pub(crate) struct Replay {
     pub(crate) entries: VecDeque<Entry>,
     entries_bytes: u64,
     pub(crate) snapshot_found: bool,
+    /// The term of the newest entry at the snapshot's index, if that was read.
+    snapshot_term: Option<Term>,
     /// The last entry written, or the last snapshot's, whichever is later.
     pub(crate) last_index: Index,
     /// Records in the present segment.
@@ -39,6 +41,7 @@ impl Replay {
             entries: VecDeque::new(),
             entries_bytes: 0,
             snapshot_found: false,
+            snapshot_term: None,
             last_index: Index(0),
             segment_records: 0,
         }
@@ -91,27 +94,44 @@ impl Replay {
             return Err("a configuration change without content".to_owned());
         }
         let index = entry.index;
-        if index > self.at.snapshot.index {
-            let kept = index.0.checked_sub(self.before.index.0 + 1);
-            let Some(slot) = kept.and_then(|slot| usize::try_from(slot).ok()) else {
-                return Err(format!("entry {index} replaces one that was applied"));
-            };
-            if slot > self.entries.len() {
-                let last = self.before.index.0 + self.entries.len() as u64;
-                return Err(format!("entry {index} follows entry {last}"));
-            }
-            for replaced in self.entries.drain(slot..) {
-                self.entries_bytes -= replaced.data.len() as u64;
-            }
-            let last = self.entries.back().map_or(self.before.term, |last| last.term);
-            if entry.term < last {
-                return Err(format!("entry {index} of term {} follows term {last}", entry.term));
-            }
-            self.entries_bytes += entry.data.len() as u64;
-            self.entries.push_back(entry);
-            self.forget_old();
-        }
         self.last_index = index;
+        if index > self.at.snapshot.index {
+            return self.keep(entry);
+        }
+        if self.before != self.at.snapshot {
+            return Err(format!("entry {index} replaces one that was applied"));
+        }
+        // Whatever follows an entry is replaced with it. (etcd does not look here, and may bring
+        // entries back that another leader had replaced.)
+        self.entries.clear();
+        self.entries_bytes = 0;
+        let at_snapshot = index == self.at.snapshot.index;
+        self.snapshot_term = if at_snapshot { Some(entry.term) } else { None };
+        Ok(())
+    }
+
+    fn keep(&mut self, entry: Entry) -> Result<(), String> {
+        let index = entry.index;
+        let kept = index.0.checked_sub(self.before.index.0 + 1);
+        let Some(slot) = kept.and_then(|slot| usize::try_from(slot).ok()) else {
+            return Err(format!("entry {index} replaces one that was applied"));
+        };
+        if slot > self.entries.len() {
+            let last = self.before.index.0 + self.entries.len() as u64;
+            return Err(format!("entry {index} follows entry {last}"));
+        }
+        for replaced in self.entries.drain(slot..) {
+            self.entries_bytes -= replaced.data.len() as u64;
+        }
+        // Entries written before the snapshot may be of a branch that was given up.
+        let first = if self.snapshot_found { self.before.term } else { Term(0) };
+        let last = self.entries.back().map_or(first, |last| last.term);
+        if entry.term < last {
+            return Err(format!("entry {index} of term {} follows term {last}", entry.term));
+        }
+        self.entries_bytes += entry.data.len() as u64;
+        self.entries.push_back(entry);
+        self.forget_old();
         Ok(())
     }
 
@@ -144,6 +164,13 @@ impl Replay {
                 return Err(format!("the snapshot has term {term} here"));
             }
             self.snapshot_found = true;
+            // A snapshot from another member replaces a log that differs from it.
+            if self.snapshot_term.is_some_and(|term| term != snapshot.id.term)
+                || self.last_index < snapshot.id.index
+            {
+                self.entries.clear();
+                self.entries_bytes = 0;
+            }
         }
         self.last_index = self.last_index.max(snapshot.id.index);
         Ok(())

@@ -28,21 +28,31 @@ pub struct Wal {
     pub(crate) vfs: Arc<dyn Vfs>,
     pub(crate) dir: PathBuf,
     pub(crate) metadata: Metadata,
+    /// When a segment is full.
+    pub(crate) segment_bytes: u64,
     /// The segments whose locks are held, oldest first; the last is written.
     pub(crate) segments: VecDeque<Held>,
-    /// The end of the last frame.
-    pub(crate) offset: u64,
-    pub(crate) encoder: Encoder,
-    /// The newest state that was given to [`Wal::append`].
-    pub(crate) state: HardState,
-    /// The newest state in the file. It lags behind `state` by a commit index at most.
-    pub(crate) written_state: HardState,
-    /// The last entry written or the last snapshot's, whichever came later.
-    pub(crate) last_index: Index,
-    pub(crate) unsynced: bool,
-    pub(crate) poisoned: bool,
     /// The next segment, made ahead.
     pub(crate) spare: Option<(PathBuf, Arc<dyn File>)>,
+    pub(crate) encoder: Encoder,
+    /// The newest state that was given to [`Wal::append`]. The file lags behind it by a commit
+    /// index at most.
+    pub(crate) state: HardState,
+    pub(crate) written: Written,
+    pub(crate) poisoned: bool,
+}
+
+/// What the file holds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Written {
+    /// The end of the last frame.
+    pub(crate) offset: u64,
+    /// The newest state.
+    pub(crate) state: HardState,
+    /// The last entry or the last snapshot's, whichever came later.
+    pub(crate) last_index: Index,
+    /// Whether the last batch is not known to be durable.
+    pub(crate) unsynced: bool,
 }
 
 impl Wal {
@@ -51,6 +61,19 @@ impl Wal {
     /// # Errors
     /// [`Error::Exists`] if there is one; [`Error::Io`], and then there is none.
     pub fn create(vfs: Arc<dyn Vfs>, dir: &Path, metadata: &Metadata) -> Result<Wal, Error> {
+        Wal::create_with_segments(vfs, dir, metadata, SEGMENT_BYTES)
+    }
+
+    /// As [`Wal::create`], with segments of another length, for simulations: readers do not care.
+    ///
+    /// # Errors
+    /// As [`Wal::create`].
+    pub fn create_with_segments(
+        vfs: Arc<dyn Vfs>,
+        dir: &Path,
+        metadata: &Metadata,
+        segment_bytes: u64,
+    ) -> Result<Wal, Error> {
         if crate::exists(&*vfs, dir)? {
             return Err(Error::Exists { dir: dir.to_path_buf() });
         }
@@ -62,39 +85,33 @@ impl Wal {
         }
         vfs.create_dir_all(&building).map_err(Error::io(&building, "create"))?;
         let name = SegmentName { seq: 0, index: Index(0) };
-        let path = building.join(name.to_string());
-        let file = make_segment(&*vfs, &path)?;
-        let mut encoder = Encoder::new(0);
-        encoder.crc_record();
-        encoder.record(RecordKind::Metadata, &metadata.encode());
-        encoder.record(RecordKind::Snapshot, &SnapshotRecord::default().encode());
-        file.write_at(encoder.bytes(), 0).map_err(Error::io(&path, "write"))?;
-        file.sync_data().map_err(Error::io(&path, "sync"))?;
-        vfs.sync_dir(&building).map_err(Error::io(&building, "sync"))?;
-        if vfs.exists(dir).map_err(Error::io(dir, "look for"))? {
-            vfs.remove_dir_all(dir).map_err(Error::io(dir, "remove"))?;
-        }
-        vfs.rename(&building, dir).map_err(Error::io(dir, "rename"))?;
-        vfs.sync_dir(above)
-            .map_err(Error::io(above, "sync"))
-            .inspect_err(|_| put_aside(&*vfs, dir))?;
+        let file = make_segment(&*vfs, &building.join(name.to_string()), segment_bytes)?;
         let path = dir.join(name.to_string());
-        let offset = encoder.bytes().len() as u64;
-        encoder.clear();
-        Ok(Wal {
+        let mut wal = Wal {
             vfs,
             dir: dir.to_path_buf(),
             metadata: *metadata,
+            segment_bytes,
             segments: VecDeque::from([Held { name, path, file }]),
-            offset,
-            encoder,
-            state: HardState::default(),
-            written_state: HardState::default(),
-            last_index: Index(0),
-            unsynced: false,
-            poisoned: false,
             spare: None,
-        })
+            encoder: Encoder::new(0),
+            state: HardState::default(),
+            written: Written::default(),
+            poisoned: false,
+        };
+        wal.encoder.crc_record();
+        wal.encoder.record(RecordKind::Metadata, &metadata.encode());
+        wal.encoder.record(RecordKind::Snapshot, &SnapshotRecord::default().encode());
+        wal.write_batch()?;
+        wal.sync()?;
+        wal.vfs.sync_dir(&building).map_err(Error::io(&building, "sync"))?;
+        if wal.vfs.exists(dir).map_err(Error::io(dir, "look for"))? {
+            wal.vfs.remove_dir_all(dir).map_err(Error::io(dir, "remove"))?;
+        }
+        wal.vfs.rename(&building, dir).map_err(Error::io(dir, "rename"))?;
+        let named = wal.vfs.sync_dir(above).map_err(Error::io(above, "sync"));
+        named.inspect_err(|_| put_aside(&*wal.vfs, dir))?;
+        Ok(wal)
     }
 
     /// Writes a batch: the entries, then the state; not durable before [`Wal::sync`]. A batch that
@@ -107,20 +124,20 @@ impl Wal {
         self.check()?;
         let votes = |state: HardState| (state.term, state.vote);
         self.state = state;
-        if entries.is_empty() && votes(state) == votes(self.written_state) {
+        if entries.is_empty() && votes(state) == votes(self.written.state) {
             return Ok(());
         }
         self.begin_batch()?;
         for entry in entries {
             self.encoder.entry(entry);
         }
-        let (seq, start) = (self.tail().name.seq, self.offset);
+        let (seq, start) = (self.tail().name.seq, self.written.offset);
         let data = state.to_pb().encode_to_vec();
         self.encoder.last_record(RecordKind::State, &data, seq, start);
         self.write_batch()?;
-        self.written_state = state;
+        self.written.state = state;
         if let Some(last) = entries.last() {
-            self.last_index = last.index;
+            self.written.last_index = last.index;
         }
         Ok(())
     }
@@ -131,13 +148,13 @@ impl Wal {
     /// [`Error::Io`]: nothing of the batch may be taken for durable. [`Error::Poisoned`].
     pub fn sync(&mut self) -> Result<(), Error> {
         self.check()?;
-        if !self.unsynced {
+        if !self.written.unsynced {
             return Ok(());
         }
         let tail = self.tail();
         let synced = tail.file.sync_data().map_err(Error::io(&tail.path, "sync"));
         self.guard(synced)?;
-        self.unsynced = false;
+        self.written.unsynced = false;
         Ok(())
     }
 
@@ -149,17 +166,17 @@ impl Wal {
     pub fn save_snapshot(&mut self, snapshot: &SnapshotRecord) -> Result<(), Error> {
         self.check()?;
         self.begin_batch()?;
-        let (seq, start) = (self.tail().name.seq, self.offset);
+        let (seq, start) = (self.tail().name.seq, self.written.offset);
         // A snapshot holds nothing that is not committed, and readers pass one over whose log
         // does not say so.
         self.state.commit = self.state.commit.max(snapshot.id.index);
-        if self.written_state != self.state {
+        if self.written.state != self.state {
             self.encoder.record(RecordKind::State, &self.state.to_pb().encode_to_vec());
-            self.written_state = self.state;
+            self.written.state = self.state;
         }
         self.encoder.last_record(RecordKind::Snapshot, &snapshot.encode(), seq, start);
         self.write_batch()?;
-        self.last_index = self.last_index.max(snapshot.id.index);
+        self.written.last_index = self.written.last_index.max(snapshot.id.index);
         self.sync()
     }
 
@@ -171,7 +188,7 @@ impl Wal {
     /// [`Error::Io`], [`Error::Poisoned`].
     pub fn tend(&mut self) -> Result<(), Error> {
         self.check()?;
-        if self.offset >= SEGMENT_BYTES {
+        if self.written.offset >= self.segment_bytes {
             self.sync()?;
             let cut = self.cut();
             self.guard(cut)?;
@@ -247,7 +264,7 @@ impl Wal {
     /// The last entry written or the last snapshot's, whichever came later.
     #[must_use]
     pub fn last_index(&self) -> Index {
-        self.last_index
+        self.written.last_index
     }
 
     /// True once the disk has failed.
@@ -271,7 +288,7 @@ impl Wal {
 
     fn begin_batch(&mut self) -> Result<(), Error> {
         self.sync()?;
-        if self.offset >= SEGMENT_BYTES {
+        if self.written.offset >= self.segment_bytes {
             let cut = self.cut();
             self.guard(cut)?;
         }
@@ -283,19 +300,19 @@ impl Wal {
         let tail = self.tail();
         let bytes = self.encoder.bytes();
         let written =
-            tail.file.write_at(bytes, self.offset).map_err(Error::io(&tail.path, "write"));
-        self.offset += bytes.len() as u64;
-        self.unsynced = true;
+            tail.file.write_at(bytes, self.written.offset).map_err(Error::io(&tail.path, "write"));
+        self.written.offset += bytes.len() as u64;
+        self.written.unsynced = true;
         self.guard(written)
     }
 
     /// Ends the present segment at its last frame and begins the next.
     fn cut(&mut self) -> Result<(), Error> {
-        assert!(!self.unsynced, "invariant: a segment is ended when all of it is synced");
+        assert!(!self.written.unsynced, "invariant: a segment is ended when all of it is synced");
         let tail = self.tail();
-        tail.file.set_len(self.offset).map_err(Error::io(&tail.path, "cut"))?;
+        tail.file.set_len(self.written.offset).map_err(Error::io(&tail.path, "cut"))?;
         tail.file.sync_data().map_err(Error::io(&tail.path, "sync"))?;
-        let name = SegmentName { seq: tail.name.seq + 1, index: self.last_index.next() };
+        let name = SegmentName { seq: tail.name.seq + 1, index: self.written.last_index.next() };
         let (spare_path, file) = match self.spare.take() {
             Some(spare) => spare,
             None => self.make_spare()?,
@@ -303,8 +320,8 @@ impl Wal {
         self.encoder.clear();
         self.encoder.crc_record();
         self.encoder.record(RecordKind::Metadata, &self.metadata.encode());
-        if !self.written_state.is_empty() {
-            let data = self.written_state.to_pb().encode_to_vec();
+        if !self.written.state.is_empty() {
+            let data = self.written.state.to_pb().encode_to_vec();
             self.encoder.record(RecordKind::State, &data);
         }
         file.write_at(self.encoder.bytes(), 0).map_err(Error::io(&spare_path, "write"))?;
@@ -312,14 +329,14 @@ impl Wal {
         let path = self.dir.join(name.to_string());
         self.vfs.rename(&spare_path, &path).map_err(Error::io(&path, "rename"))?;
         self.vfs.sync_dir(&self.dir).map_err(Error::io(&self.dir, "sync"))?;
-        self.offset = self.encoder.bytes().len() as u64;
+        self.written.offset = self.encoder.bytes().len() as u64;
         self.segments.push_back(Held { name, path, file });
         Ok(())
     }
 
     fn make_spare(&self) -> Result<(PathBuf, Arc<dyn File>), Error> {
         let path = self.dir.join(format!("{}.tmp", self.tail().name.seq % 2));
-        let file = make_segment(&*self.vfs, &path)?;
+        let file = make_segment(&*self.vfs, &path, self.segment_bytes)?;
         Ok((path, file))
     }
 }

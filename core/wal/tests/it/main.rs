@@ -2,5 +2,6 @@
 //! `RETCD_LONG` tries more.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "these are tests")]
 
+mod crash;
 mod go_data;
 mod support;
