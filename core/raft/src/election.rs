@@ -27,8 +27,12 @@ impl Node {
             );
             return;
         }
+        let Some(next) = self.term.0.checked_add(1) else {
+            tracing::error!("{id:x} cannot campaign: there is no term behind {}", self.term);
+            return;
+        };
         tracing::info!("{id:x} is starting a new election at term {}", self.term);
-        self.become_candidate();
+        self.become_candidate(Term(next));
         let last = self.log.last();
         for voter in self.tracker.config.voters.ids() {
             if voter == id {
@@ -47,9 +51,9 @@ impl Node {
         }
     }
 
-    fn become_candidate(&mut self) {
+    fn become_candidate(&mut self, term: Term) {
         assert!(self.role != Role::Leader, "a leader does not campaign");
-        self.reset(Term(self.term.0 + 1));
+        self.reset(term);
         self.vote = self.config.id;
         self.role = Role::Candidate;
         tracing::info!("{:x} became candidate at term {}", self.config.id, self.term);

@@ -12,7 +12,8 @@ pub enum Error {
     Config(String),
     /// What was read from disk does not fit together: stop.
     Restored(String),
-    /// A peer sent something that no correct member sends: count it and drop it. Nothing changed.
+    /// A peer sent something that no correct member sends: count it and drop it. The log is as it
+    /// was.
     Peer {
         /// Who sent it.
         from: NodeId,

@@ -12,7 +12,7 @@ impl Node {
     /// Takes a message of another member.
     ///
     /// # Errors
-    /// [`Error::Peer`] for one that no correct member sends; it has changed nothing.
+    /// [`Error::Peer`] for one that no correct member sends; the log is as it was.
     pub fn step(&mut self, message: Message) -> Result<(), Error> {
         let from = message.from;
         self.validate(&message).map_err(|what| Error::Peer { from, what })?;
@@ -115,6 +115,9 @@ impl Node {
         }
         if body.has_no_term() != (*term == Term(0)) {
             return Err(format!("{} in term {term}", body.name()));
+        }
+        if *term == Term(u64::MAX) {
+            return Err("the last term, behind which no election is possible".into());
         }
         if body.is_response() && !self.tracker.progress.contains_key(from) {
             return Err(format!("{} of a member that is not known", body.name()));

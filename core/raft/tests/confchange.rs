@@ -1,6 +1,8 @@
 //! Runs etcd raft's scripts of configuration changes: `simple`, `enter-joint`, `leave-joint`, with
 //! `vN` (voter), `lN` (learner), `rN` (remove) and `uN` (update) as input.
 
+#![expect(clippy::unwrap_used, reason = "a test")]
+
 use proto::raftpb::ConfChangeType;
 use proto::{Index, NodeId};
 use raft::Change;

@@ -1,6 +1,8 @@
 //! Runs etcd raft's quorum scripts: `committed` and `vote` for a majority `cfg` and, with `cfgj`,
 //! a joint one. Each case also checks what must not change the result.
 
+#![expect(clippy::unwrap_used, reason = "a test")]
+
 use proto::{Index, NodeId};
 use raft::quorum::{EVERYTHING, Joint, Majority};
 use script::Case;

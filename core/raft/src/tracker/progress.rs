@@ -165,3 +165,53 @@ impl fmt::Display for Progress {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn progress(state: ProgressState) -> Progress {
+        Progress {
+            matched: Index(5),
+            next: Index(10),
+            state,
+            inflights: Inflights::new(2),
+            ..Progress::default()
+        }
+    }
+
+    #[test]
+    fn a_late_refusal_changes_nothing() {
+        let mut replicating = progress(ProgressState::Replicate);
+        assert!(!replicating.maybe_decrement(Index(5), Index(5)));
+        assert_eq!(replicating.next, Index(10));
+        assert!(replicating.maybe_decrement(Index(9), Index(7)));
+        assert_eq!(replicating.next, Index(6));
+
+        let mut probing = progress(ProgressState::Probe);
+        assert!(!probing.maybe_decrement(Index(8), Index(5)));
+        assert_eq!(probing.next, Index(10));
+        assert!(probing.maybe_decrement(Index(9), Index(7)));
+        assert_eq!(probing.next, Index(8));
+        assert!(probing.maybe_decrement(Index(7), Index(u64::MAX)));
+        assert_eq!(probing.next, Index(7));
+    }
+
+    #[test]
+    fn a_probe_waits_for_its_answer_and_replication_for_room() {
+        let mut probing = progress(ProgressState::Probe);
+        probing.sent_entries(1);
+        assert!(probing.is_paused());
+        assert!(probing.maybe_update(Index(10)) && !probing.is_paused());
+
+        let mut replicating = progress(ProgressState::Replicate);
+        replicating.sent_entries(3);
+        assert!(!replicating.is_paused() && replicating.next == Index(13));
+        replicating.sent_entries(1);
+        assert!(replicating.is_paused());
+        assert_eq!(
+            replicating.to_string(),
+            "StateReplicate match=5 next=14 paused inactive inflight=2[full]"
+        );
+    }
+}

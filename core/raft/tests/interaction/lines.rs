@@ -1,8 +1,7 @@
 //! Catches the log lines of the nodes, in order, as `LEVEL message`.
 
 use std::cell::RefCell;
-use std::fmt::{self, Write as _};
-use std::rc::Rc;
+use std::fmt;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::{Subscriber, with_default};
@@ -19,7 +18,7 @@ struct Text(String);
 impl Visit for Text {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         if field.name() == "message" {
-            write!(self.0, "{value:?}").unwrap();
+            self.0.push_str(&format!("{value:?}"));
         }
     }
 }
@@ -45,8 +44,5 @@ impl Subscriber for Catcher {
 /// What `work` returns, and the lines at or above `level` that were logged meanwhile.
 pub(crate) fn caught<T>(level: Option<Level>, work: impl FnOnce() -> T) -> (T, Vec<String>) {
     let Some(level) = level else { return (work(), Vec::new()) };
-    let done = Rc::new(RefCell::new(None));
-    with_default(Catcher(level), || *done.borrow_mut() = Some(work()));
-    let result = done.borrow_mut().take().unwrap();
-    (result, LINES.take())
+    (with_default(Catcher(level), work), LINES.take())
 }

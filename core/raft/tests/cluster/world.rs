@@ -1,0 +1,285 @@
+//! The members, the network between them, and what has been seen.
+
+use crate::member::Member;
+use bytes::Bytes;
+use proto::raftpb::{ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2};
+use proto::{ConfState, Entry, Index, NodeId, Term};
+use raft::{Config, Message, Read, Role};
+use std::collections::{BTreeMap, BTreeSet};
+
+const MEMBERS: u64 = 5;
+
+pub(crate) struct World {
+    random: u64,
+    ticks_in_200: usize,
+    members: Vec<Member>,
+    messages: Vec<Message>,
+    isolated: BTreeSet<NodeId>,
+    /// Who led in which term.
+    pub(crate) leaders: BTreeMap<Term, NodeId>,
+    /// What was applied anywhere, in the order of the log.
+    pub(crate) committed: Vec<Entry>,
+    /// The configuration after the last of them.
+    conf: ConfState,
+    /// What had been applied anywhere when a read was asked for.
+    reads: Vec<Index>,
+    pub(crate) reads_answered: u64,
+    pub(crate) changes_applied: u64,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64) -> World {
+        let voters = vec![NodeId(1), NodeId(2), NodeId(3)];
+        let conf = ConfState { voters, ..ConfState::default() };
+        let member = |id: u64| {
+            let mut config = Config::new(NodeId(id), seed * 100 + id);
+            // One write at a time, or several that overtake each other's entries.
+            config.writes_max = 1 + usize::try_from(seed % 3).unwrap();
+            config.inflight_max = 4;
+            config.append_bytes_max = 64;
+            // Who is no member yet knows the first configuration too: its log begins behind it.
+            Member::new(config, conf.clone())
+        };
+        World {
+            random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+            ticks_in_200: 4 + usize::try_from(seed % 5).unwrap() * 3,
+            members: (1..=MEMBERS).map(member).collect(),
+            messages: Vec::new(),
+            isolated: BTreeSet::new(),
+            leaders: BTreeMap::new(),
+            committed: Vec::new(),
+            conf: conf.clone(),
+            reads: Vec::new(),
+            reads_answered: 0,
+            changes_applied: 0,
+        }
+    }
+
+    fn draw(&mut self, end: usize) -> usize {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        usize::try_from(self.random % end.max(1) as u64).unwrap()
+    }
+
+    /// Something happens; how often time passes compared with the rest differs by seed.
+    pub(crate) fn act(&mut self) {
+        let at = self.draw(self.members.len());
+        if self.draw(200) < self.ticks_in_200 {
+            self.members[at].node.tick();
+        }
+        match self.draw(100) {
+            0..45 => self.deliver(),
+            45..70 => self.ready(at),
+            70..80 => {
+                let count = 1 + self.draw(self.members[at].writes());
+                self.members[at].finish_writes(count);
+            }
+            80..88 => {
+                let count = 1 + self.draw(8);
+                self.apply(at, count);
+            }
+            88..92 => self.propose(at),
+            92..95 => self.change_configuration(at),
+            95..97 => self.read(at),
+            97 => {
+                let (kept, torn) = (self.draw(self.members[at].writes() + 1), self.draw(4));
+                let seed = self.random;
+                // A crash is rarer than anything else.
+                if self.draw(3) == 0 {
+                    self.members[at].crash(kept, torn, seed);
+                }
+            }
+            98 => self.members[at].checkpoint(),
+            _ => {
+                self.isolated.clear();
+                if self.draw(3) == 0 {
+                    self.isolated.insert(self.members[at].id());
+                }
+            }
+        }
+        self.watch(at);
+    }
+
+    fn watch(&mut self, at: usize) {
+        let node = &self.members[at].node;
+        node.check();
+        if node.role() == Role::Leader {
+            let id = node.id();
+            let leader = *self.leaders.entry(node.term()).or_insert(id);
+            assert_eq!(leader, id, "two leaders in term {}", node.term());
+        }
+    }
+
+    /// A message arrives: any of those on their way, perhaps not for the last time, or never.
+    fn deliver(&mut self) {
+        if self.messages.is_empty() {
+            return;
+        }
+        let chosen = self.draw(self.messages.len());
+        let message = match self.draw(20) {
+            0 => self.messages[chosen].clone(),
+            _ => self.messages.swap_remove(chosen),
+        };
+        let cut = self.isolated.contains(&message.from) || self.isolated.contains(&message.to);
+        if !cut && self.draw(20) > 0 {
+            self.step(message);
+        }
+    }
+
+    fn step(&mut self, message: Message) {
+        let sent = Message::from_pb(message.to_pb()).unwrap();
+        assert_eq!(sent, message, "a message survives the wire");
+        let at = usize::try_from(message.to.0).unwrap() - 1;
+        // Who was removed meanwhile may be refused; nothing else may.
+        if let Err(error) = self.members[at].node.step(message) {
+            assert!(error.to_string().contains("not known"), "{error}");
+        }
+        self.watch(at);
+    }
+
+    fn ready(&mut self, at: usize) {
+        let (messages, reads) = self.members[at].ready();
+        self.messages.extend(messages);
+        // A network holds only so much.
+        while self.messages.len() > 200 {
+            let lost = self.draw(self.messages.len());
+            self.messages.swap_remove(lost);
+        }
+        for Read { context, index } in reads {
+            let asked = self.reads[usize::try_from(context).unwrap()];
+            assert!(index >= asked, "a read at {index} misses {asked}, which was applied before");
+            self.reads_answered += 1;
+        }
+    }
+
+    /// Applies at most `count` entries.
+    fn apply(&mut self, at: usize, count: usize) {
+        for _ in 0..count {
+            let Some((entry, conf)) = self.members[at].apply() else { return };
+            let place = usize::try_from(entry.index.0).unwrap() - 1;
+            if let Some(known) = self.committed.get(place) {
+                assert_eq!(*known, entry, "members apply different entries");
+                continue;
+            }
+            assert_eq!(place, self.committed.len(), "entries are applied in order");
+            self.committed.push(entry);
+            if let Some(conf) = conf {
+                self.conf = conf;
+                self.changes_applied += 1;
+            }
+        }
+    }
+
+    fn propose(&mut self, at: usize) {
+        let count = 1 + self.draw(3);
+        let data = (0..count).map(|_| Bytes::from(self.random.to_string())).collect();
+        // Without a leader there is nobody to take it.
+        self.members[at].node.propose(data).ok();
+    }
+
+    fn change_configuration(&mut self, at: usize) {
+        let conf = self.members[at].node.conf_state();
+        if self.members[at].node.role() != Role::Leader {
+            return;
+        }
+        let joint = !conf.voters_outgoing.is_empty();
+        let mut changes = ConfChangeV2::default();
+        if !joint || self.draw(4) == 0 {
+            let mut voters = conf.voters.len();
+            for _ in 0..=self.draw(2) {
+                let node = NodeId(1 + self.draw(5) as u64);
+                let kind = match self.draw(4) {
+                    0 if voters > 2 => ConfChangeType::ConfChangeRemoveNode,
+                    1 if voters > 2 => ConfChangeType::ConfChangeAddLearnerNode,
+                    _ => ConfChangeType::ConfChangeAddNode,
+                };
+                voters -= usize::from(kind != ConfChangeType::ConfChangeAddNode);
+                changes
+                    .changes
+                    .push(ConfChangeSingle { r#type: Some(kind.into()), node_id: Some(node.0) });
+            }
+            let transition = match self.draw(3) {
+                0 => ConfChangeTransition::JointExplicit,
+                _ => ConfChangeTransition::Auto,
+            };
+            changes.transition = Some(transition.into());
+        }
+        self.members[at].node.propose_conf_changes(&changes).ok();
+    }
+
+    fn read(&mut self, at: usize) {
+        let context = self.reads.len() as u64;
+        self.reads.push(Index(self.committed.len() as u64));
+        self.members[at].node.read_index(context).unwrap_or_default();
+    }
+
+    /// From here on nothing fails, and those that are no members any more are silent. Everybody
+    /// else must come to have everything, and what is proposed now too.
+    pub(crate) fn heal(&mut self) {
+        self.isolated.clear();
+        let before = self.committed.len();
+        for _ in 0..2_000 {
+            let lists = [&self.conf.voters, &self.conf.voters_outgoing, &self.conf.learners];
+            let members: BTreeSet<NodeId> = lists.into_iter().flatten().copied().collect();
+            for at in 0..self.members.len() {
+                if members.contains(&self.members[at].id()) {
+                    self.members[at].node.tick();
+                    self.watch(at);
+                }
+            }
+            self.settle();
+            let leads = |member: &Member| {
+                member.node.role() == Role::Leader && members.contains(&member.id())
+            };
+            if self.committed.len() < before + 10 {
+                if let Some(at) = self.members.iter().position(leads) {
+                    self.propose(at);
+                }
+                continue;
+            }
+            let all = Index(self.committed.len() as u64);
+            let has_all = |member: &Member| {
+                !members.contains(&member.id()) || member.node.applied_index() == all
+            };
+            if self.members.iter().all(has_all) {
+                return;
+            }
+        }
+        let mut states = String::new();
+        for Member { node, .. } in &self.members {
+            states += &format!(
+                "\n{} {} term {} commit {} applied {} last {:?}\n{:?}\n{}",
+                node.id(),
+                node.role(),
+                node.term(),
+                node.commit(),
+                node.applied_index(),
+                node.last(),
+                node.conf_state(),
+                raft::tracker::describe(node.progress())
+            );
+        }
+        panic!("the members do not come together: {:?}{states}", self.conf);
+    }
+
+    /// Everything that can be done without time passing is done.
+    fn settle(&mut self) {
+        for _ in 0..50 {
+            for at in 0..self.members.len() {
+                while !self.members[at].is_idle() {
+                    self.ready(at);
+                    self.members[at].finish_writes(usize::MAX);
+                    self.apply(at, usize::MAX);
+                    self.watch(at);
+                }
+            }
+            if self.messages.is_empty() {
+                return;
+            }
+            for message in std::mem::take(&mut self.messages) {
+                self.step(message);
+            }
+        }
+    }
+}

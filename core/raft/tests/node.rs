@@ -1,0 +1,523 @@
+//! One node by example: what it hands out when, what it refuses, and how it starts again.
+
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+use bytes::Bytes;
+use proto::raftpb::{self, ConfChangeType};
+use proto::{ConfChange, ConfState, Entry, EntryId, HardState, Index, NodeId, Term};
+use raft::{
+    Body, Changes, Config, Dropped, Error, Message, Node, Proposed, Read, Ready, Restored, Role,
+};
+
+fn conf_state(voters: &[u64]) -> ConfState {
+    ConfState { voters: voters.iter().copied().map(NodeId).collect(), ..ConfState::default() }
+}
+
+fn restored(voters: &[u64]) -> Restored {
+    Restored { conf_state: conf_state(voters), ..Restored::default() }
+}
+
+fn node(voters: &[u64]) -> Node {
+    Node::new(Config::new(NodeId(1), 1), restored(voters)).unwrap()
+}
+
+fn id(term: u64, index: u64) -> EntryId {
+    EntryId { term: Term(term), index: Index(index) }
+}
+
+fn entries(before: u64, terms: &[u64]) -> Vec<Entry> {
+    (before + 1..)
+        .zip(terms)
+        .map(|(index, term)| Entry { term: Term(*term), index: Index(index), ..Entry::default() })
+        .collect()
+}
+
+fn message(from: u64, term: u64, body: Body) -> Message {
+    Message { from: NodeId(from), to: NodeId(1), term: Term(term), body }
+}
+
+fn data(text: &str) -> Vec<Bytes> {
+    text.split_whitespace().map(|word| Bytes::from(String::from(word))).collect()
+}
+
+/// Carries out everything at once; answers what was applied.
+fn drive(node: &mut Node) -> Vec<Entry> {
+    let mut applied = Vec::new();
+    while node.has_ready() {
+        let ready = node.ready();
+        if let Some(receipt) = ready.receipt {
+            node.durable(receipt);
+        }
+        applied.extend(apply(node, ready));
+        node.check();
+    }
+    applied
+}
+
+fn apply(node: &mut Node, ready: Ready) -> Vec<Entry> {
+    for entry in &ready.committed {
+        if let Some(changes) = Changes::of(entry).unwrap() {
+            node.apply_conf_change(&changes).unwrap();
+        }
+        node.applied(entry.index);
+    }
+    ready.committed
+}
+
+/// A leader of three in term 1 whose first entry is committed.
+fn leader_of_three(config: Config) -> Node {
+    let mut node = Node::new(config, restored(&[1, 2, 3])).unwrap();
+    node.campaign();
+    drive(&mut node);
+    node.step(message(2, 1, Body::VoteResponse { granted: true })).unwrap();
+    drive(&mut node);
+    node.step(message(2, 1, Body::AppendAccepted { index: Index(1) })).unwrap();
+    assert_eq!(drive(&mut node).len(), 1);
+    node
+}
+
+#[test]
+fn a_sole_voter_leads_on_its_first_tick_and_commits_what_is_durable() {
+    let mut node = node(&[1]);
+    node.tick();
+    assert_eq!(node.role(), Role::Candidate);
+    drive(&mut node);
+    assert_eq!((node.role(), node.leader(), node.term()), (Role::Leader, NodeId(1), Term(1)));
+    let (first, last) = (id(1, 2), id(1, 3));
+    assert_eq!(node.propose(data("a b")), Ok(Proposed::Appended { first, last }));
+    let ready = node.ready();
+    assert_eq!(ready.entries.len(), 2);
+    assert_eq!((node.commit(), node.has_ready()), (Index(1), false));
+    node.durable(ready.receipt.unwrap());
+    assert_eq!(node.commit(), Index(3));
+    assert_eq!(drive(&mut node).len(), 2);
+}
+
+#[test]
+fn what_comes_during_a_write_is_gathered_into_the_next() {
+    let mut node = node(&[1]);
+    node.tick();
+    drive(&mut node);
+    node.propose(data("a")).unwrap();
+    let first = node.ready().receipt.unwrap();
+    node.propose(data("b")).unwrap();
+    node.propose(data("c d")).unwrap();
+    assert!(!node.has_ready());
+    node.durable(first);
+    let ready = node.ready();
+    assert_eq!((ready.entries.len(), ready.committed.len()), (3, 1));
+    assert_eq!(ready.receipt.unwrap().last(), id(1, 5));
+    // A receipt that comes twice changes nothing.
+    node.durable(first);
+    assert_eq!(node.persisted(), Index(2));
+}
+
+#[test]
+fn a_sole_voter_on_a_slow_disk_does_not_campaign_again() {
+    let mut node = node(&[1]);
+    node.tick();
+    let ready = node.ready();
+    for _ in 0..100 {
+        node.tick();
+    }
+    assert_eq!((node.term(), node.has_ready()), (Term(1), false));
+    node.durable(ready.receipt.unwrap());
+    assert_eq!(node.role(), Role::Leader);
+}
+
+#[test]
+fn an_own_vote_counts_only_when_it_is_durable() {
+    let mut node = node(&[1, 2, 3]);
+    node.campaign();
+    let ready = node.ready();
+    assert_eq!(ready.messages.len(), 2, "others are asked at once");
+    node.step(message(2, 1, Body::VoteResponse { granted: true })).unwrap();
+    assert_eq!(node.role(), Role::Candidate);
+    node.durable(ready.receipt.unwrap());
+    assert_eq!(node.role(), Role::Leader);
+}
+
+#[test]
+fn an_own_vote_of_an_election_that_is_over_does_not_count() {
+    let mut config = Config::new(NodeId(1), 1);
+    config.writes_max = 2;
+    let mut node = Node::new(config, restored(&[1, 2, 3])).unwrap();
+    node.campaign();
+    let first = node.ready().receipt.unwrap();
+    node.campaign();
+    let second = node.ready().receipt.unwrap();
+    node.step(message(2, 2, Body::VoteResponse { granted: true })).unwrap();
+    node.durable(first);
+    assert_eq!((node.role(), node.term()), (Role::Candidate, Term(2)));
+    node.durable(second);
+    assert_eq!(node.role(), Role::Leader);
+}
+
+#[test]
+fn answers_to_others_wait_for_the_disk() {
+    let mut node = node(&[1, 2, 3]);
+    node.step(message(2, 1, Body::Vote { last: id(0, 0) })).unwrap();
+    let vote = node.ready();
+    assert_eq!((vote.hard_state.unwrap().vote, vote.messages.len()), (NodeId(2), 0));
+    let append = Body::Append { prev: id(0, 0), entries: entries(0, &[1]), commit: Index(1) };
+    node.step(message(2, 1, append)).unwrap();
+    node.durable(vote.receipt.unwrap());
+    let ready = node.ready();
+    assert_eq!(ready.messages[0].body, Body::VoteResponse { granted: true });
+    assert_eq!((ready.entries.len(), ready.messages.len(), ready.committed.len()), (1, 1, 0));
+    node.durable(ready.receipt.unwrap());
+    let ready = node.ready();
+    assert_eq!(ready.messages[0].body, Body::AppendAccepted { index: Index(1) });
+    assert_eq!(ready.committed.len(), 1, "nothing is applied that is not durable here");
+}
+
+#[test]
+fn entries_of_older_terms_are_not_committed_by_counting() {
+    // Figure 3.7 of the thesis: what a quorum holds from term 2 may still be overwritten.
+    let hard_state = HardState { term: Term(2), ..HardState::default() };
+    let stored = Restored { hard_state, entries: entries(0, &[1, 2]), ..restored(&[1, 2, 3]) };
+    let mut node = Node::new(Config::new(NodeId(1), 1), stored).unwrap();
+    node.campaign();
+    drive(&mut node);
+    node.step(message(2, 3, Body::VoteResponse { granted: true })).unwrap();
+    drive(&mut node);
+    assert_eq!((node.role(), node.last()), (Role::Leader, id(3, 3)));
+    node.step(message(2, 3, Body::AppendAccepted { index: Index(2) })).unwrap();
+    assert_eq!(node.commit(), Index(0));
+    node.step(message(2, 3, Body::AppendAccepted { index: Index(3) })).unwrap();
+    assert_eq!(node.commit(), Index(3));
+}
+
+#[test]
+fn the_completion_of_an_overwritten_write_does_not_count_for_a_new_leader() {
+    let mut config = Config::new(NodeId(1), 1);
+    config.writes_max = 3;
+    let mut node = leader_of_three(config);
+    node.propose(data("lost")).unwrap();
+    let lost = node.ready().receipt.unwrap();
+    // Another leader overwrites entry 2, and is followed by this node again.
+    let append = Body::Append { prev: id(1, 1), entries: entries(1, &[2]), commit: Index(1) };
+    node.step(message(2, 2, append)).unwrap();
+    let overwriting = node.ready().receipt.unwrap();
+    node.campaign();
+    let vote = node.ready().receipt.unwrap();
+    node.step(message(3, 3, Body::VoteResponse { granted: true })).unwrap();
+    node.durable(lost);
+    node.check();
+    assert_eq!((node.persisted(), node.role()), (Index(1), Role::Candidate));
+    node.durable(overwriting);
+    assert_eq!(node.persisted(), Index(2));
+    node.durable(vote);
+    assert_eq!((node.role(), node.last()), (Role::Leader, id(3, 3)));
+    // With entry 3 on this disk alone, nothing new is committed.
+    drive(&mut node);
+    assert_eq!((node.persisted(), node.commit()), (Index(3), Index(1)));
+}
+
+#[test]
+fn messages_that_no_correct_member_sends_are_refused_and_change_nothing() {
+    let append = |prev, entries| Body::Append { prev, entries, commit: Index(0) };
+    let proposal = |entry: Entry| Body::Propose { entries: vec![entry] };
+    let no_change = Entry {
+        kind: proto::EntryKind::ConfChange,
+        data: Bytes::from_static(&[255]),
+        ..Entry::default()
+    };
+    let bad = [
+        Message { to: NodeId(2), ..message(2, 1, Body::VoteResponse { granted: true }) },
+        message(1, 1, Body::VoteResponse { granted: true }),
+        message(0, 1, Body::Vote { last: id(0, 0) }),
+        message(2, 0, Body::Vote { last: id(0, 0) }),
+        message(2, 1, Body::Vote { last: id(2, 1) }),
+        message(9, 1, Body::AppendAccepted { index: Index(1) }),
+        message(2, 1, Body::AppendAccepted { index: Index(99) }),
+        message(2, 1, append(id(1, 1), entries(1, &[1]))),
+        message(2, 2, append(id(1, 1), entries(2, &[1]))),
+        message(2, 2, append(id(1, 1), entries(1, &[2, 1]))),
+        message(2, 2, append(id(1, 1), entries(1, &[3]))),
+        message(2, 2, append(id(1, u64::MAX), entries(5, &[1]))),
+        message(2, 2, Body::Heartbeat { commit: Index(99), context: Bytes::new() }),
+        message(2, u64::MAX, Body::Vote { last: id(9, 9) }),
+        message(2, 0, Body::Propose { entries: Vec::new() }),
+        message(2, 0, proposal(no_change)),
+        message(2, 1, proposal(Entry::default())),
+    ];
+    for message in bad {
+        let mut node = leader_of_three(Config::new(NodeId(1), 1));
+        let before = format!("{node:?}");
+        let error = node.step(message.clone()).unwrap_err();
+        assert!(matches!(error, Error::Peer { .. }), "{message}: {error}");
+        assert_eq!(format!("{node:?}"), before, "{message}");
+    }
+}
+
+#[test]
+fn numbers_at_their_ends_do_no_harm() {
+    let end = Index(u64::MAX);
+    let hint = |term| EntryId { term: Term(term), index: end };
+    let odd = [
+        message(2, 1, Body::AppendRejected { index: end, hint: hint(u64::MAX) }),
+        message(2, 1, Body::AppendRejected { index: Index(0), hint: hint(0) }),
+        message(2, 1, Body::VoteResponse { granted: false }),
+        message(2, u64::MAX - 1, Body::Vote { last: hint(7) }),
+        message(2, u64::MAX - 1, Body::Append { prev: hint(7), entries: Vec::new(), commit: end }),
+    ];
+    let mut node = leader_of_three(Config::new(NodeId(1), 1));
+    for message in odd {
+        node.step(message).unwrap();
+        drive(&mut node);
+    }
+    for _ in 0..3 {
+        node.campaign();
+        drive(&mut node);
+    }
+    assert_eq!(node.term(), Term(u64::MAX), "there is no term behind the last one");
+}
+
+#[test]
+fn messages_of_kinds_that_are_not_known_are_refused() {
+    for kind in 0..=30 {
+        let pb = raftpb::Message {
+            r#type: Some(kind),
+            from: Some(2),
+            to: Some(1),
+            term: Some(1),
+            entries: vec![raftpb::Entry { r#type: Some(9), ..raftpb::Entry::default() }],
+            ..raftpb::Message::default()
+        };
+        assert!(Message::from_pb(pb.clone()).is_err(), "kind {kind}, with a bad entry");
+        let pb = raftpb::Message { entries: Vec::new(), ..pb };
+        let known = Message::from_pb(pb).is_ok();
+        assert_eq!(known, matches!(kind, 2..=6 | 8 | 9), "kind {kind}");
+    }
+}
+
+#[test]
+fn a_sole_voter_reads_at_once_but_not_before_it_has_committed_in_its_term() {
+    // The stored commit index lags behind what was acknowledged: entry 2 may have been.
+    let hard_state = HardState { term: Term(1), vote: NodeId(1), commit: Index(1) };
+    let stored = Restored { hard_state, entries: entries(0, &[1, 1]), ..restored(&[1]) };
+    let mut node = Node::new(Config::new(NodeId(1), 1), stored).unwrap();
+    assert_eq!(node.read_index(1), Err(Dropped::NoLeader));
+    node.tick();
+    let ready = node.ready();
+    node.durable(ready.receipt.unwrap());
+    assert_eq!(node.role(), Role::Leader);
+    node.read_index(2).unwrap();
+    let ready = node.ready();
+    assert_eq!(ready.reads, []);
+    node.durable(ready.receipt.unwrap());
+    assert_eq!(node.ready().reads, [Read { context: 2, index: Index(3) }]);
+    node.read_index(3).unwrap();
+    assert_eq!(node.ready().reads, [Read { context: 3, index: Index(3) }]);
+}
+
+#[test]
+fn a_read_needs_answers_of_a_quorum_to_a_heartbeat_that_came_after_it() {
+    let mut node = leader_of_three(Config::new(NodeId(1), 1));
+    node.read_index(7).unwrap();
+    let context = |ready: &Ready| {
+        let Body::Heartbeat { context, .. } = &ready.messages[0].body else { panic!() };
+        context.clone()
+    };
+    let first = context(&node.ready());
+    node.read_index(8).unwrap();
+    let second = context(&node.ready());
+    let answer = |context: &[u8]| {
+        message(2, 1, Body::HeartbeatResponse { context: Bytes::copy_from_slice(context) })
+    };
+    for made_up in [&u64::MAX.to_le_bytes()[..], b"", b"short"] {
+        node.step(answer(made_up)).unwrap();
+        assert_eq!(node.ready().reads, []);
+    }
+    node.step(answer(&first)).unwrap();
+    assert_eq!(node.ready().reads, [Read { context: 7, index: Index(1) }]);
+    node.step(answer(&second)).unwrap();
+    assert_eq!(node.ready().reads, [Read { context: 8, index: Index(1) }]);
+}
+
+#[test]
+fn reads_that_wait_are_bounded() {
+    let mut node = leader_of_three(Config::new(NodeId(1), 1));
+    let accepted = (0..10_000).take_while(|context| node.read_index(*context).is_ok()).count();
+    assert_eq!(accepted, 4096);
+    assert_eq!(node.read_index(0), Err(Dropped::TooManyReads));
+}
+
+#[test]
+fn a_sole_voter_that_adds_another_needs_it_from_then_on() {
+    let mut node = node(&[1]);
+    node.tick();
+    drive(&mut node);
+    let change = |kind, node| ConfChange { id: 0, kind, node: NodeId(node), context: Bytes::new() };
+    let add = change(ConfChangeType::ConfChangeAddNode, 2);
+    assert!(matches!(node.propose_conf_change(&add), Ok(Proposed::Appended { .. })));
+    let Ok(Proposed::Ignored { why }) = node.propose_conf_change(&add) else { panic!() };
+    assert_eq!(why, "possible unapplied conf change at index 2 (applied to 1)");
+    // Both entries are committed by the configuration that they were appended under.
+    assert_eq!(drive(&mut node).len(), 2);
+    assert_eq!((node.conf_state(), node.is_sole_voter()), (conf_state(&[1, 2]), false));
+    node.propose(data("a")).unwrap();
+    drive(&mut node);
+    assert_eq!(node.commit(), Index(3));
+    node.step(message(2, 1, Body::AppendAccepted { index: Index(4) })).unwrap();
+    assert_eq!(drive(&mut node).len(), 1);
+    // It leaves again with the votes of both.
+    let remove = change(ConfChangeType::ConfChangeRemoveNode, 2);
+    node.propose_conf_change(&remove).unwrap();
+    drive(&mut node);
+    node.step(message(2, 1, Body::AppendAccepted { index: Index(5) })).unwrap();
+    drive(&mut node);
+    assert!(node.is_sole_voter());
+    node.propose(data("b")).unwrap();
+    assert_eq!(drive(&mut node).len(), 1);
+}
+
+#[test]
+fn a_change_that_was_found_invalid_changes_nothing() {
+    let mut node = node(&[1]);
+    let nobody = ConfChange {
+        id: 0,
+        kind: ConfChangeType::ConfChangeRemoveNode,
+        node: NodeId::NONE,
+        context: Bytes::new(),
+    };
+    assert_eq!(node.apply_conf_change(&Changes::from(&nobody)), Ok(conf_state(&[1])));
+    let last = ConfChange { node: NodeId(1), ..nobody };
+    let error = node.apply_conf_change(&Changes::from(&last)).unwrap_err();
+    assert!(matches!(error, Error::ConfChange(_)), "{error}");
+    assert_eq!(node.conf_state(), conf_state(&[1]));
+}
+
+#[test]
+fn a_configuration_change_that_is_committed_and_not_applied_forbids_to_campaign() {
+    let change = ConfChange {
+        id: 0,
+        kind: ConfChangeType::ConfChangeAddNode,
+        node: NodeId(2),
+        context: Bytes::new(),
+    };
+    let mut entry = entries(0, &[1]).remove(0);
+    (entry.kind, entry.data) = (proto::EntryKind::ConfChange, change.encode());
+    let hard_state = HardState { term: Term(1), vote: NodeId(1), commit: Index(1) };
+    let stored = Restored { hard_state, entries: vec![entry], ..restored(&[1]) };
+    let mut node = Node::new(Config::new(NodeId(1), 1), stored).unwrap();
+    node.tick();
+    assert_eq!(node.role(), Role::Follower);
+    drive(&mut node);
+    node.campaign();
+    drive(&mut node);
+    assert_eq!(node.role(), Role::Candidate, "it has two voters now");
+}
+
+#[test]
+fn the_memory_of_the_log_is_bounded() {
+    let mut config = Config::new(NodeId(1), 1);
+    config.log_window_bytes_max = 10_000;
+    let mut node = Node::new(config, restored(&[1])).unwrap();
+    node.tick();
+    for _ in 0..200 {
+        drive(&mut node);
+        node.propose(vec![Bytes::from(vec![0; 1000]); 3]).unwrap();
+        assert!(node.log_bytes() < 10_000 + 3 * 1100, "{}", node.log_bytes());
+    }
+    drive(&mut node);
+    assert!(node.first_index() > Index(590));
+    node.compact(node.last().index);
+    assert_eq!((node.log_bytes(), node.last()), (0, id(1, 601)));
+    assert_eq!(node.term_at(Index(601)), Some(Term(1)));
+}
+
+#[test]
+fn a_sole_voter_starts_again_from_every_state_that_it_can_leave() {
+    // A run with proposals; after each write, and in the middle of each, the disk is kept.
+    let mut node = node(&[1]);
+    let mut disks = vec![(HardState::default(), Vec::new())];
+    let mut acknowledged = Vec::new();
+    node.tick();
+    for round in 0..8 {
+        while node.has_ready() {
+            let ready = node.ready();
+            let (mut hard, mut log) = disks.last().cloned().unwrap();
+            for entry in &ready.entries {
+                // A torn write: entries without the hard state behind them.
+                log.push(entry.clone());
+                disks.push((hard, log.clone()));
+            }
+            if let Some(receipt) = ready.receipt {
+                hard = node.hard_state();
+                disks.push((hard, log));
+                node.durable(receipt);
+            }
+            let applied = apply(&mut node, ready);
+            acknowledged.extend(applied);
+        }
+        // What is acknowledged is in every disk from now on.
+        let known = acknowledged.len();
+        let (hard, log) = disks.last().unwrap();
+        for applied in 0..=known {
+            let stored = Restored {
+                hard_state: *hard,
+                entries: log.clone(),
+                applied: Index(applied as u64),
+                ..restored(&[1])
+            };
+            starts_again(stored, &acknowledged[applied..]);
+        }
+        node.propose(data(&format!("{round} a b"))).unwrap();
+    }
+    for (hard_state, entries) in disks {
+        let expected = entries.clone();
+        starts_again(Restored { hard_state, entries, ..restored(&[1]) }, &expected);
+    }
+}
+
+fn starts_again(stored: Restored, first_applied: &[Entry]) {
+    let term = stored.hard_state.term;
+    let mut again = Node::new(Config::new(NodeId(1), 1), stored).unwrap();
+    again.check();
+    again.tick();
+    let mut applied = drive(&mut again);
+    let own = applied.pop().unwrap();
+    assert_eq!(applied, first_applied);
+    assert_eq!((own.term, again.role()), (again.term(), Role::Leader));
+    assert!(again.term() > term);
+}
+
+#[test]
+fn a_commit_index_that_lags_behind_the_database_is_raised() {
+    let hard_state = HardState { term: Term(1), vote: NodeId(1), commit: Index(1) };
+    let stored = Restored {
+        hard_state,
+        entries: entries(0, &[1, 1, 1]),
+        applied: Index(3),
+        ..restored(&[1])
+    };
+    let node = Node::new(Config::new(NodeId(1), 1), stored).unwrap();
+    assert_eq!((node.commit(), node.applied_index()), (Index(3), Index(3)));
+}
+
+#[test]
+fn a_stored_state_that_does_not_fit_together_is_refused() {
+    let past = HardState { term: Term(1), vote: NodeId(1), commit: Index(9) };
+    let bad = [
+        Restored { hard_state: past, ..restored(&[1]) },
+        Restored { applied: Index(1), ..restored(&[1]) },
+        Restored { snapshot: id(1, 5), ..restored(&[1]) },
+        Restored { entries: entries(1, &[1]), ..restored(&[1]) },
+        Restored {
+            conf_state: ConfState { learners: vec![NodeId(1)], ..conf_state(&[1]) },
+            ..Restored::default()
+        },
+        Restored {
+            conf_state: ConfState { learners_next: vec![NodeId(1)], ..conf_state(&[1]) },
+            ..Restored::default()
+        },
+    ];
+    for stored in bad {
+        let error = Node::new(Config::new(NodeId(1), 1), stored.clone()).unwrap_err();
+        assert!(matches!(error, Error::Restored(_)), "{stored:?}: {error}");
+    }
+    let config = Config { election_ticks: 1, ..Config::new(NodeId(1), 1) };
+    assert!(matches!(Node::new(config, restored(&[1])), Err(Error::Config(_))));
+}
