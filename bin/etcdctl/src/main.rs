@@ -1,2 +1,98 @@
-//! Not written yet.
-fn main() {}
+//! etcdctl: the command line client of etcd's v3 API.
+
+mod commands;
+mod endpoint;
+mod failure;
+mod kv;
+mod lease;
+mod maintenance;
+mod member;
+mod output;
+mod printer;
+mod session;
+mod txn;
+mod watch;
+
+use cli::Outcome as Line;
+use failure::{Code, Failure, Outcome};
+use proto::etcdserverpb::downgrade_request::DowngradeAction;
+use session::Session;
+use std::os::unix::ffi::OsStringExt;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() {
+    let words: cli::Words = std::env::args_os().skip(1).map(OsStringExt::into_vec).collect();
+    let parsed = match cli::parse(&commands::ROOT, &words) {
+        Line::Help(text) => return output::out(text.as_bytes()),
+        Line::Wrong(text) => {
+            output::error_text(&text);
+            std::process::exit(Code::Error as i32);
+        }
+        Line::Run(parsed) => parsed,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let done = match runtime {
+        Ok(runtime) => runtime.block_on(run(Session::new(parsed))),
+        Err(error) => Err(Code::Error.with(error)),
+    };
+    match done {
+        // At once, so that nothing waits for a thread that reads the standard input.
+        Ok(()) => std::process::exit(0),
+        Err(failure) => end(failure),
+    }
+}
+
+/// Ends the process with what went wrong.
+fn end(failure: Failure) -> ! {
+    if let Some(message) = failure.message {
+        output::error_line(&format!("Error: {message}"));
+    }
+    std::process::exit(failure.code as i32);
+}
+
+async fn run(session: Session) -> Outcome {
+    let name = session.name.clone();
+    match name.as_str() {
+        "get" => kv::get(session).await,
+        "put" => kv::put(session).await,
+        "del" => kv::del(session).await,
+        "compaction" => kv::compaction(session).await,
+        "txn" => txn::txn(session).await,
+        "watch" => watch::watch(session).await,
+        "lease grant" => lease::grant(session).await,
+        "lease revoke" => lease::revoke(session).await,
+        "lease timetolive" => lease::time_to_live(session).await,
+        "lease list" => lease::list(session).await,
+        "lease keep-alive" => lease::keep_alive(session).await,
+        "endpoint health" => endpoint::health(session).await,
+        "endpoint status" => endpoint::status(session).await,
+        "endpoint hashkv" => endpoint::hashkv(session).await,
+        "defrag" => endpoint::defrag(session).await,
+        "member add" => member::add(session).await,
+        "member list" => member::list(session).await,
+        "member promote" => member::promote(session).await,
+        "member remove" => member::remove(session).await,
+        "member update" => member::update(session).await,
+        "move-leader" => member::move_leader(session).await,
+        "alarm disarm" => maintenance::alarm_disarm(session).await,
+        "alarm list" => maintenance::alarm_list(session).await,
+        "downgrade cancel" => maintenance::downgrade(session, DowngradeAction::Cancel).await,
+        "downgrade enable" => maintenance::downgrade(session, DowngradeAction::Enable).await,
+        "downgrade validate" => maintenance::downgrade(session, DowngradeAction::Validate).await,
+        "snapshot save" => maintenance::snapshot_save(session).await,
+        "options" => {
+            output::out(session::options().as_bytes());
+            Ok(())
+        }
+        "version" => {
+            output::line(&format!("etcdctl version: {}\nAPI version: 3.7", client::VERSION));
+            Ok(())
+        }
+        later => {
+            debug_assert!(commands::LATER.contains(&later), "{later} has no code");
+            Err(Code::BadFeature.with(format!("etcdctl {later} is not built yet")))
+        }
+    }
+}

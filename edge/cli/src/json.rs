@@ -8,6 +8,8 @@ use std::fmt::{Display, Write as _};
 pub struct Object {
     /// Names and values, both as JSON.
     fields: Vec<(String, String)>,
+    /// Whether strings are written as zap does, which leaves `<`, `>` and `&` as they are.
+    zap: bool,
 }
 
 impl Object {
@@ -17,10 +19,20 @@ impl Object {
         Object::default()
     }
 
+    /// No fields yet; strings are written as zap does.
+    #[must_use]
+    pub fn zap() -> Object {
+        Object { zap: true, ..Object::default() }
+    }
+
+    fn text_of(&self, bytes: &[u8]) -> String {
+        if self.zap { zap_string(bytes) } else { string(bytes) }
+    }
+
     /// A field whose value is JSON already.
     #[must_use]
     pub fn raw(mut self, name: &str, json: &str) -> Object {
-        self.fields.push((string(name.as_bytes()), json.to_string()));
+        self.fields.push((self.text_of(name.as_bytes()), json.to_string()));
         self
     }
 
@@ -48,7 +60,8 @@ impl Object {
     /// A string.
     #[must_use]
     pub fn string(self, name: &str, value: &str) -> Object {
-        self.raw(name, &string(value.as_bytes()))
+        let json = self.text_of(value.as_bytes());
+        self.raw(name, &json)
     }
 
     /// A string that is left out when it is empty.
@@ -108,6 +121,16 @@ pub fn list<T>(items: &[T], json: impl Fn(&T) -> String) -> String {
 /// A string. What is not UTF-8 becomes U+FFFD, a byte at a time.
 #[must_use]
 pub fn string(bytes: &[u8]) -> String {
+    quoted(bytes, &['<', '>', '&', '\u{2028}', '\u{2029}'])
+}
+
+/// A string as zap's encoder writes it.
+#[must_use]
+pub fn zap_string(bytes: &[u8]) -> String {
+    quoted(bytes, &[])
+}
+
+fn quoted(bytes: &[u8], unsafe_in_html: &[char]) -> String {
     let mut text = String::from('"');
     for chunk in bytes.utf8_chunks() {
         for character in chunk.valid().chars() {
@@ -119,7 +142,7 @@ pub fn string(bytes: &[u8]) -> String {
                 '\n' => text.push_str("\\n"),
                 '\r' => text.push_str("\\r"),
                 '\t' => text.push_str("\\t"),
-                '\0'..=' ' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}' if character != ' ' => {
+                other if other < ' ' || unsafe_in_html.contains(&other) => {
                     _ = write!(text, "\\u{:04x}", u32::from(character));
                 }
                 other => text.push(other),

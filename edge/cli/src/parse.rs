@@ -17,6 +17,8 @@ pub struct Parsed {
     pub path: Vec<&'static Command>,
     /// What is neither command nor flag.
     pub args: Words,
+    /// How many of the arguments stand before `--`, if it is there.
+    pub dash: Option<usize>,
     /// The values of all flags that hold here.
     pub flags: Flags,
 }
@@ -69,22 +71,30 @@ pub fn parse(root: &'static Command, words: &[Vec<u8>]) -> Outcome {
     let mut flags = Flags::new(known(&path));
     match parse_words(&mut flags, &rest) {
         Ok(Some(_)) if !runnable => Outcome::Help(help(&path)),
-        Ok(Some(args)) => Outcome::Run(Parsed { path, args, flags }),
+        Ok(Some(Args { words: args, dash })) => Outcome::Run(Parsed { path, args, dash, flags }),
         Ok(None) => Outcome::Help(help(&path)),
         Err(why) => Outcome::Wrong(format!("Error: {why}\n{}\n", usage(&path))),
     }
 }
 
-/// Reads the flags of one command only, with no command words: a line of an interactive mode.
+/// Reads arguments and flags of one command only, with no command words: a line of an
+/// interactive mode.
 ///
 /// # Errors
 /// pflag's sentence.
-pub fn parse_flags(command: &'static Command, words: &[Vec<u8>]) -> Result<(Flags, Words), String> {
+pub fn parse_flags(command: &'static Command, words: &[Vec<u8>]) -> Result<Parsed, String> {
     let mut flags = Flags::new(command.flags);
-    match parse_words(&mut flags, words)? {
-        Some(args) => Ok((flags, args)),
-        None => Err("pflag: help requested".to_string()),
-    }
+    let Some(Args { words: args, dash }) = parse_words(&mut flags, words)? else {
+        return Err("pflag: help requested".to_string());
+    };
+    Ok(Parsed { path: vec![command], args, dash, flags })
+}
+
+/// What is left when the flags have been read.
+struct Args {
+    words: Words,
+    /// How many of them stand before `--`.
+    dash: Option<usize>,
 }
 
 fn help_topic(root: &'static Command, rest: &[Vec<u8>]) -> Outcome {
@@ -170,11 +180,12 @@ fn position(words: &[Vec<u8>], wanted: &[u8], path: &[&'static Command]) -> Opti
 }
 
 /// Sets the flags that are among the words and gives the others; nothing when help is wanted.
-fn parse_words(flags: &mut Flags, words: &[Vec<u8>]) -> Result<Option<Words>, String> {
-    let mut args = Vec::new();
+fn parse_words(flags: &mut Flags, words: &[Vec<u8>]) -> Result<Option<Args>, String> {
+    let (mut args, mut dash) = (Vec::new(), None);
     let mut words = words.iter();
     while let Some(word) = words.next() {
         if word == b"--" {
+            dash = Some(args.len());
             args.extend(words.by_ref().cloned());
         } else if let Some(long) = word.strip_prefix(b"--") {
             if long_flag(flags, long, &mut words)? {
@@ -188,7 +199,7 @@ fn parse_words(flags: &mut Flags, words: &[Vec<u8>]) -> Result<Option<Words>, St
             args.push(word.clone());
         }
     }
-    Ok(Some(args))
+    Ok(Some(Args { words: args, dash }))
 }
 
 type Rest<'a> = std::slice::Iter<'a, Vec<u8>>;

@@ -1,0 +1,225 @@
+//! `alarm …`, `downgrade …`, `snapshot save`.
+//!
+//! Source: etcd v3.7.1 etcdctl/ctlv3/command/{alarm,downgrade,snapshot}_command.go,
+//! client/v3/snapshot/v3_snapshot.go.
+
+use crate::endpoint::list_alarms;
+use crate::failure::{Code, Failure, Outcome};
+use crate::output;
+use crate::session::{Session, connect};
+use cli::go;
+use cli::json::Object;
+use cli::log::{Level, Line};
+use client::Client;
+use proto::etcdserverpb as pb;
+use proto::etcdserverpb::alarm_request::AlarmAction;
+use proto::etcdserverpb::downgrade_request::DowngradeAction;
+use sha2::{Digest as _, Sha256};
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::time::Instant;
+use tokio_stream::StreamExt as _;
+
+pub(crate) async fn alarm_list(mut session: Session) -> Outcome {
+    if !session.args.is_empty() {
+        return Err(Code::BadArgs.with("alarm list command accepts no arguments"));
+    }
+    let answer = session.client().await?.alarm(list_alarms()).await?;
+    output::out(&session.printer.alarm(&answer)?);
+    Ok(())
+}
+
+/// Asks which alarms there are and disarms them one by one.
+pub(crate) async fn alarm_disarm(mut session: Session) -> Outcome {
+    if !session.args.is_empty() {
+        return Err(Code::BadArgs.with("alarm disarm command accepts no arguments"));
+    }
+    let client = session.client().await?;
+    let mut disarmed = pb::AlarmResponse::default();
+    for alarm in client.alarm(list_alarms()).await?.alarms {
+        let request = pb::AlarmRequest {
+            action: AlarmAction::Deactivate.into(),
+            member_id: alarm.member_id,
+            alarm: alarm.alarm,
+        };
+        disarmed.alarms.extend(client.alarm(request).await?.alarms);
+    }
+    output::out(&session.printer.alarm(&disarmed)?);
+    Ok(())
+}
+
+pub(crate) async fn downgrade(mut session: Session, action: DowngradeAction) -> Outcome {
+    let version = match (action, &session.words()[..]) {
+        (DowngradeAction::Cancel, _) => String::new(),
+        (_, [version]) if !version.is_empty() => version.clone(),
+        (_, []) => return Err(Code::BadArgs.with("TARGET_VERSION not provided")),
+        (_, [_]) => return Err(Code::BadArgs.with("target version not provided")),
+        (_, _) => return Err(Code::BadArgs.with("too many arguments")),
+    };
+    let client = session.client().await?;
+    let answer = client.downgrade(pb::DowngradeRequest { action: action.into(), version }).await?;
+    let action = action.as_str_name().to_lowercase();
+    output::out(&session.printer.downgrade(&action, &answer)?);
+    Ok(())
+}
+
+pub(crate) async fn snapshot_save(mut session: Session) -> Outcome {
+    let [path] = &session.words()[..] else {
+        return Err(Code::BadArgs.with("snapshot save expects one argument <filename>"));
+    };
+    session.set_logger("client");
+    let config = session.open()?;
+    let endpoints = config.endpoints.clone();
+    let [endpoint] = &endpoints[..] else {
+        return Err(Code::Interrupted.with(format!(
+            "snapshot must be requested to one selected node, not multiple [{}]",
+            endpoints.join(" ")
+        )));
+    };
+    let client = connect(config).await?;
+    let part = format!("{path}.part");
+    let saving = save(&client, endpoint, &part, path);
+    // Only a limit that was asked for holds: a snapshot may take long.
+    let saved = match session.flags.changed("command-timeout") {
+        true => {
+            let limit = session.flags.duration("command-timeout");
+            let late = |_| Err(interrupted("context deadline exceeded"));
+            tokio::time::timeout(limit, saving).await.unwrap_or_else(late)
+        }
+        false => saving.await,
+    };
+    if saved.is_err() {
+        // Half a snapshot is none; there is nothing to be done if it cannot be removed.
+        _ = std::fs::remove_file(&part);
+    }
+    let version = saved?;
+    output::line(&format!("Snapshot saved at {path}"));
+    if !version.is_empty() {
+        output::line(&format!("Server version {version}"));
+    }
+    Ok(())
+}
+
+fn interrupted(why: impl ToString) -> Failure {
+    Code::Interrupted.with(why)
+}
+
+fn log(logger: &str, message: &str, fields: Object) {
+    let caller = concat!(file!(), ":", line!());
+    output::log(&Line { level: Level::Info, logger, caller, message, fields });
+}
+
+/// Fetches a snapshot into `part`, checks it, and renames it to `path`; gives the server's
+/// storage version.
+async fn save(client: &Client, endpoint: &str, part: &str, path: &str) -> Outcome<String> {
+    let could_not = |what: &str, error: &dyn ToString| {
+        interrupted(format!("could not {what} ({})", error.to_string()))
+    };
+    let open = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(part);
+    let mut file =
+        open.map_err(|error| could_not(&format!("open {part}"), &io_text(part, &error)))?;
+    log("", "created temporary db file", Object::zap().string("path", part));
+    let start = Instant::now();
+    let mut stream = client.snapshot().await.map_err(interrupted)?;
+    log("client", "opened snapshot stream; downloading", Object::zap());
+    let mut fetched = Fetched::default();
+    let mut first = true;
+    while let Some(piece) = stream.next().await {
+        let wrong = |why: String| interrupted(format!("could not write snapshot: {why}"));
+        let piece = piece.map_err(|status| {
+            let error = client::Error::from(status);
+            if first { interrupted(error) } else { wrong(error.to_string()) }
+        })?;
+        if std::mem::take(&mut first) {
+            fetched.version.clone_from(&piece.version);
+            log("", "fetching snapshot", Object::zap().string("endpoint", endpoint));
+        }
+        file.write_all(&piece.blob).map_err(|error| wrong(error.to_string()))?;
+        fetched.add(&piece.blob);
+    }
+    log("client", "completed snapshot read; closing", Object::zap());
+    fetched.check().map_err(interrupted)?;
+    sync(&file).map_err(|error| interrupted(format!("could not fsync snapshot: {error}")))?;
+    let took = i64::try_from(start.elapsed().as_nanos()).unwrap_or(i64::MAX);
+    let fields = Object::zap()
+        .string("endpoint", endpoint)
+        .string("size", &go::bytes(fetched.size))
+        .string("took", &go::duration(took))
+        .string("etcd-version", &fetched.version);
+    log("", "fetched snapshot", fields);
+    let renamed = std::fs::rename(part, path);
+    renamed.map_err(|error| could_not(&format!("rename {part} to {path}"), &error))?;
+    log("", "saved", Object::zap().string("path", path));
+    Ok(fetched.version)
+}
+
+fn sync(file: &File) -> std::io::Result<()> {
+    file.sync_all()
+}
+
+/// An error of the operating system as Go words it.
+fn io_text(path: &str, error: &std::io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default().to_lowercase();
+    format!("open {path}: {text}")
+}
+
+/// What has come of a snapshot: the database and, as its last 32 bytes, the hash of the rest.
+#[derive(Default)]
+struct Fetched {
+    size: u64,
+    version: String,
+    hash: Sha256,
+    /// The last bytes, which may be the hash and are not hashed yet.
+    tail: Vec<u8>,
+}
+
+const HASH_LENGTH: usize = 32;
+
+impl Fetched {
+    fn add(&mut self, bytes: &[u8]) {
+        self.size += bytes.len() as u64;
+        self.tail.extend_from_slice(bytes);
+        let sure = self.tail.len().saturating_sub(HASH_LENGTH);
+        self.hash.update(&self.tail[..sure]);
+        self.tail.drain(..sure);
+    }
+
+    /// Whether all of it is there: a database is a multiple of 512 bytes long, and its hash
+    /// follows.
+    fn check(&mut self) -> Result<(), String> {
+        let size = self.size;
+        if size % 512 != HASH_LENGTH as u64 {
+            return Err(format!("sha256 checksum not found [bytes: {size}]"));
+        }
+        let hash = std::mem::take(&mut self.hash).finalize();
+        if hash[..] != self.tail[..] {
+            return Err(format!("sha256 checksum does not match [bytes: {size}]"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_must_end_with_the_hash_of_the_rest() {
+        let database = vec![7; 1024];
+        let hash = Sha256::digest(&database);
+        let mut whole = Fetched::default();
+        for piece in [&database[..1000], &database[1000..], &hash[..5], &hash[5..]] {
+            whole.add(piece);
+        }
+        assert_eq!(whole.check(), Ok(()));
+        let mut cut = Fetched::default();
+        cut.add(&database);
+        assert_eq!(cut.check(), Err("sha256 checksum not found [bytes: 1024]".to_string()));
+        let mut changed = Fetched::default();
+        changed.add(&database);
+        changed.add(&[0; 32]);
+        assert!(changed.check().is_err());
+    }
+}
