@@ -1,0 +1,301 @@
+//! The configuration of a server, checked: everything that the parts below need, in their types.
+//!
+//! Source: etcd server/embed/config.go `Config` @ v3.7.1.
+
+use crate::duration::GoDuration;
+use crate::gates::Gates;
+use crate::settings::Settings;
+use net::{SocketOptions, Url};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// etcd's quota where none is given, in bytes.
+pub const DEFAULT_QUOTA: i64 = 2 * 1024 * 1024 * 1024;
+
+/// A checked configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The member itself.
+    pub member: Member,
+    /// Where it listens and what it tells others.
+    pub urls: Urls,
+    /// How a new member begins.
+    pub bootstrap: Bootstrap,
+    /// Limits of requests and memory.
+    pub limits: Limits,
+    /// HTTP/2 pings.
+    pub keepalive: Keepalive,
+    /// Automatic compaction.
+    pub auto_compaction: AutoCompaction,
+    /// When things are told.
+    pub notices: Notices,
+    /// Where log lines go.
+    pub logging: Logging,
+    /// Whether the time of each kind of gRPC call is measured.
+    pub metrics_extensive: bool,
+    /// Whether the cluster's version is raised to this server's.
+    pub version_upgrade: VersionUpgrade,
+    /// Feature gates.
+    pub gates: Gates,
+}
+
+/// The member itself.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// Its name.
+    pub name: String,
+    /// The directory of its data.
+    pub data_dir: PathBuf,
+    /// The directory of the write-ahead log, when it is a dedicated one.
+    pub wal_dir: Option<PathBuf>,
+    /// Applied entries between snapshots.
+    pub snapshot_count: u64,
+    /// Entries that stay in memory after a snapshot.
+    pub snapshot_catchup_entries: u64,
+    /// Snapshot files to keep; 0 for all.
+    pub max_snapshots: u64,
+    /// Log files to keep; 0 for all.
+    pub max_wals: u64,
+    /// Milliseconds of a tick, which is a heartbeat.
+    pub tick_ms: u64,
+    /// Milliseconds without a leader until an election.
+    pub election_ms: u64,
+    /// Whether the first election is held sooner.
+    pub initial_election_tick_advance: bool,
+}
+
+impl Member {
+    /// Ticks of the election timeout.
+    pub fn election_ticks(&self) -> u64 {
+        self.election_ms / self.tick_ms
+    }
+
+    /// How long a request may take before it times out: five seconds for queues and disks, and
+    /// two elections.
+    pub fn request_timeout(&self) -> Duration {
+        Duration::from_secs(5) + Duration::from_millis(2 * self.election_ticks() * self.tick_ms)
+    }
+}
+
+/// Where the member listens, and what it tells others.
+#[derive(Clone, Debug)]
+pub struct Urls {
+    /// For peers.
+    pub listen_peer: Vec<Url>,
+    /// For clients.
+    pub listen_client: Vec<Url>,
+    /// For metrics and health alone.
+    pub listen_metrics: Vec<Url>,
+    /// Told to peers.
+    pub advertise_peer: Vec<Url>,
+    /// Told to clients.
+    pub advertise_client: Vec<Url>,
+    /// Options of the listening sockets.
+    pub sockets: SocketOptions,
+}
+
+/// How a new member begins; without meaning once there is data.
+#[derive(Clone, Debug)]
+pub struct Bootstrap {
+    /// `name=url,…` as given, or made of the name and the advertised URLs.
+    pub initial_cluster: String,
+    /// Whether the cluster is new.
+    pub new_cluster: bool,
+    /// Part of the ids' hash.
+    pub token: String,
+}
+
+/// Limits of requests and memory.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// The database's size at which writes are refused, in bytes; `None` for no limit.
+    pub quota_bytes: Option<u64>,
+    /// Whether the quota was given, or is the default.
+    pub quota_is_default: bool,
+    /// Operations in a transaction.
+    pub max_txn_ops: u64,
+    /// Bytes of a request.
+    pub max_request_bytes: u64,
+    /// Streams on a connection.
+    pub max_concurrent_streams: u32,
+    /// Bytes of the page cache.
+    pub backend_cache_bytes: u64,
+}
+
+/// HTTP/2 pings.
+#[derive(Clone, Copy, Debug)]
+pub struct Keepalive {
+    /// The shortest time between a client's pings.
+    pub min_time: Duration,
+    /// Time between the server's pings; zero for none.
+    pub interval: Duration,
+    /// Time for the answer; zero for ever.
+    pub timeout: Duration,
+}
+
+/// Automatic compaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AutoCompaction {
+    /// None.
+    Off,
+    /// What is older than this.
+    Periodic(Duration),
+    /// All but this many revisions.
+    Revision(u64),
+}
+
+/// When things are told.
+#[derive(Clone, Copy, Debug)]
+pub struct Notices {
+    /// A watch without events is told of progress this often.
+    pub watch_progress: Duration,
+    /// An apply that takes longer is logged.
+    pub slow_apply: Duration,
+    /// A unary request that takes longer is logged.
+    pub slow_request: Duration,
+}
+
+/// Where log lines go.
+#[derive(Clone, Debug)]
+pub struct Logging {
+    /// `stderr`, `stdout`, or paths.
+    pub outputs: Vec<String>,
+    /// The lowest level that is written.
+    pub level: String,
+    /// `json` or `console`.
+    pub format: String,
+}
+
+/// `--cluster-version-upgrade`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VersionUpgrade {
+    /// Auto for a cluster that this server created, manual for older data.
+    ByOrigin,
+    /// Raise it.
+    Auto,
+    /// Leave it.
+    Manual,
+}
+
+impl Config {
+    /// The configuration of a server without any settings, for tests and other programs.
+    pub fn new() -> Self {
+        let (config, _) = crate::validate::check(&Settings::default());
+        config.expect("the defaults are a valid configuration")
+    }
+
+    /// Takes the settings over; [`crate::validate::check`] has looked at them first.
+    pub(crate) fn from_settings(s: &Settings, auto_compaction: AutoCompaction) -> Self {
+        let member = member(s);
+        Self {
+            urls: urls(s),
+            bootstrap: Bootstrap {
+                initial_cluster: s.text("initial-cluster"),
+                new_cluster: s.text("initial-cluster-state") == "new",
+                token: s.text("initial-cluster-token"),
+            },
+            limits: limits(s),
+            keepalive: Keepalive {
+                min_time: s.duration("grpc-keepalive-min-time").to_std(),
+                interval: s.duration("grpc-keepalive-interval").to_std(),
+                timeout: s.duration("grpc-keepalive-timeout").to_std(),
+            },
+            auto_compaction,
+            notices: Notices {
+                watch_progress: or(s.duration("watch-progress-notify-interval"), 600_000),
+                slow_apply: s.duration("warning-apply-duration").to_std(),
+                slow_request: or(s.duration("warning-unary-request-duration"), 300),
+            },
+            logging: logging(s),
+            metrics_extensive: s.text("metrics") == "extensive",
+            version_upgrade: match s.text("cluster-version-upgrade").as_str() {
+                "auto" => VersionUpgrade::Auto,
+                "manual" => VersionUpgrade::Manual,
+                _ => VersionUpgrade::ByOrigin,
+            },
+            gates: Gates::parse(&s.text("feature-gates")).unwrap_or_default(),
+            member,
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A duration of 0 means its default.
+fn or(duration: GoDuration, default_ms: u64) -> Duration {
+    if duration.0 <= 0 { Duration::from_millis(default_ms) } else { duration.to_std() }
+}
+
+fn member(s: &Settings) -> Member {
+    let wal_dir = s.text("wal-dir");
+    let non_zero = |name: &str, default| match s.uint(name) {
+        0 => default,
+        given => given,
+    };
+    Member {
+        name: s.text("name"),
+        data_dir: s.text("data-dir").into(),
+        wal_dir: (!wal_dir.is_empty()).then(|| wal_dir.into()),
+        snapshot_count: non_zero("snapshot-count", 10_000),
+        snapshot_catchup_entries: non_zero("snapshot-catchup-entries", 5_000),
+        max_snapshots: s.uint("max-snapshots"),
+        max_wals: s.uint("max-wals"),
+        tick_ms: s.uint("heartbeat-interval"),
+        election_ms: s.uint("election-timeout"),
+        initial_election_tick_advance: s.bool("initial-election-tick-advance"),
+    }
+}
+
+fn urls(s: &Settings) -> Urls {
+    // From the command line, listening elsewhere takes the default address back.
+    let unset = s.file.is_none()
+        && s.is_given("listen-client-urls")
+        && !s.is_given("advertise-client-urls");
+    // An empty list stands for the default.
+    let listed = |name: &str| {
+        let urls = s.urls(name);
+        if urls.is_empty() { Settings::default().urls(name) } else { urls }
+    };
+    Urls {
+        listen_peer: listed("listen-peer-urls"),
+        listen_client: listed("listen-client-urls"),
+        listen_metrics: s.urls("listen-metrics-urls"),
+        advertise_peer: listed("initial-advertise-peer-urls"),
+        advertise_client: if unset { Vec::new() } else { listed("advertise-client-urls") },
+        sockets: SocketOptions {
+            reuse_port: s.bool("socket-reuse-port"),
+            reuse_address: s.bool("socket-reuse-address"),
+        },
+    }
+}
+
+fn limits(s: &Settings) -> Limits {
+    let quota = s.int("quota-backend-bytes");
+    Limits {
+        quota_bytes: match quota {
+            0 => u64::try_from(DEFAULT_QUOTA).ok(),
+            given => u64::try_from(given).ok(),
+        },
+        quota_is_default: quota == 0,
+        max_txn_ops: s.uint("max-txn-ops"),
+        max_request_bytes: s.uint("max-request-bytes"),
+        max_concurrent_streams: u32::try_from(s.uint("max-concurrent-streams")).unwrap_or(u32::MAX),
+        backend_cache_bytes: s.uint("backend-cache-bytes"),
+    }
+}
+
+pub(crate) fn logging(s: &Settings) -> Logging {
+    let outputs = s.words("log-outputs");
+    Logging {
+        outputs: if outputs.is_empty() { vec!["default".to_owned()] } else { outputs },
+        level: s.text("log-level"),
+        format: match s.text("log-format") {
+            none if none.is_empty() => "json".to_owned(),
+            given => given,
+        },
+    }
+}

@@ -1,0 +1,306 @@
+//! The one table of the server's flags: it drives the command line, the environment, the
+//! configuration file, `--help`, the defaults, and what is refused because it is not built.
+//!
+//! Source of names, kinds and defaults: etcd server/etcdmain/{config,help}.go and
+//! server/embed/config.go @ v3.7.1.
+
+use crate::value::Kind;
+
+/// Whether a flag does something here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Built {
+    /// It works.
+    Yes,
+    /// Another value than the default stops the server, naming this capability.
+    No(&'static str),
+    /// It is accepted, and a log line says why it changes nothing.
+    NoEffect(&'static str),
+}
+
+/// The part of `--help` where a flag stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// The member itself.
+    Member,
+    /// The cluster.
+    Clustering,
+    /// TLS and origins.
+    Security,
+    /// Authentication.
+    Auth,
+    /// Profiles and metrics.
+    Monitoring,
+    /// Logs.
+    Logging,
+    /// Traces.
+    Tracing,
+    /// Tuning.
+    Features,
+    /// What can lose data.
+    Unsafe,
+    /// Ours.
+    Retcd,
+    /// Not in `--help`.
+    Hidden,
+}
+
+/// The groups of `--help` with their titles, in order.
+pub const GROUPS: [(Group, &str); 10] = [
+    (Group::Member, "Member"),
+    (Group::Clustering, "Clustering"),
+    (Group::Security, "Security"),
+    (Group::Auth, "Auth"),
+    (Group::Monitoring, "Profiling and Monitoring"),
+    (Group::Logging, "Logging"),
+    (Group::Tracing, "Distributed tracing"),
+    (Group::Features, "Features"),
+    (Group::Unsafe, "Unsafe features"),
+    (Group::Retcd, "Of this server alone"),
+];
+
+/// One flag.
+#[derive(Clone, Copy, Debug)]
+pub struct Flag {
+    /// The name without dashes.
+    pub name: &'static str,
+    /// How its value is read.
+    pub kind: Kind,
+    /// The default as text.
+    pub default: &'static str,
+    /// Whether it works.
+    pub built: Built,
+    /// Where it stands in `--help`.
+    pub group: Group,
+    /// One or two sentences for `--help`.
+    pub help: &'static str,
+}
+
+/// The flag of this name.
+pub fn find(name: &str) -> Option<&'static Flag> {
+    FLAGS.iter().find(|flag| flag.name == name)
+}
+
+/// Names of very old versions that are accepted and ignored, as in etcd.
+pub const IGNORED: [&str; 15] = [
+    "cluster-active-size",
+    "cluster-remove-delay",
+    "cluster-sync-interval",
+    "config",
+    "force",
+    "max-result-buffer",
+    "max-retry-attempts",
+    "peer-heartbeat-interval",
+    "peer-election-timeout",
+    "retry-interval",
+    "snapshot",
+    "v",
+    "vv",
+    "test.coverprofile",
+    "test.outputdir",
+];
+
+/// Flags that log a deprecation when they are given.
+pub const DEPRECATED: [(&str, &str); 2] = [
+    ("max-snapshots", "--max-snapshots is deprecated in 3.6 and will be decommissioned in 3.8."),
+    (
+        "v2-deprecation",
+        "--v2-deprecation is deprecated and scheduled for removal in v3.8. The default value is enforced, ignoring user input.",
+    ),
+];
+
+const TLS: Built = Built::No("TLS");
+const CLUSTERS: Built = Built::No("a cluster of more than one member");
+const DISCOVERY: Built = Built::No("discovery");
+const TRACING: Built = Built::No("tracing");
+const AUTH: Built = Built::No("authentication");
+const YES: Built = Built::Yes;
+
+const V2_STAGES: &[&str] = &["gone", "write-only", "write-only-drop-data", "write-only-skip-check"];
+const DEFAULT_ROTATION: &str =
+    r#"{"maxsize": 100, "maxage": 0, "maxbackups": 0, "localtime": false, "compress": false}"#;
+
+macro_rules! flags {
+    ($($group:ident { $($name:literal $kind:expr, $default:expr, $built:expr, $help:literal;)* })*) => {
+        /// Every flag but the ignored ones.
+        pub const FLAGS: &[Flag] = &[$($(Flag {
+            name: $name,
+            kind: $kind,
+            default: $default,
+            built: $built,
+            group: Group::$group,
+            help: $help,
+        },)*)*];
+    };
+}
+
+flags! {
+    Member {
+        "name" Kind::Text, "default", YES, "A name for this member that people can read.";
+        "data-dir" Kind::Text, "", YES, "The directory of the data; ${name}.etcd if not given.";
+        "wal-dir" Kind::Text, "", YES, "A directory of its own for the write-ahead log.";
+        "snapshot-count" Kind::Uint, "10000", YES, "Applied entries after which a snapshot is taken and log files are released.";
+        "heartbeat-interval" Kind::Uint, "100", YES, "Milliseconds between heartbeats.";
+        "election-timeout" Kind::Uint, "1000", YES, "Milliseconds without a leader until an election.";
+        "initial-election-tick-advance" Kind::Bool, "true", YES, "Hold the first election sooner after a start.";
+        "listen-peer-urls" Kind::Urls, "http://localhost:2380", YES, "URLs to listen on for other members.";
+        "listen-client-urls" Kind::Urls, "http://localhost:2379", YES, "URLs to listen on for clients: gRPC and HTTP on one port.";
+        "listen-client-http-urls" Kind::Urls, "", Built::No("a port for HTTP alone"), "URLs to listen on for HTTP alone.";
+        "max-snapshots" Kind::Uint, "5", YES, "Snapshot files to keep; 0 keeps all. Deprecated in 3.6.";
+        "max-wals" Kind::Uint, "5", YES, "Log files to keep; 0 keeps all.";
+        "memory-mlock" Kind::Bool, "false", Built::No("locking memory"), "Keep the database's pages in memory.";
+        "quota-backend-bytes" Kind::Int, "0", YES, "The size that the database may reach, in bytes; then only reads and deletes are served. 0 means 2 GiB, a negative number no limit.";
+        "backend-bbolt-freelist-type" Kind::Text, "map", Built::NoEffect("free pages are kept in a structure of our own"), "How a Go server keeps free pages: array or map.";
+        "backend-batch-interval" Kind::Duration, "0s", Built::NoEffect("the database is committed in the background as soon as there is something"), "The longest time before a commit.";
+        "backend-batch-limit" Kind::Int, "0", Built::NoEffect("the database is committed in the background as soon as there is something"), "The most operations before a commit.";
+        "max-txn-ops" Kind::Uint, "128", YES, "Operations in one transaction.";
+        "max-request-bytes" Kind::Uint, "1572864", YES, "The largest request, in bytes.";
+        "max-concurrent-streams" Kind::Uint32, "4294967295", YES, "Streams that one client may have open.";
+        "grpc-keepalive-min-time" Kind::Duration, "5s", YES, "The shortest time between pings of one client.";
+        "grpc-keepalive-interval" Kind::Duration, "2h", YES, "How often the server pings a client; 0 for never.";
+        "grpc-keepalive-timeout" Kind::Duration, "20s", YES, "How long the server waits for the answer to its ping; 0 for ever.";
+        "socket-reuse-port" Kind::Bool, "false", YES, "Set SO_REUSEPORT: a port that is in use can be listened on.";
+        "socket-reuse-address" Kind::Bool, "false", YES, "Set SO_REUSEADDR: an address in TIME_WAIT can be listened on.";
+        "enable-grpc-gateway" Kind::Bool, "true", YES, "Serve JSON under /v3. Not built yet, so that path is not found.";
+        "raft-read-timeout" Kind::Duration, "5s", CLUSTERS, "Time limit for reading from a peer; at least 5s.";
+        "raft-write-timeout" Kind::Duration, "5s", CLUSTERS, "Time limit for writing to a peer; at least 5s.";
+        "feature-gates" Kind::Gates, "", YES, "Features to turn on or off: A=true,B=false.";
+        "config-file" Kind::Text, "", YES, "A YAML file with the configuration. All other flags and the environment are then ignored.";
+    }
+    Clustering {
+        "initial-advertise-peer-urls" Kind::Urls, "http://localhost:2380", YES, "This member's URLs for other members.";
+        "initial-cluster" Kind::Text, "", YES, "The members to begin with: name=url,name=url. Follows --name if not given.";
+        "initial-cluster-state" Kind::Choice(&["new", "existing"]), "new", YES, "new for a new cluster, existing to join one. Ignored once there is data.";
+        "initial-cluster-token" Kind::Text, "etcd-cluster", YES, "A word that keeps the ids of clusters apart.";
+        "advertise-client-urls" Kind::Urls, "http://localhost:2379", YES, "This member's URLs for clients. Needed when --listen-client-urls is given.";
+        "discovery-endpoints" Kind::UniqueWords, "", DISCOVERY, "Endpoints of the discovery service.";
+        "discovery-token" Kind::Text, "", DISCOVERY, "The token of the cluster to discover.";
+        "discovery-dial-timeout" Kind::Duration, "2s", DISCOVERY, "Time limit for connecting to the discovery service.";
+        "discovery-request-timeout" Kind::Duration, "5s", DISCOVERY, "Time limit of a request to the discovery service.";
+        "discovery-keepalive-time" Kind::Duration, "2s", DISCOVERY, "Time between pings to the discovery service.";
+        "discovery-keepalive-timeout" Kind::Duration, "6s", DISCOVERY, "Time limit for the answer to such a ping.";
+        "discovery-insecure-transport" Kind::Bool, "true", DISCOVERY, "Talk to the discovery service without TLS.";
+        "discovery-insecure-skip-tls-verify" Kind::Bool, "false", DISCOVERY, "Do not verify the discovery service.";
+        "discovery-cert" Kind::Text, "", DISCOVERY, "The client certificate for discovery.";
+        "discovery-key" Kind::Text, "", DISCOVERY, "The client key for discovery.";
+        "discovery-cacert" Kind::Text, "", DISCOVERY, "The authorities for discovery.";
+        "discovery-user" Kind::Text, "", DISCOVERY, "The user for discovery, name or name:password.";
+        "discovery-password" Kind::Text, "", DISCOVERY, "The password for discovery.";
+        "discovery-fallback" Kind::Choice(&["exit", "proxy"]), "exit", YES, "What to do when discovery fails: exit.";
+        "discovery-srv" Kind::Text, "", DISCOVERY, "The DNS domain whose SRV records name the cluster.";
+        "discovery-srv-name" Kind::Text, "", DISCOVERY, "A suffix to the name in the SRV records.";
+        "strict-reconfig-check" Kind::Bool, "true", CLUSTERS, "Refuse changes of members that would lose the quorum.";
+        "pre-vote" Kind::Bool, "true", CLUSTERS, "Ask for votes before raising the term.";
+        "max-learners" Kind::Int, "1", CLUSTERS, "Learners that the cluster may have.";
+        "auto-compaction-retention" Kind::Text, "0", YES, "What automatic compaction keeps: a time or a number of revisions; 0 turns it off.";
+        "auto-compaction-mode" Kind::Text, "periodic", YES, "periodic: --auto-compaction-retention is a time, in hours without a unit; revision: a number of revisions.";
+        "v2-deprecation" Kind::Choices(V2_STAGES), "write-only", YES, "Ignored: the v2 store is kept as it is. Deprecated.";
+    }
+    Security {
+        "cert-file" Kind::Text, "", TLS, "The server's certificate for clients.";
+        "key-file" Kind::Text, "", TLS, "The server's key for clients.";
+        "client-cert-file" Kind::Text, "", TLS, "The certificate of this server as a client.";
+        "client-key-file" Kind::Text, "", TLS, "The key of this server as a client.";
+        "client-cert-auth" Kind::Bool, "false", TLS, "Ask clients for certificates.";
+        "client-crl-file" Kind::Text, "", TLS, "Client certificates that are revoked.";
+        "client-cert-allowed-hostname" Kind::Words, "", TLS, "Host names that a client's certificate may have.";
+        "trusted-ca-file" Kind::Text, "", TLS, "The authorities for clients' certificates.";
+        "auto-tls" Kind::Bool, "false", TLS, "Make a certificate for clients.";
+        "peer-cert-file" Kind::Text, "", TLS, "The server's certificate for peers.";
+        "peer-key-file" Kind::Text, "", TLS, "The server's key for peers.";
+        "peer-client-cert-file" Kind::Text, "", TLS, "The certificate of this server when it calls peers.";
+        "peer-client-key-file" Kind::Text, "", TLS, "The key of this server when it calls peers.";
+        "peer-client-cert-auth" Kind::Bool, "false", TLS, "Ask peers for certificates.";
+        "peer-crl-file" Kind::Text, "", TLS, "Peer certificates that are revoked.";
+        "peer-cert-allowed-cn" Kind::Words, "", TLS, "Common names that a peer's certificate may have.";
+        "peer-cert-allowed-hostname" Kind::Words, "", TLS, "Host names that a peer's certificate may have.";
+        "peer-trusted-ca-file" Kind::Text, "", TLS, "The authorities for peers' certificates.";
+        "peer-auto-tls" Kind::Bool, "false", TLS, "Make a certificate for peers.";
+        "peer-skip-client-san-verification" Kind::Bool, "false", TLS, "Do not compare a peer's address with its certificate.";
+        "self-signed-cert-validity" Kind::Uint, "1", TLS, "Years that a made certificate lasts.";
+        "cipher-suites" Kind::Words, "", TLS, "Cipher suites to allow.";
+        "tls-min-version" Kind::Text, "TLS1.2", TLS, "The lowest version: TLS1.2 or TLS1.3.";
+        "tls-max-version" Kind::Text, "", TLS, "The highest version: TLS1.2 or TLS1.3.";
+        "cors" Kind::UrlsOrStar, "*", Built::No("CORS"), "Origins that browsers may come from.";
+        "host-whitelist" Kind::UniqueWords, "*", Built::No("the check of host names"), "Host names that HTTP requests may carry.";
+    }
+    Auth {
+        "auth-token" Kind::Text, "simple", AUTH, "The kind of token: simple, or jwt with its options.";
+        "bcrypt-cost" Kind::Uint, "10", AUTH, "The cost of hashing a password, 4 to 31.";
+        "auth-token-ttl" Kind::Uint, "300", AUTH, "Seconds that a simple token lasts.";
+    }
+    Monitoring {
+        "enable-pprof" Kind::Bool, "false", Built::No("profiles over HTTP"), "Serve profiles under /debug/pprof/.";
+        "metrics" Kind::Text, "basic", YES, "basic, or extensive for the time of each kind of call too.";
+        "listen-metrics-urls" Kind::Urls, "", YES, "URLs to listen on for /metrics and the health checks alone.";
+    }
+    Logging {
+        "logger" Kind::Text, "zap", YES, "zap: structured lines with zap's field names.";
+        "log-outputs" Kind::UniqueWords, "default", YES, "stderr, stdout or files, comma separated. default means stderr.";
+        "log-level" Kind::Text, "info", YES, "debug, info, warn, error, panic or fatal.";
+        "log-format" Kind::Text, "json", YES, "json or console.";
+        "enable-log-rotation" Kind::Bool, "false", Built::No("log rotation"), "Rotate the log file.";
+        "log-rotation-config-json" Kind::Text, DEFAULT_ROTATION, Built::No("log rotation"), "How the log file is rotated.";
+        "warning-unary-request-duration" Kind::Duration, "300ms", YES, "A request that takes longer is logged.";
+    }
+    Tracing {
+        "enable-distributed-tracing" Kind::Bool, "false", TRACING, "Send traces.";
+        "distributed-tracing-address" Kind::Text, "localhost:4317", TRACING, "Where traces go.";
+        "distributed-tracing-service-name" Kind::Text, "etcd", TRACING, "The service's name in traces.";
+        "distributed-tracing-instance-id" Kind::Text, "", TRACING, "This server's id in traces.";
+        "distributed-tracing-sampling-rate" Kind::Int, "0", TRACING, "Traces to keep out of a million.";
+    }
+    Features {
+        "corrupt-check-time" Kind::Duration, "0s", Built::No("comparing the data of members"), "Time between comparisons of the members' data; 0 for never.";
+        "compact-hash-check-time" Kind::Duration, "1m", Built::No("comparing the data of members"), "Time between comparisons of compacted data.";
+        "compaction-batch-limit" Kind::Int, "1000", Built::NoEffect("a compaction runs in slices of at most 1000 revisions between other work"), "Revisions in one slice of a compaction.";
+        "compaction-sleep-interval" Kind::Duration, "10ms", Built::NoEffect("a compaction gives way to other work by itself"), "Pause between slices of a compaction.";
+        "watch-progress-notify-interval" Kind::Duration, "10m", YES, "Time between progress notifications of a watch.";
+        "warning-apply-duration" Kind::Duration, "100ms", YES, "An apply that takes longer is logged.";
+        "bootstrap-defrag-threshold-megabytes" Kind::Uint, "0", Built::NoEffect("space is given back while serving"), "Defragment at the start if that gives back this much.";
+        "snapshot-catchup-entries" Kind::Uint, "5000", YES, "Entries that stay in the log for slow followers.";
+        "downgrade-check-time" Kind::Duration, "5s", Built::No("downgrades"), "Time between checks of a downgrade.";
+    }
+    Unsafe {
+        "force-new-cluster" Kind::Bool, "false", Built::No("making a new cluster of old data"), "Make a cluster of one from this member's data.";
+        "unsafe-no-fsync" Kind::Bool, "false", Built::No("writing without syncing"), "Do not sync. Loses data.";
+    }
+    Retcd {
+        "cluster-version-upgrade" Kind::Choice(&["", "auto", "manual"]), "", YES, "Whether the cluster's version is raised to this server's: auto or manual. If not given, auto for a cluster that this server created and manual for older data, so that the way back stays open.";
+        "backend-cache-bytes" Kind::Uint, "16777216", YES, "Memory for pages of the database, in bytes.";
+    }
+    Hidden {
+        "version" Kind::Bool, "false", YES, "Print the version and exit.";
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_default_can_be_read_and_no_name_stands_twice() {
+        let mut names = BTreeSet::new();
+        for flag in FLAGS {
+            assert!(names.insert(flag.name), "{} stands twice", flag.name);
+            flag.kind.parse(flag.default).unwrap_or_else(|e| panic!("{}: {e}", flag.name));
+            assert!(flag.help.ends_with('.'), "{}", flag.name);
+        }
+        for (name, _) in DEPRECATED {
+            assert!(names.contains(name));
+        }
+        assert!(IGNORED.iter().all(|name| !names.contains(name)));
+    }
+
+    /// The flags of etcd 3.7.1, which it prints for `--help`, but for two that it then refuses.
+    #[test]
+    fn all_of_etcds_flags_are_known() {
+        let theirs = include_str!("../testdata/etcd-3.7.1-flags.txt");
+        let mut count = 0;
+        for name in theirs.split_whitespace() {
+            assert!(find(name).is_some() || IGNORED.contains(&name), "{name}");
+            count += 1;
+        }
+        assert_eq!(count, 113, "the list is whole");
+    }
+}

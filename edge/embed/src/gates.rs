@@ -1,0 +1,160 @@
+//! Feature gates: the names of `--feature-gates`, their defaults, and which may be turned.
+//!
+//! Source: etcd server/features/etcd_features.go and pkg/featuregate @ v3.7.1.
+
+use crate::value::parse_bool;
+
+/// How far a feature is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Off unless asked for.
+    Alpha,
+    /// On unless turned off.
+    Beta,
+}
+
+impl Stage {
+    /// The label in `etcd_server_feature_enabled`.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Alpha => "ALPHA",
+            Self::Beta => "BETA",
+        }
+    }
+}
+
+/// One gate.
+#[derive(Clone, Copy, Debug)]
+pub struct Gate {
+    /// The name.
+    pub name: &'static str,
+    /// The stage, which sets the default: beta is on.
+    pub stage: Stage,
+    /// Whether the other value can be chosen; else the server refuses it.
+    pub turnable: bool,
+}
+
+const fn gate(name: &'static str, stage: Stage, turnable: bool) -> Gate {
+    Gate { name, stage, turnable }
+}
+
+/// Every gate but the groups, by name.
+pub const GATES: [Gate; 9] = [
+    gate("CompactHashCheck", Stage::Alpha, false),
+    // Leases are renewed the fast way always; the answer is the same.
+    gate("FastLeaseKeepAlive", Stage::Beta, true),
+    gate("InitialCorruptCheck", Stage::Alpha, false),
+    gate("LeaseCheckpoint", Stage::Alpha, false),
+    gate("LeaseCheckpointPersist", Stage::Alpha, false),
+    gate("PriorityRequest", Stage::Alpha, false),
+    gate("SetMemberLocalAddr", Stage::Alpha, false),
+    // A defragmentation stops nothing here, so there is no service to stop for it.
+    gate("StopGRPCServiceOnDefrag", Stage::Alpha, true),
+    // How the Go server copies its buffers; there are none here.
+    gate("TxnModeWriteWithSharedBuffer", Stage::Beta, true),
+];
+
+/// The groups: all gates of a stage that are not named themselves.
+const GROUPS: [(&str, Stage); 2] = [("AllAlpha", Stage::Alpha), ("AllBeta", Stage::Beta)];
+
+/// The state of all gates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gates {
+    /// In the order of [`GATES`].
+    on: [bool; GATES.len()],
+    groups: [bool; GROUPS.len()],
+}
+
+impl Default for Gates {
+    fn default() -> Self {
+        Self { on: GATES.map(|g| g.stage == Stage::Beta), groups: [false; GROUPS.len()] }
+    }
+}
+
+impl Gates {
+    /// Reads `A=true,B=false`; the order does not matter.
+    ///
+    /// # Errors
+    /// An unknown gate, or a value that is no boolean, in etcd's words.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut gates = Self::default();
+        let mut named = [false; GATES.len()];
+        for pair in text.split(',').filter(|p| !p.is_empty()) {
+            let (name, value) = pair.split_once('=').map_or((pair, None), |(n, v)| (n, Some(v)));
+            let (name, value) = (name.trim(), value.map(str::trim));
+            let Some(value) = value else {
+                return Err(format!("missing bool value for {name}"));
+            };
+            let on = parse_bool(value).ok_or_else(|| {
+                format!(
+                    "invalid value of {name}={value}, err: strconv.ParseBool: parsing {value:?}: \
+                     invalid syntax"
+                )
+            })?;
+            if let Some(at) = GATES.iter().position(|g| g.name == name) {
+                gates.on[at] = on;
+                named[at] = true;
+            } else if let Some(at) = GROUPS.iter().position(|(group, _)| *group == name) {
+                gates.groups[at] = on;
+                for (gate, row) in GATES.iter().enumerate() {
+                    if row.stage == GROUPS[at].1 && !named[gate] {
+                        gates.on[gate] = on;
+                    }
+                }
+            } else {
+                return Err(format!("unrecognized feature gate: {name}"));
+            }
+        }
+        Ok(gates)
+    }
+
+    /// Whether a gate is on; `false` for a name that does not exist.
+    pub fn enabled(&self, name: &str) -> bool {
+        GATES.iter().zip(self.on).any(|(gate, on)| gate.name == name && on)
+    }
+
+    /// The first gate with a value that this server cannot have.
+    pub fn not_built(&self) -> Option<&'static str> {
+        GATES
+            .iter()
+            .zip(self.on)
+            .find(|(gate, on)| !gate.turnable && *on != (gate.stage == Stage::Beta))
+            .map(|(gate, _)| gate.name)
+    }
+
+    /// All gates and groups with their stage and state, by name, for the metric.
+    pub fn all(&self) -> Vec<(&'static str, Stage, bool)> {
+        let groups = GROUPS.iter().zip(self.groups).map(|((n, s), on)| (*n, *s, on));
+        groups.chain(GATES.iter().zip(self.on).map(|(g, on)| (g.name, g.stage, on))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_named_gate_wins_over_its_group() {
+        let gates = Gates::parse("StopGRPCServiceOnDefrag=false,AllAlpha=true").unwrap();
+        assert!(!gates.enabled("StopGRPCServiceOnDefrag"));
+        assert!(gates.enabled("LeaseCheckpoint"));
+        assert_eq!(gates.not_built(), Some("CompactHashCheck"));
+        assert_eq!(Gates::default().not_built(), None);
+        assert!(Gates::default().enabled("FastLeaseKeepAlive"));
+    }
+
+    #[test]
+    fn refusals_have_etcds_words() {
+        for (text, error) in [
+            ("foo=true", "unrecognized feature gate: foo"),
+            ("AllAlpha", "missing bool value for AllAlpha"),
+            (
+                "AllAlpha=maybe",
+                "invalid value of AllAlpha=maybe, err: strconv.ParseBool: parsing \"maybe\": \
+                 invalid syntax",
+            ),
+        ] {
+            assert_eq!(Gates::parse(text).unwrap_err(), error);
+        }
+    }
+}

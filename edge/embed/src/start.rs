@@ -1,0 +1,161 @@
+//! From the arguments to a running server, and to its exit code: 0 after `--help` and
+//! `--version`, 2 for a command line that cannot be read, 1 for everything else that is wrong.
+//!
+//! Source: etcd server/etcdmain/{config,etcd}.go @ v3.7.1.
+
+use crate::arguments::{self, Parsed};
+use crate::config::Config;
+use crate::logging::Log;
+use crate::settings::{Notice, Settings};
+use crate::{environment, file, help, validate};
+
+/// What the arguments, the environment and the file lead to.
+#[derive(Debug)]
+pub enum Decision {
+    /// Print this on standard output and end with 0.
+    Print(String),
+    /// Print this on standard error and end with this code.
+    Complain(String, u8),
+    /// Log the notices; then serve, or end with 1 and the error.
+    Serve(Box<Plan>),
+}
+
+/// What is to be logged, and with which outcome.
+#[derive(Debug)]
+pub struct Plan {
+    /// Lines for the log that exists before the settings are known.
+    pub early: Vec<Notice>,
+    /// Lines for the log of the settings.
+    pub notices: Vec<Notice>,
+    /// The log, when its settings are good.
+    pub log: Option<Log>,
+    /// The configuration, or why there is none.
+    pub config: Result<Config, String>,
+}
+
+/// Decides from the arguments after the program's name, and the environment.
+pub fn decide(arguments: &[String], variables: &environment::Variables) -> Decision {
+    let (mut settings, rest) = match arguments::parse(arguments) {
+        Err(message) => {
+            return Decision::Complain(format!("{message}\n{}\n", help::USAGE), 2);
+        }
+        Ok(Parsed::Help) => return Decision::Print(help::help()),
+        Ok(Parsed::Flags(settings, rest)) => (*settings, rest),
+    };
+    if let Some(rest) = rest {
+        let error = Err(format!("{rest:?} is not a valid flag"));
+        return serve(Plan { early: Vec::new(), notices: Vec::new(), log: None, config: error });
+    }
+    if settings.bool("version") {
+        return Decision::Print(help::version());
+    }
+    let path = match settings.text("config-file") {
+        given if !given.is_empty() => given,
+        _ => {
+            let variable = environment::variable("config-file");
+            environment::lookup(variables, &variable).unwrap_or("").to_owned()
+        }
+    };
+    let read = if path.is_empty() {
+        environment::apply(&mut settings, variables)
+    } else {
+        settings = Settings::of_file(&path);
+        match read_file(&path, &mut settings) {
+            Err(file::Error::Printed(message)) => {
+                return Decision::Complain(format!("{message}\n"), 1);
+            }
+            Err(file::Error::Invalid(message)) => Err(message),
+            Ok(()) => Ok(()),
+        }
+    };
+    let early = std::mem::take(&mut settings.notices);
+    if let Err(error) = read {
+        return serve(Plan { early, notices: Vec::new(), log: None, config: Err(error) });
+    }
+    let log = validate::check_logging(&settings).and_then(|logging| Log::open(&logging));
+    let log = match log {
+        Ok(log) => log,
+        Err(error) => {
+            return serve(Plan { early, notices: Vec::new(), log: None, config: Err(error) });
+        }
+    };
+    let (config, mut notices) = validate::check(&settings);
+    if let Some(path) = settings.file {
+        let message = "loaded server configuration, other configuration command line flags and environment variables will be ignored if provided";
+        notices.push(Notice::new("info", message, [("path", path)]));
+    }
+    serve(Plan { early, notices, log: Some(log), config })
+}
+
+fn serve(plan: Plan) -> Decision {
+    Decision::Serve(Box::new(plan))
+}
+
+fn read_file(path: &str, settings: &mut Settings) -> Result<(), file::Error> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| file::Error::Invalid(format!("open {path}: {}", crate::logging::plain(&e))))?;
+    file::parse(&text, settings)
+}
+
+/// Starts the program from its arguments (the first is its name) and environment, serves until a
+/// signal or a fault ends it, and gives the exit code.
+pub fn main(arguments: &[String], variables: &environment::Variables) -> u8 {
+    if let Some(command @ ("gateway" | "grpc-proxy")) = arguments.get(1).map(String::as_str) {
+        say(&mut std::io::stderr(), &format!("etcd {command} is not built yet\n"));
+        return 1;
+    }
+    match decide(arguments.get(1..).unwrap_or_default(), variables) {
+        Decision::Print(text) => {
+            say(&mut std::io::stdout(), &text);
+            0
+        }
+        Decision::Complain(text, code) => {
+            say(&mut std::io::stderr(), &text);
+            code
+        }
+        Decision::Serve(plan) => carry_out(*plan, arguments),
+    }
+}
+
+fn say(to: &mut impl std::io::Write, text: &str) {
+    if to.write_all(text.as_bytes()).is_err() {
+        // A closed pipe is no reason to fail.
+    }
+}
+
+fn carry_out(plan: Plan, arguments: &[String]) -> u8 {
+    let early = Log::early();
+    for notice in &plan.early {
+        early.notice(notice);
+    }
+    if plan.early.iter().any(|notice| notice.level == "fatal") {
+        return 1;
+    }
+    let log = plan.log.unwrap_or(early);
+    for notice in &plan.notices {
+        log.notice(notice);
+    }
+    log.install();
+    tracing::info!(args = ?arguments, "Running: ");
+    match plan.config {
+        Ok(config) => run(&config),
+        Err(error) => {
+            tracing::warn!(error, "failed to verify flags");
+            if error == validate::UNSET_ADVERTISE {
+                tracing::warn!(error, "advertise client URLs are not set");
+            }
+            1
+        }
+    }
+}
+
+/// Serves until the end. The exit code is 1 when something was wrong.
+pub fn run(config: &Config) -> u8 {
+    match crate::cluster::members(config) {
+        Ok(_) => {
+            tracing::error!(level = "fatal", error = "the server is not wired", "discovery failed")
+        }
+        Err(error) => tracing::error!(level = "fatal", error, "discovery failed"),
+    }
+    1
+}

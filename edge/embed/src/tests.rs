@@ -1,0 +1,117 @@
+//! Command lines, environments and files with what becomes of them: `testdata/*.txt`.
+//!
+//! The errors and exit codes were compared by hand with those of etcd 3.7.1.
+
+use crate::config::Config;
+use crate::environment::Variables;
+use crate::start::{Decision, Plan, decide};
+use crate::validate::join;
+use script::Case;
+
+/// `etcd`: each line an argument, or with `NAME=value` in capitals a variable.
+/// `file`: the lines are a configuration file.
+fn run(case: &Case) -> String {
+    let lines = || case.input.lines().map(str::to_owned);
+    let decision = match case.command.as_str() {
+        "etcd" => {
+            let is_variable = |line: &String| line.starts_with("ETCD_");
+            let variables: Vec<(String, String)> = lines()
+                .filter(is_variable)
+                .filter_map(|l| l.split_once('=').map(|(n, v)| (n.to_owned(), v.to_owned())))
+                .collect();
+            let arguments: Vec<String> = lines().filter(|line| !is_variable(line)).collect();
+            decide(&arguments, &variables)
+        }
+        "file" => {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("etcd.yml");
+            std::fs::write(&path, &case.input).unwrap();
+            let argument = format!("--config-file={}", path.display());
+            // The environment and the other flags are ignored.
+            let variables = [("ETCD_NAME".to_owned(), "ignored".to_owned())];
+            decide(&[argument, "--name=ignored".to_owned()], &variables as &Variables)
+        }
+        other => panic!("unknown command {other}"),
+    };
+    show(decision)
+}
+
+fn show(decision: Decision) -> String {
+    match decision {
+        Decision::Print(text) => format!("exit 0: {}", text.lines().next().unwrap()),
+        Decision::Complain(text, code) => {
+            if code == 2 {
+                assert!(text.contains("Usage:"), "a bad command line shows the usage: {text}");
+            }
+            format!("exit {code}: {}", text.lines().next().unwrap())
+        }
+        Decision::Serve(plan) => show_plan(*plan),
+    }
+}
+
+fn show_plan(plan: Plan) -> String {
+    let mut lines = Vec::new();
+    for notice in plan.early.iter().chain(&plan.notices) {
+        // Each command line without a name brings these two.
+        if notice.message.starts_with("Running http") || notice.message.starts_with("it isn't") {
+            continue;
+        }
+        if notice.message.starts_with("loaded server configuration") {
+            continue;
+        }
+        let fields: Vec<_> = notice.fields.iter().map(|(k, v)| format!(" {k}={v}")).collect();
+        lines.push(format!("{}: {}{}", notice.level, notice.message, fields.concat()));
+    }
+    match plan.config {
+        Ok(config) => lines.push(summary(&config)),
+        Err(error) => lines.push(format!("exit 1: {error}")),
+    }
+    lines.join("\n")
+}
+
+fn summary(config: &Config) -> String {
+    format!(
+        "{} in {}: peers {}, clients {}, told {} and {}; {}; {:?}; cache {}",
+        config.member.name,
+        config.member.data_dir.display(),
+        join(&config.urls.listen_peer),
+        join(&config.urls.listen_client),
+        join(&config.urls.advertise_peer),
+        join(&config.urls.advertise_client),
+        config.bootstrap.initial_cluster,
+        config.auto_compaction,
+        config.limits.backend_cache_bytes,
+    )
+}
+
+#[test]
+fn scripts() {
+    for script in script::scripts(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/scripts")) {
+        script::run(script, run);
+    }
+}
+
+#[test]
+fn the_defaults_are_etcds() {
+    let config = Config::new();
+    assert_eq!(config.member.snapshot_count, 10_000);
+    assert_eq!(config.member.election_ticks(), 10);
+    assert_eq!(config.member.request_timeout().as_secs(), 7);
+    assert_eq!(config.limits.quota_bytes, Some(2_147_483_648));
+    assert_eq!(config.limits.max_request_bytes, 1_572_864);
+    assert_eq!(config.notices.watch_progress.as_secs(), 600);
+    assert_eq!(config.notices.slow_apply.as_millis(), 100);
+    assert_eq!(config.notices.slow_request.as_millis(), 300);
+}
+
+#[test]
+fn help_names_every_flag_and_what_is_not_built() {
+    let help = crate::help::help();
+    for flag in crate::flags::FLAGS.iter().filter(|flag| flag.name != "version") {
+        assert!(help.contains(&format!("\n  --{} '", flag.name)), "{}", flag.name);
+    }
+    assert!(help.contains("Not built yet: TLS."));
+    let version = crate::help::version();
+    let first: Vec<&str> = version.lines().map(|l| l.split(':').next().unwrap()).collect();
+    assert_eq!(first, ["etcd Version", "Git SHA", "Go Version", "Go OS/Arch"]);
+}

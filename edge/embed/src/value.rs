@@ -1,0 +1,184 @@
+//! Values of flags: their kinds, and reading them from text with Go's messages.
+//!
+//! Source: Go's `flag` package and etcd pkg/flags @ v3.7.1.
+
+use crate::duration::GoDuration;
+use crate::gates;
+use net::Url;
+
+/// The kind of a flag, after Go's types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `true` or `false`; needs no value on the command line.
+    Bool,
+    /// 64 bits without sign (Go's `uint` and `uint64`).
+    Uint,
+    /// 32 bits without sign, with etcd's own messages.
+    Uint32,
+    /// 64 bits with sign.
+    Int,
+    /// A Go duration.
+    Duration,
+    /// Text.
+    Text,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// Some of these words, comma separated.
+    Choices(&'static [&'static str]),
+    /// URLs, comma separated, sorted, without doubles; empty for none.
+    Urls,
+    /// URLs or the one word `*`.
+    UrlsOrStar,
+    /// Words, comma separated, sorted, without doubles.
+    UniqueWords,
+    /// Words, comma separated, in their order.
+    Words,
+    /// `A=true,B=false`.
+    Gates,
+    /// Accepted and ignored.
+    Ignored,
+}
+
+/// A flag's value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// [`Kind::Bool`].
+    Bool(bool),
+    /// [`Kind::Uint`] and [`Kind::Uint32`].
+    Uint(u64),
+    /// [`Kind::Int`].
+    Int(i64),
+    /// [`Kind::Duration`].
+    Duration(GoDuration),
+    /// [`Kind::Text`], [`Kind::Choice`], [`Kind::Gates`], [`Kind::Ignored`].
+    Text(String),
+    /// [`Kind::Words`], [`Kind::UniqueWords`], [`Kind::Choices`], [`Kind::UrlsOrStar`].
+    Words(Vec<String>),
+    /// [`Kind::Urls`].
+    Urls(Vec<Url>),
+}
+
+impl Kind {
+    /// Reads a value as the command line and the environment do.
+    ///
+    /// # Errors
+    /// What Go's flag package puts after the colon.
+    pub fn parse(self, text: &str) -> Result<Value, String> {
+        Ok(match self {
+            Self::Bool => Value::Bool(parse_bool(text).ok_or("parse error")?),
+            Self::Uint => Value::Uint(parse_uint(text)?),
+            Self::Uint32 => Value::Uint(u64::from(parse_uint32(text)?)),
+            Self::Int => Value::Int(parse_int(text)?),
+            Self::Duration => {
+                Value::Duration(GoDuration::parse(text).map_err(|_| "parse error".to_owned())?)
+            }
+            Self::Text | Self::Ignored => Value::Text(text.to_owned()),
+            Self::Choice(words) if words.contains(&text) => Value::Text(text.to_owned()),
+            Self::Choice(_) => return Err("invalid value".to_owned()),
+            Self::Choices(words) => {
+                let mut chosen: Vec<String> = Vec::new();
+                for word in text.split(',') {
+                    if !words.contains(&word) {
+                        return Err(format!("invalid value {word:?}"));
+                    }
+                    chosen.push(word.to_owned());
+                }
+                chosen.sort();
+                Value::Words(chosen)
+            }
+            // An empty list of URLs is allowed and means none.
+            Self::Urls if text.is_empty() => Value::Urls(Vec::new()),
+            Self::Urls => Value::Urls(Url::parse_list(text).map_err(|e| e.to_string())?),
+            Self::UrlsOrStar if text == "*" || text.is_empty() => {
+                Value::Words(vec!["*".to_owned()])
+            }
+            Self::UrlsOrStar => {
+                let urls = Url::parse_list(text).map_err(|e| e.to_string())?;
+                Value::Words(urls.iter().map(Url::to_string).collect())
+            }
+            Self::Words if text.is_empty() => Value::Words(Vec::new()),
+            Self::Words => Value::Words(text.split(',').map(str::to_owned).collect()),
+            Self::UniqueWords => {
+                let mut words: Vec<String> =
+                    text.split(',').filter(|w| !w.is_empty()).map(str::to_owned).collect();
+                words.sort();
+                words.dedup();
+                Value::Words(words)
+            }
+            Self::Gates => {
+                gates::Gates::parse(text)?;
+                Value::Text(text.to_owned())
+            }
+        })
+    }
+}
+
+/// Go's `strconv.ParseBool`.
+pub(crate) fn parse_bool(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
+}
+
+/// Splits Go's base prefix off (`0x`, `0o`, `0b`, or a leading zero for octal).
+fn radix(text: &str) -> (&str, u32) {
+    let lower = text.get(..2).map(str::to_ascii_lowercase);
+    match lower.as_deref() {
+        Some("0x") => (&text[2..], 16),
+        Some("0o") => (&text[2..], 8),
+        Some("0b") => (&text[2..], 2),
+        Some(two) if two.starts_with('0') => (&text[1..], 8),
+        _ => (text, 10),
+    }
+}
+
+fn digits(text: &str) -> Result<u128, String> {
+    let (digits, radix) = radix(text);
+    if digits.is_empty() || !digits.chars().all(|c| c.is_digit(radix)) {
+        return Err("parse error".to_owned());
+    }
+    u128::from_str_radix(digits, radix).map_err(|_| "value out of range".to_owned())
+}
+
+fn parse_uint(text: &str) -> Result<u64, String> {
+    u64::try_from(digits(text)?).map_err(|_| "value out of range".to_owned())
+}
+
+fn parse_int(text: &str) -> Result<i64, String> {
+    let (negative, rest) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let value = i128::try_from(digits(rest)?).map_err(|_| "value out of range".to_owned())?;
+    let value = if negative { -value } else { value };
+    i64::try_from(value).map_err(|_| "value out of range".to_owned())
+}
+
+fn parse_uint32(text: &str) -> Result<u32, String> {
+    let error = |what| Err(format!("strconv.ParseUint: parsing {text:?}: {what}"));
+    match digits(text) {
+        Ok(value) => match u32::try_from(value) {
+            Ok(value) => Ok(value),
+            Err(_) => error("value out of range"),
+        },
+        Err(_) => error("invalid syntax"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_as_in_go() {
+        assert_eq!(Kind::Uint.parse("0x10"), Ok(Value::Uint(16)));
+        assert_eq!(Kind::Uint.parse("010"), Ok(Value::Uint(8)));
+        assert_eq!(Kind::Uint.parse("0"), Ok(Value::Uint(0)));
+        assert_eq!(Kind::Int.parse("-9223372036854775808"), Ok(Value::Int(i64::MIN)));
+        assert_eq!(Kind::Uint.parse("-1"), Err("parse error".to_owned()));
+        assert_eq!(Kind::Uint.parse(""), Err("parse error".to_owned()));
+        assert_eq!(Kind::Int.parse("9223372036854775808"), Err("value out of range".to_owned()));
+    }
+}
