@@ -154,6 +154,26 @@ fn an_own_vote_of_an_election_that_is_over_does_not_count() {
 }
 
 #[test]
+fn a_leader_that_others_elect_does_not_count_what_it_has_not_written() {
+    let mut config = Config::new(NodeId(1), 1);
+    config.writes_max = 2;
+    let mut node = Node::new(config, restored(&[1, 2, 3])).unwrap();
+    let append = Body::Append { prev: id(0, 0), entries: entries(0, &[1]), commit: Index(0) };
+    node.step(message(2, 1, append)).unwrap();
+    let written = node.ready().receipt.unwrap();
+    node.campaign();
+    for voter in [2, 3] {
+        node.step(message(voter, 2, Body::VoteResponse { granted: true })).unwrap();
+    }
+    assert_eq!(node.role(), Role::Leader);
+    node.check();
+    assert_eq!(node.progress()[&NodeId(1)].matched, Index(0));
+    node.durable(written);
+    node.check();
+    assert_eq!(node.progress()[&NodeId(1)].matched, Index(1));
+}
+
+#[test]
 fn answers_to_others_wait_for_the_disk() {
     let mut node = node(&[1, 2, 3]);
     node.step(message(2, 1, Body::Vote { last: id(0, 0) })).unwrap();
