@@ -12,8 +12,6 @@ use std::sync::Arc;
 const RUN_MIN: usize = 64 * 1024;
 /// Bytes of keys in a run at most.
 const RUN_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// How full built leaves are: a few puts find room.
-const LEAF_FILL: usize = LEAF_MAX - 4;
 /// Bytes of keys at which a built leaf is closed.
 const LEAF_FILL_BYTES: usize = 12 * 1024;
 
@@ -227,7 +225,7 @@ pub(crate) struct Builder {
 impl Builder {
     /// Adds a key that is greater than all before.
     pub(crate) fn push(&mut self, key: &[u8], head: Head, older: Older) {
-        let full = self.leaf.heads.len() == LEAF_FILL
+        let full = self.leaf.heads.len() == LEAF_MAX
             || self.leaf.keys.byte_len() + key.len() > LEAF_FILL_BYTES;
         if full && !self.leaf.heads.is_empty() {
             self.close_leaf();

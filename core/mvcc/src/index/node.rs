@@ -106,9 +106,10 @@ impl Leaf {
         sum
     }
 
-    fn is_full(&self) -> bool {
+    /// Whether there is no room for one more key.
+    fn is_full(&self, key: &[u8]) -> bool {
         let len = self.heads.len();
-        len > LEAF_MAX || (len > 1 && self.keys.byte_len() > LEAF_BYTES_MAX)
+        len == LEAF_MAX || (len > 0 && self.keys.byte_len() + key.len() > LEAF_BYTES_MAX)
     }
 
     fn put(&mut self, key: &[u8], make: &mut dyn FnMut(Option<&Head>) -> Head) -> Placed {
@@ -128,26 +129,42 @@ impl Leaf {
             }
             Err(at) => {
                 let new = make(None);
-                self.keys.insert(at, key);
-                reserve(&mut self.heads, 1, 4);
-                self.heads.insert(at, new);
-                reserve(&mut self.older, 1, 4);
-                self.older.insert(at, Older::None);
-                let split = self.is_full().then(|| self.split(at));
+                let split = if self.is_full(key) {
+                    // Before and not after, so that no list is ever longer than a full leaf's.
+                    Some(self.split_for(at, key, new))
+                } else {
+                    self.insert(at, key, new);
+                    None
+                };
                 Placed { old: None, new, split }
             }
         }
     }
 
-    /// Splits in the middle, but for a key that was appended, so that ascending keys fill leaves.
-    fn split(&mut self, inserted: usize) -> Split {
+    fn insert(&mut self, at: usize, key: &[u8], head: Head) {
+        self.keys.insert(at, key);
+        let spare = 4.min(LEAF_MAX.saturating_sub(self.heads.len()));
+        reserve(&mut self.heads, 1, spare);
+        self.heads.insert(at, head);
+        reserve(&mut self.older, 1, spare);
+        self.older.insert(at, Older::None);
+    }
+
+    /// Splits in the middle, but for a key that is appended, so that ascending keys fill leaves;
+    /// then inserts.
+    fn split_for(&mut self, inserted: usize, key: &[u8], head: Head) -> Split {
         let len = self.heads.len();
-        let at = if inserted + 1 == len { len - 1 } else { len / 2 };
-        let right = Leaf {
+        let at = if inserted == len { len } else { len / 2 };
+        let mut right = Leaf {
             keys: self.keys.split_off(at),
             heads: self.heads.split_off(at),
             older: self.older.split_off(at),
         };
+        if inserted < at || (inserted == at && at < len) {
+            self.insert(inserted, key, head);
+        } else {
+            right.insert(inserted - at, key, head);
+        }
         let (low, sum) = (right.keys.get(0).to_vec(), right.sum());
         Split { low, node: Arc::new(Node::Leaf(right)), sum }
     }
