@@ -250,6 +250,20 @@ impl Merge<'_, '_, '_> {
         Ok(())
     }
 
+    /// Reads a page that goes into `packer` next, and checks that its keys are between those that
+    /// the branch says.
+    fn child(&mut self, id: u64, low: &[u8], upper: Option<&[u8]>) -> Result<Page, Error> {
+        let page = self.store.read(id)?;
+        let inside = page.count().checked_sub(1).is_none_or(|last| {
+            page.key(0) >= low && upper.is_none_or(|upper| page.key(last) < upper)
+        });
+        if inside {
+            Ok(page)
+        } else {
+            Err(self.store.corrupt(id, "keys outside what the branch above says"))
+        }
+    }
+
     /// Merges the operations below `upper` into a branch's children, and returns its new
     /// elements.
     fn children(
@@ -264,13 +278,13 @@ impl Merge<'_, '_, '_> {
             let last = index + 1 == page.count();
             let child_upper = if last { upper } else { Some(page.key(index + 1)) };
             if self.ops.key_below(child_upper).is_none() {
-                let id = page.child(index);
-                if !self.absorb(&mut pending, id, &mut entries)? {
-                    entries.push(Item::branch(page.key_bytes(index), id));
+                let entry = Item::branch(page.key_bytes(index), page.child(index));
+                if !self.absorb(&mut pending, &entry, child_upper, &mut entries)? {
+                    entries.push(entry);
                 }
                 continue;
             }
-            let child = self.store.read(page.child(index))?;
+            let child = self.child(page.child(index), page.key(index), child_upper)?;
             let packer = pending.get_or_insert_with(|| {
                 Packer::new(child.kind(), self.slot, self.store.page_size())
             });
@@ -288,14 +302,15 @@ impl Merge<'_, '_, '_> {
     fn absorb(
         &mut self,
         pending: &mut Option<Packer>,
-        id: u64,
+        entry: &Item,
+        upper: Option<&[u8]>,
         entries: &mut Vec<Item>,
     ) -> Result<bool, Error> {
         let Some(packer) = pending.as_mut() else { return Ok(false) };
         if !packer.is_empty() && packer.wants_merge() {
-            let child = self.store.read(id)?;
+            let child = self.child(entry.child, &entry.key, upper)?;
             if child.kind() != packer.kind() {
-                return Err(self.store.corrupt(id, "leaves at different depths"));
+                return Err(self.store.corrupt(entry.child, "leaves at different depths"));
             }
             if packer.fits(used(&child)) {
                 packer.push_page(self.store, &child)?;
@@ -321,7 +336,8 @@ impl Merge<'_, '_, '_> {
             && packer.wants_merge()
             && let Some(before) = entries.last()
         {
-            let page = self.store.read(before.child)?;
+            let upper = packer.items().front().map(|item| item.key.clone());
+            let page = self.child(before.child, &before.key, upper.as_deref())?;
             if page.kind() != packer.kind() {
                 return Err(self.store.corrupt(page.id(), "leaves at different depths"));
             }
