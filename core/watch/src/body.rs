@@ -1,0 +1,118 @@
+//! The part of a response that watchers share: the events, encoded as the field `events` of a
+//! `WatchResponse`. It is made once for all watchers that get the same events.
+
+use crate::{Event, EventKind, History};
+use bytes::{BufMut, Bytes, BytesMut};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Encoded events.
+#[derive(Debug)]
+pub(crate) struct Body {
+    pub(crate) events: Bytes,
+    /// Where each event ends.
+    pub(crate) ends: Vec<usize>,
+}
+
+/// Encodes subsets of a list of events, each once.
+#[derive(Debug)]
+pub(crate) struct Encoder<'a, H> {
+    events: &'a [Event],
+    history: &'a H,
+    /// What was there before each event, once it was looked up.
+    previous: Vec<Option<Option<Bytes>>>,
+    /// By the events' places; without and with what was there before.
+    bodies: BTreeMap<Vec<usize>, [Option<Arc<Body>>; 2]>,
+}
+
+const EVENTS: u8 = 11 << 3 | 2;
+const TYPE: u8 = 1 << 3;
+const KV: u8 = 2 << 3 | 2;
+const PREV_KV: u8 = 3 << 3 | 2;
+
+pub(crate) fn varint_len(number: u64) -> usize {
+    (64 - (number | 1).leading_zeros() as usize).div_ceil(7)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the lowest byte is meant")]
+pub(crate) fn put_varint(to: &mut BytesMut, mut number: u64) {
+    while number >= 0x80 {
+        to.put_u8(number as u8 | 0x80);
+        number >>= 7;
+    }
+    to.put_u8(number as u8);
+}
+
+fn field_len(bytes: &Bytes) -> usize {
+    1 + varint_len(bytes.len() as u64) + bytes.len()
+}
+
+fn put_field(to: &mut BytesMut, tag: u8, bytes: &Bytes) {
+    to.put_u8(tag);
+    put_varint(to, bytes.len() as u64);
+    to.put_slice(bytes);
+}
+
+fn put_event(to: &mut BytesMut, event: &Event, previous: Option<&Bytes>) {
+    let kind = match event.kind {
+        EventKind::Put => 0,
+        EventKind::Delete => 2,
+    };
+    let len = kind + field_len(&event.kv) + previous.map_or(0, field_len);
+    to.reserve(1 + varint_len(len as u64) + len);
+    to.put_u8(EVENTS);
+    put_varint(to, len as u64);
+    if kind > 0 {
+        to.put_slice(&[TYPE, 1]);
+    }
+    put_field(to, KV, &event.kv);
+    if let Some(previous) = previous {
+        put_field(to, PREV_KV, previous);
+    }
+}
+
+impl<'a, H: History> Encoder<'a, H> {
+    pub(crate) fn new(events: &'a [Event], history: &'a H) -> Encoder<'a, H> {
+        Encoder { events, history, previous: vec![None; events.len()], bodies: BTreeMap::new() }
+    }
+
+    /// The events at these places.
+    pub(crate) fn body(&mut self, places: &[usize], prev_kv: bool) -> Result<Arc<Body>, H::Error> {
+        let known = self.bodies.get(places).and_then(|two| two[usize::from(prev_kv)].clone());
+        if let Some(body) = known {
+            return Ok(body);
+        }
+        let mut buffer = BytesMut::new();
+        let mut ends = Vec::with_capacity(places.len());
+        for place in places {
+            let previous = if prev_kv { self.previous(*place)? } else { None };
+            put_event(&mut buffer, &self.events[*place], previous.as_ref());
+            ends.push(buffer.len());
+        }
+        let body = Arc::new(Body { events: buffer.freeze(), ends });
+        let two = self.bodies.entry(places.to_vec()).or_default();
+        two[usize::from(prev_kv)] = Some(Arc::clone(&body));
+        Ok(body)
+    }
+
+    fn previous(&mut self, place: usize) -> Result<Option<Bytes>, H::Error> {
+        if let Some(previous) = &self.previous[place] {
+            return Ok(previous.clone());
+        }
+        let event = &self.events[place];
+        let previous = if event.is_create() {
+            None
+        } else {
+            self.history.value_at(&event.key, event.mod_revision - 1)?
+        };
+        self.previous[place] = Some(previous.clone());
+        Ok(previous)
+    }
+
+    /// The bytes of all bodies that somebody else holds as well.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        let bodies = self.bodies.values().flatten().flatten();
+        let kept = bodies.filter(|body| Arc::strong_count(body) > 1);
+        kept.map(|body| body.events.len()).sum()
+    }
+}

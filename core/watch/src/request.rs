@@ -1,0 +1,75 @@
+//! What a client asks to watch, in its canonical form.
+//!
+//! Source: etcd v3.7 server/etcdserver/api/v3rpc/watch.go `recvLoop`.
+
+use crate::{Event, EventKind, KeyRange};
+use bytes::Bytes;
+use proto::etcdserverpb::WatchCreateRequest;
+use proto::etcdserverpb::watch_create_request::FilterType;
+
+/// What to watch. Permission is asked for these `keys`: they are what will be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreateRequest {
+    /// Which keys. The empty key is the smallest that can be, a zero byte.
+    pub keys: KeyRange,
+    /// From which revision on: 0 for all that comes, a negative one is refused as compacted.
+    pub start_revision: i64,
+    /// The id that the client chose; 0 to be given one.
+    pub watch_id: i64,
+    /// Whether to tell of progress when nothing has been sent for a while.
+    pub progress_notify: bool,
+    /// Whether a large response may be cut into several.
+    pub fragment: bool,
+    /// What of the events is wanted.
+    pub(crate) interest: Interest,
+}
+
+/// What a watcher wants of the events of its keys. Watchers of the same keys with the same
+/// interest get the same bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Interest {
+    pub(crate) no_put: bool,
+    pub(crate) no_delete: bool,
+    pub(crate) prev_kv: bool,
+}
+
+impl Interest {
+    pub(crate) fn wants(self, event: &Event) -> bool {
+        match event.kind {
+            EventKind::Put => !self.no_put,
+            EventKind::Delete => !self.no_delete,
+        }
+    }
+}
+
+impl CreateRequest {
+    /// The canonical form of a request. Unknown filters are ignored, as etcd does.
+    #[must_use]
+    pub fn new(request: WatchCreateRequest) -> CreateRequest {
+        let mut interest = Interest { prev_kv: request.prev_kv, ..Interest::default() };
+        for filter in &request.filters {
+            match FilterType::try_from(*filter) {
+                Ok(FilterType::Noput) => interest.no_put = true,
+                Ok(FilterType::Nodelete) => interest.no_delete = true,
+                Err(_) => {}
+            }
+        }
+        let key = if request.key.is_empty() { Bytes::from_static(&[0]) } else { request.key };
+        CreateRequest {
+            keys: KeyRange::of_request(key, request.range_end),
+            start_revision: request.start_revision,
+            watch_id: request.watch_id,
+            progress_notify: request.progress_notify,
+            fragment: request.fragment,
+            interest,
+        }
+    }
+
+    /// Whether no key can be in the range.
+    pub(crate) fn is_empty(&self) -> bool {
+        match &self.keys {
+            KeyRange::One(_) | KeyRange::Span { end: None, .. } => false,
+            KeyRange::Span { from, end: Some(end) } => from >= end,
+        }
+    }
+}

@@ -1,0 +1,455 @@
+//! The watchers of one worker.
+//!
+//! Source: etcd v3.7 server/storage/mvcc/watchable_store.go,
+//! server/etcdserver/api/v3rpc/watch.go.
+
+mod catch_up;
+mod deliver;
+mod progress;
+
+pub use catch_up::{Budget, CatchUp};
+
+use crate::interest::{Interests, WatcherKey};
+use crate::response::{Head, NO_WATCH, Response};
+use crate::stream::{RESPONSE_BYTES, State, Stream, Waiting, Watcher};
+use crate::{CreateRequest, History, StreamId};
+use auth::Permitted;
+use bytes::BytesMut;
+use proto::answer::Origin;
+use slab::Slab;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+/// What a shard may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of responses that wait in one stream. More are taken only by an empty queue.
+    pub stream_bytes: usize,
+    /// Bytes of events that wait in all streams, those that are shared counted once. Above it a
+    /// stream takes more only when its queue is empty.
+    pub shard_bytes: usize,
+    /// Responses of this length or more are cut for those who ask for fragments. In etcd the
+    /// largest request and 512 KiB.
+    pub fragment_from: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            stream_bytes: 1024 * 1024,
+            shard_bytes: 8 * 1024 * 1024,
+            fragment_from: 1536 * 1024 + 512 * 1024,
+        }
+    }
+}
+
+/// What a shard holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Open streams.
+    pub streams: usize,
+    /// Watchers.
+    pub watchers: usize,
+    /// Watchers that are behind.
+    pub slow_watchers: usize,
+    /// Bytes of events that wait, those that are shared counted once.
+    pub queued_bytes: usize,
+    /// Events that wait, counted for each watcher.
+    pub pending_events: u64,
+    /// Events that were taken to be sent, counted for each watcher.
+    pub sent_events: u64,
+}
+
+/// Watchers, and what is to be told to them.
+///
+/// - Each watcher is told each event of its keys from its start on once, in order of revision, and
+///   all those of one revision in one response (or in its fragments); nothing else.
+/// - What was promised is told even if the client reads slowly; only compaction ends a watcher
+///   that is too far behind, and then it is told so.
+/// - A response of progress says "as of revision r" only when all events up to r that its watchers
+///   want stand before it in the stream. With events the header has the revision at which they
+///   were found, which may be newer than the events.
+/// - A watcher's "created" stands before its events, its "canceled" behind them.
+#[derive(Debug)]
+pub struct Shard {
+    limits: Limits,
+    /// The events of all revisions up to this one have been seen.
+    revision: i64,
+    streams: Slab<Stream>,
+    watchers: Slab<Watcher>,
+    interests: Interests,
+    /// Watchers that read history, by the revision that they read next. Invariant: `State::Behind`
+    /// and nothing else.
+    behind: BTreeSet<(i64, WatcherKey)>,
+    /// From where history is read next, so that no watcher waits for ever.
+    scan_from: i64,
+    /// Streams in which something waits that the caller does not know of.
+    ready: VecDeque<StreamId>,
+    /// When to look at which stream's progress.
+    progress: BTreeSet<(u64, StreamId)>,
+    counts: Counts,
+    buffer: BytesMut,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    /// Watchers in [`State::Parked`].
+    parked: usize,
+    queued_bytes: usize,
+    pending_events: u64,
+    sent_events: u64,
+}
+
+impl Shard {
+    /// A shard that is fed the events of all revisions behind `revision`.
+    #[must_use]
+    pub fn new(revision: i64, limits: Limits) -> Shard {
+        Shard {
+            limits,
+            revision,
+            streams: Slab::new(),
+            watchers: Slab::new(),
+            interests: Interests::default(),
+            behind: BTreeSet::new(),
+            scan_from: 0,
+            ready: VecDeque::new(),
+            progress: BTreeSet::new(),
+            counts: Counts::default(),
+            buffer: BytesMut::new(),
+        }
+    }
+
+    /// The revision up to which the shard has seen all events.
+    #[must_use]
+    pub fn revision(&self) -> i64 {
+        self.revision
+    }
+
+    /// What the shard holds.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        Stats {
+            streams: self.streams.len(),
+            watchers: self.watchers.len(),
+            slow_watchers: self.behind.len() + self.counts.parked,
+            queued_bytes: self.counts.queued_bytes,
+            pending_events: self.counts.pending_events,
+            sent_events: self.counts.sent_events,
+        }
+    }
+
+    /// Opens a stream whose watchers are told of progress every so often, those that ask for it.
+    /// The caller adds up to a tenth to the interval, so that not all streams are due together.
+    pub fn open_stream(&mut self, now_ms: u64, progress_interval_ms: u64) -> StreamId {
+        let progress_interval_ms = progress_interval_ms.max(1);
+        let progress_due_ms = now_ms.saturating_add(progress_interval_ms);
+        let id = StreamId(self.streams.insert(Stream {
+            watchers: BTreeMap::new(),
+            next_id: 0,
+            queue: VecDeque::new(),
+            bytes: 0,
+            parked: BTreeSet::new(),
+            announced: false,
+            progress_interval_ms,
+            progress_due_ms,
+        }));
+        self.progress.insert((progress_due_ms, id));
+        id
+    }
+
+    /// Closes a stream: its watchers are gone, and nothing is sent any more.
+    pub fn close_stream(&mut self, id: StreamId) {
+        let watchers: Vec<WatcherKey> = self.stream(id).watchers.values().copied().collect();
+        for watcher in watchers {
+            self.remove(watcher);
+        }
+        while self.pop(id).is_some() {}
+        let stream = self.streams.remove(id.0);
+        self.progress.remove(&(stream.progress_due_ms, id));
+        self.ready.retain(|ready| *ready != id);
+    }
+
+    /// Whether so much waits that no more requests should be read from the stream.
+    #[must_use]
+    pub fn is_full(&self, id: StreamId) -> bool {
+        self.streams.get(id.0).is_some_and(|stream| stream.bytes >= self.limits.stream_bytes)
+    }
+
+    /// Creates a watcher; whether it was created or why not is answered in the stream.
+    ///
+    /// All that the view has and the shard has not seen yet may still be fed to it: the watcher
+    /// gets what its start asks for, and with no start what is newer than the view.
+    pub fn create(
+        &mut self,
+        stream: StreamId,
+        request: Permitted<CreateRequest>,
+        view: &impl History,
+    ) {
+        let request = request.into_inner();
+        let current = self.revision.max(view.revision());
+        if request.start_revision < 0 {
+            return self.refuse(stream, "etcdserver: mvcc: required revision has been compacted");
+        }
+        if request.is_empty() {
+            return self.refuse(stream, "mvcc: watcher range is empty");
+        }
+        let Some(id) = self.stream(stream).choose_id(request.watch_id) else {
+            return self.refuse(stream, "mvcc: duplicate watch ID provided on the WatchStream");
+        };
+        let next_revision = match request.start_revision {
+            0 => current + 1,
+            start => start,
+        };
+        let group = self.interests.join(&request.keys, request.interest);
+        let watcher = self.watchers.insert(Watcher {
+            stream,
+            id,
+            group,
+            state: State::Parked,
+            start_revision: request.start_revision,
+            next_revision,
+            fragment: request.fragment,
+            progress_notify: request.progress_notify,
+            was_told: false,
+        });
+        self.counts.parked += 1;
+        self.stream(stream).parked.insert(watcher);
+        self.stream(stream).watchers.insert(id, watcher);
+        self.settle(watcher);
+        let head = Head { revision: current, watch_id: id, created: true, ..Head::default() };
+        self.push_head(stream, head);
+    }
+
+    /// Answers that a watcher was not created, as etcd does when the user may not read the keys.
+    pub fn refuse(&mut self, stream: StreamId, reason: &str) {
+        let head = Head {
+            revision: self.revision,
+            watch_id: NO_WATCH,
+            created: true,
+            canceled: true,
+            cancel_reason: reason.to_owned(),
+            ..Head::default()
+        };
+        self.push_head(stream, head);
+    }
+
+    /// Ends a watcher at the client's wish. An unknown id is not answered.
+    pub fn cancel(&mut self, stream: StreamId, watch_id: i64) {
+        let Some(watcher) = self.stream(stream).watchers.get(&watch_id).copied() else { return };
+        self.remove(watcher);
+        let revision = self.revision;
+        let head = Head { revision, watch_id, canceled: true, ..Head::default() };
+        self.push_head(stream, head);
+    }
+
+    /// A stream in which something waits that was not announced before; the caller takes
+    /// responses with [`next`](Self::next) until there are none, and is told again of what comes
+    /// later.
+    pub fn next_ready(&mut self) -> Option<StreamId> {
+        self.ready.pop_front()
+    }
+
+    /// Takes the next response of a stream. Watchers that waited for room go on then; see
+    /// [`has_behind`](Self::has_behind).
+    pub fn next(&mut self, stream: StreamId, origin: &Origin) -> Option<Response> {
+        let waiting = self.stream(stream).queue.front_mut();
+        let Some(waiting) = waiting else {
+            self.stream(stream).announced = false;
+            return None;
+        };
+        if let Waiting::Events(_) = waiting {
+            return Some(self.next_events(stream, origin));
+        }
+        let Some(Waiting::Head(head)) = self.pop(stream) else { return None };
+        head.put(&mut self.buffer, origin);
+        Some(Response { head: self.buffer.split().freeze(), events: bytes::Bytes::new() })
+    }
+
+    fn next_events(&mut self, stream: StreamId, origin: &Origin) -> Response {
+        let front = self.streams[stream.0].queue.front_mut();
+        let Some(Waiting::Events(events)) = front else {
+            unreachable!("the caller has seen events at the front");
+        };
+        let sent_before = events.sent;
+        let response = events.take(&mut self.buffer, origin);
+        let sent = (events.sent - sent_before) as u64;
+        let is_sent = events.is_sent();
+        self.counts.sent_events += sent;
+        if is_sent {
+            self.pop(stream);
+        }
+        response
+    }
+
+    /// Whether there is something for [`catch_up`](Self::catch_up) to do.
+    #[must_use]
+    pub fn has_behind(&self) -> bool {
+        !self.behind.is_empty()
+    }
+
+    fn stream(&mut self, id: StreamId) -> &mut Stream {
+        self.streams.get_mut(id.0).expect("the caller names streams that it has open")
+    }
+
+    fn push_head(&mut self, stream: StreamId, head: Head) {
+        self.push(stream, Waiting::Head(Box::new(head)));
+    }
+
+    fn push(&mut self, id: StreamId, waiting: Waiting) {
+        let stream = &mut self.streams[id.0];
+        stream.bytes += waiting.bytes();
+        if let Waiting::Events(events) = &waiting {
+            self.counts.pending_events += events.body.ends.len() as u64;
+        }
+        stream.queue.push_back(waiting);
+        if !stream.announced {
+            stream.announced = true;
+            self.ready.push_back(id);
+        }
+    }
+
+    /// Takes the response at the front, and lets watchers go on that waited for its room.
+    fn pop(&mut self, id: StreamId) -> Option<Waiting> {
+        let stream = &mut self.streams[id.0];
+        let waiting = stream.queue.pop_front()?;
+        stream.bytes -= waiting.bytes();
+        if let Waiting::Events(events) = &waiting {
+            self.counts.pending_events -= events.body.ends.len() as u64;
+            if Arc::strong_count(&events.body) == 1 {
+                self.counts.queued_bytes -= events.body.events.len();
+            }
+        }
+        let has_room = stream.bytes <= self.limits.stream_bytes / 2;
+        if has_room && !stream.parked.is_empty() {
+            for watcher in std::mem::take(&mut self.streams[id.0].parked) {
+                self.streams[id.0].parked.insert(watcher);
+                self.settle(watcher);
+            }
+        }
+        Some(waiting)
+    }
+
+    fn has_room(&self, stream: StreamId, bytes: usize) -> bool {
+        let stream = &self.streams[stream.0];
+        stream.queue.is_empty()
+            || (stream.bytes + bytes + RESPONSE_BYTES <= self.limits.stream_bytes
+                && self.counts.queued_bytes <= self.limits.shard_bytes)
+    }
+
+    /// Puts a watcher where its next revision belongs.
+    fn settle(&mut self, watcher: WatcherKey) {
+        let synced = self.watchers[watcher].next_revision > self.revision;
+        self.set_state(watcher, if synced { State::Synced } else { State::Behind });
+    }
+
+    fn set_state(&mut self, key: WatcherKey, state: State) {
+        let watcher = &mut self.watchers[key];
+        let group = self.interests.group(watcher.group);
+        match watcher.state {
+            State::Synced => {
+                group.synced.remove(&key);
+            }
+            State::Behind => {
+                group.behind.remove(&key);
+                self.behind.remove(&(watcher.next_revision, key));
+            }
+            State::Parked => {
+                self.streams[watcher.stream.0].parked.remove(&key);
+                self.counts.parked -= 1;
+            }
+        }
+        watcher.state = state;
+        match state {
+            State::Synced => {
+                group.synced.insert(key);
+            }
+            State::Behind => {
+                group.behind.insert(key);
+                self.behind.insert((watcher.next_revision, key));
+            }
+            State::Parked => {
+                self.streams[watcher.stream.0].parked.insert(key);
+                self.counts.parked += 1;
+            }
+        }
+    }
+
+    /// Moves a watcher on to its next revision, and to where it belongs then.
+    fn advance(&mut self, key: WatcherKey, next_revision: i64) {
+        // Out of the order by revision first, then in again.
+        self.set_state(key, State::Parked);
+        self.watchers[key].next_revision = next_revision;
+        self.settle(key);
+    }
+
+    fn remove(&mut self, key: WatcherKey) {
+        self.set_state(key, State::Parked);
+        let watcher = self.watchers.remove(key);
+        let stream = &mut self.streams[watcher.stream.0];
+        stream.parked.remove(&key);
+        stream.watchers.remove(&watcher.id);
+        self.counts.parked -= 1;
+        self.interests.leave(watcher.group, key);
+    }
+
+    /// Asserts the rules of the type; for tests and simulations.
+    ///
+    /// # Panics
+    /// When one is broken.
+    pub fn check(&mut self) {
+        let mut queued: BTreeMap<*const crate::body::Body, usize> = BTreeMap::new();
+        let mut watchers = 0;
+        for (_, stream) in &self.streams {
+            watchers += stream.watchers.len();
+            let bytes: usize = stream.queue.iter().map(Waiting::bytes).sum();
+            assert_eq!(stream.bytes, bytes, "a stream knows what it holds");
+            assert!(stream.queue.is_empty() || stream.announced, "what waits is announced");
+            let stuck = stream.queue.is_empty() && !stream.parked.is_empty();
+            assert!(!stuck, "an empty stream has no watcher that waits for room");
+            for waiting in &stream.queue {
+                if let Waiting::Events(events) = waiting {
+                    queued.insert(Arc::as_ptr(&events.body), events.body.events.len());
+                }
+            }
+        }
+        assert_eq!(
+            self.counts.queued_bytes,
+            queued.values().sum::<usize>(),
+            "each body counts once"
+        );
+        assert_eq!(watchers, self.watchers.len(), "each watcher is in its stream");
+        let mut count = [0; 3];
+        for (key, watcher) in &self.watchers {
+            let group = self.interests.group(watcher.group);
+            let in_group = [group.synced.contains(&key), group.behind.contains(&key)];
+            let place = (watcher.next_revision, key);
+            let in_order = self.behind.contains(&place);
+            let parked = self.streams[watcher.stream.0].parked.contains(&key);
+            let (want, at) = match watcher.state {
+                State::Synced => ([true, false, false, false], 0),
+                State::Behind => ([false, true, true, false], 1),
+                State::Parked => ([false, false, false, true], 2),
+            };
+            count[at] += 1;
+            let have = [in_group[0], in_group[1], in_order, parked];
+            assert_eq!(have, want, "a watcher is where its state says");
+            let lags = watcher.next_revision <= self.revision;
+            assert!(lags || watcher.state == State::Synced, "who is behind lacks something");
+        }
+        assert_eq!(count[1], self.behind.len(), "the order has those that are behind");
+        assert_eq!(count[2], self.counts.parked, "the parked are counted");
+        assert_eq!(watchers == 0, self.interests.is_empty(), "interests come from watchers");
+    }
+}
+
+impl Waiting {
+    fn bytes(&self) -> usize {
+        match self {
+            Waiting::Events(events) => events.body.events.len() + RESPONSE_BYTES,
+            Waiting::Head(_) => RESPONSE_BYTES,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,95 @@
+//! Events as they come.
+
+use super::Shard;
+use crate::body::{Body, Encoder};
+use crate::interest::{GroupId, WatcherKey};
+use crate::response::Events;
+use crate::stream::{State, Waiting};
+use crate::{EventBatch, History};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+impl Shard {
+    /// Takes the events of the next revision. `view` has that revision or a later one; it is read
+    /// for what was there before the events, where somebody wants that.
+    ///
+    /// A batch that was seen already is ignored. If one is missing, the shard skips to this one.
+    ///
+    /// # Errors
+    /// When the view cannot be read.
+    pub fn on_events<H: History>(&mut self, batch: &EventBatch, view: &H) -> Result<(), H::Error> {
+        let revision = batch.revision;
+        if revision <= self.revision {
+            return Ok(());
+        }
+        if revision > self.revision + 1 {
+            self.skip_to(revision);
+            return Ok(());
+        }
+        self.revision = revision;
+        if self.interests.is_empty() {
+            return Ok(());
+        }
+        let mut hits: BTreeMap<GroupId, Vec<usize>> = BTreeMap::new();
+        for (place, event) in batch.events.iter().enumerate() {
+            self.interests.find(&event.key, &mut |id, group| {
+                if !group.synced.is_empty() && id.interest().wants(event) {
+                    hits.entry(id).or_default().push(place);
+                }
+            });
+        }
+        // Watchers of the future wait until their revision comes.
+        let mut encoder = Encoder::new(&batch.events, view);
+        let mut due: Vec<WatcherKey> = Vec::new();
+        for (id, places) in &hits {
+            let synced = &self.interests.group(*id).synced;
+            due.extend(synced.iter().filter(|key| self.watchers[**key].next_revision <= revision));
+            if due.is_empty() {
+                continue;
+            }
+            let body = encoder.body(places, id.interest().prev_kv)?;
+            for key in due.drain(..) {
+                let told = self.tell(key, &body, revision);
+                self.watchers[key].next_revision = if told { revision + 1 } else { revision };
+                if !told {
+                    self.set_state(key, State::Parked);
+                }
+            }
+        }
+        self.counts.queued_bytes += encoder.kept_bytes();
+        Ok(())
+    }
+
+    /// Takes note that events up to `revision` will not be fed to the shard, because they were
+    /// dropped or came with a snapshot: its watchers read them from the history.
+    pub fn skip_to(&mut self, revision: i64) {
+        if revision <= self.revision {
+            return;
+        }
+        let seen = self.revision;
+        self.revision = revision;
+        let keys: Vec<WatcherKey> = self.watchers.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            let watcher = &self.watchers[key];
+            if watcher.state == State::Synced {
+                let next_revision = watcher.next_revision.max(seen + 1);
+                self.advance(key, next_revision);
+            }
+        }
+    }
+
+    /// Queues a body for a watcher, if there is room.
+    pub(super) fn tell(&mut self, key: WatcherKey, body: &Arc<Body>, revision: i64) -> bool {
+        let watcher = &self.watchers[key];
+        let (stream, watch_id) = (watcher.stream, watcher.id);
+        let fragment_from = watcher.fragment.then_some(self.limits.fragment_from);
+        if !self.has_room(stream, body.events.len()) {
+            return false;
+        }
+        self.watchers[key].was_told = true;
+        let body = Arc::clone(body);
+        let events = Events { watch_id, revision, body, sent: 0, fragment_from };
+        self.push(stream, Waiting::Events(events));
+        true
+    }
+}
