@@ -1,0 +1,185 @@
+//! What stands in the files: headers, sizes, words that must not stay, and lists in documents.
+
+use anyhow::Context;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Lines of a source file without its tests.
+const LINES_MAX: usize = 800;
+
+/// Faults of every Rust file of the workspace.
+///
+/// # Errors
+/// When a folder or file cannot be read.
+pub(crate) fn sources(root: &Path) -> anyhow::Result<Vec<String>> {
+    let mut files = Vec::new();
+    for folder in ["core", "edge", "bin", "test", "xtask"] {
+        walk(&root.join(folder), &mut files)?;
+    }
+    let mut faults = Vec::new();
+    for file in files {
+        let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+        let shown = file.strip_prefix(root).unwrap_or(&file).display().to_string();
+        faults.extend(source(&shown, &text));
+    }
+    Ok(faults)
+}
+
+fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
+    for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        let path = entry?.path();
+        if path.is_dir() {
+            if path.file_name().is_none_or(|name| name != "target") {
+                walk(&path, files)?;
+            }
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// Words that say that something is not done; in two parts, so that this file passes.
+const UNDONE: [(&str, &str); 7] = [
+    ("FIX", "ME"),
+    ("TO", "DO"),
+    ("XX", "X:"),
+    ("dbg", "!("),
+    ("todo", "!("),
+    ("unimplemented", "!("),
+    ("#[ign", "ore"),
+];
+
+fn source(name: &str, text: &str) -> Vec<String> {
+    let mut faults = Vec::new();
+    if !text.starts_with("//!") {
+        faults.push(format!("{name}: does not begin with //! and what it is"));
+    }
+    let is_test = name.contains("/tests/") || name.ends_with("/tests.rs");
+    let code = text.lines().take_while(|line| !line.starts_with("#[cfg(test)]")).count();
+    if code > LINES_MAX && !is_test {
+        faults.push(format!("{name}: {code} lines; the limit is {LINES_MAX} without tests"));
+    }
+    for (number, line) in text.lines().enumerate() {
+        for (start, end) in UNDONE {
+            if line.contains(&format!("{start}{end}")) {
+                faults.push(format!("{name}:{}: {start}{end} must not stay", number + 1));
+            }
+        }
+    }
+    faults
+}
+
+/// Faults of the documents: the list of crates, the decisions, the dependencies.
+///
+/// # Errors
+/// When a document cannot be read.
+pub(crate) fn documents(
+    root: &Path,
+    members: &BTreeSet<String>,
+    outside: &BTreeSet<String>,
+) -> anyhow::Result<Vec<String>> {
+    let read = |name: &str| {
+        fs::read_to_string(root.join(name)).with_context(|| format!("cannot read {name}"))
+    };
+    let mut faults = lists(
+        "ARCHITECTURE.md",
+        &first_column(&read("ARCHITECTURE.md")?),
+        members,
+        "the workspace's crates",
+    );
+    faults.extend(lists(
+        "docs/decisions/0002-dependencies.md",
+        &first_column(&read("docs/decisions/0002-dependencies.md")?),
+        outside,
+        "the crates from outside that are named in a Cargo.toml",
+    ));
+    let mut decisions = BTreeMap::new();
+    for entry in fs::read_dir(root.join("docs/decisions"))? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        decisions.insert(name, fs::read_to_string(&path)?);
+    }
+    faults.extend(numbered(&decisions));
+    Ok(faults)
+}
+
+/// The names in backticks at the start of each row of a document's tables.
+fn first_column(text: &str) -> BTreeSet<String> {
+    text.lines()
+        .filter_map(|line| line.strip_prefix("| `"))
+        .filter_map(|line| line.split_once('`'))
+        .map(|(name, _)| name.to_owned())
+        .collect()
+}
+
+fn lists(
+    document: &str,
+    listed: &BTreeSet<String>,
+    real: &BTreeSet<String>,
+    what: &str,
+) -> Vec<String> {
+    let missing =
+        real.difference(listed).map(|n| format!("{document}: {n} is missing from {what}"));
+    let extra = listed.difference(real).map(|n| format!("{document}: {n} is not among {what}"));
+    missing.chain(extra).collect()
+}
+
+/// Each decision has a number of its own and says its status.
+fn numbered(decisions: &BTreeMap<String, String>) -> Vec<String> {
+    let mut faults = Vec::new();
+    let mut seen = BTreeMap::new();
+    for (name, text) in decisions {
+        let number = name.get(..4).filter(|n| n.bytes().all(|b| b.is_ascii_digit()));
+        let Some(number) = number else {
+            faults.push(format!("docs/decisions/{name}: begins with no number"));
+            continue;
+        };
+        if let Some(other) = seen.insert(number, name) {
+            faults.push(format!("docs/decisions/{name}: has the number of {other}"));
+        }
+        if !text.lines().any(|line| line.starts_with("Status: ")) {
+            faults.push(format!("docs/decisions/{name}: has no line Status: …"));
+        }
+    }
+    faults
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_without_a_header_or_too_long_is_a_fault() {
+        assert!(source("a.rs", "//! A file.\n").is_empty());
+        assert_eq!(source("a.rs", "use x;\n").len(), 1);
+        let long = format!("//! A file.\n{}", "x\n".repeat(LINES_MAX));
+        assert_eq!(source("a.rs", &long), ["a.rs: 801 lines; the limit is 800 without tests"]);
+        assert!(source("a/tests.rs", &long).is_empty());
+        let tested = long.replacen("x\n", "#[cfg(test)]\n", 1);
+        assert!(source("a.rs", &tested).is_empty());
+        let undone = format!("//! A file.\n// {}{} later\n", "TO", "DO");
+        assert_eq!(source("a.rs", &undone).len(), 1);
+    }
+
+    #[test]
+    fn lists_must_equal_what_there_is() {
+        let listed = first_column("| crate | is |\n|---|---|\n| `a` | x |\n| `b` | y |\n");
+        let real = ["b", "c"].map(str::to_owned).into();
+        let faults = lists("D", &listed, &real, "these");
+        assert_eq!(faults, ["D: c is missing from these", "D: a is not among these"]);
+    }
+
+    #[test]
+    fn decisions_have_numbers_and_a_status() {
+        let decisions = [
+            ("0001-a.md", "Status: accepted\n"),
+            ("0001-b.md", "Status: accepted\n"),
+            ("0002-c.md", "none"),
+            ("x.md", "Status: accepted\n"),
+        ];
+        let decisions = decisions.map(|(n, t)| (n.to_owned(), t.to_owned())).into();
+        assert_eq!(numbered(&decisions).len(), 3);
+    }
+}
