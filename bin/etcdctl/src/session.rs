@@ -170,9 +170,9 @@ impl Session {
 /// # Errors
 /// When the configuration cannot be used, or the server refuses the password.
 pub(crate) async fn connect(config: Config) -> Outcome<Client> {
-    Client::connect(config).await.map_err(|error| match error {
-        client::Error::Config(_) => Code::BadArgs.with(error),
-        other => Code::BadConnection.with(other),
+    Client::connect(config).await.map_err(|error| {
+        let misused = matches!(error, client::Error::Config(_));
+        if misused { Code::BadArgs.with(error) } else { Code::BadConnection.with(error) }
     })
 }
 

@@ -38,7 +38,6 @@ impl Client {
         Q: Message + Clone + Default + 'static,
         A: Message + Default + 'static,
     {
-        self.check_size(method, request.encoded_len())?;
         let deadline = self.timeout.map(|timeout| Instant::now() + timeout);
         let quorum = u32::try_from(self.balancer.config.endpoints.len() / 2 + 1).unwrap_or(1);
         for attempt in 0.. {
@@ -78,6 +77,7 @@ impl Client {
     {
         let connection = self.balancer.pick().await;
         peer.clone_from(&connection.peer);
+        self.check_size(request.encoded_len())?;
         let mut grpc = self.grpc(connection);
         grpc.ready().await?;
         let request = self.request(request, deadline)?;
@@ -132,15 +132,13 @@ impl Client {
         Ok(request)
     }
 
-    fn check_size(&self, method: &'static str, size: usize) -> Result<(), Error> {
+    fn check_size(&self, size: usize) -> Result<(), Status> {
         let max = self.balancer.config.request_bytes_max;
         if size <= max {
             return Ok(());
         }
         let text = format!("trying to send message larger than max ({size} vs. {max})");
-        let status = Status::resource_exhausted(text);
-        self.balancer.warn(method, 0, Failed { peer: NO_PEER, status: &status });
-        Err(status.into())
+        Err(Status::resource_exhausted(text))
     }
 
     /// What grpc-go says when the time was up while there was no connection, or no answer.
