@@ -32,12 +32,12 @@ pub use snapshot::Snapshot;
 use alarms::Alarms;
 use backend::{Batch, Bucket, Overlay};
 use bytes::Bytes;
-use cluster::{Cluster, Member, SERVER_MINOR, StorageVersion, Version};
+use cluster::{Attributes, Cluster, Member, SERVER_MINOR, StorageVersion, Version};
 use lease::Lessor;
 use mvcc::{EventBatch, Slice, Store, View};
 use proto::answer::Answer;
 use proto::etcdserverpb::InternalRaftRequest;
-use proto::membershippb::ClusterVersionSetRequest;
+use proto::membershippb::{ClusterMemberAttrSetRequest, ClusterVersionSetRequest};
 use proto::{ConfChange, Entry, EntryId, Index, LeaseId, NodeId};
 use quota::Quota;
 use std::collections::BTreeMap;
@@ -62,6 +62,8 @@ pub struct Settings {
     pub learners_max: usize,
     /// Whether a leader raises the cluster version to the server's.
     pub raise_cluster_version: bool,
+    /// What this member tells of itself.
+    pub attributes: Attributes,
 }
 
 /// What a state is told.
@@ -201,7 +203,15 @@ pub struct State {
     renewals: BTreeMap<LeaseId, Vec<u64>>,
     outcome: Outcome,
     published_cluster: Option<Arc<Cluster>>,
-    proposed_version: bool,
+    /// What was proposed since this member leads, and need not be again.
+    proposed: Proposed,
+}
+
+/// What a leader proposes once.
+#[derive(Clone, Copy, Debug, Default)]
+struct Proposed {
+    version: bool,
+    attributes: bool,
 }
 
 impl State {
@@ -225,7 +235,10 @@ impl State {
                 self.store.attach(self.overlay.view());
                 self.publish(effects);
             }
-            Input::Leads(true) => self.lessor.promote(now_ms, self.settings.lease_extend_ms),
+            Input::Leads(true) => {
+                self.proposed = Proposed::default();
+                self.lessor.promote(now_ms, self.settings.lease_extend_ms);
+            }
             Input::Leads(false) => self.lessor.demote(),
             Input::Ask(id, question) => self.ask(now_ms, id, question, effects),
         }
@@ -255,6 +268,11 @@ impl State {
     #[must_use]
     pub fn cluster(&self) -> &Cluster {
         &self.cluster
+    }
+
+    /// Decides whether a leader raises the cluster version to the server's.
+    pub fn raise_cluster_version(&mut self, raises: bool) {
+        self.settings.raise_cluster_version = raises;
     }
 
     /// Who may do what.
@@ -296,6 +314,7 @@ impl State {
         }
         self.expire(now_ms, effects);
         self.decide_cluster_version(effects);
+        self.tell_attributes(effects);
     }
 
     /// A leader decides the version of a cluster that has none, and raises an older one where it
@@ -306,12 +325,43 @@ impl State {
             None => true,
             Some(version) => self.settings.raise_cluster_version && version < wanted,
         };
-        if !is_wanted || self.proposed_version {
+        if !is_wanted || self.proposed.version {
             return;
         }
-        self.proposed_version = true;
+        self.proposed.version = true;
         let set = ClusterVersionSetRequest { ver: wanted.to_string() };
         let request = InternalRaftRequest { cluster_version_set: Some(set), ..Default::default() };
+        effects.push(Effect::Propose(Box::new(request)));
+    }
+
+    /// Tells the others this member's name and where clients reach it, in the form that all
+    /// members of a cluster at this version understand.
+    fn tell_attributes(&mut self, effects: &mut Vec<Effect>) {
+        let id = self.settings.member;
+        let told = self.cluster.member(id).map(Member::attributes);
+        let wanted = &self.settings.attributes;
+        if self.proposed.attributes || told.is_none_or(|told| told == *wanted) {
+            return;
+        }
+        self.proposed.attributes = true;
+        let mut request = InternalRaftRequest::default();
+        let speaks_v3_only = Version { major: 3, minor: 5, patch: 0 };
+        if self.cluster.version().is_none_or(|version| version >= speaks_v3_only) {
+            request.cluster_member_attr_set = Some(ClusterMemberAttrSetRequest {
+                member_id: id.0,
+                member_attributes: Some(proto::membershippb::Attributes {
+                    name: wanted.name.clone(),
+                    client_urls: wanted.client_urls.clone(),
+                }),
+            });
+        } else {
+            request.v2 = Some(proto::etcdserverpb::Request {
+                method: Some("PUT".into()),
+                path: Some(format!("/0/members/{id:x}/attributes")),
+                val: Some(wanted.to_json()),
+                ..Default::default()
+            });
+        }
         effects.push(Effect::Propose(Box::new(request)));
     }
 

@@ -87,7 +87,7 @@ impl State {
             renewals: BTreeMap::new(),
             outcome: crate::Outcome::default(),
             published_cluster: None,
-            proposed_version: false,
+            proposed: crate::Proposed::default(),
         })
     }
 }

@@ -1,0 +1,113 @@
+//! What the threads share: the current moment, which readers clone, and the way to the core.
+//!
+//! **Invariant:** no answer leaves before the moment that contains what it tells is current.
+
+use crate::core_loop::CoreInput;
+use crate::error::Error;
+use proto::answer::Origin;
+use proto::{Index, NodeId};
+use state::Published;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// One moment of the member, as readers see it.
+#[derive(Clone, Debug)]
+pub struct Current {
+    /// What is replicated.
+    pub published: Arc<Published>,
+    /// The raft term.
+    pub term: u64,
+    /// The leader, or nobody.
+    pub leader: NodeId,
+    /// How far the log is committed.
+    pub commit: Index,
+    /// Reading this moment is a linearizable read.
+    pub is_linearizable: bool,
+}
+
+/// Who this member is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// The cluster's id.
+    pub cluster: u64,
+    /// The member's id.
+    pub member: NodeId,
+}
+
+/// What one worker shares with the others.
+#[derive(Debug, Default)]
+pub(crate) struct WorkerGauges {
+    /// It has watchers, and wants events.
+    pub(crate) wants_events: AtomicBool,
+    /// Open connections.
+    pub(crate) connections: AtomicUsize,
+}
+
+/// Shared by all threads.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    current: RwLock<Arc<Current>>,
+    core: Sender<CoreInput>,
+    next_id: AtomicU64,
+    identity: Identity,
+    pub(crate) workers: Vec<WorkerGauges>,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        identity: Identity,
+        current: Current,
+        core: Sender<CoreInput>,
+        (workers, unix_ms): (usize, u64),
+    ) -> Shared {
+        Shared {
+            current: RwLock::new(Arc::new(current)),
+            core,
+            next_id: AtomicU64::new(first_id(identity.member, unix_ms)),
+            identity,
+            workers: (0..workers).map(|_| WorkerGauges::default()).collect(),
+        }
+    }
+
+    pub(crate) fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    pub(crate) fn origin(&self, current: &Current) -> Origin {
+        let Identity { cluster, member } = self.identity;
+        Origin { cluster_id: cluster, member_id: member.0, raft_term: current.term }
+    }
+
+    /// The lock is held only to clone, so that nothing can panic under it.
+    pub(crate) fn current(&self) -> Arc<Current> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn publish(&self, current: Current) {
+        let current = Arc::new(current);
+        let old = {
+            let mut slot = self.current.write().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *slot, current)
+        };
+        // Freed outside of the lock: the last holder of a view may have much to free.
+        drop(old);
+    }
+
+    pub(crate) fn next_id(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn send(&self, input: CoreInput) -> Result<(), Error> {
+        self.core.send(input).map_err(|_| Error::Stopped)
+    }
+}
+
+/// The low 16 bits of the member's id above 48 bits that count on from the time of the start, so
+/// that ids are not given twice, by other members or before a restart.
+///
+/// Source: etcd v3.7 pkg/idutil/id.go.
+fn first_id(member: NodeId, unix_ms: u64) -> u64 {
+    let suffix = ((unix_ms & ((1 << 40) - 1)) << 8) + 1;
+    (member.0 << 48) | suffix
+}
