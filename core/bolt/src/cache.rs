@@ -175,3 +175,133 @@ impl PageCache {
         }
     }
 }
+
+#[cfg(test)]
+impl PageCache {
+    /// The invariants of the file's head.
+    fn check(&self) {
+        for shard in &self.shards {
+            let shard = lock(shard);
+            let held: usize = shard.slots.iter().flatten().map(|slot| weight(&slot.page)).sum();
+            assert_eq!(shard.bytes, held, "the count of bytes is right");
+            assert!(held <= self.shard_limit, "the limit holds");
+            assert_eq!(shard.index.len(), shard.slots.iter().flatten().count());
+            for (key, at) in &shard.index {
+                let slot = shard.slots[*at].as_ref().unwrap();
+                assert_eq!((slot.key, slot.page.id()), (*key, key.1));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+fn page(id: u64, content: u8, len: usize) -> Page {
+    use crate::page::{Item, Kind, encode};
+    use bytes::Bytes;
+    let item = Item::leaf(Bytes::from_static(b"k"), Bytes::from(vec![content; 8]), 0);
+    let data = encode(Kind::Leaf, id, 0, [item].iter(), len);
+    Page::decode(Bytes::from(data), id, u64::MAX).unwrap()
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_holds_and_what_is_used_stays() {
+        let cache = PageCache::new(SHARDS * 10 * (1024 + ENTRY_OVERHEAD));
+        let owner = cache.register();
+        for id in 2..5000 {
+            cache.insert(owner, &page(id, 1, 1024));
+            assert!(cache.lookup(owner, 2).is_some(), "page 2 is looked up again and again");
+            cache.check();
+        }
+        assert!(cache.bytes() > 8 * SHARDS * 1024, "the room is used");
+        assert!(cache.lookup(owner, 3).is_none(), "page 3 was pushed out");
+    }
+
+    #[test]
+    fn a_page_too_large_is_not_kept_and_drops_what_was_there() {
+        let cache = PageCache::new(SHARDS * 8192);
+        let owner = cache.register();
+        cache.insert(owner, &page(7, 1, 1024));
+        cache.insert(owner, &page(7, 2, 16_384));
+        assert!(cache.lookup(owner, 7).is_none());
+        cache.check();
+    }
+
+    #[test]
+    fn files_do_not_share_pages() {
+        let cache = PageCache::new(1 << 20);
+        let (one, two) = (cache.register(), cache.register());
+        cache.insert(one, &page(7, 1, 1024));
+        cache.insert(two, &page(7, 2, 1024));
+        assert_eq!(cache.lookup(one, 7).unwrap().value(0)[0], 1);
+        assert_eq!(cache.lookup(two, 7).unwrap().value(0)[0], 2);
+        cache.forget_owner(one);
+        assert!(cache.lookup(one, 7).is_none());
+        assert!(cache.lookup(two, 7).is_some());
+        assert_eq!((cache.hits(), cache.misses()), (3, 1));
+        cache.check();
+    }
+}
+
+// RUSTFLAGS="--cfg loom" cargo test -p bolt --lib --release
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use loom::sync::Arc;
+    use loom::thread;
+
+    #[test]
+    fn a_lookup_sees_the_old_page_or_the_new_and_the_limit_holds() {
+        loom::model(|| {
+            // Room for two pages.
+            let cache = Arc::new(PageCache::new(2 * (1024 + ENTRY_OVERHEAD)));
+            cache.insert(0, &page(5, 1, 1024));
+            let writer = thread::spawn({
+                let cache = Arc::clone(&cache);
+                move || {
+                    cache.insert(0, &page(5, 2, 1024));
+                    cache.insert(0, &page(6, 2, 1024));
+                }
+            });
+            let reader = thread::spawn({
+                let cache = Arc::clone(&cache);
+                move || {
+                    if let Some(found) = cache.lookup(0, 5) {
+                        assert!([1, 2].contains(&found.value(0)[0]));
+                    }
+                    cache.insert(0, &page(7, 3, 1024));
+                }
+            });
+            writer.join().unwrap();
+            reader.join().unwrap();
+            cache.check();
+            if let Some(found) = cache.lookup(0, 5) {
+                assert_eq!(found.value(0)[0], 2, "the old page is gone once it is replaced");
+            }
+        });
+    }
+
+    #[test]
+    fn a_forgotten_page_does_not_come_back() {
+        loom::model(|| {
+            let cache = Arc::new(PageCache::new(4 * (1024 + ENTRY_OVERHEAD)));
+            cache.insert(0, &page(5, 1, 1024));
+            let other = thread::spawn({
+                let cache = Arc::clone(&cache);
+                move || {
+                    drop(cache.lookup(0, 5));
+                    cache.insert(1, &page(5, 9, 1024));
+                }
+            });
+            cache.forget(0, 5);
+            assert!(cache.lookup(0, 5).is_none());
+            other.join().unwrap();
+            cache.forget_owner(1);
+            assert_eq!(cache.bytes(), 0);
+            cache.check();
+        });
+    }
+}

@@ -142,9 +142,7 @@ impl Db {
     /// Frees what only views needed that are gone.
     fn release(&mut self) {
         let State { current, views, pending, .. } = &mut self.state;
-        while views.front().is_some_and(|(_, view)| view.strong_count() == 0) {
-            views.pop_front();
-        }
+        views.retain(|(_, view)| view.strong_count() > 0);
         let oldest = views.front().map_or_else(|| current.tx_id(), |(txid, _)| *txid);
         while let Some((_, runs)) = pending.pop_front_if(|(txid, _)| *txid <= oldest) {
             for (first, pages) in runs {

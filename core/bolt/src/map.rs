@@ -2,7 +2,7 @@
 //! page at the file's end to the bucket that holds it.
 //!
 //! Two bytes for each page below the high-water mark, in chunks; a chunk of free pages only
-//! takes no memory, so a sparse file cannot make us allocate much.
+//! takes 16 bytes, so a sparse file cannot make us allocate much.
 
 /// Pages in a chunk.
 const CHUNK: usize = 4096;
@@ -244,5 +244,63 @@ impl PageMap {
         let (index, _) = split(self.hwm - 1);
         self.chunks.truncate(index + 1);
         self.hwm
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lowest_run_that_fits_is_taken() {
+        let mut map = PageMap::new(20);
+        assert_eq!(map.allocate(3, Slot(1)), 2);
+        assert_eq!(map.allocate(1, Slot(1)), 5);
+        assert_eq!(map.allocate(2, Slot(2)), 6);
+        map.make_free(2, 3);
+        assert_eq!(map.allocate(4, Slot(2)), 8);
+        assert_eq!(map.allocate(2, Slot(2)), 2);
+        assert_eq!(map.get(3), Use::Overflow(Slot(2)));
+        assert_eq!(map.get(4), Use::Free);
+        assert_eq!(map.free(), 20 - 2 - 1 - 2 - 4 - 2);
+    }
+
+    #[test]
+    fn a_run_begins_in_the_free_pages_at_the_end() {
+        let mut map = PageMap::new(6);
+        assert_eq!(map.allocate(2, Slot(1)), 2);
+        assert_eq!(map.allocate(5, Slot(1)), 4);
+        assert_eq!((map.hwm(), map.free()), (9, 0));
+    }
+
+    #[test]
+    fn pending_pages_are_not_given_away_and_hold_the_end() {
+        let mut map = PageMap::new(10);
+        map.use_run(2, 8, Slot(1));
+        map.make_pending(5, 2);
+        map.make_free(7, 3);
+        assert_eq!(map.trim(), 7);
+        assert_eq!((map.free(), map.pending()), (0, 2));
+        assert_eq!(map.allocate(1, Slot(1)), 7);
+        map.make_free(5, 2);
+        assert_eq!(map.allocate(2, Slot(1)), 5);
+    }
+
+    #[test]
+    fn a_sparse_file_of_16_tib_takes_little_memory() {
+        let mut map = PageMap::new(1 << 32);
+        map.use_run((1 << 32) - 1, 1, Slot(3));
+        assert_eq!(map.chunks.iter().flatten().count(), 2);
+    }
+
+    #[test]
+    fn chunks_that_become_free_are_trimmed_at_once() {
+        let mut map = PageMap::new(10);
+        let far = 3 * CHUNK as u64 + 5;
+        map.grow_to(far + 1);
+        map.use_run(far, 1, Slot(1));
+        map.make_free(far, 1);
+        assert_eq!(map.trim(), 2);
+        assert_eq!((map.hwm(), map.free()), (2, 0));
     }
 }
