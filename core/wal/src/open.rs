@@ -81,10 +81,11 @@ fn check_end(replay: &Replay, at: &OpenAt) -> Result<(), String> {
 impl Found {
     fn recovered(replay: Replay, torn: Option<TornTail>) -> (Metadata, Recovered) {
         // The head of every segment holds it, and was checked.
+        let hard_state = replay.hard_state();
         let metadata = replay.metadata.map(|(metadata, _)| metadata).unwrap_or_default();
         let recovered = Recovered {
             metadata,
-            hard_state: replay.state,
+            hard_state,
             before: replay.before,
             entries: replay.entries.into(),
             torn,
@@ -125,21 +126,20 @@ impl Wal {
             return Err(Error::NotFound { dir: dir.to_path_buf(), what });
         };
         let copy = if found.torn { Some(keep_copy(&*vfs, dir, &last.path)?) } else { None };
-        let sync = || last.file.sync_data().map_err(Error::io(&last.path, "sync"));
         if found.torn {
             last.file.set_len(found.end).map_err(Error::io(&last.path, "cut"))?;
-            // Before the file grows again, or old frames might come back among new ones.
-            sync()?;
         }
         if found.torn || found.tail_len < at.segment_bytes {
             last.file.allocate(at.segment_bytes).map_err(Error::io(&last.path, "allocate"))?;
         }
-        sync()?;
+        // What the process before wrote, and the cut; nothing is appended before.
+        last.file.sync_data().map_err(Error::io(&last.path, "sync"))?;
         vfs.sync_dir(dir).map_err(Error::io(dir, "sync"))?;
         remove_spares(&*vfs, dir)?;
         let torn = found.torn_tail(copy);
         let (end, crc, held) = (found.end, found.crc, found.held);
         let (state, last_index) = (found.replay.state, found.replay.last_index);
+        let given = found.replay.hard_state();
         let (metadata, recovered) = Found::recovered(found.replay, torn);
         let wal = Wal {
             vfs,
@@ -149,7 +149,7 @@ impl Wal {
             segments: held.into(),
             spare: None,
             encoder: Encoder::new(crc),
-            state,
+            state: given,
             written: Written { offset: end, state, last_index, unsynced: false },
             poisoned: false,
         };

@@ -156,6 +156,17 @@ impl Replay {
         Ok(())
     }
 
+    /// The state that the log gives: the last one written, and no older than the last entry. A
+    /// crash can keep an entry and lose the state that was written with it; no vote can have been
+    /// given in that entry's term then, since a vote is synced before it is given.
+    pub(crate) fn hard_state(&self) -> HardState {
+        let term = self.entries.back().map_or(self.state.term, |last| last.term);
+        if term > self.state.term {
+            return HardState { term, vote: NodeId::NONE, ..self.state };
+        }
+        self.state
+    }
+
     fn on_snapshot(&mut self, data: &Bytes) -> Result<(), String> {
         let snapshot = SnapshotRecord::decode(data)?;
         if snapshot.id.index == self.at.snapshot.index {

@@ -48,6 +48,10 @@ impl Log {
     fn append(&mut self, entry: &Entry) {
         self.entries.split_off(&entry.index);
         self.entries.insert(entry.index, entry.clone());
+        if entry.term > self.state.term {
+            // The state that came with the entry may be lost.
+            self.state = HardState { term: entry.term, vote: NodeId::NONE, ..self.state };
+        }
     }
 
     fn last(&self) -> EntryId {
@@ -243,11 +247,11 @@ fn run(seed: u64) -> (u64, u64) {
                 tries += 1;
                 if image_seed == 0 {
                     crash_while_opening(&before_opening, &model, &context);
-                    check_stays(&image, &log, &context);
+                    check_goes_on(&image, &log, &context);
                     // The process is killed, but the machine goes on; and later it crashes.
                     let killed = recorded.disk.fork();
                     let log = check(&killed, &model, &context);
-                    check_stays(&killed.crash_image(1), &log, &context);
+                    check_goes_on(&killed, &log, &context);
                 }
             }
         }
@@ -256,11 +260,21 @@ fn run(seed: u64) -> (u64, u64) {
     (points, tries)
 }
 
-/// What one start has found, the next finds too.
-fn check_stays(disk: &SimDisk, log: &Log, context: &str) {
-    let (_, snapshot, found) = open(disk).unwrap_or_else(|error| panic!("{context}: {error}"));
+/// What one start has found, the next finds too; and what it then writes is durable.
+fn check_goes_on(disk: &SimDisk, log: &Log, context: &str) {
+    let (mut wal, snapshot, found) = open(disk).unwrap();
     assert!(log.is(snapshot, &found), "{context}: the second start found something else");
     assert_eq!(found.torn, None, "{context}");
+    let mut log = log.clone();
+    log.state.term = log.state.term.max(Term(1));
+    let more = entries(&mut Rng(1), log.last().index.0 + 1, log.state.term);
+    wal.append(&more, log.state).unwrap();
+    wal.sync().unwrap();
+    more.iter().for_each(|entry| log.append(entry));
+    for image_seed in 0..2 {
+        let (_, snapshot, found) = open(&disk.crash_image(image_seed)).unwrap();
+        assert!(log.is(snapshot, &found), "{context}: what was written after a start is lost");
+    }
 }
 
 fn crash_while_opening(disk: &SimDisk, model: &Model, context: &str) {
