@@ -79,7 +79,9 @@ impl Entry {
             Ok(raftpb::EntryType::EntryNormal) => EntryKind::Normal,
             Ok(raftpb::EntryType::EntryConfChange) => EntryKind::ConfChange,
             Ok(raftpb::EntryType::EntryConfChangeV2) => EntryKind::ConfChangeV2,
-            Err(unknown) => return Err(RaftDecodeError { what: "entry", why: unknown.to_string() }),
+            Err(unknown) => {
+                return Err(RaftDecodeError { what: "entry", why: unknown.to_string() });
+            }
         };
         Ok(Entry {
             term: Term(pb.term.unwrap_or_default()),

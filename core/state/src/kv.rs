@@ -10,7 +10,6 @@ use crate::txn::{self, Path};
 use auth::Permitted;
 use backend::Batch;
 use mvcc::{DeleteRange, EventBatch, KeyRange, Put, WriteTxn};
-use prost::Message as _;
 use proto::LeaseId;
 use proto::answer::{DeleteAnswer, OpAnswer, PutAnswer, RangeAnswer, TxnAnswer};
 use proto::etcdserverpb::{
@@ -138,16 +137,8 @@ fn live(
     let mut seen = 0;
     for (_, info) in write.walk(&Permitted::internal(keys)) {
         seen += 1;
-        let mut kv = KeyValue {
-            create_revision: info.create_revision,
-            mod_revision: info.mod_revision,
-            version: info.version,
-            lease: info.lease,
-            ..KeyValue::default()
-        };
-        if of_values {
-            kv = decode(write.fetch(&info)?)?;
-        }
+        let stored = if of_values { Some(write.fetch(&info)?) } else { None };
+        let kv = txn::to_compare(&info, stored)?;
         if !each(&kv) {
             break;
         }
@@ -211,10 +202,6 @@ fn execute(write: &mut WriteTxn<'_>, request: TxnRequest, path: &Path) -> Outcom
         responses.push(answer?);
     }
     Ok(TxnAnswer { revision: 0, succeeded: path.succeeded, responses })
-}
-
-fn decode(encoded: bytes::Bytes) -> Result<KeyValue, Failure> {
-    KeyValue::decode(encoded).map_err(|_| not_a_key_value())
 }
 
 fn not_a_key_value() -> Failure {

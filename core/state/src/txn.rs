@@ -4,6 +4,10 @@
 //! Source: etcd v3.7 server/etcdserver/txn/txn.go; the order of the steps is in formats.md §5.7
 //! of the project's reference: compare everything, check everything, then execute in order.
 
+use auth::Permitted;
+use bytes::Bytes;
+use mvcc::{KeyInfo, KeyRange, View, Wait};
+use prost::Message as _;
 use proto::etcdserverpb::{
     Compare, RequestOp, TxnRequest,
     compare::{CompareResult, CompareTarget, TargetUnion},
@@ -116,6 +120,50 @@ fn holds_for(compare: &Compare, kv: &KeyValue) -> bool {
         // As etcd: what it does not know never fails a transaction.
         Err(_) => true,
     }
+}
+
+/// Whether the compares of a transaction that only reads hold in a view.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn compares_hold(
+    view: &View,
+    request: &TxnRequest,
+    permit: &dyn Fn(KeyRange) -> Permitted<KeyRange>,
+) -> Result<bool, mvcc::Error> {
+    let mut live = |compare: &Compare, each: &mut dyn FnMut(&KeyValue) -> bool| {
+        let keys = KeyRange::of_request(compare.key.clone(), compare.range_end.clone());
+        let mut seen = 0;
+        for (_, info) in view.walk(&permit(keys)) {
+            seen += 1;
+            let stored = match compare.target == i32::from(CompareTarget::Value) {
+                true => view.fetch(&info, Wait::Yes)?,
+                false => None,
+            };
+            if !each(&to_compare(&info, stored)?) {
+                break;
+            }
+        }
+        Ok(seen)
+    };
+    path(request, &mut live).map(|path| path.succeeded)
+}
+
+/// What a compare looks at: the index knows all but the value.
+pub(crate) fn to_compare(info: &KeyInfo, stored: Option<Bytes>) -> Result<KeyValue, mvcc::Error> {
+    let Some(stored) = stored else {
+        return Ok(KeyValue {
+            create_revision: info.create_revision,
+            mod_revision: info.mod_revision,
+            version: info.version,
+            lease: info.lease,
+            ..KeyValue::default()
+        });
+    };
+    KeyValue::decode(stored).map_err(|_| mvcc::Error::Corrupt {
+        what: "a stored value is not a key-value",
+        key: Vec::new(),
+    })
 }
 
 #[cfg(test)]
