@@ -5,7 +5,8 @@ use crate::{Mode, Vfs};
 use std::io;
 use std::path::{Path, PathBuf};
 
-const PIECE: usize = 64 * 1024;
+const PIECE: usize = 256 * 1024;
+static ZEROS: [u8; PIECE] = [0; PIECE];
 
 /// Copies a file or a directory with all that is in it. Nothing of the copy is synced.
 ///
@@ -37,7 +38,7 @@ pub fn copy_file(from: &dyn Vfs, source: &Path, to: &dyn Vfs, target: &Path) -> 
         if count == 0 {
             return target.set_len(offset);
         }
-        if buf[..count].iter().any(|byte| *byte != 0) {
+        if buf[..count] != ZEROS[..count] {
             target.write_at(&buf[..count], offset)?;
         }
         offset += count as u64;

@@ -13,6 +13,7 @@ use vfs::File;
 
 /// Bytes read at once. Entries are slices of these pieces.
 const CHUNK: u64 = 256 * 1024;
+static ZEROS: [u8; 256 * 1024] = [0; 256 * 1024];
 /// What a disk writes whole or not at all, in bytes.
 const SECTOR: u64 = 512;
 
@@ -154,7 +155,9 @@ impl Segment {
             let Some(bytes) = self.bytes(offset, count)? else {
                 return Ok(None);
             };
-            if let Some(at) = bytes.iter().position(|byte| *byte != 0) {
+            // Comparing is much faster than looking at each byte, and nearly all is zeros.
+            let zeros = ZEROS.get(..bytes.len()).is_some_and(|zeros| zeros == bytes);
+            if !zeros && let Some(at) = bytes.iter().position(|byte| *byte != 0) {
                 return Ok(Some(offset + at as u64 / ALIGN * ALIGN));
             }
             offset += count;

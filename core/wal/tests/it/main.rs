@@ -4,4 +4,6 @@
 
 mod crash;
 mod go_data;
+mod own;
+mod snap;
 mod support;
