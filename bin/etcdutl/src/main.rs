@@ -1,2 +1,68 @@
-//! Not written yet.
-fn main() {}
+//! etcdutl: a tool for the files of an etcd that is not running.
+
+mod bootstrap;
+mod commands;
+mod failure;
+mod output;
+mod restore;
+mod status;
+
+use cli::{Outcome as Line, Parsed};
+use failure::{Code, Failure, Outcome};
+use std::os::unix::ffi::OsStringExt;
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The etcd whose behaviour this is.
+const VERSION: &str = "3.7.1";
+
+fn main() -> ExitCode {
+    let words: cli::Words = std::env::args_os().skip(1).map(OsStringExt::into_vec).collect();
+    let done = match cli::parse(&commands::ROOT, &words) {
+        Line::Help(text) => {
+            output::out(&text);
+            return ExitCode::SUCCESS;
+        }
+        Line::Wrong(text) => {
+            output::error(&text);
+            return exit(Code::Error);
+        }
+        Line::Run(parsed) => run(&parsed),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure { code, message }) => {
+            output::error(&format!("Error: {message}\n"));
+            exit(code)
+        }
+    }
+}
+
+fn exit(code: Code) -> ExitCode {
+    ExitCode::from(code as u8)
+}
+
+fn run(parsed: &Parsed) -> Outcome {
+    match parsed.name().as_str() {
+        "snapshot status" => status::status(parsed),
+        "snapshot restore" => restore::restore(parsed),
+        "version" => {
+            output::out(&format!("etcdutl version: {VERSION}\nAPI version: 3.7\n"));
+            Ok(())
+        }
+        later => Err(Code::BadFeature.with(format!("etcdutl {later} is not built yet"))),
+    }
+}
+
+/// The one argument of a command, as text.
+fn one_argument(parsed: &Parsed) -> Outcome<String> {
+    match &parsed.args[..] {
+        [path] => Ok(String::from_utf8_lossy(path).into_owned()),
+        _ => {
+            let text = format!("{} requires exactly one argument", parsed.name());
+            Err(Code::BadArgs.with(text))
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! How a command ends when it does not end well.
+
+/// The exit code, and what stands on stderr behind `Error: `.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// What the process exits with.
+    pub(crate) code: Code,
+    /// What went wrong.
+    pub(crate) message: String,
+}
+
+/// etcdutl's exit codes.
+///
+/// Source: etcd v3.7.1 pkg/cobrautl/error.go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Code {
+    /// Anything else.
+    Error = 1,
+    /// What was asked for is not supported.
+    BadFeature = 4,
+    /// Arguments or flags do not fit.
+    BadArgs = 128,
+}
+
+/// What a command comes to.
+pub(crate) type Outcome<T = ()> = Result<T, Failure>;
+
+impl Code {
+    /// A failure with this code.
+    pub(crate) fn with(self, message: impl ToString) -> Failure {
+        Failure { code: self, message: message.to_string() }
+    }
+}
+
+/// An error of the operating system as Go words it: `open x: no such file or directory`.
+pub(crate) fn io_failure(call: &str, path: &str, error: &std::io::Error) -> Failure {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default().to_lowercase();
+    Code::Error.with(format!("{call} {path}: {text}"))
+}

@@ -1,0 +1,22 @@
+//! The one place that prints.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the place that prints")]
+
+use cli::json::Object;
+use cli::log::{Level, Line};
+use std::time::SystemTime;
+
+/// To the standard output.
+pub(crate) fn out(text: &str) {
+    print!("{text}");
+}
+
+/// To the error output.
+pub(crate) fn error(text: &str) {
+    eprint!("{text}");
+}
+
+/// A log line, which goes to the error output.
+pub(crate) fn log(caller: &str, message: &str, fields: Object) {
+    let line = Line { level: Level::Info, logger: "", caller, message, fields };
+    eprintln!("{}", line.console(SystemTime::now()));
+}

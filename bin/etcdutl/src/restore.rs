@@ -1,0 +1,292 @@
+//! `snapshot restore`: the directory of a new cluster's member, made from a snapshot.
+//!
+//! Source: etcd v3.7.1 etcdutl/snapshot/v3_snapshot.go `Restore`.
+
+use crate::bootstrap;
+use crate::failure::{Code, Failure, Outcome, io_failure};
+use crate::{one_argument, output, status};
+use bolt::Tx;
+use bytes::Bytes;
+use cli::json::{Object, list, zap_string};
+use cli::{Parsed, go};
+use cluster::{Cluster, Member, cluster_id};
+use proto::{Entry, EntryId, EntryKind, HardState, Index, NodeId, Revision, Term};
+use sha2::{Digest as _, Sha256};
+use std::fs::File;
+use std::io::{Read, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use vfs::{RealDisk, Vfs as _};
+use wal::snap::SnapFile;
+use wal::{Metadata, SnapshotRecord, Wal};
+
+const HASH_LENGTH: u64 = 32;
+const MEMBER_BUCKETS: [&[u8]; 2] = [b"members", b"members_removed"];
+
+/// What is made of what.
+struct Plan {
+    snapshot: String,
+    data_dir: PathBuf,
+    wal_dir: PathBuf,
+    skip_hash_check: bool,
+    /// How much the revision is raised; all before is taken for compacted then.
+    bump: i64,
+    memory_map_size: u64,
+    own: NodeId,
+    cluster: Cluster,
+}
+
+impl Plan {
+    fn snap_dir(&self) -> PathBuf {
+        self.data_dir.join("member").join("snap")
+    }
+
+    fn db(&self) -> PathBuf {
+        self.snap_dir().join("db")
+    }
+
+    fn cluster_id(&self) -> u64 {
+        cluster_id(self.cluster.members().map(|member| member.id))
+    }
+
+    fn log(&self, caller: &str, message: &str) {
+        let shown = |path: &Path| path.display().to_string();
+        let fields = Object::zap()
+            .string("path", &self.snapshot)
+            .string("wal-dir", &shown(&self.wal_dir))
+            .string("data-dir", &shown(&self.data_dir))
+            .string("snap-dir", &shown(&self.snap_dir()))
+            .plain("initial-memory-map-size", self.memory_map_size);
+        output::log(caller, message, fields);
+    }
+}
+
+pub(crate) fn restore(parsed: &Parsed) -> Outcome {
+    let plan = plan(parsed)?;
+    plan.log(concat!(file!(), ":", line!()), "restoring snapshot");
+    copy(&plan)?;
+    let end = log_and_snap(&plan)?;
+    database(&plan, end)?;
+    plan.log(concat!(file!(), ":", line!()), "restored snapshot");
+    Ok(())
+}
+
+fn failed(error: impl ToString) -> Failure {
+    Code::Error.with(error)
+}
+
+fn plan(parsed: &Parsed) -> Outcome<Plan> {
+    let snapshot = one_argument(parsed)?;
+    let flags = &parsed.flags;
+    let bump = flags.uint("bump-revision");
+    if (bump > 0) != flags.bool("mark-compacted") {
+        return Err(Code::BadArgs.with("--mark-compacted required if --revision-bump > 0"));
+    }
+    let name = flags.text("name");
+    let urls = flags.text("initial-advertise-peer-urls");
+    let members = bootstrap::members(&name, &urls, &flags.text("initial-cluster"))?;
+    let members: Vec<_> = members.into_iter().collect();
+    let token = flags.text("initial-cluster-token");
+    let cluster = Cluster::initial(&members, &token)
+        .ok_or_else(|| failed("two members of the initial cluster have the same id, or id 0"))?;
+    let own = cluster.members().find(|member| member.name == name).map(|member| member.id);
+    let data_dir = match flags.text("data-dir") {
+        dir if dir.is_empty() => PathBuf::from(format!("{name}.etcd")),
+        dir => PathBuf::from(dir),
+    };
+    if std::fs::symlink_metadata(&data_dir).is_ok() && !is_empty_dir(&data_dir) {
+        let shown = go::quote(data_dir.as_os_str().as_encoded_bytes());
+        return Err(failed(format!("data-dir {shown} not empty or could not be read")));
+    }
+    let wal_dir = match flags.text("wal-dir") {
+        dir if dir.is_empty() => data_dir.join("member").join("wal"),
+        dir => PathBuf::from(dir),
+    };
+    if std::fs::symlink_metadata(&wal_dir).is_ok() {
+        let shown = go::quote(wal_dir.as_os_str().as_encoded_bytes());
+        return Err(failed(format!("wal-dir {shown} exists")));
+    }
+    Ok(Plan {
+        snapshot,
+        data_dir,
+        wal_dir,
+        skip_hash_check: flags.bool("skip-hash-check"),
+        bump: i64::try_from(bump).map_err(|_| failed("--bump-revision is too large"))?,
+        memory_map_size: flags.uint("initial-memory-map-size"),
+        own: own.unwrap_or(NodeId::NONE),
+        cluster,
+    })
+}
+
+fn is_empty_dir(path: &Path) -> bool {
+    std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
+}
+
+/// Copies the database, without the hash behind it, and checks it against that.
+fn copy(plan: &Plan) -> Outcome {
+    let source = &plan.snapshot;
+    let io = |call: &'static str| move |error: std::io::Error| io_failure(call, source, &error);
+    let mut file = File::open(source).map_err(io("open"))?;
+    let size = file.metadata().map_err(io("stat"))?.len();
+    if size < HASH_LENGTH {
+        return Err(failed(format!("seek {source}: invalid argument")));
+    }
+    let snap_dir = plan.snap_dir();
+    let made = |error: std::io::Error| io_failure("mkdir", &snap_dir.display().to_string(), &error);
+    vfs::create_dir_durable(&RealDisk, &snap_dir).map_err(made)?;
+    let has_hash = size % 512 == HASH_LENGTH;
+    if !has_hash && !plan.skip_hash_check {
+        return Err(failed("snapshot missing hash but --skip-hash-check=false"));
+    }
+    let length = if has_hash { size - HASH_LENGTH } else { size };
+    let hash = write_copy(plan, (&mut file).take(length))?;
+    if has_hash && !plan.skip_hash_check {
+        let mut expected = [0; 32];
+        file.seek(SeekFrom::Start(length)).map_err(io("seek"))?;
+        file.read_exact(&mut expected).map_err(io("read"))?;
+        if expected != hash {
+            let shown = |bytes: &[u8; 32]| {
+                let bytes: Vec<String> = bytes.iter().map(u8::to_string).collect();
+                format!("[{}]", bytes.join(" "))
+            };
+            let (expected, hash) = (shown(&expected), shown(&hash));
+            return Err(failed(format!("expected sha256 {expected}, got {hash}")));
+        }
+    }
+    Ok(())
+}
+
+/// Writes the database file, and gives its hash.
+fn write_copy(plan: &Plan, mut source: impl Read) -> Outcome<[u8; 32]> {
+    const CHUNK: usize = 1 << 20;
+    let path = plan.db();
+    let shown = path.display().to_string();
+    let io = |call: &'static str| {
+        let shown = shown.clone();
+        move |error: std::io::Error| io_failure(call, &shown, &error)
+    };
+    let file = RealDisk.open(&path, vfs::Mode::CreateNew).map_err(io("open"))?;
+    let (mut hash, mut chunk, mut offset) = (Sha256::new(), vec![0; CHUNK], 0);
+    loop {
+        let length = source.read(&mut chunk).map_err(io("copy"))?;
+        if length == 0 {
+            break;
+        }
+        hash.update(&chunk[..length]);
+        file.write_at(&chunk[..length], offset).map_err(io("write"))?;
+        offset += length as u64;
+    }
+    file.sync_data().map_err(io("sync"))?;
+    RealDisk.sync_dir(&plan.snap_dir()).map_err(io("sync"))?;
+    Ok(hash.finalize().into())
+}
+
+/// The log of a cluster that has only been founded, and the snapshot at its end.
+fn log_and_snap(plan: &Plan) -> Outcome<EntryId> {
+    let term = Term(1);
+    let entries: Vec<Entry> = (1..)
+        .zip(plan.cluster.initial_changes())
+        .map(|(index, change)| Entry {
+            term,
+            index: Index(index),
+            kind: EntryKind::ConfChange,
+            data: change.encode(),
+        })
+        .collect();
+    let end = EntryId { term, index: Index(entries.len() as u64) };
+    let first = plan.cluster.members().next().map_or(NodeId::NONE, |member| member.id);
+    let state = HardState { term, vote: first, commit: end.index };
+    let conf_state = plan.cluster.conf_state();
+    let metadata = Metadata { node: plan.own, cluster: plan.cluster_id() };
+    // Absolute, since what a relative path of one word stands in has no name.
+    let dir = std::path::absolute(&plan.wal_dir).map_err(failed)?;
+    let mut log = Wal::create(Arc::new(RealDisk), &dir, &metadata).map_err(failed)?;
+    log.append(&entries, state).map_err(failed)?;
+    log.sync().map_err(failed)?;
+    let items = plan.cluster.to_v2();
+    let mut tree = v2store::Store::default();
+    let items =
+        items.iter().map(|(id, raft, other)| (id.as_str(), raft.as_str(), other.as_deref()));
+    tree.set_cluster(items, [], None);
+    let data = tree.to_json().into();
+    let snap = SnapFile { id: end, conf_state: conf_state.clone(), data };
+    wal::snap::save(&RealDisk, &plan.snap_dir(), &snap).map_err(failed)?;
+    let record = SnapshotRecord { id: end, conf_state: Some(conf_state) };
+    log.save_snapshot(&record).map_err(failed)?;
+    log.close().map_err(failed)?;
+    Ok(end)
+}
+
+/// Makes the database the new cluster's: its members, and where its log ends.
+fn database(plan: &Plan, end: EntryId) -> Outcome {
+    const NO_WAIT: Duration = Duration::from_secs(1);
+    let mut db = status::open(&plan.db(), false, NO_WAIT)?;
+    let latest = match plan.bump {
+        0 => None,
+        _ => Some(latest_revision(&db.view())?),
+    };
+    let mut tx = db.begin();
+    let message = "Trimming membership information from the backend...";
+    output::log(concat!(file!(), ":", line!()), message, Object::zap());
+    for bucket in MEMBER_BUCKETS {
+        tx.delete_bucket(bucket).map_err(failed)?;
+        tx.create_bucket(bucket).map_err(failed)?;
+    }
+    for bucket in [&b"meta"[..], b"key"] {
+        tx.create_bucket(bucket).map_err(failed)?;
+    }
+    if let Some(latest) = latest {
+        bump(&mut tx, latest, plan.bump)?;
+    }
+    for member in plan.cluster.members() {
+        log_member(plan, member);
+    }
+    for write in plan.cluster.all_writes() {
+        let value = write.value.unwrap_or_default();
+        tx.put(write.table.name().as_bytes(), write.key, value).map_err(failed)?;
+    }
+    for (key, number) in [("consistent_index", end.index.0), ("term", end.term.0)] {
+        let value = Bytes::copy_from_slice(&number.to_be_bytes());
+        tx.put(b"meta", Bytes::from_static(key.as_bytes()), value).map_err(failed)?;
+    }
+    tx.commit().map_err(failed)?;
+    Ok(())
+}
+
+fn latest_revision(view: &bolt::View) -> Outcome<i64> {
+    let mut cursor = view.cursor(b"key", false);
+    let mut latest = 0;
+    while let Some((key, _)) = cursor.next().map_err(failed)? {
+        let (revision, _) = Revision::from_bytes(&key).map_err(failed)?;
+        latest = latest.max(revision.main);
+    }
+    Ok(latest)
+}
+
+/// Raises the revision, so that clients see none twice, and takes what was before for compacted.
+fn bump(tx: &mut Tx<'_>, latest: i64, amount: i64) -> Outcome {
+    let too_large = || failed("--bump-revision is too large");
+    let main = latest.checked_add(amount).ok_or_else(too_large)?;
+    let fields = Object::zap()
+        .plain("latest-revision", latest)
+        .plain("bump-amount", amount)
+        .plain("new-latest-revision", main);
+    output::log(concat!(file!(), ":", line!()), "bumping latest revision", fields);
+    let revision = Bytes::copy_from_slice(&Revision { main, sub: 0 }.to_bytes());
+    tx.put(b"key", revision.clone(), Bytes::new()).map_err(failed)?;
+    let fields = Object::zap().plain("revision", main);
+    output::log(concat!(file!(), ":", line!()), "marking revision compacted", fields);
+    tx.put(b"meta", Bytes::from_static(b"scheduledCompactRev"), revision).map_err(failed)
+}
+
+fn log_member(plan: &Plan, member: &Member) {
+    let urls = list(&member.peer_urls, |url| zap_string(url.as_bytes()));
+    let fields = Object::zap()
+        .string("cluster-id", &format!("{:x}", plan.cluster_id()))
+        .string("local-member-id", "0")
+        .string("added-peer-id", &format!("{:x}", member.id))
+        .raw("added-peer-peer-urls", &urls)
+        .plain("added-peer-is-learner", member.is_learner);
+    output::log(concat!(file!(), ":", line!()), "added member", fields);
+}
