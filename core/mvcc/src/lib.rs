@@ -14,6 +14,7 @@ mod compaction;
 mod cursor;
 mod error;
 mod event;
+pub mod go_sort;
 mod hash;
 mod history;
 mod index;

@@ -9,7 +9,7 @@ use super::{Head, Index, Older, Stored};
 use std::sync::Arc;
 
 /// Versions in a run at least.
-const RUN_MIN: usize = 64 * 1024;
+const RUN_MIN: usize = 128 * 1024;
 /// Bytes of keys in a run at most.
 const RUN_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of keys at which a built leaf is closed.
@@ -86,7 +86,9 @@ impl Run {
         let mut at = 0;
         while at < order.len() {
             let key = self.key(order[at].1);
-            let same = order[at..].iter().take_while(|(_, next)| self.key(*next) == key).count();
+            let eight = order[at].0;
+            let is_same = |(other, next): &&(u64, usize)| *other == eight && self.key(*next) == key;
+            let same = 1 + order[at + 1..].iter().take_while(is_same).count();
             old.move_below(key, &mut builder);
             let before = old.take(key);
             let versions = order[at..at + same].iter().map(|(_, next)| self.found[*next].1);

@@ -13,15 +13,15 @@ use super::older::Older;
 use super::stored::Head;
 use std::sync::Arc;
 
-/// Keys in a leaf at most. A leaf is copied whole: 64 keys of 30 bytes are about 6 KiB.
-pub(crate) const LEAF_MAX: usize = 64;
+/// Keys in a leaf at most. A leaf is copied whole: 32 keys of 30 bytes are about 3 KiB.
+pub(crate) const LEAF_MAX: usize = 32;
 /// Below this a leaf looks for a neighbour to merge with.
-const LEAF_MIN: usize = 16;
+const LEAF_MIN: usize = 8;
 /// Bytes of keys in a leaf at most, unless one key alone is longer.
 const LEAF_BYTES_MAX: usize = 16 * 1024;
 /// Children of an inner node at most. Copying one counts up this many references.
-pub(crate) const INNER_MAX: usize = 16;
-const INNER_MIN: usize = 4;
+pub(crate) const INNER_MAX: usize = 32;
+const INNER_MIN: usize = 8;
 
 /// What a subtree holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -262,5 +262,5 @@ fn ascending_keys_fill_the_leaves() {
             Node::Inner(inner) => nodes.extend(inner.children.iter().cloned()),
         }
     }
-    assert!(leaves <= 10_000 / 64 + 1, "{leaves}");
+    assert!(leaves <= 10_000 / 32 + 1, "{leaves}");
 }

@@ -1,0 +1,351 @@
+//! The rules that a random run meets too seldom, each as a fact.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use auth::Permitted;
+use backend::{Backend, Batch, Bucket, Overlay, ReadView};
+use bytes::Bytes;
+use mvcc::{
+    DeleteRange, FINISHED_COMPACT, KeyRange, KeyValue, Put, RangeQuery, Reject, SCHEDULED_COMPACT,
+    Slice, Store, StoredHash,
+};
+use proto::{EntryId, Index, LeaseId, Revision, Term};
+use std::path::Path;
+use std::sync::Arc;
+
+/// A store whose file is on a simulated disk.
+struct World {
+    backend: Backend,
+    overlay: Overlay,
+    store: Store,
+    index: u64,
+}
+
+fn open(disk: &vfs::SimDisk) -> Backend {
+    let cache = Arc::new(bolt::PageCache::new(64 << 10));
+    let options = bolt::Options { new_page_size: 4096, cache, read_only: false };
+    Backend::open(disk, Path::new("db"), options).unwrap()
+}
+
+impl World {
+    fn new() -> World {
+        World::over(open(&vfs::SimDisk::new(1)))
+    }
+
+    fn over(backend: Backend) -> World {
+        let overlay = Overlay::new(Some(backend.view()), Overlay::LIMIT);
+        let store = Store::restore(overlay.view()).unwrap().store;
+        let index = backend.applied().index.0;
+        World { backend, overlay, store, index }
+    }
+
+    /// What a restart finds after everything so far was committed.
+    fn restarted(mut self) -> World {
+        self.commit();
+        World::over(self.backend)
+    }
+
+    fn commit(&mut self) {
+        let batches: Vec<_> = self.overlay.iter().cloned().collect();
+        let view = self.backend.commit(&batches).unwrap();
+        self.overlay.retire(batches.len(), view);
+        self.store.attach(self.overlay.view());
+    }
+
+    fn change<T>(&mut self, change: impl FnOnce(&mut Store, &mut Batch) -> T) -> T {
+        self.index += 1;
+        let mut batch = Batch::new(EntryId { term: Term(1), index: Index(self.index) });
+        let done = change(&mut self.store, &mut batch);
+        self.overlay.push(Arc::new(batch));
+        self.store.attach(self.overlay.view());
+        done
+    }
+
+    fn put(&mut self, key: &'static str) -> i64 {
+        self.change(|store, batch| {
+            let mut txn = store.write(batch);
+            let put = Put {
+                key: key.into(),
+                value: Some(Bytes::from_static(b"v")),
+                lease: Some(LeaseId(0)),
+                prev_kv: false,
+            };
+            txn.put(Permitted::internal(put)).unwrap().unwrap();
+            txn.end().revision
+        })
+    }
+
+    fn delete(&mut self, key: &'static str) -> i64 {
+        self.change(|store, batch| {
+            let mut txn = store.write(batch);
+            let range = DeleteRange { keys: KeyRange::One(key.into()), prev_kv: false };
+            txn.delete_range(Permitted::internal(range)).unwrap();
+            txn.end().revision
+        })
+    }
+
+    fn compact(&mut self, revision: i64) -> Result<(), Reject> {
+        self.change(|store, batch| store.compact(revision, batch))
+    }
+
+    fn slice(&mut self, max: usize) -> Slice {
+        self.change(|store, batch| store.compaction_slice(batch, max).unwrap())
+    }
+
+    fn finish(&mut self) {
+        while self.store.is_compacting() {
+            self.slice(1_000);
+        }
+    }
+
+    /// The stored versions as `main` and whether it is a tombstone.
+    fn stored(&self) -> Vec<(i64, bool)> {
+        let cursor = self.overlay.view().cursor(Bucket::Key, b"", true).unwrap();
+        cursor
+            .map(|pair| Revision::from_bytes(&pair.unwrap().0).unwrap())
+            .map(|(revision, tombstone)| (revision.main, tombstone))
+            .collect()
+    }
+
+    fn hash(&self, revision: i64) -> StoredHash {
+        self.store.view().hash_kv(revision).unwrap().run().unwrap()
+    }
+
+    fn keys_at(&self, revision: i64) -> Result<u64, Reject> {
+        let keys = KeyRange::Span { from: Bytes::from_static(b"\0"), end: None };
+        let query = RangeQuery { revision, ..RangeQuery::of(keys) };
+        let cursor = self.store.view().range(&Permitted::internal(query))?;
+        Ok(cursor.read_all().unwrap().1)
+    }
+}
+
+fn crc_of_bucket_name() -> u32 {
+    crc32c::crc32c(b"key")
+}
+
+#[test]
+fn a_fresh_store_is_at_revision_1_and_never_compacted() {
+    let mut world = World::new();
+    assert_eq!((world.store.revision(), world.store.compact_revision()), (1, -1));
+    assert_eq!(
+        world.hash(0),
+        StoredHash { hash: crc_of_bucket_name(), compact_revision: -1, revision: 1 }
+    );
+    assert_eq!(world.put("a"), 2);
+    assert_eq!(world.delete("b"), 2, "a deletion of nothing takes no revision");
+}
+
+#[test]
+fn compaction_is_refused_at_the_old_and_the_future() {
+    let mut world = World::new();
+    world.put("a");
+    assert_eq!(world.compact(3), Err(Reject::FutureRevision));
+    assert_eq!(world.compact(2), Ok(()));
+    assert_eq!(world.compact(2), Err(Reject::Compacted));
+    assert_eq!(world.compact(-1), Err(Reject::Compacted));
+    assert_eq!(world.keys_at(1), Err(Reject::Compacted));
+    assert_eq!(world.keys_at(2), Ok(1), "the compacted revision itself can be read");
+    assert_eq!(world.keys_at(3), Err(Reject::FutureRevision));
+}
+
+#[test]
+fn a_tombstone_at_the_compacted_revision_stays_until_the_next_compaction() {
+    let mut world = World::new();
+    world.put("a");
+    let deleted = world.delete("a");
+    world.put("b");
+    world.compact(deleted).unwrap();
+    world.finish();
+    assert_eq!(world.stored(), [(deleted, true), (4, false)]);
+    // A watcher that starts there sees it.
+    let events: Vec<_> =
+        world.store.view().history(deleted, 9).unwrap().unwrap().map(Result::unwrap).collect();
+    assert_eq!(events.len(), 2);
+    assert_eq!(world.store.view().indexed_keys(), 2);
+    world.compact(4).unwrap();
+    world.finish();
+    assert_eq!(world.stored(), [(4, false)]);
+    assert_eq!(world.store.view().indexed_keys(), 1);
+}
+
+#[test]
+fn a_tombstone_at_the_compacted_revision_is_not_hashed_even_when_nothing_is_kept() {
+    let mut world = World::new();
+    world.put("a");
+    let deleted = world.delete("a");
+    world.compact(deleted).unwrap();
+    world.finish();
+    assert_eq!(world.stored(), [(deleted, true)]);
+    // The compaction's own hash covers all that it walked over.
+    assert_ne!(world.hash(deleted).hash, crc_of_bucket_name());
+    assert_eq!(world.hash(0).hash, crc_of_bucket_name());
+}
+
+#[test]
+fn with_nothing_kept_what_compaction_has_not_reached_is_hashed() {
+    let mut world = World::new();
+    world.put("a");
+    world.delete("a");
+    world.put("b");
+    world.delete("b");
+    let whole = world.hash(0);
+    world.compact(5).unwrap();
+    let before = world.hash(0);
+    assert_eq!(before.compact_revision, 5);
+    assert_ne!(before.hash, whole.hash, "the tombstone at the compacted revision is left out");
+    world.slice(1);
+    assert_ne!(world.hash(0).hash, before.hash);
+    world.finish();
+    assert_eq!(world.hash(0).hash, crc_of_bucket_name());
+}
+
+#[test]
+fn the_ten_newest_hashes_of_compactions_are_kept() {
+    let mut world = World::new();
+    for _ in 0..12 {
+        let revision = world.put("a");
+        let before = world.hash(revision);
+        world.compact(revision).unwrap();
+        world.finish();
+        let stored = *world.store.view().stored_hashes().last().unwrap();
+        assert_eq!(stored, before, "it presumes the compact revision before");
+        assert_eq!(world.hash(revision), stored);
+        assert_ne!(world.hash(0), stored);
+    }
+    let view = world.store.view();
+    assert_eq!(view.stored_hashes().len(), 10);
+    assert_eq!(view.stored_hashes()[0].revision, 4);
+    assert_eq!(world.hash(4).revision, 4, "though it is compacted");
+    assert_eq!(view.hash_kv(3).err(), Some(Reject::Compacted));
+    let world = world.restarted();
+    assert!(world.store.view().stored_hashes().is_empty());
+}
+
+#[test]
+fn a_compaction_that_starts_before_the_last_has_finished_leaves_no_hash() {
+    let mut world = World::new();
+    for _ in 0..5 {
+        world.put("a");
+    }
+    world.compact(2).unwrap();
+    world.slice(1);
+    for revision in [3, 4, 5] {
+        world.compact(revision).unwrap();
+    }
+    world.finish();
+    let revisions: Vec<_> =
+        world.store.view().stored_hashes().iter().map(|hash| hash.revision).collect();
+    assert_eq!(revisions, [2]);
+    assert_eq!(world.store.finished_compaction(), Some(5));
+    assert_eq!(world.stored(), [(5, false), (6, false)]);
+    world.compact(6).unwrap();
+    world.finish();
+    assert_eq!(world.store.view().stored_hashes().len(), 2);
+}
+
+#[test]
+fn a_compaction_goes_on_after_a_restart_at_any_slice() {
+    for slices in 0..30 {
+        let mut world = World::new();
+        for _ in 0..8 {
+            world.put("a");
+            world.put("b");
+            world.delete("b");
+        }
+        let current = world.store.revision();
+        world.compact(current).unwrap();
+        for _ in 0..slices {
+            world.slice(1);
+        }
+        let had_finished = !world.store.is_compacting();
+        let mut world = world.restarted();
+        assert_eq!(world.store.revision(), current, "after {slices} slices");
+        assert_eq!(world.store.compact_revision(), current);
+        assert_eq!(world.store.is_compacting(), !had_finished);
+        world.finish();
+        assert_eq!(world.stored(), [(current - 2, false), (current, true)]);
+        assert_eq!(world.keys_at(current), Ok(1));
+        let world = world.restarted();
+        assert!(!world.store.is_compacting());
+        assert_eq!(world.store.finished_compaction(), Some(current));
+    }
+}
+
+#[test]
+fn the_revision_does_not_decrease_when_compaction_takes_the_newest_version() {
+    // The newest change is a tombstone that a compaction of an older etcd removed.
+    let mut world = World::new();
+    world.put("a");
+    let deleted = world.delete("a");
+    let revision = Revision { main: deleted, sub: 0 };
+    for key in [SCHEDULED_COMPACT, FINISHED_COMPACT] {
+        world.change(|_, batch| {
+            batch.put(Bucket::Meta, key.into(), Bytes::copy_from_slice(&revision.to_bytes()));
+        });
+        let world = World::over(std::mem::replace(&mut world, World::new()).restarted().backend);
+        assert_eq!(world.store.revision(), deleted);
+        assert_eq!(world.store.compact_revision(), deleted);
+    }
+    // Killed between deleting it and saying so.
+    let mut world = World::new();
+    world.change(|_, batch| {
+        let revision = Revision { main: 9, sub: 0 };
+        let value = Bytes::copy_from_slice(&revision.to_bytes());
+        batch.put(Bucket::Meta, SCHEDULED_COMPACT.into(), value);
+    });
+    let world = world.restarted();
+    assert_eq!((world.store.revision(), world.store.compact_revision()), (9, 9));
+    assert!(world.store.is_compacting());
+}
+
+#[test]
+fn a_bump_record_is_a_revision_without_a_key() {
+    let mut world = World::new();
+    world.put("a");
+    let bump = Revision { main: 1_000_002, sub: 0 };
+    world.change(|_, batch| {
+        batch.put_version(bump, false, Bytes::new());
+        let value = Bytes::copy_from_slice(&bump.to_bytes());
+        batch.put(Bucket::Meta, SCHEDULED_COMPACT.into(), value);
+    });
+    let mut world = world.restarted();
+    assert_eq!(world.store.revision(), bump.main);
+    assert!(world.store.is_compacting());
+    world.finish();
+    assert_eq!(world.stored(), [(2, false), (bump.main, false)]);
+    assert_eq!(world.keys_at(0), Ok(1));
+    assert_eq!(world.put("a"), bump.main + 1);
+    let item = world.store.view().get(&Permitted::internal("a".into()), 0).unwrap().unwrap();
+    assert_eq!(KeyValue::decode(&item.unwrap()).unwrap().version, 2);
+    let events = world.store.view().history(bump.main, bump.main).unwrap().unwrap();
+    assert_eq!(events.map(Result::unwrap).filter(|event| event.key.is_empty()).count(), 1);
+}
+
+#[test]
+fn bytes_that_are_no_version_are_an_error_at_restore() {
+    for (value, tombstone) in [(&b"\xff"[..], false), (b"\x0a\x05k", true), (b"\x00", false)] {
+        let mut overlay = Overlay::new(None, Overlay::LIMIT);
+        let mut batch = Batch::new(EntryId::default());
+        batch.put_version(Revision { main: 2, sub: 0 }, tombstone, value.into());
+        overlay.push(Arc::new(batch));
+        let error = Store::restore(overlay.view()).unwrap_err();
+        assert!(error.to_string().contains("not a key-value"), "{error}");
+    }
+    let mut overlay = Overlay::new(None, Overlay::LIMIT);
+    let mut batch = Batch::new(EntryId::default());
+    batch.put(Bucket::Meta, FINISHED_COMPACT.into(), Bytes::from_static(b"short"));
+    overlay.push(Arc::new(batch));
+    assert!(Store::restore(overlay.view()).is_err());
+}
+
+#[test]
+fn a_version_that_the_file_lacks_is_an_error_and_not_an_answer() {
+    let mut world = World::new();
+    world.put("a");
+    world.commit();
+    let other = open(&vfs::SimDisk::new(1));
+    world.store.attach(ReadView::of_file(other.view()));
+    let query = RangeQuery::of(KeyRange::One("a".into()));
+    let cursor = world.store.view().range(&Permitted::internal(query)).unwrap();
+    let error = cursor.read_all().unwrap_err();
+    assert!(error.to_string().contains("missing"), "{error}");
+}
