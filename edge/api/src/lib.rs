@@ -1,1 +1,24 @@
-//! api: not written yet.
+//! The gRPC services of the client port: what arrives on a connection is told apart, checked,
+//! handed to the [`Host`], and its answer is framed. Not here: what a request does (see `state`,
+//! `mvcc`, `watch`), threads and queues (see `server`), listeners and TLS (see `net`).
+//!
+//! One [`Service`] serves all connections of one worker thread; nothing in it is `Send`.
+
+mod checks;
+mod cluster;
+mod ends;
+mod health;
+mod host;
+mod kv;
+mod large;
+mod lease;
+mod maintenance;
+mod member;
+mod service;
+mod watch;
+
+pub use host::{
+    Deliver, Growth, Host, Item, Items, LargeRange, RangeChunks, Ranged, SnapshotFile, WatchStream,
+};
+pub use member::{OfStream, OfWorker};
+pub use service::{HttpAnswer, HttpHandler, Limits, Service};

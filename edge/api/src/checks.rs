@@ -1,0 +1,166 @@
+//! What is wrong with a request that can be told before it goes anywhere: missing keys, options
+//! that exclude each other, transactions that are too large or touch a key twice. Not here: what
+//! depends on the store's content.
+//!
+//! Source: etcd v3.7 server/etcdserver/api/v3rpc/key.go, pkg/adt/interval_tree.go.
+
+mod intervals;
+
+use intervals::Intervals;
+use proto::etcdserverpb::{
+    DeleteRangeRequest, PutRequest, RangeRequest, RequestOp, TxnRequest,
+    range_request::{SortOrder, SortTarget},
+    request_op::Request,
+};
+use rpc::{Code, Error, Status};
+use std::collections::BTreeSet;
+
+/// A range must have a key, and an order that exists.
+///
+/// # Errors
+/// The error of etcd's table.
+pub(crate) fn range(request: &RangeRequest) -> Result<(), Error> {
+    if request.key.is_empty() {
+        return Err(Error::EmptyKey);
+    }
+    if SortOrder::try_from(request.sort_order).is_err()
+        || SortTarget::try_from(request.sort_target).is_err()
+    {
+        return Err(Error::InvalidSortOption);
+    }
+    Ok(())
+}
+
+/// A range that is answered as a stream can be neither sorted nor filtered.
+///
+/// # Errors
+/// As [`range`], and Unimplemented in etcd's words.
+pub(crate) fn range_stream(request: &RangeRequest) -> Result<(), Status> {
+    range(request)?;
+    let unsorted = request.sort_order == i32::from(SortOrder::None)
+        || (request.sort_target == i32::from(SortTarget::Key)
+            && request.sort_order == i32::from(SortOrder::Ascend));
+    if !unsorted {
+        let why = "RangeStream does not support custom sort orders";
+        return Err(Status::new(Code::Unimplemented, why));
+    }
+    let filtered = request.min_mod_revision != 0
+        || request.max_mod_revision != 0
+        || request.min_create_revision != 0
+        || request.max_create_revision != 0;
+    if filtered {
+        let why = "RangeStream does not support revision filters";
+        return Err(Status::new(Code::Unimplemented, why));
+    }
+    Ok(())
+}
+
+/// A put must have a key, and no value or lease that it says to ignore.
+///
+/// # Errors
+/// The error of etcd's table.
+pub(crate) fn put(request: &PutRequest) -> Result<(), Error> {
+    if request.key.is_empty() {
+        Err(Error::EmptyKey)
+    } else if request.ignore_value && !request.value.is_empty() {
+        Err(Error::ValueProvided)
+    } else if request.ignore_lease && request.lease != 0 {
+        Err(Error::LeaseProvided)
+    } else {
+        Ok(())
+    }
+}
+
+/// A deletion must have a key.
+///
+/// # Errors
+/// The error of etcd's table.
+pub(crate) fn delete(request: &DeleteRangeRequest) -> Result<(), Error> {
+    if request.key.is_empty() { Err(Error::EmptyKey) } else { Ok(()) }
+}
+
+/// A transaction must keep to `ops_max` operations, each well formed, and no branch may put a
+/// key twice or put what it deletes.
+///
+/// # Errors
+/// The error of etcd's table.
+pub(crate) fn txn(request: &TxnRequest, ops_max: usize) -> Result<(), Error> {
+    operations(request, ops_max)?;
+    // Only now, so that what is too large is not looked at pair by pair.
+    overlaps(&request.success)?;
+    overlaps(&request.failure)?;
+    Ok(())
+}
+
+/// Transactions inside get the operations that this one leaves of its own limit. Every level
+/// with a transaction inside uses up one at least, so the limit bounds the nesting too.
+fn operations(request: &TxnRequest, ops_max: usize) -> Result<(), Error> {
+    let used = request.compare.len().max(request.success.len()).max(request.failure.len());
+    let Some(left) = ops_max.checked_sub(used) else { return Err(Error::TooManyOps) };
+    if request.compare.iter().any(|compare| compare.key.is_empty()) {
+        return Err(Error::EmptyKey);
+    }
+    for op in request.success.iter().chain(&request.failure) {
+        match &op.request {
+            Some(Request::RequestRange(inner)) => range(inner)?,
+            Some(Request::RequestPut(inner)) => put(inner)?,
+            Some(Request::RequestDeleteRange(inner)) => delete(inner)?,
+            Some(Request::RequestTxn(inner)) => operations(inner, left)?,
+            // etcd's word for an operation that says nothing.
+            None => return Err(Error::KeyNotFound),
+        }
+    }
+    Ok(())
+}
+
+/// What one branch changes.
+#[derive(Default)]
+struct Changes<'a> {
+    puts: BTreeSet<&'a [u8]>,
+    deletes: Intervals<'a>,
+}
+
+/// Looks for keys that one branch changes twice. The order is etcd's, for it decides what is
+/// seen: this level's deletes, then what is nested, then this level's puts. Puts of the two
+/// branches of one transaction inside may meet, for only one of them happens.
+fn overlaps(ops: &[RequestOp]) -> Result<Changes<'_>, Error> {
+    let mut changes = Changes::default();
+    for op in ops {
+        if let Some(Request::RequestDeleteRange(delete)) = &op.request {
+            changes.deletes.insert(&delete.key, &delete.range_end);
+        }
+    }
+    for op in ops {
+        let Some(Request::RequestTxn(txn)) = &op.request else { continue };
+        let success = overlaps(&txn.success)?;
+        let failure = overlaps(&txn.failure)?;
+        for key in &success.puts {
+            changes.put(key, &BTreeSet::new())?;
+        }
+        for key in &failure.puts {
+            changes.put(key, &success.puts)?;
+        }
+        changes.deletes.union(success.deletes);
+        changes.deletes.union(failure.deletes);
+    }
+    for op in ops {
+        if let Some(Request::RequestPut(put)) = &op.request {
+            changes.put(&put.key, &BTreeSet::new())?;
+        }
+    }
+    Ok(changes)
+}
+
+impl<'a> Changes<'a> {
+    /// Takes a put; `allowed` are keys that may have been put before.
+    fn put(&mut self, key: &'a [u8], allowed: &BTreeSet<&[u8]>) -> Result<(), Error> {
+        let again = !self.puts.insert(key) && !allowed.contains(key);
+        if again || self.deletes.contains(key) {
+            return Err(Error::DuplicateKey);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

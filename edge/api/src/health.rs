@@ -1,0 +1,48 @@
+//! The standard health service: one service of the empty name, which serves.
+//!
+//! Source: grpc-go 1.82 health/server.go, as etcd v3.7 uses it.
+
+use crate::host::Host;
+use crate::service::Call;
+use proto::healthpb::health_check_response::ServingStatus;
+use proto::healthpb::{
+    HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse,
+};
+use rpc::body::{Reply, encoded, stream};
+use rpc::queue::queue;
+use rpc::{Code, Status};
+
+const SERVING: HealthCheckResponse = HealthCheckResponse { status: ServingStatus::Serving as i32 };
+const UNKNOWN: HealthCheckResponse =
+    HealthCheckResponse { status: ServingStatus::ServiceUnknown as i32 };
+
+pub(crate) async fn check<H: Host>(call: Call<H>) -> Result<Reply, Status> {
+    let (_, request) = call.request(|_: &HealthCheckRequest| false).await?;
+    if !request.service.is_empty() {
+        return Err(Status::new(Code::NotFound, "unknown service"));
+    }
+    Ok(encoded(&SERVING))
+}
+
+pub(crate) async fn list<H: Host>(call: Call<H>) -> Result<Reply, Status> {
+    call.request(|_: &HealthListRequest| false).await?;
+    let statuses = std::iter::once((String::new(), SERVING)).collect();
+    Ok(encoded(&HealthListResponse { statuses }))
+}
+
+/// Says how it is, and then nothing, since it does not change.
+pub(crate) async fn watch<H: Host>(call: Call<H>) -> Result<Reply, Status> {
+    let deadline = call.deadline();
+    let requires_leader = call.requires_leader();
+    let (service, request) = call.stream_request::<HealthCheckRequest>(false).await?;
+    let (feeder, receiver) = queue();
+    feeder.encoded(if request.service.is_empty() { &SERVING } else { &UNKNOWN });
+    tokio::task::spawn_local(async move {
+        let gone = async { while feeder.drained().await.is_some() {} };
+        tokio::select! {
+            () = gone => {}
+            status = crate::ends::early(&service, deadline, requires_leader) => feeder.end(status),
+        }
+    });
+    Ok(stream(receiver))
+}

@@ -1,0 +1,221 @@
+//! What the services need of the member they speak for. In production it is the worker thread's
+//! handle on the server; tests bring a small member of their own. Not here: gRPC.
+//!
+//! Everything lives on one thread, so nothing of it need be `Send`.
+
+use bytes::Bytes;
+use proto::answer::{Answer, Origin, RangeAnswer, TxnAnswer};
+use proto::etcdserverpb::{
+    AlarmMember, HashKvResponse, HashResponse, InternalRaftRequest, LeaseTimeToLiveResponse,
+    Member, PutRequest, RangeRequest, StatusResponse, TxnRequest, WatchRequest,
+};
+use rpc::Status;
+use std::rc::Rc;
+
+/// The member behind the services.
+#[expect(async_fn_in_trait, reason = "used on one thread, where nothing has to be Send")]
+pub trait Host: Clone + 'static {
+    /// One stream of watches.
+    type Watch: WatchStream;
+
+    /// Cluster, member and current term.
+    fn origin(&self) -> Origin;
+
+    /// The revision of what is published.
+    fn revision(&self) -> i64;
+
+    /// Whether the member knows a leader.
+    fn has_leader(&self) -> bool;
+
+    /// Whether the member is a learner, which serves little.
+    fn is_learner(&self) -> bool;
+
+    /// Whether a request fits the quota; if not, the NOSPACE alarm has been asked for.
+    fn fits_quota(&self, request: Growth<'_>) -> bool;
+
+    /// Answers a range.
+    ///
+    /// # Errors
+    /// The status for the client.
+    async fn range(&self, request: RangeRequest) -> Result<Ranged, Status>;
+
+    /// Answers a range piece by piece, each a message of the stream.
+    ///
+    /// # Errors
+    /// The status for the client.
+    async fn range_stream(&self, request: RangeRequest) -> Result<Box<dyn RangeChunks>, Status>;
+
+    /// Carries out a transaction: one that only reads from a view, others through the log.
+    ///
+    /// # Errors
+    /// The status for the client.
+    async fn txn(&self, request: TxnRequest) -> Result<TxnAnswer, Status>;
+
+    /// Has a request committed and applied. The header is the host's to fill in.
+    ///
+    /// # Errors
+    /// The status for the client.
+    async fn propose(&self, request: InternalRaftRequest) -> Result<Answer, Status>;
+
+    /// Renews a lease; the seconds that it has from now, 0 if there is no such lease.
+    ///
+    /// # Errors
+    /// The status for the client.
+    async fn lease_renew(&self, id: i64) -> Result<i64, Status>;
+
+    /// What is left of a lease, without a header; `None` if there is no such lease.
+    ///
+    /// # Errors
+    /// The status for the client.
+    async fn lease_time_to_live(
+        &self,
+        id: i64,
+        keys: bool,
+    ) -> Result<Option<LeaseTimeToLiveResponse>, Status>;
+
+    /// The ids of all leases, the first to expire first.
+    ///
+    /// # Errors
+    /// The status for the client.
+    async fn leases(&self) -> Result<Vec<i64>, Status>;
+
+    /// The members.
+    ///
+    /// # Errors
+    /// The status for the client.
+    async fn members(&self, linearizable: bool) -> Result<Vec<Member>, Status>;
+
+    /// The alarms that are active.
+    fn alarms(&self) -> Vec<AlarmMember>;
+
+    /// How the member is, without header and alarms.
+    fn status(&self) -> StatusResponse;
+
+    /// Gives back space that the file does not need.
+    ///
+    /// # Errors
+    /// The status for the client.
+    async fn defragment(&self) -> Result<(), Status>;
+
+    /// The hash of the whole file, without a header.
+    ///
+    /// # Errors
+    /// The status for the client.
+    async fn hash(&self) -> Result<HashResponse, Status>;
+
+    /// The hash of the key space at a revision, its header with the current one.
+    ///
+    /// # Errors
+    /// The status for the client.
+    async fn hash_kv(&self, revision: i64) -> Result<HashKvResponse, Status>;
+
+    /// The database as a file, as of now.
+    ///
+    /// # Errors
+    /// The status for the client.
+    async fn snapshot(&self) -> Result<Box<dyn SnapshotFile>, Status>;
+
+    /// Opens a stream of watches. `deliver` takes what it has to say.
+    fn watch(&self, deliver: Deliver) -> Self::Watch;
+}
+
+/// The answer to a range.
+pub enum Ranged {
+    /// All of it.
+    Answer(RangeAnswer),
+    /// So much that it is read while it is sent.
+    Large(LargeRange),
+}
+
+/// An answer to a range whose length is known and whose items are read while it is sent.
+pub struct LargeRange {
+    /// The answer without its key-values.
+    pub answer: RangeAnswer,
+    /// The length of the key-values as fields of the answer, in bytes.
+    pub items_len: usize,
+    /// The key-values.
+    pub items: Box<dyn Items>,
+}
+
+impl std::fmt::Debug for Ranged {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Ranged::Answer(answer) => answer.fmt(f),
+            Ranged::Large(large) => large.fmt(f),
+        }
+    }
+}
+
+impl std::fmt::Debug for LargeRange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.answer.fmt(f)
+    }
+}
+
+/// Key-values one after the other.
+pub trait Items {
+    /// The next one.
+    ///
+    /// # Errors
+    /// The status for the client.
+    fn next(&mut self) -> Result<Item, Status>;
+}
+
+/// What comes next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Item {
+    /// An encoded key-value.
+    Next(Bytes),
+    /// It has worked for a while: let others work, and ask again.
+    Yield,
+    /// There are no more.
+    End,
+}
+
+/// A request that makes the database grow.
+#[derive(Clone, Copy, Debug)]
+pub enum Growth<'a> {
+    /// A put.
+    Put(&'a PutRequest),
+    /// A transaction.
+    Txn(&'a TxnRequest),
+    /// The grant of a lease.
+    Grant,
+}
+
+/// Takes an encoded `WatchResponse`: its parts in order, and their length together.
+pub type Deliver = Rc<dyn Fn(Vec<Bytes>, usize)>;
+
+/// One stream of watches. Dropping it ends every watch on it.
+pub trait WatchStream: 'static {
+    /// Takes what the client asks: to create, to cancel, to report progress.
+    fn request(&self, request: WatchRequest);
+
+    /// The client has taken this many bytes.
+    fn drained(&self, bytes: usize);
+}
+
+/// A range that is answered in several messages.
+pub trait RangeChunks {
+    /// The next chunk: key-values of about the size that was asked for. The last one has
+    /// `count` and `more`, and the revision; in the others these are 0 and false.
+    ///
+    /// # Errors
+    /// The status for the client.
+    fn next(&mut self) -> Result<Option<RangeAnswer>, Status>;
+}
+
+/// The database as a file, to be read on a thread that may wait for the disk.
+pub trait SnapshotFile: Send {
+    /// The length of the file in bytes.
+    fn len(&self) -> u64;
+
+    /// The version of its storage, empty if it says none.
+    fn version(&self) -> String;
+
+    /// The next bytes of the file, empty at its end.
+    ///
+    /// # Errors
+    /// In words, when the file cannot be read.
+    fn next(&mut self) -> Result<Bytes, String>;
+}

@@ -1,0 +1,145 @@
+//! The KV service: requests checked, handed to the host, its answer framed.
+//!
+//! Source: etcd v3.7 server/etcdserver/api/v3rpc/{key,quota}.go, server/etcdserver/v3_server.go.
+
+use crate::checks;
+use crate::host::{Growth, Host, RangeChunks, Ranged};
+use crate::large::LargeBody;
+use crate::service::{Call, Inner};
+use bytes::Bytes;
+use proto::answer::{Answer, RangeAnswer, field_len, put_field_head};
+use proto::etcdserverpb::{
+    CompactionRequest, CompactionResponse, DeleteRangeRequest, InternalRaftRequest, PutRequest,
+    RangeRequest, TxnRequest,
+};
+use rpc::body::{Reply, Source, encoded, framed, message, source};
+use rpc::{Code, Error, Status};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+pub(crate) async fn range<H: Host>(call: Call<H>) -> Result<Reply, Status> {
+    let (service, request) = call.request(|request: &RangeRequest| request.serializable).await?;
+    checks::range(&request)?;
+    match service.host.range(request).await? {
+        Ranged::Answer(answer) => {
+            let encoding = answer.encode(service.host.origin());
+            Ok(message(encoding.len(), |to| encoding.write(to)))
+        }
+        Ranged::Large(large) => Ok(source(LargeBody::new(large, service.host.origin()))),
+    }
+}
+
+pub(crate) async fn put<H: Host>(call: Call<H>) -> Result<Reply, Status> {
+    let (service, request) = call.request(|_: &PutRequest| false).await?;
+    if !service.host.fits_quota(Growth::Put(&request)) {
+        return Err(Error::NoSpace.into());
+    }
+    checks::put(&request)?;
+    let request = InternalRaftRequest { put: Some(request), ..InternalRaftRequest::default() };
+    let Answer::Put(answer) = service.host.propose(request).await? else {
+        return Err(mismatch());
+    };
+    let encoding = answer.encode(service.host.origin());
+    Ok(message(encoding.len(), |to| encoding.write(to)))
+}
+
+pub(crate) async fn delete_range<H: Host>(call: Call<H>) -> Result<Reply, Status> {
+    let (service, request) = call.request(|_: &DeleteRangeRequest| false).await?;
+    checks::delete(&request)?;
+    let request =
+        InternalRaftRequest { delete_range: Some(request), ..InternalRaftRequest::default() };
+    let Answer::Delete(answer) = service.host.propose(request).await? else {
+        return Err(mismatch());
+    };
+    let encoding = answer.encode(service.host.origin());
+    Ok(message(encoding.len(), |to| encoding.write(to)))
+}
+
+pub(crate) async fn txn<H: Host>(call: Call<H>) -> Result<Reply, Status> {
+    let (service, request) = call.request(|_: &TxnRequest| false).await?;
+    if !service.host.fits_quota(Growth::Txn(&request)) {
+        return Err(Error::NoSpace.into());
+    }
+    checks::txn(&request, service.limits.txn_ops_max)?;
+    let answer = service.host.txn(request).await?;
+    let encoding = answer.encode(service.host.origin());
+    Ok(message(encoding.len(), |to| encoding.write(to)))
+}
+
+pub(crate) async fn compact<H: Host>(call: Call<H>) -> Result<Reply, Status> {
+    let (service, request) = call.request(|_: &CompactionRequest| false).await?;
+    let request =
+        InternalRaftRequest { compaction: Some(request), ..InternalRaftRequest::default() };
+    let Answer::Compact { revision } = service.host.propose(request).await? else {
+        return Err(mismatch());
+    };
+    Ok(encoded(&CompactionResponse { header: service.header_or_current(revision) }))
+}
+
+/// An answer of another kind than the request's can only be our own mistake; the client hears of
+/// it instead of waiting.
+pub(crate) fn mismatch() -> Status {
+    Status::new(Code::Internal, "retcd: the answer does not belong to the request")
+}
+
+impl<H: Host> Inner<H> {
+    /// A header with this revision, or the current one where the answer leaves it open.
+    pub(crate) fn header_or_current(
+        &self,
+        revision: i64,
+    ) -> Option<proto::etcdserverpb::ResponseHeader> {
+        if revision == 0 { self.header() } else { self.header_at(revision) }
+    }
+}
+
+pub(crate) async fn range_stream<H: Host>(call: Call<H>) -> Result<Reply, Status> {
+    let (service, request) = call.stream_request::<RangeRequest>(false).await?;
+    checks::range_stream(&request)?;
+    let chunks = service.host.range_stream(request).await?;
+    Ok(source(Box::new(RangeStream { service, chunks, pieces: VecDeque::new() })))
+}
+
+/// Turns chunks into messages while they are sent.
+struct RangeStream<H> {
+    service: Rc<Inner<H>>,
+    chunks: Box<dyn RangeChunks>,
+    pieces: VecDeque<Bytes>,
+}
+
+impl<H: Host> Source for RangeStream<H> {
+    fn poll_piece(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
+        loop {
+            if let Some(piece) = self.pieces.pop_front() {
+                return Poll::Ready(Some(Ok(piece)));
+            }
+            match self.chunks.next() {
+                Ok(Some(chunk)) => self.pieces = self.frame(&chunk).into(),
+                Ok(None) => return Poll::Ready(None),
+                Err(status) => return Poll::Ready(Some(Err(status))),
+            }
+        }
+    }
+}
+
+impl<H: Host> RangeStream<H> {
+    /// A `RangeStreamResponse`: the range's response as its one field. Only the last chunk, which
+    /// has a revision, has a header.
+    fn frame(&self, chunk: &RangeAnswer) -> Vec<Bytes> {
+        if chunk.revision == 0 {
+            let inner: usize = chunk.kvs.iter().map(|kv| field_len(kv.len())).sum();
+            return framed(field_len(inner), |to| {
+                put_field_head(0x0a, inner, to);
+                for kv in &chunk.kvs {
+                    put_field_head(0x12, kv.len(), to);
+                    to.shared(kv);
+                }
+            });
+        }
+        let encoding = chunk.encode(self.service.host.origin());
+        framed(field_len(encoding.len()), |to| {
+            put_field_head(0x0a, encoding.len(), to);
+            encoding.write(to);
+        })
+    }
+}

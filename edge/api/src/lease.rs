@@ -1,0 +1,102 @@
+//! The Lease service.
+//!
+//! Source: etcd v3.7 server/etcdserver/api/v3rpc/{lease,quota}.go.
+
+use crate::host::{Growth, Host};
+use crate::kv::mismatch;
+use crate::service::{Call, Inner};
+use hyper::body::Incoming;
+use proto::answer::Answer;
+use proto::etcdserverpb::{
+    InternalRaftRequest, LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest,
+    LeaseKeepAliveResponse, LeaseLeasesRequest, LeaseLeasesResponse, LeaseRevokeRequest,
+    LeaseRevokeResponse, LeaseStatus, LeaseTimeToLiveRequest, LeaseTimeToLiveResponse,
+};
+use rpc::body::{Reply, encoded, stream};
+use rpc::frame::{Messages, decode_in_stream, in_stream};
+use rpc::queue::{Feeder, queue};
+use rpc::{Error, Status};
+use std::rc::Rc;
+
+/// Answers of keep-alives that may wait for the client, in bytes, before no more are made.
+const ANSWERS_MAX: usize = 64 * 1024;
+
+pub(crate) async fn grant<H: Host>(call: Call<H>) -> Result<Reply, Status> {
+    let (service, request) = call.request(|_: &LeaseGrantRequest| false).await?;
+    if !service.host.fits_quota(Growth::Grant) {
+        return Err(Error::NoSpace.into());
+    }
+    let request =
+        InternalRaftRequest { lease_grant: Some(request), ..InternalRaftRequest::default() };
+    let Answer::LeaseGrant(answer) = service.host.propose(request).await? else {
+        return Err(mismatch());
+    };
+    Ok(encoded(&LeaseGrantResponse {
+        header: service.header_or_current(answer.revision),
+        id: answer.id,
+        ttl: answer.ttl_s,
+        error: String::new(),
+    }))
+}
+
+pub(crate) async fn revoke<H: Host>(call: Call<H>) -> Result<Reply, Status> {
+    let (service, request) = call.request(|_: &LeaseRevokeRequest| false).await?;
+    let request =
+        InternalRaftRequest { lease_revoke: Some(request), ..InternalRaftRequest::default() };
+    let Answer::LeaseRevoke { revision } = service.host.propose(request).await? else {
+        return Err(mismatch());
+    };
+    Ok(encoded(&LeaseRevokeResponse { header: service.header_or_current(revision) }))
+}
+
+pub(crate) async fn time_to_live<H: Host>(call: Call<H>) -> Result<Reply, Status> {
+    let (service, request) = call.request(|_: &LeaseTimeToLiveRequest| false).await?;
+    let missing = || LeaseTimeToLiveResponse { id: request.id, ttl: -1, ..Default::default() };
+    let found = service.host.lease_time_to_live(request.id, request.keys).await?;
+    let mut response = found.unwrap_or_else(missing);
+    response.header = service.header();
+    Ok(encoded(&response))
+}
+
+pub(crate) async fn leases<H: Host>(call: Call<H>) -> Result<Reply, Status> {
+    let (service, _) = call.request(|_: &LeaseLeasesRequest| false).await?;
+    let leases = service.host.leases().await?;
+    let leases = leases.into_iter().map(|id| LeaseStatus { id }).collect();
+    Ok(encoded(&LeaseLeasesResponse { header: service.header(), leases }))
+}
+
+pub(crate) fn keep_alive<H: Host>(call: Call<H>) -> Result<Reply, Status> {
+    call.check_stream()?;
+    let (feeder, receiver) = queue();
+    let deadline = call.deadline();
+    let requires_leader = call.requires_leader();
+    let Call { service, messages, .. } = call;
+    tokio::task::spawn_local(async move {
+        let status = tokio::select! {
+            ended = renew(&service, messages, &feeder) => ended.err().unwrap_or(Status::OK),
+            status = crate::ends::early(&service, deadline, requires_leader) => status,
+        };
+        feeder.end(status);
+    });
+    Ok(stream(receiver))
+}
+
+/// Renews what is asked, one after the other, until the client has no more.
+async fn renew<H: Host>(
+    service: &Rc<Inner<H>>,
+    mut messages: Messages<Incoming>,
+    feeder: &Feeder,
+) -> Result<(), Status> {
+    loop {
+        let Some(message) = messages.next().await.map_err(in_stream)? else { return Ok(()) };
+        let LeaseKeepAliveRequest { id } = decode_in_stream(message)?;
+        // Before the renewal, so that a lease which is revoked at revision 3 is never seen alive
+        // at revision 4.
+        let header = service.header();
+        let ttl = service.host.lease_renew(id).await?;
+        feeder.encoded(&LeaseKeepAliveResponse { header, id, ttl });
+        if !feeder.below(ANSWERS_MAX).await {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! The Maintenance service: alarms, status, hashes, and the database as a stream.
+//!
+//! Source: etcd v3.7 server/etcdserver/api/v3rpc/maintenance.go.
+
+use crate::host::{Host, SnapshotFile};
+use crate::kv::mismatch;
+use crate::service::Call;
+use bytes::{Bytes, BytesMut};
+use prost::Message as _;
+use proto::answer::Answer;
+use proto::etcdserverpb::{
+    AlarmMember, AlarmRequest, AlarmResponse, AlarmType, DefragmentRequest, DefragmentResponse,
+    DowngradeInfo, HashKvRequest, HashRequest, InternalRaftRequest, SnapshotRequest,
+    SnapshotResponse, StatusRequest,
+};
+use rpc::body::{Reply, Source, encoded, framed, source};
+use rpc::{Code, Error, Status};
+use sha2::{Digest as _, Sha256};
+use std::collections::VecDeque;
+use std::task::{Context, Poll, ready};
+use tokio::sync::mpsc;
+
+/// The bytes of the file in one message of a snapshot.
+const BLOB_LEN: usize = 32 * 1024;
+/// Messages of a snapshot that are read before they are sent.
+const BLOBS_AHEAD: usize = 4;
+
+pub(crate) async fn alarm<H: Host>(call: Call<H>) -> Result<Reply, Status> {
+    let (service, request) = call.request(|_: &AlarmRequest| false).await?;
+    let request = InternalRaftRequest { alarm: Some(request), ..InternalRaftRequest::default() };
+    let Answer::Alarm { alarms } = service.host.propose(request).await? else {
+        return Err(mismatch());
+    };
+    Ok(encoded(&AlarmResponse { header: service.header(), alarms }))
+}
+
+pub(crate) async fn status<H: Host>(call: Call<H>) -> Result<Reply, Status> {
+    let (service, _) = call.request(|_: &StatusRequest| true).await?;
+    let mut response = service.host.status();
+    response.header = service.header();
+    if response.leader == 0 {
+        response.errors.push(Error::NoLeader.text().to_owned());
+    }
+    response.errors.extend(service.host.alarms().iter().map(alarm_text));
+    response.downgrade_info.get_or_insert(DowngradeInfo::default());
+    Ok(encoded(&response))
+}
+
+/// An alarm as Go prints the message.
+fn alarm_text(alarm: &AlarmMember) -> String {
+    let mut fields = Vec::new();
+    if alarm.member_id != 0 {
+        fields.push(format!("memberID:{}", alarm.member_id));
+    }
+    if alarm.alarm != 0 {
+        let name = AlarmType::try_from(alarm.alarm)
+            .map_or_else(|_| alarm.alarm.to_string(), |alarm| alarm.as_str_name().to_owned());
+        fields.push(format!("alarm:{name}"));
+    }
+    fields.join(" ")
+}
+
+pub(crate) async fn defragment<H: Host>(call: Call<H>) -> Result<Reply, Status> {
+    let (service, _) = call.request(|_: &DefragmentRequest| false).await?;
+    service.host.defragment().await?;
+    Ok(encoded(&DefragmentResponse { header: None }))
+}
+
+pub(crate) async fn hash<H: Host>(call: Call<H>) -> Result<Reply, Status> {
+    let (service, _) = call.request(|_: &HashRequest| false).await?;
+    let mut response = service.host.hash().await?;
+    response.header = service.header();
+    Ok(encoded(&response))
+}
+
+pub(crate) async fn hash_kv<H: Host>(call: Call<H>) -> Result<Reply, Status> {
+    let (service, request) = call.request(|_: &HashKvRequest| false).await?;
+    let mut response = service.host.hash_kv(request.revision).await?;
+    let revision = response.header.map_or(0, |header| header.revision);
+    response.header = service.header_or_current(revision);
+    Ok(encoded(&response))
+}
+
+pub(crate) async fn snapshot<H: Host>(call: Call<H>) -> Result<Reply, Status> {
+    let (service, _) = call.stream_request::<SnapshotRequest>(true).await?;
+    let file = service.host.snapshot().await?;
+    let (to, from) = mpsc::channel(BLOBS_AHEAD);
+    // Reading waits for the disk, and hashing takes time: neither belongs on this thread.
+    tokio::task::spawn_blocking(move || send_file(file, &to));
+    Ok(source(Box::new(Snapshot { from, pieces: VecDeque::new() })))
+}
+
+type Blob = Result<SnapshotResponse, Status>;
+
+/// Sends the file in blobs, and behind it the hash of it all. Stops when nobody listens.
+fn send_file(mut file: Box<dyn SnapshotFile>, to: &mpsc::Sender<Blob>) {
+    let version = file.version();
+    let mut hasher = Sha256::new();
+    let mut remaining = file.len();
+    let mut buffer = BytesMut::new();
+    loop {
+        let last = match file.next() {
+            Ok(bytes) => {
+                buffer.extend_from_slice(&bytes);
+                bytes.is_empty()
+            }
+            Err(why) => {
+                // Nobody may be listening any more; then nobody misses it.
+                drop(to.blocking_send(Err(Status::new(Code::Unknown, why))));
+                return;
+            }
+        };
+        while buffer.len() >= BLOB_LEN || (last && !buffer.is_empty()) {
+            let blob = buffer.split_to(buffer.len().min(BLOB_LEN)).freeze();
+            hasher.update(&blob);
+            remaining = remaining.saturating_sub(blob.len() as u64);
+            if to.blocking_send(Ok(part(remaining, blob, &version))).is_err() {
+                return;
+            }
+        }
+        if last {
+            break;
+        }
+    }
+    if remaining > 0 {
+        let why = format!("retcd: the file ended {remaining} bytes early");
+        drop(to.blocking_send(Err(Status::new(Code::DataLoss, why))));
+        return;
+    }
+    let hash = Bytes::copy_from_slice(&hasher.finalize());
+    drop(to.blocking_send(Ok(part(0, hash, &version))));
+}
+
+fn part(remaining_bytes: u64, blob: Bytes, version: &str) -> SnapshotResponse {
+    SnapshotResponse { header: None, remaining_bytes, blob, version: version.to_owned() }
+}
+
+struct Snapshot {
+    from: mpsc::Receiver<Blob>,
+    pieces: VecDeque<Bytes>,
+}
+
+impl Source for Snapshot {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
+        loop {
+            if let Some(piece) = self.pieces.pop_front() {
+                return Poll::Ready(Some(Ok(piece)));
+            }
+            match ready!(self.from.poll_recv(cx)) {
+                Some(Ok(part)) => {
+                    let encoded = part.encode_to_vec();
+                    self.pieces = framed(encoded.len(), |to| to.slice(&encoded)).into();
+                }
+                Some(Err(status)) => return Poll::Ready(Some(Err(status))),
+                None => return Poll::Ready(None),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn alarms_are_written_as_go_writes_the_message() {
+        let alarm = AlarmMember { member_id: 17, alarm: AlarmType::Nospace.into() };
+        assert_eq!(alarm_text(&alarm), "memberID:17 alarm:NOSPACE");
+        assert_eq!(alarm_text(&AlarmMember { member_id: 17, alarm: 0 }), "memberID:17");
+    }
+}

@@ -1,0 +1,286 @@
+//! The host in production: a worker's handle on the server. Reads are answered here, from the
+//! worker's view; what changes something is proposed.
+//!
+//! Source: etcd v3.7 server/etcdserver/v3_server.go.
+
+mod errors;
+mod file;
+mod ranges;
+mod txns;
+
+use crate::host::{Deliver, Growth, Host, RangeChunks, Ranged, SnapshotFile, WatchStream};
+use auth::{Caller, Permitted};
+use errors::{status_of, store_status};
+use mvcc::View;
+use proto::answer::{Answer, Origin, TxnAnswer};
+use proto::etcdserverpb::{
+    AlarmMember, DowngradeInfo, HashKvResponse, HashResponse, InternalRaftRequest,
+    LeaseTimeToLiveResponse, Member, RangeRequest, ResponseHeader, StatusResponse, TxnRequest,
+    WatchRequest, watch_request::RequestUnion,
+};
+use proto::{LeaseId, NodeId};
+use rpc::{Code, Error, Status};
+use server::Worker;
+use state::{Question, Reply, quota};
+use std::rc::Rc;
+use watch::CreateRequest;
+
+/// A worker as the services' host.
+#[derive(Clone, Debug)]
+pub struct OfWorker {
+    worker: Worker,
+    auth: Rc<auth::State>,
+    /// The size that one message of a streamed range aims at, in bytes.
+    chunk_bytes: usize,
+}
+
+impl OfWorker {
+    /// Speaks for the member behind `worker`.
+    ///
+    /// # Panics
+    /// Never: a store whose authentication is on is refused when it is opened, so that here it
+    /// is off.
+    #[must_use]
+    pub fn new(worker: Worker) -> OfWorker {
+        let auth = auth::State::load(None, None).expect("nothing stored is authentication off");
+        let chunk_bytes = worker.limits().request_bytes_max;
+        OfWorker { worker, auth: Rc::new(auth), chunk_bytes }
+    }
+
+    /// Asks whether the caller may do this. While authentication is off, everyone may.
+    fn permit<T>(&self, request: T) -> Permitted<T> {
+        match self.auth.permit(&Caller::default(), request) {
+            Ok(permitted) => permitted,
+            Err(reject) => unreachable!("nothing is refused while authentication is off: {reject}"),
+        }
+    }
+
+    async fn view(&self, serializable: bool) -> Result<View, Status> {
+        if serializable {
+            return Ok(self.worker.view());
+        }
+        self.worker.linearizable_view().await.map_err(status_of)
+    }
+
+    async fn ask(&self, question: Question) -> Result<Reply, Status> {
+        self.worker.ask(question).await.map_err(status_of)
+    }
+}
+
+impl Host for OfWorker {
+    type Watch = OfStream;
+
+    fn origin(&self) -> Origin {
+        self.worker.origin()
+    }
+
+    fn revision(&self) -> i64 {
+        self.worker.current().published.view.revision()
+    }
+
+    fn has_leader(&self) -> bool {
+        self.worker.current().leader != NodeId::NONE
+    }
+
+    fn is_learner(&self) -> bool {
+        let current = self.worker.current();
+        let member = self.worker.identity().member;
+        current.published.cluster.member(member).is_some_and(|member| member.is_learner)
+    }
+
+    fn fits_quota(&self, request: Growth<'_>) -> bool {
+        let cost = match request {
+            Growth::Put(request) => quota::put_cost(request),
+            Growth::Txn(request) => quota::txn_cost(request),
+            Growth::Grant => quota::LEASE_COST,
+        };
+        cost == 0 || self.worker.fits_quota(cost)
+    }
+
+    async fn range(&self, request: RangeRequest) -> Result<Ranged, Status> {
+        let view = self.view(request.serializable).await?;
+        ranges::range(self, &view, &request).await
+    }
+
+    async fn range_stream(&self, request: RangeRequest) -> Result<Box<dyn RangeChunks>, Status> {
+        let view = self.view(request.serializable).await?;
+        ranges::chunks(self, &view, &request)
+    }
+
+    async fn txn(&self, request: TxnRequest) -> Result<TxnAnswer, Status> {
+        if state::txn::is_read_only(&request) {
+            let view = self.view(state::txn::is_serializable(&request)).await?;
+            return txns::read(self, &view, &request).await;
+        }
+        let request = InternalRaftRequest { txn: Some(request), ..InternalRaftRequest::default() };
+        match self.propose(request).await? {
+            Answer::Txn(answer) => Ok(answer),
+            _ => Err(crate::kv::mismatch()),
+        }
+    }
+
+    async fn propose(&self, mut request: InternalRaftRequest) -> Result<Answer, Status> {
+        if let Some(grant) = &mut request.lease_grant
+            && grant.id == 0
+        {
+            grant.id = self.worker.new_lease_id();
+        }
+        self.worker.propose(request).await.map_err(status_of)
+    }
+
+    async fn lease_renew(&self, id: i64) -> Result<i64, Status> {
+        match self.ask(Question::KeepAlive(LeaseId(id))).await? {
+            Reply::KeptAlive { ttl_s } => Ok(ttl_s),
+            Reply::NoLease => Ok(0),
+            other => Err(unasked(&other)),
+        }
+    }
+
+    async fn lease_time_to_live(
+        &self,
+        id: i64,
+        keys: bool,
+    ) -> Result<Option<LeaseTimeToLiveResponse>, Status> {
+        match self.ask(Question::TimeToLive { lease: LeaseId(id), keys }).await? {
+            Reply::TimeToLive { granted_ttl_s, remaining_s, keys } => {
+                Ok(Some(LeaseTimeToLiveResponse {
+                    header: None,
+                    id,
+                    ttl: remaining_s,
+                    granted_ttl: granted_ttl_s,
+                    keys,
+                }))
+            }
+            Reply::NoLease => Ok(None),
+            other => Err(unasked(&other)),
+        }
+    }
+
+    async fn leases(&self) -> Result<Vec<i64>, Status> {
+        match self.ask(Question::Leases).await? {
+            Reply::Leases(leases) => Ok(leases.into_iter().map(|LeaseId(id)| id).collect()),
+            other => Err(unasked(&other)),
+        }
+    }
+
+    async fn members(&self, linearizable: bool) -> Result<Vec<Member>, Status> {
+        self.view(!linearizable).await?;
+        let current = self.worker.current();
+        let member = |member: &cluster::Member| Member {
+            id: member.id.0,
+            name: member.name.clone(),
+            peer_ur_ls: member.peer_urls.clone(),
+            client_ur_ls: member.client_urls.clone(),
+            is_learner: member.is_learner,
+        };
+        Ok(current.published.cluster.members().map(member).collect())
+    }
+
+    fn alarms(&self) -> Vec<AlarmMember> {
+        self.worker.current().published.alarms.of_type(0)
+    }
+
+    fn status(&self) -> StatusResponse {
+        let current = self.worker.current();
+        let published = &current.published;
+        let file = published.view.read().file();
+        let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        let downgrade = published.cluster.downgrade();
+        StatusResponse {
+            version: cluster::SERVER_VERSION.to_owned(),
+            db_size: file.map_or(0, |file| signed(file.size())),
+            db_size_in_use: file.map_or(0, |file| signed(file.size_in_use())),
+            db_size_quota: self.worker.limits().quota.limit_bytes().map_or(-1, signed),
+            leader: current.leader.0,
+            raft_index: current.commit.0,
+            raft_applied_index: published.applied.index.0,
+            raft_term: current.term,
+            is_learner: self.is_learner(),
+            storage_version: file.map_or_else(String::new, file::storage_version),
+            downgrade_info: Some(DowngradeInfo {
+                enabled: downgrade.enabled,
+                target_version: downgrade.target_version.clone(),
+            }),
+            ..StatusResponse::default()
+        }
+    }
+
+    /// Space is given back while serving: there is nothing left to do.
+    async fn defragment(&self) -> Result<(), Status> {
+        tracing::info!("starting defragment");
+        tracing::info!("finished defragment");
+        Ok(())
+    }
+
+    async fn hash(&self) -> Result<HashResponse, Status> {
+        let file = self.worker.flushed_file().await.map_err(status_of)?;
+        let hash = blocking(move || file::hash(&file))
+            .await?
+            .map_err(|error| Status::new(Code::Unknown, error.to_string()))?;
+        Ok(HashResponse { header: None, hash })
+    }
+
+    async fn hash_kv(&self, revision: i64) -> Result<HashKvResponse, Status> {
+        let view = self.worker.view();
+        let work = view.hash_kv(revision).map_err(|reject| status_of(reject.into()))?;
+        let current = work.current_revision();
+        let hash = blocking(move || work.run()).await?.map_err(|error| store_status(&error))?;
+        let header = Some(ResponseHeader { revision: current, ..ResponseHeader::default() });
+        Ok(HashKvResponse {
+            header,
+            hash: hash.hash,
+            compact_revision: hash.compact_revision,
+            hash_revision: hash.revision,
+        })
+    }
+
+    async fn snapshot(&self) -> Result<Box<dyn SnapshotFile>, Status> {
+        let file = self.worker.flushed_file().await.map_err(status_of)?;
+        Ok(Box::new(file::Image::new(&file)))
+    }
+
+    fn watch(&self, deliver: Deliver) -> OfStream {
+        OfStream { stream: self.worker.open_watch_stream(deliver), host: self.clone() }
+    }
+}
+
+/// Runs what waits for the disk on a thread that may.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Status> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| Status::new(Code::Internal, format!("retcd: {error}")))
+}
+
+/// Only the leader answers; a member alone leads, or will in a moment.
+fn unasked(reply: &Reply) -> Status {
+    match reply {
+        Reply::NotLeader => Error::Timeout.into(),
+        _ => crate::kv::mismatch(),
+    }
+}
+
+/// A worker's stream of watches.
+#[derive(Debug)]
+pub struct OfStream {
+    stream: server::Stream,
+    host: OfWorker,
+}
+
+impl WatchStream for OfStream {
+    fn request(&self, request: WatchRequest) {
+        match request.request_union {
+            Some(RequestUnion::CreateRequest(request)) => {
+                self.stream.create(self.host.permit(CreateRequest::new(request)));
+            }
+            Some(RequestUnion::CancelRequest(request)) => self.stream.cancel(request.watch_id),
+            Some(RequestUnion::ProgressRequest(_)) => self.stream.request_progress(),
+            // As etcd: what is not understood does not end the stream.
+            None => tracing::info!("invalid watch request received in gRPC stream"),
+        }
+    }
+
+    fn drained(&self, bytes: usize) {
+        self.stream.drained(bytes);
+    }
+}

@@ -1,0 +1,54 @@
+//! The server's and the store's errors as etcd's.
+//!
+//! Source: etcd v3.7 server/etcdserver/api/v3rpc/util.go.
+
+use rpc::{Code, Error, Status};
+use server::Error as ServerError;
+use state::Reject;
+
+/// What a client hears of a server's error.
+pub(super) fn status_of(error: ServerError) -> Status {
+    match error {
+        ServerError::Rejected(reject) => status_of_reject(&reject),
+        ServerError::TooManyRequests => Error::TooManyRequests.into(),
+        ServerError::RequestTooLarge => Error::RequestTooLarge.into(),
+        ServerError::Timeout => Error::Timeout.into(),
+        ServerError::NoLeader => Error::NoLeader.into(),
+        ServerError::Stopped => Error::Stopped.into(),
+        ServerError::Store(why) => Status::new(Code::Unknown, why),
+        other => Status::new(Code::Unknown, other.to_string()),
+    }
+}
+
+/// What a client hears of a store that cannot be read.
+pub(super) fn store_status(error: &mvcc::Error) -> Status {
+    tracing::error!(%error, "cannot read the store");
+    Status::new(Code::Unknown, error.to_string())
+}
+
+/// What a client hears of a revision that cannot be read.
+pub(super) fn revision_status(reject: mvcc::Reject) -> Status {
+    status_of(reject.into())
+}
+
+fn status_of_reject(reject: &Reject) -> Status {
+    let error = match reject {
+        Reject::Compacted => Error::Compacted,
+        Reject::FutureRevision => Error::FutureRev,
+        Reject::LeaseNotFound => Error::LeaseNotFound,
+        Reject::LeaseExists => Error::LeaseExist,
+        Reject::LeaseTtlTooLarge => Error::LeaseTtlTooLarge,
+        Reject::KeyNotFound => Error::KeyNotFound,
+        Reject::NoSpace => Error::NoSpace,
+        Reject::Corrupt => Error::Corrupt,
+        // etcd makes no difference between a member that was removed and one that never was.
+        Reject::MemberRemoved | Reject::MemberNotFound => Error::MemberNotFound,
+        Reject::MemberExists => Error::MemberExist,
+        Reject::PeerUrlExists => Error::PeerUrlExist,
+        Reject::NotLearner => Error::MemberNotLearner,
+        Reject::TooManyLearners => Error::TooManyLearners,
+        Reject::NotBuilt(what) => return Status::new(Code::Unimplemented, *what),
+        other => return Status::new(Code::Unknown, format!("retcd: {other:?}")),
+    };
+    error.into()
+}

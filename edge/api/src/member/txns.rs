@@ -1,0 +1,48 @@
+//! Transactions that only read, from a view.
+//!
+//! Source: etcd v3.7 server/etcdserver/v3_server.go Txn, txn/txn.go.
+
+use super::errors::store_status;
+use super::{OfWorker, ranges};
+use mvcc::View;
+use proto::answer::{OpAnswer, TxnAnswer};
+use proto::etcdserverpb::{RangeRequest, TxnRequest, request_op::Request};
+use rpc::{Error, Status};
+
+/// Compares, checks what is chosen, and reads it.
+pub(super) async fn read(
+    host: &OfWorker,
+    view: &View,
+    request: &TxnRequest,
+) -> Result<TxnAnswer, Status> {
+    let succeeded = state::txn::compares_hold(view, request, &|keys| host.permit(keys))
+        .map_err(|error| store_status(&error))?;
+    let ops = if succeeded { &request.success } else { &request.failure };
+    let ranges = || {
+        ops.iter().filter_map(|op| match &op.request {
+            Some(Request::RequestRange(range)) => Some(range),
+            _ => None,
+        })
+    };
+    for range in ranges() {
+        check(view, range)?;
+    }
+    let mut responses = Vec::with_capacity(ops.len());
+    for range in ranges() {
+        responses.push(OpAnswer::Range(ranges::collected(host, view, range).await?));
+    }
+    Ok(TxnAnswer { revision: view.revision(), succeeded, responses })
+}
+
+/// Everything is checked before anything is read.
+fn check(view: &View, request: &RangeRequest) -> Result<(), Error> {
+    if request.revision == 0 {
+        Ok(())
+    } else if request.revision > view.revision() {
+        Err(Error::FutureRev)
+    } else if request.revision < view.compact_revision() {
+        Err(Error::Compacted)
+    } else {
+        Ok(())
+    }
+}

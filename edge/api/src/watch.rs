@@ -1,0 +1,55 @@
+//! The Watch service: what a client asks goes to the host's watchers, and what they have to say
+//! into the stream. How watchers behave is `core/watch`'s.
+//!
+//! Source: etcd v3.7 server/etcdserver/api/v3rpc/watch.go.
+
+use crate::host::{Host, WatchStream};
+use crate::service::Call;
+use hyper::body::Incoming;
+use proto::etcdserverpb::WatchRequest;
+use rpc::body::{Reply, stream};
+use rpc::frame::{Messages, decode_in_stream, in_stream};
+use rpc::queue::{Feeder, queue};
+use rpc::{Code, Error, Status};
+use std::rc::Rc;
+
+pub(crate) fn watch<H: Host>(call: Call<H>) -> Result<Reply, Status> {
+    call.check_stream()?;
+    let (feeder, receiver) = queue();
+    let deadline = call.deadline();
+    let requires_leader = call.requires_leader();
+    let Call { service, messages, .. } = call;
+    let sink = feeder.clone();
+    let watchers = service.host.watch(Rc::new(move |parts, len| sink.message(parts, len)));
+    tokio::task::spawn_local(async move {
+        let status = tokio::select! {
+            status = read(&watchers, messages) => status,
+            () = drain(&watchers, &feeder) => Error::WatchCanceled.into(),
+            status = crate::ends::early(&service, deadline, requires_leader) => status,
+        };
+        feeder.end(status);
+    });
+    Ok(stream(receiver))
+}
+
+/// Takes what the client asks. A client that asks no more goes on hearing.
+async fn read<W: WatchStream>(watchers: &W, mut messages: Messages<Incoming>) -> Status {
+    loop {
+        match messages.next().await.map_err(in_stream) {
+            Ok(Some(message)) => match decode_in_stream::<WatchRequest>(message) {
+                Ok(request) => watchers.request(request),
+                Err(status) => return status,
+            },
+            Ok(None) => return std::future::pending().await,
+            Err(status) if status.code == Code::Cancelled => return Error::WatchCanceled.into(),
+            Err(status) => return status,
+        }
+    }
+}
+
+/// Tells the watchers what the client has taken, until it is gone.
+async fn drain<W: WatchStream>(watchers: &W, feeder: &Feeder) {
+    while let Some(bytes) = feeder.drained().await {
+        watchers.drained(bytes);
+    }
+}

@@ -1,0 +1,372 @@
+//! A small member in memory, and a server of the services on a loopback socket.
+
+use api::{
+    Deliver, Growth, Host, HttpAnswer, Limits, RangeChunks, Ranged, Service, SnapshotFile,
+    WatchStream,
+};
+use bytes::Bytes;
+use prost::Message as _;
+use proto::answer::{
+    Answer, DeleteAnswer, GrantAnswer, OpAnswer, Origin, PutAnswer, RangeAnswer, TxnAnswer,
+};
+use proto::etcdserverpb::{
+    AlarmMember, HashKvResponse, HashResponse, InternalRaftRequest, LeaseTimeToLiveResponse,
+    Member, RangeRequest, ResponseHeader, StatusResponse, TxnRequest, WatchRequest, WatchResponse,
+    request_op::Request,
+};
+use proto::mvccpb::KeyValue;
+use rpc::body::Body;
+use rpc::{Error, Status};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use tokio::net::{TcpListener, TcpStream};
+
+pub(crate) const ORIGIN: Origin = Origin { cluster_id: 11, member_id: 12, raft_term: 13 };
+
+#[derive(Clone, Default)]
+pub(crate) struct Fake(pub(crate) Rc<Inner>);
+
+#[derive(Default)]
+pub(crate) struct Inner {
+    pub(crate) kvs: RefCell<BTreeMap<Bytes, Bytes>>,
+    pub(crate) revision: Cell<i64>,
+    pub(crate) no_leader: Cell<bool>,
+    pub(crate) learner: Cell<bool>,
+    pub(crate) full: Cell<bool>,
+    pub(crate) drained: Cell<usize>,
+    pub(crate) watches_gone: Cell<usize>,
+    pub(crate) snapshot: RefCell<Vec<u8>>,
+}
+
+impl Fake {
+    pub(crate) fn insert(&self, key: &str, value: Bytes) {
+        let revision = self.0.revision.get() + 1;
+        self.0.revision.set(revision);
+        let kv = KeyValue {
+            key: Bytes::copy_from_slice(key.as_bytes()),
+            value,
+            create_revision: revision,
+            mod_revision: revision,
+            version: 1,
+            lease: 0,
+        };
+        self.0.kvs.borrow_mut().insert(kv.key.clone(), kv.encode_to_vec().into());
+    }
+
+    fn find(&self, request: &RangeRequest) -> RangeAnswer {
+        let kvs = self.0.kvs.borrow();
+        let found: Vec<Bytes> = kvs
+            .iter()
+            .filter(|(key, _)| match &request.range_end[..] {
+                [] => request.key == *key,
+                [0] => **key >= request.key,
+                end => **key >= request.key && &key[..] < end,
+            })
+            .map(|(_, kv)| kv.clone())
+            .collect();
+        let count = i64::try_from(found.len()).unwrap();
+        RangeAnswer { revision: self.0.revision.get(), kvs: found, more: false, count }
+    }
+}
+
+pub(crate) struct FakeWatch(Fake, Deliver);
+
+impl WatchStream for FakeWatch {
+    /// Answers with as many messages as the request's start revision says, each with the event's
+    /// value as long as the watch id.
+    fn request(&self, request: WatchRequest) {
+        use proto::etcdserverpb::watch_request::RequestUnion;
+        let Some(RequestUnion::CreateRequest(create)) = request.request_union else { return };
+        for round in 0..create.start_revision {
+            let kv = KeyValue {
+                value: vec![7; usize::try_from(create.watch_id).unwrap()].into(),
+                mod_revision: round,
+                ..KeyValue::default()
+            };
+            let event = proto::mvccpb::Event { kv: Some(kv), ..Default::default() };
+            let response = WatchResponse { events: vec![event], ..WatchResponse::default() };
+            let bytes = Bytes::from(response.encode_to_vec());
+            let (head, tail) = (bytes.slice(..1), bytes.slice(1..));
+            (self.1)(vec![head, tail], bytes.len());
+        }
+    }
+
+    fn drained(&self, bytes: usize) {
+        self.0.0.drained.set(self.0.0.drained.get() + bytes);
+    }
+}
+
+impl Drop for FakeWatch {
+    fn drop(&mut self) {
+        self.0.0.watches_gone.set(self.0.0.watches_gone.get() + 1);
+    }
+}
+
+struct Chunks(Vec<RangeAnswer>);
+
+impl RangeChunks for Chunks {
+    fn next(&mut self) -> Result<Option<RangeAnswer>, Status> {
+        Ok(if self.0.is_empty() { None } else { Some(self.0.remove(0)) })
+    }
+}
+
+struct File(Vec<u8>, usize);
+
+impl SnapshotFile for File {
+    fn len(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn version(&self) -> String {
+        "3.7.0".to_owned()
+    }
+
+    fn next(&mut self) -> Result<Bytes, String> {
+        let end = (self.1 + 5_000).min(self.0.len());
+        let bytes = Bytes::copy_from_slice(&self.0[self.1..end]);
+        self.1 = end;
+        Ok(bytes)
+    }
+}
+
+impl Host for Fake {
+    type Watch = FakeWatch;
+
+    fn origin(&self) -> Origin {
+        ORIGIN
+    }
+
+    fn revision(&self) -> i64 {
+        self.0.revision.get()
+    }
+
+    fn has_leader(&self) -> bool {
+        !self.0.no_leader.get()
+    }
+
+    fn is_learner(&self) -> bool {
+        self.0.learner.get()
+    }
+
+    fn fits_quota(&self, _: Growth<'_>) -> bool {
+        !self.0.full.get()
+    }
+
+    async fn range(&self, request: RangeRequest) -> Result<Ranged, Status> {
+        tokio::task::yield_now().await;
+        if request.revision > self.revision() {
+            return Err(Error::FutureRev.into());
+        }
+        if request.key == "slow" {
+            std::future::pending::<()>().await;
+        }
+        Ok(Ranged::Answer(self.find(&request)))
+    }
+
+    async fn range_stream(&self, request: RangeRequest) -> Result<Box<dyn RangeChunks>, Status> {
+        let all = self.find(&request);
+        let mut chunks: Vec<RangeAnswer> = all
+            .kvs
+            .chunks(3)
+            .map(|kvs| RangeAnswer { kvs: kvs.to_vec(), ..RangeAnswer::default() })
+            .collect();
+        if let Some(last) = chunks.last_mut() {
+            last.revision = all.revision;
+            last.count = all.count;
+        }
+        Ok(Box::new(Chunks(chunks)))
+    }
+
+    async fn txn(&self, request: TxnRequest) -> Result<TxnAnswer, Status> {
+        let mut responses = Vec::new();
+        for op in &request.success {
+            responses.push(match &op.request {
+                Some(Request::RequestRange(range)) => OpAnswer::Range(self.find(range)),
+                Some(Request::RequestPut(put)) => {
+                    let key = std::str::from_utf8(&put.key).unwrap().to_owned();
+                    self.insert(&key, put.value.clone());
+                    OpAnswer::Put(PutAnswer { revision: self.revision(), prev: None })
+                }
+                _ => OpAnswer::Txn(TxnAnswer::default()),
+            });
+        }
+        Ok(TxnAnswer { revision: self.revision(), succeeded: true, responses })
+    }
+
+    async fn propose(&self, request: InternalRaftRequest) -> Result<Answer, Status> {
+        if let Some(put) = request.put {
+            let key = std::str::from_utf8(&put.key).unwrap().to_owned();
+            let prev = self.0.kvs.borrow().get(&put.key).cloned();
+            self.insert(&key, put.value);
+            let prev = prev.filter(|_| put.prev_kv);
+            return Ok(Answer::Put(PutAnswer { revision: self.revision(), prev }));
+        }
+        if let Some(delete) = request.delete_range {
+            let gone = self.0.kvs.borrow_mut().remove(&delete.key);
+            let deleted = i64::from(gone.is_some());
+            self.0.revision.set(self.revision() + deleted);
+            let prevs = gone.into_iter().collect();
+            return Ok(Answer::Delete(DeleteAnswer { revision: self.revision(), deleted, prevs }));
+        }
+        if let Some(grant) = request.lease_grant {
+            let answer = GrantAnswer { revision: 0, id: grant.id.max(1), ttl_s: grant.ttl.max(2) };
+            return Ok(Answer::LeaseGrant(answer));
+        }
+        if let Some(revoke) = request.lease_revoke {
+            if revoke.id == 404 {
+                return Err(Error::LeaseNotFound.into());
+            }
+            return Ok(Answer::LeaseRevoke { revision: self.revision() });
+        }
+        if request.compaction.is_some() {
+            return Ok(Answer::Compact { revision: self.revision() });
+        }
+        Ok(Answer::Alarm { alarms: self.alarms() })
+    }
+
+    async fn lease_renew(&self, id: i64) -> Result<i64, Status> {
+        Ok(if id == 404 { 0 } else { 60 })
+    }
+
+    async fn lease_time_to_live(
+        &self,
+        id: i64,
+        keys: bool,
+    ) -> Result<Option<LeaseTimeToLiveResponse>, Status> {
+        Ok((id != 404).then(|| LeaseTimeToLiveResponse {
+            id,
+            ttl: 5,
+            granted_ttl: 10,
+            keys: if keys { vec!["k".into()] } else { Vec::new() },
+            header: None,
+        }))
+    }
+
+    async fn leases(&self) -> Result<Vec<i64>, Status> {
+        Ok(vec![3, 1])
+    }
+
+    async fn members(&self, _: bool) -> Result<Vec<Member>, Status> {
+        Ok(vec![Member { id: 12, name: "one".to_owned(), ..Member::default() }])
+    }
+
+    fn alarms(&self) -> Vec<AlarmMember> {
+        vec![AlarmMember { member_id: 12, alarm: 1 }]
+    }
+
+    fn status(&self) -> StatusResponse {
+        let leader = if self.has_leader() { 12 } else { 0 };
+        StatusResponse { version: "3.7.1".to_owned(), leader, ..StatusResponse::default() }
+    }
+
+    async fn defragment(&self) -> Result<(), Status> {
+        Ok(())
+    }
+
+    async fn hash(&self) -> Result<HashResponse, Status> {
+        Ok(HashResponse { header: None, hash: 5 })
+    }
+
+    async fn hash_kv(&self, revision: i64) -> Result<HashKvResponse, Status> {
+        if revision > self.revision() {
+            return Err(Error::FutureRev.into());
+        }
+        let header = Some(ResponseHeader { revision: 9, ..ResponseHeader::default() });
+        Ok(HashKvResponse { header, hash: 6, compact_revision: -1, hash_revision: revision })
+    }
+
+    async fn snapshot(&self) -> Result<Box<dyn SnapshotFile>, Status> {
+        Ok(Box::new(File(self.0.snapshot.borrow().clone(), 0)))
+    }
+
+    fn watch(&self, deliver: Deliver) -> FakeWatch {
+        FakeWatch(self.clone(), deliver)
+    }
+}
+
+fn http(request: http::Request<hyper::body::Incoming>) -> HttpAnswer {
+    Box::pin(async move {
+        http::Response::new(Body::plain(format!("plain {}", request.uri().path()).into()))
+    })
+}
+
+/// Runs `test` against a server of `fake`, on one thread.
+pub(crate) fn serve<F>(fake: &Fake, limits: Limits, test: impl FnOnce(SocketAddr) -> F)
+where
+    F: Future<Output = ()>,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let fake = fake.clone();
+    tokio::task::LocalSet::new().block_on(&runtime, async move {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let service = Service::new(fake, limits, Rc::new(http));
+        tokio::task::spawn_local(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                stream.set_nodelay(true).unwrap();
+                let service = service.clone();
+                tokio::task::spawn_local(async move {
+                    // Clients of these tests break off as they like.
+                    drop(service.serve(stream, std::future::pending()).await);
+                });
+            }
+        });
+        let within = std::time::Duration::from_secs(30);
+        tokio::time::timeout(within, test(address)).await.expect("the test hangs");
+    });
+}
+
+/// A channel of tonic's to the server.
+pub(crate) async fn channel(address: SocketAddr) -> tonic::transport::Channel {
+    let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{address}")).unwrap();
+    endpoint.connect().await.unwrap()
+}
+
+/// A bare HTTP/2 connection, to send what no client of gRPC sends.
+pub(crate) async fn bare(address: SocketAddr) -> hyper::client::conn::http2::SendRequest<RawBody> {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let io = hyper_util::rt::TokioIo::new(stream);
+    let (send, connection) = hyper::client::conn::http2::handshake(executor, io).await.unwrap();
+    tokio::spawn(async move { drop(connection.await) });
+    send
+}
+
+pub(crate) type RawBody = http_body_util::Full<Bytes>;
+
+/// Sends bytes to a path and gives the HTTP status, `grpc-status`, `grpc-message` and the data.
+pub(crate) async fn raw(
+    send: &mut hyper::client::conn::http2::SendRequest<RawBody>,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Vec<u8>,
+) -> (u16, Option<i32>, String, Bytes) {
+    use http_body_util::BodyExt as _;
+    let mut request =
+        http::Request::post(format!("http://x{path}")).header("content-type", "application/grpc");
+    for (name, value) in headers {
+        if *name == ":method" {
+            request = request.method(*value);
+        } else if *name == "content-type" {
+            request.headers_mut().unwrap().insert("content-type", value.parse().unwrap());
+        } else {
+            request = request.header(*name, value.as_bytes());
+        }
+    }
+    let request = request.body(RawBody::new(body.into())).unwrap();
+    let response = send.send_request(request).await.unwrap();
+    let http_status = response.status().as_u16();
+    let head = response.headers().clone();
+    let collected = response.into_body().collect().await.unwrap();
+    let trailers = collected.trailers().cloned().unwrap_or_default();
+    let find = |name: &str| {
+        let value = head.get(name).or_else(|| trailers.get(name));
+        value.map(|value| value.to_str().unwrap().to_owned())
+    };
+    let status = find("grpc-status").map(|status| status.parse().unwrap());
+    (http_status, status, find("grpc-message").unwrap_or_default(), collected.to_bytes())
+}

@@ -1,0 +1,263 @@
+//! What no client of gRPC sends, over bare HTTP/2: malformed calls get grpc-go's answers, and the
+//! server lives on.
+
+use crate::fake::{Fake, bare, raw, serve};
+use api::Limits;
+use prost::Message as _;
+use proto::etcdserverpb::{PutRequest, RangeRequest};
+use rpc::frame::prefix;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+const RANGE: &str = "/etcdserverpb.KV/Range";
+
+fn framed(message: &[u8]) -> Vec<u8> {
+    [&prefix(message.len())[..], message].concat()
+}
+
+fn request() -> Vec<u8> {
+    RangeRequest { key: "a".into(), ..RangeRequest::default() }.encode_to_vec()
+}
+
+#[test]
+fn malformed_calls_are_answered_as_grpc_go_answers_them() {
+    let limits = Limits { request_bytes_max: 1_000, ..Limits::default() };
+    serve(&Fake::default(), limits, |address| async move {
+        let mut send = bare(address).await;
+        let good = framed(&request());
+        let too_long = {
+            let mut bytes = prefix(1_000 + 512 * 1024 + 1).to_vec();
+            bytes.extend_from_slice(&[0; 100]);
+            bytes
+        };
+        let cases: Vec<(&str, Vec<(&str, &str)>, Vec<u8>, u16, i32, &str)> = vec![
+            (RANGE, vec![], good.clone(), 200, 0, ""),
+            (
+                "/etcdserverpb.KV/Nope",
+                vec![],
+                good.clone(),
+                200,
+                12,
+                "unknown method Nope for service etcdserverpb.KV",
+            ),
+            ("/foo.Bar/Nope", vec![], good.clone(), 200, 12, "unknown service foo.Bar"),
+            ("/nothing", vec![], good.clone(), 200, 12, "malformed method name: \"/nothing\""),
+            (
+                "/etcdserverpb.Auth/UserAdd",
+                vec![],
+                good.clone(),
+                200,
+                12,
+                "retcd: Auth.UserAdd is not built yet",
+            ),
+            (RANGE, vec![], vec![], 200, 2, "EOF"),
+            (RANGE, vec![], good[..4].to_vec(), 200, 2, "unexpected EOF"),
+            (RANGE, vec![], good[..6].to_vec(), 200, 2, "unexpected EOF"),
+            (
+                RANGE,
+                vec![],
+                too_long,
+                200,
+                8,
+                "grpc: received message larger than max (525289 vs. 525288)",
+            ),
+            (
+                RANGE,
+                vec![],
+                vec![1, 0, 0, 0, 0],
+                200,
+                13,
+                "grpc: compressed flag set with identity or empty encoding",
+            ),
+            (
+                RANGE,
+                vec![("grpc-encoding", "gzip")],
+                good.clone(),
+                200,
+                12,
+                "grpc: Decompressor is not installed for grpc-encoding \"gzip\"",
+            ),
+            (
+                RANGE,
+                vec![],
+                framed(&[0xff]),
+                200,
+                13,
+                "grpc: error unmarshalling request: proto: cannot parse invalid wire-format data",
+            ),
+            (
+                RANGE,
+                vec![(":method", "PUT")],
+                good.clone(),
+                405,
+                13,
+                "Received a HEADERS frame with :method \"PUT\" which should be POST",
+            ),
+            (
+                RANGE,
+                vec![("grpc-timeout", "x")],
+                good.clone(),
+                400,
+                13,
+                "malformed grpc-timeout: transport: timeout string is too short: \"x\"",
+            ),
+            (
+                "/etcdserverpb.KV/RangeStream",
+                vec![],
+                vec![],
+                200,
+                13,
+                "cardinality violation: received no request message from non-client-streaming RPC",
+            ),
+            (RANGE, vec![("client-api-version", "3.7")], good.clone(), 200, 0, ""),
+        ];
+        for (path, headers, body, http, code, words) in cases {
+            let (status, grpc, message, _) = raw(&mut send, path, &headers, body).await;
+            assert_eq!((status, grpc, &message[..]), (http, Some(code), words), "{path}");
+        }
+    });
+}
+
+#[test]
+fn metadata_that_is_not_utf8_is_refused() {
+    serve(&Fake::default(), Limits::default(), |address| async move {
+        let mut send = bare(address).await;
+        let request = http::Request::post(format!("http://x{RANGE}"))
+            .header("content-type", "application/grpc")
+            .header("client-api-version", &b"3.\xff"[..])
+            .body(crate::fake::RawBody::new(framed(&request()).into()))
+            .unwrap();
+        let response = send.send_request(request).await.unwrap();
+        assert_eq!(response.headers()["grpc-status"], "3");
+        assert_eq!(response.headers()["grpc-message"], "etcdserver: invalid client api version");
+    });
+}
+
+#[test]
+fn plain_http_reaches_its_handler_by_both_versions() {
+    serve(&Fake::default(), Limits::default(), |address| async move {
+        let mut send = bare(address).await;
+        let headers = [("content-type", "text/plain")];
+        let (status, grpc, _, body) = raw(&mut send, "/health", &headers, vec![]).await;
+        assert_eq!((status, grpc, &body[..]), (200, None, &b"plain /health"[..]));
+
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let head = b"GET /version HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        stream.write_all(head).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        assert!(answer.ends_with("\r\n\r\nplain /version"), "{answer}");
+    });
+}
+
+/// A client that never ends its side still gets the answer to its one message.
+#[test]
+fn an_answer_does_not_wait_for_the_client_to_half_close() {
+    serve(&Fake::default(), Limits::default(), |address| async move {
+        let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let (mut send, connection) = h2::client::handshake(stream).await.unwrap();
+        tokio::spawn(async move { drop(connection.await) });
+        let head = http::Request::post(format!("http://x{RANGE}"))
+            .header("content-type", "application/grpc")
+            .body(())
+            .unwrap();
+        let (response, mut body) = send.send_request(head, false).unwrap();
+        body.send_data(framed(&request()).into(), false).unwrap();
+        let mut data = response.await.unwrap().into_body();
+        while let Some(piece) = data.data().await {
+            piece.unwrap();
+        }
+        let trailers = data.trailers().await.unwrap().unwrap();
+        assert_eq!(trailers["grpc-status"], "0");
+    });
+}
+
+/// By hand, so that it is the server that notices.
+#[test]
+fn calls_and_streams_end_at_their_deadline() {
+    serve(&Fake::default(), Limits::default(), |address| async move {
+        let mut send = bare(address).await;
+        let slow = RangeRequest { key: "slow".into(), ..RangeRequest::default() };
+        let headers = [("grpc-timeout", "30m")];
+        let (_, grpc, message, _) =
+            raw(&mut send, RANGE, &headers, framed(&slow.encode_to_vec())).await;
+        assert_eq!((grpc, &message[..]), (Some(4), "context deadline exceeded"));
+        let (_, grpc, message, _) =
+            raw(&mut send, "/etcdserverpb.Watch/Watch", &headers, vec![]).await;
+        assert_eq!((grpc, &message[..]), (Some(4), "context deadline exceeded"));
+    });
+}
+
+/// Requests with bytes changed, cut and doubled: every one gets an answer, and none is missing.
+#[test]
+fn mutated_requests_never_stop_the_server() {
+    serve(&Fake::default(), Limits::default(), |address| async move {
+        let mut send = bare(address).await;
+        let put = PutRequest { key: "k".into(), value: "v".into(), ..PutRequest::default() };
+        let mut txn = proto::etcdserverpb::TxnRequest::default();
+        for _ in 0..5 {
+            let op = proto::etcdserverpb::RequestOp {
+                request: Some(proto::etcdserverpb::request_op::Request::RequestTxn(txn)),
+            };
+            txn = proto::etcdserverpb::TxnRequest { success: vec![op], ..Default::default() };
+        }
+        let seeds = [
+            (RANGE, request()),
+            ("/etcdserverpb.KV/Put", put.encode_to_vec()),
+            ("/etcdserverpb.KV/Txn", txn.encode_to_vec()),
+            ("/etcdserverpb.Lease/LeaseGrant", vec![0x08, 5, 0x10, 6]),
+            ("/etcdserverpb.Watch/Watch", vec![0x12, 2, 0x08, 1]),
+            ("/etcdserverpb.Lease/LeaseKeepAlive", vec![0x08, 7]),
+        ];
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut below = |limit: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            usize::try_from(state % 1_000_003).unwrap() % limit.max(1)
+        };
+        for round in 0..2_000 {
+            let (path, message) = &seeds[round % seeds.len()];
+            let mut bytes = framed(message);
+            for _ in 0..=below(3) {
+                let at = below(bytes.len());
+                match below(4) {
+                    0 => bytes[at] = u8::try_from(below(256)).unwrap(),
+                    1 => bytes.truncate(at.max(1)),
+                    2 => bytes.insert(at, u8::try_from(below(256)).unwrap()),
+                    _ => bytes.extend_from_within(at..),
+                }
+            }
+            let request = http::Request::post(format!("http://x{path}"))
+                .header("content-type", "application/grpc")
+                .header("grpc-timeout", "5m")
+                .body(crate::fake::RawBody::new(bytes.into()))
+                .unwrap();
+            let response = send.send_request(request).await.unwrap();
+            assert_eq!(response.status(), 200);
+            http_body_util::BodyExt::collect(response.into_body()).await.unwrap();
+        }
+        let (_, grpc, _, _) = raw(&mut send, RANGE, &[], framed(&request())).await;
+        assert_eq!(grpc, Some(0));
+    });
+}
+
+#[test]
+fn streams_beyond_the_limit_wait_or_are_refused() {
+    let limits = Limits { streams_max: 2, ..Limits::default() };
+    serve(&Fake::default(), limits, |address| async move {
+        let mut send = bare(address).await;
+        let slow = RangeRequest { key: "slow".into(), ..RangeRequest::default() };
+        let slow = framed(&slow.encode_to_vec());
+        let call = |mut send: hyper::client::conn::http2::SendRequest<crate::fake::RawBody>| {
+            let slow = slow.clone();
+            async move { raw(&mut send, RANGE, &[("grpc-timeout", "150m")], slow).await }
+        };
+        raw(&mut send, RANGE, &[], framed(&request())).await;
+        let begun = std::time::Instant::now();
+        let (one, two, three) =
+            tokio::join!(call(send.clone()), call(send.clone()), call(send.clone()));
+        assert_eq!([one.1, two.1, three.1], [Some(4); 3]);
+        assert!(begun.elapsed().as_millis() >= 300, "the third waited for a place");
+    });
+}
