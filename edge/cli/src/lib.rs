@@ -17,3 +17,6 @@ pub use flags::{Environment, Flags};
 pub use help::{flag_usages, help, usage};
 pub use parse::{Outcome, Parsed, Words, parse, parse_flags};
 pub use table::table;
+
+#[cfg(test)]
+mod tests;

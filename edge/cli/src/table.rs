@@ -1,4 +1,4 @@
-//! Tables in boxes: header in capitals and centred, cells to the right.
+//! Tables in boxes: header in capitals and centred, cells to the right and without spaces around.
 //!
 //! Source: the look of olekukonko/tablewriter @ 1.x as etcd v3.7.1's tools set it up.
 
@@ -7,10 +7,12 @@
 pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let header: Vec<String> =
         header.iter().map(|name| name.replace('_', " ").to_uppercase()).collect();
-    let width = |text: &String| text.chars().count();
+    let rows: Vec<Vec<&str>> =
+        rows.iter().map(|row| row.iter().map(|cell| cell.trim()).collect()).collect();
+    let width = |text: &str| text.chars().count();
     let widths: Vec<usize> = (0..header.len())
         .map(|column| {
-            let cells = rows.iter().filter_map(|row| row.get(column)).map(width);
+            let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| width(cell));
             // One space on either side.
             cells.chain([width(&header[column])]).max().unwrap_or(0) + 2
         })
@@ -26,7 +28,7 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     if !rows.is_empty() {
         drawn.push_str(&rule('├', "┼", '┤'));
     }
-    for row in rows {
+    for row in &rows {
         let cells = row.iter().zip(&widths).map(|(text, width)| {
             let width = *width - 1;
             format!("{text:>width$} ")
