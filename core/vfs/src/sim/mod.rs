@@ -157,6 +157,12 @@ impl SimDisk {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The state, unless the machine has stopped.
+    fn running(&self) -> io::Result<MutexGuard<'_, State>> {
+        let state = self.lock();
+        if state.control.stopped { Err(Fault::Stop.error()) } else { Ok(state) }
+    }
+
     /// How many points have passed.
     #[must_use]
     pub fn points(&self) -> u64 {
@@ -293,10 +299,7 @@ impl Vfs for SimDisk {
                 })?
             }
         };
-        let mut state = self.lock();
-        if state.control.stopped {
-            return Err(Fault::Stop.error());
-        }
+        let mut state = self.running()?;
         state.file(node)?;
         let handle = state.open_handle(node);
         let writable = mode != Mode::Read;
@@ -305,11 +308,11 @@ impl Vfs for SimDisk {
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        self.lock().names(dir)
+        self.running()?.names(dir)
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
-        match self.lock().place(path) {
+        match self.running()?.place(path) {
             Ok(place) => Ok(place.node.is_some()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
@@ -390,7 +393,7 @@ impl File for SimFile {
     }
 
     fn len(&self) -> io::Result<u64> {
-        Ok(self.disk.lock().file(self.node)?.current().len())
+        Ok(self.disk.running()?.file(self.node)?.current().len())
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -484,7 +487,7 @@ impl File for SimFile {
     }
 
     fn try_lock(&self, kind: LockKind) -> io::Result<bool> {
-        Ok(self.disk.lock().try_lock(self.node, kind, self.handle))
+        Ok(self.disk.running()?.try_lock(self.node, kind, self.handle))
     }
 
     fn unlock(&self, kind: LockKind) -> io::Result<()> {

@@ -210,6 +210,9 @@ fn after_a_stop_every_call_fails_and_the_call_under_way_is_not_durable() {
     file.write_at(b"new", 0).unwrap();
     assert!(file.sync_data().is_err());
     assert!(file.read_at(&mut [0], 0).is_err());
+    assert!(file.len().is_err());
+    assert!(disk.list(path("/")).is_err());
+    assert!(disk.exists(path("/f")).is_err());
     assert!(disk.open(path("/f"), Mode::Read).is_err());
     assert!(disk.open(path("/g"), Mode::Create).is_err());
     let found: BTreeSet<_> =
