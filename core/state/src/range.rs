@@ -119,9 +119,9 @@ impl<'a> Collector<'a> {
         if sorts(self.request) {
             let descending = self.request.sort_order == i32::from(SortOrder::Descend);
             let target = self.request.sort_target;
-            self.found.sort_by(|left, right| {
-                let order = compare(left, right, target);
-                if descending { order.reverse() } else { order }
+            let before = if descending { Ordering::Greater } else { Ordering::Less };
+            mvcc::go_sort::sort(&mut self.found, &mut |left, right| {
+                compare(left, right, target) == before
             });
         }
         let limit = usize::try_from(self.request.limit).unwrap_or(0);
