@@ -23,6 +23,8 @@ pub struct Config {
     pub bootstrap: Bootstrap,
     /// Limits of requests and memory.
     pub limits: Limits,
+    /// When the database is committed.
+    pub commits: Commits,
     /// HTTP/2 pings.
     pub keepalive: Keepalive,
     /// Automatic compaction.
@@ -122,6 +124,17 @@ pub struct Limits {
     pub backend_cache_bytes: u64,
 }
 
+/// When the database is committed, and compacted.
+#[derive(Clone, Copy, Debug)]
+pub struct Commits {
+    /// The longest time that batches are gathered.
+    pub interval: Duration,
+    /// The most batches that are gathered.
+    pub batches_max: usize,
+    /// Revisions in one slice of a compaction.
+    pub compaction_slice: usize,
+}
+
 /// HTTP/2 pings.
 #[derive(Clone, Copy, Debug)]
 pub struct Keepalive {
@@ -195,6 +208,11 @@ impl Config {
                 token: s.text("initial-cluster-token"),
             },
             limits: limits(s),
+            commits: Commits {
+                interval: or(s.duration("backend-batch-interval"), 100),
+                batches_max: positive(s.int("backend-batch-limit"), 10_000),
+                compaction_slice: positive(s.int("compaction-batch-limit"), 1_000),
+            },
             keepalive: Keepalive {
                 min_time: s.duration("grpc-keepalive-min-time").to_std(),
                 interval: s.duration("grpc-keepalive-interval").to_std(),
@@ -228,6 +246,11 @@ impl Default for Config {
 /// A duration of 0 means its default.
 fn or(duration: GoDuration, default_ms: u64) -> Duration {
     if duration.0 <= 0 { Duration::from_millis(default_ms) } else { duration.to_std() }
+}
+
+/// A number of 0 or less means its default.
+fn positive(given: i64, default: usize) -> usize {
+    usize::try_from(given).ok().filter(|n| *n > 0).unwrap_or(default)
 }
 
 fn member(s: &Settings) -> Member {

@@ -150,8 +150,8 @@ flags! {
         "memory-mlock" Kind::Bool, "false", Built::No("locking memory"), "Keep the database's pages in memory.";
         "quota-backend-bytes" Kind::Int, "0", YES, "The size that the database may reach, in bytes; then only reads and deletes are served. 0 means 2 GiB, a negative number no limit.";
         "backend-bbolt-freelist-type" Kind::Text, "map", Built::NoEffect("free pages are kept in a structure of our own"), "How a Go server keeps free pages: array or map.";
-        "backend-batch-interval" Kind::Duration, "0s", Built::NoEffect("the database is committed in the background as soon as there is something"), "The longest time before a commit.";
-        "backend-batch-limit" Kind::Int, "0", Built::NoEffect("the database is committed in the background as soon as there is something"), "The most operations before a commit.";
+        "backend-batch-interval" Kind::Duration, "0s", YES, "The longest time that batches are gathered before a commit; 0 means 100ms.";
+        "backend-batch-limit" Kind::Int, "0", YES, "The most batches that are gathered before a commit; 0 means 10000.";
         "max-txn-ops" Kind::Uint, "128", YES, "Operations in one transaction.";
         "max-request-bytes" Kind::Uint, "1572864", YES, "The largest request, in bytes.";
         "max-concurrent-streams" Kind::Uint32, "4294967295", YES, "Streams that one client may have open.";
@@ -252,7 +252,7 @@ flags! {
     Features {
         "corrupt-check-time" Kind::Duration, "0s", Built::No("comparing the data of members"), "Time between comparisons of the members' data; 0 for never.";
         "compact-hash-check-time" Kind::Duration, "1m", Built::No("comparing the data of members"), "Time between comparisons of compacted data.";
-        "compaction-batch-limit" Kind::Int, "1000", Built::NoEffect("a compaction runs in slices of at most 1000 revisions between other work"), "Revisions in one slice of a compaction.";
+        "compaction-batch-limit" Kind::Int, "1000", YES, "Revisions in one slice of a compaction.";
         "compaction-sleep-interval" Kind::Duration, "10ms", Built::NoEffect("a compaction gives way to other work by itself"), "Pause between slices of a compaction.";
         "watch-progress-notify-interval" Kind::Duration, "10m", YES, "Time between progress notifications of a watch.";
         "warning-apply-duration" Kind::Duration, "100ms", YES, "An apply that takes longer is logged.";

@@ -6,21 +6,26 @@
 //! Source: etcd server/etcdmain and server/embed @ v3.7.1.
 
 pub mod arguments;
-pub mod cluster;
 pub mod config;
+mod connections;
 pub mod duration;
 pub mod environment;
+mod facts;
 pub mod file;
 pub mod flags;
 pub mod gates;
 pub mod help;
+pub mod initial;
 pub mod logging;
+pub mod run;
 pub mod settings;
 pub mod start;
+mod system;
 pub mod validate;
 pub mod value;
 
 pub use config::Config;
+pub use run::run;
 pub use start::main;
 
 #[cfg(test)]

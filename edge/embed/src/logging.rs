@@ -1,8 +1,9 @@
 //! Log lines as zap writes them in etcd: JSON with `level`, `ts`, `logger`, `caller`, `msg` and
 //! the event's fields, or the same for a console.
 //!
-//! Two fields of an event are special: `level` replaces the level (`fatal`, `panic`), `logger`
-//! names the logger. A debug value that is a JSON array of texts stays an array. Times are UTC.
+//! Three fields of an event are special: `level` replaces the level (`fatal`, `panic`), `logger`
+//! names the logger, `fields` is a JSON object whose fields become the line's: an event of
+//! `tracing` has at most 32. A debug value that is a JSON array of texts stays an array. Times are UTC.
 //!
 //! Source: etcd client/pkg/logutil/zap.go @ v3.7.1.
 
@@ -173,6 +174,8 @@ impl<S: Subscriber> Layer<S> for Log {
             caller: caller(metadata.file().unwrap_or(""), metadata.line().unwrap_or(0)),
             ..Record::default()
         };
+        // Consensus has a logger of its own name, as in etcd.
+        record.logger = metadata.target().starts_with("raft").then(|| "raft".to_owned());
         event.record(&mut record);
         if self.fatal_only && !["panic", "fatal"].contains(&record.level.as_str()) {
             return;
@@ -205,6 +208,12 @@ fn caller(file: &str, line: u32) -> String {
 
 impl Record {
     fn set(&mut self, field: &Field, value: Json) {
+        if field.name() == "fields"
+            && let Some(Ok(Json::Object(many))) = value.as_str().map(serde_json::from_str)
+        {
+            self.fields.extend(many);
+            return;
+        }
         match (field.name(), value) {
             ("message", Json::String(text)) => self.message = text,
             ("level", Json::String(text)) => self.level = text,

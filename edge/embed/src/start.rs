@@ -138,7 +138,7 @@ fn carry_out(plan: Plan, arguments: &[String]) -> u8 {
     log.install();
     tracing::info!(args = ?arguments, "Running: ");
     match plan.config {
-        Ok(config) => run(&config),
+        Ok(config) => crate::run::run(&config),
         Err(error) => {
             tracing::warn!(error, "failed to verify flags");
             if error == validate::UNSET_ADVERTISE {
@@ -147,15 +147,4 @@ fn carry_out(plan: Plan, arguments: &[String]) -> u8 {
             1
         }
     }
-}
-
-/// Serves until the end. The exit code is 1 when something was wrong.
-pub fn run(config: &Config) -> u8 {
-    match crate::cluster::members(config) {
-        Ok(_) => {
-            tracing::error!(level = "fatal", error = "the server is not wired", "discovery failed")
-        }
-        Err(error) => tracing::error!(level = "fatal", error, "discovery failed"),
-    }
-    1
 }

@@ -95,7 +95,9 @@ pub fn peer<F: Facts>(
 ) -> Response<Bytes> {
     match path {
         "/version" => version(facts, method),
-        "/members" if method == Method::GET => json(StatusCode::OK, members() + "\n"),
+        "/members" if method == Method::GET => {
+            json(StatusCode::OK, format!("{}\n", members().trim_end()))
+        }
         "/members" => not_allowed(),
         _ => not_found(),
     }

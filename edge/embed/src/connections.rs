@@ -1,0 +1,73 @@
+//! What each worker does with the connections that it is given: the gRPC services over its
+//! handle, and the HTTP endpoints beside them.
+
+use crate::facts::MemberFacts;
+use api::{HttpAnswer, Limits, OfWorker, Service};
+use hyper::body::Incoming;
+use rpc::body::Body;
+use server::{Connections, Worker};
+use std::net::TcpStream;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::sync::watch;
+
+/// Serves the clients' port on every worker.
+#[derive(Debug)]
+pub(crate) struct Clients {
+    pub(crate) facts: Arc<MemberFacts>,
+    pub(crate) limits: Limits,
+    /// Becomes true when the server stops.
+    pub(crate) stopping: watch::Receiver<bool>,
+    /// Connections that are open.
+    pub(crate) open: Arc<AtomicUsize>,
+}
+
+impl Connections for Clients {
+    fn open(&self, worker: Worker) -> Box<dyn Fn(TcpStream, Box<dyn FnOnce()>)> {
+        let host = OfWorker::new(worker);
+        let facts = Arc::clone(&self.facts);
+        let http = Rc::new(move |request| answer(Arc::clone(&facts), request));
+        let service = Service::new(host, self.limits.clone(), http);
+        let (stopping, open) = (self.stopping.clone(), Arc::clone(&self.open));
+        Box::new(move |stream, closed| {
+            let (service, open) = (service.clone(), Arc::clone(&open));
+            let stopping = stopping.clone();
+            open.fetch_add(1, Ordering::Relaxed);
+            tokio::task::spawn_local(async move {
+                serve(service, stream, stopping).await;
+                open.fetch_sub(1, Ordering::Relaxed);
+                closed();
+            });
+        })
+    }
+}
+
+async fn serve(service: Service<OfWorker>, stream: TcpStream, mut stopping: watch::Receiver<bool>) {
+    let io = match tokio::net::TcpStream::from_std(stream) {
+        Ok(io) => io,
+        Err(error) => {
+            tracing::warn!(%error, "cannot serve a connection");
+            return;
+        }
+    };
+    let stopped = async move {
+        if stopping.wait_for(|stopping| *stopping).await.is_err() {
+            tracing::debug!("the server is gone before its connections");
+        }
+    };
+    if let Err(error) = service.serve(io, stopped).await {
+        tracing::debug!(error = error.to_string(), "a client's connection broke");
+    }
+}
+
+/// Answers what is not gRPC.
+fn answer(facts: Arc<MemberFacts>, request: http::Request<Incoming>) -> HttpAnswer {
+    Box::pin(async move {
+        let uri = request.uri();
+        let query = uri.query().unwrap_or("");
+        let method = request.method();
+        let answer = net::endpoints::client(&*facts, method, uri.path(), query).await;
+        answer.unwrap_or_else(net::endpoints::not_found).map(Body::plain)
+    })
+}

@@ -1,0 +1,181 @@
+//! What the HTTP endpoints say of a running member.
+
+use bytes::Bytes;
+use http::{Method, Response};
+use net::endpoints::{self, Alarm, Facts};
+use proto::NodeId;
+use proto::etcdserverpb::AlarmType;
+use server::metrics::Metrics;
+use server::{Current, Handle};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+/// How often a read looks whether the member can answer again.
+const POLL: Duration = Duration::from_millis(10);
+
+/// The member behind the endpoints, which begin before it runs.
+#[derive(Debug)]
+pub(crate) struct MemberFacts {
+    handle: OnceLock<Handle>,
+    metrics: Arc<Metrics>,
+    read_time_max: Duration,
+}
+
+impl MemberFacts {
+    pub(crate) fn new(metrics: Arc<Metrics>, read_time_max: Duration) -> Self {
+        Self { handle: OnceLock::new(), metrics, read_time_max }
+    }
+
+    /// From here on the member can be asked.
+    pub(crate) fn set(&self, handle: Handle) {
+        if self.handle.set(handle).is_err() {
+            tracing::debug!("a member runs already");
+        }
+    }
+
+    fn current(&self) -> Option<Arc<Current>> {
+        self.handle.get().map(Handle::current)
+    }
+
+    /// Brings the gauges up to date that follow from the published moment.
+    fn refresh(&self) {
+        let (Some(handle), Some(current)) = (self.handle.get(), self.current()) else { return };
+        let (m, published) = (&self.metrics, &current.published);
+        let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        let me = handle.identity().member;
+        m.raft.consensus.has_leader.set(i64::from(current.leader != NodeId::NONE));
+        m.raft.consensus.is_leader.set(i64::from(current.leader == me));
+        m.raft.consensus.is_learner.set(i64::from(self.is_learner()));
+        m.raft.consensus.applied.set(signed(published.applied.index.0));
+        m.raft.consensus.committed.set(signed(current.commit.0));
+        m.store.mvcc.current_revision.set(published.view.revision());
+        m.store.mvcc.compact_revision.set(published.view.compact_revision().max(0));
+        m.store.mvcc.keys.set(signed(published.view.live_keys()));
+        if let Some(file) = published.view.read().file() {
+            m.disk.backend.size.set(signed(file.size()));
+            m.disk.backend.size_in_use.set(signed(file.size_in_use()));
+        }
+        m.identity.cluster_version.reset();
+        if let Some(version) = published.cluster.version() {
+            let version = format!("{}.{}", version.major, version.minor);
+            m.identity.cluster_version.with_label_values(&[&version]).set(1);
+        }
+        m.identity.alarms.reset();
+        for alarm in published.alarms.of_type(0) {
+            let kind = AlarmType::try_from(alarm.alarm).unwrap_or(AlarmType::None);
+            let id = format!("{:x}", alarm.member_id);
+            m.identity.alarms.with_label_values(&[id.as_str(), kind.as_str_name()]).set(1);
+        }
+        let me = format!("{me:x}");
+        m.identity.server_id.with_label_values(&[&me]).set(1);
+        for member in published.cluster.members() {
+            let remote = format!("{:x}", member.id);
+            m.network.known_peers.with_label_values(&[me.as_str(), remote.as_str()]).set(1);
+        }
+    }
+}
+
+impl Facts for MemberFacts {
+    fn alarms(&self) -> Vec<Alarm> {
+        let Some(current) = self.current() else { return Vec::new() };
+        let alarms = current.published.alarms.of_type(0);
+        let kind = |alarm: i32| match AlarmType::try_from(alarm) {
+            Ok(AlarmType::Nospace) => Alarm::NoSpace,
+            Ok(AlarmType::Corrupt) => Alarm::Corrupt,
+            Ok(AlarmType::None) | Err(_) => Alarm::Unknown,
+        };
+        alarms.iter().map(|alarm| kind(alarm.alarm)).collect()
+    }
+
+    fn has_leader(&self) -> bool {
+        self.current().is_some_and(|current| current.leader != NodeId::NONE)
+    }
+
+    fn is_learner(&self) -> bool {
+        let Some(handle) = self.handle.get() else { return false };
+        let member = handle.identity().member;
+        handle.current().published.cluster.member(member).is_some_and(|m| m.is_learner)
+    }
+
+    fn cluster_version(&self) -> Option<String> {
+        self.current()?.published.cluster.version().map(|version| version.to_string())
+    }
+
+    fn storage_version(&self) -> Option<String> {
+        let version = storage_version(self.current()?.published.view.read().file()?);
+        (!version.is_empty()).then_some(version)
+    }
+
+    async fn read(&self, linearizable: bool) -> Result<(), String> {
+        let deadline = Instant::now() + self.read_time_max;
+        loop {
+            match self.current() {
+                Some(current) if !linearizable || current.is_linearizable => return Ok(()),
+                _ if Instant::now() >= deadline => {
+                    return Err(rpc::Error::Timeout.text().to_owned());
+                }
+                _ => tokio::time::sleep(POLL).await,
+            }
+        }
+    }
+
+    fn metrics(&self) -> Vec<u8> {
+        self.refresh();
+        self.metrics.text()
+    }
+
+    fn count_health(&self, healthy: bool) {
+        let health = &self.metrics.health;
+        if healthy { health.successes.inc() } else { health.failures.inc() }
+    }
+
+    fn count_check(&self, kind: &'static str, name: &'static str, passed: bool) {
+        let health = &self.metrics.health;
+        health.check.with_label_values(&[kind, name]).set(i64::from(passed));
+        let status = if passed { "success" } else { "error" };
+        health.checks.with_label_values(&[kind, name, status]).inc();
+    }
+}
+
+/// The version that the data is recorded to have, empty before 3.6.
+pub(crate) fn storage_version(file: &bolt::View) -> String {
+    match file.get(b"meta", b"storageVersion") {
+        Ok(Some(version)) => String::from_utf8_lossy(&version).into_owned(),
+        Ok(None) => String::new(),
+        Err(error) => {
+            tracing::error!(%error, "cannot read the storage version");
+            String::new()
+        }
+    }
+}
+
+/// The peers' port: versions and members.
+#[derive(Debug)]
+pub(crate) struct Peers(pub(crate) Arc<MemberFacts>);
+
+impl net::plain::Handler for Peers {
+    async fn answer(&self, method: &Method, path: &str, _: &str) -> Response<Bytes> {
+        let members = || {
+            let current = self.0.current();
+            current.map_or_else(
+                || "[]".to_owned(),
+                |current| cluster::members_json(current.published.cluster.members()),
+            )
+        };
+        endpoints::peer(&*self.0, method, path, members)
+    }
+}
+
+/// The ports of `--listen-metrics-urls`.
+#[derive(Debug)]
+pub(crate) struct Watched(pub(crate) Arc<MemberFacts>);
+
+impl net::plain::Handler for Watched {
+    async fn answer(&self, method: &Method, path: &str, query: &str) -> Response<Bytes> {
+        if path == "/version" {
+            return endpoints::not_found();
+        }
+        let answer = endpoints::client(&*self.0, method, path, query).await;
+        answer.unwrap_or_else(endpoints::not_found)
+    }
+}

@@ -1,0 +1,301 @@
+//! The life of a server: listen, open the data, serve, and on a signal stop in order.
+//!
+//! - **Invariant:** every port is bound before the data is touched, so that a port that is taken
+//!   changes nothing.
+//! - **Invariant:** no connection is taken before the member knows a leader.
+//!
+//! Source: etcd server/embed/etcd.go and server/etcdmain/etcd.go @ v3.7.1.
+
+mod banner;
+mod options;
+
+use crate::config::Config;
+use crate::connections::Clients;
+use crate::facts::{MemberFacts, Peers, Watched};
+use crate::system;
+use net::{Acceptor, Listener, Url, plain};
+use nix::sys::signal::Signal;
+use server::metrics::Metrics;
+use server::{Handle, Running};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+use vfs::{RealDisk, Vfs};
+
+/// How long open requests may take after the signal to stop.
+const GRACE: Duration = Duration::from_millis(500);
+/// How often the end or the beginning of something is looked for.
+const POLL: Duration = Duration::from_millis(2);
+
+/// Why a server ended.
+#[derive(Debug)]
+enum End {
+    Signal(Signal),
+    Member(Result<(), String>),
+}
+
+/// Every listening socket of the server.
+struct Listeners {
+    peers: Vec<Listener>,
+    clients: Vec<Listener>,
+    watched: Vec<Listener>,
+}
+
+/// A server that serves.
+struct Serving {
+    handle: Handle,
+    clients: Vec<Acceptor>,
+    others: Vec<Acceptor>,
+    peers: plain::Server,
+    watched: plain::Server,
+    stop: watch::Sender<bool>,
+    open: Arc<AtomicUsize>,
+    ends: mpsc::Receiver<End>,
+}
+
+/// Serves until a signal or a fault ends it. The exit code: 1 after a fault; after a signal the
+/// process has ended by it, but for the first process of a container, which ends with 0.
+pub fn run(config: &Config) -> u8 {
+    let fatal = |error: &str| {
+        tracing::error!(level = "fatal", error, "discovery failed");
+        1
+    };
+    if let Err(error) = identify(&config.member.data_dir) {
+        tracing::error!(level = "fatal", dir = %config.member.data_dir.display(), error, "failed to list data directory");
+        return 1;
+    }
+    if let Err(error) = system::hold_signals() {
+        return fatal(&format!("cannot hold signals back: {error}"));
+    }
+    let serving = match begin(config) {
+        Ok(serving) => serving,
+        Err(error) => return fatal(&error),
+    };
+    match serving.ends.recv() {
+        Ok(End::Signal(signal)) => {
+            let name = system::signal_name(signal);
+            tracing::info!(signal = name, "received signal; shutting down");
+            let clean = end(config, serving);
+            if clean {
+                system::end_by(signal);
+            }
+            u8::from(!clean)
+        }
+        Ok(End::Member(Err(error))) => {
+            tracing::error!(level = "fatal", error, "the member cannot go on");
+            1
+        }
+        Ok(End::Member(Ok(()))) | Err(_) => 1,
+    }
+}
+
+/// Looks what is in the data directory.
+fn identify(dir: &Path) -> Result<(), String> {
+    let data_dir = dir.display().to_string();
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let message = "Initialize and start etcd server";
+            tracing::info!("data-dir" = data_dir, "dir-type" = "empty", "{message}");
+            return Ok(());
+        }
+        Err(error) => return Err(crate::logging::plain(&error)),
+    };
+    let mut names: Vec<String> = entries
+        .filter_map(Result::ok)
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    if names.iter().any(|name| name == "proxy") {
+        return Err(
+            "the directory holds data of the v2 proxy, which has been removed in 3.6".to_owned()
+        );
+    }
+    for filename in names.iter().filter(|name| *name != "member") {
+        tracing::warn!(filename, "data-dir" = data_dir, "found invalid file under data directory");
+    }
+    if names.iter().any(|name| name == "member") {
+        let message = "server has already been initialized";
+        tracing::info!("data-dir" = data_dir, "dir-type" = "member", "{message}");
+    } else {
+        let message = "Initialize and start etcd server";
+        tracing::info!("data-dir" = data_dir, "dir-type" = "empty", "{message}");
+    }
+    Ok(())
+}
+
+/// Binds, opens and starts everything.
+fn begin(config: &Config) -> Result<Serving, String> {
+    let fds =
+        system::raise_fd_limit().map_err(|e| format!("cannot read the limit of files: {e}"))?;
+    if fds <= system::FDS_RESERVED {
+        return Err(format!(
+            "file descriptor limit of etcd process is too low; please set higher (limit {fds}, \
+             recommended {})",
+            system::FDS_RESERVED
+        ));
+    }
+    let listeners = bind_all(config)?;
+    let disk: Arc<dyn Vfs> = Arc::new(RealDisk);
+    let has_data = options::has_data(&disk, config)?;
+    // What a new cluster begins with is of no account once there is data.
+    let members = if has_data { None } else { Some(crate::initial::members(config)?) };
+    banner::starting(config, members.as_ref(), has_data);
+    let metrics = Arc::new(Metrics::new(config.metrics_extensive));
+    let facts = Arc::new(MemberFacts::new(Arc::clone(&metrics), config.member.request_timeout()));
+    let started = Instant::now();
+    let booted = server::boot(&disk, &options::boot(config)).map_err(|e| e.to_string())?;
+    banner::opened(config, &booted, started.elapsed());
+    options::describe(config, &metrics);
+    let (stop, stopping) = watch::channel(false);
+    let open = Arc::new(AtomicUsize::new(0));
+    let clients = Arc::new(Clients {
+        facts: Arc::clone(&facts),
+        limits: options::api_limits(config),
+        stopping,
+        open: Arc::clone(&open),
+    });
+    let running = server::start(disk, booted, options::server(config), clients)
+        .map_err(|e| format!("cannot start the server's threads: {e}"))?;
+    let handle = running.handle();
+    facts.set(handle.clone());
+    let ends = watch_ends(running).map_err(|e| format!("cannot start a thread: {e}"))?;
+    serve(config, &facts, (handle, listeners), (stop, open, ends))
+}
+
+fn bind_all(config: &Config) -> Result<Listeners, String> {
+    let shown = |urls: &[Url]| urls.iter().map(Url::to_string).collect::<Vec<_>>();
+    let bind = |urls: &[Url]| {
+        let all = urls.iter().map(|url| Listener::bind(url, config.urls.sockets));
+        all.collect::<Result<Vec<_>, _>>().map_err(|e| e.to_string())
+    };
+    let peers = shown(&config.urls.listen_peer);
+    tracing::info!("listen-peer-urls" = ?peers, "configuring peer listeners");
+    let peers = bind(&config.urls.listen_peer)?;
+    let clients = shown(&config.urls.listen_client);
+    tracing::info!("listen-client-urls" = ?clients, "configuring client listeners");
+    let clients = bind(&config.urls.listen_client)?;
+    Ok(Listeners { peers, clients, watched: bind(&config.urls.listen_metrics)? })
+}
+
+/// One thread waits for the member's end, another for a signal; the first of both counts.
+fn watch_ends(running: Running) -> std::io::Result<mpsc::Receiver<End>> {
+    let (to, ends) = mpsc::channel();
+    let member = to.clone();
+    std::thread::Builder::new().name("ends".to_owned()).spawn(move || {
+        tell(&member, End::Member(running.wait()));
+    })?;
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        match system::wait_for_signal() {
+            Ok(signal) => tell(&to, End::Signal(signal)),
+            Err(error) => tracing::error!(%error, "cannot wait for signals"),
+        }
+    })?;
+    Ok(ends)
+}
+
+fn tell(to: &mpsc::Sender<End>, end: End) {
+    if to.send(end).is_err() {
+        tracing::debug!("the server has ended already");
+    }
+}
+
+/// Takes connections once the member can answer them.
+fn serve(
+    config: &Config,
+    facts: &Arc<MemberFacts>,
+    (handle, listeners): (Handle, Listeners),
+    (stop, open, ends): (watch::Sender<bool>, Arc<AtomicUsize>, mpsc::Receiver<End>),
+) -> Result<Serving, String> {
+    let failed = |e: std::io::Error| format!("cannot serve: {e}");
+    let peers =
+        plain::Server::start("peers", Arc::new(Peers(Arc::clone(facts)))).map_err(failed)?;
+    let watched =
+        plain::Server::start("metrics", Arc::new(Watched(Arc::clone(facts)))).map_err(failed)?;
+    let mut others = Vec::new();
+    for listener in listeners.peers {
+        tracing::info!(address = listener.url().address(), "serving peer traffic");
+        others.push(listener.accept(peers.sink()).map_err(failed)?);
+    }
+    wait_until_ready(&handle, &config.member.name, &ends)?;
+    banner::published(config, &handle);
+    let mut clients = Vec::new();
+    tracing::info!("ready to serve client requests");
+    for listener in listeners.clients {
+        let (to, address) = (handle.clone(), listener.url().address().to_owned());
+        clients.push(listener.accept(move |stream| to.accept(stream)).map_err(failed)?);
+        let message = "serving client traffic insecurely; this is strongly discouraged!";
+        tracing::info!(traffic = "grpc+http", address, "{message}");
+    }
+    for listener in listeners.watched {
+        tracing::info!(address = listener.url().address(), "serving metrics");
+        others.push(listener.accept(watched.sink()).map_err(failed)?);
+    }
+    tracing::info!("notifying init daemon");
+    match system::notify_ready() {
+        Ok(_) => tracing::info!("successfully notified init daemon"),
+        Err(error) => tracing::error!(%error, "failed to notify systemd for readiness"),
+    }
+    Ok(Serving { handle, clients, others, peers, watched, stop, open, ends })
+}
+
+/// Waits until the member leads and its name is in the cluster.
+fn wait_until_ready(handle: &Handle, name: &str, ends: &mpsc::Receiver<End>) -> Result<(), String> {
+    let me = handle.identity().member;
+    loop {
+        match ends.try_recv() {
+            Ok(End::Member(Err(error))) => return Err(error),
+            Ok(End::Member(Ok(())) | End::Signal(_)) => {
+                return Err("stopped before it was ready".to_owned());
+            }
+            Err(_) => {}
+        }
+        let current = handle.current();
+        let member = current.published.cluster.member(me);
+        let is_told = member.is_some_and(|member| member.name == name);
+        if current.is_linearizable && is_told && current.published.cluster.version().is_some() {
+            return Ok(());
+        }
+        std::thread::sleep(POLL);
+    }
+}
+
+/// Stops in order; true if everything that was applied is in the files.
+fn end(config: &Config, mut serving: Serving) -> bool {
+    banner::end(config, "closing etcd server");
+    for acceptor in &mut serving.clients {
+        acceptor.stop();
+    }
+    if serving.stop.send(true).is_err() {
+        tracing::debug!("no worker is left");
+    }
+    let deadline = Instant::now() + GRACE;
+    while serving.open.load(Ordering::Relaxed) > 0 && Instant::now() < deadline {
+        std::thread::sleep(POLL);
+    }
+    serving.handle.stop();
+    let clean = loop {
+        match serving.ends.recv() {
+            Ok(End::Member(Ok(()))) => break true,
+            Ok(End::Member(Err(error))) => {
+                tracing::error!(error, "the member ended with a fault");
+                break false;
+            }
+            // A second signal changes nothing.
+            Ok(End::Signal(_)) => {}
+            Err(_) => break false,
+        }
+    };
+    for acceptor in &mut serving.others {
+        tracing::info!(address = acceptor.address(), "stopping serving peer traffic");
+        acceptor.stop();
+        tracing::info!(address = acceptor.address(), "stopped serving peer traffic");
+    }
+    serving.peers.stop();
+    serving.watched.stop();
+    banner::end(config, "closed etcd server");
+    clean
+}

@@ -1,0 +1,138 @@
+//! The lines that tell how a server starts and ends, in etcd's words and order.
+//!
+//! Source: etcd server/embed/etcd.go `print`, server/etcdserver/{bootstrap,server}.go @ v3.7.1.
+
+use crate::config::{AutoCompaction, Config};
+use crate::duration::GoDuration;
+use crate::help;
+use crate::initial::{Members, text};
+use net::Url;
+use serde_json::json;
+use server::{Booted, Handle};
+use std::time::Duration;
+
+fn shown(urls: &[Url]) -> Vec<String> {
+    urls.iter().map(Url::to_string).collect()
+}
+
+fn millis(ms: u64) -> String {
+    GoDuration::from_millis(i64::try_from(ms).unwrap_or(i64::MAX)).to_string()
+}
+
+fn go(duration: Duration) -> String {
+    GoDuration(i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)).to_string()
+}
+
+/// The configuration that is in force.
+pub(super) fn starting(config: &Config, members: Option<&Members>, has_data: bool) {
+    let (member, urls) = (&config.member, &config.urls);
+    let (os, arch) = help::platform();
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let (mode, retention) = match config.auto_compaction {
+        AutoCompaction::Off => ("periodic", "0s".to_owned()),
+        AutoCompaction::Periodic(time) => ("periodic", go(time)),
+        AutoCompaction::Revision(count) => ("revision", format!("{count}ns")),
+    };
+    let gates: Vec<String> = config
+        .gates
+        .all()
+        .iter()
+        .filter(|(_, stage, on)| *on != (*stage == crate::gates::Stage::Beta))
+        .map(|(name, _, on)| format!("{name}={on}"))
+        .collect();
+    let fields = json!({
+        "etcd-version": help::ETCD_VERSION,
+        "git-sha": help::GIT_SHA,
+        "go-version": format!("none (retcd {}, {})", help::RETCD_VERSION, help::RUSTC),
+        "go-os": os,
+        "go-arch": arch,
+        "max-cpu-set": cores,
+        "max-cpu-available": cores,
+        "member-initialized": has_data,
+        "name": member.name,
+        "data-dir": member.data_dir.display().to_string(),
+        "wal-dir": member.wal_dir.as_ref().map_or(String::new(), |d| d.display().to_string()),
+        "wal-dir-dedicated": member.wal_dir.as_ref().map_or(String::new(), |d| d.display().to_string()),
+        "member-dir": member.data_dir.join("member").display().to_string(),
+        "force-new-cluster": false,
+        "heartbeat-interval": millis(member.tick_ms),
+        "election-timeout": millis(member.election_ticks() * member.tick_ms),
+        "initial-election-tick-advance": member.initial_election_tick_advance,
+        "snapshot-count": member.snapshot_count,
+        "max-wals": member.max_wals,
+        "max-snapshots": member.max_snapshots,
+        "snapshot-catchup-entries": member.snapshot_catchup_entries,
+        "initial-advertise-peer-urls": shown(&urls.advertise_peer),
+        "listen-peer-urls": shown(&urls.listen_peer),
+        "advertise-client-urls": shown(&urls.advertise_client),
+        "listen-client-urls": shown(&urls.listen_client),
+        "listen-metrics-urls": shown(&urls.listen_metrics),
+        "initial-cluster": members.map_or(String::new(), text),
+        "initial-cluster-state": if config.bootstrap.new_cluster { "new" } else { "existing" },
+        "initial-cluster-token": if has_data { "" } else { &config.bootstrap.token },
+        "quota-backend-bytes": config.limits.quota_bytes,
+        "max-request-bytes": config.limits.max_request_bytes,
+        "max-concurrent-streams": config.limits.max_concurrent_streams,
+        "backend-cache-bytes": config.limits.backend_cache_bytes,
+        "pre-vote": true,
+        "feature-gates": gates.join(","),
+        "auto-compaction-mode": mode,
+        "auto-compaction-retention": retention,
+        "auto-compaction-interval": retention,
+        "v2-deprecation": "write-only",
+    });
+    tracing::info!(%fields, "starting an etcd server");
+}
+
+/// The data is open.
+pub(super) fn opened(config: &Config, booted: &Booted, took: Duration) {
+    let path = config.member.data_dir.join("member").join("snap").join("db");
+    tracing::info!(path = %path.display(), took = go(took), "opened backend db");
+    let member = format!("{:x}", booted.metadata.node);
+    let cluster = format!("{:x}", booted.metadata.cluster);
+    if booted.is_new {
+        let message = "starting local member";
+        tracing::info!("local-member-id" = member, "cluster-id" = cluster, "{message}");
+    } else {
+        let message = "restarting local member";
+        let commit = booted.member.commit().0;
+        tracing::info!(
+            "cluster-id" = cluster,
+            "local-member-id" = member,
+            "commit-index" = commit,
+            "{message}"
+        );
+    }
+    let local_member_id = member;
+    tracing::info!(
+        "local-member-id" = local_member_id,
+        "local-server-version" = help::ETCD_VERSION,
+        "starting etcd server"
+    );
+}
+
+/// The member is known to the cluster by its name.
+pub(super) fn published(config: &Config, handle: &Handle) {
+    let urls = crate::validate::join(&config.urls.advertise_client).replace(',', " ");
+    let identity = handle.identity();
+    tracing::info!(
+        "local-member-id" = format!("{:x}", identity.member),
+        "local-member-attributes" = format!("{{Name:{} ClientURLs:[{urls}]}}", config.member.name),
+        "cluster-id" = format!("{:x}", identity.cluster),
+        "publish-timeout" = go(config.member.request_timeout()),
+        "published local member to cluster through raft"
+    );
+}
+
+/// The beginning or the end of the end.
+pub(super) fn end(config: &Config, message: &str) {
+    let peers = shown(&config.urls.advertise_peer);
+    let clients = shown(&config.urls.advertise_client);
+    tracing::info!(
+        name = config.member.name,
+        "data-dir" = %config.member.data_dir.display(),
+        "advertise-peer-urls" = ?peers,
+        "advertise-client-urls" = ?clients,
+        "{message}"
+    );
+}

@@ -1,0 +1,126 @@
+//! The configuration in the words of the layers below.
+
+use crate::config::{Config, VersionUpgrade};
+use server::metrics::Metrics;
+use server::{BootOptions, Options};
+use state::quota::Quota;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use vfs::Vfs;
+
+/// Where the write-ahead log is.
+fn wal_dir(config: &Config) -> PathBuf {
+    let own = config.member.wal_dir.clone();
+    own.unwrap_or_else(|| config.member.data_dir.join("member").join("wal"))
+}
+
+/// Whether this member has a log already.
+pub(super) fn has_data(disk: &Arc<dyn Vfs>, config: &Config) -> Result<bool, String> {
+    wal::exists(&**disk, &wal_dir(config)).map_err(|e| e.to_string())
+}
+
+fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+fn quota(config: &Config) -> Quota {
+    // The flag's own value: 0 is the default, a negative one no limit.
+    Quota::from_flag(match config.limits.quota_bytes {
+        Some(bytes) => i64::try_from(bytes).unwrap_or(i64::MAX),
+        None => -1,
+    })
+}
+
+fn to_usize(n: u64) -> usize {
+    usize::try_from(n).unwrap_or(usize::MAX)
+}
+
+pub(super) fn boot(config: &Config) -> BootOptions {
+    let member = &config.member;
+    let strings = |urls: &[net::Url]| urls.iter().map(net::Url::to_string).collect::<Vec<_>>();
+    let attributes = cluster::Attributes {
+        name: member.name.clone(),
+        client_urls: strings(&config.urls.advertise_client),
+    };
+    let (ticks, tick_ms) = (member.election_ticks(), member.tick_ms);
+    BootOptions {
+        data_dir: member.data_dir.clone(),
+        wal_dir: member.wal_dir.clone(),
+        peer_urls: strings(&config.urls.advertise_peer),
+        token: config.bootstrap.token.clone(),
+        attributes: attributes.clone(),
+        cache_bytes: to_usize(config.limits.backend_cache_bytes),
+        election_ticks: ticks,
+        raise_cluster_version: match config.version_upgrade {
+            VersionUpgrade::ByOrigin => None,
+            VersionUpgrade::Auto => Some(true),
+            VersionUpgrade::Manual => Some(false),
+        },
+        settings: state::Settings {
+            member: proto::NodeId::NONE,
+            quota: quota(config),
+            snapshot_count: member.snapshot_count,
+            compaction_batch_limit: config.commits.compaction_slice,
+            lease_ttl_s_min: lease::ttl_s_min(ticks, tick_ms),
+            lease_extend_ms: ticks.saturating_mul(tick_ms),
+            learners_max: cluster::LEARNERS_MAX_DEFAULT,
+            raise_cluster_version: true,
+            attributes,
+        },
+        seed: seed(),
+        segment_bytes: wal::SEGMENT_BYTES,
+    }
+}
+
+/// Different at each start, and on each member: the nanoseconds of now and the process.
+fn seed() -> u64 {
+    let nanos = u64::try_from(now().as_nanos() & u128::from(u64::MAX)).unwrap_or(0);
+    nanos ^ (u64::from(std::process::id()) << 32)
+}
+
+pub(super) fn server(config: &Config) -> Options {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    Options {
+        workers: cores,
+        tick: Duration::from_millis(config.member.tick_ms),
+        batch_interval: config.commits.interval,
+        batch_limit: config.commits.batches_max,
+        catch_up_entries: config.member.snapshot_catchup_entries,
+        snapshots_max: to_usize(config.member.max_snapshots),
+        segments_max: to_usize(config.member.max_wals),
+        limits: server::Limits {
+            request_bytes_max: to_usize(config.limits.max_request_bytes),
+            request_time_max: config.member.request_timeout(),
+            progress_interval: config.notices.watch_progress,
+            quota: quota(config),
+        },
+        unix_ms: u64::try_from(now().as_millis()).unwrap_or(0),
+    }
+}
+
+pub(super) fn api_limits(config: &Config) -> api::Limits {
+    api::Limits {
+        request_bytes_max: to_usize(config.limits.max_request_bytes),
+        txn_ops_max: to_usize(config.limits.max_txn_ops),
+        streams_max: config.limits.max_concurrent_streams,
+        no_leader_max: Duration::from_millis(config.member.election_ms.saturating_mul(3)),
+    }
+}
+
+/// Sets the metrics that stay as they are.
+pub(super) fn describe(config: &Config, metrics: &Metrics) {
+    let identity = &metrics.identity;
+    identity.server_version.with_label_values(&[crate::help::ETCD_VERSION]).set(1);
+    identity.go_version.with_label_values(&["none"]).set(1);
+    for (name, stage, on) in config.gates.all() {
+        identity.feature_enabled.with_label_values(&[name, stage.label()]).set(i64::from(on));
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a gauge of bytes")]
+    identity.quota.set(config.limits.quota_bytes.map_or(0.0, |bytes| bytes as f64));
+    identity.auth_revision.set(1);
+    let cache = i64::try_from(config.limits.backend_cache_bytes).unwrap_or(i64::MAX);
+    metrics.memory.page_cache_limit.set(cache);
+    let overlay = i64::try_from(backend::Overlay::LIMIT).unwrap_or(i64::MAX);
+    metrics.memory.overlay_limit.set(overlay);
+}

@@ -1,0 +1,65 @@
+//! The operating system around the process: signals, limits, and the init daemon.
+//!
+//! Source: etcd pkg/osutil/interrupt_unix.go and server/etcdmain/main.go @ v3.7.1.
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{SigSet, Signal, raise};
+use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+/// File descriptors that the server needs for itself.
+pub(crate) const FDS_RESERVED: u64 = 150;
+
+/// The signals that end the server.
+fn ending() -> SigSet {
+    [Signal::SIGINT, Signal::SIGTERM].into_iter().collect()
+}
+
+/// Holds the ending signals back from this thread and from those that it will start, so that
+/// [`wait_for_signal`] gets them.
+pub(crate) fn hold_signals() -> io::Result<()> {
+    ending().thread_block().map_err(io::Error::from)
+}
+
+/// Waits for an ending signal.
+pub(crate) fn wait_for_signal() -> io::Result<Signal> {
+    ending().wait().map_err(io::Error::from)
+}
+
+/// What Go calls a signal.
+pub(crate) fn signal_name(signal: Signal) -> &'static str {
+    if signal == Signal::SIGINT { "interrupt" } else { "terminated" }
+}
+
+/// Ends the process by the signal's default action; the first process of a container, to which
+/// the kernel would not deliver it, goes on and ends with a code.
+pub(crate) fn end_by(signal: Signal) {
+    if std::process::id() == 1 {
+        return;
+    }
+    if let Err(error) = ending().thread_unblock().and_then(|()| raise(signal)) {
+        tracing::warn!(%error, "cannot end by the signal");
+    }
+}
+
+/// Raises the limit of file descriptors as far as it goes, as Go's runtime does, and tells it.
+pub(crate) fn raise_fd_limit() -> io::Result<u64> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() {
+        return Ok(hard);
+    }
+    Ok(soft)
+}
+
+/// Tells systemd that the server is ready, if it asked. `false` when it did not.
+pub(crate) fn notify_ready() -> io::Result<bool> {
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return Ok(false) };
+    let text = path.to_string_lossy();
+    let address = match text.strip_prefix('@') {
+        Some(name) => SocketAddr::from_abstract_name(name)?,
+        None => SocketAddr::from_pathname(&path)?,
+    };
+    UnixDatagram::unbound()?.send_to_addr(b"READY=1", &address)?;
+    Ok(true)
+}
