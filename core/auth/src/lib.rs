@@ -49,7 +49,6 @@ pub struct Caller {
 
 /// Why a request is not allowed. Nothing can be refused while authentication is off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Reject {}
 
 impl fmt::Display for Reject {
@@ -60,7 +59,6 @@ impl fmt::Display for Reject {
 
 /// Why a store cannot be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum LoadError {
     /// Authentication is on, and guarding a store is not built yet.
     Enabled,

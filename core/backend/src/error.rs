@@ -4,7 +4,6 @@ use std::fmt;
 
 /// Why the file could not be read or written. All of them mean: stop.
 #[derive(Debug)]
-#[non_exhaustive]
 pub enum Error {
     /// From the file.
     Bolt(bolt::Error),

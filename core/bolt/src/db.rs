@@ -10,11 +10,12 @@ use vfs::{File, LockKind, Mode, Vfs};
 
 use crate::cache::PageCache;
 use crate::error::Error;
-use crate::map::{PageMap, Slot, Use};
+use crate::map::{Fill, PageMap, Slot, Use};
 use crate::meta::{META_END, Meta, NO_FREELIST, PAGE_SIZE_MAX, PAGE_SIZE_MIN};
 use crate::page::{FLAG_FREELIST, HEADER, Kind, encode, u16_at, u32_at};
 use crate::pager::Pager;
 use crate::scan::{Slots, scan};
+use crate::shrink::Shrink;
 use crate::store::Run;
 use crate::tx::Tx;
 use crate::view::{Inner, View};
@@ -58,8 +59,7 @@ pub(crate) struct State {
     pub(crate) freelist: Option<Run>,
     pub(crate) read_only: bool,
     pub(crate) poisoned: bool,
-    /// Giving space back: begun, and not yet done.
-    pub(crate) shrinking: bool,
+    pub(crate) shrink: Shrink,
 }
 
 impl Db {
@@ -109,7 +109,7 @@ impl Db {
             freelist,
             read_only: options.read_only,
             poisoned: false,
-            shrinking: false,
+            shrink: Shrink::default(),
         };
         Ok(Db { pager, map: found.map, file_len, state })
     }
@@ -167,7 +167,7 @@ impl Db {
                 (Use::Free | Use::Pending, Use::Free)
                     | (Use::Run(_), Use::Run(_))
                     | (Use::Overflow(_), Use::Overflow(_))
-            );
+            ) && (tree == Use::Free || self.map.fill(page) == found.map.fill(page));
             let freelist = self
                 .state
                 .freelist
@@ -285,6 +285,6 @@ fn find_freelist(pager: &Pager, meta: &Meta, map: &mut PageMap) -> Result<Option
     if (first..first + pages).any(|page| map.get(page) != Use::Free) {
         return Err(pager.corrupt(first, "the page is reached twice"));
     }
-    map.use_run(first, pages, Slot::PINNED);
+    map.use_run(first, pages, Slot::PINNED, Fill::FULL);
     Ok(Some((first, pages)))
 }

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 /// Why an operation on the database failed.
 #[derive(Debug)]
-#[non_exhaustive]
 pub enum Error {
     /// The caller asked for what cannot be done; the database is unchanged.
     Reject(Reject),
@@ -42,7 +41,6 @@ pub enum Error {
 
 /// What a caller asked for in vain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Reject {
     /// There is no such bucket.
     NoBucket,

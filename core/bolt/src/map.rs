@@ -15,6 +15,9 @@ const META: u16 = 2;
 const FIRST_SLOT: u16 = 3;
 /// Set in the pages of a run after its first.
 const CONTINUED: u16 = 0x8000;
+/// How full a run is, in eighths, rounded down; in its first page.
+const FILL_SHIFT: u16 = 12;
+const SLOT_MASK: u16 = 0x0FFF;
 
 /// Which tree a page belongs to: the root tree is 0, then buckets as they are met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,7 +27,30 @@ impl Slot {
     /// The tree of bucket names.
     pub(crate) const ROOT: Slot = Slot(0);
     /// Nested buckets and those above the limit of slots: never relocated.
-    pub(crate) const PINNED: Slot = Slot(CONTINUED - FIRST_SLOT - 1);
+    pub(crate) const PINNED: Slot = Slot(SLOT_MASK - FIRST_SLOT);
+}
+
+/// How full a run is, in eighths rounded down; 7 also if it could not be packed better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Fill(u16);
+
+impl Fill {
+    /// Full, or not worth a thought.
+    pub(crate) const FULL: Fill = Fill(7);
+
+    /// A leaf of `len` bytes with `used` in use by `count` elements. Where one more of them would
+    /// not fit into the nine tenths that pages are filled to, nothing can be done.
+    pub(crate) fn of_leaf(used: usize, count: usize, len: usize) -> Fill {
+        if used + used / count.max(1) > len / 10 * 9 {
+            return Fill::FULL;
+        }
+        let eighths = used.saturating_mul(8) / len;
+        Fill(u16::try_from(eighths).unwrap_or(7).min(7))
+    }
+
+    pub(crate) fn eighths(self) -> u64 {
+        u64::from(self.0)
+    }
 }
 
 /// What a page is.
@@ -48,6 +74,7 @@ struct Chunk {
 
 /// The uses of all pages.
 ///
+/// - `runs` counts the runs in use, and `eighths` sums how full they are.
 /// - `free` and `pending` count the pages below `hwm` in those states.
 /// - No page at or above `hwm` is anything but free.
 #[derive(Debug)]
@@ -56,8 +83,16 @@ pub(crate) struct PageMap {
     hwm: u64,
     free: u64,
     pending: u64,
+    runs: u64,
+    eighths: u64,
     /// For runs of n pages (index n − 1): no fit starts below this page.
     hints: [u64; HINTS],
+}
+
+/// The fill in the entry of a run's first page.
+fn fill_of(raw: u16) -> Option<Fill> {
+    let first = raw & CONTINUED == 0 && raw & SLOT_MASK >= FIRST_SLOT;
+    first.then_some(Fill(raw >> FILL_SHIFT))
 }
 
 fn split(page: u64) -> (usize, usize) {
@@ -68,7 +103,8 @@ fn split(page: u64) -> (usize, usize) {
 impl PageMap {
     /// A map of `hwm` pages, all free but the two metas.
     pub(crate) fn new(hwm: u64) -> PageMap {
-        let mut map = PageMap { chunks: Vec::new(), hwm, free: hwm, pending: 0, hints: [0; HINTS] };
+        let (chunks, hints) = (Vec::new(), [0; HINTS]);
+        let mut map = PageMap { chunks, hwm, free: hwm, pending: 0, runs: 0, eighths: 0, hints };
         map.set(0, 1, META);
         map.set(1, 1, META);
         map
@@ -99,9 +135,19 @@ impl PageMap {
             FREE => Use::Free,
             PENDING => Use::Pending,
             META => Use::Meta,
-            raw if raw & CONTINUED != 0 => Use::Overflow(Slot((raw & !CONTINUED) - FIRST_SLOT)),
-            raw => Use::Run(Slot(raw - FIRST_SLOT)),
+            raw if raw & CONTINUED != 0 => Use::Overflow(Slot((raw & SLOT_MASK) - FIRST_SLOT)),
+            raw => Use::Run(Slot((raw & SLOT_MASK) - FIRST_SLOT)),
         }
+    }
+
+    /// How full the run is that begins at this page; full if none does.
+    pub(crate) fn fill(&self, page: u64) -> Fill {
+        fill_of(self.raw(page)).unwrap_or(Fill::FULL)
+    }
+
+    /// The runs in use, and how full they are together, in eighths rounded down.
+    pub(crate) fn fill_sum(&self) -> (u64, u64) {
+        (self.runs, self.eighths)
     }
 
     fn set(&mut self, first: u64, pages: u64, value: u16) {
@@ -134,13 +180,21 @@ impl PageMap {
         if chunk.used == 0 {
             self.chunks[index] = None;
         }
+        if let Some(fill) = fill_of(old) {
+            self.runs -= 1;
+            self.eighths -= fill.eighths();
+        }
+        if let Some(fill) = fill_of(value) {
+            self.runs += 1;
+            self.eighths += fill.eighths();
+        }
         self.pending -= u64::from(old == PENDING);
         self.pending += u64::from(value == PENDING);
     }
 
     /// Marks a run as used by `slot`.
-    pub(crate) fn use_run(&mut self, first: u64, pages: u64, slot: Slot) {
-        self.set(first, 1, slot.0 + FIRST_SLOT);
+    pub(crate) fn use_run(&mut self, first: u64, pages: u64, slot: Slot, fill: Fill) {
+        self.set(first, 1, (slot.0 + FIRST_SLOT) | (fill.0 << FILL_SHIFT));
         self.set(first + 1, pages - 1, (slot.0 + FIRST_SLOT) | CONTINUED);
     }
 
@@ -208,13 +262,13 @@ impl PageMap {
     }
 
     /// Takes a run for `slot`: the lowest that fits, or one that raises the high-water mark.
-    pub(crate) fn allocate(&mut self, pages: u64, slot: Slot) -> u64 {
+    pub(crate) fn allocate(&mut self, pages: u64, slot: Slot, fill: Fill) -> u64 {
         let first = self.place(pages);
         if pages <= HINTS as u64 {
             self.hints[split(pages - 1).1] = first;
         }
         self.grow_to(first + pages);
-        self.use_run(first, pages, slot);
+        self.use_run(first, pages, slot, fill);
         first
     }
 
@@ -254,12 +308,12 @@ mod tests {
     #[test]
     fn the_lowest_run_that_fits_is_taken() {
         let mut map = PageMap::new(20);
-        assert_eq!(map.allocate(3, Slot(1)), 2);
-        assert_eq!(map.allocate(1, Slot(1)), 5);
-        assert_eq!(map.allocate(2, Slot(2)), 6);
+        assert_eq!(map.allocate(3, Slot(1), Fill::FULL), 2);
+        assert_eq!(map.allocate(1, Slot(1), Fill::FULL), 5);
+        assert_eq!(map.allocate(2, Slot(2), Fill::FULL), 6);
         map.make_free(2, 3);
-        assert_eq!(map.allocate(4, Slot(2)), 8);
-        assert_eq!(map.allocate(2, Slot(2)), 2);
+        assert_eq!(map.allocate(4, Slot(2), Fill::FULL), 8);
+        assert_eq!(map.allocate(2, Slot(2), Fill::FULL), 2);
         assert_eq!(map.get(3), Use::Overflow(Slot(2)));
         assert_eq!(map.get(4), Use::Free);
         assert_eq!(map.free(), 20 - 2 - 1 - 2 - 4 - 2);
@@ -268,28 +322,28 @@ mod tests {
     #[test]
     fn a_run_begins_in_the_free_pages_at_the_end() {
         let mut map = PageMap::new(6);
-        assert_eq!(map.allocate(2, Slot(1)), 2);
-        assert_eq!(map.allocate(5, Slot(1)), 4);
+        assert_eq!(map.allocate(2, Slot(1), Fill::FULL), 2);
+        assert_eq!(map.allocate(5, Slot(1), Fill::FULL), 4);
         assert_eq!((map.hwm(), map.free()), (9, 0));
     }
 
     #[test]
     fn pending_pages_are_not_given_away_and_hold_the_end() {
         let mut map = PageMap::new(10);
-        map.use_run(2, 8, Slot(1));
+        map.use_run(2, 8, Slot(1), Fill::FULL);
         map.make_pending(5, 2);
         map.make_free(7, 3);
         assert_eq!(map.trim(), 7);
         assert_eq!((map.free(), map.pending()), (0, 2));
-        assert_eq!(map.allocate(1, Slot(1)), 7);
+        assert_eq!(map.allocate(1, Slot(1), Fill::FULL), 7);
         map.make_free(5, 2);
-        assert_eq!(map.allocate(2, Slot(1)), 5);
+        assert_eq!(map.allocate(2, Slot(1), Fill::FULL), 5);
     }
 
     #[test]
     fn a_sparse_file_of_16_tib_takes_little_memory() {
         let mut map = PageMap::new(1 << 32);
-        map.use_run((1 << 32) - 1, 1, Slot(3));
+        map.use_run((1 << 32) - 1, 1, Slot(3), Fill::FULL);
         assert_eq!(map.chunks.iter().flatten().count(), 2);
     }
 
@@ -298,9 +352,23 @@ mod tests {
         let mut map = PageMap::new(10);
         let far = 3 * CHUNK as u64 + 5;
         map.grow_to(far + 1);
-        map.use_run(far, 1, Slot(1));
+        map.use_run(far, 1, Slot(1), Fill::FULL);
         map.make_free(far, 1);
         assert_eq!(map.trim(), 2);
         assert_eq!((map.hwm(), map.free()), (2, 0));
+    }
+
+    #[test]
+    fn the_fill_of_runs_is_kept() {
+        let mut map = PageMap::new(10);
+        map.use_run(2, 2, Slot(1), Fill::of_leaf(3000, 40, 4096));
+        map.use_run(4, 1, Slot(1), Fill::of_leaf(3000, 3, 4096));
+        assert_eq!((map.fill(2).eighths(), map.fill(3), map.fill(4)), (5, Fill::FULL, Fill::FULL));
+        assert_eq!(map.fill_sum(), (2, 12));
+        assert_eq!((map.get(2), map.get(3)), (Use::Run(Slot(1)), Use::Overflow(Slot(1))));
+        map.make_pending(2, 2);
+        assert_eq!(map.fill_sum(), (1, 7));
+        map.use_run(5, 1, Slot::PINNED, Fill::FULL);
+        assert_eq!(map.get(5), Use::Run(Slot::PINNED));
     }
 }

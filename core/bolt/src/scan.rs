@@ -9,10 +9,11 @@ use bytes::Bytes;
 
 use crate::bucket::{self, Bucket, Root};
 use crate::error::Error;
-use crate::map::{PageMap, Slot, Use};
+use crate::map::{Fill, PageMap, Slot, Use};
 use crate::meta::Meta;
 use crate::page::{ELEMENT, HEADER, Header, ITEM_BUCKET, Kind, Page, check_bounds, u32_at};
 use crate::pager::Pager;
+use crate::store::Run;
 use crate::view::DEPTH_MAX;
 
 /// Bytes read at once where pages of interest lie close together.
@@ -102,8 +103,12 @@ impl Walk<'_> {
         }
         self.load(rest)?;
         let header = Header::decode(&self.run, id, hwm).map_err(|what| self.corrupt(id, what))?;
-        check_bounds(&self.run, &header).map_err(|what| self.corrupt(id, what))?;
-        self.take(id, header.overflow + 1, slot)?;
+        let used = check_bounds(&self.run, &header).map_err(|what| self.corrupt(id, what))?;
+        let fill = match header.kind {
+            Kind::Branch => Fill::FULL,
+            Kind::Leaf => Fill::of_leaf(used, header.count, self.run.len()),
+        };
+        self.take((id, header.overflow + 1), slot, fill)?;
         if header.kind == Kind::Leaf && !has_buckets(&self.run, header.count) {
             return Ok(());
         }
@@ -194,11 +199,11 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn take(&mut self, id: u64, pages: u64, slot: Slot) -> Result<(), Error> {
+    fn take(&mut self, (id, pages): Run, slot: Slot, fill: Fill) -> Result<(), Error> {
         if (id..id + pages).any(|page| self.found.map.get(page) != Use::Free) {
             return Err(self.corrupt(id, "the page is reached twice"));
         }
-        self.found.map.use_run(id, pages, slot);
+        self.found.map.use_run(id, pages, slot, fill);
         Ok(())
     }
 }

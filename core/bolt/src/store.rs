@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::error::Error;
-use crate::map::{PageMap, Slot, Use};
+use crate::map::{Fill, PageMap, Slot, Use};
 use crate::page::{HEADER, Item, Kind, Page, encode};
 use crate::pager::Pager;
 
@@ -41,8 +41,8 @@ pub(crate) struct Store<'a> {
     buffer_page: u64,
     /// Runs written by this transaction.
     fresh: BTreeSet<u64>,
-    /// Runs of older transactions that this one gives up, and whose they were.
-    freed: Vec<(Run, Slot)>,
+    /// Runs of older transactions that this one gives up, whose they were, and how full.
+    freed: Vec<(Run, Slot, Fill)>,
     /// Whether pages go into the cache as they are written.
     pub(crate) remember: bool,
 }
@@ -114,8 +114,8 @@ impl<'a> Store<'a> {
         if self.fresh.remove(&id) {
             self.map.make_free(id, pages);
         } else {
+            self.freed.push(((id, pages), slot, self.map.fill(id)));
             self.map.make_pending(id, pages);
-            self.freed.push(((id, pages), slot));
         }
         Ok(())
     }
@@ -125,7 +125,11 @@ impl<'a> Store<'a> {
         let page_size = self.page_size();
         let size = HEADER + items.iter().map(Item::size).sum::<usize>();
         let pages = size.div_ceil(page_size);
-        let id = self.map.allocate(pages as u64, slot);
+        let fill = match kind {
+            Kind::Branch => Fill::FULL,
+            Kind::Leaf => Fill::of_leaf(size, items.len(), pages * page_size),
+        };
+        let id = self.map.allocate(pages as u64, slot, fill);
         self.fresh.insert(id);
         let data = encode(kind, id, pages as u64 - 1, items.iter(), pages * page_size);
         self.append(id, &data)?;
@@ -188,7 +192,7 @@ impl<'a> Store<'a> {
     /// The transaction has become durable: what it gave up, for when no view needs it.
     pub(crate) fn finish(&mut self) -> Vec<Run> {
         self.fresh.clear();
-        std::mem::take(&mut self.freed).into_iter().map(|(run, _)| run).collect()
+        std::mem::take(&mut self.freed).into_iter().map(|(run, _, _)| run).collect()
     }
 
     /// The transaction will not become durable: everything is as it was before.
@@ -204,8 +208,8 @@ impl<'a> Store<'a> {
             self.map.make_free(id, pages);
             self.pager.forget(id);
         }
-        for ((id, pages), slot) in std::mem::take(&mut self.freed) {
-            self.map.use_run(id, pages, slot);
+        for ((id, pages), slot, fill) in std::mem::take(&mut self.freed) {
+            self.map.use_run(id, pages, slot, fill);
         }
         self.buffer.clear();
     }

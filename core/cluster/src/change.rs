@@ -59,7 +59,6 @@ pub enum Change {
 
 /// Why a change of the membership is invalid. The same on every member that applies it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Reject {
     /// The id was removed before.
     IdRemoved,

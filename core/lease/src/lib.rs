@@ -35,7 +35,6 @@ pub fn ttl_s_min(election_ticks: u64, tick_ms: u64) -> i64 {
 /// Why a request about a lease has no effect. The same on every member that applies it, but for
 /// `NotPrimary`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Reject {
     /// No lease has this id.
     NotFound,

@@ -28,7 +28,6 @@ pub const WAITING_MAX: usize = 10_000;
 
 /// What a member is told.
 #[derive(Debug)]
-#[non_exhaustive]
 pub enum Input {
     /// A heartbeat interval has passed.
     Tick,
@@ -55,7 +54,6 @@ pub struct Proposal {
 
 /// What a member wants done. Effects are in order; those of one kind must be carried out in it.
 #[derive(Debug)]
-#[non_exhaustive]
 pub enum Effect {
     /// Append these to the log and sync it; then say [`Input::Durable`].
     Append(Append),
@@ -81,7 +79,6 @@ pub struct Append {
 
 /// Why a request was not proposed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Refusal {
     /// More than [`APPLY_GAP_MAX`] entries wait to be applied, or [`WAITING_MAX`] requests for a
     /// leader.

@@ -5,7 +5,6 @@ use std::fmt;
 /// What a caller asked for in vain. Deterministic: every member says the same, and nothing was
 /// changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Reject {
     /// The revision is older than what compaction left.
     Compacted,
@@ -29,7 +28,6 @@ impl std::error::Error for Reject {}
 
 /// Why the store cannot go on. All of them mean: stop.
 #[derive(Debug)]
-#[non_exhaustive]
 pub enum Error {
     /// From below.
     Backend(backend::Error),

@@ -6,7 +6,6 @@ use std::fmt;
 
 /// An error of this crate.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Error {
     /// The settings make no sense: the operator acts.
     Config(String),
@@ -54,7 +53,6 @@ impl From<Refused> for Error {
 
 /// A request that came to nothing; the caller may try again. It has left no trace in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Dropped {
     /// Nobody leads at the moment.
     NoLeader,

@@ -22,7 +22,6 @@ pub struct Message {
 
 /// What a message says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Body {
     /// Please append these; their terms and indexes are the leader's to set.
     Propose {

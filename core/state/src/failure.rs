@@ -33,7 +33,6 @@ impl From<mvcc::Reject> for Failure {
             mvcc::Reject::Compacted => Reject::Compacted,
             mvcc::Reject::FutureRevision => Reject::FutureRevision,
             mvcc::Reject::KeyNotFound => Reject::KeyNotFound,
-            other => return Failure::Entry(format!("an unexpected rejection: {other}")),
         })
     }
 }
@@ -44,14 +43,15 @@ impl From<lease::Reject> for Failure {
             lease::Reject::NotFound => Reject::LeaseNotFound,
             lease::Reject::Exists => Reject::LeaseExists,
             lease::Reject::TtlTooLarge => Reject::LeaseTtlTooLarge,
-            other => return Failure::Entry(format!("an unexpected rejection: {other}")),
+            other @ lease::Reject::NotPrimary => {
+                return Failure::Entry(format!("an unexpected rejection: {other}"));
+            }
         })
     }
 }
 
 /// Why a member cannot go on.
 #[derive(Debug)]
-#[non_exhaustive]
 pub enum Fatal {
     /// The store cannot be read.
     Store(mvcc::Error),

@@ -96,7 +96,9 @@ impl State {
 fn absent(reject: lease::Reject) -> Reply {
     match reject {
         lease::Reject::NotPrimary => Reply::NotLeader,
-        _ => Reply::NoLease,
+        lease::Reject::NotFound | lease::Reject::Exists | lease::Reject::TtlTooLarge => {
+            Reply::NoLease
+        }
     }
 }
 

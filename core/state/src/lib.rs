@@ -68,7 +68,6 @@ pub struct Settings {
 
 /// What a state is told.
 #[derive(Debug)]
-#[non_exhaustive]
 pub enum Input {
     /// These entries are committed; they follow each other and the last applied one.
     Apply(Vec<Entry>),
@@ -91,7 +90,6 @@ pub enum Input {
 
 /// What can be asked without an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Question {
     /// Lets a lease live on.
     KeepAlive(LeaseId),
@@ -108,7 +106,6 @@ pub enum Question {
 
 /// The reply to a [`Question`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Reply {
     /// The lease lives on for this time.
     KeptAlive {
@@ -134,7 +131,6 @@ pub enum Reply {
 
 /// What a state wants done. Effects are in order.
 #[derive(Debug)]
-#[non_exhaustive]
 pub enum Effect {
     /// Bring this batch into the file, after those before it.
     Commit(Arc<Batch>),
@@ -375,10 +371,10 @@ impl State {
         let slice = self.store.compaction_slice(&mut batch, limit)?;
         if let Slice::Finished { revision, .. } = slice {
             let current = self.store.revision();
-            let (done, waiting) =
+            let (done, waiting): (Vec<_>, Vec<_>) =
                 self.compactions.drain(..).partition(|(waited, _)| *waited <= revision);
             self.compactions = waiting;
-            for (_, id) in Vec::<(i64, u64)>::from(done) {
+            for (_, id) in done {
                 self.outcome.answers.push((id, Ok(Answer::Compact { revision: current })));
             }
             tracing::info!(revision, "finished scheduled compaction");

@@ -140,6 +140,6 @@ fn rejected(reject: cluster::Reject) -> Reject {
         cluster::Reject::PeerUrlExists => Reject::PeerUrlExists,
         cluster::Reject::NotLearner => Reject::NotLearner,
         cluster::Reject::TooManyLearners => Reject::TooManyLearners,
-        _ => Reject::MemberNotFound,
+        cluster::Reject::IdNotFound => Reject::MemberNotFound,
     }
 }

@@ -4,7 +4,6 @@
 
 /// A result that says no.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Reject {
     /// The revision is older than the oldest kept one.
     Compacted,

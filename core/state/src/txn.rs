@@ -48,12 +48,12 @@ fn both(request: &TxnRequest) -> impl Iterator<Item = &RequestOp> {
     request.success.iter().chain(&request.failure)
 }
 
-/// Finds the path. `live` calls its argument for each live key-value in a compare's range until
-/// that says no; it returns how many it went through.
-pub(crate) fn path<E>(
-    request: &TxnRequest,
-    live: &mut dyn FnMut(&Compare, &mut dyn FnMut(&KeyValue) -> bool) -> Result<usize, E>,
-) -> Result<Path, E> {
+/// Calls its second argument for each live key-value in a compare's range until that says no;
+/// returns how many it went through.
+type Live<'a, E> = dyn FnMut(&Compare, &mut dyn FnMut(&KeyValue) -> bool) -> Result<usize, E> + 'a;
+
+/// Finds the path.
+pub(crate) fn path<E>(request: &TxnRequest, live: &mut Live<'_, E>) -> Result<Path, E> {
     let mut succeeded = true;
     for compare in &request.compare {
         if !holds(compare, live)? {
@@ -72,10 +72,7 @@ pub(crate) fn path<E>(
 
 /// A compare holds if it holds for every live key in its range. Where there is none, a compare
 /// of values fails, and others look at zeros.
-fn holds<E>(
-    compare: &Compare,
-    live: &mut dyn FnMut(&Compare, &mut dyn FnMut(&KeyValue) -> bool) -> Result<usize, E>,
-) -> Result<bool, E> {
+fn holds<E>(compare: &Compare, live: &mut Live<'_, E>) -> Result<bool, E> {
     let mut all = true;
     let seen = live(compare, &mut |kv| {
         all = holds_for(compare, kv);

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 /// A log that cannot be read or written.
 #[derive(Debug)]
-#[non_exhaustive]
 pub enum Error {
     /// The bytes on the disk are not what was written. Nothing was overwritten. The member must
     /// not vote with this log; it recovers from the others.

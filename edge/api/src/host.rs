@@ -208,7 +208,7 @@ pub trait RangeChunks {
 /// The database as a file, to be read on a thread that may wait for the disk.
 pub trait SnapshotFile: Send {
     /// The length of the file in bytes.
-    fn len(&self) -> u64;
+    fn size(&self) -> u64;
 
     /// The version of its storage, empty if it says none.
     fn version(&self) -> String;

@@ -10,8 +10,8 @@ use prost::Message as _;
 use proto::answer::Answer;
 use proto::etcdserverpb::{
     AlarmMember, AlarmRequest, AlarmResponse, AlarmType, DefragmentRequest, DefragmentResponse,
-    DowngradeInfo, HashKvRequest, HashRequest, InternalRaftRequest, SnapshotRequest,
-    SnapshotResponse, StatusRequest,
+    HashKvRequest, HashRequest, InternalRaftRequest, SnapshotRequest, SnapshotResponse,
+    StatusRequest,
 };
 use rpc::body::{Reply, Source, encoded, framed, source};
 use rpc::{Code, Error, Status};
@@ -42,7 +42,7 @@ pub(crate) async fn status<H: Host>(call: Call<H>) -> Result<Reply, Status> {
         response.errors.push(Error::NoLeader.text().to_owned());
     }
     response.errors.extend(service.host.alarms().iter().map(alarm_text));
-    response.downgrade_info.get_or_insert(DowngradeInfo::default());
+    response.downgrade_info.get_or_insert_default();
     Ok(encoded(&response))
 }
 
@@ -96,7 +96,7 @@ type Blob = Result<SnapshotResponse, Status>;
 fn send_file(mut file: Box<dyn SnapshotFile>, to: &mpsc::Sender<Blob>) {
     let version = file.version();
     let mut hasher = Sha256::new();
-    let mut remaining = file.len();
+    let mut remaining = file.size();
     let mut buffer = BytesMut::new();
     loop {
         let last = match file.next() {

@@ -113,10 +113,10 @@ impl Host for OfWorker {
             return txns::read(self, &view, &request).await;
         }
         let request = InternalRaftRequest { txn: Some(request), ..InternalRaftRequest::default() };
-        match self.propose(request).await? {
-            Answer::Txn(answer) => Ok(answer),
-            _ => Err(crate::kv::mismatch()),
-        }
+        let Answer::Txn(answer) = self.propose(request).await? else {
+            return Err(crate::kv::mismatch());
+        };
+        Ok(answer)
     }
 
     async fn propose(&self, mut request: InternalRaftRequest) -> Result<Answer, Status> {
@@ -132,7 +132,9 @@ impl Host for OfWorker {
         match self.ask(Question::KeepAlive(LeaseId(id))).await? {
             Reply::KeptAlive { ttl_s } => Ok(ttl_s),
             Reply::NoLease => Ok(0),
-            other => Err(unasked(&other)),
+            other @ (Reply::TimeToLive { .. } | Reply::Leases(_) | Reply::NotLeader) => {
+                Err(unasked(&other))
+            }
         }
     }
 
@@ -152,15 +154,16 @@ impl Host for OfWorker {
                 }))
             }
             Reply::NoLease => Ok(None),
-            other => Err(unasked(&other)),
+            other @ (Reply::KeptAlive { .. } | Reply::Leases(_) | Reply::NotLeader) => {
+                Err(unasked(&other))
+            }
         }
     }
 
     async fn leases(&self) -> Result<Vec<i64>, Status> {
-        match self.ask(Question::Leases).await? {
-            Reply::Leases(leases) => Ok(leases.into_iter().map(|LeaseId(id)| id).collect()),
-            other => Err(unasked(&other)),
-        }
+        let reply = self.ask(Question::Leases).await?;
+        let Reply::Leases(leases) = reply else { return Err(unasked(&reply)) };
+        Ok(leases.into_iter().map(|LeaseId(id)| id).collect())
     }
 
     async fn members(&self, linearizable: bool) -> Result<Vec<Member>, Status> {
@@ -254,10 +257,10 @@ async fn blocking<T: Send + 'static>(
 
 /// Only the leader answers; a member alone leads, or will in a moment.
 fn unasked(reply: &Reply) -> Status {
-    match reply {
-        Reply::NotLeader => Error::Timeout.into(),
-        _ => crate::kv::mismatch(),
+    if matches!(reply, Reply::NotLeader) {
+        return Error::Timeout.into();
     }
+    crate::kv::mismatch()
 }
 
 /// A worker's stream of watches.

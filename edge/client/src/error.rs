@@ -7,7 +7,6 @@ use tonic::{Code, Status};
 
 /// Why a call gave no answer.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub enum Error {
     /// The server, or the way to it, answered with an error.
     Status(Box<Status>),

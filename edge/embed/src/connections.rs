@@ -5,7 +5,7 @@ use crate::facts::MemberFacts;
 use api::{HttpAnswer, Limits, OfWorker, Service};
 use hyper::body::Incoming;
 use rpc::body::Body;
-use server::{Connections, Worker};
+use server::{Connections, TakeOver, Worker};
 use std::net::TcpStream;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub(crate) struct Clients {
 }
 
 impl Connections for Clients {
-    fn open(&self, worker: Worker) -> Box<dyn Fn(TcpStream, Box<dyn FnOnce()>)> {
+    fn open(&self, worker: Worker) -> TakeOver {
         let host = OfWorker::new(worker);
         let facts = Arc::clone(&self.facts);
         let http = Rc::new(move |request| answer(Arc::clone(&facts), request));

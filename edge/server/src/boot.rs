@@ -46,11 +46,12 @@ pub struct BootOptions {
     pub settings: Settings,
     /// The seed of election timeouts.
     pub seed: u64,
+    /// When a segment of the log is full: [`wal::SEGMENT_BYTES`], or less in simulations.
+    pub segment_bytes: u64,
 }
 
 /// Why a member cannot start.
 #[derive(Debug)]
-#[non_exhaustive]
 pub enum BootError {
     /// Another process has the directory.
     Locked(PathBuf),
@@ -145,7 +146,9 @@ pub fn boot(vfs: &Arc<dyn Vfs>, options: &BootOptions) -> Result<Booted, BootErr
     let (snapshot, v2) = newest_snapshot(vfs, &wal_dir, &snap_dir)?;
     let applied = backend.applied();
     check_order(snapshot, applied)?;
-    let (wal, recovered) = open_log(vfs, &wal_dir, &OpenAt::new(snapshot, applied.index))?;
+    let mut at = OpenAt::new(snapshot, applied.index);
+    at.segment_bytes = options.segment_bytes;
+    let (wal, recovered) = open_log(vfs, &wal_dir, &at)?;
     let last = recovered.entries.last().map_or(recovered.before, Entry::id);
     if last.index < applied.index {
         return Err(BootError::Mismatch(format!(
@@ -256,7 +259,9 @@ fn begin(
         })
         .collect();
     let commit = entries.last().map_or(Index(0), |entry| entry.index);
-    let mut wal = Wal::create(Arc::clone(vfs), wal_dir, &Metadata { node, cluster: id })?;
+    let metadata = Metadata { node, cluster: id };
+    let mut wal =
+        Wal::create_with_segments(Arc::clone(vfs), wal_dir, &metadata, options.segment_bytes)?;
     wal.append(&entries, HardState { term, vote: NodeId::NONE, commit })?;
     wal.sync()?;
     wal.close()?;

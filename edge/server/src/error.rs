@@ -5,7 +5,6 @@ use std::fmt;
 
 /// Why a request has no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Error {
     /// The entry was applied, and its result says no.
     Rejected(Reject),
@@ -51,7 +50,6 @@ impl From<mvcc::Reject> for Error {
             mvcc::Reject::Compacted => Error::Rejected(Reject::Compacted),
             mvcc::Reject::FutureRevision => Error::Rejected(Reject::FutureRevision),
             mvcc::Reject::KeyNotFound => Error::Rejected(Reject::KeyNotFound),
-            other => Error::Store(other.to_string()),
         }
     }
 }

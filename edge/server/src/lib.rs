@@ -18,7 +18,7 @@ mod worker;
 
 pub use boot::{BootError, BootOptions, Booted, boot};
 pub use error::Error;
-pub use running::{Connections, Handle, Options, Running, start};
+pub use running::{Connections, Handle, Options, Running, TakeOver, start};
 pub use shared::{Current, Identity};
 pub use watching::{Deliver, Stream};
 pub use worker::{Limits, Worker};

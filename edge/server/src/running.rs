@@ -39,11 +39,14 @@ pub struct Options {
     pub unix_ms: u64,
 }
 
+/// Takes over a connection; its second argument is to be called when that has ended.
+pub type TakeOver = Box<dyn Fn(TcpStream, Box<dyn FnOnce()>)>;
+
 /// What serves the connections of a worker. Called once on each worker's thread, inside its
 /// runtime.
 pub trait Connections: Send + Sync + 'static {
     /// Makes the function that takes over one connection after the other, and returns at once.
-    fn open(&self, worker: Worker) -> Box<dyn Fn(TcpStream, Box<dyn FnOnce()>)>;
+    fn open(&self, worker: Worker) -> TakeOver;
 }
 
 /// A running member.

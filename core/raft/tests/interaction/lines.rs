@@ -1,17 +1,21 @@
 //! Catches the log lines of the nodes, in order, as `LEVEL message`.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::subscriber::{Subscriber, with_default};
+use tracing::subscriber::{Interest, Subscriber, set_global_default};
 use tracing::{Event, Level, Metadata};
 
 thread_local! {
     static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    /// What is caught on this thread, if anything is.
+    static LEVEL: Cell<Option<Level>> = const { Cell::new(None) };
 }
 
-struct Catcher(Level);
+/// One for the process, for what several would answer about a place in the code is remembered
+/// for all of them.
+struct Catcher;
 
 struct Text(String);
 
@@ -24,8 +28,11 @@ impl Visit for Text {
 }
 
 impl Subscriber for Catcher {
+    fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
+        Interest::sometimes()
+    }
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.level() <= &self.0
+        LEVEL.get().is_some_and(|level| metadata.level() <= &level)
     }
     fn event(&self, event: &Event<'_>) {
         let mut text = Text(format!("{} ", event.metadata().level()));
@@ -44,5 +51,10 @@ impl Subscriber for Catcher {
 /// What `work` returns, and the lines at or above `level` that were logged meanwhile.
 pub(crate) fn caught<T>(level: Option<Level>, work: impl FnOnce() -> T) -> (T, Vec<String>) {
     let Some(level) = level else { return (work(), Vec::new()) };
-    (with_default(Catcher(level), work), LINES.take())
+    // Fails if it was set before, which is as well.
+    set_global_default(Catcher).ok();
+    LEVEL.set(Some(level));
+    let done = work();
+    LEVEL.set(None);
+    (done, LINES.take())
 }

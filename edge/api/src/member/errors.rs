@@ -16,7 +16,6 @@ pub(super) fn status_of(error: ServerError) -> Status {
         ServerError::NoLeader => Error::NoLeader.into(),
         ServerError::Stopped => Error::Stopped.into(),
         ServerError::Store(why) => Status::new(Code::Unknown, why),
-        other => Status::new(Code::Unknown, other.to_string()),
     }
 }
 
@@ -48,7 +47,6 @@ fn status_of_reject(reject: &Reject) -> Status {
         Reject::NotLearner => Error::MemberNotLearner,
         Reject::TooManyLearners => Error::TooManyLearners,
         Reject::NotBuilt(what) => return Status::new(Code::Unimplemented, *what),
-        other => return Status::new(Code::Unknown, format!("retcd: {other:?}")),
     };
     error.into()
 }

@@ -56,7 +56,7 @@ impl Image {
 }
 
 impl SnapshotFile for Image {
-    fn len(&self) -> u64 {
+    fn size(&self) -> u64 {
         self.copier.len()
     }
 

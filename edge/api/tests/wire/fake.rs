@@ -80,9 +80,9 @@ impl WatchStream for FakeWatch {
     fn request(&self, request: WatchRequest) {
         use proto::etcdserverpb::watch_request::RequestUnion;
         let Some(RequestUnion::CreateRequest(create)) = request.request_union else { return };
-        for round in 0..create.start_revision {
+        for round in 0..create.start_revision.min(10) {
             let kv = KeyValue {
-                value: vec![7; usize::try_from(create.watch_id).unwrap()].into(),
+                value: vec![7; usize::try_from(create.watch_id.clamp(0, 100_000)).unwrap()].into(),
                 mod_revision: round,
                 ..KeyValue::default()
             };
@@ -116,7 +116,7 @@ impl RangeChunks for Chunks {
 struct File(Vec<u8>, usize);
 
 impl SnapshotFile for File {
-    fn len(&self) -> u64 {
+    fn size(&self) -> u64 {
         self.0.len() as u64
     }
 
@@ -329,6 +329,7 @@ pub(crate) async fn channel(address: SocketAddr) -> tonic::transport::Channel {
 /// A bare HTTP/2 connection, to send what no client of gRPC sends.
 pub(crate) async fn bare(address: SocketAddr) -> hyper::client::conn::http2::SendRequest<RawBody> {
     let stream = TcpStream::connect(address).await.unwrap();
+    stream.set_nodelay(true).unwrap();
     let executor = hyper_util::rt::TokioExecutor::new();
     let io = hyper_util::rt::TokioIo::new(stream);
     let (send, connection) = hyper::client::conn::http2::handshake(executor, io).await.unwrap();

@@ -18,7 +18,11 @@ fn request() -> Vec<u8> {
     RangeRequest { key: "a".into(), ..RangeRequest::default() }.encode_to_vec()
 }
 
+/// A path, further headers, a body, and the answer: HTTP status, gRPC code and message.
+type Case = (&'static str, Vec<(&'static str, &'static str)>, Vec<u8>, u16, i32, &'static str);
+
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn malformed_calls_are_answered_as_grpc_go_answers_them() {
     let limits = Limits { request_bytes_max: 1_000, ..Limits::default() };
     serve(&Fake::default(), limits, |address| async move {
@@ -29,7 +33,7 @@ fn malformed_calls_are_answered_as_grpc_go_answers_them() {
             bytes.extend_from_slice(&[0; 100]);
             bytes
         };
-        let cases: Vec<(&str, Vec<(&str, &str)>, Vec<u8>, u16, i32, &str)> = vec![
+        let cases: Vec<Case> = vec![
             (RANGE, vec![], good.clone(), 200, 0, ""),
             (
                 "/etcdserverpb.KV/Nope",
