@@ -93,7 +93,7 @@ impl State {
             Ok(())
         } else if request.revision > self.store.revision() {
             Err(Reject::FutureRevision.into())
-        } else if request.revision < self.store.compact_revision().max(0) {
+        } else if request.revision < self.store.compact_revision() {
             Err(Reject::Compacted.into())
         } else {
             Ok(())

@@ -10,8 +10,7 @@ use std::collections::BTreeMap;
 use tonic::Status;
 
 /// The names of the rows, as they stand in the first column of the table.
-pub const ROWS: [&str; 4] =
-    ["hashkv-hash-revision", "keys-only-lease", "sort-ties", "txn-check-order"];
+pub const ROWS: [&str; 3] = ["hashkv-hash-revision", "keys-only-lease", "txn-check-order"];
 
 /// How often each row was needed.
 #[derive(Clone, Debug, Default)]
@@ -71,15 +70,6 @@ impl Differences {
                 self.used("keys-only-lease");
             }
         }
-        if ours.kvs != theirs.kvs && has_ties(request) && same_sort_keys(request, ours, theirs) {
-            // What is cut off by a limit depends on the order too.
-            if ours.more {
-                ours.kvs.clone_from(&theirs.kvs);
-            }
-            ours.kvs.sort_by(|left, right| left.key.cmp(&right.key));
-            theirs.kvs.sort_by(|left, right| left.key.cmp(&right.key));
-            self.used("sort-ties");
-        }
     }
 
     /// Evens out what is allowed to differ in the ranges of a transaction.
@@ -110,21 +100,4 @@ impl Differences {
             }
         }
     }
-}
-
-fn has_ties(request: &RangeRequest) -> bool {
-    request.sort_target != i32::from(SortTarget::Key)
-}
-
-/// The answers agree in everything that the order is by, place for place.
-fn same_sort_keys(request: &RangeRequest, ours: &RangeResponse, theirs: &RangeResponse) -> bool {
-    let key = |kv: &proto::mvccpb::KeyValue| match SortTarget::try_from(request.sort_target) {
-        Ok(SortTarget::Version) => kv.version.to_string().into_bytes(),
-        Ok(SortTarget::Create) => kv.create_revision.to_string().into_bytes(),
-        Ok(SortTarget::Mod) => kv.mod_revision.to_string().into_bytes(),
-        Ok(SortTarget::Value) => kv.value.to_vec(),
-        Ok(SortTarget::Key) | Err(_) => kv.key.to_vec(),
-    };
-    ours.kvs.len() == theirs.kvs.len()
-        && ours.kvs.iter().zip(&theirs.kvs).all(|(ours, theirs)| key(ours) == key(theirs))
 }

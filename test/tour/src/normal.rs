@@ -1,0 +1,300 @@
+//! What a program printed, without what changes from run to run.
+
+use crate::process::Printed;
+use crate::table;
+use crate::wire;
+
+/// What is known about a run and must not show.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// Where the server is, as `127.0.0.1:PORT`.
+    pub endpoint: String,
+    /// The directory that the programs run in.
+    pub directory: String,
+    /// The ids of the leases granted so far, in order.
+    pub leases: Vec<u64>,
+}
+
+/// Numbers and strings of JSON and of `-w fields` that change from run to run, or with the
+/// version.
+const CHANGING: &[&str] = &[
+    "version",
+    "storageVersion",
+    "dbSize",
+    "dbSizeInUse",
+    "raftIndex",
+    "raftAppliedIndex",
+    "took",
+    "Version",
+    "StorageVersion",
+    "DBSize",
+    "DBSizeInUse",
+    "RaftIndex",
+    "RaftAppliedIndex",
+    "Took",
+];
+
+/// Those of a snapshot's status.
+const CHANGING_IN_SNAPSHOTS: &[&str] =
+    &["hash", "totalKey", "totalSize", "Hash", "Keys", "Size", "Total Keys", "Total Size"];
+
+/// Fields of a log line that say when, where in the code and how large.
+const CHANGING_IN_LOGS: &[&str] = &["ts", "caller", "stacktrace", "size", "took", "etcd-version"];
+
+/// The output of a program as it stands in a transcript: the lines of the standard output, those
+/// of the standard error behind `! `, and the exit code behind `? ` if it is not 0.
+#[must_use]
+pub fn transcript(printed: &Printed, words: &[String], known: &Known) -> String {
+    let mut text = String::new();
+    for line in lines(&printed.out, words, known) {
+        text.push_str(&line);
+        text.push('\n');
+    }
+    for line in lines(&printed.err, words, known) {
+        text.push_str("! ");
+        text.push_str(&line);
+        text.push('\n');
+    }
+    match printed.code {
+        Some(0) => {}
+        Some(code) => text.push_str(&format!("? {code}\n")),
+        None => text.push_str("? killed\n"),
+    }
+    text
+}
+
+fn lines(bytes: &[u8], words: &[String], known: &Known) -> Vec<String> {
+    let protobuf = words.iter().any(|word| word.ends_with("protobuf"));
+    let dumped = protobuf.then(|| wire::dump(bytes)).flatten();
+    let text = dumped.unwrap_or_else(|| escaped(bytes));
+    let text = masked(&text, words, known);
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    if !text.is_empty() && !text.ends_with('\n') {
+        lines.push("\\ no newline at the end".to_owned());
+    }
+    lines
+}
+
+/// Bytes that are no text as `\xNN`.
+fn escaped(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for chunk in bytes.utf8_chunks() {
+        for char in chunk.valid().chars() {
+            match char {
+                '\n' | '\t' => text.push(char),
+                char if char.is_control() => text.push_str(&format!("\\x{:02x}", u32::from(char))),
+                char => text.push(char),
+            }
+        }
+        for byte in chunk.invalid() {
+            text.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    text
+}
+
+fn masked(text: &str, words: &[String], known: &Known) -> String {
+    let has = |word: &str| words.iter().any(|given| given == word);
+    let of_snapshot = has("snapshot") && has("status");
+    let mut text = text.replace(&known.endpoint, "127.0.0.1:*****");
+    if !known.directory.is_empty() {
+        text = text.replace(&known.directory, "<dir>");
+    }
+    for (number, id) in (1..).zip(&known.leases) {
+        text = text.replace(&format!("{id:016x}"), &format!("<lease{number}>"));
+        text = text.replace(&format!("{id:x}"), &format!("<lease{number}>"));
+        text = text.replace(&id.to_string(), &format!("<lease{number}>"));
+    }
+    for name in CHANGING {
+        text = mask_named(&text, name);
+    }
+    if of_snapshot {
+        for name in CHANGING_IN_SNAPSHOTS {
+            text = mask_named(&text, name);
+        }
+    }
+    if has("timetolive") {
+        text = mask_named(&mask_named(&text, "ttl"), "TTL");
+        text = mask_between(&text, "remaining(", ")");
+    }
+    text = mask_between(&text, "took = ", "\n");
+    text = mask_between(&text, "took: ", "\n");
+    text = table::mask(&text, of_snapshot);
+    let by_commas = of_snapshot || has("endpoint") && has("status");
+    let mut masked = String::new();
+    for line in text.split_inclusive('\n') {
+        if let Some(log) = log_line(line) {
+            masked.push_str(&log);
+        } else if by_commas {
+            masked.push_str(&mask_parts(line, of_snapshot));
+        } else {
+            masked.push_str(line);
+        }
+    }
+    masked
+}
+
+/// Masks the value behind `"name":` or `"name" : `.
+fn mask_named(text: &str, name: &str) -> String {
+    let mut masked = String::new();
+    let mut rest = text;
+    let head = format!("\"{name}\"");
+    while let Some(at) = rest.find(&head) {
+        let behind = at + head.len();
+        let colon = rest[behind..].find(|char: char| !matches!(char, ' ' | ':'));
+        let value = behind + colon.unwrap_or(0);
+        let is_value = rest[behind..value].contains(':');
+        masked.push_str(&rest[..value]);
+        rest = &rest[value..];
+        if is_value {
+            let len = value_len(rest);
+            if len > 0 {
+                masked.push('*');
+            }
+            rest = &rest[len..];
+        }
+    }
+    masked.push_str(rest);
+    masked
+}
+
+/// The length of a number or a string at the start of `text`; 0 for an empty string, which says
+/// that there is no value.
+fn value_len(text: &str) -> usize {
+    if text.starts_with("\"\"") {
+        return 0;
+    }
+    match text.strip_prefix('"') {
+        Some(inner) => inner.find('"').map_or(0, |end| end + 2),
+        None => text
+            .find(|char: char| !char.is_ascii_alphanumeric() && !"+-.µ".contains(char))
+            .unwrap_or(text.len()),
+    }
+}
+
+fn mask_between(text: &str, before: &str, behind: &str) -> String {
+    let mut masked = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(before) {
+        let value = at + before.len();
+        masked.push_str(&rest[..value]);
+        masked.push('*');
+        rest = &rest[value..];
+        rest = &rest[rest.find(behind).unwrap_or(rest.len())..];
+    }
+    masked.push_str(rest);
+    masked
+}
+
+/// Masks what changes in a line of values with commas between.
+fn mask_parts(line: &str, of_snapshot: bool) -> String {
+    let (line, end) = line.strip_suffix('\n').map_or((line, ""), |line| (line, "\n"));
+    if !line.contains(", ") || line.contains(['{', '│', '|']) {
+        return format!("{line}{end}");
+    }
+    let parts: Vec<&str> = line.split(", ").collect();
+    let masked: Vec<String> = parts
+        .iter()
+        .enumerate()
+        .map(|(at, part)| {
+            let number = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+            let size = part.ends_with('B') && part.starts_with(|char: char| char.is_ascii_digit());
+            let version = part.matches('.').count() == 2
+                && part.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+            let changes = if of_snapshot {
+                // The revision is the second.
+                at != 1
+            } else {
+                (number && at > 8) || size || version || part.ends_with('%')
+            };
+            if changes { "*".to_owned() } else { (*part).to_owned() }
+        })
+        .collect();
+    format!("{}{end}", masked.join(", "))
+}
+
+/// A line of zap's JSON: level, message, and what else does not change.
+fn log_line(line: &str) -> Option<String> {
+    if !line.starts_with("{\"level\":") {
+        return None;
+    }
+    let serde_json::Value::Object(fields) = serde_json::from_str(line).ok()? else { return None };
+    let text = |name: &str| fields.get(name).and_then(|value| value.as_str()).unwrap_or("");
+    let mut shown = format!("log {}: {}", text("level"), text("msg"));
+    for (name, value) in &fields {
+        if name != "level" && name != "msg" && !CHANGING_IN_LOGS.contains(&name.as_str()) {
+            shown.push_str(&format!(" {name}={value}"));
+        }
+    }
+    shown.push('\n');
+    Some(shown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known() -> Known {
+        Known {
+            endpoint: "127.0.0.1:40001".into(),
+            directory: "/dir/work".into(),
+            leases: vec![0x694d_0123_4567_89ab],
+        }
+    }
+
+    fn shown(out: &str, line: &str) -> String {
+        let printed = Printed { out: out.into(), err: Vec::new(), code: Some(0) };
+        let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        transcript(&printed, &words, &known())
+    }
+
+    #[test]
+    fn ids_ports_and_directories_do_not_show() {
+        assert_eq!(
+            shown("lease 694d0123456789ab\n\"Lease\" : 7587722176438700459\n", "lease grant"),
+            "lease <lease1>\n\"Lease\" : <lease1>\n"
+        );
+        assert_eq!(shown("127.0.0.1:40001 /dir/work/x\n", "x"), "127.0.0.1:***** <dir>/x\n");
+    }
+
+    #[test]
+    fn values_that_change_are_masked_where_they_are_named() {
+        assert_eq!(
+            shown("{\"version\":\"3.7.1\",\"raftIndex\":5,\"revision\":2}\n", "x"),
+            "{\"version\":*,\"raftIndex\":*,\"revision\":2}\n"
+        );
+        assert_eq!(
+            shown("\"DBSize\" : 20480\n\"Hash\" : 7\n", "x"),
+            "\"DBSize\" : *\n\"Hash\" : 7\n"
+        );
+        assert_eq!(shown("\"Version\" : \"\"\n", "x"), "\"Version\" : \"\"\n");
+        assert_eq!(
+            shown("healthy: took = 1.5ms\nx\n", "endpoint health"),
+            "healthy: took = *\nx\n"
+        );
+    }
+
+    #[test]
+    fn a_line_by_commas_keeps_its_facts() {
+        let status =
+            "a:1, 8e9e, 3.7.1, 3.7.0, 20 kB, 16 kB, 20%, 2.1 GB, true, false, 2, 5, 5, , \n";
+        assert_eq!(
+            shown(status, "endpoint status"),
+            "a:1, 8e9e, *, *, *, *, *, *, true, false, *, *, *, , \n"
+        );
+        assert_eq!(shown("fe1a, 5, 9, 20 kB\n", "snapshot status x"), "*, 5, *, *\n");
+    }
+
+    #[test]
+    fn errors_and_exit_codes_show() {
+        let printed = Printed { out: b"no end".into(), err: b"bad\n".into(), code: Some(1) };
+        let text = transcript(&printed, &[], &known());
+        assert_eq!(text, "no end\n\\ no newline at the end\n! bad\n? 1\n");
+    }
+
+    #[test]
+    fn a_log_line_is_its_message() {
+        let line = "{\"level\":\"info\",\"ts\":\"2026\",\"caller\":\"a.go:1\",\"msg\":\"m\",\"path\":\"p\"}\n";
+        assert_eq!(shown(line, "snapshot save p"), "log info: m path=\"p\"\n");
+    }
+}

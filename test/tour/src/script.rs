@@ -1,0 +1,279 @@
+//! The scripts: one command a line.
+//!
+//! ```text
+//! # a comment
+//! server --quota-backend-bytes 1000000
+//! ctl put foo 'a value'
+//! ctl txn
+//! < value("foo") = "bar"
+//! <
+//! start w ctl watch foo
+//! watchers 1
+//! until w 3
+//! end w
+//! ```
+//!
+//! - `server FLAG…`: flags of the server, before any command.
+//! - `ctl WORD…`, `utl WORD…`: runs etcdctl or etcdutl. Words are quoted as in a shell: `'…'` is
+//!   taken as it is, `"…"` knows `\n`, `\t`, `\xNN`, `\"` and `\\`. `$lease1` is the id of the first
+//!   lease that was granted, in hexadecimal. Lines that begin with `<` are the standard input.
+//! - `start NAME ctl WORD…` runs it beside what follows, until `join NAME` (it ends by itself) or
+//!   `end NAME` (it is killed); either shows what it printed. `say NAME TEXT` writes a line to its
+//!   standard input, `until NAME LINES` waits for that many lines of output.
+//! - `watchers COUNT` waits until the server has that many.
+//! - `serve DIRECTORY`: the server ends, and starts again on this directory.
+//! - `differs ROW`: the next command may differ between servers, by this row of
+//!   `docs/differences.md`.
+
+use anyhow::{Context, Result, bail, ensure};
+use std::path::Path;
+
+/// A script.
+#[derive(Clone, Debug, Default)]
+pub struct Script {
+    /// The file's name without its ending.
+    pub name: String,
+    /// Flags of the server besides the usual ones.
+    pub server_flags: Vec<String>,
+    /// What happens, in order.
+    pub steps: Vec<Step>,
+}
+
+/// One command with its place.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// The line in the file, from 1.
+    pub line: usize,
+    /// The command as it stands there.
+    pub text: String,
+    /// The row of `docs/differences.md` by which the output may differ.
+    pub differs: Option<String>,
+    /// What is done.
+    pub action: Action,
+}
+
+/// Which client program is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// etcdctl.
+    Ctl,
+    /// etcdutl, or where there is none etcdctl, which had its commands once.
+    Utl,
+}
+
+/// What a line of a script says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Runs a program to its end.
+    Run {
+        /// The program.
+        program: Program,
+        /// Its arguments.
+        words: Vec<String>,
+        /// Its standard input.
+        input: String,
+    },
+    /// Runs a program beside what follows.
+    Start {
+        /// What it is called in the script.
+        name: String,
+        /// The program.
+        program: Program,
+        /// Its arguments.
+        words: Vec<String>,
+    },
+    /// Writes a line to the standard input of a started program.
+    Say {
+        /// The program's name in the script.
+        name: String,
+        /// The line, without its end.
+        text: String,
+    },
+    /// Waits until a started program has printed that many lines.
+    Until {
+        /// The program's name in the script.
+        name: String,
+        /// How many.
+        lines: usize,
+    },
+    /// Kills a started program and shows what it printed.
+    End(String),
+    /// Waits until a started program has ended, and shows what it printed.
+    Join(String),
+    /// Waits until the server has that many watchers.
+    Watchers(u64),
+    /// Ends the server and starts it on another directory.
+    Serve(String),
+}
+
+/// Reads the scripts of a directory, sorted by name.
+///
+/// # Errors
+/// When a file cannot be read or has a line that means nothing.
+pub fn read_all(directory: &Path) -> Result<Vec<Script>> {
+    let entries = std::fs::read_dir(directory)
+        .with_context(|| format!("cannot list {}", directory.display()))?;
+    let mut scripts = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "txt") {
+            let text = std::fs::read_to_string(&path)?;
+            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            scripts.push(parse(name, &text).with_context(|| path.display().to_string())?);
+        }
+    }
+    ensure!(!scripts.is_empty(), "no script in {}", directory.display());
+    scripts.sort_by(|left, right| left.name.cmp(&right.name));
+    Ok(scripts)
+}
+
+/// Reads one script.
+///
+/// # Errors
+/// When a line means nothing.
+pub fn parse(name: String, text: &str) -> Result<Script> {
+    let mut script = Script { name, ..Script::default() };
+    let mut differs = None;
+    for (line, text) in (1..).zip(text.lines()) {
+        let place = || format!("line {line}: {text}");
+        if text.trim().is_empty() || text.starts_with('#') {
+            continue;
+        }
+        if let Some(given) = text.strip_prefix('<') {
+            let given = given.strip_prefix(' ').unwrap_or(given);
+            let Some(Step { action: Action::Run { input, .. }, text: shown, .. }) =
+                script.steps.last_mut()
+            else {
+                bail!("{}: no command before its input", place());
+            };
+            input.push_str(given);
+            input.push('\n');
+            shown.push('\n');
+            shown.push_str(text);
+            continue;
+        }
+        let (command, rest) = text.split_once(' ').with_context(place)?;
+        match command {
+            "server" => script.server_flags.extend(words(rest).with_context(place)?),
+            "differs" => differs = Some(rest.trim().to_owned()),
+            _ => {
+                let action = action(command, rest).with_context(place)?;
+                let text = text.to_owned();
+                script.steps.push(Step { line, text, differs: differs.take(), action });
+            }
+        }
+    }
+    Ok(script)
+}
+
+fn action(command: &str, rest: &str) -> Result<Action> {
+    let (first, more) = rest.split_once(' ').unwrap_or((rest, ""));
+    let name = first.to_owned();
+    Ok(match command {
+        "start" => {
+            let (program, rest) = more.split_once(' ').context("start NAME ctl WORD…")?;
+            Action::Start { name, program: program_named(program)?, words: words(rest)? }
+        }
+        "say" => Action::Say { name, text: more.to_owned() },
+        "until" => Action::Until { name, lines: more.parse()? },
+        "end" => Action::End(name),
+        "join" => Action::Join(name),
+        "watchers" => Action::Watchers(first.parse()?),
+        "serve" => Action::Serve(name),
+        _ => Action::Run {
+            program: program_named(command)?,
+            words: words(rest)?,
+            input: String::new(),
+        },
+    })
+}
+
+fn program_named(name: &str) -> Result<Program> {
+    match name {
+        "ctl" => Ok(Program::Ctl),
+        "utl" => Ok(Program::Utl),
+        other => bail!("no command {other}"),
+    }
+}
+
+/// Splits a line into words, as a shell does it with quotes.
+///
+/// # Errors
+/// When a quote is not closed or an escape is unknown.
+pub fn words(line: &str) -> Result<Vec<String>> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut chars = line.chars();
+    while let Some(char) = chars.next() {
+        match char {
+            ' ' => words.extend(word.take()),
+            '\'' => {
+                let word = word.get_or_insert_default();
+                loop {
+                    match chars.next().context("a quote is not closed")? {
+                        '\'' => break,
+                        char => word.push(char),
+                    }
+                }
+            }
+            '"' => double_quoted(&mut chars, word.get_or_insert_default())?,
+            char => word.get_or_insert_default().push(char),
+        }
+    }
+    words.extend(word);
+    Ok(words)
+}
+
+fn double_quoted(chars: &mut std::str::Chars<'_>, word: &mut String) -> Result<()> {
+    loop {
+        let char = chars.next().context("a quote is not closed")?;
+        match char {
+            '"' => return Ok(()),
+            '\\' => match chars.next() {
+                Some('n') => word.push('\n'),
+                Some('t') => word.push('\t'),
+                Some('x') => {
+                    let digits: String = chars.by_ref().take(2).collect();
+                    word.push(char::from(u8::from_str_radix(&digits, 16)?));
+                }
+                Some(char @ ('"' | '\\')) => word.push(char),
+                other => bail!("no escape {other:?}"),
+            },
+            char => word.push(char),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_split_and_quoted_as_in_a_shell() {
+        assert_eq!(
+            words(r#"put a 'b  c' "d\n\"e" x"y" """#).unwrap(),
+            ["put", "a", "b  c", "d\n\"e", "xy", ""]
+        );
+        words("put 'a").unwrap_err();
+        words(r#"put "\q""#).unwrap_err();
+    }
+
+    #[test]
+    fn a_script_is_its_flags_and_its_steps() {
+        let text = "# what\nserver --a b\n\nctl txn\n< one\n<\ndiffers row\nend w\n";
+        let script = parse("x".into(), text).unwrap();
+        assert_eq!(script.server_flags, ["--a", "b"]);
+        let Action::Run { input, .. } = &script.steps[0].action else { panic!("not a command") };
+        assert_eq!(input, "one\n\n");
+        assert_eq!(script.steps[1].action, Action::End("w".into()));
+        assert_eq!(script.steps[1].differs.as_deref(), Some("row"));
+        assert_eq!(script.steps[1].line, 8);
+    }
+
+    #[test]
+    fn lines_that_mean_nothing_are_refused() {
+        for text in ["nonsense x\n", "< input\n", "until w many\n", "start w\n"] {
+            parse("x".into(), text).unwrap_err();
+        }
+    }
+}

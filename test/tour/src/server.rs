@@ -1,0 +1,139 @@
+//! A server as a child process on loopback. What it tells of itself (name, URLs) is the same at
+//! every start, whatever ports it listens on, so that the ids of member and cluster are too.
+
+use crate::process::wait_for;
+use anyhow::{Context, Result, bail};
+use std::fs::OpenOptions;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// How long a server may take to answer after it was started.
+const START_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// How often other ports are tried.
+const TRIES: usize = 3;
+
+/// The flags that make a server tell the same of itself everywhere; a restored directory needs
+/// the same.
+const IDENTITY: [&str; 8] = [
+    "--name",
+    "default",
+    "--initial-advertise-peer-urls",
+    "http://localhost:2380",
+    "--advertise-client-urls",
+    "http://localhost:2379",
+    "--initial-cluster",
+    "default=http://localhost:2380",
+];
+
+/// A running server. It is killed when this is dropped.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    port: u16,
+    log: PathBuf,
+}
+
+impl Server {
+    /// Starts a server on a data directory; what it prints is added to `log`.
+    ///
+    /// # Errors
+    /// When it cannot be started or does not answer.
+    pub fn start(program: &Path, data: &Path, log: &Path, flags: &[String]) -> Result<Server> {
+        let mut last = None;
+        for _ in 0..TRIES {
+            let ports = (free_port()?, free_port()?);
+            let child = spawn(program, data, log, (ports, flags))?;
+            let mut server = Server { child, port: ports.0, log: log.to_path_buf() };
+            match server.wait_until_it_answers() {
+                Ok(()) => return Ok(server),
+                // Another process may have taken the port meanwhile.
+                Err(error) => last = Some(error),
+            }
+        }
+        let said = std::fs::read_to_string(log).unwrap_or_default();
+        let error = last.context("never tried")?;
+        Err(error.context(format!("{} said:\n{said}", program.display())))
+    }
+
+    /// Where clients connect to.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Where its log is.
+    #[must_use]
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// Waits until it has that many watchers.
+    ///
+    /// # Errors
+    /// When it has not in time, or does not answer.
+    pub fn wait_for_watchers(&self, count: u64) -> Result<()> {
+        let line = format!("\netcd_debugging_mvcc_watcher_total {count}\n");
+        wait_for(&format!("{count} watchers"), Duration::from_secs(10), || {
+            Ok(self.http("/metrics")?.contains(&line).then_some(()))
+        })
+    }
+
+    fn wait_until_it_answers(&mut self) -> Result<()> {
+        wait_for("an answer of the server", START_TIME_MAX, || {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("the server ended: {status}");
+            }
+            let healthy = self.http("/health").is_ok_and(|text| text.contains(r#""true""#));
+            Ok(healthy.then_some(()))
+        })
+    }
+
+    fn http(&self, path: &str) -> Result<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer)?;
+        Ok(String::from_utf8_lossy(&answer).into_owned())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Either fails only when the process is gone already.
+        if self.child.kill().is_ok() {
+            drop(self.child.wait());
+        }
+    }
+}
+
+fn spawn(program: &Path, data: &Path, log: &Path, how: ((u16, u16), &[String])) -> Result<Child> {
+    let ((client, peer), flags) = how;
+    let log = OpenOptions::new().create(true).append(true).open(log)?;
+    Command::new(program)
+        .arg("--data-dir")
+        .arg(data)
+        .args(IDENTITY)
+        .args(["--listen-client-urls", &format!("http://127.0.0.1:{client}")])
+        .args(["--listen-peer-urls", &format!("http://127.0.0.1:{peer}")])
+        .args(flags)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn()
+        .with_context(|| format!("cannot start {}", program.display()))
+}
+
+/// A port of five digits, so that what stands in tables has the same width everywhere.
+fn free_port() -> Result<u16> {
+    loop {
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        if port >= 10_000 {
+            return Ok(port);
+        }
+    }
+}
