@@ -7,6 +7,7 @@
 mod checks;
 mod cluster;
 mod ends;
+mod gather;
 mod health;
 mod host;
 mod kv;

@@ -4,6 +4,7 @@
 //!
 //! Source: etcd v3.7 server/etcdserver/api/v3rpc/{grpc,interceptor}.go; words of grpc-go 1.82.
 
+use crate::gather::Gather;
 use crate::host::Host;
 use crate::{cluster, health, kv, lease, maintenance, watch};
 use http::{Method, Request};
@@ -16,9 +17,10 @@ use rpc::body::{Reply, is_grpc, refuse};
 use rpc::frame::{Messages, check_encoding};
 use rpc::{Code, Error, Status};
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -148,14 +150,21 @@ impl<H: Host> Service<H> {
             let inner = Rc::clone(&inner);
             async move { Ok::<Reply, Infallible>(answer(inner, request).await) }
         });
-        let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
+        let io = Gather::new(io);
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(io.clone()), service));
         let mut stop = pin!(stop);
-        tokio::select! {
-            biased;
-            done = connection.as_mut() => return done,
-            () = stop.as_mut() => connection.as_mut().graceful_shutdown(),
-        }
-        connection.await
+        let mut stopped = false;
+        poll_fn(|cx| {
+            if !stopped && stop.as_mut().poll(cx).is_ready() {
+                stopped = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            match (connection.as_mut().poll(cx), io.send(cx)) {
+                (Poll::Pending, Poll::Ready(Err(error))) => Poll::Ready(Err(error.into())),
+                (done, _) => done,
+            }
+        })
+        .await
     }
 }
 

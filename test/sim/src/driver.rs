@@ -136,11 +136,11 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// Starts a member as the server does.
+    /// Starts a member as the server does. Its requests have ids from `first_id` on.
     ///
     /// # Errors
     /// Why it cannot start.
-    pub fn boot(disk: &SimDisk, options: &BootOptions) -> Result<Driver, String> {
+    pub fn boot(disk: &SimDisk, options: &BootOptions, first_id: u64) -> Result<Driver, String> {
         let vfs: Arc<dyn Vfs> = Arc::new(disk.clone());
         let booted = server::boot(&vfs, options).map_err(|error| format!("boot: {error}"))?;
         let Booted { member, mut state, wal, backend, metadata, snap_dir, .. } = booted;
@@ -152,7 +152,7 @@ impl Driver {
             uncommitted: VecDeque::new(),
             leadership: member.leadership(),
             published: state.published(),
-            next_id: 1,
+            next_id: first_id,
         };
         let (work, begun) = (VecDeque::new(), VecDeque::new());
         Ok(Driver {
@@ -247,7 +247,7 @@ impl Driver {
             self.tick()?;
         }
         let core = !self.core.inputs.is_empty() || !self.core.proposals.is_empty();
-        let log = !self.log.is_dead && !(self.log.work.is_empty() && self.log.begun.is_empty());
+        let log = self.log.has_work();
         let file = !self.file.is_dead && !self.file.waiting.is_empty();
         let idle = self.state.has_housekeeping();
         if !(core || log || file || idle) {
@@ -273,7 +273,7 @@ impl Driver {
         loop {
             if !self.core.inputs.is_empty() || !self.core.proposals.is_empty() {
                 self.round(usize::MAX)?;
-            } else if !(self.log.is_dead || self.log.work.is_empty() && self.log.begun.is_empty()) {
+            } else if self.log.has_work() {
                 self.log_step();
             } else if !self.file.is_dead && !self.file.waiting.is_empty() {
                 self.commit(self.file.waiting.len());
@@ -283,6 +283,14 @@ impl Driver {
                 return Ok(());
             }
         }
+    }
+
+    /// Stops as the server does when it is told to.
+    ///
+    /// # Errors
+    /// When the log cannot be closed.
+    pub fn close(self) -> Result<(), String> {
+        self.log.wal.close().map_err(|error| error.to_string())
     }
 
     /// A tick passes.
@@ -390,8 +398,8 @@ impl Driver {
                 self.core.snapshot = Some(snapshot);
                 self.save_snapshot();
             }
-            // Events: nobody watches.
-            _ => {}
+            // Nobody watches.
+            Effect::Events(_) => {}
         }
         Ok(())
     }
@@ -441,6 +449,10 @@ impl Driver {
 }
 
 impl Log {
+    fn has_work(&self) -> bool {
+        !self.is_dead && (!self.work.is_empty() || !self.begun.is_empty())
+    }
+
     fn work_on(&mut self, disk: &SimDisk, work: LogWork) -> Result<Option<CoreInput>, wal::Error> {
         match work {
             LogWork::Append(append) => {

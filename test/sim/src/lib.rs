@@ -1,6 +1,10 @@
-//! Simulation of whole members on a virtual disk, with seeded schedulers, and what must hold.
+//! Simulation of whole members on a virtual disk, under seeded schedulers, and what must hold
+//! whatever happens. Here so far: one member and the crashes of its machine.
 
+pub mod check;
+pub mod crash;
 pub mod driver;
+pub mod history;
 pub mod seed;
 pub mod twin;
 pub mod workload;

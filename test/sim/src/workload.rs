@@ -107,7 +107,8 @@ impl Workload {
         self.made += 1;
         let mut request = InternalRaftRequest::default();
         if self.made == 1 {
-            request.put = Some(self.put(Bytes::from_static(ANCHOR)));
+            let put = self.put(Bytes::from_static(ANCHOR));
+            request.put = Some(PutRequest { lease: 0, ..put });
             return request;
         }
         match self.seed.below(100) {

@@ -1,6 +1,6 @@
 //! Two transcripts of one script side by side.
 
-use crate::guide::Shown;
+use crate::guide::{self, Shown};
 use std::collections::BTreeMap;
 
 /// What came of a comparison.
@@ -27,6 +27,29 @@ pub fn transcripts(left: &[Shown], right: &[Shown]) -> Differences {
         }
         differences.text.push_str(&format!("  $ {}\n", left.command.replace('\n', "\n    ")));
         differences.text.push_str(&lines(&left.output, &right.output));
+    }
+    differences
+}
+
+/// Compares a transcript with one that was kept as text. Steps that may differ between servers
+/// must be as recorded: what is recorded is what ours has to print.
+#[must_use]
+pub fn with_recorded(transcript: &[Shown], recorded: &str) -> Differences {
+    let mut differences = Differences::default();
+    let blocks = |text: &str| -> Vec<String> {
+        format!("\n{text}").split("\n$ ").skip(1).map(str::to_owned).collect()
+    };
+    let (ours, recorded) = (blocks(&guide::text(transcript)), blocks(recorded));
+    for (ours, recorded) in ours.iter().zip(&recorded) {
+        let (ours, recorded) = (ours.trim_end_matches('\n'), recorded.trim_end_matches('\n'));
+        if ours != recorded {
+            let command = ours.lines().next().unwrap_or_default();
+            differences.text.push_str(&format!("  $ {command}\n{}", lines(recorded, ours)));
+        }
+    }
+    if ours.len() != recorded.len() {
+        let (ours, recorded) = (ours.len(), recorded.len());
+        differences.text.push_str(&format!("  {recorded} commands are recorded, not {ours}\n"));
     }
     differences
 }

@@ -7,10 +7,11 @@ use clap::Parser;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tour::compare;
-use tour::guide::{self, Shown, Side};
+use std::sync::{Mutex, PoisonError};
+use tour::compare::{self, Differences};
+use tour::guide::{self, Side};
+use tour::process;
 use tour::script::{self, Script};
 
 /// Runs the scripts of the tour. With --against: one client, two servers. With --ctl-b: two
@@ -72,9 +73,8 @@ fn main() -> Result<ExitCode> {
     let args = Args::parse();
     end_on_signals()?;
     let mut scripts = script::read_all(&args.root.join("scripts"))?;
-    if let Some(unknown) =
-        args.script.iter().find(|name| scripts.iter().all(|script| script.name != **name))
-    {
+    let known = |name: &String| scripts.iter().any(|script| script.name == *name);
+    if let Some(unknown) = args.script.iter().find(|name| !known(name)) {
         bail!("no script {unknown}");
     }
     scripts.retain(|script| args.script.is_empty() || args.script.contains(&script.name));
@@ -83,18 +83,82 @@ fn main() -> Result<ExitCode> {
     let mut rows: BTreeMap<String, u64> = BTreeMap::new();
     for (script, result) in scripts.iter().zip(results) {
         match result {
-            Ok(done) if done.text.is_empty() => println!("{}: ok", script.name),
             Ok(done) => {
-                bad += 1;
-                println!("{}: different\n{}", script.name, done.text);
+                let word = if done.text.is_empty() { "ok" } else { "different" };
+                println!("{}: {word}\n{}", script.name, done.text);
+                bad += usize::from(!done.text.is_empty());
+                for (row, count) in done.rows {
+                    *rows.entry(row).or_default() += count;
+                }
             }
             Err(error) => {
                 bad += 1;
-                println!("{}: failed: {error:?}", script.name);
+                println!("{}: failed: {error:?}\n", script.name);
             }
         }
     }
-    let _ = &mut rows;
+    for (row, count) in rows {
+        println!("row {row}: {count} times");
+    }
     println!("{} scripts, {bad} different", scripts.len());
     Ok(if bad == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Lets every wait fail when this process is asked to end, so that what it started ends first.
+fn end_on_signals() -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            let kind = tokio::signal::unix::SignalKind::terminate();
+            if let Ok(mut terminate) = tokio::signal::unix::signal(kind) {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = tokio::signal::ctrl_c() => {}
+                }
+                process::stop();
+            }
+        });
+    });
+    Ok(())
+}
+
+/// Runs the scripts, several at a time; the results are in the order of the scripts.
+fn run_all(args: &Args, scripts: &[Script]) -> Vec<Result<Differences>> {
+    let next = AtomicUsize::new(0);
+    let results = Mutex::new(BTreeMap::new());
+    std::thread::scope(|scope| {
+        for _ in 0..args.jobs.max(1) {
+            scope.spawn(|| {
+                loop {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(script) = scripts.get(at) else { return };
+                    let result = run(args, script);
+                    results.lock().unwrap_or_else(PoisonError::into_inner).insert(at, result);
+                }
+            });
+        }
+    });
+    results.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect()
+}
+
+fn run(args: &Args, script: &Script) -> Result<Differences> {
+    let left = args.left();
+    if let Some(right) = args.right() {
+        let (left, right) = std::thread::scope(|scope| {
+            let other = scope.spawn(|| guide::run(script, &right));
+            let this = guide::run(script, &left);
+            (this, other.join())
+        });
+        let Ok(right) = right else { bail!("the other side panicked") };
+        return Ok(compare::transcripts(&left?, &right?));
+    }
+    let transcript = guide::run(script, &left)?;
+    let path = args.root.join("transcripts").join(format!("{}.txt", script.name));
+    if args.record {
+        std::fs::write(&path, guide::text(&transcript))?;
+        return Ok(Differences::default());
+    }
+    let recorded = std::fs::read_to_string(&path)
+        .with_context(|| format!("no transcript {}", path.display()))?;
+    Ok(compare::with_recorded(&transcript, &recorded))
 }

@@ -15,18 +15,17 @@ pub struct Known {
     pub leases: Vec<u64>,
 }
 
-/// Numbers and strings of JSON and of `-w fields` that change from run to run, or with the
-/// version.
+/// Strings of JSON and of `-w fields` that change with the version; a number of that name is the
+/// version of a key.
+const VERSIONS: &[&str] = &["version", "storageVersion", "Version", "StorageVersion"];
+
+/// Numbers and strings of JSON and of `-w fields` that change from run to run.
 const CHANGING: &[&str] = &[
-    "version",
-    "storageVersion",
     "dbSize",
     "dbSizeInUse",
     "raftIndex",
     "raftAppliedIndex",
     "took",
-    "Version",
-    "StorageVersion",
     "DBSize",
     "DBSizeInUse",
     "RaftIndex",
@@ -39,7 +38,7 @@ const CHANGING_IN_SNAPSHOTS: &[&str] =
     &["hash", "totalKey", "totalSize", "Hash", "Keys", "Size", "Total Keys", "Total Size"];
 
 /// Fields of a log line that say when, where in the code and how large.
-const CHANGING_IN_LOGS: &[&str] = &["ts", "caller", "stacktrace", "size", "took", "etcd-version"];
+const CHANGING_IN_LOGS: &[&str] = &["ts", "caller", "stacktrace", "stack", "size", "took", "etcd-version"];
 
 /// The output of a program as it stands in a transcript: the lines of the standard output, those
 /// of the standard error behind `! `, and the exit code behind `? ` if it is not 0.
@@ -66,7 +65,7 @@ pub fn transcript(printed: &Printed, words: &[String], known: &Known) -> String 
 fn lines(bytes: &[u8], words: &[String], known: &Known) -> Vec<String> {
     let protobuf = words.iter().any(|word| word.ends_with("protobuf"));
     let dumped = protobuf.then(|| wire::dump(bytes)).flatten();
-    let text = dumped.unwrap_or_else(|| escaped(bytes));
+    let text = without_noise(&dumped.unwrap_or_else(|| escaped(bytes)));
     let text = masked(&text, words, known);
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     if !text.is_empty() && !text.ends_with('\n') {
@@ -93,6 +92,23 @@ fn escaped(bytes: &[u8]) -> String {
     text
 }
 
+/// Log lines in one form, without those of the library below Go's server and without the one
+/// about the variable that old clients need; and a panic of Go's without its stack.
+fn without_noise(text: &str) -> String {
+    let mut kept = String::new();
+    for line in text.split_inclusive('\n') {
+        if line.starts_with("goroutine ") {
+            break;
+        }
+        match json_log(line).or_else(|| console_log(line)) {
+            Some(log) if log.contains("bbolt") || log.contains("ETCDCTL_API=3") => {}
+            Some(log) => kept.push_str(&log),
+            None => kept.push_str(line),
+        }
+    }
+    kept
+}
+
 fn masked(text: &str, words: &[String], known: &Known) -> String {
     let has = |word: &str| words.iter().any(|given| given == word);
     let of_snapshot = has("snapshot") && has("status");
@@ -106,26 +122,29 @@ fn masked(text: &str, words: &[String], known: &Known) -> String {
         text = text.replace(&id.to_string(), &format!("<lease{number}>"));
     }
     for name in CHANGING {
-        text = mask_named(&text, name);
+        text = mask_named(&text, name, false);
+    }
+    for name in VERSIONS {
+        text = mask_named(&text, name, true);
     }
     if of_snapshot {
         for name in CHANGING_IN_SNAPSHOTS {
-            text = mask_named(&text, name);
+            text = mask_named(&text, name, false);
         }
     }
     if has("timetolive") {
-        text = mask_named(&mask_named(&text, "ttl"), "TTL");
+        text = mask_named(&mask_named(&text, "ttl", false), "TTL", false);
         text = mask_between(&text, "remaining(", ")");
+        text = sort_between(&text, "attached keys([", "])");
     }
-    text = mask_between(&text, "took = ", "\n");
-    text = mask_between(&text, "took: ", "\n");
+    text = mask_between(&text, " took ", "\n");
+    text = mask_between(&text, "etcd-endpoints://", "/");
+    text = mask_between(&text, "LocalAddr: '", "'");
     text = table::mask(&text, of_snapshot);
     let by_commas = of_snapshot || has("endpoint") && has("status");
     let mut masked = String::new();
     for line in text.split_inclusive('\n') {
-        if let Some(log) = log_line(line) {
-            masked.push_str(&log);
-        } else if by_commas {
+        if by_commas {
             masked.push_str(&mask_parts(line, of_snapshot));
         } else {
             masked.push_str(line);
@@ -135,7 +154,7 @@ fn masked(text: &str, words: &[String], known: &Known) -> String {
 }
 
 /// Masks the value behind `"name":` or `"name" : `.
-fn mask_named(text: &str, name: &str) -> String {
+fn mask_named(text: &str, name: &str, only_strings: bool) -> String {
     let mut masked = String::new();
     let mut rest = text;
     let head = format!("\"{name}\"");
@@ -143,7 +162,8 @@ fn mask_named(text: &str, name: &str) -> String {
         let behind = at + head.len();
         let colon = rest[behind..].find(|char: char| !matches!(char, ' ' | ':'));
         let value = behind + colon.unwrap_or(0);
-        let is_value = rest[behind..value].contains(':');
+        let is_value = rest[behind..value].contains(':')
+            && (!only_strings || rest[value..].starts_with('"'));
         masked.push_str(&rest[..value]);
         rest = &rest[value..];
         if is_value {
@@ -186,6 +206,15 @@ fn mask_between(text: &str, before: &str, behind: &str) -> String {
     masked
 }
 
+/// Go tells the keys of a lease in any order.
+fn sort_between(text: &str, before: &str, behind: &str) -> String {
+    let Some((head, rest)) = text.split_once(before) else { return text.to_owned() };
+    let Some((words, tail)) = rest.split_once(behind) else { return text.to_owned() };
+    let mut words: Vec<&str> = words.split(' ').collect();
+    words.sort_unstable();
+    format!("{head}{before}{}{behind}{tail}", words.join(" "))
+}
+
 /// Masks what changes in a line of values with commas between.
 fn mask_parts(line: &str, of_snapshot: bool) -> String {
     let (line, end) = line.strip_suffix('\n').map_or((line, ""), |line| (line, "\n"));
@@ -214,20 +243,42 @@ fn mask_parts(line: &str, of_snapshot: bool) -> String {
 }
 
 /// A line of zap's JSON: level, message, and what else does not change.
-fn log_line(line: &str) -> Option<String> {
+fn json_log(line: &str) -> Option<String> {
     if !line.starts_with("{\"level\":") {
         return None;
     }
     let serde_json::Value::Object(fields) = serde_json::from_str(line).ok()? else { return None };
     let text = |name: &str| fields.get(name).and_then(|value| value.as_str()).unwrap_or("");
-    let mut shown = format!("log {}: {}", text("level"), text("msg"));
-    for (name, value) in &fields {
-        if name != "level" && name != "msg" && !CHANGING_IN_LOGS.contains(&name.as_str()) {
+    Some(log(text("level"), text("msg"), &fields))
+}
+
+/// A line of zap's console form: time, level, perhaps a logger, place, message, fields.
+fn console_log(line: &str) -> Option<String> {
+    let mut parts: Vec<&str> = line.trim_end().split('\t').collect();
+    if parts.len() < 4 || !parts[0].ends_with('Z') || !["info", "warn", "error"].contains(&parts[1]) {
+        return None;
+    }
+    let fields = match serde_json::from_str(parts[parts.len() - 1]) {
+        Ok(serde_json::Value::Object(fields)) => {
+            parts.pop();
+            fields
+        }
+        _ => serde_json::Map::new(),
+    };
+    let message = parts[parts.len() - 1];
+    let logger = if parts[2] == "bbolt" { "bbolt " } else { "" };
+    Some(log(parts[1], &format!("{logger}{message}"), &fields))
+}
+
+fn log(level: &str, message: &str, fields: &serde_json::Map<String, serde_json::Value>) -> String {
+    let mut shown = format!("log {level}: {message}");
+    for (name, value) in fields {
+        if !["level", "msg"].contains(&name.as_str()) && !CHANGING_IN_LOGS.contains(&name.as_str()) {
             shown.push_str(&format!(" {name}={value}"));
         }
     }
     shown.push('\n');
-    Some(shown)
+    shown
 }
 
 #[cfg(test)]
@@ -267,10 +318,12 @@ mod tests {
             shown("\"DBSize\" : 20480\n\"Hash\" : 7\n", "x"),
             "\"DBSize\" : *\n\"Hash\" : 7\n"
         );
-        assert_eq!(shown("\"Version\" : \"\"\n", "x"), "\"Version\" : \"\"\n");
+        for as_it_is in ["\"Version\" : \"\"\n", "{\"version\":3}\n"] {
+            assert_eq!(shown(as_it_is, "x"), as_it_is);
+        }
         assert_eq!(
-            shown("healthy: took = 1.5ms\nx\n", "endpoint health"),
-            "healthy: took = *\nx\n"
+            shown("healthy: x took = 1.5ms\ny\n", "endpoint health"),
+            "healthy: x took *\ny\n"
         );
     }
 

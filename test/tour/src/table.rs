@@ -25,14 +25,16 @@ pub fn mask(text: &str, of_snapshot: bool) -> String {
     };
     let mut columns: Vec<bool> = Vec::new();
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    let mut head = None;
     for at in 0..lines.len() {
         if is_top(&lines, at) {
+            head = Some(at + 1);
             columns = cells(&lines[at + 1]).map(|cell| changing(cell.trim())).collect();
         }
         if is_border(&lines[at]) {
             lines[at] = masked_border(&lines[at], &columns);
         } else if is_row(&lines[at]) {
-            lines[at] = masked_row(&lines[at], &columns);
+            lines[at] = masked_row(&lines[at], &columns, head == Some(at));
         }
     }
     let mut masked = lines.join("\n");
@@ -62,13 +64,13 @@ fn cells(row: &str) -> impl Iterator<Item = &str> {
     inner.split(['|', '│'])
 }
 
-fn masked_row(row: &str, columns: &[bool]) -> String {
+fn masked_row(row: &str, columns: &[bool], is_head: bool) -> String {
     let bar = row.chars().next().unwrap_or('|');
     let mut masked = String::from(bar);
     for (at, cell) in cells(row).enumerate() {
         let changing = columns.get(at).copied().unwrap_or(false);
         // A cell without a value is a fact.
-        let masks = changing && !cell.trim().is_empty() && !cell.contains(char::is_uppercase);
+        let masks = changing && !cell.trim().is_empty() && !is_head;
         match (changing, masks) {
             (true, true) => masked.push_str(" * "),
             (true, false) => masked.push_str(&format!(" {} ", cell.trim())),

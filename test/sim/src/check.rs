@@ -1,0 +1,206 @@
+//! Whether a member that starts on a disk after a crash has lost nothing: it boots, its log holds
+//! every acknowledged entry and of the others a beginning, and its store is what the twin makes of
+//! just these entries, in memory and in the file.
+
+use crate::driver::{Driver, Seen};
+use crate::history::{Expected, History};
+use crate::twin::Moment;
+use auth::Permitted;
+use bytes::Bytes;
+use mvcc::{KeyRange, RangeQuery};
+use prost::Message as _;
+use proto::answer::Answer;
+use proto::etcdserverpb::{InternalRaftRequest, PutRequest};
+use proto::{Entry, Index, LeaseId, leasepb};
+use server::BootOptions;
+use state::{Question, Reply};
+use std::collections::BTreeMap;
+use vfs::SimDisk;
+
+/// What an image must hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Every entry up to here was acknowledged.
+    pub acknowledged: Index,
+    /// Entries behind this one are not of the history: a member wrote them that started on an
+    /// image of it. Nothing but the usual work of a new leader.
+    pub history_end: Index,
+}
+
+/// Starts a member and checks it; the last entry of the history that it holds.
+///
+/// # Errors
+/// What is wrong.
+pub fn check(
+    history: &History,
+    image: &SimDisk,
+    options: &BootOptions,
+    bounds: Bounds,
+) -> Result<Index, String> {
+    let mut driver = Driver::boot(image, options, 1 << 40)?;
+    let found = driver.last_index().min(bounds.history_end);
+    if found < bounds.acknowledged {
+        return Err(format!(
+            "entry {} was acknowledged, and the log ends at {found}",
+            bounds.acknowledged
+        ));
+    }
+    // It leads after the first tick, and a leader has things of its own to propose at the second.
+    for _ in 0..2 {
+        driver.tick()?;
+        driver.settle()?;
+    }
+    check_applied(history, driver.take_seen(), found)?;
+    if !driver.is_ready() {
+        return Err("it does not lead".into());
+    }
+    let start;
+    let (moment, expected) = match history.after(found) {
+        Some(after) => after,
+        None => {
+            start = history.start();
+            (&start.0, &start.1)
+        }
+    };
+    check_file(&driver, moment, expected)?;
+    check_view(&driver, moment, expected)?;
+    check_leases(&mut driver, expected)?;
+    check_goes_on(&mut driver, moment.revision)?;
+    Ok(found)
+}
+
+/// What is applied is of the history up to what was found, and then a new leader's.
+fn check_applied(history: &History, seen: Vec<Seen>, found: Index) -> Result<(), String> {
+    for seen in seen {
+        let Seen::Applying(entry) = seen else { continue };
+        let fits = match history.entry(entry.index) {
+            Some(known) if entry.index <= found => *known == entry,
+            Some(_) | None => is_housekeeping(&entry),
+        };
+        if !fits {
+            return Err(format!("entry {} is one that nobody wrote: {entry:?}", entry.index));
+        }
+    }
+    Ok(())
+}
+
+/// What a new leader writes: nothing that touches keys or leases.
+fn is_housekeeping(entry: &Entry) -> bool {
+    let Ok(mut request) = InternalRaftRequest::decode(entry.data.clone()) else { return false };
+    request.header = None;
+    request.cluster_version_set = None;
+    request.cluster_member_attr_set = None;
+    // A member of a cluster without a version speaks as older ones understand.
+    if request.v2.as_ref().is_some_and(|v2| v2.path().ends_with("/attributes")) {
+        request.v2 = None;
+    }
+    request == InternalRaftRequest::default()
+}
+
+/// The pairs of a bucket of the file.
+fn pairs(file: &bolt::View, bucket: &str) -> Result<Vec<(Bytes, Bytes)>, String> {
+    let mut cursor = file.cursor(bucket.as_bytes(), false);
+    let mut pairs = Vec::new();
+    cursor.seek(b"").map_err(|error| error.to_string())?;
+    while let Some(pair) = cursor.next().map_err(|error| error.to_string())? {
+        pairs.push(pair);
+    }
+    Ok(pairs)
+}
+
+fn check_file(driver: &Driver, moment: &Moment, expected: &Expected) -> Result<(), String> {
+    let file = driver.file();
+    file.check().map_err(|error| format!("the file: {error}"))?;
+    let mut found = pairs(&file, "key")?;
+    let compacted = moment.compacted.to_be_bytes();
+    // Versions of etcd differ in whether these are there.
+    found.retain(|(key, _)| !(key.last() == Some(&b't') && key.starts_with(&compacted)));
+    let same = found.len() == expected.pairs.len()
+        && found
+            .iter()
+            .zip(&expected.pairs)
+            .all(|(found, wanted)| found.0 == wanted.0 && found.1 == wanted.1);
+    if !same {
+        let first = found
+            .iter()
+            .zip(&expected.pairs)
+            .position(|(found, wanted)| found.0 != wanted.0 || found.1 != wanted.1);
+        return Err(format!(
+            "the file holds {} versions and should hold {}; the first that differs is number {:?}",
+            found.len(),
+            expected.pairs.len(),
+            first
+        ));
+    }
+    let mut leases = BTreeMap::new();
+    for (_, value) in pairs(&file, "lease")? {
+        let lease = leasepb::Lease::decode(value).map_err(|error| error.to_string())?;
+        leases.insert(lease.id, lease.ttl);
+    }
+    if leases != *moment.leases {
+        return Err(format!("the file's leases are {leases:?}, not {:?}", moment.leases));
+    }
+    Ok(())
+}
+
+fn check_view(driver: &Driver, moment: &Moment, expected: &Expected) -> Result<(), String> {
+    let view = &driver.published().view;
+    let revisions = (view.revision(), view.compact_revision());
+    if revisions != (moment.revision, moment.compacted) {
+        return Err(format!(
+            "revision and compact revision are {revisions:?}, and should be {} and {}",
+            moment.revision, moment.compacted
+        ));
+    }
+    let all = RangeQuery::of(KeyRange::Span { from: Bytes::new(), end: None });
+    let cursor =
+        view.range(&Permitted::internal(all)).map_err(|error| format!("a range: {error:?}"))?;
+    let (live, count) = cursor.read_all().map_err(|error| error.to_string())?;
+    if live != expected.live || count != live.len() as u64 {
+        return Err(format!("{count} keys are read, not the {} there are", expected.live.len()));
+    }
+    let mut hash = view.hash_kv(0).map_err(|error| format!("HashKV: {error:?}"))?;
+    let hash = loop {
+        if let Some(hash) = hash.step().map_err(|error| error.to_string())? {
+            break hash;
+        }
+    };
+    if hash.hash != expected.hash {
+        return Err(format!("HashKV is {:08x}, and should be {:08x}", hash.hash, expected.hash));
+    }
+    Ok(())
+}
+
+fn check_leases(driver: &mut Driver, expected: &Expected) -> Result<(), String> {
+    let Some(Reply::Leases(mut leases)) = driver.ask(Question::Leases)? else {
+        return Err("nobody says which leases there are".into());
+    };
+    leases.sort_unstable();
+    let wanted: Vec<LeaseId> = expected.keys_of_leases.keys().copied().map(LeaseId).collect();
+    if leases != wanted {
+        return Err(format!("the leases are {leases:?}, not {wanted:?}"));
+    }
+    for (lease, wanted) in &expected.keys_of_leases {
+        let question = Question::TimeToLive { lease: LeaseId(*lease), keys: true };
+        match driver.ask(question)? {
+            Some(Reply::TimeToLive { keys, .. }) if keys == *wanted => {}
+            other => return Err(format!("lease {lease} is {other:?}; its keys are {wanted:?}")),
+        }
+    }
+    Ok(())
+}
+
+/// A write is taken, and is one revision further.
+fn check_goes_on(driver: &mut Driver, revision: i64) -> Result<(), String> {
+    let put = PutRequest { key: "after".into(), value: "crash".into(), ..PutRequest::default() };
+    let id = driver.submit(InternalRaftRequest { put: Some(put), ..Default::default() });
+    driver.settle()?;
+    let answered = driver.take_seen().into_iter().find_map(|seen| match seen {
+        Seen::Answer(answered, answer) if answered == id => Some(answer),
+        Seen::Answer(..) | Seen::Applying(_) | Seen::Reply(_) => None,
+    });
+    match answered {
+        Some(Ok(Answer::Put(put))) if put.revision == revision + 1 => Ok(()),
+        other => Err(format!("a write after revision {revision} is answered {other:?}")),
+    }
+}

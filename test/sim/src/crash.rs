@@ -1,0 +1,363 @@
+//! A workload on one member, and what a crash at each point of its disk leaves.
+//!
+//! - The run: requests of a seed, a scheduler of the same seed, a few starts in between, killed
+//!   and stopped in turn. A copy of the disk is kept at each point, with what was acknowledged.
+//! - The images: of each point so many, each checked by itself (see `check`). On the first of
+//!   each point the member that starts crashes too, somewhere.
+
+use crate::check::{Bounds, check};
+use crate::driver::{self, Driver};
+use crate::history::History;
+use crate::seed::Seed;
+use crate::workload::Workload;
+use proto::Index;
+use server::BootOptions;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use vfs::{Operation, Recorded, SimDisk};
+
+/// The most requests under way.
+const UNDER_WAY_MAX: u64 = 12;
+/// How often the member is started again.
+const RESTARTS: u64 = 6;
+/// Steps without any request being answered, after which the member is taken to hang.
+const STEPS_MAX: u64 = 100_000;
+
+/// What is to be tried.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// The seed of requests, scheduler and images.
+    pub seed: u64,
+    /// How many requests.
+    pub operations: u64,
+    /// Images are taken of every so many-th point.
+    pub every: u64,
+    /// How many images of each.
+    pub images: u64,
+    /// Only this point, if any.
+    pub point: Option<u64>,
+    /// Threads that check images.
+    pub threads: usize,
+}
+
+/// A kind of point: the call, and what kind of file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Kind {
+    /// The call.
+    pub call: &'static str,
+    /// Of which file.
+    pub file: &'static str,
+}
+
+impl Kind {
+    fn of(recorded: &Recorded) -> Kind {
+        Kind { call: call(recorded.operation), file: file(&recorded.path) }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.call, self.file)
+    }
+}
+
+fn call(operation: Operation) -> &'static str {
+    match operation {
+        Operation::Read => "read",
+        Operation::Write => "write",
+        Operation::Sync => "sync",
+        Operation::SetLen => "truncate",
+        Operation::Allocate => "allocate",
+        Operation::Create => "create",
+        Operation::CreateDir => "make",
+        Operation::Rename => "rename",
+        Operation::Remove => "remove",
+        Operation::SyncDir => "sync",
+    }
+}
+
+fn file(path: &Path) -> &'static str {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let extension = path.extension().unwrap_or_default().to_string_lossy();
+    match (&*name, &*extension) {
+        ("db", _) => "database",
+        (_, "wal") => "segment",
+        (_, "snap") => ".snap",
+        (_, "broken") => "torn copy",
+        (_, "tmp") if name != "wal.tmp" => "spare segment",
+        _ => "directory",
+    }
+}
+
+/// What a run came to.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// All points, by kind.
+    pub all: BTreeMap<Kind, u64>,
+    /// Those of which images were taken.
+    pub tried: BTreeMap<Kind, u64>,
+}
+
+impl Tally {
+    /// How many points of a kind there were.
+    #[must_use]
+    pub fn count(&self, call: &'static str, file: &'static str) -> u64 {
+        self.all.get(&Kind { call, file }).copied().unwrap_or_default()
+    }
+}
+
+/// What was tried.
+#[derive(Debug)]
+pub struct Report {
+    /// The points.
+    pub tally: Tally,
+    /// How many images were checked.
+    pub images: u64,
+    /// How many of them were of a member that crashed while it started on another.
+    pub second_crashes: u64,
+    /// How many images held entries that were not acknowledged.
+    pub with_more: u64,
+    /// Entries applied.
+    pub entries: u64,
+    /// Requests among them.
+    pub requests: u64,
+    /// Compactions among these.
+    pub compactions: u64,
+    /// The last revision.
+    pub revision: i64,
+}
+
+impl Report {
+    /// What should have happened in such a run and did not.
+    #[must_use]
+    pub fn missing(&self) -> Vec<&'static str> {
+        let tally = &self.tally;
+        let happened = [
+            ("a first boot", tally.count("rename", "directory") > 0),
+            ("a segment cut", tally.count("rename", "segment") > 0),
+            ("a snapshot", tally.count("rename", ".snap") > 0),
+            ("a segment released", tally.count("remove", "segment") > 0),
+            ("a commit of the backend", tally.count("sync", "database") > 2),
+            ("a compaction", self.compactions > 0),
+        ];
+        happened.iter().filter(|(_, happened)| !happened).map(|(what, _)| *what).collect()
+    }
+}
+
+/// The run.
+struct Run {
+    disk: SimDisk,
+    options: BootOptions,
+    plan: Plan,
+    history: History,
+    tally: Tally,
+    points: Vec<Recorded>,
+    boots: u64,
+}
+
+impl Run {
+    fn boot(&mut self) -> Result<Driver, String> {
+        self.boots += 1;
+        let driver = Driver::boot(&self.disk, &self.options, self.boots << 32)?;
+        self.keep_points();
+        Ok(driver)
+    }
+
+    fn keep_points(&mut self) {
+        for recorded in self.disk.take_recorded() {
+            let kind = Kind::of(&recorded);
+            *self.tally.all.entry(kind).or_default() += 1;
+            let due = match self.plan.point {
+                Some(point) => point == recorded.point,
+                None => recorded.point.is_multiple_of(self.plan.every),
+            };
+            if due {
+                *self.tally.tried.entry(kind).or_default() += 1;
+                self.points.push(recorded);
+            }
+        }
+    }
+
+    fn learn(&mut self, driver: &mut Driver) -> Result<(), String> {
+        self.keep_points();
+        self.history.learn(driver.take_seen())?;
+        self.disk.set_tag(self.history.acknowledged().0);
+        Ok(())
+    }
+
+    fn run(&mut self) -> Result<(), String> {
+        let plan = self.plan;
+        let mut seed = Seed::new(plan.seed ^ 0x7363_6865_6475);
+        let mut workload = Workload::new(plan.seed);
+        self.disk.record_every(1);
+        let mut driver = self.boot()?;
+        let restart_every = plan.operations / (RESTARTS + 1) + 1;
+        let (mut submitted, mut lost, mut steps) = (0, 0, 0);
+        while submitted < plan.operations {
+            steps += 1;
+            if steps > STEPS_MAX {
+                return Err(format!("it hangs after {submitted} requests"));
+            }
+            let done = self.history.requests() as u64 + lost;
+            if submitted < done + UNDER_WAY_MAX && seed.one_in(3) {
+                driver.submit(workload.next(self.history.revision()));
+                submitted += 1;
+                steps = 0;
+                if submitted % restart_every == 0 {
+                    let is_killed = (submitted / restart_every).is_multiple_of(2);
+                    driver = self.restart(driver, is_killed)?;
+                    lost = submitted.saturating_sub(self.history.requests() as u64);
+                }
+            }
+            if !driver.step(&mut seed)? {
+                driver.tick()?;
+            }
+            self.learn(&mut driver)?;
+        }
+        driver.settle()?;
+        self.learn(&mut driver)
+    }
+
+    /// Starts the member again, after it was stopped or killed.
+    fn restart(&mut self, mut driver: Driver, is_killed: bool) -> Result<Driver, String> {
+        if is_killed {
+            drop(driver);
+        } else {
+            driver.settle()?;
+            self.learn(&mut driver)?;
+            driver.close()?;
+        }
+        self.boot()
+    }
+}
+
+/// Runs the workload and tries the images.
+///
+/// # Errors
+/// What went wrong, with the point and the image.
+pub fn try_all(plan: Plan) -> Result<Report, String> {
+    let options = driver::options(plan.seed);
+    let mut run = Run {
+        disk: SimDisk::new(plan.seed),
+        history: History::new(options.settings.lease_ttl_s_min),
+        options,
+        plan,
+        tally: Tally::default(),
+        points: Vec::new(),
+        boots: 0,
+    };
+    run.run().map_err(|error| format!("seed {}: the run itself: {error}", plan.seed))?;
+    let Run { options, history, tally, points, .. } = run;
+    let work = Work {
+        plan,
+        options,
+        history,
+        points,
+        next: AtomicUsize::new(0),
+        result: Mutex::new((Tried::default(), None)),
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..plan.threads.max(1) {
+            scope.spawn(|| work.run());
+        }
+    });
+    let Work { history, result, .. } = work;
+    let (tried, failure) = result.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if let Some(failure) = failure {
+        return Err(failure);
+    }
+    Ok(Report {
+        tally,
+        images: tried.images,
+        second_crashes: tried.second_crashes,
+        with_more: tried.with_more,
+        entries: history.last().0,
+        requests: history.requests() as u64,
+        compactions: history.compactions(),
+        revision: history.revision(),
+    })
+}
+
+#[derive(Debug, Default)]
+struct Tried {
+    images: u64,
+    second_crashes: u64,
+    with_more: u64,
+}
+
+/// The points that are to be tried, for a few threads.
+struct Work {
+    plan: Plan,
+    options: BootOptions,
+    history: History,
+    points: Vec<Recorded>,
+    next: AtomicUsize,
+    result: Mutex<(Tried, Option<String>)>,
+}
+
+impl Work {
+    fn run(&self) {
+        while let Some(point) = self.points.get(self.next.fetch_add(1, Ordering::Relaxed)) {
+            let tried = self.try_point(point);
+            let mut result = self.result.lock().unwrap_or_else(PoisonError::into_inner);
+            match tried {
+                Ok(tried) => {
+                    result.0.images += tried.images;
+                    result.0.second_crashes += tried.second_crashes;
+                    result.0.with_more += tried.with_more;
+                }
+                Err(error) => {
+                    result.1.get_or_insert(error);
+                    self.next.store(self.points.len(), Ordering::Relaxed);
+                }
+            }
+        }
+    }
+
+    fn try_point(&self, point: &Recorded) -> Result<Tried, String> {
+        let mut tried = Tried::default();
+        for image in 0..self.plan.images {
+            let once = catch_unwind(AssertUnwindSafe(|| self.try_image(point, image, &mut tried)));
+            let failed = |error: String| {
+                format!(
+                    "seed {} point {} ({}, {}) image {image}: {error}",
+                    self.plan.seed,
+                    point.point,
+                    Kind::of(point),
+                    point.path.display(),
+                )
+            };
+            once.unwrap_or_else(|_| Err("it panics".into())).map_err(failed)?;
+        }
+        Ok(tried)
+    }
+
+    fn try_image(&self, point: &Recorded, number: u64, tried: &mut Tried) -> Result<(), String> {
+        let mut seed = Seed::new(self.plan.seed ^ (point.point << 20) ^ number);
+        let image = point.disk.crash_image(seed.draw());
+        let crashes_again = number == 0;
+        if crashes_again {
+            image.record_every(1);
+        }
+        let acknowledged = Index(point.tag);
+        let bounds = Bounds { acknowledged, history_end: self.history.last() };
+        let found = check(&self.history, &image, &self.options, bounds)?;
+        tried.images += 1;
+        tried.with_more += u64::from(found > acknowledged);
+        if crashes_again {
+            let points = image.take_recorded();
+            let again = &points[seed.place(points.len())];
+            let bounds = Bounds { acknowledged, history_end: found };
+            let second = again.disk.crash_image(seed.draw());
+            check(&self.history, &second, &self.options, bounds)
+                .map_err(|error| format!("and a second crash at {}: {error}", again.point))?;
+            tried.images += 1;
+            tried.second_crashes += 1;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,210 @@
+//! What a member applied, entry by entry, with what the twin makes of each: against it the run
+//! itself is checked, and later every crash image of it.
+
+use crate::driver::Seen;
+use crate::twin::{self, Moment, Twin};
+use bytes::Bytes;
+use prost::Message as _;
+use proto::answer::Answer;
+use proto::etcdserverpb::InternalRaftRequest;
+use proto::{Entry, EntryKind, Index};
+use state::Reject;
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+/// What a member must hold once an entry is applied, compaction has done its work, and all is in
+/// the file.
+#[derive(Debug)]
+pub struct Expected {
+    /// The pairs of the bucket `key`, without tombstones at the compact revision.
+    pub pairs: Vec<(Vec<u8>, Bytes)>,
+    /// The live key-values, encoded, in order of key.
+    pub live: Vec<Bytes>,
+    /// The keys of each lease.
+    pub keys_of_leases: BTreeMap<i64, Vec<Bytes>>,
+    /// HashKV at the current revision.
+    pub hash: u32,
+}
+
+/// What became of an entry.
+#[derive(Debug)]
+struct Applied {
+    entry: Entry,
+    moment: Moment,
+    expected: OnceLock<Expected>,
+}
+
+/// A request that was applied, and what it must be answered.
+#[derive(Debug)]
+struct Request {
+    index: Index,
+    answer: Result<Answer, Reject>,
+    is_physical_compaction: bool,
+}
+
+/// Everything that was applied.
+#[derive(Debug)]
+pub struct History {
+    twin: Twin,
+    start: Moment,
+    /// The entries from index 1 on.
+    applied: Vec<Applied>,
+    requests: BTreeMap<u64, Request>,
+    acknowledged: Index,
+    compactions: u64,
+}
+
+impl History {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new(lease_ttl_s_min: i64) -> History {
+        let twin = Twin::new(lease_ttl_s_min);
+        History {
+            start: twin.moment(),
+            twin,
+            applied: Vec::new(),
+            requests: BTreeMap::new(),
+            acknowledged: Index(0),
+            compactions: 0,
+        }
+    }
+
+    /// Takes what was seen of a member.
+    ///
+    /// # Errors
+    /// When a member gives an entry another content than before, or answers otherwise than it must.
+    pub fn learn(&mut self, seen: Vec<Seen>) -> Result<(), String> {
+        for seen in seen {
+            match seen {
+                Seen::Applying(entry) => self.apply(entry)?,
+                Seen::Answer(id, answer) => self.answered(id, &answer)?,
+                Seen::Reply(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, entry: Entry) -> Result<(), String> {
+        if let Some(known) = self.entry(entry.index) {
+            // Applied once more after a start.
+            return if *known == entry {
+                Ok(())
+            } else {
+                Err(format!("entry {} was {known:?}, and is {entry:?}", entry.index))
+            };
+        }
+        if entry.index != self.last().next() {
+            return Err(format!("entry {} is applied after {}", entry.index, self.last()));
+        }
+        if entry.kind == EntryKind::Normal && !entry.data.is_empty() {
+            let request = InternalRaftRequest::decode(entry.data.clone())
+                .map_err(|error| format!("entry {}: {error}", entry.index))?;
+            let answer = self.twin.apply(&request);
+            let is_physical_compaction = request.compaction.is_some_and(|asked| asked.physical);
+            self.compactions += u64::from(request.compaction.is_some() && answer.is_ok());
+            let id = request.header.map_or(0, |header| header.id);
+            let index = entry.index;
+            self.requests.insert(id, Request { index, answer, is_physical_compaction });
+        }
+        let (moment, expected) = (self.twin.moment(), OnceLock::new());
+        self.applied.push(Applied { entry, moment, expected });
+        Ok(())
+    }
+
+    fn answered(&mut self, id: u64, answer: &Result<Answer, Reject>) -> Result<(), String> {
+        if id == 0 {
+            // The configuration that a cluster begins with: nobody has asked for it.
+            return Ok(());
+        }
+        let Some(request) = self.requests.get(&id) else {
+            return Err(format!("request {id} is answered and was never applied"));
+        };
+        // Answered when the work is done, at a revision that nobody foresees.
+        let may_differ = request.is_physical_compaction
+            && matches!((&request.answer, answer), (Ok(_), Ok(Answer::Compact { .. })));
+        if request.answer != *answer && !may_differ {
+            return Err(format!(
+                "entry {} is answered {answer:?}, and must be {:?}",
+                request.index, request.answer
+            ));
+        }
+        self.acknowledged = self.acknowledged.max(request.index);
+        Ok(())
+    }
+
+    /// The last entry.
+    #[must_use]
+    pub fn last(&self) -> Index {
+        Index(self.applied.len() as u64)
+    }
+
+    /// The last entry that a client knows to be done.
+    #[must_use]
+    pub fn acknowledged(&self) -> Index {
+        self.acknowledged
+    }
+
+    /// How many requests were answered, or are to be.
+    #[must_use]
+    pub fn requests(&self) -> usize {
+        self.requests.len()
+    }
+
+    /// How many compactions were begun.
+    #[must_use]
+    pub fn compactions(&self) -> u64 {
+        self.compactions
+    }
+
+    /// The current revision.
+    #[must_use]
+    pub fn revision(&self) -> i64 {
+        self.twin.moment().revision
+    }
+
+    fn at(&self, index: Index) -> Option<&Applied> {
+        let place = usize::try_from(index.0.checked_sub(1)?).ok()?;
+        self.applied.get(place)
+    }
+
+    /// An entry.
+    #[must_use]
+    pub fn entry(&self, index: Index) -> Option<&Entry> {
+        self.at(index).map(|applied| &applied.entry)
+    }
+
+    /// What is there when this entry is applied, and what that comes to.
+    #[must_use]
+    pub fn after(&self, index: Index) -> Option<(&Moment, &Expected)> {
+        let applied = self.at(index)?;
+        let expected = applied.expected.get_or_init(|| self.expect(&applied.moment));
+        Some((&applied.moment, expected))
+    }
+
+    /// As [`History::after`], of an empty store.
+    #[must_use]
+    pub fn start(&self) -> (Moment, Expected) {
+        (self.start.clone(), self.expect(&self.start))
+    }
+
+    fn expect(&self, moment: &Moment) -> Expected {
+        let history = &self.twin.history()[..moment.versions];
+        let kept = twin::kept(history, moment.compacted);
+        let pairs =
+            kept.iter().map(|kept| (kept.stored_key(), kept.kv.encode_to_vec().into())).collect();
+        let living = twin::live(history);
+        let mut keys_of_leases: BTreeMap<i64, Vec<Bytes>> =
+            moment.leases.keys().map(|lease| (*lease, Vec::new())).collect();
+        for version in living.values() {
+            if let Some(keys) = keys_of_leases.get_mut(&version.kv.lease) {
+                keys.push(version.kv.key.clone());
+            }
+        }
+        Expected {
+            pairs,
+            live: living.values().map(|version| version.kv.encode_to_vec().into()).collect(),
+            keys_of_leases,
+            hash: twin::hash_kv(history, moment.compacted),
+        }
+    }
+}
