@@ -80,6 +80,7 @@ pub struct Service<H>(Rc<Inner<H>>);
 pub(crate) struct Inner<H> {
     pub(crate) host: H,
     pub(crate) limits: Limits,
+    pub(crate) last_framed: watch::LastFramed,
     http: HttpHandler,
 }
 
@@ -115,7 +116,7 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for Local {
 impl<H: Host> Service<H> {
     /// The services that speak for `host`.
     pub fn new(host: H, limits: Limits, http: HttpHandler) -> Service<H> {
-        Service(Rc::new(Inner { host, limits, http }))
+        Service(Rc::new(Inner { host, limits, last_framed: watch::LastFramed::default(), http }))
     }
 
     /// Serves one connection until the client closes it. When `stop` is done, no new calls are

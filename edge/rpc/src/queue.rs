@@ -3,12 +3,15 @@
 //! many were taken, and decides itself (a watch shard falls back to reading history).
 
 use crate::{Status, frame};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+
+/// Pieces are joined up to this length, in bytes: the longest frame that every client takes.
+const JOINED_MAX: usize = 16 * 1024;
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -36,6 +39,22 @@ impl Shared {
         if let Some(waker) = self.feeder.take() {
             waker.wake();
         }
+    }
+
+    /// The next piece; short ones that wait together become one, for a frame costs more than a
+    /// copy.
+    fn take_piece(&mut self) -> Option<Bytes> {
+        let first = self.pieces.pop_front()?;
+        let fits = |joined: usize, next: &Bytes| joined + next.len() <= JOINED_MAX;
+        if !self.pieces.front().is_some_and(|next| fits(first.len(), next)) {
+            return Some(first);
+        }
+        let mut joined = BytesMut::with_capacity(self.queued.min(JOINED_MAX));
+        joined.extend_from_slice(&first);
+        while let Some(next) = self.pieces.pop_front_if(|next| fits(joined.len(), next)) {
+            joined.extend_from_slice(&next);
+        }
+        Some(joined.freeze())
     }
 }
 
@@ -157,7 +176,7 @@ impl Receiver {
     /// The next piece, or how the stream ends.
     pub(crate) fn poll_piece(&self, cx: &Context<'_>) -> Poll<Result<Bytes, Status>> {
         let mut shared = self.0.borrow_mut();
-        if let Some(piece) = shared.pieces.pop_front() {
+        if let Some(piece) = shared.take_piece() {
             shared.queued -= piece.len();
             shared.drained += piece.len();
             shared.wake_feeder();
@@ -205,6 +224,19 @@ mod tests {
         assert_eq!(feeder.queued(), 0);
         assert_eq!(drained(&feeder), Poll::Ready(Some(8)));
         assert_eq!(drained(&feeder), Poll::Pending);
+    }
+
+    #[test]
+    fn what_waits_together_is_joined_up_to_a_frame() {
+        let (feeder, receiver) = queue();
+        let lengths = [10_000, 6_384, 1, 20_000, 0, 3];
+        feeder.pieces(lengths.map(|len| Bytes::from(vec![7; len])));
+        let mut got = Vec::new();
+        while let Poll::Ready(Ok(piece)) = poll(&receiver) {
+            got.push(piece.len());
+        }
+        assert_eq!(got, [16_384, 1, 20_000, 3]);
+        assert_eq!(drained(&feeder), Poll::Ready(Some(36_388)));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use member::Member;
 use proto::{Entry, EntryId, EntryKind, HardState, Index, NodeId, Term};
 use state::{Log, Settings, State};
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -134,21 +135,25 @@ pub fn boot(vfs: &Arc<dyn Vfs>, options: &BootOptions) -> Result<Booted, BootErr
     let member_dir = options.data_dir.join("member");
     let snap_dir = member_dir.join("snap");
     let wal_dir = options.wal_dir.clone().unwrap_or_else(|| member_dir.join("wal"));
+    let exists = wal::exists(&**vfs, &wal_dir)?;
     for dir in [&options.data_dir, &member_dir, &snap_dir] {
-        vfs.create_dir_all(dir).map_err(|error| BootError::Directory(dir.clone(), error))?;
+        vfs::create_dir_durable(&**vfs, dir)
+            .map_err(|error| BootError::Directory(dir.clone(), error))?;
     }
     snap::remove_leftovers(&**vfs, &snap_dir)?;
     let backend = open_backend(vfs, &snap_dir.join("db"), options.cache_bytes)?;
-    let is_new = !wal::exists(&**vfs, &wal_dir)?;
-    if is_new {
-        begin(vfs, &wal_dir, options, &backend)?;
+    if !exists {
+        sync_names(&**vfs, &[&options.data_dir, &member_dir, &snap_dir])?;
+        create_log(vfs, &wal_dir, options, &backend)?;
     }
     let (snapshot, v2) = newest_snapshot(vfs, &wal_dir, &snap_dir)?;
     let applied = backend.applied();
     check_order(snapshot, applied)?;
     let mut at = OpenAt::new(snapshot, applied.index);
     at.segment_bytes = options.segment_bytes;
-    let (wal, recovered) = open_log(vfs, &wal_dir, &at)?;
+    let (mut wal, mut recovered) = open_log(vfs, &wal_dir, &at)?;
+    // Where the log says nothing yet: it is new, or the first start did not get further.
+    let is_new = applied == EntryId::default() && begin(&mut wal, &mut recovered, options)?;
     let last = recovered.entries.last().map_or(recovered.before, Entry::id);
     if last.index < applied.index {
         return Err(BootError::Mismatch(format!(
@@ -175,6 +180,20 @@ pub fn boot(vfs: &Arc<dyn Vfs>, options: &BootOptions) -> Result<Booted, BootErr
         .map_err(|error| BootError::Mismatch(error.to_string()))?;
     let member = Member::new(node);
     Ok(Booted { member, state, wal, backend, metadata, snap_dir, is_new })
+}
+
+/// Makes the names of directories durable that a start may have made which was killed before it
+/// could do so, or the one who prepared the place: nothing in them is kept otherwise.
+fn sync_names(vfs: &dyn Vfs, dirs: &[&Path]) -> Result<(), BootError> {
+    for dir in dirs {
+        let above = dir.parent().filter(|above| !above.as_os_str().is_empty());
+        match vfs.sync_dir(above.unwrap_or_else(|| Path::new("."))) {
+            // One above the data directory may be closed to us; then another made what is in it.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
+            synced => synced.map_err(|error| BootError::Directory(dir.to_path_buf(), error))?,
+        }
+    }
+    Ok(())
 }
 
 /// Data of an older version stays as it is until somebody says otherwise, so that the way back
@@ -230,8 +249,24 @@ fn wait_for_lock(path: &Path, started: Instant) -> Result<(), BootError> {
     Ok(())
 }
 
-/// Writes the log of a new cluster: its members, committed.
-fn begin(
+/// The ids of a new cluster's member, and the entries that its log begins with: its members.
+fn first_entries(options: &BootOptions) -> Result<(Metadata, Vec<Entry>), BootError> {
+    let members = [(options.attributes.name.clone(), options.peer_urls.clone())];
+    let cluster = Cluster::initial(&members, &options.token)
+        .ok_or_else(|| BootError::Mismatch("the member's id would be 0, which is nobody".into()))?;
+    let node = cluster.members().next().map_or(NodeId::NONE, |member| member.id);
+    let id = cluster::cluster_id(cluster.members().map(|member| member.id));
+    let entries = (1..).zip(cluster.initial_changes()).map(|(index, change)| Entry {
+        term: Term(1),
+        index: Index(index),
+        kind: EntryKind::ConfChange,
+        data: change.encode(),
+    });
+    Ok((Metadata { node, cluster: id }, entries.collect()))
+}
+
+/// Makes the log of a new cluster.
+fn create_log(
     vfs: &Arc<dyn Vfs>,
     wal_dir: &Path,
     options: &BootOptions,
@@ -243,29 +278,41 @@ fn begin(
             wal_dir.display()
         )));
     }
-    let members = [(options.attributes.name.clone(), options.peer_urls.clone())];
-    let cluster = Cluster::initial(&members, &options.token)
-        .ok_or_else(|| BootError::Mismatch("the member's id would be 0, which is nobody".into()))?;
-    let node = cluster.members().next().map_or(NodeId::NONE, |member| member.id);
-    let id = cluster::cluster_id(cluster.members().map(|member| member.id));
-    let term = Term(1);
-    let entries: Vec<Entry> = (1..)
-        .zip(cluster.initial_changes())
-        .map(|(index, change)| Entry {
-            term,
-            index: Index(index),
-            kind: EntryKind::ConfChange,
-            data: change.encode(),
-        })
-        .collect();
-    let commit = entries.last().map_or(Index(0), |entry| entry.index);
-    let metadata = Metadata { node, cluster: id };
-    let mut wal =
-        Wal::create_with_segments(Arc::clone(vfs), wal_dir, &metadata, options.segment_bytes)?;
-    wal.append(&entries, HardState { term, vote: NodeId::NONE, commit })?;
-    wal.sync()?;
-    wal.close()?;
+    let (metadata, _) = first_entries(options)?;
+    Wal::create_with_segments(Arc::clone(vfs), wal_dir, &metadata, options.segment_bytes)?
+        .close()?;
     Ok(())
+}
+
+/// Writes the first entries of a new cluster, committed, into a log that has nothing else yet;
+/// false if it has.
+fn begin(
+    wal: &mut Wal,
+    recovered: &mut Recovered,
+    options: &BootOptions,
+) -> Result<bool, BootError> {
+    let is_decided = recovered.hard_state.commit > Index(0) || recovered.before.index > Index(0);
+    if is_decided {
+        return Ok(false);
+    }
+    let (metadata, entries) = first_entries(options)?;
+    // A crash may have left some of them, without the state that commits them.
+    if !entries.starts_with(&recovered.entries) {
+        return Ok(false);
+    }
+    if metadata != recovered.metadata {
+        return Err(BootError::Mismatch(format!(
+            "the log is that of member {:x} in a cluster that has not begun; with this name, token \
+             and peer URLs it would be member {:x}",
+            recovered.metadata.node, metadata.node
+        )));
+    }
+    let commit = entries.last().map_or(Index(0), |entry| entry.index);
+    recovered.hard_state = HardState { term: Term(1), vote: NodeId::NONE, commit };
+    wal.append(&entries, recovered.hard_state)?;
+    wal.sync()?;
+    recovered.entries = entries;
+    Ok(true)
 }
 
 /// The newest snapshot that the log vouches for, with the v2 tree of its file. etcd 3.7 does not

@@ -65,6 +65,8 @@ pub fn check(
     check_file(&driver, moment, expected)?;
     check_view(&driver, moment, expected)?;
     check_leases(&mut driver, expected)?;
+    // What is written now is not of the history: points of it cannot be checked.
+    image.record_every(0);
     check_goes_on(&mut driver, moment.revision)?;
     Ok(found)
 }

@@ -42,6 +42,8 @@ pub struct Plan {
     pub point: Option<u64>,
     /// Threads that check images.
     pub threads: usize,
+    /// The log says that a batch is durable before it is synced: the images must show it.
+    pub lies: bool,
 }
 
 /// A kind of point: the call, and what kind of file.
@@ -85,10 +87,11 @@ fn file(path: &Path) -> &'static str {
     let extension = path.extension().unwrap_or_default().to_string_lossy();
     match (&*name, &*extension) {
         ("db", _) => "database",
+        // A file keeps the name by which it was opened: segments that of the spare they were.
         (_, "wal") => "segment",
         (_, "snap") => ".snap",
         (_, "broken") => "torn copy",
-        (_, "tmp") if name != "wal.tmp" => "spare segment",
+        (_, "tmp") if name != "wal.tmp" => "segment",
         _ => "directory",
     }
 }
@@ -162,7 +165,10 @@ struct Run {
 impl Run {
     fn boot(&mut self) -> Result<Driver, String> {
         self.boots += 1;
-        let driver = Driver::boot(&self.disk, &self.options, self.boots << 32)?;
+        let mut driver = Driver::boot(&self.disk, &self.options, self.boots << 32)?;
+        if self.plan.lies {
+            driver.lie();
+        }
         self.keep_points();
         Ok(driver)
     }
@@ -196,22 +202,28 @@ impl Run {
         self.disk.record_every(1);
         let mut driver = self.boot()?;
         let restart_every = plan.operations / (RESTARTS + 1) + 1;
-        let (mut submitted, mut lost, mut steps) = (0, 0, 0);
-        while submitted < plan.operations {
+        let (mut under_way, mut restart_at, mut steps) = (0, restart_every, 0);
+        loop {
+            let done = self.history.requests();
+            if done >= plan.operations {
+                break;
+            }
+            if done >= restart_at {
+                restart_at += restart_every;
+                driver = self.restart(driver, self.boots.is_multiple_of(2))?;
+                // What was not in the log yet is lost.
+                under_way = self.history.requests();
+            }
+            // Sometimes one client, sometimes a dozen.
+            let clients = 1 + done / 16 % UNDER_WAY_MAX;
+            if under_way < done + clients && seed.one_in(3) {
+                driver.submit(workload.next(self.history.revision()));
+                under_way += 1;
+                steps = 0;
+            }
             steps += 1;
             if steps > STEPS_MAX {
-                return Err(format!("it hangs after {submitted} requests"));
-            }
-            let done = self.history.requests() as u64 + lost;
-            if submitted < done + UNDER_WAY_MAX && seed.one_in(3) {
-                driver.submit(workload.next(self.history.revision()));
-                submitted += 1;
-                steps = 0;
-                if submitted % restart_every == 0 {
-                    let is_killed = (submitted / restart_every).is_multiple_of(2);
-                    driver = self.restart(driver, is_killed)?;
-                    lost = submitted.saturating_sub(self.history.requests() as u64);
-                }
+                return Err(format!("it hangs after {done} requests"));
             }
             if !driver.step(&mut seed)? {
                 driver.tick()?;
@@ -276,7 +288,7 @@ pub fn try_all(plan: Plan) -> Result<Report, String> {
         second_crashes: tried.second_crashes,
         with_more: tried.with_more,
         entries: history.last().0,
-        requests: history.requests() as u64,
+        requests: history.requests(),
         compactions: history.compactions(),
         revision: history.revision(),
     })

@@ -98,6 +98,8 @@ struct Log {
     /// What is left of the piece that was begun.
     begun: VecDeque<LogWork>,
     is_dead: bool,
+    /// Says that a batch is durable before it is.
+    lies: bool,
 }
 
 /// The backend's thread.
@@ -159,13 +161,19 @@ impl Driver {
             disk: disk.clone(),
             member,
             state,
-            log: Log { wal, snap_dir, work, begun, is_dead: false },
+            log: Log { wal, snap_dir, work, begun, is_dead: false, lies: false },
             file: File { backend, waiting: VecDeque::new(), is_dead: false },
             core,
             now_ms: 0,
             id: metadata.node,
             seen: Vec::new(),
         })
+    }
+
+    /// From now on the log says that a batch is durable before it is synced: a fault that checks
+    /// of crashes must find.
+    pub fn lie(&mut self) {
+        self.log.lies = true;
     }
 
     /// The last entry in the log.
@@ -458,6 +466,10 @@ impl Log {
             LogWork::Append(append) => {
                 self.wal.append(&append.entries, append.hard_state)?;
                 self.begun.extend([LogWork::Sync(append.receipt), LogWork::Tend]);
+                if self.lies {
+                    self.begun.pop_front();
+                    return Ok(Some(CoreInput::Durable(append.receipt)));
+                }
             }
             LogWork::Sync(receipt) => {
                 self.wal.sync()?;

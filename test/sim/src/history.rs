@@ -146,8 +146,8 @@ impl History {
 
     /// How many requests were answered, or are to be.
     #[must_use]
-    pub fn requests(&self) -> usize {
-        self.requests.len()
+    pub fn requests(&self) -> u64 {
+        self.requests.len() as u64
     }
 
     /// How many compactions were begun.

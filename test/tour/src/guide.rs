@@ -114,7 +114,7 @@ impl<'a> Tour<'a> {
             Action::Run { program, words, input } => {
                 let words = self.with_ids(words);
                 let mut running = self.start(*program, &words)?;
-                running.write(&self.with_ids(&[input.clone()]).concat());
+                running.write(&self.with_ids(std::slice::from_ref(input)).concat());
                 let printed = running.join(COMMAND_TIME_MAX)?;
                 self.note_leases(&words, &printed);
                 Ok(Some(normal::transcript(&printed, &words, &self.known)))
@@ -147,8 +147,8 @@ impl<'a> Tour<'a> {
                 let printed = running.join(COMMAND_TIME_MAX)?;
                 Ok(Some(normal::transcript(&printed, &words, &self.known)))
             }
-            Action::Watchers(count) => {
-                self.server.as_ref().context("no server")?.wait_for_watchers(*count)?;
+            Action::Pause(time) => {
+                std::thread::sleep(*time);
                 Ok(None)
             }
             Action::Serve(directory) => {

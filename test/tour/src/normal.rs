@@ -38,7 +38,8 @@ const CHANGING_IN_SNAPSHOTS: &[&str] =
     &["hash", "totalKey", "totalSize", "Hash", "Keys", "Size", "Total Keys", "Total Size"];
 
 /// Fields of a log line that say when, where in the code and how large.
-const CHANGING_IN_LOGS: &[&str] = &["ts", "caller", "stacktrace", "stack", "size", "took", "etcd-version"];
+const CHANGING_IN_LOGS: &[&str] =
+    &["ts", "caller", "stacktrace", "stack", "size", "took", "etcd-version"];
 
 /// The output of a program as it stands in a transcript: the lines of the standard output, those
 /// of the standard error behind `! `, and the exit code behind `? ` if it is not 0.
@@ -162,8 +163,8 @@ fn mask_named(text: &str, name: &str, only_strings: bool) -> String {
         let behind = at + head.len();
         let colon = rest[behind..].find(|char: char| !matches!(char, ' ' | ':'));
         let value = behind + colon.unwrap_or(0);
-        let is_value = rest[behind..value].contains(':')
-            && (!only_strings || rest[value..].starts_with('"'));
+        let is_value =
+            rest[behind..value].contains(':') && (!only_strings || rest[value..].starts_with('"'));
         masked.push_str(&rest[..value]);
         rest = &rest[value..];
         if is_value {
@@ -255,7 +256,8 @@ fn json_log(line: &str) -> Option<String> {
 /// A line of zap's console form: time, level, perhaps a logger, place, message, fields.
 fn console_log(line: &str) -> Option<String> {
     let mut parts: Vec<&str> = line.trim_end().split('\t').collect();
-    if parts.len() < 4 || !parts[0].ends_with('Z') || !["info", "warn", "error"].contains(&parts[1]) {
+    if parts.len() < 4 || !parts[0].ends_with('Z') || !["info", "warn", "error"].contains(&parts[1])
+    {
         return None;
     }
     let fields = match serde_json::from_str(parts[parts.len() - 1]) {
@@ -273,7 +275,8 @@ fn console_log(line: &str) -> Option<String> {
 fn log(level: &str, message: &str, fields: &serde_json::Map<String, serde_json::Value>) -> String {
     let mut shown = format!("log {level}: {message}");
     for (name, value) in fields {
-        if !["level", "msg"].contains(&name.as_str()) && !CHANGING_IN_LOGS.contains(&name.as_str()) {
+        if !["level", "msg"].contains(&name.as_str()) && !CHANGING_IN_LOGS.contains(&name.as_str())
+        {
             shown.push_str(&format!(" {name}={value}"));
         }
     }

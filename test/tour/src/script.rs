@@ -8,7 +8,6 @@
 //! < value("foo") = "bar"
 //! <
 //! start w ctl watch foo
-//! watchers 1
 //! until w 3
 //! end w
 //! ```
@@ -20,13 +19,14 @@
 //! - `start NAME ctl WORD…` runs it beside what follows, until `join NAME` (it ends by itself) or
 //!   `end NAME` (it is killed); either shows what it printed. `say NAME TEXT` writes a line to its
 //!   standard input, `until NAME LINES` waits for that many lines of output.
-//! - `watchers COUNT` waits until the server has that many.
+//! - `pause MILLISECONDS`: for what nothing tells when it has happened.
 //! - `serve DIRECTORY`: the server ends, and starts again on this directory.
 //! - `differs ROW`: the next command may differ between servers, by this row of
 //!   `docs/differences.md`.
 
 use anyhow::{Context, Result, bail, ensure};
 use std::path::Path;
+use std::time::Duration;
 
 /// A script.
 #[derive(Clone, Debug, Default)]
@@ -100,8 +100,8 @@ pub enum Action {
     End(String),
     /// Waits until a started program has ended, and shows what it printed.
     Join(String),
-    /// Waits until the server has that many watchers.
-    Watchers(u64),
+    /// Waits that long.
+    Pause(Duration),
     /// Ends the server and starts it on another directory.
     Serve(String),
 }
@@ -178,7 +178,7 @@ fn action(command: &str, rest: &str) -> Result<Action> {
         "until" => Action::Until { name, lines: more.parse()? },
         "end" => Action::End(name),
         "join" => Action::Join(name),
-        "watchers" => Action::Watchers(first.parse()?),
+        "pause" => Action::Pause(Duration::from_millis(first.parse()?)),
         "serve" => Action::Serve(name),
         _ => Action::Run {
             program: program_named(command)?,

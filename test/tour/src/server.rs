@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use std::fs::OpenOptions;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -34,7 +34,6 @@ const IDENTITY: [&str; 8] = [
 pub struct Server {
     child: Child,
     port: u16,
-    log: PathBuf,
 }
 
 impl Server {
@@ -47,7 +46,7 @@ impl Server {
         for _ in 0..TRIES {
             let ports = (free_port()?, free_port()?);
             let child = spawn(program, data, log, (ports, flags))?;
-            let mut server = Server { child, port: ports.0, log: log.to_path_buf() };
+            let mut server = Server { child, port: ports.0 };
             match server.wait_until_it_answers() {
                 Ok(()) => return Ok(server),
                 // Another process may have taken the port meanwhile.
@@ -63,23 +62,6 @@ impl Server {
     #[must_use]
     pub fn endpoint(&self) -> String {
         format!("127.0.0.1:{}", self.port)
-    }
-
-    /// Where its log is.
-    #[must_use]
-    pub fn log(&self) -> &Path {
-        &self.log
-    }
-
-    /// Waits until it has that many watchers.
-    ///
-    /// # Errors
-    /// When it has not in time, or does not answer.
-    pub fn wait_for_watchers(&self, count: u64) -> Result<()> {
-        let line = format!("\netcd_debugging_mvcc_watcher_total {count}\n");
-        wait_for(&format!("{count} watchers"), Duration::from_secs(10), || {
-            Ok(self.http("/metrics")?.contains(&line).then_some(()))
-        })
     }
 
     fn wait_until_it_answers(&mut self) -> Result<()> {

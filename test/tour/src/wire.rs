@@ -23,15 +23,15 @@ fn fields(mut bytes: &[u8], depth: usize, to: &mut String) -> bool {
         let indent = "  ".repeat(depth);
         // Writing to a String cannot fail.
         let written = match tag & 7 {
-            0 => varint(&mut bytes).map(|value| write!(to, "{indent}{field}: {value}\n")),
-            1 => take(&mut bytes, 8).map(|value| write!(to, "{indent}{field}: {value:02x?}\n")),
+            0 => varint(&mut bytes).map(|value| writeln!(to, "{indent}{field}: {value}")),
+            1 => take(&mut bytes, 8).map(|value| writeln!(to, "{indent}{field}: {value:02x?}")),
             2 => {
                 let Some(len) = varint(&mut bytes).and_then(|len| usize::try_from(len).ok()) else {
                     return false;
                 };
                 take(&mut bytes, len).map(|value| delimited(field, value, depth, to))
             }
-            5 => take(&mut bytes, 4).map(|value| write!(to, "{indent}{field}: {value:02x?}\n")),
+            5 => take(&mut bytes, 4).map(|value| writeln!(to, "{indent}{field}: {value:02x?}")),
             _ => return false,
         };
         if !matches!(written, Some(Ok(()))) {

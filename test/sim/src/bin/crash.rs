@@ -30,6 +30,9 @@ struct Args {
     /// Threads that check images.
     #[arg(long, default_value_t = 2)]
     threads: usize,
+    /// Lets the log say that a batch is durable before it is synced: the run must fail.
+    #[arg(long)]
+    lies: bool,
 }
 
 fn kinds(counts: &BTreeMap<Kind, u64>) -> String {
@@ -46,6 +49,7 @@ fn main() -> Result<()> {
         images: args.images,
         point: args.point,
         threads: args.threads,
+        lies: args.lies,
     };
     let started = Instant::now();
     let report = match try_all(plan) {

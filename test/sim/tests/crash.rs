@@ -1,0 +1,31 @@
+//! A slice of what the program `crash` does in full: one member, a workload, and crash images at
+//! some points of its disk.
+
+use sim::crash::{Plan, try_all};
+
+fn plan(seed: u64) -> Plan {
+    Plan { seed, operations: 400, every: 11, images: 4, point: None, threads: 2, lies: false }
+}
+
+#[test]
+fn no_crash_loses_what_was_acknowledged_or_leaves_half_of_anything() {
+    for seed in 1..=3 {
+        let report = try_all(plan(seed)).unwrap();
+        assert!(report.missing().is_empty(), "seed {seed}: no {:?}", report.missing());
+        assert!(report.images > 200 && report.with_more > 20, "{report:?}");
+    }
+}
+
+/// A start once left the names of the directories that it made to chance.
+#[test]
+fn a_first_start_leaves_a_directory_that_stays() {
+    let report = try_all(Plan { operations: 20, every: 1, images: 8, ..plan(1) }).unwrap();
+    assert_eq!(report.tally.all, report.tally.tried);
+    assert!(report.tally.count("make", "directory") > 2);
+}
+
+#[test]
+fn a_log_that_answers_before_it_syncs_is_found_out() {
+    let failure = try_all(Plan { lies: true, ..plan(1) }).unwrap_err();
+    assert!(failure.contains("was acknowledged, and the log ends at"), "{failure}");
+}
