@@ -140,12 +140,12 @@ impl Report {
     pub fn missing(&self) -> Vec<&'static str> {
         let tally = &self.tally;
         let happened = [
-            ("a first boot", tally.count("rename", "directory") > 0),
-            ("a segment cut", tally.count("rename", "segment") > 0),
-            ("a snapshot", tally.count("rename", ".snap") > 0),
-            ("a segment released", tally.count("remove", "segment") > 0),
-            ("a commit of the backend", tally.count("sync", "database") > 2),
-            ("a compaction", self.compactions > 0),
+            ("first boot", tally.count("rename", "directory") > 0),
+            ("segment cut", tally.count("rename", "segment") > 0),
+            ("snapshot", tally.count("rename", ".snap") > 0),
+            ("segment released", tally.count("remove", "segment") > 0),
+            ("commit of the backend", tally.count("sync", "database") > 2),
+            ("compaction", self.compactions > 0),
         ];
         happened.iter().filter(|(_, happened)| !happened).map(|(what, _)| *what).collect()
     }
