@@ -89,7 +89,7 @@ impl Feeder {
     /// Sends one message that prost encodes.
     pub fn encoded<M: prost::Message>(&self, message: &M) {
         let len = message.encoded_len();
-        let mut buffer = bytes::BytesMut::with_capacity(frame::PREFIX_LEN + len);
+        let mut buffer = BytesMut::with_capacity(frame::PREFIX_LEN + len);
         buffer.extend_from_slice(&frame::prefix(len));
         message.encode_raw(&mut buffer);
         self.pieces([buffer.freeze()]);
