@@ -176,7 +176,7 @@ impl State {
         if request.downgrade_version_test.is_some() {
             return Ok(Answer::Done);
         }
-        if request.auth_status.is_some() {
+        if only_reads_auth(&request) {
             return Err(Reject::NotBuilt("authentication is not built yet").into());
         }
         Err(Failure::Entry("a request for a part of the server that is not built yet".into()))
@@ -197,6 +197,17 @@ impl State {
         }
         Ok(())
     }
+}
+
+/// Whether a request asks about users and roles, and changes none: etcd puts these into the log
+/// too, with and without authentication.
+fn only_reads_auth(request: &InternalRaftRequest) -> bool {
+    request.auth_status.is_some()
+        || request.authenticate.is_some()
+        || request.auth_user_get.is_some()
+        || request.auth_user_list.is_some()
+        || request.auth_role_get.is_some()
+        || request.auth_role_list.is_some()
 }
 
 /// Whether a request fits the quota. One that does not is done all the same, since other members

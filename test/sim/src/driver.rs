@@ -188,6 +188,12 @@ impl Driver {
         self.file.backend.view()
     }
 
+    /// The last entry whose effects are in the file.
+    #[must_use]
+    pub fn in_file(&self) -> Index {
+        self.file.backend.applied().index
+    }
+
     /// What readers see.
     #[must_use]
     pub fn published(&self) -> &Published {
