@@ -94,6 +94,10 @@ impl Replay {
             return Err("a configuration change without content".to_owned());
         }
         let index = entry.index;
+        // The crc of a record without data says nothing of its type.
+        if index == Index(0) {
+            return Err("an entry without an index".to_owned());
+        }
         self.last_index = index;
         if index > self.at.snapshot.index {
             return self.keep(entry);

@@ -220,7 +220,7 @@ fn serve(
         tracing::info!(address = listener.url().address(), "serving peer traffic");
         others.push(listener.accept(peers.sink()).map_err(failed)?);
     }
-    wait_until_ready(&handle, &config.member.name, &ends)?;
+    wait_until_ready(&handle, &options::attributes(config), &ends)?;
     banner::published(config, &handle);
     let mut clients = Vec::new();
     tracing::info!("ready to serve client requests");
@@ -242,8 +242,13 @@ fn serve(
     Ok(Serving { handle, clients, others, peers, watched, stop, open, ends })
 }
 
-/// Waits until the member leads and its name is in the cluster.
-fn wait_until_ready(handle: &Handle, name: &str, ends: &mpsc::Receiver<End>) -> Result<(), String> {
+/// Waits until the member leads and the cluster knows what it tells of itself: a restored directory
+/// has the name already, and not the client URLs.
+fn wait_until_ready(
+    handle: &Handle,
+    told: &cluster::Attributes,
+    ends: &mpsc::Receiver<End>,
+) -> Result<(), String> {
     let me = handle.identity().member;
     loop {
         match ends.try_recv() {
@@ -255,7 +260,7 @@ fn wait_until_ready(handle: &Handle, name: &str, ends: &mpsc::Receiver<End>) -> 
         }
         let current = handle.current();
         let member = current.published.cluster.member(me);
-        let is_told = member.is_some_and(|member| member.name == name);
+        let is_told = member.is_some_and(|member| member.attributes() == *told);
         if current.is_linearizable && is_told && current.published.cluster.version().is_some() {
             return Ok(());
         }

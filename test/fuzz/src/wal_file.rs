@@ -56,7 +56,9 @@ fn open(disk: &SimDisk, snapshot: EntryId) -> bool {
     let last = log.last_index();
     let term = recovered.entries.last().map_or(recovered.before.term, |entry| entry.term);
     let term = term.max(recovered.hard_state.term);
-    if last.0 >= u64::MAX - 1 {
+    // A log that ends in a snapshot from another member goes on from there, and from nowhere else.
+    let told = recovered.entries.last().map_or(recovered.before.index, |entry| entry.index);
+    if last != told || last.0 >= u64::MAX - 1 {
         return true;
     }
     let entry = Entry { term, index: last.next(), kind: EntryKind::Normal, data: Bytes::new() };

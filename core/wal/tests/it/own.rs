@@ -348,6 +348,30 @@ fn a_length_of_any_size_is_held_against_the_file() {
 }
 
 #[test]
+fn an_entry_without_an_index_is_refused() {
+    let disk = SimDisk::new(1);
+    let mut wal = create(&disk);
+    put(&mut wal, 1, &[3]);
+    drop(wal);
+    let last = wal::dump(&disk, Path::new(DIR)).unwrap().pop().unwrap();
+    let end = last.offset + last.len;
+    let bytes = content(&disk, Path::new(FIRST), end);
+    // The crc so far: nothing is added to it by a record without data.
+    let record = &bytes[usize::try_from(last.offset).unwrap() + 8..];
+    let crc_len = record[3..].iter().position(|byte| byte & 0x80 == 0).unwrap() + 1;
+    let mut empty = vec![0x08, 2, 0x10];
+    empty.extend_from_slice(&record[3..3 + crc_len]);
+    let pad = (8 - empty.len() % 8) % 8;
+    let top = if pad == 0 { 0 } else { 0x80 | pad as u64 };
+    let mut frame = (empty.len() as u64 | top << 56).to_le_bytes().to_vec();
+    frame.extend_from_slice(&empty);
+    frame.resize(frame.len() + pad, 0);
+    disk.tamper(Path::new(FIRST), end, &frame).unwrap();
+    let error = open(&disk, &at(0, 0)).unwrap_err();
+    assert!(error.to_string().contains("an entry without an index"), "{error}");
+}
+
+#[test]
 fn what_is_missing_or_of_another_log_is_refused() {
     let disk = SimDisk::new(1);
     let records = sample(&disk);

@@ -36,13 +36,21 @@ fn to_usize(n: u64) -> usize {
     usize::try_from(n).unwrap_or(usize::MAX)
 }
 
+fn strings(urls: &[net::Url]) -> Vec<String> {
+    urls.iter().map(net::Url::to_string).collect()
+}
+
+/// What the member tells of itself.
+pub(super) fn attributes(config: &Config) -> cluster::Attributes {
+    cluster::Attributes {
+        name: config.member.name.clone(),
+        client_urls: strings(&config.urls.advertise_client),
+    }
+}
+
 pub(super) fn boot(config: &Config) -> BootOptions {
     let member = &config.member;
-    let strings = |urls: &[net::Url]| urls.iter().map(net::Url::to_string).collect::<Vec<_>>();
-    let attributes = cluster::Attributes {
-        name: member.name.clone(),
-        client_urls: strings(&config.urls.advertise_client),
-    };
+    let attributes = attributes(config);
     let (ticks, tick_ms) = (member.election_ticks(), member.tick_ms);
     BootOptions {
         data_dir: member.data_dir.clone(),
