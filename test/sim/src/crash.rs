@@ -6,10 +6,9 @@
 //!   each point the member that starts crashes too, somewhere.
 
 use crate::check::{Bounds, check};
-use crate::driver::{self, Driver};
 use crate::history::History;
+use crate::run::Run;
 use crate::seed::Seed;
-use crate::workload::Workload;
 use proto::Index;
 use server::BootOptions;
 use std::collections::BTreeMap;
@@ -18,14 +17,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
-use vfs::{Operation, Recorded, SimDisk};
-
-/// The most requests under way.
-const UNDER_WAY_MAX: u64 = 12;
-/// How often the member is started again.
-const RESTARTS: u64 = 6;
-/// Steps without any request being answered, after which the member is taken to hang.
-const STEPS_MAX: u64 = 100_000;
+use vfs::{Operation, Recorded};
 
 /// What is to be tried.
 #[derive(Clone, Copy, Debug)]
@@ -56,7 +48,7 @@ pub struct Kind {
 }
 
 impl Kind {
-    fn of(recorded: &Recorded) -> Kind {
+    pub(crate) fn of(recorded: &Recorded) -> Kind {
         Kind { call: call(recorded.operation), file: file(&recorded.path) }
     }
 }
@@ -151,117 +143,13 @@ impl Report {
     }
 }
 
-/// The run.
-struct Run {
-    disk: SimDisk,
-    options: BootOptions,
-    plan: Plan,
-    history: History,
-    tally: Tally,
-    points: Vec<Recorded>,
-    boots: u64,
-}
-
-impl Run {
-    fn boot(&mut self) -> Result<Driver, String> {
-        self.boots += 1;
-        let mut driver = Driver::boot(&self.disk, &self.options, self.boots << 32)?;
-        if self.plan.lies {
-            driver.lie();
-        }
-        self.keep_points();
-        Ok(driver)
-    }
-
-    fn keep_points(&mut self) {
-        for recorded in self.disk.take_recorded() {
-            let kind = Kind::of(&recorded);
-            *self.tally.all.entry(kind).or_default() += 1;
-            let due = match self.plan.point {
-                Some(point) => point == recorded.point,
-                None => recorded.point.is_multiple_of(self.plan.every),
-            };
-            if due {
-                *self.tally.tried.entry(kind).or_default() += 1;
-                self.points.push(recorded);
-            }
-        }
-    }
-
-    fn learn(&mut self, driver: &mut Driver) -> Result<(), String> {
-        self.keep_points();
-        self.history.learn(driver.take_seen())?;
-        self.disk.set_tag(self.history.acknowledged().0);
-        Ok(())
-    }
-
-    fn run(&mut self) -> Result<(), String> {
-        let plan = self.plan;
-        let mut seed = Seed::new(plan.seed ^ 0x7363_6865_6475);
-        let mut workload = Workload::new(plan.seed);
-        self.disk.record_every(1);
-        let mut driver = self.boot()?;
-        let restart_every = plan.operations / (RESTARTS + 1) + 1;
-        let (mut under_way, mut restart_at, mut steps) = (0, restart_every, 0);
-        loop {
-            let done = self.history.requests();
-            if done >= plan.operations {
-                break;
-            }
-            if done >= restart_at {
-                restart_at += restart_every;
-                driver = self.restart(driver, self.boots.is_multiple_of(2))?;
-                // What was not in the log yet is lost.
-                under_way = self.history.requests();
-            }
-            // Sometimes one client, sometimes a dozen.
-            let clients = 1 + done / 16 % UNDER_WAY_MAX;
-            if under_way < done + clients && seed.one_in(3) {
-                driver.submit(workload.next(self.history.revision()));
-                under_way += 1;
-                steps = 0;
-            }
-            steps += 1;
-            if steps > STEPS_MAX {
-                return Err(format!("it hangs after {done} requests"));
-            }
-            if !driver.step(&mut seed)? {
-                driver.tick()?;
-            }
-            self.learn(&mut driver)?;
-        }
-        driver.settle()?;
-        self.learn(&mut driver)
-    }
-
-    /// Starts the member again, after it was stopped or killed.
-    fn restart(&mut self, mut driver: Driver, is_killed: bool) -> Result<Driver, String> {
-        if is_killed {
-            drop(driver);
-        } else {
-            driver.settle()?;
-            self.learn(&mut driver)?;
-            driver.close()?;
-        }
-        self.boot()
-    }
-}
-
 /// Runs the workload and tries the images.
 ///
 /// # Errors
 /// What went wrong, with the point and the image.
 pub fn try_all(plan: Plan) -> Result<Report, String> {
-    let options = driver::options(plan.seed);
-    let mut run = Run {
-        disk: SimDisk::new(plan.seed),
-        history: History::new(options.settings.lease_ttl_s_min),
-        options,
-        plan,
-        tally: Tally::default(),
-        points: Vec::new(),
-        boots: 0,
-    };
+    let mut run = Run::new(plan);
+    run.disk.record_every(1);
     run.run().map_err(|error| format!("seed {}: the run itself: {error}", plan.seed))?;
     let Run { options, history, tally, points, .. } = run;
     let work = Work {

@@ -59,6 +59,8 @@ pub fn options(seed: u64) -> BootOptions {
 /// What the rest of the world gets to see of a member, in order.
 #[derive(Debug)]
 pub enum Seen {
+    /// Entries are about to be written to the log; they replace what it holds from the first on.
+    Appending(Vec<Entry>),
     /// An entry was handed out for applying.
     Applying(Entry),
     /// A request was answered.
@@ -435,6 +437,9 @@ impl Driver {
         let Some(work) = self.log.begun.pop_front().or_else(|| self.log.work.pop_front()) else {
             return;
         };
+        if let LogWork::Append(append) = &work {
+            self.seen.push(Seen::Appending(append.entries.clone()));
+        }
         match self.log.work_on(&self.disk, work) {
             Ok(told) => self.core.inputs.extend(told),
             Err(error) => {

@@ -49,9 +49,12 @@ pub struct History {
     start: Moment,
     /// The entries from index 1 on.
     applied: Vec<Applied>,
+    /// Entries that may be in the log, by index.
+    appended: BTreeMap<Index, Entry>,
     requests: BTreeMap<u64, Request>,
     acknowledged: Index,
     compactions: u64,
+    own: u64,
 }
 
 impl History {
@@ -63,9 +66,11 @@ impl History {
             start: twin.moment(),
             twin,
             applied: Vec::new(),
+            appended: BTreeMap::new(),
             requests: BTreeMap::new(),
             acknowledged: Index(0),
             compactions: 0,
+            own: 0,
         }
     }
 
@@ -76,10 +81,28 @@ impl History {
     pub fn learn(&mut self, seen: Vec<Seen>) -> Result<(), String> {
         for seen in seen {
             match seen {
+                Seen::Appending(entries) => {
+                    for entry in entries {
+                        self.appended.split_off(&entry.index);
+                        self.appended.insert(entry.index, entry);
+                    }
+                }
                 Seen::Applying(entry) => self.apply(entry)?,
                 Seen::Answer(id, answer) => self.answered(id, &answer)?,
                 Seen::Reply(_) => {}
             }
+        }
+        Ok(())
+    }
+
+    /// Takes the member for dead: what it has appended and not applied is what others may find.
+    ///
+    /// # Errors
+    /// As [`History::learn`].
+    pub fn end(&mut self) -> Result<(), String> {
+        let next = self.last().next();
+        for entry in self.appended.split_off(&next).into_values() {
+            self.apply(entry)?;
         }
         Ok(())
     }
@@ -100,6 +123,11 @@ impl History {
             let request = InternalRaftRequest::decode(entry.data.clone())
                 .map_err(|error| format!("entry {}: {error}", entry.index))?;
             let answer = self.twin.apply(&request);
+            // What a leader writes of itself is no client's request.
+            let is_own = request.cluster_version_set.is_some()
+                || request.cluster_member_attr_set.is_some()
+                || request.v2.is_some();
+            self.own += u64::from(is_own);
             let is_physical_compaction = request.compaction.is_some_and(|asked| asked.physical);
             self.compactions += u64::from(request.compaction.is_some() && answer.is_ok());
             let id = request.header.map_or(0, |header| header.id);
@@ -144,10 +172,10 @@ impl History {
         self.acknowledged
     }
 
-    /// How many requests were answered, or are to be.
+    /// How many requests of clients were answered, or are to be; leases that expire are among them.
     #[must_use]
     pub fn requests(&self) -> u64 {
-        self.requests.len() as u64
+        self.requests.len() as u64 - self.own
     }
 
     /// How many compactions were begun.

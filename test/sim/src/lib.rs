@@ -4,7 +4,9 @@
 pub mod check;
 pub mod crash;
 pub mod driver;
+pub mod faults;
 pub mod history;
+mod run;
 pub mod seed;
 pub mod twin;
 pub mod workload;

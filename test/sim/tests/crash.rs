@@ -2,6 +2,7 @@
 //! some points of its disk.
 
 use sim::crash::{Plan, try_all};
+use sim::faults::try_faults;
 
 fn plan(seed: u64) -> Plan {
     Plan { seed, operations: 400, every: 11, images: 4, point: None, threads: 2, lies: false }
@@ -22,6 +23,13 @@ fn a_first_start_leaves_a_directory_that_stays() {
     let report = try_all(Plan { operations: 20, every: 1, images: 8, ..plan(1) }).unwrap();
     assert_eq!(report.tally.all, report.tally.tried);
     assert!(report.tally.count("make", "directory") > 2);
+}
+
+#[test]
+fn a_disk_that_fails_stops_the_member_and_loses_nothing() {
+    let faults = try_faults(plan(1), 60).unwrap();
+    assert_eq!((faults.stopped, faults.went_on), (60, 0));
+    assert!(faults.refused * 4 < faults.starts, "{faults:?}");
 }
 
 #[test]

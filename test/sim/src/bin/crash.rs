@@ -5,6 +5,7 @@
 use anyhow::{Result, bail};
 use clap::Parser;
 use sim::crash::{Kind, Plan, try_all};
+use sim::faults::try_faults;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -30,6 +31,12 @@ struct Args {
     /// Threads that check images.
     #[arg(long, default_value_t = 2)]
     threads: usize,
+    /// How many runs with a disk that fails once there are besides.
+    #[arg(long, default_value_t = 0)]
+    faults: u64,
+    /// How many seeds are tried, from the first on.
+    #[arg(long, default_value_t = 1)]
+    seeds: u64,
     /// Lets the log say that a batch is durable before it is synced: the run must fail.
     #[arg(long)]
     lies: bool,
@@ -42,15 +49,25 @@ fn kinds(counts: &BTreeMap<Kind, u64>) -> String {
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    let plan = Plan {
-        seed: args.seed,
-        operations: args.ops,
-        every: args.every.max(1),
-        images: args.images,
-        point: args.point,
-        threads: args.threads,
-        lies: args.lies,
-    };
+    for seed in args.seed..args.seed + args.seeds {
+        let plan = Plan {
+            seed,
+            operations: args.ops,
+            every: args.every.max(1),
+            images: args.images,
+            point: args.point,
+            threads: args.threads,
+            lies: args.lies,
+        };
+        crash(plan)?;
+        if args.faults > 0 {
+            fail(plan, args.faults)?;
+        }
+    }
+    Ok(())
+}
+
+fn crash(plan: Plan) -> Result<()> {
     let started = Instant::now();
     let report = match try_all(plan) {
         Ok(report) => report,
@@ -77,4 +94,23 @@ fn main() -> Result<()> {
         started.elapsed().as_secs_f64()
     );
     Ok(())
+}
+
+fn fail(plan: Plan, runs: u64) -> Result<()> {
+    let started = Instant::now();
+    match try_faults(plan, runs) {
+        Ok(faults) => {
+            println!(
+                "{runs} failing disks: {} members stopped, {} went on; {} starts passed, \
+                 {} refused a write that stopped inside a sector; {:.1} s",
+                faults.stopped,
+                faults.went_on,
+                faults.starts,
+                faults.refused,
+                started.elapsed().as_secs_f64()
+            );
+            Ok(())
+        }
+        Err(failure) => bail!("{failure}"),
+    }
 }

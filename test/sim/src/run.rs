@@ -1,0 +1,140 @@
+//! One member under a workload: requests of a seed, a scheduler of the same seed, and a few starts
+//! in between, killed and stopped in turn.
+
+use crate::crash::{Kind, Plan, Tally};
+use crate::driver::{self, Driver};
+use crate::history::History;
+use crate::seed::Seed;
+use crate::workload::Workload;
+use server::BootOptions;
+use vfs::{Recorded, SimDisk};
+
+/// The most requests under way.
+const UNDER_WAY_MAX: u64 = 12;
+/// How often the member is started again.
+const RESTARTS: u64 = 6;
+/// Steps without a new request, after which the member is taken to hang.
+const STEPS_MAX: u64 = 100_000;
+
+/// The run.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) disk: SimDisk,
+    pub(crate) options: BootOptions,
+    pub(crate) plan: Plan,
+    pub(crate) history: History,
+    pub(crate) tally: Tally,
+    pub(crate) points: Vec<Recorded>,
+    boots: u64,
+}
+
+impl Run {
+    /// A run that has not begun.
+    pub(crate) fn new(plan: Plan) -> Run {
+        let options = driver::options(plan.seed);
+        Run {
+            disk: SimDisk::new(plan.seed),
+            history: History::new(options.settings.lease_ttl_s_min),
+            options,
+            plan,
+            tally: Tally::default(),
+            points: Vec::new(),
+            boots: 0,
+        }
+    }
+
+    fn boot(&mut self) -> Result<Driver, String> {
+        self.boots += 1;
+        let mut driver = Driver::boot(&self.disk, &self.options, self.boots << 32)?;
+        if self.plan.lies {
+            driver.lie();
+        }
+        self.keep_points();
+        Ok(driver)
+    }
+
+    fn keep_points(&mut self) {
+        for recorded in self.disk.take_recorded() {
+            let kind = Kind::of(&recorded);
+            *self.tally.all.entry(kind).or_default() += 1;
+            let due = match self.plan.point {
+                Some(point) => point == recorded.point,
+                None => recorded.point.is_multiple_of(self.plan.every),
+            };
+            if due {
+                *self.tally.tried.entry(kind).or_default() += 1;
+                self.points.push(recorded);
+            }
+        }
+    }
+
+    fn learn(&mut self, driver: &mut Driver) -> Result<(), String> {
+        self.keep_points();
+        self.history.learn(driver.take_seen())?;
+        self.disk.set_tag(self.history.acknowledged().0);
+        Ok(())
+    }
+
+    /// Does it, up to the end or until the member stops.
+    ///
+    /// # Errors
+    /// Why the member stops, or what it did wrong.
+    pub(crate) fn run(&mut self) -> Result<(), String> {
+        let plan = self.plan;
+        let mut seed = Seed::new(plan.seed ^ 0x7363_6865_6475);
+        let mut workload = Workload::new(plan.seed);
+        let mut driver = self.boot()?;
+        let restart_every = plan.operations / (RESTARTS + 1) + 1;
+        let (mut under_way, mut restart_at, mut steps) = (0, restart_every, 0);
+        loop {
+            let done = self.history.requests();
+            if done >= plan.operations {
+                break;
+            }
+            if done >= restart_at {
+                restart_at += restart_every;
+                driver = self.restart(driver, self.boots.is_multiple_of(2))?;
+                // What was not in the log yet is lost.
+                under_way = self.history.requests();
+            }
+            // Sometimes one client, sometimes a dozen.
+            let clients = 1 + done / 16 % UNDER_WAY_MAX;
+            if under_way < done + clients && seed.one_in(3) {
+                driver.submit(workload.next(self.history.revision()));
+                under_way += 1;
+                steps = 0;
+            }
+            steps += 1;
+            if steps > STEPS_MAX {
+                return Err(format!("it hangs after {done} requests"));
+            }
+            let stepped = match driver.step(&mut seed) {
+                Ok(false) => driver.tick(),
+                Ok(true) => Ok(()),
+                Err(error) => Err(error),
+            };
+            // Also what it did before it stopped.
+            self.learn(&mut driver)?;
+            stepped?;
+        }
+        self.settle(&mut driver)
+    }
+
+    fn settle(&mut self, driver: &mut Driver) -> Result<(), String> {
+        let settled = driver.settle();
+        // Also what it did before it stopped.
+        self.learn(driver)?;
+        settled
+    }
+
+    /// Starts the member again, after it was stopped or killed.
+    fn restart(&mut self, mut driver: Driver, is_killed: bool) -> Result<Driver, String> {
+        if is_killed {
+            drop(driver);
+        } else {
+            self.settle(&mut driver)?;
+            driver.close()?;
+        }
+        self.boot()
+    }
+}
