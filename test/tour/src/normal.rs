@@ -140,8 +140,13 @@ fn masked(text: &str, words: &[String], known: &Known) -> String {
     }
     text = mask_between(&text, " took ", "\n");
     text = mask_between(&text, "etcd-endpoints://", "/");
+    text = mask_between(&text, "endpoint://client-", "/");
     text = mask_between(&text, "LocalAddr: '", "'");
     text = table::mask(&text, of_snapshot);
+    // Go's protobuf prints one space or two between fields, and some versions one at the end.
+    text = text
+        .replace("  alarm:NOSPACE", " alarm:NOSPACE")
+        .replace("alarm:NOSPACE ", "alarm:NOSPACE");
     let by_commas = of_snapshot || has("endpoint") && has("status");
     let mut masked = String::new();
     for line in text.split_inclusive('\n') {
@@ -223,11 +228,14 @@ fn mask_parts(line: &str, of_snapshot: bool) -> String {
         return format!("{line}{end}");
     }
     let parts: Vec<&str> = line.split(", ").collect();
+    // The term does not change from run to run; the raft indexes behind it do.
+    let mut numbers = 0;
     let masked: Vec<String> = parts
         .iter()
         .enumerate()
         .map(|(at, part)| {
             let number = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+            numbers += usize::from(number);
             let size = part.ends_with('B') && part.starts_with(|char: char| char.is_ascii_digit());
             let version = part.matches('.').count() == 2
                 && part.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
@@ -235,7 +243,7 @@ fn mask_parts(line: &str, of_snapshot: bool) -> String {
                 // The revision is the second.
                 at != 1
             } else {
-                (number && at > 8) || size || version || part.ends_with('%')
+                (number && numbers > 1) || size || version || part.ends_with('%')
             };
             if changes { "*".to_owned() } else { (*part).to_owned() }
         })
@@ -336,7 +344,7 @@ mod tests {
             "a:1, 8e9e, 3.7.1, 3.7.0, 20 kB, 16 kB, 20%, 2.1 GB, true, false, 2, 5, 5, , \n";
         assert_eq!(
             shown(status, "endpoint status"),
-            "a:1, 8e9e, *, *, *, *, *, *, true, false, *, *, *, , \n"
+            "a:1, 8e9e, *, *, *, *, *, *, true, false, 2, *, *, , \n"
         );
         assert_eq!(shown("fe1a, 5, 9, 20 kB\n", "snapshot status x"), "*, 5, *, *\n");
     }

@@ -15,7 +15,8 @@
 //! - `server FLAG…`: flags of the server, before any command.
 //! - `ctl WORD…`, `utl WORD…`: runs etcdctl or etcdutl. Words are quoted as in a shell: `'…'` is
 //!   taken as it is, `"…"` knows `\n`, `\t`, `\xNN`, `\"` and `\\`. `$lease1` is the id of the first
-//!   lease that was granted, in hexadecimal. Lines that begin with `<` are the standard input.
+//!   lease that was granted, in hexadecimal, `$endpoint` is where the server listens, and `$large`
+//!   is a value of 60,000 bytes. Lines that begin with `<` are the standard input.
 //! - `start NAME ctl WORD…` runs it beside what follows, until `join NAME` (it ends by itself) or
 //!   `end NAME` (it is killed); either shows what it printed. `say NAME TEXT` writes a line to its
 //!   standard input, `until NAME LINES` waits for that many lines of output.
@@ -268,6 +269,19 @@ mod tests {
         assert_eq!(script.steps[1].action, Action::End("w".into()));
         assert_eq!(script.steps[1].differs.as_deref(), Some("row"));
         assert_eq!(script.steps[1].line, 8);
+    }
+
+    #[test]
+    fn the_scripts_can_be_read_and_their_rows_are_listed_and_have_transcripts() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let rows = std::fs::read_to_string(root.join("../../docs/differences.md")).unwrap();
+        for script in read_all(&root.join("scripts")).unwrap() {
+            for row in script.steps.iter().filter_map(|step| step.differs.as_ref()) {
+                assert!(rows.contains(&format!("| `{row}` |")), "{}: {row}", script.name);
+            }
+            let transcript = root.join("transcripts").join(format!("{}.txt", script.name));
+            assert!(transcript.exists(), "{}", transcript.display());
+        }
     }
 
     #[test]

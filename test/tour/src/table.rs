@@ -17,19 +17,39 @@ const CHANGING: &[&str] = &[
 /// besides users' own depends on the version.
 const CHANGING_IN_SNAPSHOTS: &[&str] = &["HASH", "TOTAL KEYS", "TOTAL SIZE"];
 
+/// Columns with text that Go's protobuf formats with one space or two, by its build.
+const SPACED: &[&str] = &["ERRORS"];
+
+/// What is done to a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Column {
+    /// Every byte stays.
+    Keep,
+    /// The text stays, the width goes.
+    Narrow,
+    /// The width goes, and the text too.
+    Mask,
+}
+
 /// Masks the changing columns of every table in `text`.
 #[must_use]
 pub fn mask(text: &str, of_snapshot: bool) -> String {
-    let changing = |head: &str| {
-        CHANGING.contains(&head) || of_snapshot && CHANGING_IN_SNAPSHOTS.contains(&head)
+    let column = |head: &str| {
+        if CHANGING.contains(&head) || of_snapshot && CHANGING_IN_SNAPSHOTS.contains(&head) {
+            Column::Mask
+        } else if SPACED.contains(&head) {
+            Column::Narrow
+        } else {
+            Column::Keep
+        }
     };
-    let mut columns: Vec<bool> = Vec::new();
+    let mut columns: Vec<Column> = Vec::new();
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     let mut head = None;
     for at in 0..lines.len() {
         if is_top(&lines, at) {
             head = Some(at + 1);
-            columns = cells(&lines[at + 1]).map(|cell| changing(cell.trim())).collect();
+            columns = cells(&lines[at + 1]).map(|cell| column(cell.trim())).collect();
         }
         if is_border(&lines[at]) {
             lines[at] = masked_border(&lines[at], &columns);
@@ -64,30 +84,28 @@ fn cells(row: &str) -> impl Iterator<Item = &str> {
     inner.split(['|', '│'])
 }
 
-fn masked_row(row: &str, columns: &[bool], is_head: bool) -> String {
+fn masked_row(row: &str, columns: &[Column], is_head: bool) -> String {
     let bar = row.chars().next().unwrap_or('|');
     let mut masked = String::from(bar);
     for (at, cell) in cells(row).enumerate() {
-        let changing = columns.get(at).copied().unwrap_or(false);
-        // A cell without a value is a fact.
-        let masks = changing && !cell.trim().is_empty() && !is_head;
-        match (changing, masks) {
-            (true, true) => masked.push_str(" * "),
-            (true, false) => masked.push_str(&format!(" {} ", cell.trim())),
-            (false, _) => masked.push_str(cell),
+        match columns.get(at) {
+            None | Some(Column::Keep) => masked.push_str(cell),
+            // A cell without a value is a fact.
+            Some(Column::Mask) if !is_head && !cell.trim().is_empty() => masked.push_str(" * "),
+            Some(Column::Mask | Column::Narrow) => masked.push_str(&format!(" {} ", cell.trim())),
         }
         masked.push(bar);
     }
     masked
 }
 
-fn masked_border(border: &str, columns: &[bool]) -> String {
+fn masked_border(border: &str, columns: &[Column]) -> String {
     let mut masked = String::new();
     let mut column = 0;
     let mut pending = None;
     for char in border.chars() {
         if matches!(char, '-' | '─') {
-            if columns.get(column).copied().unwrap_or(false) {
+            if columns.get(column).is_some_and(|column| *column != Column::Keep) {
                 pending = Some(char);
             } else {
                 masked.push(char);
