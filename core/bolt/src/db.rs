@@ -80,8 +80,14 @@ impl Db {
         if !file.try_lock(LockKind::Flock).map_err(io("lock"))? {
             return Err(Error::Locked { file: path.to_path_buf() });
         }
-        if !options.read_only && !is_made(&*file, path, options.new_page_size)? {
-            make(&*file, path, options.new_page_size)?;
+        if !options.read_only {
+            if is_made(&*file, path, options.new_page_size)? {
+                // What a process wrote that was killed may not be durable, and what a commit of
+                // it freed is free to be overwritten only when its meta is.
+                file.sync_data().map_err(io("sync"))?;
+            } else {
+                make(&*file, path, options.new_page_size)?;
+            }
             let dir = match path.parent() {
                 Some(dir) if dir != Path::new("") => dir,
                 Some(_) | None => Path::new("."),

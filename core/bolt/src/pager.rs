@@ -28,6 +28,10 @@ impl Drop for Pager {
 }
 
 impl Pager {
+    pub(crate) fn cache_bytes(&self) -> usize {
+        self.cache.bytes()
+    }
+
     pub(crate) fn new(
         file: Arc<dyn File>,
         path: PathBuf,

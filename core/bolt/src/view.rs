@@ -125,6 +125,12 @@ impl View {
         self.inner.meta.hwm * self.inner.meta.page_size as u64
     }
 
+    /// The bytes of pages, of every file that shares it, in the cache.
+    #[must_use]
+    pub fn cache_bytes(&self) -> usize {
+        self.inner.pager.cache_bytes()
+    }
+
     /// [`View::size`] less the pages that were free at the commit.
     #[must_use]
     pub fn size_in_use(&self) -> u64 {

@@ -158,6 +158,12 @@ impl Member {
             && self.raft.term_at(self.raft.applied_index()) == Some(self.raft.term())
     }
 
+    /// The bytes of the entries in memory.
+    #[must_use]
+    pub fn log_bytes(&self) -> usize {
+        self.raft.log_bytes()
+    }
+
     /// The highest index known to be committed.
     #[must_use]
     pub fn commit(&self) -> Index {

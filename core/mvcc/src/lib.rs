@@ -34,4 +34,4 @@ pub use kv::{DecodeError, KeyValue};
 pub use range::{DeleteRange, KeyRange, Put, RangeQuery};
 pub use store::{FINISHED_COMPACT, Restored, SCHEDULED_COMPACT, Store};
 pub use view::{KeyInfo, KeyWalk, View};
-pub use write::{Changes, DeleteDone, LeaseChange, PutDone, WriteTxn};
+pub use write::{Changes, DeleteDone, LeaseChange, Ops, PutDone, WriteTxn};

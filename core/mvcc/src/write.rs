@@ -24,6 +24,7 @@ pub struct WriteTxn<'a> {
     reader: Option<VersionReader>,
     events: Vec<Event>,
     leases: Vec<LeaseChange>,
+    ops: Ops,
 }
 
 /// A key that went from one lease to another.
@@ -46,6 +47,21 @@ pub struct Changes {
     pub events: Vec<Event>,
     /// The keys whose lease changed, in order.
     pub leases: Vec<LeaseChange>,
+    /// How many operations it had.
+    pub ops: Ops,
+}
+
+/// How many operations a transaction had.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ops {
+    /// Ranges.
+    pub ranges: u64,
+    /// Puts.
+    pub puts: u64,
+    /// Deletions of ranges.
+    pub deletes: u64,
+    /// Bytes of keys and values put.
+    pub put_bytes: u64,
 }
 
 /// What a put did.
@@ -70,7 +86,14 @@ pub struct DeleteDone {
 
 impl<'a> WriteTxn<'a> {
     pub(crate) fn new(store: &'a mut Store, batch: &'a mut Batch) -> WriteTxn<'a> {
-        WriteTxn { store, batch, reader: None, events: Vec::new(), leases: Vec::new() }
+        WriteTxn {
+            store,
+            batch,
+            reader: None,
+            events: Vec::new(),
+            leases: Vec::new(),
+            ops: Ops::default(),
+        }
     }
 
     /// The revision that reads see: the current one, and one more after the first change.
@@ -110,6 +133,8 @@ impl<'a> WriteTxn<'a> {
         let kept = prev.as_deref().map(decode).transpose()?.unwrap_or_default();
         let value = value.as_deref().unwrap_or(kept.value);
         let lease = lease.map_or(kept.lease, |lease| lease.0);
+        self.ops.puts += 1;
+        self.ops.put_bytes += (key.len() + value.len()) as u64;
         self.put_version(&key, value, lease);
         let prev = prev.filter(|_| prev_kv);
         Ok(Ok(PutDone { revision: self.store.current + 1, prev }))
@@ -161,6 +186,7 @@ impl<'a> WriteTxn<'a> {
     /// When the file cannot be read.
     pub fn delete_range(&mut self, range: Permitted<DeleteRange>) -> Result<DeleteDone, Error> {
         let DeleteRange { keys, prev_kv } = range.into_inner();
+        self.ops.deletes += 1;
         let found: Vec<(Bytes, KeyInfo)> = match keys {
             KeyRange::One(key) => {
                 let info = self.store.index.get(&key).and_then(|entry| KeyInfo::of(&entry));
@@ -250,6 +276,7 @@ impl<'a> WriteTxn<'a> {
         &mut self,
         query: &Permitted<RangeQuery>,
     ) -> Result<Result<(Vec<Bytes>, u64), Reject>, Error> {
+        self.ops.ranges += 1;
         let query = query.get();
         let at = match resolve(query.revision, self.revision(), self.store.compacted) {
             Ok(at) => at,
@@ -271,7 +298,12 @@ impl<'a> WriteTxn<'a> {
         if !self.events.is_empty() {
             self.store.current += 1;
         }
-        Changes { revision: self.store.current, events: self.events, leases: self.leases }
+        Changes {
+            revision: self.store.current,
+            events: self.events,
+            leases: self.leases,
+            ops: self.ops,
+        }
     }
 }
 

@@ -84,6 +84,6 @@ pub mod tracker;
 pub use confchange::{Change, Changes};
 pub use error::{Dropped, Error};
 pub use message::{Body, Message};
-pub use node::{Config, Node, Proposed, Restored, Role};
+pub use node::{Config, LOG_WINDOW_BYTES_MAX, Node, Proposed, Restored, Role};
 pub use read::Read;
 pub use ready::{Ready, Receipt, SoftState};

@@ -41,6 +41,9 @@ pub struct Config {
     pub seed: u64,
 }
 
+/// What the entries in memory may take, in bytes, if nothing else is said.
+pub const LOG_WINDOW_BYTES_MAX: usize = 8 << 20;
+
 impl Config {
     /// etcd's settings, with one write at a time.
     #[must_use]
@@ -51,7 +54,7 @@ impl Config {
             heartbeat_ticks: 1,
             append_bytes_max: 1 << 20,
             committed_bytes_max: 1 << 20,
-            log_window_bytes_max: 8 << 20,
+            log_window_bytes_max: LOG_WINDOW_BYTES_MAX,
             inflight_max: 512,
             writes_max: 1,
             seed,

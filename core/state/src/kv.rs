@@ -109,6 +109,7 @@ impl State {
 
     /// Tells watchers and leases what a transaction changed.
     pub(crate) fn note(&mut self, changes: mvcc::Changes) {
+        self.totals.add(changes.ops);
         for change in changes.leases {
             self.lessor.detach(&change.key);
             if change.new != LeaseId(0) && self.lessor.attach(&change.key, change.new).is_err() {

@@ -163,6 +163,27 @@ pub struct Published {
     pub alarms: Alarms,
     /// The members, the cluster's version; shared as long as nothing of it changes.
     pub cluster: Arc<Cluster>,
+    /// What was applied since the start.
+    pub totals: Totals,
+}
+
+/// Sums over all transactions that were applied since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Operations.
+    pub ops: mvcc::Ops,
+    /// Transactions of more than one operation.
+    pub txns: u64,
+}
+
+impl Totals {
+    fn add(&mut self, ops: mvcc::Ops) {
+        self.ops.ranges += ops.ranges;
+        self.ops.puts += ops.puts;
+        self.ops.deletes += ops.deletes;
+        self.ops.put_bytes += ops.put_bytes;
+        self.txns += u64::from(ops.ranges + ops.puts + ops.deletes > 1);
+    }
 }
 
 /// What one batch came to.
@@ -177,6 +198,7 @@ struct Outcome {
 #[derive(Debug)]
 pub struct State {
     settings: Settings,
+    totals: Totals,
     store: Store,
     overlay: Overlay,
     lessor: Lessor,
@@ -296,6 +318,7 @@ impl State {
             applied: self.applied,
             alarms: self.alarms.clone(),
             cluster,
+            totals: self.totals,
         }
     }
 

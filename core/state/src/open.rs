@@ -69,6 +69,7 @@ impl State {
         }
         let pending_writes = first_writes(&read, &cluster, buckets_are_stale)?;
         Ok(State {
+            totals: crate::Totals::default(),
             backend_size: file.size(),
             settings,
             store,

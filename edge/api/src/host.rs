@@ -10,7 +10,9 @@ use proto::etcdserverpb::{
     Member, PutRequest, RangeRequest, StatusResponse, TxnRequest, WatchRequest,
 };
 use rpc::Status;
+use server::metrics::grpc::Method;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// The member behind the services.
 #[expect(async_fn_in_trait, reason = "used on one thread, where nothing has to be Send")]
@@ -20,6 +22,9 @@ pub trait Host: Clone + 'static {
 
     /// Cluster, member and current term.
     fn origin(&self) -> Origin;
+
+    /// Where calls of the method at `path` are counted, if they are.
+    fn counters(&self, path: &str) -> Option<Arc<Method>>;
 
     /// The revision of what is published.
     fn revision(&self) -> i64;

@@ -21,8 +21,10 @@ use proto::etcdserverpb::{
 use proto::{LeaseId, NodeId};
 use rpc::{Code, Error, Status};
 use server::Worker;
+use server::metrics::grpc::Method;
 use state::{Question, Reply, quota};
 use std::rc::Rc;
+use std::sync::Arc;
 use watch::CreateRequest;
 
 /// A worker as the services' host.
@@ -72,6 +74,10 @@ impl Host for OfWorker {
 
     fn origin(&self) -> Origin {
         self.worker.origin()
+    }
+
+    fn counters(&self, path: &str) -> Option<Arc<Method>> {
+        self.worker.metrics().grpc.method(path).cloned()
     }
 
     fn revision(&self) -> i64 {

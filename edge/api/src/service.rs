@@ -7,7 +7,7 @@
 use crate::gather::Gather;
 use crate::host::Host;
 use crate::{cluster, health, kv, lease, maintenance, watch};
-use http::{Method, Request};
+use http::Request;
 use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::service::service_fn;
@@ -16,12 +16,14 @@ use hyper_util::server::conn::auto;
 use rpc::body::{Reply, is_grpc, refuse};
 use rpc::frame::{Messages, check_encoding};
 use rpc::{Code, Error, Status};
+use server::metrics::grpc::{Kind, Method};
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// What stands around a request beside its own bytes, in bytes.
@@ -175,7 +177,7 @@ async fn answer<H: Host>(service: Rc<Inner<H>>, request: Request<Incoming>) -> R
         return (service.http)(request).await;
     }
     let (head, body) = request.into_parts();
-    if head.method != Method::POST {
+    if head.method != http::Method::POST {
         let why = format!(
             "Received a HEADERS frame with :method \"{}\" which should be POST",
             head.method
@@ -192,6 +194,7 @@ async fn answer<H: Host>(service: Rc<Inner<H>>, request: Request<Incoming>) -> R
             return reply;
         }
     };
+    let counted = Counted::begin(&service.host, head.uri.path());
     let messages = Messages::new(body, service.limits.message_max());
     let call = Call { service, head, messages };
     let replied = match deadline {
@@ -201,7 +204,36 @@ async fn answer<H: Host>(service: Rc<Inner<H>>, request: Request<Incoming>) -> R
             Err(_) => Err(Status::deadline_exceeded()),
         },
     };
+    if let Some(counted) = counted {
+        counted.end(&replied);
+    }
     replied.unwrap_or_else(|status| refuse(&status))
+}
+
+/// A call in the metrics. Of one that streams only the begin is counted.
+struct Counted {
+    method: Arc<Method>,
+    begun: Instant,
+}
+
+impl Counted {
+    fn begin<H: Host>(host: &H, path: &str) -> Option<Counted> {
+        let method = host.counters(path)?;
+        method.started.inc();
+        (method.kind() == Kind::Unary).then(|| Counted { method, begun: Instant::now() })
+    }
+
+    fn end(&self, replied: &Replied) {
+        self.method.received.inc();
+        let code = match replied {
+            Ok(_) => {
+                self.method.sent.inc();
+                Code::Ok
+            }
+            Err(status) => status.code,
+        };
+        self.method.handled(code as u32, self.begun.elapsed().as_secs_f64());
+    }
 }
 
 type Replied = Result<Reply, Status>;

@@ -50,10 +50,20 @@ impl MemberFacts {
         m.raft.consensus.committed.set(signed(current.commit.0));
         m.store.mvcc.current_revision.set(published.view.revision());
         m.store.mvcc.compact_revision.set(published.view.compact_revision().max(0));
+        m.raft.consensus.pending.set(signed(current.held.waiting as u64));
+        m.memory.overlay.set(signed(current.held.overlay_bytes as u64));
+        m.memory.raft_log.set(signed(current.held.log_bytes as u64));
+        let totals = &published.totals;
+        Metrics::raise(&m.store.mvcc.ranges, totals.ops.ranges + handle.ranges());
+        Metrics::raise(&m.store.mvcc.puts, totals.ops.puts);
+        Metrics::raise(&m.store.mvcc.deletes, totals.ops.deletes);
+        Metrics::raise(&m.store.mvcc.txns, totals.txns);
+        m.store.mvcc.put_bytes.set(signed(totals.ops.put_bytes));
         m.store.mvcc.keys.set(signed(published.view.live_keys()));
         if let Some(file) = published.view.read().file() {
             m.disk.backend.size.set(signed(file.size()));
             m.disk.backend.size_in_use.set(signed(file.size_in_use()));
+            m.memory.page_cache.set(signed(file.cache_bytes() as u64));
         }
         m.identity.cluster_version.reset();
         if let Some(version) = published.cluster.version() {

@@ -158,7 +158,7 @@ fn begin(config: &Config) -> Result<Serving, String> {
         stopping,
         open: Arc::clone(&open),
     });
-    let running = server::start(disk, booted, options::server(config), clients)
+    let running = server::start(disk, booted, options::server(config, &metrics), clients)
         .map_err(|e| format!("cannot start the server's threads: {e}"))?;
     let handle = running.handle();
     facts.set(handle.clone());

@@ -2,6 +2,7 @@
 //! as one transaction, and gives space back while nothing else is to do.
 
 use crate::core_loop::CoreInput;
+use crate::metrics::Metrics;
 use backend::{Backend, Batch};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -28,6 +29,7 @@ pub(crate) struct BackendWriter {
     /// How many batches are gathered at most.
     pub(crate) batches_max: usize,
     pub(crate) core: Sender<CoreInput>,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl BackendWriter {
@@ -81,6 +83,7 @@ impl BackendWriter {
         if batches.is_empty() && flushes.is_empty() && !self.has_space_to_give() {
             return true;
         }
+        let begun = Instant::now();
         let file = match self.backend.commit(&batches) {
             Ok(file) => file,
             Err(error) => {
@@ -88,6 +91,7 @@ impl BackendWriter {
                 return false;
             }
         };
+        self.metrics.disk.backend.commit.observe(begun.elapsed().as_secs_f64());
         self.tell(CoreInput::BackendDurable { batches: batches.len(), file: file.clone() });
         for reply in flushes {
             if reply.send(file.clone()).is_err() {

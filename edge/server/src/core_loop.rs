@@ -4,7 +4,8 @@
 use crate::backend_writer::BackendWork;
 use crate::error::Error;
 use crate::log_writer::LogWork;
-use crate::shared::{Current, Shared};
+use crate::metrics::Metrics;
+use crate::shared::{Current, Held, Shared};
 use bytes::Bytes;
 use member::{Effect as MemberEffect, Input as MemberInput, Leadership, Member, Proposal, Refusal};
 use mvcc::EventBatch;
@@ -86,6 +87,7 @@ pub(crate) struct Core {
     pub(crate) tick: Duration,
     pub(crate) catch_up_entries: u64,
     pub(crate) started: Instant,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) run: Run,
 }
 
@@ -201,6 +203,7 @@ impl Core {
                 self.apply_waiting()
             }
             MemberEffect::Refuse(id, Refusal::TooManyRequests) => {
+                self.metrics.raft.consensus.failed.inc();
                 self.answer(id, Err(Error::TooManyRequests));
                 Ok(())
             }
@@ -212,6 +215,7 @@ impl Core {
         let (led, leads) = (self.leads(), leadership.leader == self.shared.identity().member);
         let before = std::mem::replace(&mut self.run.leadership, leadership);
         if before.leader != leadership.leader {
+            self.metrics.raft.consensus.leader_changes.inc();
             tracing::info!(
                 local_member_id = format_args!("{:x}", self.shared.identity().member),
                 leader = format_args!("{:x}", leadership.leader),
@@ -367,6 +371,11 @@ impl Core {
             leader,
             commit: self.member.commit(),
             is_linearizable: leader != NodeId::NONE && self.member.reads_are_linearizable(),
+            held: Held {
+                overlay_bytes: self.state.overlay_bytes(),
+                log_bytes: self.member.log_bytes(),
+                waiting: self.run.waiting.len(),
+            },
         });
     }
 

@@ -19,6 +19,6 @@ mod worker;
 pub use boot::{BootError, BootOptions, Booted, boot};
 pub use error::Error;
 pub use running::{Connections, Handle, Options, Running, TakeOver, start};
-pub use shared::{Current, Identity};
+pub use shared::{Current, Held, Identity};
 pub use watching::{Deliver, Stream};
 pub use worker::{Limits, Worker};

@@ -2,12 +2,14 @@
 //! .snap files, and lets go of what they replace.
 
 use crate::core_loop::CoreInput;
+use crate::metrics::Metrics;
 use member::Append;
 use proto::HardState;
 use state::Snapshot;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
+use std::time::Instant;
 use vfs::Vfs;
 use wal::snap::{self, SnapFile};
 use wal::{SnapshotRecord, Wal};
@@ -30,6 +32,7 @@ pub(crate) struct LogWriter {
     /// How many .snap files and how many segments are kept; 0 for all.
     pub(crate) keep: (usize, usize),
     pub(crate) core: Sender<CoreInput>,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl LogWriter {
@@ -52,8 +55,13 @@ impl LogWriter {
     }
 
     fn append(&mut self, append: Append) -> Result<(), wal::Error> {
+        let metrics = &self.metrics.disk.log;
+        let begun = Instant::now();
         self.wal.append(&append.entries, append.hard_state)?;
+        let written = Instant::now();
+        metrics.write.observe((written - begun).as_secs_f64());
         self.wal.sync()?;
+        metrics.fsync.observe(written.elapsed().as_secs_f64());
         self.tell(CoreInput::Durable(append.receipt));
         self.wal.tend()
     }
@@ -64,7 +72,9 @@ impl LogWriter {
             conf_state: snapshot.conf_state.clone(),
             data: snapshot.data.clone(),
         };
+        let begun = Instant::now();
         snap::save(&*self.vfs, &self.snap_dir, &file)?;
+        self.metrics.disk.log.snap_save.observe(begun.elapsed().as_secs_f64());
         // A log vouches for a snapshot only as far as it is committed.
         assert!(hard_state.commit >= snapshot.id.index, "what is applied is committed");
         let conf_state = Some(snapshot.conf_state.clone());

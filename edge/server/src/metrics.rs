@@ -259,11 +259,7 @@ group! {
         overlay_limit: IntGauge = "retcd_overlay_limit_bytes", "The limit of the overlay.";
         raft_log: IntGauge = "retcd_raft_log_bytes", "Bytes of raft entries in memory.";
         raft_log_limit: IntGauge = "retcd_raft_log_limit_bytes", "The limit of raft entries in memory.";
-        answers: IntGauge = "retcd_answers_bytes", "Bytes of answers on their way to clients.";
-        answers_limit: IntGauge = "retcd_answers_limit_bytes", "The limit of answers on their way.";
         watch_queues: IntGauge = "retcd_watch_queues_bytes", "Bytes of events that wait in streams.";
-        watch_queues_limit: IntGauge = "retcd_watch_queues_limit_bytes", "The limit of events that wait in streams.";
-        index: IntGauge = "retcd_index_bytes", "Bytes of the key index.";
     }
 }
 
@@ -378,6 +374,11 @@ impl Metrics {
         metrics.health.scrapes.with_label_values(&["500"]).inc_by(0);
         metrics.health.scrapes.with_label_values(&["503"]).inc_by(0);
         Ok(metrics)
+    }
+
+    /// Brings a counter up to a total that is counted elsewhere.
+    pub fn raise(counter: &IntCounter, total: u64) {
+        counter.inc_by(total.saturating_sub(counter.get()));
     }
 
     /// The text of `/metrics`, in the Prometheus text format 0.0.4.

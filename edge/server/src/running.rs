@@ -4,7 +4,8 @@ use crate::backend_writer::BackendWriter;
 use crate::boot::Booted;
 use crate::core_loop::{Core, CoreInput, Run, WorkerInput};
 use crate::log_writer::LogWriter;
-use crate::shared::{Current, Identity, Shared};
+use crate::metrics::Metrics;
+use crate::shared::{Current, Held, Identity, Shared};
 use crate::worker::{Limits, Worker};
 use std::fmt;
 use std::net::TcpStream;
@@ -17,7 +18,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use vfs::Vfs;
 
 /// How a member is run.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// How many workers serve connections.
     pub workers: usize,
@@ -37,6 +38,8 @@ pub struct Options {
     pub limits: Limits,
     /// The time of the start, in milliseconds since 1970, from which request ids count on.
     pub unix_ms: u64,
+    /// Where everything is counted.
+    pub metrics: Arc<Metrics>,
 }
 
 /// Takes over a connection; its second argument is to be called when that has ended.
@@ -93,6 +96,12 @@ impl Handle {
         self.shared.identity()
     }
 
+    /// How many ranges all workers have answered from views.
+    #[must_use]
+    pub fn ranges(&self) -> u64 {
+        self.shared.workers.iter().map(|worker| worker.ranges.load(Ordering::Relaxed)).sum()
+    }
+
     /// Asks the member to end; [`Running::wait`] returns then.
     pub fn stop(&self) {
         if self.shared.send(CoreInput::Stop).is_err() {
@@ -142,6 +151,8 @@ pub fn start(
     options: Options,
     connections: Arc<dyn Connections>,
 ) -> std::io::Result<Running> {
+    let log_limit = i64::try_from(raft::LOG_WINDOW_BYTES_MAX).unwrap_or(i64::MAX);
+    options.metrics.memory.raft_log_limit.set(log_limit);
     let (core_sender, core_inputs) = mpsc::channel();
     let identity = Identity { cluster: booted.metadata.cluster, member: booted.metadata.node };
     let mut state = booted.state;
@@ -152,9 +163,9 @@ pub fn start(
         leader: leadership.leader,
         commit: booted.member.commit(),
         is_linearizable: false,
+        held: Held::default(),
     };
-    let ids = (options.workers, options.unix_ms);
-    let shared = Arc::new(Shared::new(identity, current, core_sender.clone(), ids));
+    let shared = Arc::new(Shared::new(identity, current, core_sender.clone(), &options));
     let mut others = Vec::new();
     let (log, log_work) = mpsc::channel();
     let log_writer = LogWriter {
@@ -163,6 +174,7 @@ pub fn start(
         snap_dir: booted.snap_dir,
         keep: (options.snapshots_max, options.segments_max),
         core: core_sender.clone(),
+        metrics: Arc::clone(&options.metrics),
     };
     others.push(spawn("log", move || log_writer.run(&log_work))?);
     let (backend, backend_work) = mpsc::channel();
@@ -171,6 +183,7 @@ pub fn start(
         interval: options.batch_interval,
         batches_max: options.batch_limit,
         core: core_sender,
+        metrics: Arc::clone(&options.metrics),
     };
     others.push(spawn("backend", move || backend_writer.run(&backend_work))?);
     let mut workers = Vec::new();
@@ -192,6 +205,7 @@ pub fn start(
         tick: options.tick,
         catch_up_entries: options.catch_up_entries,
         started: Instant::now(),
+        metrics: options.metrics,
         run: Run::default(),
     };
     let core =

@@ -4,6 +4,8 @@
 
 use crate::core_loop::CoreInput;
 use crate::error::Error;
+use crate::metrics::Metrics;
+use crate::running::Options;
 use proto::answer::Origin;
 use proto::{Index, NodeId};
 use state::Published;
@@ -24,6 +26,19 @@ pub struct Current {
     pub commit: Index,
     /// Reading this moment is a linearizable read.
     pub is_linearizable: bool,
+    /// What the machines hold in memory.
+    pub held: Held,
+}
+
+/// What the machines hold in memory, in bytes, and how much waits.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Held {
+    /// Applied and not yet in the file.
+    pub overlay_bytes: usize,
+    /// Entries of the log.
+    pub log_bytes: usize,
+    /// Proposals and questions without an answer.
+    pub waiting: usize,
 }
 
 /// Who this member is.
@@ -42,6 +57,8 @@ pub(crate) struct WorkerGauges {
     pub(crate) wants_events: AtomicBool,
     /// Open connections.
     pub(crate) connections: AtomicUsize,
+    /// Ranges answered from views.
+    pub(crate) ranges: AtomicU64,
 }
 
 /// Shared by all threads.
@@ -51,6 +68,7 @@ pub(crate) struct Shared {
     core: Sender<CoreInput>,
     next_id: AtomicU64,
     identity: Identity,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) workers: Vec<WorkerGauges>,
 }
 
@@ -59,14 +77,15 @@ impl Shared {
         identity: Identity,
         current: Current,
         core: Sender<CoreInput>,
-        (workers, unix_ms): (usize, u64),
+        options: &Options,
     ) -> Shared {
         Shared {
             current: RwLock::new(Arc::new(current)),
             core,
-            next_id: AtomicU64::new(first_id(identity.member, unix_ms)),
+            next_id: AtomicU64::new(first_id(identity.member, options.unix_ms)),
             identity,
-            workers: (0..workers).map(|_| WorkerGauges::default()).collect(),
+            metrics: Arc::clone(&options.metrics),
+            workers: (0..options.workers).map(|_| WorkerGauges::default()).collect(),
         }
     }
 

@@ -46,6 +46,10 @@ impl Watching {
     }
 }
 
+fn gauge(bytes: usize) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
 /// One stream of watches. Dropping it ends every watch on it.
 #[derive(Debug)]
 pub struct Stream {
@@ -65,6 +69,7 @@ impl Worker {
             let jitter = (interval / 10).min(self.0.shared.next_id() % (interval / 10 + 1));
             let id = watching.shard.open_stream(self.now_ms(), interval.saturating_add(jitter));
             watching.streams.insert(id, Out { deliver, in_flight: 0 });
+            self.metrics().store.watch.streams.inc();
             id
         };
         self.keep_ticking();
@@ -116,6 +121,7 @@ impl Worker {
                 let Some(response) = shard.next(stream, &origin) else { return };
                 let len = response.len();
                 out.in_flight += len;
+                self.metrics().memory.watch_queues.add(gauge(len));
                 let parts = if response.events.is_empty() {
                     vec![response.head]
                 } else {
@@ -221,7 +227,9 @@ impl Stream {
         {
             let mut watching = self.worker.0.watching.borrow_mut();
             let Some(out) = watching.streams.get_mut(&self.id) else { return };
-            out.in_flight = out.in_flight.saturating_sub(bytes);
+            let drained = bytes.min(out.in_flight);
+            out.in_flight -= drained;
+            self.worker.metrics().memory.watch_queues.sub(gauge(drained));
         }
         self.worker.send(self.id);
         self.worker.send_ready();
@@ -233,6 +241,9 @@ impl Drop for Stream {
     fn drop(&mut self) {
         let mut watching = self.worker.0.watching.borrow_mut();
         watching.shard.close_stream(self.id);
-        watching.streams.remove(&self.id);
+        let Some(out) = watching.streams.remove(&self.id) else { return };
+        let metrics = self.worker.metrics();
+        metrics.memory.watch_queues.sub(gauge(out.in_flight));
+        metrics.store.watch.streams.dec();
     }
 }

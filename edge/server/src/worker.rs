@@ -3,6 +3,7 @@
 
 use crate::core_loop::{CoreInput, Round};
 use crate::error::Error;
+use crate::metrics::Metrics;
 use crate::shared::{Current, Identity, Shared};
 use bytes::Bytes;
 use mvcc::View;
@@ -14,6 +15,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use watch::Shard;
@@ -91,6 +93,17 @@ impl Worker {
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.0.limits
+    }
+
+    /// Where everything is counted.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.0.shared.metrics
+    }
+
+    /// Counts a range that is answered from a view.
+    pub fn count_range(&self) {
+        self.0.shared.workers[self.0.index].ranges.fetch_add(1, Ordering::Relaxed);
     }
 
     /// What is applied, which is all that a serializable read needs.

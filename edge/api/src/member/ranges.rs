@@ -23,6 +23,7 @@ pub(super) async fn range(
     view: &View,
     request: &RangeRequest,
 ) -> Result<Ranged, Status> {
+    host.worker.count_range();
     if let Some(large) = large(host, view, request).await? {
         return Ok(Ranged::Large(large));
     }
@@ -64,6 +65,7 @@ async fn large(
         return Ok(None);
     }
     // The limit itself, not one more: the count says whether there are more.
+    host.worker.count_range();
     let limit = u64::try_from(request.limit).unwrap_or(0);
     let mut cursor = open(host, view, RangeQuery { limit, ..query(request) })?;
     let Some(count) = cursor.count() else { return Ok(None) };

@@ -17,11 +17,13 @@ use proto::etcdserverpb::{
 use proto::mvccpb::KeyValue;
 use rpc::body::Body;
 use rpc::{Error, Status};
+use server::metrics::grpc::Method;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use tokio::net::{TcpListener, TcpStream};
 
 pub(crate) const ORIGIN: Origin = Origin { cluster_id: 11, member_id: 12, raft_term: 13 };
@@ -137,6 +139,10 @@ impl Host for Fake {
 
     fn origin(&self) -> Origin {
         ORIGIN
+    }
+
+    fn counters(&self, _: &str) -> Option<Arc<Method>> {
+        None
     }
 
     fn revision(&self) -> i64 {

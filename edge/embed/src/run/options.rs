@@ -87,7 +87,7 @@ fn seed() -> u64 {
     nanos ^ (u64::from(std::process::id()) << 32)
 }
 
-pub(super) fn server(config: &Config) -> Options {
+pub(super) fn server(config: &Config, metrics: &Arc<Metrics>) -> Options {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     Options {
         workers: cores,
@@ -104,6 +104,7 @@ pub(super) fn server(config: &Config) -> Options {
             quota: quota(config),
         },
         unix_ms: u64::try_from(now().as_millis()).unwrap_or(0),
+        metrics: Arc::clone(metrics),
     }
 }
 

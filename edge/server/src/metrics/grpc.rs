@@ -4,6 +4,7 @@
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry,
 };
+use std::sync::Arc;
 
 /// The service, the method and the type of each method of etcd v3.7.1. (Those of the lock and
 /// election services have no rows there.)
@@ -104,6 +105,7 @@ impl Kind {
 #[derive(Debug)]
 pub struct Method {
     path: String,
+    kind: Kind,
     /// Calls begun.
     pub started: IntCounter,
     /// Messages received.
@@ -115,6 +117,12 @@ pub struct Method {
 }
 
 impl Method {
+    /// Whether it streams.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
     /// Records the end of a call: its gRPC code (a number past 16 counts as `Unknown`) and how
     /// long it took; the time is kept with `--metrics=extensive` only.
     pub fn handled(&self, code: u32, seconds: f64) {
@@ -129,7 +137,7 @@ impl Method {
 /// The methods, sorted by path.
 #[derive(Debug)]
 pub struct Table {
-    methods: Vec<Method>,
+    methods: Vec<Arc<Method>>,
 }
 
 impl Table {
@@ -156,22 +164,23 @@ impl Table {
         let mut methods = Vec::with_capacity(METHODS.len());
         for (service, method, kind) in METHODS {
             let labels = [kind.label(), service, method];
-            methods.push(Method {
+            methods.push(Arc::new(Method {
                 path: format!("/{service}/{method}"),
+                kind,
                 started: started.with_label_values(&labels),
                 received: received.with_label_values(&labels),
                 sent: sent.with_label_values(&labels),
                 handled: CODES
                     .map(|code| handled.with_label_values(&[kind.label(), service, method, code])),
                 handling: handling.as_ref().map(|h| h.with_label_values(&labels)),
-            });
+            }));
         }
         methods.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(Self { methods })
     }
 
     /// The handles of the method at `path`, such as `/etcdserverpb.KV/Range`.
-    pub fn method(&self, path: &str) -> Option<&Method> {
+    pub fn method(&self, path: &str) -> Option<&Arc<Method>> {
         let found = self.methods.binary_search_by(|m| m.path.as_str().cmp(path)).ok()?;
         self.methods.get(found)
     }
