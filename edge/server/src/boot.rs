@@ -142,8 +142,10 @@ pub fn boot(vfs: &Arc<dyn Vfs>, options: &BootOptions) -> Result<Booted, BootErr
     }
     snap::remove_leftovers(&**vfs, &snap_dir)?;
     let backend = open_backend(vfs, &snap_dir.join("db"), options.cache_bytes)?;
-    if !exists {
-        sync_names(&**vfs, &[&options.data_dir, &member_dir, &snap_dir])?;
+    sync_names(&**vfs, &[&options.data_dir, &member_dir, &snap_dir])?;
+    if exists {
+        sync_names(&**vfs, &[&wal_dir])?;
+    } else {
         create_log(vfs, &wal_dir, options, &backend)?;
     }
     let (snapshot, v2) = newest_snapshot(vfs, &wal_dir, &snap_dir)?;
