@@ -17,18 +17,108 @@ struct Step {
     environment: &'static [(&'static str, &'static str)],
 }
 
+/// A command that needs the programs of Go's etcds.
+macro_rules! with_peers {
+    ($command:expr) => {
+        [
+            "bash",
+            "-c",
+            concat!(
+                "source .ci/peers.sh; ours='--server target/release/etcd --ctl \
+                 target/release/etcdctl --utl target/release/etcdutl'; ",
+                $command
+            ),
+        ]
+    };
+}
+
 /// The steps of the issue about one member, end to end.
 const ONE_MEMBER: &[Step] = &[
     Step {
         name: "tests",
         shows: "every test of the workspace passes",
         command: &["cargo", "test", "--workspace", "--release"],
-        environment: &[],
+        environment: &[("RETCD_LONG", "1")],
     },
     Step {
         name: "tidy",
         shows: "the rules of the tree hold",
         command: &["cargo", "test", "--package", "xtask"],
+        environment: &[],
+    },
+    Step {
+        name: "build",
+        shows: "the release builds",
+        command: &["cargo", "build", "--release", "--workspace", "--bins"],
+        environment: &[],
+    },
+    Step {
+        name: "kill",
+        shows: "nothing acknowledged is lost by kill -9 under load",
+        command: &["target/release/kill9", "--ours", "target/release/etcd", "--cycles", "200"],
+        environment: &[],
+    },
+    Step {
+        name: "crash",
+        shows: "nothing acknowledged is lost at any point of a simulated disk",
+        command: &["target/release/crash", "--every", "1", "--images", "16", "--faults", "500"],
+        environment: &[],
+    },
+    Step {
+        name: "space",
+        shows: "space comes back under load",
+        command: &["target/release/space", "--ours", "target/release/etcd"],
+        environment: &[],
+    },
+    Step {
+        name: "fuzz",
+        shows: "no input makes a decoder panic",
+        command: &["target/release/fuzz", "--seconds", "120", "--seed", "1"],
+        environment: &[],
+    },
+    Step {
+        name: "tour",
+        shows: "ours prints what 3.7.1 printed",
+        command: &with_peers!("target/release/tour $ours"),
+        environment: &[],
+    },
+    Step {
+        name: "tour-3.4.23",
+        shows: "etcdctl 3.4.23 prints the same against our server as against its own",
+        command: &with_peers!(
+            "target/release/tour --server target/release/etcd --ctl $CTL34 --against $GO34"
+        ),
+        environment: &[],
+    },
+    Step {
+        name: "tour-3.5.1",
+        shows: "etcdctl 3.5.1 prints the same against our server as against its own",
+        command: &with_peers!(
+            "target/release/tour --server target/release/etcd --ctl $CTL351 --against $GO351"
+        ),
+        environment: &[],
+    },
+    Step {
+        name: "tour-3.5.30",
+        shows: "etcdctl 3.5.30 prints the same against our server as against its own",
+        command: &with_peers!(
+            "target/release/tour --server target/release/etcd --ctl $CTL35 --against $GO35"
+        ),
+        environment: &[],
+    },
+    Step {
+        name: "tour-ours",
+        shows: "our etcdctl prints the same against 3.5.30 as against our server",
+        command: &with_peers!("target/release/tour $ours --against $GO35"),
+        environment: &[],
+    },
+    Step {
+        name: "conformance",
+        shows: "100,000 requests get the same answers as from 3.5.30, with every listed row used",
+        command: &with_peers!(
+            "target/release/conformance --ours target/release/etcd --theirs $GO35 \
+             --requests 100000 --all-rows"
+        ),
         environment: &[],
     },
 ];

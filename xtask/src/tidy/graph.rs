@@ -20,7 +20,7 @@ const ROWS: &[&[&str]] = &[
     &["api", "client"],
     &["embed"],
     &["etcd", "etcdctl", "etcdutl"],
-    &["sim", "script", "conformance"],
+    &["sim", "script", "conformance", "tour", "fuzz"],
     &["xtask"],
 ];
 

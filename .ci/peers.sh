@@ -1,0 +1,10 @@
+# Sets GO35, CTL35, … to the programs of Go's etcds, where the data beside the clone knows how to
+# get them; sets nothing otherwise. To be sourced from the root of the clone.
+beside="$(dirname "$PWD")/shared"
+if [ -z "${RETCD_TESTDATA:-}" ] && [ -d "$beside/go-data" ]; then
+  export RETCD_TESTDATA="$beside"
+fi
+if [ -n "${RETCD_TESTDATA:-}" ] && [ -f "$RETCD_TESTDATA/tools/peers.sh" ]; then
+  # shellcheck disable=SC1091
+  source "$RETCD_TESTDATA/tools/peers.sh"
+fi

@@ -1,0 +1,203 @@
+//! Space comes back while a server serves: fills it, deletes nine keys of ten, compacts, and looks
+//! how large the file is and how long puts take meanwhile.
+
+#![expect(clippy::print_stdout, reason = "a program that reports")]
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use conformance::server::Server;
+use proto::etcdserverpb::{
+    CompactionRequest, DeleteRangeRequest, PutRequest, RequestOp, StatusRequest, StatusResponse,
+    TxnRequest, request_op::Request,
+};
+use rpc::stubs::etcdserverpb::{kv_client::KvClient, maintenance_client::MaintenanceClient};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use tonic::transport::Channel;
+
+/// Bytes of a value.
+const VALUE_BYTES: usize = 256;
+/// Connections, and tasks that fill and delete.
+const TASKS: u64 = 32;
+/// What a leaf needs beside a key-value's encoding: an element, and the key, a revision.
+const ITEM_BYTES: u64 = 16 + 17;
+/// How long the space may take to come back.
+const TIME_MAX: Duration = Duration::from_secs(60);
+
+/// Deletes nine tenths of a database under load and waits for the space.
+#[derive(Debug, Parser)]
+struct Args {
+    /// The server's program.
+    #[arg(long)]
+    ours: PathBuf,
+    /// How many keys there are at first.
+    #[arg(long, default_value_t = 1_000_000)]
+    keys: u64,
+}
+
+fn key(number: u64) -> Vec<u8> {
+    format!("/registry/things/{number:012}").into_bytes()
+}
+
+fn put(number: u64) -> PutRequest {
+    let value = number.to_le_bytes().repeat(VALUE_BYTES / 8);
+    PutRequest { key: key(number).into(), value: value.into(), ..PutRequest::default() }
+}
+
+fn is_kept(number: u64) -> bool {
+    number.is_multiple_of(10)
+}
+
+/// Calls `each` for all numbers below `count`, on [`TASKS`] tasks.
+async fn for_all<F>(
+    server: &Server,
+    count: u64,
+    each: impl Fn(KvClient<Channel>, u64) -> F,
+) -> Result<()>
+where
+    F: Future<Output = Result<()>> + Send + 'static,
+{
+    let gate = Arc::new(tokio::sync::Semaphore::new(usize::try_from(TASKS * 8)?));
+    let mut clients = Vec::new();
+    for _ in 0..TASKS {
+        clients.push(KvClient::new(server.connect().await?));
+    }
+    let mut tasks = tokio::task::JoinSet::new();
+    for (number, client) in (0..count).zip(clients.iter().cycle()) {
+        let permit = Arc::clone(&gate).acquire_owned().await?;
+        let work = each(client.clone(), number);
+        tasks.spawn(async move {
+            let done = work.await;
+            drop(permit);
+            done
+        });
+        while let Some(done) = tasks.try_join_next() {
+            done??;
+        }
+    }
+    while let Some(done) = tasks.join_next().await {
+        done??;
+    }
+    Ok(())
+}
+
+/// Puts kept keys again, one after the other, until it is told to stop; how long each took.
+async fn load(server: &Server, keys: u64, stop: Arc<AtomicBool>) -> Result<Vec<Duration>> {
+    let mut kv = KvClient::new(server.connect().await?);
+    let mut took = Vec::new();
+    let mut number = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let begun = Instant::now();
+        kv.put(put(number)).await?;
+        took.push(begun.elapsed());
+        number = (number + 10) % keys;
+    }
+    Ok(took)
+}
+
+fn p99(mut took: Vec<Duration>) -> Duration {
+    took.sort_unstable();
+    took.get(took.len() * 99 / 100).copied().unwrap_or_default()
+}
+
+async fn status(server: &Server) -> Result<StatusResponse> {
+    let mut maintenance = MaintenanceClient::new(server.connect().await?);
+    Ok(maintenance.status(StatusRequest {}).await?.into_inner())
+}
+
+/// Deletes all but the kept keys, a thousand of the numbers in each transaction.
+async fn delete(server: &Server, keys: u64) -> Result<()> {
+    for_all(server, keys / 1000, |mut kv, thousand| async move {
+        let ranges = (0..100).map(|ten| thousand * 1000 + ten * 10).map(|first| RequestOp {
+            request: Some(Request::RequestDeleteRange(DeleteRangeRequest {
+                key: key(first + 1).into(),
+                range_end: key(first + 10).into(),
+                prev_kv: false,
+            })),
+        });
+        let txn = TxnRequest { success: ranges.collect(), ..TxnRequest::default() };
+        kv.txn(txn).await?;
+        Ok(())
+    })
+    .await
+}
+
+/// The bytes of everything that is live, as a file holds it.
+fn live_bytes(keys: u64) -> u64 {
+    use prost::Message as _;
+    let kv = proto::mvccpb::KeyValue {
+        key: key(0).into(),
+        value: put(0).value,
+        create_revision: 1 << 20,
+        mod_revision: 1 << 20,
+        version: 1,
+        lease: 0,
+    };
+    (0..keys).filter(|number| is_kept(*number)).count() as u64
+        * (kv.encoded_len() as u64 + ITEM_BYTES)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "ratios to print")]
+fn ratio(left: i64, right: u64) -> f64 {
+    left as f64 / right as f64
+}
+
+/// Runs `work` under load: its result, and the 99th percentile of the load's puts.
+async fn under_load<T>(
+    server: &Arc<Server>,
+    keys: u64,
+    work: impl Future<Output = Result<T>>,
+) -> Result<(T, Duration)> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let (loaded, told) = (Arc::clone(server), Arc::clone(&stop));
+    let load = tokio::spawn(async move { load(&loaded, keys, told).await });
+    let done = work.await;
+    stop.store(true, Ordering::Relaxed);
+    Ok((done?, p99(load.await??)))
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let args = Args::parse();
+    let server = Server::start(&args.ours, &["--quota-backend-bytes", "8589934592"]).await?;
+    let server = Arc::new(server);
+    for_all(&server, args.keys, |mut kv, number| async move {
+        kv.put(put(number)).await?;
+        Ok(())
+    })
+    .await?;
+    let full = status(&server).await?;
+    println!("{} keys: {} bytes", args.keys, full.db_size);
+    let calm = async {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        Ok(())
+    };
+    let ((), before) = under_load(&server, args.keys, calm).await?;
+    delete(&server, args.keys).await?;
+    let live = live_bytes(args.keys);
+    let shrinking = async {
+        let mut kv = KvClient::new(server.connect().await?);
+        let revision = status(&server).await?.header.context("no header")?.revision;
+        let begun = Instant::now();
+        kv.compact(CompactionRequest { revision, physical: false }).await?;
+        loop {
+            let size = status(&server).await?.db_size;
+            if ratio(size, live) <= 1.5 || begun.elapsed() > TIME_MAX {
+                return Ok((size, begun.elapsed()));
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    let ((size, took), during) = under_load(&server, args.keys, shrinking).await?;
+    println!(
+        "{size} bytes for {live} that are live ({:.2} times) {:.1} s after the compaction; puts took \
+         {before:.1?} before and {during:.1?} meanwhile (p99, {:.2} times)",
+        ratio(size, live),
+        took.as_secs_f64(),
+        during.as_secs_f64() / before.as_secs_f64(),
+    );
+    ensure!(ratio(size, live) <= 1.5, "the file is too large after {TIME_MAX:?}");
+    Ok(())
+}
