@@ -29,7 +29,7 @@ const MOVE_BYTES: usize = 1024 * 1024;
 /// Entries of the map that one commit looks at, at most.
 const LOOK_MAX: u64 = 1 << 16;
 /// A file of fewer pages is left alone.
-const FILE_PAGES_MIN: u64 = 64;
+const FILE_PAGES_MIN: u64 = 8;
 /// Branches that one commit looks at for neighbours to pack, at most.
 const BRANCHES_MAX: usize = 8;
 /// Packing begins when runs are less full than this on average, in hundredths of an eighth

@@ -69,6 +69,9 @@ impl OfWorker {
     }
 }
 
+/// After so many commits that gave nothing back a defragmentation ends: an open view holds the rest.
+const COMMITS_IN_VAIN_MAX: u32 = 20;
+
 impl Host for OfWorker {
     type Watch = OfStream;
 
@@ -214,10 +217,21 @@ impl Host for OfWorker {
         }
     }
 
-    /// Space is given back while serving: there is nothing left to do.
+    /// Each commit gives some space back; commits until the rest is not worth it. Others are
+    /// served meanwhile.
     async fn defragment(&self) -> Result<(), Status> {
-        tracing::info!("starting defragment");
-        tracing::info!("finished defragment");
+        let mut file = self.worker.flushed_file().await.map_err(status_of)?;
+        let before = file.size();
+        tracing::info!(size_bytes = before, "starting defragment");
+        let mut in_vain = 0;
+        while file.size() - file.size_in_use() > file.size() / 10 && in_vain < COMMITS_IN_VAIN_MAX {
+            let size = file.size();
+            // What the older view can reach is not given back.
+            drop(file);
+            file = self.worker.flushed_file().await.map_err(status_of)?;
+            in_vain = if file.size() < size { 0 } else { in_vain + 1 };
+        }
+        tracing::info!(size_bytes = file.size(), "finished defragment");
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! The thread that owns the database file: it gathers batches for an interval and commits them
 //! as one transaction, and gives space back while nothing else is to do.
 
-use crate::core_loop::CoreInput;
+use crate::core_loop::{CoreInput, Flush};
 use crate::metrics::Metrics;
 use backend::{Backend, Batch};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ pub(crate) enum BackendWork {
     /// Bring a batch into the file.
     Batch(Arc<Batch>),
     /// Commit what waits at once, and send the file as it is then.
-    Flush(tokio::sync::oneshot::Sender<bolt::View>),
+    Flush(Flush),
 }
 
 /// The owner of the file.
@@ -75,11 +75,7 @@ impl BackendWriter {
     }
 
     /// False when the disk has failed.
-    fn commit(
-        &mut self,
-        batches: Vec<Arc<Batch>>,
-        flushes: Vec<tokio::sync::oneshot::Sender<bolt::View>>,
-    ) -> bool {
+    fn commit(&mut self, batches: Vec<Arc<Batch>>, flushes: Vec<Flush>) -> bool {
         if batches.is_empty() && flushes.is_empty() && !self.has_space_to_give() {
             return true;
         }
@@ -92,12 +88,7 @@ impl BackendWriter {
             }
         };
         self.metrics.disk.backend.commit.observe(begun.elapsed().as_secs_f64());
-        self.tell(CoreInput::BackendDurable { batches: batches.len(), file: file.clone() });
-        for reply in flushes {
-            if reply.send(file.clone()).is_err() {
-                tracing::debug!("who wanted the database is gone");
-            }
-        }
+        self.tell(CoreInput::BackendDurable { batches: batches.len(), file, flushes });
         true
     }
 

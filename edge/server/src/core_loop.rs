@@ -25,6 +25,9 @@ use tokio::sync::mpsc::UnboundedSender;
 /// The most inputs that one round takes.
 const ROUND_MAX: usize = 4_096;
 
+/// Where the file is sent, once everything that is applied is in it.
+pub(crate) type Flush = tokio::sync::oneshot::Sender<bolt::View>;
+
 /// What reaches the core.
 #[derive(Debug)]
 pub(crate) enum CoreInput {
@@ -33,15 +36,15 @@ pub(crate) enum CoreInput {
     /// A worker's question.
     Ask { worker: usize, id: u64, question: Question },
     /// A worker wants the file with everything that is applied in it.
-    Flush(tokio::sync::oneshot::Sender<bolt::View>),
+    Flush(Flush),
     /// The alarm for want of space, for this member, unless it is on.
     RaiseNoSpace,
     /// A write of the log is synced.
     Durable(Receipt),
     /// A .snap file up to here is durable.
     Snapshotted(Index),
-    /// Batches are in the file.
-    BackendDurable { batches: usize, file: bolt::View },
+    /// Batches are in the file; who wanted it as it is now.
+    BackendDurable { batches: usize, file: bolt::View, flushes: Vec<Flush> },
     /// A disk has failed.
     Failed(String),
     /// There is something to propose.
@@ -166,9 +169,14 @@ impl Core {
                 let keep = index.0.saturating_sub(self.catch_up_entries);
                 self.member_step(MemberInput::Compact(Index(keep)))?;
             }
-            CoreInput::BackendDurable { batches, file } => {
+            CoreInput::BackendDurable { batches, file, flushes } => {
                 self.run.uncommitted.drain(..batches);
-                self.state_step(Input::BackendDurable { batches, file })?;
+                self.state_step(Input::BackendDurable { batches, file: file.clone() })?;
+                for reply in flushes {
+                    if reply.send(file.clone()).is_err() {
+                        tracing::debug!("who wanted the database is gone");
+                    }
+                }
                 self.apply_waiting()?;
                 self.save_snapshot()?;
             }

@@ -19,22 +19,22 @@ use tour::script::{self, Script};
 #[derive(Debug, Parser)]
 struct Args {
     /// The server.
-    #[arg(long)]
+    #[arg(long, value_parser = program)]
     server: PathBuf,
     /// etcdctl.
-    #[arg(long)]
+    #[arg(long, value_parser = program)]
     ctl: PathBuf,
     /// etcdutl; without it etcdctl does its work.
-    #[arg(long)]
+    #[arg(long, value_parser = program)]
     utl: Option<PathBuf>,
     /// Another server: the client must print the same with it.
-    #[arg(long)]
+    #[arg(long, value_parser = program)]
     against: Option<PathBuf>,
     /// Another etcdctl: it must print the same with the same server (or with --against).
-    #[arg(long)]
+    #[arg(long, value_parser = program)]
     ctl_b: Option<PathBuf>,
     /// Another etcdutl, beside --ctl-b.
-    #[arg(long)]
+    #[arg(long, value_parser = program)]
     utl_b: Option<PathBuf>,
     /// Where `scripts` and `transcripts` are.
     #[arg(long, default_value = "test/tour")]
@@ -48,6 +48,11 @@ struct Args {
     /// How many scripts run at a time.
     #[arg(long, default_value_t = 4)]
     jobs: usize,
+}
+
+/// A program's path, which counts from here and not from where the program runs.
+fn program(path: &str) -> std::io::Result<PathBuf> {
+    std::path::absolute(path)
 }
 
 impl Args {
