@@ -180,9 +180,14 @@ impl<'a> Store<'a> {
         Ok(())
     }
 
+    /// Whether the file is more than `spare` longer than `len` bytes.
+    pub(crate) fn exceeds(&self, len: u64, spare: u64) -> bool {
+        *self.file_len > len + spare
+    }
+
     /// Cuts the file to `len` bytes if it is more than `spare` longer.
     pub(crate) fn cut_file(&mut self, len: u64, spare: u64) -> Result<(), Error> {
-        if *self.file_len > len + spare {
+        if self.exceeds(len, spare) {
             self.pager.file().set_len(len).map_err(|source| self.pager.io("truncate", source))?;
             *self.file_len = len;
         }

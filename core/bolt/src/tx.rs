@@ -292,7 +292,8 @@ impl<'a> Tx<'a> {
         shrink::step(&mut self.store, self.state, &mut self.buckets)?;
         let changed = |open: &Option<Open>| open.as_ref().is_none_or(|open| open.changed);
         self.buckets.retain(|_, open| changed(open));
-        if self.buckets.is_empty() {
+        let end = self.store.map.trim();
+        if self.buckets.is_empty() && !self.shortens(end) {
             return Ok(self.state.current.clone());
         }
         let before = self.state.current.inner.meta;
@@ -313,6 +314,14 @@ impl<'a> Tx<'a> {
         let meta = Meta { root, hwm, txid, freelist: NO_FREELIST, ..before };
         self.write(&meta)?;
         Ok(self.publish(meta))
+    }
+
+    /// Whether a commit is worth it that does nothing but tell that the file's use ends here now,
+    /// or cut what the metas do not need any more.
+    fn shortens(&self, end: u64) -> bool {
+        let before = self.state.current.inner.meta.hwm;
+        let needed = self.pager.offset(before);
+        before.saturating_sub(end) * 10 > before || self.store.exceeds(needed, slack(needed))
     }
 
     /// The two writes and syncs, and the cut of what neither meta needs.

@@ -133,3 +133,28 @@ fn a_file_without_waste_is_left_alone() {
     assert_eq!(db.view().size(), size);
     assert!(disk.points() - writes <= 6, "a small commit is a few calls");
 }
+
+#[test]
+fn commits_that_change_nothing_give_the_end_back() {
+    for round in 0..20 {
+        let disk = SimDisk::new(round);
+        let mut db = open(&disk);
+        let mut tx = db.begin();
+        tx.create_bucket(b"key").unwrap();
+        tx.commit().unwrap();
+        for number in 0..=round {
+            let mut tx = db.begin();
+            tx.put(b"key", key(number), Bytes::from(vec![7; 60_000])).unwrap();
+            tx.commit().unwrap();
+        }
+        let mut tx = db.begin();
+        tx.apply(b"key", (1..=round).map(|number| (key(number), None))).unwrap();
+        tx.commit().unwrap();
+        for _ in 0..10 {
+            db.begin().commit().unwrap();
+        }
+        assert!(db.view().size() <= 2 * 60_000, "{} bytes", db.view().size());
+        assert!(file_len(&disk) <= 1 << 20, "{} bytes in the file", file_len(&disk));
+        db.check().unwrap();
+    }
+}

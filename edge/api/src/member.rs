@@ -69,8 +69,8 @@ impl OfWorker {
     }
 }
 
-/// After so many commits that gave nothing back a defragmentation ends: an open view holds the rest.
-const COMMITS_IN_VAIN_MAX: u32 = 20;
+/// After so many commits that gave nothing back a defragmentation ends.
+const COMMITS_IN_VAIN_MAX: u32 = 10;
 
 impl Host for OfWorker {
     type Watch = OfStream;
@@ -217,14 +217,14 @@ impl Host for OfWorker {
         }
     }
 
-    /// Each commit gives some space back; commits until the rest is not worth it. Others are
-    /// served meanwhile.
+    /// Each commit gives some space back, if not at once what it freed itself; commits until no
+    /// more comes. Others are served meanwhile.
     async fn defragment(&self) -> Result<(), Status> {
         let mut file = self.worker.flushed_file().await.map_err(status_of)?;
         let before = file.size();
         tracing::info!(size_bytes = before, "starting defragment");
         let mut in_vain = 0;
-        while file.size() - file.size_in_use() > file.size() / 10 && in_vain < COMMITS_IN_VAIN_MAX {
+        while in_vain < COMMITS_IN_VAIN_MAX {
             let size = file.size();
             // What the older view can reach is not given back.
             drop(file);
