@@ -87,7 +87,7 @@ impl Versions {
                 .saturating_sub(1),
             Err(_) => 0,
         };
-        let dropped = read.dropped();
+        let dropped = read.dropped(first.unwrap_or_default());
         Versions { read, from: Bytes::copy_from_slice(from), at: (chunk, 0, 0), dropped }
     }
 

@@ -161,12 +161,14 @@ impl ReadView {
         &self.inner.chunks
     }
 
-    /// All versions that the batches drop, in order.
-    pub(crate) fn dropped(&self) -> Vec<Dropped> {
+    /// The versions from `from` on that the batches drop, in order.
+    pub(crate) fn dropped(&self, from: Revision) -> Vec<Dropped> {
         let with = self.inner.chunks.iter().filter(|chunk| chunk.has_dropped);
         let batches = with.flat_map(|chunk| &chunk.batches);
+        let behind = batches
+            .filter(|batch| batch.dropped().last().is_some_and(|last| last.revision >= from));
         let mut all: Vec<Dropped> =
-            batches.flat_map(|batch| batch.dropped().iter().copied()).collect();
+            behind.flat_map(|batch| batch.dropped().iter().copied()).collect();
         all.sort_unstable();
         all
     }

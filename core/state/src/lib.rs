@@ -53,7 +53,7 @@ pub struct Settings {
     /// A snapshot is due when more entries than this were applied since the last one.
     pub snapshot_count: u64,
     /// How many revisions a slice of a compaction goes through.
-    pub compaction_batch_limit: usize,
+    pub compaction_slice: usize,
     /// The least time to live of a lease, in seconds.
     pub lease_ttl_s_min: i64,
     /// Leases of a new leader live on for so much longer, in milliseconds: an election timeout.
@@ -390,7 +390,7 @@ impl State {
             return Ok(());
         }
         let mut batch = Batch::new(self.applied);
-        let limit = self.settings.compaction_batch_limit;
+        let limit = self.settings.compaction_slice;
         let slice = self.store.compaction_slice(&mut batch, limit)?;
         if let Slice::Finished { revision, .. } = slice {
             let current = self.store.revision();

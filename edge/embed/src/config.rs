@@ -131,8 +131,10 @@ pub struct Commits {
     pub interval: Duration,
     /// The most batches that are gathered.
     pub batches_max: usize,
-    /// Revisions in one slice of a compaction.
-    pub compaction_slice: usize,
+    /// Revisions that a compaction goes through in each interval.
+    pub compaction_batch: usize,
+    /// The interval.
+    pub compaction_interval: Duration,
 }
 
 /// HTTP/2 pings.
@@ -211,7 +213,8 @@ impl Config {
             commits: Commits {
                 interval: or(s.duration("backend-batch-interval"), 100),
                 batches_max: positive(s.int("backend-batch-limit"), 10_000),
-                compaction_slice: positive(s.int("compaction-batch-limit"), 1_000),
+                compaction_batch: positive(s.int("compaction-batch-limit"), 1_000),
+                compaction_interval: or(s.duration("compaction-sleep-interval"), 10),
             },
             keepalive: Keepalive {
                 min_time: s.duration("grpc-keepalive-min-time").to_std(),

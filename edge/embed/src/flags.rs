@@ -252,8 +252,8 @@ flags! {
     Features {
         "corrupt-check-time" Kind::Duration, "0s", Built::No("comparing the data of members"), "Time between comparisons of the members' data; 0 for never.";
         "compact-hash-check-time" Kind::Duration, "1m", Built::No("comparing the data of members"), "Time between comparisons of compacted data.";
-        "compaction-batch-limit" Kind::Int, "1000", YES, "Revisions in one slice of a compaction.";
-        "compaction-sleep-interval" Kind::Duration, "10ms", Built::NoEffect("a compaction gives way to other work by itself"), "Pause between slices of a compaction.";
+        "compaction-batch-limit" Kind::Int, "1000", YES, "Revisions that a compaction goes through in each interval.";
+        "compaction-sleep-interval" Kind::Duration, "10ms", YES, "How often a compaction may go through that many revisions.";
         "watch-progress-notify-interval" Kind::Duration, "10m", YES, "Time between progress notifications of a watch.";
         "warning-apply-duration" Kind::Duration, "100ms", YES, "An apply that takes longer is logged.";
         "bootstrap-defrag-threshold-megabytes" Kind::Uint, "0", Built::NoEffect("space is given back while serving"), "Defragment at the start if that gives back this much.";

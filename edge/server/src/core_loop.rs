@@ -88,6 +88,7 @@ pub(crate) struct Core {
     pub(crate) backend: Sender<BackendWork>,
     pub(crate) workers: Vec<UnboundedSender<WorkerInput>>,
     pub(crate) tick: Duration,
+    pub(crate) slice_interval: Duration,
     pub(crate) catch_up_entries: u64,
     pub(crate) started: Instant,
     pub(crate) metrics: Arc<Metrics>,
@@ -110,11 +111,12 @@ pub(crate) struct Run {
     rounds: Vec<Round>,
     proposals: Vec<Proposal>,
     no_space_proposed: bool,
+    /// When the next slice of housekeeping may be done.
     next_slice: Option<Instant>,
 }
 
-/// A slice of housekeeping is done so often while requests come; at once while none do.
-const SLICE_EVERY: Duration = Duration::from_millis(10);
+/// Housekeeping takes at most one part in so many of the thread's time.
+const SLICE_SHARE: u32 = 5;
 
 impl Core {
     /// Works until it is told to stop, or cannot go on: then it says why.
@@ -129,12 +131,9 @@ impl Core {
                 self.member_step(MemberInput::Tick)?;
                 self.state_step(Input::Tick)?;
             }
-            let wait = if self.state.has_housekeeping() {
-                Duration::ZERO
-            } else {
-                next_tick.saturating_duration_since(Instant::now())
-            };
-            match inputs.recv_timeout(wait) {
+            let next_slice = self.run.next_slice.filter(|_| self.state.has_housekeeping());
+            let next = next_slice.map_or(next_tick, |slice| slice.min(next_tick));
+            match inputs.recv_timeout(next.saturating_duration_since(Instant::now())) {
                 Ok(first) => {
                     for input in std::iter::once(first).chain(inputs.try_iter()).take(ROUND_MAX) {
                         if matches!(input, CoreInput::Stop) {
@@ -144,7 +143,7 @@ impl Core {
                     }
                     self.propose()?;
                 }
-                Err(RecvTimeoutError::Timeout) => self.run.next_slice = None,
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
             self.housekeep()?;
@@ -323,8 +322,9 @@ impl Core {
         if self.run.next_slice.is_some_and(|next| now < next) {
             return Ok(());
         }
-        self.run.next_slice = Some(now + SLICE_EVERY);
-        self.state_step(Input::Idle)
+        let done = self.state_step(Input::Idle);
+        self.run.next_slice = Some(now + self.slice_interval.max(now.elapsed() * SLICE_SHARE));
+        done
     }
 
     fn raise_no_space(&mut self) {

@@ -24,6 +24,8 @@ pub struct Options {
     pub workers: usize,
     /// The length of a tick.
     pub tick: Duration,
+    /// The time between two slices of housekeeping.
+    pub slice_interval: Duration,
     /// How long batches are gathered before they are committed.
     pub batch_interval: Duration,
     /// How many batches are gathered at most.
@@ -203,6 +205,7 @@ pub fn start(
         backend,
         workers: workers.clone(),
         tick: options.tick,
+        slice_interval: options.slice_interval,
         catch_up_entries: options.catch_up_entries,
         started: Instant::now(),
         metrics: options.metrics,

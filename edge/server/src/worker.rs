@@ -143,13 +143,18 @@ impl Worker {
         if data.len() > self.0.limits.request_bytes_max {
             return Err(Error::RequestTooLarge);
         }
-        let (sender, receiver) = oneshot::channel();
+        let physical = request.compaction.filter(|compaction| compaction.physical);
+        let (sender, mut receiver) = oneshot::channel();
         self.0.answers.borrow_mut().insert(id, sender);
         let worker = self.0.index;
         self.0.shared.send(CoreInput::Propose { worker, id, data })?;
-        match tokio::time::timeout(self.0.limits.request_time_max, receiver).await {
+        match tokio::time::timeout(self.0.limits.request_time_max, &mut receiver).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(Error::Stopped),
+            // The time is for applying it; a physical compaction may then take as long as it does.
+            Err(_) if physical.is_some_and(|it| it.revision <= self.view().compact_revision()) => {
+                receiver.await.unwrap_or(Err(Error::Stopped))
+            }
             Err(_) => {
                 self.0.answers.borrow_mut().remove(&id);
                 Err(Error::Timeout)

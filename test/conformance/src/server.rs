@@ -76,6 +76,12 @@ impl Server {
         self.dir.path().join("log")
     }
 
+    /// Its database.
+    #[must_use]
+    pub fn db_file(&self) -> PathBuf {
+        self.dir.path().join("data/member/snap/db")
+    }
+
     /// A connection to it.
     ///
     /// # Errors

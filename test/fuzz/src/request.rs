@@ -164,7 +164,7 @@ fn empty_state() -> State {
         member: NodeId(7),
         quota: state::quota::Quota::from_flag(0),
         snapshot_count: 5,
-        compaction_batch_limit: 40,
+        compaction_slice: 40,
         lease_ttl_s_min: 2,
         lease_extend_ms: 1_000,
         learners_max: 1,

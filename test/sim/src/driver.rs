@@ -44,7 +44,7 @@ pub fn options(seed: u64) -> BootOptions {
             member: NodeId::NONE,
             quota: state::quota::Quota::from_flag(0),
             snapshot_count: 50,
-            compaction_batch_limit: 40,
+            compaction_slice: 40,
             lease_ttl_s_min: 2,
             lease_extend_ms: 1_000,
             learners_max: 1,

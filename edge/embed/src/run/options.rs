@@ -9,6 +9,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use vfs::Vfs;
 
+/// A batch of a compaction is done in so many slices, evenly through its interval: what comes in
+/// meanwhile waits for one slice and no longer.
+const COMPACTION_PARTS: u32 = 10;
+
 /// Where the write-ahead log is.
 fn wal_dir(config: &Config) -> PathBuf {
     let own = config.member.wal_dir.clone();
@@ -69,7 +73,7 @@ pub(super) fn boot(config: &Config) -> BootOptions {
             member: proto::NodeId::NONE,
             quota: quota(config),
             snapshot_count: member.snapshot_count,
-            compaction_batch_limit: config.commits.compaction_slice,
+            compaction_slice: config.commits.compaction_batch.div_ceil(COMPACTION_PARTS as usize),
             lease_ttl_s_min: lease::ttl_s_min(ticks, tick_ms),
             lease_extend_ms: ticks.saturating_mul(tick_ms),
             learners_max: cluster::LEARNERS_MAX_DEFAULT,
@@ -92,6 +96,7 @@ pub(super) fn server(config: &Config, metrics: &Arc<Metrics>) -> Options {
     Options {
         workers: cores,
         tick: Duration::from_millis(config.member.tick_ms),
+        slice_interval: config.commits.compaction_interval / COMPACTION_PARTS,
         batch_interval: config.commits.interval,
         batch_limit: config.commits.batches_max,
         catch_up_entries: config.member.snapshot_catchup_entries,

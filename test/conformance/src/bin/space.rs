@@ -35,6 +35,9 @@ struct Args {
     /// How many keys there are at first.
     #[arg(long, default_value_t = 1_000_000)]
     keys: u64,
+    /// How many clients put meanwhile, each one key after the other.
+    #[arg(long, default_value_t = 16)]
+    loaders: u64,
 }
 
 fn key(number: u64) -> Vec<u8> {
@@ -84,10 +87,15 @@ where
 }
 
 /// Puts kept keys again, one after the other, until it is told to stop; how long each took.
-async fn load(server: &Server, keys: u64, stop: Arc<AtomicBool>) -> Result<Vec<Duration>> {
+async fn load(
+    server: &Server,
+    keys: u64,
+    first: u64,
+    stop: Arc<AtomicBool>,
+) -> Result<Vec<Duration>> {
     let mut kv = KvClient::new(server.connect().await?);
     let mut took = Vec::new();
-    let mut number = 0;
+    let mut number = first;
     while !stop.load(Ordering::Relaxed) {
         let begun = Instant::now();
         kv.put(put(number)).await?;
@@ -124,8 +132,8 @@ async fn delete(server: &Server, keys: u64) -> Result<()> {
     .await
 }
 
-/// The bytes of everything that is live, as a file holds it.
-fn live_bytes(keys: u64) -> u64 {
+/// The bytes of a version, as a file holds it.
+fn version_bytes() -> u64 {
     use prost::Message as _;
     let kv = proto::mvccpb::KeyValue {
         key: key(0).into(),
@@ -135,27 +143,35 @@ fn live_bytes(keys: u64) -> u64 {
         version: 1,
         lease: 0,
     };
-    (0..keys).filter(|number| is_kept(*number)).count() as u64
-        * (kv.encoded_len() as u64 + ITEM_BYTES)
+    kv.encoded_len() as u64 + ITEM_BYTES
 }
 
 #[expect(clippy::cast_precision_loss, reason = "ratios to print")]
-fn ratio(left: i64, right: u64) -> f64 {
+fn ratio(left: u64, right: u64) -> f64 {
     left as f64 / right as f64
 }
 
 /// Runs `work` under load: its result, and the 99th percentile of the load's puts.
 async fn under_load<T>(
     server: &Arc<Server>,
-    keys: u64,
+    args: &Args,
     work: impl Future<Output = Result<T>>,
 ) -> Result<(T, Duration)> {
+    let keys = args.keys;
     let stop = Arc::new(AtomicBool::new(false));
-    let (loaded, told) = (Arc::clone(server), Arc::clone(&stop));
-    let load = tokio::spawn(async move { load(&loaded, keys, told).await });
+    let spawn = |loader: u64| {
+        let (loaded, told) = (Arc::clone(server), Arc::clone(&stop));
+        let first = keys / args.loaders * loader / 10 * 10;
+        tokio::spawn(async move { load(&loaded, keys, first, told).await })
+    };
+    let loads: Vec<_> = (0..args.loaders).map(spawn).collect();
     let done = work.await;
     stop.store(true, Ordering::Relaxed);
-    Ok((done?, p99(load.await??)))
+    let mut took = Vec::new();
+    for load in loads {
+        took.extend(load.await??);
+    }
+    Ok((done?, p99(took)))
 }
 
 #[tokio::main]
@@ -174,23 +190,27 @@ async fn main() -> Result<()> {
         tokio::time::sleep(Duration::from_secs(10)).await;
         Ok(())
     };
-    let ((), before) = under_load(&server, args.keys, calm).await?;
+    let ((), before) = under_load(&server, &args, calm).await?;
     delete(&server, args.keys).await?;
-    let live = live_bytes(args.keys);
     let shrinking = async {
         let mut kv = KvClient::new(server.connect().await?);
         let revision = status(&server).await?.header.context("no header")?.revision;
         let begun = Instant::now();
-        kv.compact(CompactionRequest { revision, physical: false }).await?;
+        kv.compact(CompactionRequest { revision, physical: true }).await?;
+        println!("the compaction took {:.1} s", begun.elapsed().as_secs_f64());
         loop {
-            let size = status(&server).await?.db_size;
+            let size = server.db_file().metadata()?.len();
+            // What the load has put since is live as well, the older versions too.
+            let since = status(&server).await?.header.context("no header")?.revision - revision;
+            let kept = (0..args.keys).filter(|number| is_kept(*number)).count() as u64;
+            let live = (kept + u64::try_from(since)?) * version_bytes();
             if ratio(size, live) <= 1.5 || begun.elapsed() > TIME_MAX {
-                return Ok((size, begun.elapsed()));
+                return Ok((size, live, begun.elapsed()));
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     };
-    let ((size, took), during) = under_load(&server, args.keys, shrinking).await?;
+    let ((size, live, took), during) = under_load(&server, &args, shrinking).await?;
     println!(
         "{size} bytes for {live} that are live ({:.2} times) {:.1} s after the compaction; puts took \
          {before:.1?} before and {during:.1?} meanwhile (p99, {:.2} times)",
