@@ -188,8 +188,8 @@ pub enum Growth<'a> {
     Grant,
 }
 
-/// Takes an encoded `WatchResponse`: its parts in order, and their length together.
-pub type Deliver = Rc<dyn Fn(Vec<Bytes>, usize)>;
+/// Takes responses, in order.
+pub type Deliver = Rc<dyn Fn(Vec<watch::Response>)>;
 
 /// One stream of watches. Dropping it ends every watch on it.
 pub trait WatchStream: 'static {

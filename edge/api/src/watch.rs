@@ -8,41 +8,48 @@ use crate::service::Call;
 use bytes::Bytes;
 use hyper::body::Incoming;
 use proto::etcdserverpb::WatchRequest;
-use rpc::body::{Reply, framed, stream};
+use rpc::body::{Reply, stream};
 use rpc::frame::{Messages, decode_in_stream, in_stream};
 use rpc::queue::{Feeder, queue};
-use rpc::{Code, Error, Status};
+use rpc::{Code, Error, Segments, Status};
 use std::cell::RefCell;
 use std::rc::Rc;
+use watch::Response;
 
-/// Messages longer than this, in bytes, are not kept.
-const KEPT_MAX: usize = 64 * 1024;
+/// What is longer than this together, in bytes, is not kept.
+const KEPT_MAX: usize = 256 * 1024;
 
-/// The last message that went to any stream. When something happens, many streams are to hear
-/// the same of it one after the other, and mostly to the byte.
+/// What went to a stream last, and as which bytes. When something happens, many streams are to
+/// hear the same of it one after the other, and mostly to the byte.
 #[derive(Debug, Default)]
-pub(crate) struct LastFramed(RefCell<(Vec<Bytes>, Vec<Bytes>)>);
+pub(crate) struct LastFramed(RefCell<(Vec<Response>, Vec<Bytes>)>);
 
 impl LastFramed {
-    /// A message of `len` bytes with its prefix, from its parts.
-    fn framed(&self, parts: Vec<Bytes>, len: usize) -> Vec<Bytes> {
+    /// The messages of these responses, with their prefixes.
+    fn framed(&self, responses: Vec<Response>) -> Vec<Bytes> {
         let mut last = self.0.borrow_mut();
-        if same(&last.0, &parts) {
+        if last.0.len() == responses.len() && last.0.iter().zip(&responses).all(same) {
             return last.1.clone();
         }
-        let pieces = framed(len, |to| parts.iter().for_each(|part| to.shared(part)));
-        *last = if len <= KEPT_MAX { (parts, pieces.clone()) } else { Default::default() };
+        let mut segments = Segments::new();
+        for response in &responses {
+            segments.message(response.len(), |to| {
+                to.slice(&response.head);
+                to.shared(&response.events);
+            });
+        }
+        let is_kept = segments.len() <= KEPT_MAX;
+        let pieces = segments.into_pieces();
+        *last = if is_kept { (responses, pieces.clone()) } else { Default::default() };
         pieces
     }
 }
 
-/// The first parts, which are short, are equal, and the others are the same bytes in memory.
-fn same(left: &[Bytes], right: &[Bytes]) -> bool {
-    let ([left_head, left @ ..], [right_head, right @ ..]) = (left, right) else { return false };
-    let shared = |(left, right): (&Bytes, &Bytes)| {
-        std::ptr::eq(left.as_ptr(), right.as_ptr()) && left.len() == right.len()
-    };
-    left.len() == right.len() && left_head == right_head && left.iter().zip(right).all(shared)
+/// The heads, which are short, are equal, and the events are the same bytes in memory.
+fn same((left, right): (&Response, &Response)) -> bool {
+    std::ptr::eq(left.events.as_ptr(), right.events.as_ptr())
+        && left.events.len() == right.events.len()
+        && left.head == right.head
 }
 
 pub(crate) fn watch<H: Host>(call: Call<H>) -> Result<Reply, Status> {
@@ -52,7 +59,7 @@ pub(crate) fn watch<H: Host>(call: Call<H>) -> Result<Reply, Status> {
     let requires_leader = call.requires_leader();
     let Call { service, messages, .. } = call;
     let (sink, framing) = (feeder.clone(), Rc::clone(&service));
-    let deliver = move |parts, len| sink.pieces(framing.last_framed.framed(parts, len));
+    let deliver = move |responses| sink.pieces(framing.last_framed.framed(responses));
     let watchers = service.host.watch(Rc::new(deliver));
     tokio::task::spawn_local(async move {
         let status = tokio::select! {
@@ -91,25 +98,31 @@ async fn drain<W: WatchStream>(watchers: &W, feeder: &Feeder) {
 mod tests {
     use super::*;
 
-    #[test]
-    fn equal_messages_are_framed_once_and_others_anew() {
-        let last = LastFramed::default();
-        let events = Bytes::from(vec![1; 300]);
-        let parts = |head: u8| vec![Bytes::from(vec![head; 4]), events.clone()];
-        let first = last.framed(parts(1), 304);
-        assert_eq!(first.concat(), [&[0, 0, 0, 1, 48, 1, 1, 1, 1][..], &events].concat());
-        let again = last.framed(parts(1), 304);
-        assert!(std::ptr::eq(first[0].as_ptr(), again[0].as_ptr()));
-        assert_eq!(last.framed(parts(2), 304).concat()[5], 2);
-        let twin = vec![Bytes::from(vec![2; 4]), Bytes::from(vec![3; 300])];
-        assert_eq!(last.framed(twin, 304).concat()[9], 3);
+    fn response(head: u8, events: &Bytes) -> Response {
+        Response { head: vec![head; 4].into(), events: events.clone() }
     }
 
     #[test]
-    fn long_messages_are_not_kept() {
+    fn equal_responses_are_framed_once_and_others_anew() {
         let last = LastFramed::default();
-        let parts = vec![Bytes::from_static(b"h"), Bytes::from(vec![0; KEPT_MAX])];
-        assert_eq!(last.framed(parts, KEPT_MAX + 1).concat().len(), KEPT_MAX + 6);
+        let events = Bytes::from(vec![1; 300]);
+        let two = |head| vec![response(head, &events), response(9, &Bytes::new())];
+        let first = last.framed(two(1));
+        let messages = [&[0, 0, 0, 1, 48, 1, 1, 1, 1][..], &events, &[0, 0, 0, 0, 4, 9, 9, 9, 9]];
+        assert_eq!(first.concat(), messages.concat());
+        let again = last.framed(two(1));
+        assert!(std::ptr::eq(first[0].as_ptr(), again[0].as_ptr()));
+        assert_eq!(last.framed(two(2)).concat()[5], 2);
+        assert_eq!(last.framed(two(2)[..1].to_vec()).concat().len(), 309);
+        let twin = Bytes::from(vec![3; 300]);
+        assert_eq!(last.framed(vec![response(2, &twin)]).concat()[9], 3);
+    }
+
+    #[test]
+    fn what_is_long_is_not_kept() {
+        let last = LastFramed::default();
+        let long = response(1, &vec![0; KEPT_MAX].into());
+        assert_eq!(last.framed(vec![long]).concat().len(), KEPT_MAX + 9);
         assert!(last.0.borrow().0.is_empty());
     }
 }

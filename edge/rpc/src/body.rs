@@ -191,9 +191,7 @@ pub fn message(len: usize, write: impl FnOnce(&mut dyn Sink)) -> Reply {
 #[must_use]
 pub fn framed(len: usize, write: impl FnOnce(&mut dyn Sink)) -> Vec<Bytes> {
     let mut segments = Segments::new();
-    segments.slice(&prefix(len));
-    write(&mut segments);
-    assert_eq!(segments.len(), PREFIX_LEN + len, "an answer has the length that was announced");
+    segments.message(len, write);
     segments.into_pieces()
 }
 

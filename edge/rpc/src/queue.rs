@@ -73,19 +73,6 @@ pub fn queue() -> (Feeder, Receiver) {
 pub struct Feeder(Rc<RefCell<Shared>>);
 
 impl Feeder {
-    /// Sends one message: `len` bytes that are the sum of `parts`.
-    ///
-    /// # Panics
-    /// When the parts are not `len` bytes together.
-    pub fn message(&self, parts: impl IntoIterator<Item = Bytes>, len: usize) {
-        let pieces = crate::body::framed(len, |to| {
-            for part in parts {
-                to.shared(&part);
-            }
-        });
-        self.pieces(pieces);
-    }
-
     /// Sends one message that prost encodes.
     pub fn encoded<M: prost::Message>(&self, message: &M) {
         let len = message.encoded_len();
@@ -217,7 +204,7 @@ mod tests {
     fn the_feeder_sees_what_is_queued_and_what_was_taken() {
         let (feeder, receiver) = queue();
         assert_eq!(drained(&feeder), Poll::Pending);
-        feeder.message([Bytes::from_static(b"ab"), Bytes::from_static(b"c")], 3);
+        feeder.pieces(crate::body::framed(3, |to| to.slice(b"abc")));
         assert_eq!(feeder.queued(), 8);
         assert_eq!(poll(&receiver), Poll::Ready(Ok(b"\0\0\0\0\x03abc"[..].into())));
         assert_eq!(poll(&receiver), Poll::Pending);

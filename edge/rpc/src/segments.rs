@@ -2,6 +2,7 @@
 //! is long is shared.
 
 use crate::body::PIECE_MAX;
+use crate::frame::{PREFIX_LEN, prefix};
 use bytes::{Bytes, BytesMut};
 use proto::answer::Sink;
 
@@ -42,6 +43,17 @@ impl Segments {
     pub fn into_pieces(mut self) -> Vec<Bytes> {
         self.close();
         self.done
+    }
+
+    /// Adds a message of `len` bytes, which `write` writes, with its prefix.
+    ///
+    /// # Panics
+    /// When `write` does not write `len` bytes.
+    pub fn message(&mut self, len: usize, write: impl FnOnce(&mut dyn Sink)) {
+        let end = self.len + PREFIX_LEN + len;
+        self.slice(&prefix(len));
+        write(self);
+        assert_eq!(self.len, end, "an answer has the length that was announced");
     }
 
     fn close(&mut self) {

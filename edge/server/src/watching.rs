@@ -3,7 +3,6 @@
 
 use crate::worker::Worker;
 use auth::Permitted;
-use bytes::Bytes;
 use mvcc::EventBatch;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,15 +10,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use watch::{Budget, CatchUp, CreateRequest, Shard, StreamId};
+use watch::{Budget, CatchUp, CreateRequest, Response, Shard, StreamId};
 
 /// How many bytes may be on their way to one client before its stream has to wait.
 const IN_FLIGHT_MAX: usize = 1024 * 1024;
 /// How often progress is looked at.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 
-/// Takes an encoded response: its parts in order, and their length together.
-pub type Deliver = Rc<dyn Fn(Vec<Bytes>, usize)>;
+/// Takes responses, in order.
+pub type Deliver = Rc<dyn Fn(Vec<Response>)>;
 
 /// The watchers of a worker and where their responses go.
 pub(crate) struct Watching {
@@ -110,27 +109,24 @@ impl Worker {
 
     fn send(&self, stream: StreamId) {
         let origin = self.origin();
-        loop {
-            let (deliver, parts, len) = {
-                let mut watching = self.0.watching.borrow_mut();
-                let Watching { shard, streams, .. } = &mut *watching;
-                let Some(out) = streams.get_mut(&stream) else { return };
-                if out.in_flight >= IN_FLIGHT_MAX {
-                    return;
-                }
-                let Some(response) = shard.next(stream, &origin) else { return };
-                let len = response.len();
-                out.in_flight += len;
-                self.metrics().memory.watch_queues.add(gauge(len));
-                let parts = if response.events.is_empty() {
-                    vec![response.head]
-                } else {
-                    vec![response.head, response.events]
-                };
-                (Rc::clone(&out.deliver), parts, len)
-            };
-            deliver(parts, len);
+        let mut responses = Vec::new();
+        let mut watching = self.0.watching.borrow_mut();
+        let Watching { shard, streams, .. } = &mut *watching;
+        let Some(out) = streams.get_mut(&stream) else { return };
+        let in_flight = out.in_flight;
+        while out.in_flight < IN_FLIGHT_MAX
+            && let Some(response) = shard.next(stream, &origin)
+        {
+            out.in_flight += response.len();
+            responses.push(response);
         }
+        if responses.is_empty() {
+            return;
+        }
+        self.metrics().memory.watch_queues.add(gauge(out.in_flight - in_flight));
+        let deliver = Rc::clone(&out.deliver);
+        drop(watching);
+        deliver(responses);
     }
 
     /// Reads history for the watchers that are behind, between other work.

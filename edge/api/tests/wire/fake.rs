@@ -92,7 +92,7 @@ impl WatchStream for FakeWatch {
             let response = WatchResponse { events: vec![event], ..WatchResponse::default() };
             let bytes = Bytes::from(response.encode_to_vec());
             let (head, tail) = (bytes.slice(..1), bytes.slice(1..));
-            (self.1)(vec![head, tail], bytes.len());
+            (self.1)(vec![watch::Response { head, events: tail }]);
         }
     }
 
