@@ -7,5 +7,6 @@
 pub mod compare;
 pub mod differences;
 pub mod generate;
+pub mod scripts;
 pub mod server;
 pub mod watchers;

@@ -116,7 +116,9 @@ impl Stream {
                 self.take(response);
             }
             if Instant::now() > deadline {
-                bail!("a watch stream did not reach revision {revision}");
+                let ends: Vec<_> =
+                    self.told.iter().map(|(id, told)| (id, &told.canceled)).collect();
+                bail!("a watch stream did not reach revision {revision}: {ends:?}");
             }
         }
     }
@@ -131,12 +133,20 @@ impl Stream {
         }
     }
 
-    async fn send(&self, request: RequestUnion) -> Result<()> {
+    /// Sends a request.
+    ///
+    /// # Errors
+    /// When the stream is closed.
+    pub async fn send(&self, request: RequestUnion) -> Result<()> {
         let request = WatchRequest { request_union: Some(request) };
         self.requests.send(request).await.context("the watch stream is closed")
     }
 
-    async fn next(&mut self) -> Result<WatchResponse> {
+    /// The next response, whoever it is for.
+    ///
+    /// # Errors
+    /// When the stream is closed or nothing comes for long.
+    pub async fn next(&mut self) -> Result<WatchResponse> {
         let response = timeout(CATCH_UP_TIME_MAX, self.responses.recv()).await;
         response.context("no watch response in time")?.context("the watch stream is closed")
     }
