@@ -113,6 +113,12 @@ const ONE_MEMBER: &[Step] = &[
         environment: &[],
     },
     Step {
+        name: "scripts",
+        shows: "expiry, and the grouping of watch responses, are as with 3.5.30",
+        command: &with_peers!("target/release/scripts --ours target/release/etcd --theirs $GO35"),
+        environment: &[],
+    },
+    Step {
         name: "conformance",
         shows: "100,000 requests get the same answers as from 3.5.30, with every listed row used",
         command: &with_peers!(
