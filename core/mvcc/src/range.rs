@@ -28,6 +28,15 @@ impl KeyRange {
             _ => KeyRange::Span { from: key, end: Some(range_end) },
         }
     }
+
+    /// Whether a key is in it.
+    #[must_use]
+    pub fn contains(&self, key: &[u8]) -> bool {
+        match self {
+            KeyRange::One(one) => one == key,
+            KeyRange::Span { from, end } => from <= key && end.as_ref().is_none_or(|end| key < end),
+        }
+    }
 }
 
 /// What the store is to look up for a range request. Sorting and filtering are the caller's; so

@@ -9,6 +9,7 @@ use crate::reject::Reject;
 use crate::txn::{self, Path};
 use auth::Permitted;
 use backend::Batch;
+use bytes::Bytes;
 use mvcc::{DeleteRange, EventBatch, KeyRange, Put, WriteTxn};
 use proto::LeaseId;
 use proto::answer::{DeleteAnswer, OpAnswer, PutAnswer, RangeAnswer, TxnAnswer};
@@ -19,6 +20,12 @@ use proto::mvccpb::KeyValue;
 use std::sync::Arc;
 
 type Outcome<A> = Result<A, Failure>;
+
+/// What an operation of a transaction will have done.
+enum Earlier {
+    Put(Bytes),
+    Delete(KeyRange),
+}
 
 impl State {
     pub(crate) fn put(&mut self, request: PutRequest, batch: &mut Batch) -> Outcome<PutAnswer> {
@@ -54,7 +61,7 @@ impl State {
         let mut write = self.store.write(batch);
         let path = txn::path(&request, &mut |compare, each| live(&mut write, compare, each))?;
         drop(write);
-        self.check_txn(&request, &path, batch)?;
+        self.check_txn(&request, &path, batch, &mut Vec::new())?;
         let mut write = self.store.write(batch);
         let answer = execute(&mut write, request, &path);
         let changes = write.end();
@@ -63,29 +70,55 @@ impl State {
         answer.map(|answer| TxnAnswer { revision, ..answer })
     }
 
-    /// Checks each operation of the branches that are taken, before any of them is done.
-    fn check_txn(&mut self, request: &TxnRequest, path: &Path, batch: &mut Batch) -> Outcome<()> {
+    /// Checks each operation of the branches that are taken, before any of them is done; `earlier`
+    /// has what those before it will have put and deleted.
+    fn check_txn(
+        &mut self,
+        request: &TxnRequest,
+        path: &Path,
+        batch: &mut Batch,
+        earlier: &mut Vec<Earlier>,
+    ) -> Outcome<()> {
         let mut nested = path.nested.iter();
         for op in txn::chosen(request, path.succeeded) {
             match &op.request {
                 Some(Request::RequestRange(range)) => self.check_range(range)?,
                 Some(Request::RequestPut(put)) => {
                     self.check_lease(put)?;
-                    let key = Permitted::internal(put.key.clone());
                     let keeps = put.ignore_value || put.ignore_lease;
-                    if keeps && self.store.write(batch).key(&key).is_none() {
+                    if keeps && !self.will_exist(&put.key, batch, earlier) {
                         return Err(Reject::KeyNotFound.into());
                     }
+                    earlier.push(Earlier::Put(put.key.clone()));
                 }
                 Some(Request::RequestTxn(inner)) => {
                     let path = nested.next();
                     let path = path.expect("there is a path for each nested transaction");
-                    self.check_txn(inner, path, batch)?;
+                    self.check_txn(inner, path, batch, earlier)?;
                 }
-                Some(Request::RequestDeleteRange(_)) | None => {}
+                Some(Request::RequestDeleteRange(delete)) => {
+                    let (key, end) = (delete.key.clone(), delete.range_end.clone());
+                    earlier.push(Earlier::Delete(KeyRange::of_request(key, end)));
+                }
+                None => {}
             }
         }
         Ok(())
+    }
+
+    /// Whether a key will be there behind the earlier operations of its transaction. That a
+    /// deletion may stand before a put of the same key, etcd only sees where the range has an
+    /// end: its members all panic at the put that then finds nothing to keep.
+    fn will_exist(&mut self, key: &Bytes, batch: &mut Batch, earlier: &[Earlier]) -> bool {
+        let last = earlier.iter().rev().find_map(|operation| match operation {
+            Earlier::Put(put) => (put == key).then_some(true),
+            Earlier::Delete(range) => range.contains(key).then_some(false),
+        });
+        let is_stored = || {
+            let key = Permitted::internal(key.clone());
+            self.store.write(batch).key(&key).is_some()
+        };
+        last.unwrap_or_else(is_stored)
     }
 
     fn check_range(&self, request: &RangeRequest) -> Outcome<()> {

@@ -198,6 +198,16 @@ impl Generator {
         DeleteRangeRequest { key, range_end, prev_kv: self.chance(40) }
     }
 
+    /// A deletion for a transaction. Not without end: where a put behind it keeps something of a
+    /// key, etcd 3.5 and 3.7 panic.
+    fn delete_in_txn(&mut self) -> DeleteRangeRequest {
+        let mut delete = self.delete();
+        if &delete.range_end[..] == b"\0" {
+            delete.range_end = Bytes::from_static(b"\xff\xff");
+        }
+        delete
+    }
+
     fn txn(&mut self, depth: u32) -> TxnRequest {
         let compares = self.rng.random_range(0..4);
         let compare = (0..compares).map(|_| self.compare()).collect();
@@ -212,7 +222,7 @@ impl Generator {
                 let request = match self.rng.random_range(0..100) {
                     0..40 => Request::RequestPut(self.put()),
                     40..75 => Request::RequestRange(self.range()),
-                    75..85 => Request::RequestDeleteRange(self.delete()),
+                    75..85 => Request::RequestDeleteRange(self.delete_in_txn()),
                     85..99 if depth < 3 => Request::RequestTxn(self.txn(depth + 1)),
                     99 => return RequestOp { request: None },
                     _ => Request::RequestPut(self.put()),

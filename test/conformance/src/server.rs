@@ -76,6 +76,14 @@ impl Server {
         self.dir.path().join("log")
     }
 
+    /// The last lines that the server printed.
+    #[must_use]
+    pub fn last_lines(&self) -> String {
+        let text = std::fs::read_to_string(self.log()).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(10)..].join("\n")
+    }
+
     /// Its database.
     #[must_use]
     pub fn db_file(&self) -> PathBuf {

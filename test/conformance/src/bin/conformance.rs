@@ -35,7 +35,14 @@ async fn main() -> Result<()> {
     let ours = Server::start(&args.ours, &[]).await?;
     let theirs = Server::start(&args.theirs, &[]).await?;
     println!("seed {}, {} requests", args.seed, args.requests);
-    let report = Pair::new(&ours, &theirs, args.seed).await?.run(args.requests).await?;
+    let report = match Pair::new(&ours, &theirs, args.seed).await?.run(args.requests).await {
+        Ok(report) => report,
+        Err(error) => {
+            println!("ours said last:\n{}", ours.last_lines());
+            println!("theirs said last:\n{}", theirs.last_lines());
+            return Err(error);
+        }
+    };
     println!(
         "equal: {} steps ({} of them errors), {} events, {} HashKV",
         report.steps, report.errors, report.events, report.hashes
