@@ -1,6 +1,6 @@
 //! Calls in the metrics: what is begun, comes, goes and ends.
 //!
-//! Source: go-grpc-prometheus 1.2 (calls), etcd v3.7 server/etcdserver/api/v3rpc/codec.go (bytes).
+//! Source: go-grpc-prometheus (calls), etcd server/etcdserver/api/v3rpc/codec.go (bytes).
 
 use crate::host::Host;
 use crate::service::Inner;
