@@ -63,6 +63,8 @@ pub struct Granted {
 pub struct Revoked {
     /// The keys to delete in the same write transaction, in byte order.
     pub keys: Vec<Bytes>,
+    /// It had expired: [`Lessor::expired`] has named it here since it was last renewed.
+    pub had_expired: bool,
     /// What to store.
     pub write: Write,
 }
@@ -199,7 +201,8 @@ impl Lessor {
             self.items.remove(key);
         }
         let write = Write { key: StoredLease::key(id), value: None };
-        Ok(Revoked { keys: lease.keys.into_iter().collect(), write })
+        let had_expired = lease.due_ms > lease.expires_ms;
+        Ok(Revoked { keys: lease.keys.into_iter().collect(), had_expired, write })
     }
 
     /// Gives a lease its whole time to live again.

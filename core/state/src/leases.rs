@@ -34,6 +34,7 @@ impl State {
     /// Deletes the lease with its keys, all at one revision.
     pub(crate) fn lease_revoke(&mut self, id: LeaseId, batch: &mut Batch) -> Result<(), Failure> {
         let revoked = self.lessor.revoke(id)?;
+        self.totals.expired_leases += u64::from(revoked.had_expired);
         let mut write = self.store.write(batch);
         for key in revoked.keys {
             let delete = DeleteRange { keys: KeyRange::One(key), prev_kv: false };

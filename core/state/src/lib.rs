@@ -167,13 +167,19 @@ pub struct Published {
     pub totals: Totals,
 }
 
-/// Sums over all transactions that were applied since the start.
+/// Sums over all that was applied since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Operations.
     pub ops: mvcc::Ops,
     /// Transactions of more than one operation.
     pub txns: u64,
+    /// Versions that compactions have dropped.
+    pub dropped: u64,
+    /// Compactions that are done.
+    pub compactions: u64,
+    /// Leases that were revoked because this member found them expired.
+    pub expired_leases: u64,
 }
 
 impl Totals {
@@ -392,7 +398,11 @@ impl State {
         let mut batch = Batch::new(self.applied);
         let limit = self.settings.compaction_slice;
         let slice = self.store.compaction_slice(&mut batch, limit)?;
+        if let Slice::More(dropped) | Slice::Finished { dropped, .. } = slice {
+            self.totals.dropped += dropped as u64;
+        }
         if let Slice::Finished { revision, .. } = slice {
+            self.totals.compactions += 1;
             let current = self.store.revision();
             let (done, waiting): (Vec<_>, Vec<_>) =
                 self.compactions.drain(..).partition(|(waited, _)| *waited <= revision);

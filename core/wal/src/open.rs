@@ -150,7 +150,7 @@ impl Wal {
             spare: None,
             encoder: Encoder::new(crc),
             state: given,
-            written: Written { offset: end, state, last_index, unsynced: false },
+            written: Written { offset: end, total: 0, state, last_index, unsynced: false },
             poisoned: false,
         };
         Ok((wal, recovered))

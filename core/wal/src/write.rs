@@ -47,6 +47,8 @@ pub struct Wal {
 pub(crate) struct Written {
     /// The end of the last frame.
     pub(crate) offset: u64,
+    /// The bytes of all frames that were written since the log was opened.
+    pub(crate) total: u64,
     /// The newest state.
     pub(crate) state: HardState,
     /// The last entry or the last snapshot's, whichever came later.
@@ -267,6 +269,12 @@ impl Wal {
         self.written.last_index
     }
 
+    /// How many bytes were written since the log was opened.
+    #[must_use]
+    pub fn written_bytes(&self) -> u64 {
+        self.written.total
+    }
+
     /// True once the disk has failed.
     #[must_use]
     pub fn is_poisoned(&self) -> bool {
@@ -302,6 +310,7 @@ impl Wal {
         let written =
             tail.file.write_at(bytes, self.written.offset).map_err(Error::io(&tail.path, "write"));
         self.written.offset += bytes.len() as u64;
+        self.written.total += bytes.len() as u64;
         self.written.unsynced = true;
         self.guard(written)
     }
@@ -330,6 +339,7 @@ impl Wal {
         self.vfs.rename(&spare_path, &path).map_err(Error::io(&path, "rename"))?;
         self.vfs.sync_dir(&self.dir).map_err(Error::io(&self.dir, "sync"))?;
         self.written.offset = self.encoder.bytes().len() as u64;
+        self.written.total += self.written.offset;
         self.segments.push_back(Held { name, path, file });
         Ok(())
     }

@@ -4,6 +4,7 @@
 
 use crate::host::Host;
 use crate::service::Call;
+use prost::Message as _;
 use proto::healthpb::health_check_response::ServingStatus;
 use proto::healthpb::{
     HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse,
@@ -34,14 +35,19 @@ pub(crate) async fn list<H: Host>(call: Call<H>) -> Result<Reply, Status> {
 pub(crate) async fn watch<H: Host>(call: Call<H>) -> Result<Reply, Status> {
     let deadline = call.deadline();
     let requires_leader = call.requires_leader();
-    let (service, request) = call.stream_request::<HealthCheckRequest>(false).await?;
+    let (tally, request) = call.stream_request::<HealthCheckRequest>(false).await?;
     let (feeder, receiver) = queue();
-    feeder.encoded(if request.service.is_empty() { &SERVING } else { &UNKNOWN });
+    let answer = if request.service.is_empty() { &SERVING } else { &UNKNOWN };
+    tally.sent(1, answer.encoded_len());
+    feeder.encoded(answer);
     tokio::task::spawn_local(async move {
         let gone = async { while feeder.drained().await.is_some() {} };
         tokio::select! {
             () = gone => {}
-            status = crate::ends::early(&service, deadline, requires_leader) => feeder.end(status),
+            status = crate::ends::early(&tally.service, deadline, requires_leader) => {
+                tally.end(status.code);
+                feeder.end(status);
+            }
         }
     });
     Ok(stream(receiver))

@@ -26,6 +26,12 @@ pub trait Host: Clone + 'static {
     /// Where calls of the method at `path` are counted, if they are.
     fn counters(&self, path: &str) -> Option<Arc<Method>>;
 
+    /// Counts the bytes of a message that has come.
+    fn count_received(&self, bytes: usize);
+
+    /// Counts the bytes of messages that go.
+    fn count_sent(&self, bytes: usize);
+
     /// The revision of what is published.
     fn revision(&self) -> i64;
 

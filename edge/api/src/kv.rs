@@ -3,6 +3,7 @@
 //! Source: etcd v3.7 server/etcdserver/api/v3rpc/{key,quota}.go, server/etcdserver/v3_server.go.
 
 use crate::checks;
+use crate::counted::Tally;
 use crate::host::{Growth, Host, RangeChunks, Ranged};
 use crate::large::LargeBody;
 use crate::service::{Call, Inner};
@@ -13,9 +14,9 @@ use proto::etcdserverpb::{
     RangeRequest, TxnRequest,
 };
 use rpc::body::{Reply, Source, encoded, framed, message, source};
+use rpc::frame::PREFIX_LEN;
 use rpc::{Code, Error, Status};
 use std::collections::VecDeque;
-use std::rc::Rc;
 use std::task::{Context, Poll};
 
 pub(crate) async fn range<H: Host>(call: Call<H>) -> Result<Reply, Status> {
@@ -26,7 +27,11 @@ pub(crate) async fn range<H: Host>(call: Call<H>) -> Result<Reply, Status> {
             let encoding = answer.encode(service.host.origin());
             Ok(message(encoding.len(), |to| encoding.write(to)))
         }
-        Ranged::Large(large) => Ok(source(LargeBody::new(large, service.host.origin()))),
+        Ranged::Large(large) => {
+            let body = LargeBody::new(large, service.host.origin());
+            service.host.count_sent(body.message_len());
+            Ok(source(body))
+        }
     }
 }
 
@@ -94,15 +99,15 @@ impl<H: Host> Inner<H> {
 }
 
 pub(crate) async fn range_stream<H: Host>(call: Call<H>) -> Result<Reply, Status> {
-    let (service, request) = call.stream_request::<RangeRequest>(false).await?;
+    let (tally, request) = call.stream_request::<RangeRequest>(false).await?;
     checks::range_stream(&request)?;
-    let chunks = service.host.range_stream(request).await?;
-    Ok(source(Box::new(RangeStream { service, chunks, pieces: VecDeque::new() })))
+    let chunks = tally.service.host.range_stream(request).await?;
+    Ok(source(Box::new(RangeStream { tally, chunks, pieces: VecDeque::new() })))
 }
 
 /// Turns chunks into messages while they are sent.
 struct RangeStream<H> {
-    service: Rc<Inner<H>>,
+    tally: Tally<H>,
     chunks: Box<dyn RangeChunks>,
     pieces: VecDeque<Bytes>,
 }
@@ -114,9 +119,19 @@ impl<H: Host> Source for RangeStream<H> {
                 return Poll::Ready(Some(Ok(piece)));
             }
             match self.chunks.next() {
-                Ok(Some(chunk)) => self.pieces = self.frame(&chunk).into(),
-                Ok(None) => return Poll::Ready(None),
-                Err(status) => return Poll::Ready(Some(Err(status))),
+                Ok(Some(chunk)) => {
+                    self.pieces = self.frame(&chunk).into();
+                    let bytes: usize = self.pieces.iter().map(Bytes::len).sum();
+                    self.tally.sent(1, bytes - PREFIX_LEN);
+                }
+                Ok(None) => {
+                    self.tally.end(Code::Ok);
+                    return Poll::Ready(None);
+                }
+                Err(status) => {
+                    self.tally.end(status.code);
+                    return Poll::Ready(Some(Err(status)));
+                }
             }
         }
     }
@@ -136,7 +151,7 @@ impl<H: Host> RangeStream<H> {
                 }
             });
         }
-        let encoding = chunk.encode(self.service.host.origin());
+        let encoding = chunk.encode(self.tally.service.host.origin());
         framed(field_len(encoding.len()), |to| {
             put_field_head(0x0a, encoding.len(), to);
             encoding.write(to);

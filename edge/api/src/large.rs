@@ -20,6 +20,7 @@ pub(crate) struct LargeBody {
     tail: Bytes,
     /// Bytes of items that are still to come.
     items_left: usize,
+    message_len: usize,
     pieces: VecDeque<Bytes>,
     done: bool,
 }
@@ -35,7 +36,19 @@ impl LargeBody {
         put_field_head(0x0a, header.bytes().len(), &mut head);
         head.extend_from_slice(header.bytes());
         let pieces = VecDeque::from([Bytes::from(head)]);
-        Box::new(LargeBody { items, tail, items_left: items_len, pieces, done: false })
+        Box::new(LargeBody {
+            items,
+            tail,
+            items_left: items_len,
+            message_len: len,
+            pieces,
+            done: false,
+        })
+    }
+
+    /// The length of the message without its prefix, in bytes.
+    pub(crate) fn message_len(&self) -> usize {
+        self.message_len
     }
 
     /// Reads items for about one piece. True if it should let others work first.

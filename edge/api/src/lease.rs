@@ -2,10 +2,12 @@
 //!
 //! Source: etcd v3.7 server/etcdserver/api/v3rpc/{lease,quota}.go.
 
+use crate::counted::Tally;
 use crate::host::{Growth, Host};
 use crate::kv::mismatch;
-use crate::service::{Call, Inner};
+use crate::service::Call;
 use hyper::body::Incoming;
+use prost::Message as _;
 use proto::answer::Answer;
 use proto::etcdserverpb::{
     InternalRaftRequest, LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest,
@@ -15,8 +17,7 @@ use proto::etcdserverpb::{
 use rpc::body::{Reply, encoded, stream};
 use rpc::frame::{Messages, decode_in_stream, in_stream};
 use rpc::queue::{Feeder, queue};
-use rpc::{Error, Status};
-use std::rc::Rc;
+use rpc::{Code, Error, Status};
 
 /// Answers of keep-alives that may wait for the client, in bytes, before no more are made.
 const ANSWERS_MAX: usize = 64 * 1024;
@@ -70,12 +71,13 @@ pub(crate) fn keep_alive<H: Host>(call: Call<H>) -> Result<Reply, Status> {
     let (feeder, receiver) = queue();
     let deadline = call.deadline();
     let requires_leader = call.requires_leader();
-    let Call { service, messages, .. } = call;
+    let (tally, messages) = call.into_stream();
     tokio::task::spawn_local(async move {
         let status = tokio::select! {
-            ended = renew(&service, messages, &feeder) => ended.err().unwrap_or(Status::OK),
-            status = crate::ends::early(&service, deadline, requires_leader) => status,
+            ended = renew(&tally, messages, &feeder) => ended.err().unwrap_or(Status::OK),
+            status = crate::ends::early(&tally.service, deadline, requires_leader) => status,
         };
+        tally.end(status.code);
         feeder.end(status);
     });
     Ok(stream(receiver))
@@ -83,20 +85,24 @@ pub(crate) fn keep_alive<H: Host>(call: Call<H>) -> Result<Reply, Status> {
 
 /// Renews what is asked, one after the other, until the client has no more.
 async fn renew<H: Host>(
-    service: &Rc<Inner<H>>,
+    tally: &Tally<H>,
     mut messages: Messages<Incoming>,
     feeder: &Feeder,
 ) -> Result<(), Status> {
     loop {
         let Some(message) = messages.next().await.map_err(in_stream)? else { return Ok(()) };
+        tally.received(message.len());
         let LeaseKeepAliveRequest { id } = decode_in_stream(message)?;
         // Before the renewal, so that a lease which is revoked at revision 3 is never seen alive
         // at revision 4.
-        let header = service.header();
-        let ttl = service.host.lease_renew(id).await?;
-        feeder.encoded(&LeaseKeepAliveResponse { header, id, ttl });
+        let header = tally.service.header();
+        let ttl = tally.service.host.lease_renew(id).await?;
+        let answer = LeaseKeepAliveResponse { header, id, ttl };
+        tally.sent(1, answer.encoded_len());
+        feeder.encoded(&answer);
         if !feeder.below(ANSWERS_MAX).await {
-            return Ok(());
+            // Nobody hears it, but it is counted so.
+            return Err(Status::new(Code::Cancelled, "context canceled"));
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod checks;
 mod cluster;
+mod counted;
 mod ends;
 mod gather;
 mod health;

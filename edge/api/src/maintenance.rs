@@ -2,6 +2,7 @@
 //!
 //! Source: etcd v3.7 server/etcdserver/api/v3rpc/maintenance.go.
 
+use crate::counted::Tally;
 use crate::host::{Host, SnapshotFile};
 use crate::kv::mismatch;
 use crate::service::Call;
@@ -82,12 +83,12 @@ pub(crate) async fn hash_kv<H: Host>(call: Call<H>) -> Result<Reply, Status> {
 }
 
 pub(crate) async fn snapshot<H: Host>(call: Call<H>) -> Result<Reply, Status> {
-    let (service, _) = call.stream_request::<SnapshotRequest>(true).await?;
-    let file = service.host.snapshot().await?;
+    let (tally, _) = call.stream_request::<SnapshotRequest>(true).await?;
+    let file = tally.service.host.snapshot().await?;
     let (to, from) = mpsc::channel(BLOBS_AHEAD);
     // Reading waits for the disk, and hashing takes time: neither belongs on this thread.
     tokio::task::spawn_blocking(move || send_file(file, &to));
-    Ok(source(Box::new(Snapshot { from, pieces: VecDeque::new() })))
+    Ok(source(Box::new(Snapshot { tally, from, pieces: VecDeque::new() })))
 }
 
 type Blob = Result<SnapshotResponse, Status>;
@@ -135,12 +136,13 @@ fn part(remaining_bytes: u64, blob: Bytes, version: &str) -> SnapshotResponse {
     SnapshotResponse { header: None, remaining_bytes, blob, version: version.to_owned() }
 }
 
-struct Snapshot {
+struct Snapshot<H> {
+    tally: Tally<H>,
     from: mpsc::Receiver<Blob>,
     pieces: VecDeque<Bytes>,
 }
 
-impl Source for Snapshot {
+impl<H: Host> Source for Snapshot<H> {
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
         loop {
             if let Some(piece) = self.pieces.pop_front() {
@@ -149,10 +151,17 @@ impl Source for Snapshot {
             match ready!(self.from.poll_recv(cx)) {
                 Some(Ok(part)) => {
                     let encoded = part.encode_to_vec();
+                    self.tally.sent(1, encoded.len());
                     self.pieces = framed(encoded.len(), |to| to.slice(&encoded)).into();
                 }
-                Some(Err(status)) => return Poll::Ready(Some(Err(status))),
-                None => return Poll::Ready(None),
+                Some(Err(status)) => {
+                    self.tally.end(status.code);
+                    return Poll::Ready(Some(Err(status)));
+                }
+                None => {
+                    self.tally.end(Code::Ok);
+                    return Poll::Ready(None);
+                }
             }
         }
     }

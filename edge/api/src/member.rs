@@ -25,6 +25,7 @@ use server::metrics::grpc::Method;
 use state::{Question, Reply, quota};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 use watch::CreateRequest;
 
 /// A worker as the services' host.
@@ -81,6 +82,14 @@ impl Host for OfWorker {
 
     fn counters(&self, path: &str) -> Option<Arc<Method>> {
         self.worker.metrics().grpc.method(path).cloned()
+    }
+
+    fn count_received(&self, bytes: usize) {
+        self.worker.count_received(bytes);
+    }
+
+    fn count_sent(&self, bytes: usize) {
+        self.worker.count_sent(bytes);
     }
 
     fn revision(&self) -> i64 {
@@ -237,17 +246,23 @@ impl Host for OfWorker {
 
     async fn hash(&self) -> Result<HashResponse, Status> {
         let file = self.worker.flushed_file().await.map_err(status_of)?;
+        let begun = Instant::now();
         let hash = blocking(move || file::hash(&file))
             .await?
             .map_err(|error| Status::new(Code::Unknown, error.to_string()))?;
+        let metrics = &self.worker.metrics().store.mvcc;
+        metrics.hash_seconds.observe(begun.elapsed().as_secs_f64());
         Ok(HashResponse { header: None, hash })
     }
 
     async fn hash_kv(&self, revision: i64) -> Result<HashKvResponse, Status> {
+        let begun = Instant::now();
         let view = self.worker.view();
         let work = view.hash_kv(revision).map_err(|reject| status_of(reject.into()))?;
         let current = work.current_revision();
         let hash = blocking(move || work.run()).await?.map_err(|error| store_status(&error))?;
+        let metrics = &self.worker.metrics().store.mvcc;
+        metrics.hash_rev_seconds.observe(begun.elapsed().as_secs_f64());
         let header = Some(ResponseHeader { revision: current, ..ResponseHeader::default() });
         Ok(HashKvResponse {
             header,

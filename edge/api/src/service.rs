@@ -4,6 +4,7 @@
 //!
 //! Source: etcd v3.7 server/etcdserver/api/v3rpc/{grpc,interceptor}.go; words of grpc-go 1.82.
 
+use crate::counted::{Counted, Streamed, Tally};
 use crate::gather::Gather;
 use crate::host::Host;
 use crate::{cluster, health, kv, lease, maintenance, watch};
@@ -16,14 +17,12 @@ use hyper_util::server::conn::auto;
 use rpc::body::{Reply, is_grpc, refuse};
 use rpc::frame::{Messages, check_encoding};
 use rpc::{Code, Error, Status};
-use server::metrics::grpc::{Kind, Method};
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// What stands around a request beside its own bytes, in bytes.
@@ -103,6 +102,8 @@ pub(crate) struct Call<H> {
     pub(crate) service: Rc<Inner<H>>,
     pub(crate) head: http::request::Parts,
     pub(crate) messages: Messages<Incoming>,
+    /// Where it is counted, if it streams.
+    streamed: Option<Rc<Streamed>>,
 }
 
 /// Runs hyper's tasks on the thread that they were made on.
@@ -196,7 +197,8 @@ async fn answer<H: Host>(service: Rc<Inner<H>>, request: Request<Incoming>) -> R
     };
     let counted = Counted::begin(&service.host, head.uri.path());
     let messages = Messages::new(body, service.limits.message_max());
-    let call = Call { service, head, messages };
+    let streamed = counted.as_ref().and_then(Counted::streamed);
+    let call = Call { service: Rc::clone(&service), head, messages, streamed };
     let replied = match deadline {
         None => route(call).await,
         Some(limit) => match tokio::time::timeout(limit, route(call)).await {
@@ -204,36 +206,13 @@ async fn answer<H: Host>(service: Rc<Inner<H>>, request: Request<Incoming>) -> R
             Err(_) => Err(Status::deadline_exceeded()),
         },
     };
+    if let Ok(reply) = &replied {
+        service.host.count_sent(reply.body().message_len());
+    }
     if let Some(counted) = counted {
-        counted.end(&replied);
+        counted.answered(&replied);
     }
     replied.unwrap_or_else(|status| refuse(&status))
-}
-
-/// A call in the metrics. Of one that streams only the begin is counted.
-struct Counted {
-    method: Arc<Method>,
-    begun: Instant,
-}
-
-impl Counted {
-    fn begin<H: Host>(host: &H, path: &str) -> Option<Counted> {
-        let method = host.counters(path)?;
-        method.started.inc();
-        (method.kind() == Kind::Unary).then(|| Counted { method, begun: Instant::now() })
-    }
-
-    fn end(&self, replied: &Replied) {
-        self.method.received.inc();
-        let code = match replied {
-            Ok(_) => {
-                self.method.sent.inc();
-                Code::Ok
-            }
-            Err(status) => status.code,
-        };
-        self.method.handled(code as u32, self.begun.elapsed().as_secs_f64());
-    }
 }
 
 type Replied = Result<Reply, Status>;
@@ -337,8 +316,10 @@ impl<H: Host> Call<H> {
         self,
         for_learners: impl FnOnce(&M) -> bool,
     ) -> Result<(Rc<Inner<H>>, M), Status> {
-        let Call { service, head, messages } = self;
-        let request: M = rpc::frame::decode(messages.only().await?)?;
+        let Call { service, head, messages, .. } = self;
+        let message = messages.only().await?;
+        service.host.count_received(message.len());
+        let request: M = rpc::frame::decode(message)?;
         if service.host.is_learner() && !for_learners(&request) {
             return Err(Error::NotSupportedForLearner.into());
         }
@@ -350,13 +331,15 @@ impl<H: Host> Call<H> {
     pub(crate) async fn stream_request<M: prost::Message + Default>(
         mut self,
         for_learners: bool,
-    ) -> Result<(Rc<Inner<H>>, M), Status> {
+    ) -> Result<(Tally<H>, M), Status> {
         if self.service.host.is_learner() && !for_learners {
             return Err(Error::NotSupportedForLearner.into());
         }
         self.service.check_metadata(&self.head.headers)?;
-        let request = rpc::frame::decode_in_stream(self.messages.first().await?)?;
-        Ok((self.service, request))
+        let message = self.messages.first().await?;
+        let tally = Tally::new(self.service, self.streamed);
+        tally.received(message.len());
+        Ok((tally, rpc::frame::decode_in_stream(message)?))
     }
 
     /// Checks what comes with a call that is a stream both ways.
@@ -365,6 +348,11 @@ impl<H: Host> Call<H> {
             return Err(Error::NotSupportedForLearner.into());
         }
         self.service.check_metadata(&self.head.headers)
+    }
+
+    /// What a call that is a stream both ways consists of.
+    pub(crate) fn into_stream(self) -> (Tally<H>, Messages<Incoming>) {
+        (Tally::new(self.service, self.streamed), self.messages)
     }
 
     /// When the call is to end by itself, if it is.

@@ -3,6 +3,7 @@
 //!
 //! Source: etcd v3.7 server/etcdserver/api/v3rpc/watch.go.
 
+use crate::counted::Tally;
 use crate::host::{Host, WatchStream};
 use crate::service::Call;
 use bytes::Bytes;
@@ -57,29 +58,40 @@ pub(crate) fn watch<H: Host>(call: Call<H>) -> Result<Reply, Status> {
     let (feeder, receiver) = queue();
     let deadline = call.deadline();
     let requires_leader = call.requires_leader();
-    let Call { service, messages, .. } = call;
-    let (sink, framing) = (feeder.clone(), Rc::clone(&service));
-    let deliver = move |responses| sink.pieces(framing.last_framed.framed(responses));
-    let watchers = service.host.watch(Rc::new(deliver));
+    let (tally, messages) = call.into_stream();
+    let (sink, counting) = (feeder.clone(), tally.clone());
+    let deliver = move |responses: Vec<Response>| {
+        counting.sent(responses.len(), responses.iter().map(Response::len).sum());
+        sink.pieces(counting.service.last_framed.framed(responses));
+    };
+    let watchers = tally.service.host.watch(Rc::new(deliver));
     tokio::task::spawn_local(async move {
         let status = tokio::select! {
-            status = read(&watchers, messages) => status,
+            status = read(&watchers, messages, &tally) => status,
             () = drain(&watchers, &feeder) => Error::WatchCanceled.into(),
-            status = crate::ends::early(&service, deadline, requires_leader) => status,
+            status = crate::ends::early(&tally.service, deadline, requires_leader) => status,
         };
+        tally.end(status.code);
         feeder.end(status);
     });
     Ok(stream(receiver))
 }
 
 /// Takes what the client asks. A client that asks no more goes on hearing.
-async fn read<W: WatchStream>(watchers: &W, mut messages: Messages<Incoming>) -> Status {
+async fn read<H: Host>(
+    watchers: &H::Watch,
+    mut messages: Messages<Incoming>,
+    tally: &Tally<H>,
+) -> Status {
     loop {
         match messages.next().await.map_err(in_stream) {
-            Ok(Some(message)) => match decode_in_stream::<WatchRequest>(message) {
-                Ok(request) => watchers.request(request),
-                Err(status) => return status,
-            },
+            Ok(Some(message)) => {
+                tally.received(message.len());
+                match decode_in_stream::<WatchRequest>(message) {
+                    Ok(request) => watchers.request(request),
+                    Err(status) => return status,
+                }
+            }
             Ok(None) => return std::future::pending().await,
             Err(status) if status.code == Code::Cancelled => return Error::WatchCanceled.into(),
             Err(status) => return status,

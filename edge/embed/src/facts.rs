@@ -60,6 +60,15 @@ impl MemberFacts {
         Metrics::raise(&m.store.mvcc.txns, totals.txns);
         m.store.mvcc.put_bytes.set(signed(totals.ops.put_bytes));
         m.store.mvcc.keys.set(signed(published.view.live_keys()));
+        Metrics::raise(&m.raft.apply.lease_expired, totals.expired_leases);
+        let (received, sent) = handle.message_bytes();
+        Metrics::raise(&m.network.client_received, received);
+        Metrics::raise(&m.network.client_sent, sent);
+        let watched = handle.watched();
+        m.store.watch.watchers.set(signed(watched.watchers as u64));
+        m.store.watch.slow_watchers.set(signed(watched.slow_watchers as u64));
+        m.store.watch.pending_events.set(signed(watched.pending_events));
+        Metrics::raise(&m.store.watch.events, watched.sent_events);
         if let Some(file) = published.view.read().file() {
             m.disk.backend.size.set(signed(file.size()));
             m.disk.backend.size_in_use.set(signed(file.size_in_use()));

@@ -80,6 +80,23 @@ impl Body {
         Body(Kind::Plain(body))
     }
 
+    /// The length in bytes of the one message that this is, without its prefix; 0 if it is none,
+    /// or is made while it is sent.
+    #[must_use]
+    pub fn message_len(&self) -> usize {
+        let framed = match &self.0 {
+            Kind::Piece(piece, _) => piece.len(),
+            Kind::Pieces(pieces, _) => pieces.iter().map(Bytes::len).sum(),
+            Kind::Empty
+            | Kind::Trailers(_)
+            | Kind::Source(_)
+            | Kind::Queue(_)
+            | Kind::PlainPiece(_)
+            | Kind::Plain(_) => 0,
+        };
+        framed.saturating_sub(PREFIX_LEN)
+    }
+
     fn end(&mut self, status: &Status) -> Option<Result<Frame<Bytes>, BodyError>> {
         self.0 = Kind::Empty;
         Some(Ok(Frame::trailers(status.to_trailers())))

@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc::UnboundedSender;
 
 /// The most inputs that one round takes.
@@ -113,6 +113,10 @@ pub(crate) struct Run {
     no_space_proposed: bool,
     /// When the next slice of housekeeping may be done.
     next_slice: Option<Instant>,
+    /// When the compaction that is under way had its first slice.
+    compaction_begun: Option<Instant>,
+    /// How many compactions have been counted.
+    compactions: u64,
 }
 
 /// Housekeeping takes at most one part in so many of the thread's time.
@@ -280,8 +284,16 @@ impl Core {
                     }
                 }
             }
-            Effect::Answer(id, result) => self.answer(id, result.map_err(Error::Rejected)),
+            Effect::Answer(id, result) => {
+                if let Ok(answer) = &result {
+                    self.count_lease(answer);
+                }
+                self.answer(id, result.map_err(Error::Rejected));
+            }
             Effect::Reply(id, reply) => {
+                if let Reply::KeptAlive { .. } = reply {
+                    self.metrics.store.lease.renewed.inc();
+                }
                 if let Some(worker) = self.run.waiting.remove(&id) {
                     self.run.rounds[worker].replies.push((id, reply));
                 }
@@ -323,8 +335,40 @@ impl Core {
             return Ok(());
         }
         let done = self.state_step(Input::Idle);
-        self.run.next_slice = Some(now + self.slice_interval.max(now.elapsed() * SLICE_SHARE));
+        let took = now.elapsed();
+        self.run.next_slice = Some(now + self.slice_interval.max(took * SLICE_SHARE));
+        self.count_slice(now, took);
         done
+    }
+
+    /// Counts a slice of a compaction, and the compaction if that is done.
+    fn count_slice(&mut self, slice_begun: Instant, took: Duration) {
+        let metrics = &self.metrics.store.compaction;
+        metrics.pause_ms.observe(took.as_secs_f64() * 1e3);
+        let begun = *self.run.compaction_begun.get_or_insert(slice_begun);
+        let totals = self.run.published.as_ref().map(|published| published.totals);
+        let Some(totals) = totals else { return };
+        Metrics::raise(&metrics.keys, totals.dropped);
+        if totals.compactions > self.run.compactions {
+            self.run.compactions = totals.compactions;
+            self.run.compaction_begun = None;
+            metrics.total_ms.observe(begun.elapsed().as_secs_f64() * 1e3);
+            let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            // Whole seconds, as etcd's.
+            metrics.last.set(Duration::from_secs(unix.as_secs()).as_secs_f64());
+        }
+    }
+
+    /// Counts what an answer tells of leases: this is where every applied entry passes.
+    fn count_lease(&self, answer: &Answer) {
+        let metrics = &self.metrics.store.lease;
+        if let Answer::LeaseGrant(grant) = answer {
+            metrics.granted.inc();
+            let ttl_s = u64::try_from(grant.ttl_s).unwrap_or(0);
+            metrics.ttl.observe(Duration::from_secs(ttl_s).as_secs_f64());
+        } else if let Answer::LeaseRevoke { .. } = answer {
+            metrics.revoked.inc();
+        }
     }
 
     fn raise_no_space(&mut self) {

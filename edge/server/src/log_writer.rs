@@ -60,6 +60,7 @@ impl LogWriter {
         self.wal.append(&append.entries, append.hard_state)?;
         let written = Instant::now();
         metrics.write.observe((written - begun).as_secs_f64());
+        metrics.written_bytes.set(i64::try_from(self.wal.written_bytes()).unwrap_or(i64::MAX));
         self.wal.sync()?;
         metrics.fsync.observe(written.elapsed().as_secs_f64());
         self.tell(CoreInput::Durable(append.receipt));

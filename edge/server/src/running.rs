@@ -104,6 +104,26 @@ impl Handle {
         self.shared.workers.iter().map(|worker| worker.ranges.load(Ordering::Relaxed)).sum()
     }
 
+    /// The bytes of all messages that came from clients, and of those that went to them.
+    #[must_use]
+    pub fn message_bytes(&self) -> (u64, u64) {
+        let workers = self.shared.workers.iter();
+        workers.fold((0, 0), |(received, sent), worker| {
+            (
+                received + worker.received_bytes.load(Ordering::Relaxed),
+                sent + worker.sent_bytes.load(Ordering::Relaxed),
+            )
+        })
+    }
+
+    /// Watchers and events of all workers together; streams and bytes have gauges of their own.
+    #[must_use]
+    pub fn watched(&self) -> watch::Stats {
+        let mut stats = watch::Stats::default();
+        self.shared.workers.iter().for_each(|worker| worker.watch.add_to(&mut stats));
+        stats
+    }
+
     /// Asks the member to end; [`Running::wait`] returns then.
     pub fn stop(&self) {
         if self.shared.send(CoreInput::Stop).is_err() {

@@ -50,8 +50,9 @@ pub struct Identity {
     pub member: NodeId,
 }
 
-/// What one worker shares with the others.
+/// What one worker shares with the others; aligned, so that what one counts slows no other down.
 #[derive(Debug, Default)]
+#[repr(align(128))]
 pub(crate) struct WorkerGauges {
     /// It has watchers, and wants events.
     pub(crate) wants_events: AtomicBool,
@@ -59,6 +60,37 @@ pub(crate) struct WorkerGauges {
     pub(crate) connections: AtomicUsize,
     /// Ranges answered from views.
     pub(crate) ranges: AtomicU64,
+    /// Bytes of messages from clients.
+    pub(crate) received_bytes: AtomicU64,
+    /// Bytes of messages to clients.
+    pub(crate) sent_bytes: AtomicU64,
+    /// Its watchers; written by itself alone.
+    pub(crate) watch: WatchGauges,
+}
+
+/// What a worker's shard of watchers held when it last had something to do.
+#[derive(Debug, Default)]
+pub(crate) struct WatchGauges {
+    watchers: AtomicUsize,
+    slow_watchers: AtomicUsize,
+    pending_events: AtomicU64,
+    sent_events: AtomicU64,
+}
+
+impl WatchGauges {
+    pub(crate) fn set(&self, stats: &watch::Stats) {
+        self.watchers.store(stats.watchers, Ordering::Relaxed);
+        self.slow_watchers.store(stats.slow_watchers, Ordering::Relaxed);
+        self.pending_events.store(stats.pending_events, Ordering::Relaxed);
+        self.sent_events.store(stats.sent_events, Ordering::Relaxed);
+    }
+
+    pub(crate) fn add_to(&self, stats: &mut watch::Stats) {
+        stats.watchers += self.watchers.load(Ordering::Relaxed);
+        stats.slow_watchers += self.slow_watchers.load(Ordering::Relaxed);
+        stats.pending_events += self.pending_events.load(Ordering::Relaxed);
+        stats.sent_events += self.sent_events.load(Ordering::Relaxed);
+    }
 }
 
 /// Shared by all threads.

@@ -98,13 +98,19 @@ impl Worker {
         self.keep_catching_up();
     }
 
-    /// Hands out responses to every stream whose client keeps up.
+    /// Hands out responses to every stream whose client keeps up. Whatever changes the shard ends
+    /// here, so that here its gauges are brought up to date.
     fn send_ready(&self) {
         loop {
             let ready = self.0.watching.borrow_mut().shard.next_ready();
-            let Some(stream) = ready else { return };
+            let Some(stream) = ready else { break };
             self.send(stream);
         }
+        self.tell_gauges(&self.0.watching.borrow().shard);
+    }
+
+    fn tell_gauges(&self, shard: &Shard) {
+        self.0.shared.workers[self.0.index].watch.set(&shard.stats());
     }
 
     fn send(&self, stream: StreamId) {
@@ -237,6 +243,7 @@ impl Drop for Stream {
     fn drop(&mut self) {
         let mut watching = self.worker.0.watching.borrow_mut();
         watching.shard.close_stream(self.id);
+        self.worker.tell_gauges(&watching.shard);
         let Some(out) = watching.streams.remove(&self.id) else { return };
         let metrics = self.worker.metrics();
         metrics.memory.watch_queues.sub(gauge(out.in_flight));

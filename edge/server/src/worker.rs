@@ -106,6 +106,18 @@ impl Worker {
         self.0.shared.workers[self.0.index].ranges.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Counts the bytes of a message that has come from a client.
+    pub fn count_received(&self, bytes: usize) {
+        let gauges = &self.0.shared.workers[self.0.index];
+        gauges.received_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Counts the bytes of messages that go to a client.
+    pub fn count_sent(&self, bytes: usize) {
+        let gauges = &self.0.shared.workers[self.0.index];
+        gauges.sent_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
     /// What is applied, which is all that a serializable read needs.
     #[must_use]
     pub fn view(&self) -> View {

@@ -145,6 +145,10 @@ impl Host for Fake {
         None
     }
 
+    fn count_received(&self, _: usize) {}
+
+    fn count_sent(&self, _: usize) {}
+
     fn revision(&self) -> i64 {
         self.0.revision.get()
     }

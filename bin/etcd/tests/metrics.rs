@@ -1,0 +1,214 @@
+//! What `/metrics` of a running server says after calls whose counts are known. Names, labels and
+//! buckets are checked in `edge/server`.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+use client::{Client, Config};
+use proto::etcdserverpb as pb;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// How long a fact may take to show.
+const TIME_MAX: Duration = Duration::from_secs(30);
+
+/// A server on a new directory. It is killed when this is dropped.
+struct Server {
+    child: Child,
+    address: String,
+    _data: tempfile::TempDir,
+}
+
+impl Server {
+    /// Starts a server, and returns when it takes connections.
+    fn start() -> Server {
+        let data = tempfile::tempdir().unwrap();
+        let (address, peer) = (free_address(), free_address());
+        let (url, peer) = (format!("http://{address}"), format!("http://{peer}"));
+        let mut child = Command::new(env!("CARGO_BIN_EXE_etcd"))
+            .arg("--data-dir")
+            .arg(data.path())
+            .args(["--listen-client-urls", &url, "--advertise-client-urls", &url])
+            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+            .args(["--initial-cluster", &format!("default={peer}")])
+            // With short elections the shortest lease is a second.
+            .args(["--heartbeat-interval", "10", "--election-timeout", "100"])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let serves = lines.any(|line| line.unwrap().contains("notified init daemon"));
+        assert!(serves, "the server has ended");
+        // Read on, so that it can write on.
+        std::thread::spawn(move || lines.for_each(drop));
+        Server { child, address, _data: data }
+    }
+
+    /// The value of a row of `/metrics`, named with its labels.
+    fn metric(&self, name: &str) -> f64 {
+        let text = self.scrape();
+        let row = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        row.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse().unwrap()
+    }
+
+    fn scrape(&self) -> String {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        write!(stream, "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    }
+
+    /// Waits until a row has a value: what ends elsewhere is counted a moment later.
+    async fn shows(&self, name: &str, value: f64) {
+        let is_shown = async {
+            while self.metric(name).total_cmp(&value).is_ne() {
+                tokio::task::yield_now().await;
+            }
+        };
+        if tokio::time::timeout(TIME_MAX, is_shown).await.is_err() {
+            panic!("{name} is {} and not {value}", self.metric(name));
+        }
+    }
+
+    /// Waits until a call that streams has ended with this code, and messages were counted.
+    async fn shows_call(&self, (kind, service, method): (&str, &str, &str), code: &str) {
+        let labels =
+            format!(r#"grpc_method="{method}",grpc_service="{service}",grpc_type="{kind}""#);
+        let handled = format!(r#"grpc_server_handled_total{{grpc_code="{code}",{labels}}}"#);
+        self.shows(&handled, 1.0).await;
+        self.shows(&format!("grpc_server_started_total{{{labels}}}"), 1.0).await;
+        for way in ["received", "sent"] {
+            let messages = self.metric(&format!("grpc_server_msg_{way}_total{{{labels}}}"));
+            assert!(messages >= 1.0, "{method}: no message was {way}");
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+fn free_address() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
+
+async fn put(client: &Client, key: &'static str, lease: i64) -> i64 {
+    let request = pb::PutRequest { key: key.into(), lease, ..Default::default() };
+    client.put(request).await.unwrap().header.unwrap().revision
+}
+
+async fn grant(client: &Client, ttl: i64) -> i64 {
+    let request = pb::LeaseGrantRequest { ttl, ..Default::default() };
+    client.lease_grant(request).await.unwrap().id
+}
+
+async fn with_server<F: Future<Output = ()>>(test: impl FnOnce(Client, std::rc::Rc<Server>) -> F) {
+    let server = std::rc::Rc::new(Server::start());
+    let client = Client::connect(Config::new(vec![server.address.clone()])).await.unwrap();
+    tokio::time::timeout(TIME_MAX * 2, test(client, server)).await.unwrap();
+}
+
+#[tokio::test]
+async fn watchers_and_their_events_are_counted() {
+    with_server(|client, server| async move {
+        let key = "k";
+        let request = pb::WatchCreateRequest { key: key.into(), ..Default::default() };
+        let mut watcher = client.watch(request);
+        server.shows("etcd_debugging_mvcc_watcher_total", 1.0).await;
+        for _ in 0..3 {
+            put(&client, key, 0).await;
+            assert_eq!(watcher.next().await.unwrap().response.events.len(), 1);
+        }
+        server.shows("etcd_debugging_mvcc_events_total", 3.0).await;
+        server.shows("etcd_debugging_mvcc_pending_events_total", 0.0).await;
+        assert_eq!(server.metric("etcd_debugging_mvcc_slow_watcher_total"), 0.0);
+        drop(watcher);
+        server.shows("etcd_debugging_mvcc_watcher_total", 0.0).await;
+        server.shows_call(("bidi_stream", "etcdserverpb.Watch", "Watch"), "Canceled").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn leases_are_counted() {
+    with_server(|client, server| async move {
+        let long = grant(&client, 600).await;
+        client.keep_alive_once(long).await.unwrap();
+        assert_eq!(server.metric("etcd_debugging_lease_renewed_total"), 1.0);
+        server
+            .shows_call(("bidi_stream", "etcdserverpb.Lease", "LeaseKeepAlive"), "Canceled")
+            .await;
+        client.lease_revoke(pb::LeaseRevokeRequest { id: long }).await.unwrap();
+        assert_eq!(server.metric("etcd_debugging_lease_revoked_total"), 1.0);
+        assert_eq!(server.metric("etcd_debugging_server_lease_expired_total"), 0.0);
+        let short = grant(&client, 1).await;
+        put(&client, "leased", short).await;
+        server.shows("etcd_debugging_server_lease_expired_total", 1.0).await;
+        server.shows("etcd_debugging_lease_revoked_total", 2.0).await;
+        assert_eq!(server.metric("etcd_debugging_lease_granted_total"), 2.0);
+        assert_eq!(server.metric("etcd_debugging_lease_ttl_total_sum"), 601.0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn compactions_hashes_and_bytes_are_counted() {
+    with_server(|client, server| async move {
+        let mut revision = 0;
+        for _ in 0..5 {
+            revision = put(&client, "k", 0).await;
+        }
+        let request = pb::CompactionRequest { revision, physical: true };
+        client.compact(request).await.unwrap();
+        assert_eq!(server.metric("etcd_debugging_mvcc_db_compaction_keys_total"), 4.0);
+        let compaction = "etcd_debugging_mvcc_db_compaction";
+        server.shows(&format!("{compaction}_total_duration_milliseconds_count"), 1.0).await;
+        assert!(server.metric(&format!("{compaction}_pause_duration_milliseconds_count")) >= 1.0);
+        assert!(server.metric(&format!("{compaction}_last")) > 1.7e9);
+        client.hash(pb::HashRequest {}).await.unwrap();
+        client.hash_kv(pb::HashKvRequest { revision: 0 }).await.unwrap();
+        assert_eq!(server.metric("etcd_mvcc_hash_duration_seconds_count"), 1.0);
+        assert_eq!(server.metric("etcd_mvcc_hash_rev_duration_seconds_count"), 1.0);
+        let (received, sent, written) = (
+            "etcd_network_client_grpc_received_bytes_total",
+            "etcd_network_client_grpc_sent_bytes_total",
+            "etcd_disk_wal_write_bytes_total",
+        );
+        let before = [received, sent, written].map(|name| server.metric(name));
+        let value = vec![7; 100_000];
+        let request =
+            pb::PutRequest { key: "big".into(), value: value.into(), ..Default::default() };
+        client.put(request).await.unwrap();
+        assert!(server.metric(received) >= before[0] + 1e5);
+        assert!(server.metric(written) >= before[2] + 1e5);
+        let request = pb::RangeRequest { key: "big".into(), ..Default::default() };
+        client.range(request).await.unwrap();
+        assert!(server.metric(sent) >= before[1] + 1e5);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn streams_of_answers_are_counted_to_their_end() {
+    with_server(|client, server| async move {
+        put(&client, "k", 0).await;
+        let request = pb::RangeRequest { key: "k".into(), ..Default::default() };
+        client.range_stream(request).await.unwrap();
+        server.shows_call(("server_stream", "etcdserverpb.KV", "RangeStream"), "OK").await;
+        let mut parts = client.snapshot().await.unwrap();
+        let mut bytes = 0;
+        while let Some(part) = parts.message().await.unwrap() {
+            bytes += part.blob.len();
+        }
+        let maintenance = "etcdserverpb.Maintenance";
+        server.shows_call(("server_stream", maintenance, "Snapshot"), "OK").await;
+        let sent = server.metric("etcd_network_client_grpc_sent_bytes_total");
+        assert!(sent >= f64::from(u32::try_from(bytes).unwrap()));
+    })
+    .await;
+}
