@@ -4,9 +4,10 @@
 //! Source: etcd v3.7 server/etcdserver/bootstrap.go; the order is in formats.md §14.1 of the
 //! project's reference.
 
-use backend::Backend;
+use backend::{Backend, ReadView};
 use cluster::{Attributes, Cluster, SERVER_MINOR, Version};
 use member::Member;
+use mvcc::Store;
 use proto::{Entry, EntryId, EntryKind, HardState, Index, NodeId, Term};
 use state::{Log, Settings, State};
 use std::fmt;
@@ -148,12 +149,17 @@ pub fn boot(vfs: &Arc<dyn Vfs>, options: &BootOptions) -> Result<Booted, BootErr
     } else {
         create_log(vfs, &wal_dir, options, &backend)?;
     }
-    let (snapshot, v2) = newest_snapshot(vfs, &wal_dir, &snap_dir)?;
     let applied = backend.applied();
-    check_order(snapshot, applied)?;
-    let mut at = OpenAt::new(snapshot, applied.index);
-    at.segment_bytes = options.segment_bytes;
-    let (mut wal, mut recovered) = open_log(vfs, &wal_dir, &at)?;
+    // Two files, so two threads: the keys out of the one while the other is read.
+    let file = backend.view();
+    let view = ReadView::of_file(file.clone());
+    let (opened, restored) = std::thread::scope(|scope| {
+        let restoring = scope.spawn(|| Store::restore(view));
+        let opened = open_log(vfs, &wal_dir, &snap_dir, applied, options);
+        (opened, restoring.join())
+    });
+    let Opened { mut wal, mut recovered, snapshot, v2 } = opened?;
+    let restored = restored.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     // Where the log says nothing yet: it is new, or the first start did not get further.
     let is_new = applied == EntryId::default() && begin(&mut wal, &mut recovered, options)?;
     let last = recovered.entries.last().map_or(recovered.before, Entry::id);
@@ -167,7 +173,7 @@ pub fn boot(vfs: &Arc<dyn Vfs>, options: &BootOptions) -> Result<Booted, BootErr
     let log = Log { v2, snapshot_index: snapshot.index, entries: recovered.entries };
     let mut settings = options.settings.clone();
     settings.member = metadata.node;
-    let mut state = State::open(settings, backend.view(), &log)?;
+    let mut state = State::open_restored(settings, file, restored, &log)?;
     state.raise_cluster_version(raises(options, &state));
     let restored = raft::Restored {
         hard_state: recovered.hard_state,
@@ -233,12 +239,31 @@ fn open_backend(vfs: &Arc<dyn Vfs>, path: &Path, cache_bytes: usize) -> Result<B
     }
 }
 
-fn open_log(vfs: &Arc<dyn Vfs>, dir: &Path, at: &OpenAt) -> Result<(Wal, Recovered), BootError> {
+/// The log, open behind the newest snapshot.
+struct Opened {
+    wal: Wal,
+    recovered: Recovered,
+    snapshot: EntryId,
+    v2: Option<v2store::Store>,
+}
+
+fn open_log(
+    vfs: &Arc<dyn Vfs>,
+    dir: &Path,
+    snap_dir: &Path,
+    applied: EntryId,
+    options: &BootOptions,
+) -> Result<Opened, BootError> {
+    let (snapshot, v2) = newest_snapshot(vfs, dir, snap_dir)?;
+    check_order(snapshot, applied)?;
+    let mut at = OpenAt::new(snapshot, applied.index);
+    at.segment_bytes = options.segment_bytes;
     let started = Instant::now();
     loop {
-        match Wal::open(Arc::clone(vfs), dir, at) {
+        match Wal::open(Arc::clone(vfs), dir, &at) {
             Err(wal::Error::Locked { .. }) => wait_for_lock(dir, started)?,
-            other => return Ok(other?),
+            Err(error) => return Err(error.into()),
+            Ok((wal, recovered)) => return Ok(Opened { wal, recovered, snapshot, v2 }),
         }
     }
 }

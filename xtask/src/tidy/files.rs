@@ -102,7 +102,26 @@ pub(crate) fn documents(
         decisions.insert(name, fs::read_to_string(&path)?);
     }
     faults.extend(numbered(&decisions));
+    let mut sources = String::new();
+    let mut files = Vec::new();
+    for folder in ["core", "edge", "bin", "test"] {
+        walk(&root.join(folder), &mut files)?;
+    }
+    for file in files {
+        sources.push_str(&fs::read_to_string(&file)?);
+    }
+    for test in last_column(&read("docs/past-bugs.md")?) {
+        if !root.join(&test).is_file() && !sources.contains(&format!("fn {test}(")) {
+            faults.push(format!("docs/past-bugs.md: there is no test {test}"));
+        }
+    }
     Ok(faults)
+}
+
+/// The names in backticks at the end of each row of a document's tables.
+fn last_column(text: &str) -> BTreeSet<String> {
+    let cells = text.lines().filter_map(|line| line.strip_suffix("` |"));
+    cells.filter_map(|line| line.rsplit_once("| `")).map(|(_, name)| name.to_owned()).collect()
 }
 
 /// The names in backticks at the start of each row of a document's tables.
@@ -169,6 +188,13 @@ mod tests {
         let real = ["b", "c"].map(str::to_owned).into();
         let faults = lists("D", &listed, &real, "these");
         assert_eq!(faults, ["D: c is missing from these", "D: a is not among these"]);
+    }
+
+    #[test]
+    fn the_test_of_a_bug_stands_at_the_end_of_its_row() {
+        let text = "| bug | test |\n|---|---|\n| `a` was b | `it_is_b` |\n| x | `core/y.txt` |\n";
+        let expected = ["core/y.txt", "it_is_b"].map(str::to_owned).into();
+        assert_eq!(last_column(text), expected);
     }
 
     #[test]
