@@ -6,6 +6,7 @@ use crate::duration::GoDuration;
 use crate::gates::Gates;
 use crate::settings::Settings;
 use net::{SocketOptions, Url};
+use server::AutoCompaction;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -146,17 +147,6 @@ pub struct Keepalive {
     pub interval: Duration,
     /// Time for the answer; zero for ever.
     pub timeout: Duration,
-}
-
-/// Automatic compaction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AutoCompaction {
-    /// None.
-    Off,
-    /// What is older than this.
-    Periodic(Duration),
-    /// All but this many revisions.
-    Revision(u64),
 }
 
 /// When things are told.

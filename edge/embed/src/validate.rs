@@ -3,12 +3,13 @@
 //! Source: etcd server/embed/config.go `Validate` and server/embed/etcd.go
 //! `parseCompactionRetention` @ v3.7.1.
 
-use crate::config::{AutoCompaction, Config, Logging};
+use crate::config::{Config, Logging};
 use crate::duration::GoDuration;
 use crate::flags::{self, Built};
 use crate::gates::Gates;
 use crate::settings::{Notice, Settings};
 use net::Url;
+use server::AutoCompaction;
 use std::net::IpAddr;
 
 /// The error when listening elsewhere without telling clients where.

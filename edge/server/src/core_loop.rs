@@ -2,6 +2,7 @@
 //! out their effects. What workers are told in one round reaches each of them in one message.
 
 use crate::backend_writer::BackendWork;
+use crate::compactor::Compactor;
 use crate::error::Error;
 use crate::log_writer::LogWork;
 use crate::metrics::Metrics;
@@ -11,7 +12,7 @@ use member::{Effect as MemberEffect, Input as MemberInput, Leadership, Member, P
 use mvcc::EventBatch;
 use prost::Message as _;
 use proto::answer::Answer;
-use proto::etcdserverpb::{InternalRaftRequest, RequestHeader};
+use proto::etcdserverpb::{CompactionRequest, InternalRaftRequest, RequestHeader};
 use proto::{Entry, Index, NodeId};
 use raft::Receipt;
 use state::{Effect, Input, Published, Question, Reply, Snapshot, State};
@@ -89,6 +90,7 @@ pub(crate) struct Core {
     pub(crate) workers: Vec<UnboundedSender<WorkerInput>>,
     pub(crate) tick: Duration,
     pub(crate) slice_interval: Duration,
+    pub(crate) compactor: Compactor,
     pub(crate) catch_up_entries: u64,
     pub(crate) started: Instant,
     pub(crate) metrics: Arc<Metrics>,
@@ -111,12 +113,22 @@ pub(crate) struct Run {
     rounds: Vec<Round>,
     proposals: Vec<Proposal>,
     no_space_proposed: bool,
+    /// The compaction that nobody asked for and that is on its way.
+    auto_compaction: Option<AutoCompacting>,
     /// When the next slice of housekeeping may be done.
     next_slice: Option<Instant>,
     /// When the compaction that is under way had its first slice.
     compaction_begun: Option<Instant>,
     /// How many compactions have been counted.
     compactions: u64,
+}
+
+/// A compaction that was proposed because it was time.
+#[derive(Clone, Copy, Debug)]
+struct AutoCompacting {
+    id: u64,
+    revision: i64,
+    begun: Instant,
 }
 
 /// Housekeeping takes at most one part in so many of the thread's time.
@@ -134,6 +146,7 @@ impl Core {
                 next_tick = now + self.tick;
                 self.member_step(MemberInput::Tick)?;
                 self.state_step(Input::Tick)?;
+                self.compact_by_itself();
             }
             let next_slice = self.run.next_slice.filter(|_| self.state.has_housekeeping());
             let next = next_slice.map_or(next_tick, |slice| slice.min(next_tick));
@@ -235,6 +248,8 @@ impl Core {
             );
         }
         if led != leads {
+            // What was proposed may have gone with the leadership.
+            self.run.auto_compaction = None;
             self.state_step(Input::Leads(leads))?;
         }
         self.publish();
@@ -298,7 +313,9 @@ impl Core {
                     self.run.rounds[worker].replies.push((id, reply));
                 }
             }
-            Effect::Propose(request) => self.propose_own(*request),
+            Effect::Propose(request) => {
+                self.propose_own(*request);
+            }
             Effect::ConfChanged(change) => {
                 self.member_step(MemberInput::ConfChanged(change))?;
             }
@@ -385,7 +402,42 @@ impl Core {
         self.propose_own(InternalRaftRequest { alarm: Some(alarm), ..Default::default() });
     }
 
-    fn propose_own(&mut self, mut request: InternalRaftRequest) {
+    /// Compacts when it is time, one at a time.
+    fn compact_by_itself(&mut self) {
+        let leads = self.leads() && self.run.auto_compaction.is_none();
+        let Some(published) = &self.run.published else { return };
+        let revision = published.view.revision();
+        let now = self.started.elapsed();
+        let Some(revision) = self.compactor.look(now, revision, leads) else { return };
+        tracing::info!(revision, "starting auto {} compaction", self.compactor.mode());
+        let compaction = CompactionRequest { revision, physical: false };
+        let request = InternalRaftRequest { compaction: Some(compaction), ..Default::default() };
+        let id = self.propose_own(request);
+        self.run.auto_compaction = Some(AutoCompacting { id, revision, begun: Instant::now() });
+    }
+
+    /// Takes note of what the compaction came to that was proposed because it was time.
+    fn end_auto_compaction(&mut self, id: u64, result: &Result<Answer, Error>) {
+        let Some(AutoCompacting { revision, begun, .. }) =
+            self.run.auto_compaction.take_if(|compacting| compacting.id == id)
+        else {
+            return;
+        };
+        match result {
+            // Somebody else may have compacted further.
+            Ok(_) | Err(Error::Rejected(state::Reject::Compacted)) => {
+                self.compactor.succeeded(self.started.elapsed(), revision);
+                let (mode, took) = (self.compactor.mode(), begun.elapsed());
+                tracing::info!(revision, ?took, "completed auto {mode} compaction");
+            }
+            Err(error) => {
+                tracing::warn!(revision, %error, "failed auto {} compaction", self.compactor.mode());
+            }
+        }
+    }
+
+    /// Proposes what no worker waits for; says under which id.
+    fn propose_own(&mut self, mut request: InternalRaftRequest) -> u64 {
         let id = self.shared.next_id();
         request.header = Some(RequestHeader { id, ..RequestHeader::default() });
         if let Some(v2) = &mut request.v2 {
@@ -396,12 +448,14 @@ impl Core {
         if self.shared.send(CoreInput::Wake).is_err() {
             tracing::debug!("the core is gone");
         }
+        id
     }
 
     fn answer(&mut self, id: u64, result: Result<Answer, Error>) {
         if matches!(result, Err(Error::Rejected(state::Reject::NoSpace))) {
             self.raise_no_space();
         }
+        self.end_auto_compaction(id, &result);
         if let Some(worker) = self.run.waiting.remove(&id) {
             self.run.rounds[worker].answers.push((id, result));
         }

@@ -7,6 +7,7 @@
 
 mod backend_writer;
 mod boot;
+mod compactor;
 mod core_loop;
 mod error;
 mod log_writer;
@@ -17,6 +18,7 @@ mod watching;
 mod worker;
 
 pub use boot::{BootError, BootOptions, Booted, boot};
+pub use compactor::AutoCompaction;
 pub use error::Error;
 pub use running::{Connections, Handle, Options, Running, TakeOver, start};
 pub use shared::{Current, Held, Identity};

@@ -2,6 +2,7 @@
 
 use crate::backend_writer::BackendWriter;
 use crate::boot::Booted;
+use crate::compactor::{AutoCompaction, Compactor};
 use crate::core_loop::{Core, CoreInput, Run, WorkerInput};
 use crate::log_writer::LogWriter;
 use crate::metrics::Metrics;
@@ -26,6 +27,8 @@ pub struct Options {
     pub tick: Duration,
     /// The time between two slices of housekeeping.
     pub slice_interval: Duration,
+    /// Which history is kept without anybody asking.
+    pub auto_compaction: AutoCompaction,
     /// How long batches are gathered before they are committed.
     pub batch_interval: Duration,
     /// How many batches are gathered at most.
@@ -226,6 +229,7 @@ pub fn start(
         workers: workers.clone(),
         tick: options.tick,
         slice_interval: options.slice_interval,
+        compactor: Compactor::new(options.auto_compaction),
         catch_up_entries: options.catch_up_entries,
         started: Instant::now(),
         metrics: options.metrics,

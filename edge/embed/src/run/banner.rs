@@ -2,13 +2,13 @@
 //!
 //! Source: etcd server/embed/etcd.go `print`, server/etcdserver/{bootstrap,server}.go @ v3.7.1.
 
-use crate::config::{AutoCompaction, Config};
+use crate::config::Config;
 use crate::duration::GoDuration;
 use crate::help;
 use crate::initial::{Members, text};
 use net::Url;
 use serde_json::json;
-use server::{Booted, Handle};
+use server::{AutoCompaction, Booted, Handle};
 use std::time::Duration;
 
 fn shown(urls: &[Url]) -> Vec<String> {

@@ -97,6 +97,7 @@ pub(super) fn server(config: &Config, metrics: &Arc<Metrics>) -> Options {
         workers: cores,
         tick: Duration::from_millis(config.member.tick_ms),
         slice_interval: config.commits.compaction_interval / COMPACTION_PARTS,
+        auto_compaction: config.auto_compaction,
         batch_interval: config.commits.interval,
         batch_limit: config.commits.batches_max,
         catch_up_entries: config.member.snapshot_catchup_entries,
