@@ -10,7 +10,7 @@ use server::metrics::grpc::{Kind, Method};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A call that has begun.
 pub(crate) enum Counted {
@@ -42,7 +42,8 @@ impl Counted {
     }
 
     /// The call was answered; one that streams has its end still before it, unless it was refused.
-    pub(crate) fn answered(&self, replied: &Result<Reply, Status>) {
+    /// A unary call that took longer than `slow` is logged.
+    pub(crate) fn answered(&self, replied: &Result<Reply, Status>, slow: Duration) {
         let code = replied.as_ref().map_or_else(|status| status.code, |_| Code::Ok);
         match self {
             Counted::Unary(method, begun) => {
@@ -50,7 +51,12 @@ impl Counted {
                 if code == Code::Ok {
                     method.sent.inc();
                 }
-                method.handled(code as u32, begun.elapsed().as_secs_f64());
+                let took = begun.elapsed();
+                method.handled(code as u32, took.as_secs_f64());
+                if took > slow {
+                    let path = method.path();
+                    tracing::warn!("time spent" = ?took, "response type" = path, "request stats");
+                }
             }
             Counted::Streamed(streamed) => {
                 if code != Code::Ok {

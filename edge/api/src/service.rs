@@ -49,6 +49,11 @@ pub struct Limits {
     /// How long a leader may be unknown before streams that require one are cancelled: three
     /// election timeouts.
     pub no_leader_max: Duration,
+    /// A client that says nothing for so long is asked whether it is there, and has so long to
+    /// answer: `--grpc-keepalive-interval` and `--grpc-keepalive-timeout`.
+    pub pings: Option<(Duration, Duration)>,
+    /// A unary call that takes longer is logged.
+    pub slow_request: Duration,
 }
 
 impl Default for Limits {
@@ -58,6 +63,8 @@ impl Default for Limits {
             txn_ops_max: 128,
             streams_max: u32::MAX,
             no_leader_max: Duration::from_secs(3),
+            pings: None,
+            slow_request: Duration::from_millis(300),
         }
     }
 }
@@ -149,6 +156,9 @@ impl<H: Host> Service<H> {
             .max_send_buf_size(SEND_BUFFER)
             .max_concurrent_streams(self.0.limits.streams_max)
             .timer(TokioTimer::new());
+        if let Some((interval, timeout)) = self.0.limits.pings {
+            builder.http2().keep_alive_interval(interval).keep_alive_timeout(timeout);
+        }
         let inner = self.0;
         let service = service_fn(move |request| {
             let inner = Rc::clone(&inner);
@@ -210,7 +220,7 @@ async fn answer<H: Host>(service: Rc<Inner<H>>, request: Request<Incoming>) -> R
         service.host.count_sent(reply.body().message_len());
     }
     if let Some(counted) = counted {
-        counted.answered(&replied);
+        counted.answered(&replied, service.limits.slow_request);
     }
     replied.unwrap_or_else(|status| refuse(&status))
 }

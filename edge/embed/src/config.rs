@@ -141,11 +141,9 @@ pub struct Commits {
 /// HTTP/2 pings.
 #[derive(Clone, Copy, Debug)]
 pub struct Keepalive {
-    /// The shortest time between a client's pings.
-    pub min_time: Duration,
     /// Time between the server's pings; zero for none.
     pub interval: Duration,
-    /// Time for the answer; zero for ever.
+    /// Time for the answer; zero for no pings.
     pub timeout: Duration,
 }
 
@@ -207,7 +205,6 @@ impl Config {
                 compaction_interval: or(s.duration("compaction-sleep-interval"), 10),
             },
             keepalive: Keepalive {
-                min_time: s.duration("grpc-keepalive-min-time").to_std(),
                 interval: s.duration("grpc-keepalive-interval").to_std(),
                 timeout: s.duration("grpc-keepalive-timeout").to_std(),
             },

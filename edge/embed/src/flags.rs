@@ -141,7 +141,7 @@ flags! {
         "snapshot-count" Kind::Uint, "10000", YES, "Applied entries after which a snapshot is taken and log files are released.";
         "heartbeat-interval" Kind::Uint, "100", YES, "Milliseconds between heartbeats.";
         "election-timeout" Kind::Uint, "1000", YES, "Milliseconds without a leader until an election.";
-        "initial-election-tick-advance" Kind::Bool, "true", YES, "Hold the first election sooner after a start.";
+        "initial-election-tick-advance" Kind::Bool, "true", Built::NoEffect("a member that is alone elects itself at once"), "Hold the first election sooner after a start.";
         "listen-peer-urls" Kind::Urls, "http://localhost:2380", YES, "URLs to listen on for other members.";
         "listen-client-urls" Kind::Urls, "http://localhost:2379", YES, "URLs to listen on for clients: gRPC and HTTP on one port.";
         "listen-client-http-urls" Kind::Urls, "", Built::No("a port for HTTP alone"), "URLs to listen on for HTTP alone.";
@@ -155,9 +155,9 @@ flags! {
         "max-txn-ops" Kind::Uint, "128", YES, "Operations in one transaction.";
         "max-request-bytes" Kind::Uint, "1572864", YES, "The largest request, in bytes.";
         "max-concurrent-streams" Kind::Uint32, "4294967295", YES, "Streams that one client may have open.";
-        "grpc-keepalive-min-time" Kind::Duration, "5s", YES, "The shortest time between pings of one client.";
-        "grpc-keepalive-interval" Kind::Duration, "2h", YES, "How often the server pings a client; 0 for never.";
-        "grpc-keepalive-timeout" Kind::Duration, "20s", YES, "How long the server waits for the answer to its ping; 0 for ever.";
+        "grpc-keepalive-min-time" Kind::Duration, "5s", Built::NoEffect("clients may ping as often as they like"), "The shortest time between pings of one client.";
+        "grpc-keepalive-interval" Kind::Duration, "2h", YES, "How often the server pings a client that says nothing; 0 for never.";
+        "grpc-keepalive-timeout" Kind::Duration, "20s", YES, "How long the server waits for the answer to its ping; 0 for no pings.";
         "socket-reuse-port" Kind::Bool, "false", YES, "Set SO_REUSEPORT: a port that is in use can be listened on.";
         "socket-reuse-address" Kind::Bool, "false", YES, "Set SO_REUSEADDR: an address in TIME_WAIT can be listened on.";
         "enable-grpc-gateway" Kind::Bool, "true", YES, "Serve JSON under /v3. Not built yet, so that path is not found.";

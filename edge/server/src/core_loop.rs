@@ -91,6 +91,7 @@ pub(crate) struct Core {
     pub(crate) tick: Duration,
     pub(crate) slice_interval: Duration,
     pub(crate) compactor: Compactor,
+    pub(crate) slow_apply: Duration,
     pub(crate) catch_up_entries: u64,
     pub(crate) started: Instant,
     pub(crate) metrics: Arc<Metrics>,
@@ -267,7 +268,18 @@ impl Core {
                 return Ok(());
             }
             let Some(entries) = self.run.unapplied.pop_front() else { return Ok(()) };
+            let (begun, count) = (Instant::now(), entries.len());
             self.state_step(Input::Apply(entries))?;
+            let took = begun.elapsed();
+            if took > self.slow_apply {
+                let expected = self.slow_apply;
+                tracing::warn!(
+                    ?took,
+                    "expected-duration" = ?expected,
+                    entries = count,
+                    "apply request took too long"
+                );
+            }
         }
         Ok(())
     }

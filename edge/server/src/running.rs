@@ -29,6 +29,8 @@ pub struct Options {
     pub slice_interval: Duration,
     /// Which history is kept without anybody asking.
     pub auto_compaction: AutoCompaction,
+    /// Applying a run of entries that takes longer is logged.
+    pub slow_apply: Duration,
     /// How long batches are gathered before they are committed.
     pub batch_interval: Duration,
     /// How many batches are gathered at most.
@@ -230,6 +232,7 @@ pub fn start(
         tick: options.tick,
         slice_interval: options.slice_interval,
         compactor: Compactor::new(options.auto_compaction),
+        slow_apply: options.slow_apply,
         catch_up_entries: options.catch_up_entries,
         started: Instant::now(),
         metrics: options.metrics,

@@ -98,6 +98,7 @@ pub(super) fn server(config: &Config, metrics: &Arc<Metrics>) -> Options {
         tick: Duration::from_millis(config.member.tick_ms),
         slice_interval: config.commits.compaction_interval / COMPACTION_PARTS,
         auto_compaction: config.auto_compaction,
+        slow_apply: config.notices.slow_apply,
         batch_interval: config.commits.interval,
         batch_limit: config.commits.batches_max,
         catch_up_entries: config.member.snapshot_catchup_entries,
@@ -115,11 +116,15 @@ pub(super) fn server(config: &Config, metrics: &Arc<Metrics>) -> Options {
 }
 
 pub(super) fn api_limits(config: &Config) -> api::Limits {
+    let keepalive = config.keepalive;
     api::Limits {
         request_bytes_max: to_usize(config.limits.max_request_bytes),
         txn_ops_max: to_usize(config.limits.max_txn_ops),
         streams_max: config.limits.max_concurrent_streams,
         no_leader_max: Duration::from_millis(config.member.election_ms.saturating_mul(3)),
+        pings: (!keepalive.interval.is_zero() && !keepalive.timeout.is_zero())
+            .then_some((keepalive.interval, keepalive.timeout)),
+        slow_request: config.notices.slow_request,
     }
 }
 

@@ -117,6 +117,12 @@ pub struct Method {
 }
 
 impl Method {
+    /// Its path.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
     /// Whether it streams.
     #[must_use]
     pub fn kind(&self) -> Kind {
