@@ -42,8 +42,7 @@ pub(crate) struct Op {
 /// All that the entries up to one change, and which entry that is: one cannot be had without the
 /// other, so that no commit can hold a change without the index that stands for it.
 ///
-/// - Versions ascend in revision, through a batch and from batch to batch; so does what a batch
-///   drops.
+/// - Versions ascend in revision, through a batch and from batch to batch.
 /// - Later operations on a key hold.
 #[derive(Debug)]
 pub struct Batch {
@@ -100,14 +99,7 @@ impl Batch {
     }
 
     /// Removes a version that compaction does not keep.
-    ///
-    /// # Panics
-    /// When its revision is not above that of the last one.
     pub fn drop_version(&mut self, dropped: Dropped) {
-        assert!(
-            self.dropped.last().is_none_or(|last| last.revision < dropped.revision),
-            "what a batch drops ascends"
-        );
         self.bytes += OP_BYTES;
         self.dropped.push(dropped);
     }

@@ -165,10 +165,8 @@ impl ReadView {
     pub(crate) fn dropped(&self, from: Revision) -> Vec<Dropped> {
         let with = self.inner.chunks.iter().filter(|chunk| chunk.has_dropped);
         let batches = with.flat_map(|chunk| &chunk.batches);
-        let behind = batches
-            .filter(|batch| batch.dropped().last().is_some_and(|last| last.revision >= from));
-        let mut all: Vec<Dropped> =
-            behind.flat_map(|batch| batch.dropped().iter().copied()).collect();
+        let dropped = batches.flat_map(|batch| batch.dropped()).copied();
+        let mut all: Vec<Dropped> = dropped.filter(|dropped| dropped.revision >= from).collect();
         all.sort_unstable();
         all
     }

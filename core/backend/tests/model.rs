@@ -66,7 +66,6 @@ fn fill(batch: &mut Batch, model: &mut Model, seed: &mut Seed, main: &mut i64) {
             model.entry(bucket).or_default().insert(key, value);
         }
     }
-    let mut dropped = Vec::new();
     for _ in 0..seed.below(4) {
         let keys: Vec<_> = model.entry(Bucket::Key).or_default().keys().cloned().collect();
         // Never one of this batch: compaction reads what was applied before.
@@ -77,12 +76,10 @@ fn fill(batch: &mut Batch, model: &mut Model, seed: &mut Seed, main: &mut i64) {
             .collect();
         if !old.is_empty() {
             let ((revision, tombstone), key) = &old[seed.index(old.len())];
-            dropped.push(Dropped { revision: *revision, tombstone: *tombstone });
+            batch.drop_version(Dropped { revision: *revision, tombstone: *tombstone });
             model.get_mut(&Bucket::Key).unwrap().remove(key);
         }
     }
-    dropped.sort_unstable();
-    dropped.into_iter().for_each(|version| batch.drop_version(version));
 }
 
 fn compare(view: &ReadView, model: &Model, seed: &mut Seed) {

@@ -349,3 +349,29 @@ fn a_version_that_the_file_lacks_is_an_error_and_not_an_answer() {
     let error = cursor.read_all().unwrap_err();
     assert!(error.to_string().contains("missing"), "{error}");
 }
+
+/// No etcd writes such a file, but a damaged one may hold it: a put and a deletion of the same key
+/// at the same revision.
+#[test]
+fn a_file_with_a_revision_twice_is_compacted_and_not_a_panic() {
+    let disk = vfs::SimDisk::new(1);
+    drop(open(&disk));
+    let cache = Arc::new(bolt::PageCache::new(64 << 10));
+    let options = bolt::Options { new_page_size: 4096, cache, read_only: false };
+    let mut db = bolt::Db::open(&disk, Path::new("db"), options).unwrap();
+    let mut tx = db.begin();
+    let encoded = KeyValue { key: b"k", value: b"v", ..KeyValue::default() }.to_bytes();
+    for main in [2, 3] {
+        let revision = Revision { main, sub: 0 };
+        let put = Bytes::copy_from_slice(&revision.to_bytes());
+        let deletion = Bytes::copy_from_slice(&revision.to_tombstone_bytes());
+        tx.put(b"key", put, encoded.clone()).unwrap();
+        tx.put(b"key", deletion, encoded.clone()).unwrap();
+    }
+    tx.commit().unwrap();
+    drop(db);
+    let mut world = World::over(open(&disk));
+    world.compact(3).unwrap();
+    world.finish();
+    world.restarted();
+}
