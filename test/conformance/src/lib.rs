@@ -1,6 +1,8 @@
-//! Whole servers, real ones, asked the same things: ours and Go's etcd side by side
-//! (`conformance`), and ours killed again and again under load (`kill9`). Here is what the two
-//! programs share; nothing in the product depends on it.
+//! Whole servers, real ones. Ours and Go's etcd side by side are asked the same random things
+//! (`conformance`), and led through fixed conversations where time or the grouping of responses
+//! counts (`scripts`); ours alone is killed again and again under load (`kill9`), and has to give
+//! space back under load (`space`). Here is what the programs share; nothing in the product
+//! depends on it.
 
 #![expect(clippy::print_stderr, reason = "programs that report")]
 
