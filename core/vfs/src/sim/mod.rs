@@ -5,7 +5,11 @@
 //!   and each name that was not synced is kept, lost, or as it was at some moment between, by
 //!   itself. A sector is never torn; a rename is never half done.
 //! - Copies share blocks, so an image costs about as much as what was not synced.
-//! - Faults ([`Injection`]) make calls fail; a failed sync loses writes for good, as on Linux.
+//! - Faults ([`Injection`]) make calls fail. A failed sync behaves as on Linux: the data stays
+//!   readable in the page cache but counts as clean, so that a later sync does not write it; only
+//!   writing the bytes again does. A restart on the same disk or on a [`SimDisk::fork`] keeps that
+//!   state, and [`SimDisk::crash_image`] loses the data. Names of a failed [`Vfs::sync_dir`] stay
+//!   dirty.
 //!
 //! Not here: time (the simulation of a cluster charges it).
 

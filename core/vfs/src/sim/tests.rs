@@ -250,6 +250,33 @@ fn faults_strike_where_they_were_told_to() {
 }
 
 #[test]
+fn a_restart_after_a_failed_sync_reads_the_lost_writes_and_a_power_loss_takes_them() {
+    let mut lost = 0;
+    for seed in 0..40 {
+        let disk = SimDisk::new(seed);
+        let file = put(&disk, "/f", &[1; 4096]);
+        file.sync_data().unwrap();
+        disk.settle();
+        disk.inject(Injection::first(Operation::Sync, Fault::Io));
+        file.write_at(&[2; 4096], 0).unwrap();
+        assert!(file.sync_data().is_err());
+        drop(file);
+        for (restarted, disk) in [disk.fork(), disk.clone()].into_iter().enumerate() {
+            assert_eq!(content(&disk, "/f").unwrap(), [2; 4096], "the page cache has them");
+            let file = disk.open(path("/f"), Mode::Write).unwrap();
+            file.sync_data().unwrap();
+            let found = content(&disk.fork().crash_image(seed), "/f").unwrap();
+            lost += usize::from(found != [2; 4096]);
+            file.write_at(&[2; 4096], 0).unwrap();
+            file.sync_data().unwrap();
+            let found = content(&disk.crash_image(seed), "/f").unwrap();
+            assert_eq!(found, [2; 4096], "restart {restarted}: written again, they are durable");
+        }
+    }
+    assert!(lost > 70, "a successful sync after a failed one does not write what was lost: {lost}");
+}
+
+#[test]
 fn tampering_is_durable_and_stays_inside_the_file() {
     let disk = SimDisk::new(1);
     put(&disk, "/f", &[0; 10]);
