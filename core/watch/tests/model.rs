@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::ops::ControlFlow;
 use watch::{
-    Budget, CatchUp, CreateRequest, Event, EventBatch, EventKind, History, Limits, Shard, StreamId,
+    Budget, CreateRequest, Event, EventBatch, EventKind, History, Limits, Shard, StreamId,
 };
 
 /// All events there ever were.
@@ -124,8 +124,10 @@ struct World {
     rng: SmallRng,
     log: Log,
     shard: Shard,
-    /// How many batches the shard has been fed.
+    /// The next batch to feed to the shard; those before it were fed or lost.
     fed: usize,
+    /// Whether batches were lost since the shard was last told so.
+    has_lost: bool,
     streams: BTreeMap<StreamId, Stream>,
     context: String,
 }
@@ -194,6 +196,7 @@ impl World {
             log: Log::default(),
             shard: Shard::new(1, limits),
             fed: 0,
+            has_lost: false,
             streams: BTreeMap::new(),
             context: String::new(),
         }
@@ -204,6 +207,19 @@ impl World {
             let Ok(()) = self.shard.on_events(batch, &self.log);
             self.fed += 1;
         }
+    }
+
+    /// Drops the next few batches, as a full queue does.
+    fn lose_batches(&mut self) {
+        let lost = self.rng.random_range(0..6).min(self.log.batches.len() - self.fed);
+        self.fed += lost;
+        self.has_lost |= lost > 0;
+    }
+
+    /// Tells the shard of the loss. The view may be newer than batches that are fed later.
+    fn report_loss(&mut self) {
+        self.shard.events_lost(&self.log);
+        self.has_lost = false;
     }
 
     fn any_stream(&mut self) -> Option<StreamId> {
@@ -311,10 +327,8 @@ impl World {
                 let lowest = self.log.compact_revision.max(newest - 40).max(1);
                 self.log.compact_revision = self.rng.random_range(lowest..=newest);
             }
-            (7, _) if self.rng.random_bool(0.1) => {
-                self.shard.skip_to(self.log.revision());
-                self.fed = self.log.batches.len();
-            }
+            (7, _) if self.has_lost => self.report_loss(),
+            (7, _) => self.lose_batches(),
             (8..12, _) => self.log.write(&mut self.rng),
             (12..15, _) => self.feed(),
             (15, _) => {
@@ -341,6 +355,9 @@ impl World {
         while self.fed < self.log.batches.len() {
             self.feed();
         }
+        if self.has_lost {
+            self.report_loss();
+        }
         let ids: Vec<StreamId> = self.streams.keys().copied().collect();
         let mut is_busy = true;
         while is_busy {
@@ -348,8 +365,8 @@ impl World {
             for id in &ids {
                 is_busy |= self.take(*id);
             }
-            let Ok(left) = self.shard.catch_up(&self.log, &Budget::default());
-            is_busy |= left == CatchUp::More;
+            is_busy |= self.shard.has_behind();
+            let Ok(_) = self.shard.catch_up(&self.log, &Budget::default());
         }
         self.shard.check();
         for stream in self.streams.values() {

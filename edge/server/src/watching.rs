@@ -198,7 +198,7 @@ impl Stream {
         {
             let mut watching = worker.0.watching.borrow_mut();
             if !wanted {
-                watching.shard.skip_to(view.revision());
+                watching.shard.events_lost(&view);
             }
             watching.shard.create(self.id, request, &view);
         }

@@ -60,9 +60,18 @@ impl Shard {
         Ok(())
     }
 
-    /// Takes note that events up to `revision` will not be fed to the shard, because they were
-    /// dropped or came with a snapshot: its watchers read them from the history.
-    pub fn skip_to(&mut self, revision: i64) {
+    /// Handles events that will never be fed to the shard because they were dropped: the queue to
+    /// the shard was full, or nobody watched. All synced watchers fall behind and read what they
+    /// miss from the history with [`catch_up`](Self::catch_up).
+    ///
+    /// `view` must contain every dropped revision. Batches up to its revision that are still
+    /// queued may be fed later; they are ignored.
+    pub fn events_lost<H: History>(&mut self, view: &H) {
+        self.skip_to(view.revision());
+    }
+
+    /// Marks the events up to `revision` as seen although they were not fed.
+    fn skip_to(&mut self, revision: i64) {
         if revision <= self.revision {
             return;
         }

@@ -548,9 +548,41 @@ fn a_snapshot_does_not_end_watchers_that_had_seen_all() {
     setting.store.write(&[("quiet", Some("x"))]);
     setting.store.write(&[("a", Some("5"))]);
     setting.store.compact_revision = 5;
-    setting.shard.skip_to(6);
+    setting.shard.events_lost(&setting.store);
     setting.catch_up();
     assert_eq!(setting.told(), ["0@6 quiet=x@5"]);
+}
+
+#[test]
+fn lost_events_are_read_from_the_history_before_progress_is_told() {
+    let mut setting = Setting::new();
+    let key = "a".into();
+    setting.create(WatchCreateRequest { key, progress_notify: true, ..Default::default() });
+    setting.watch("a", 6);
+    setting.put("a", "1");
+    setting.told();
+    setting.store.write(&[("a", Some("lost"))]);
+    setting.store.write(&[("b", Some("lost"))]);
+    let queued = setting.store.write(&[("a", Some("queued"))]);
+    setting.shard.request_progress(setting.stream);
+    assert_eq!(setting.told(), [] as [&str; 0], "watcher 1 waits for revision 6");
+    setting.shard.cancel(setting.stream, 1);
+    setting.shard.request_progress(setting.stream);
+    assert_eq!(setting.told(), ["1@2 canceled", "-1@2"], "the loss is not known yet");
+    setting.shard.events_lost(&setting.store);
+    setting.shard.events_lost(&setting.store);
+    setting.shard.check();
+    assert_eq!(setting.shard.stats().slow_watchers, 1);
+    let Ok(()) = setting.shard.on_events(&queued, &setting.store);
+    setting.shard.tick(2000);
+    setting.shard.tick(4000);
+    setting.shard.request_progress(setting.stream);
+    assert_eq!(setting.told(), [] as [&str; 0], "the watcher is behind");
+    setting.catch_up();
+    setting.shard.request_progress(setting.stream);
+    assert_eq!(setting.told(), ["0@5 a=lost@3 a=queued@5", "-1@5"]);
+    setting.put("a", "2");
+    assert_eq!(setting.told(), ["0@6 a=2@6"]);
 }
 
 #[test]
