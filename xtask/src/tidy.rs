@@ -1,8 +1,13 @@
 //! The rules that lints cannot hold: which crate may import which, what every file begins with,
 //! how long it may be, and that the documents list what there is.
 
+mod circles;
+mod fields;
 mod files;
 mod graph;
+mod modules;
+mod names;
+mod tokens;
 
 use std::path::Path;
 
@@ -15,8 +20,19 @@ pub(crate) fn check(root: &Path) -> anyhow::Result<Vec<String>> {
     let mut faults = metadata.faults();
     faults.extend(files::sources(root)?);
     faults.extend(files::documents(root, &metadata.members(), &metadata.outside())?);
+    let crates = crates(root)?;
+    faults.extend(circles::faults(&crates));
+    faults.extend(fields::faults(&crates));
+    faults.extend(names::faults(&crates));
     faults.sort();
     Ok(faults)
+}
+
+/// Every library and program of the workspace.
+fn crates(root: &Path) -> anyhow::Result<Vec<modules::Crate>> {
+    let read = |file: &Path| std::fs::read_to_string(root.join(file)).ok();
+    let roots = files::crate_roots(root)?;
+    Ok(roots.iter().map(|file| modules::Crate::read(file, &read)).collect())
 }
 
 #[cfg(test)]

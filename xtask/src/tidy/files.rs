@@ -5,6 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// The folders that hold Rust files.
+const FOLDERS: [&str; 5] = ["core", "edge", "bin", "test", "xtask"];
+
 /// Lines of a source file without its tests.
 const LINES_MAX: usize = 800;
 
@@ -14,7 +17,7 @@ const LINES_MAX: usize = 800;
 /// When a folder or file cannot be read.
 pub(crate) fn sources(root: &Path) -> anyhow::Result<Vec<String>> {
     let mut files = Vec::new();
-    for folder in ["core", "edge", "bin", "test", "xtask"] {
+    for folder in FOLDERS {
         walk(&root.join(folder), &mut files)?;
     }
     let mut faults = Vec::new();
@@ -38,6 +41,27 @@ fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The root files of all libraries and programs, below the workspace.
+///
+/// # Errors
+/// When a folder cannot be read.
+pub(crate) fn crate_roots(root: &Path) -> anyhow::Result<Vec<String>> {
+    let mut files = Vec::new();
+    for folder in FOLDERS {
+        walk(&root.join(folder), &mut files)?;
+    }
+    let is_root = |file: &Path| {
+        let folder = file.parent().unwrap_or(file);
+        let name = file.file_name().unwrap_or_default();
+        (folder.ends_with("src") && (name == "lib.rs" || name == "main.rs"))
+            || folder.ends_with("src/bin")
+    };
+    files.retain(|file| is_root(file));
+    files.sort();
+    let below = files.iter().map(|file| file.strip_prefix(root).unwrap_or(file));
+    Ok(below.map(|file| file.display().to_string()).collect())
 }
 
 /// Words that say that something is not done; in two parts, so that this file passes.
