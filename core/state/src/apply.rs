@@ -38,6 +38,7 @@ impl State {
             self.apply_entry(now_ms, entry, &mut batch, effects)?;
             self.applied = id;
         }
+        self.establish_if_due(now_ms);
         self.finish(batch, effects);
         self.snapshot_if_due(effects);
         Ok(())
@@ -89,7 +90,7 @@ impl State {
         match (physical, &result) {
             // Answered when the work is done.
             (Some(compaction), Ok(_)) => {
-                self.compactions.push((compaction.revision, id));
+                self.waiters.await_compaction(compaction.revision, id);
             }
             (Some(_) | None, _) => self.outcome.answers.push((id, result)),
         }
@@ -150,6 +151,9 @@ impl State {
     ) -> Result<Answer, Failure> {
         if let Some(alarm) = request.alarm {
             let alarms = self.alarms.apply(&alarm, batch);
+            if self.alarms.is_on(AlarmType::Corrupt) {
+                self.outcome.replies.extend(self.waiters.revocations_forbidden());
+            }
             return Ok(Answer::Alarm { alarms });
         }
         if let Some(checkpoints) = request.lease_checkpoint {

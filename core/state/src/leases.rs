@@ -11,7 +11,7 @@ use bytes::Bytes;
 use lease::{Renewal, Write};
 use mvcc::{DeleteRange, KeyRange};
 use proto::LeaseId;
-use proto::etcdserverpb::{InternalRaftRequest, LeaseRevokeRequest};
+use proto::etcdserverpb::{AlarmType, InternalRaftRequest, LeaseRevokeRequest};
 
 /// How many expired leases are revoked in one turn.
 ///
@@ -43,10 +43,7 @@ impl State {
         let changes = write.end();
         self.note(changes);
         put(batch, revoked.write);
-        if let Some(waiting) = self.renewals.remove(&id) {
-            let gone = waiting.into_iter().map(|question| (question, Reply::NoLease));
-            self.outcome.replies.extend(gone);
-        }
+        self.outcome.replies.extend(self.waiters.revoked(id));
         Ok(())
     }
 
@@ -59,7 +56,7 @@ impl State {
         }
     }
 
-    /// Answers what needs no entry. Only a leader's leases have a clock.
+    /// Answers a question, or lets it wait until it can be answered.
     pub(crate) fn ask(
         &mut self,
         now_ms: u64,
@@ -67,12 +64,24 @@ impl State {
         question: Question,
         effects: &mut Vec<Effect>,
     ) {
-        let reply = match question {
+        let needs_leader = !matches!(question, Question::Leases);
+        if needs_leader && self.leadership.is_pending() {
+            self.waiters.await_promotion(id, question);
+        } else if let Some(reply) = self.reply(now_ms, id, question) {
+            effects.push(Effect::Reply(id, reply));
+        }
+    }
+
+    /// The reply to a question; none if it waits for a revocation. Only a leader's leases have a
+    /// clock.
+    pub(crate) fn reply(&mut self, now_ms: u64, id: u64, question: Question) -> Option<Reply> {
+        Some(match question {
             Question::KeepAlive(lease) => match self.lessor.renew(lease, now_ms) {
                 Ok(Renewal::Renewed { ttl_s, .. }) => Reply::KeptAlive { ttl_s },
+                Ok(Renewal::AwaitRevoke) if self.alarms.is_on(AlarmType::Corrupt) => Reply::Corrupt,
                 Ok(Renewal::AwaitRevoke) => {
-                    self.renewals.entry(lease).or_default().push(id);
-                    return;
+                    self.waiters.await_revocation(lease, id);
+                    return None;
                 }
                 Err(reject) => absent(reject),
             },
@@ -85,8 +94,7 @@ impl State {
                 Err(reject) => absent(reject),
             },
             Question::Leases => Reply::Leases(self.lessor.list()),
-        };
-        effects.push(Effect::Reply(id, reply));
+        })
     }
 
     fn keys_of(&self, lease: LeaseId, wanted: bool) -> Vec<Bytes> {

@@ -15,6 +15,7 @@ pub mod alarms;
 mod apply;
 mod failure;
 mod kv;
+mod leader;
 mod leases;
 mod membership;
 mod open;
@@ -23,6 +24,7 @@ pub mod range;
 mod reject;
 mod snapshot;
 pub mod txn;
+mod waiters;
 
 pub use failure::Fatal;
 pub use open::Log;
@@ -32,16 +34,16 @@ pub use snapshot::Snapshot;
 use alarms::Alarms;
 use backend::{Batch, Bucket, Overlay};
 use bytes::Bytes;
-use cluster::{Attributes, Cluster, Member, SERVER_MINOR, StorageVersion, Version};
+use cluster::{Attributes, Cluster, Member, StorageVersion};
+use leader::Leadership;
 use lease::Lessor;
 use mvcc::{EventBatch, Slice, Store, View};
 use proto::answer::Answer;
 use proto::etcdserverpb::InternalRaftRequest;
-use proto::membershippb::{ClusterMemberAttrSetRequest, ClusterVersionSetRequest};
-use proto::{ConfChange, Entry, EntryId, Index, LeaseId, NodeId};
+use proto::{ConfChange, Entry, EntryId, Index, LeaseId, NodeId, Term};
 use quota::Quota;
-use std::collections::BTreeMap;
 use std::sync::Arc;
+use waiters::Waiters;
 
 /// What a state is set to do. Those that entries depend on must be equal on all members.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,8 +84,9 @@ pub enum Input {
         /// The file with them.
         file: bolt::View,
     },
-    /// This member leads, or does not any more.
-    Leads(bool),
+    /// This member leads in this term, or (none) it does not lead. What depends on leading begins
+    /// when the first entry of the term is applied.
+    Leads(Option<Term>),
     /// Something that needs no entry.
     Ask(u64, Question),
 }
@@ -127,6 +130,8 @@ pub enum Reply {
     NoLease,
     /// Only the leader knows.
     NotLeader,
+    /// The lease has expired, and the CORRUPT alarm forbids its revocation.
+    Corrupt,
 }
 
 /// What a state wants done. Effects are in order.
@@ -221,21 +226,10 @@ pub struct State {
     backend_size: u64,
     /// What the file lacks although no entry brings it.
     pending_writes: Vec<(Bucket, Bytes, Bytes)>,
-    /// Who waits for which compaction to be done.
-    compactions: Vec<(i64, u64)>,
-    /// Who waits for which lease to be gone.
-    renewals: BTreeMap<LeaseId, Vec<u64>>,
+    waiters: Waiters,
     outcome: Outcome,
     published_cluster: Option<Arc<Cluster>>,
-    /// What was proposed since this member leads, and need not be again.
-    proposed: Proposed,
-}
-
-/// What a leader proposes once.
-#[derive(Clone, Copy, Debug, Default)]
-struct Proposed {
-    version: bool,
-    attributes: bool,
+    leadership: Leadership,
 }
 
 impl State {
@@ -259,11 +253,7 @@ impl State {
                 self.store.attach(self.overlay.view());
                 self.publish(effects);
             }
-            Input::Leads(true) => {
-                self.proposed = Proposed::default();
-                self.lessor.promote(now_ms, self.settings.lease_extend_ms);
-            }
-            Input::Leads(false) => self.lessor.demote(),
+            Input::Leads(term) => self.leads(now_ms, term, effects),
             Input::Ask(id, question) => self.ask(now_ms, id, question, effects),
         }
         Ok(())
@@ -333,63 +323,6 @@ impl State {
         effects.push(Effect::Publish(Box::new(published)));
     }
 
-    fn tick(&mut self, now_ms: u64, effects: &mut Vec<Effect>) {
-        if !self.lessor.is_primary() {
-            return;
-        }
-        self.expire(now_ms, effects);
-        self.decide_cluster_version(effects);
-        self.tell_attributes(effects);
-    }
-
-    /// A leader decides the version of a cluster that has none, and raises an older one where it
-    /// is told to. Being alone, it need not ask what the others can do.
-    fn decide_cluster_version(&mut self, effects: &mut Vec<Effect>) {
-        let wanted: Version = SERVER_MINOR;
-        let is_wanted = match self.cluster.version() {
-            None => true,
-            Some(version) => self.settings.raise_cluster_version && version < wanted,
-        };
-        if !is_wanted || self.proposed.version {
-            return;
-        }
-        self.proposed.version = true;
-        let set = ClusterVersionSetRequest { ver: wanted.to_string() };
-        let request = InternalRaftRequest { cluster_version_set: Some(set), ..Default::default() };
-        effects.push(Effect::Propose(Box::new(request)));
-    }
-
-    /// Tells the others this member's name and where clients reach it, in the form that all
-    /// members of a cluster at this version understand.
-    fn tell_attributes(&mut self, effects: &mut Vec<Effect>) {
-        let id = self.settings.member;
-        let told = self.cluster.member(id).map(Member::attributes);
-        let wanted = &self.settings.attributes;
-        if self.proposed.attributes || told.is_none_or(|told| told == *wanted) {
-            return;
-        }
-        self.proposed.attributes = true;
-        let mut request = InternalRaftRequest::default();
-        let speaks_v3_only = Version { major: 3, minor: 5, patch: 0 };
-        if self.cluster.version().is_none_or(|version| version >= speaks_v3_only) {
-            request.cluster_member_attr_set = Some(ClusterMemberAttrSetRequest {
-                member_id: id.0,
-                member_attributes: Some(proto::membershippb::Attributes {
-                    name: wanted.name.clone(),
-                    client_urls: wanted.client_urls.clone(),
-                }),
-            });
-        } else {
-            request.v2 = Some(proto::etcdserverpb::Request {
-                method: Some("PUT".into()),
-                path: Some(format!("/0/members/{id:x}/attributes")),
-                val: Some(wanted.to_json()),
-                ..Default::default()
-            });
-        }
-        effects.push(Effect::Propose(Box::new(request)));
-    }
-
     /// Does a slice of the compaction that is under way.
     fn compact_on(&mut self, effects: &mut Vec<Effect>) -> Result<(), Fatal> {
         if !self.has_housekeeping() {
@@ -404,12 +337,9 @@ impl State {
         if let Slice::Finished { revision, .. } = slice {
             self.totals.compactions += 1;
             let current = self.store.revision();
-            let (done, waiting): (Vec<_>, Vec<_>) =
-                self.compactions.drain(..).partition(|(waited, _)| *waited <= revision);
-            self.compactions = waiting;
-            for (_, id) in done {
-                self.outcome.answers.push((id, Ok(Answer::Compact { revision: current })));
-            }
+            let finished = self.waiters.compaction_finished(revision).into_iter();
+            let answer = || Ok(Answer::Compact { revision: current });
+            self.outcome.answers.extend(finished.map(|id| (id, answer())));
             tracing::info!(revision, "finished scheduled compaction");
         }
         self.finish(batch, effects);

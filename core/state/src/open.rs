@@ -15,7 +15,6 @@ use cluster::{Attributes, BackendItems, Cluster, StorageVersion, Version};
 use lease::Lessor;
 use mvcc::{Restored, Store};
 use proto::{ConfChange, Entry, EntryId, EntryKind, Index};
-use std::collections::BTreeMap;
 use v2store::{Effect as V2Effect, EntryPayload};
 
 /// What a directory holds besides the database.
@@ -99,11 +98,10 @@ impl State {
             snapshot_index: log.snapshot_index,
             log_bytes_since_snapshot: 0,
             pending_writes,
-            compactions: Vec::new(),
-            renewals: BTreeMap::new(),
+            waiters: crate::waiters::Waiters::default(),
             outcome: crate::Outcome::default(),
             published_cluster: None,
-            proposed: crate::Proposed::default(),
+            leadership: crate::leader::Leadership::default(),
         })
     }
 }

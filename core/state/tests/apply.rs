@@ -55,8 +55,10 @@ impl World {
         };
         let log = state::Log { v2: None, snapshot_index: Index(0), entries: Vec::new() };
         let state = State::open(settings, backend.view(), &log).unwrap();
-        let mut world = World { state, index: 0, now_ms: 0, _disk: disk };
-        world.step(Input::Leads(true));
+        let mut world = World { state, index: 1, now_ms: 0, _disk: disk };
+        world.step(Input::Leads(Some(Term(1))));
+        let (term, index, kind) = (Term(1), Index(1), EntryKind::Normal);
+        world.step(Input::Apply(vec![Entry { term, index, kind, data: Bytes::new() }]));
         world
     }
 
@@ -144,7 +146,7 @@ impl World {
                 Reply::TimeToLive { granted_ttl_s, remaining_s, keys } => {
                     format!("{remaining_s} of {granted_ttl_s} s, {keys:?}\n")
                 }
-                other @ (Reply::Leases(_) | Reply::NoLease | Reply::NotLeader) => {
+                other @ (Reply::Leases(_) | Reply::NoLease | Reply::NotLeader | Reply::Corrupt) => {
                     format!("{other:?}\n")
                 }
             },

@@ -150,9 +150,10 @@ impl Host for OfWorker {
         match self.ask(Question::KeepAlive(LeaseId(id))).await? {
             Reply::KeptAlive { ttl_s } => Ok(ttl_s),
             Reply::NoLease => Ok(0),
-            other @ (Reply::TimeToLive { .. } | Reply::Leases(_) | Reply::NotLeader) => {
-                Err(unasked(&other))
-            }
+            other @ (Reply::TimeToLive { .. }
+            | Reply::Leases(_)
+            | Reply::NotLeader
+            | Reply::Corrupt) => Err(unasked(&other)),
         }
     }
 
@@ -172,9 +173,10 @@ impl Host for OfWorker {
                 }))
             }
             Reply::NoLease => Ok(None),
-            other @ (Reply::KeptAlive { .. } | Reply::Leases(_) | Reply::NotLeader) => {
-                Err(unasked(&other))
-            }
+            other @ (Reply::KeptAlive { .. }
+            | Reply::Leases(_)
+            | Reply::NotLeader
+            | Reply::Corrupt) => Err(unasked(&other)),
         }
     }
 
@@ -292,10 +294,13 @@ async fn blocking<T: Send + 'static>(
 
 /// Only the leader answers; a member alone leads, or will in a moment.
 fn unasked(reply: &Reply) -> Status {
-    if matches!(reply, Reply::NotLeader) {
-        return Error::Timeout.into();
+    match reply {
+        Reply::NotLeader => Error::Timeout.into(),
+        Reply::Corrupt => Error::Corrupt.into(),
+        Reply::KeptAlive { .. } | Reply::TimeToLive { .. } | Reply::Leases(_) | Reply::NoLease => {
+            crate::kv::mismatch()
+        }
     }
-    crate::kv::mismatch()
 }
 
 /// A worker's stream of watches.

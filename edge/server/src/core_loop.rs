@@ -237,7 +237,8 @@ impl Core {
     }
 
     fn lead(&mut self, leadership: Leadership) -> Result<(), String> {
-        let (led, leads) = (self.leads(), leadership.leader == self.shared.identity().member);
+        let member = self.shared.identity().member;
+        let term_led = |of: Leadership| (of.leader == member).then_some(of.term);
         let before = std::mem::replace(&mut self.run.leadership, leadership);
         if before.leader != leadership.leader {
             self.metrics.raft.consensus.leader_changes.inc();
@@ -248,7 +249,8 @@ impl Core {
                 "raft leader changed"
             );
         }
-        if led != leads {
+        let leads = term_led(leadership);
+        if term_led(before) != leads {
             // What was proposed may have gone with the leadership.
             self.run.auto_compaction = None;
             self.state_step(Input::Leads(leads))?;

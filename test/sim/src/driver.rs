@@ -362,10 +362,10 @@ impl Driver {
                     self.apply_waiting()?;
                 }
                 MemberEffect::Leadership(leadership) => {
-                    let led = self.core.leadership.leader == self.id;
-                    let leads = leadership.leader == self.id;
-                    self.core.leadership = leadership;
-                    if led != leads {
+                    let term_led = |of: Leadership| (of.leader == self.id).then_some(of.term);
+                    let before = std::mem::replace(&mut self.core.leadership, leadership);
+                    let leads = term_led(leadership);
+                    if term_led(before) != leads {
                         self.state_step(Input::Leads(leads))?;
                     }
                 }

@@ -1,0 +1,128 @@
+//! What a member does because it leads: the clock of the leases and the requests it proposes by
+//! itself. Both begin when the first entry of its term is applied: only then does its state
+//! contain everything that earlier leaders have committed.
+//!
+//! Source: etcd v3.7 server/etcdserver/server.go `applyEntryNormal` (promotion on the empty entry
+//! of a new leader), `monitorVersions`, `publishV3`.
+
+use crate::{Effect, State};
+use cluster::{Member, SERVER_MINOR, Version};
+use proto::Term;
+use proto::etcdserverpb::InternalRaftRequest;
+use proto::membershippb::{ClusterMemberAttrSetRequest, ClusterVersionSetRequest};
+
+/// This member's leadership.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Leadership {
+    /// The term in which this member leads.
+    term: Option<Term>,
+    /// Whether an entry of that term is applied.
+    is_established: bool,
+    /// What was proposed in this term, and is not proposed again.
+    proposed: Proposed,
+}
+
+/// What a leader proposes once in a term.
+#[derive(Clone, Copy, Debug, Default)]
+struct Proposed {
+    version: bool,
+    attributes: bool,
+}
+
+impl Leadership {
+    /// True from the election until the first entry of the term is applied.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.term.is_some() && !self.is_established
+    }
+}
+
+impl State {
+    /// Takes note that this member leads in `term`, or that it does not lead.
+    pub(crate) fn leads(&mut self, now_ms: u64, term: Option<Term>, effects: &mut Vec<Effect>) {
+        if term == self.leadership.term {
+            return;
+        }
+        self.lessor.demote();
+        let replies = self.waiters.leadership_ended();
+        effects.extend(replies.map(|(id, reply)| Effect::Reply(id, reply)));
+        self.leadership = Leadership { term, ..Leadership::default() };
+        self.establish_if_due(now_ms);
+        let replies = self.outcome.replies.drain(..);
+        effects.extend(replies.map(|(id, reply)| Effect::Reply(id, reply)));
+    }
+
+    /// Begins what depends on leading if an entry of the term is applied: terms in the log
+    /// ascend, so the last applied entry tells.
+    pub(crate) fn establish_if_due(&mut self, now_ms: u64) {
+        let is_due = self.leadership.term.is_some_and(|term| term <= self.applied.term);
+        if self.leadership.is_established || !is_due {
+            return;
+        }
+        self.leadership.is_established = true;
+        self.lessor.promote(now_ms, self.settings.lease_extend_ms);
+        for (id, question) in self.waiters.promoted() {
+            if let Some(reply) = self.reply(now_ms, id, question) {
+                self.outcome.replies.push((id, reply));
+            }
+        }
+    }
+
+    /// Proposes what is due, if this member leads.
+    pub(crate) fn tick(&mut self, now_ms: u64, effects: &mut Vec<Effect>) {
+        if !self.leadership.is_established {
+            return;
+        }
+        self.expire(now_ms, effects);
+        self.propose_cluster_version(effects);
+        self.propose_attributes(effects);
+    }
+
+    /// A leader decides the version of a cluster that has none, and raises an older one if the
+    /// settings say so. Being alone, it need not ask which versions the others support.
+    fn propose_cluster_version(&mut self, effects: &mut Vec<Effect>) {
+        let wanted: Version = SERVER_MINOR;
+        let is_wanted = match self.cluster.version() {
+            None => true,
+            Some(version) => self.settings.raise_cluster_version && version < wanted,
+        };
+        if !is_wanted || self.leadership.proposed.version {
+            return;
+        }
+        self.leadership.proposed.version = true;
+        let set = ClusterVersionSetRequest { ver: wanted.to_string() };
+        let request = InternalRaftRequest { cluster_version_set: Some(set), ..Default::default() };
+        effects.push(Effect::Propose(Box::new(request)));
+    }
+
+    /// Publishes this member's name and client URLs in the form that all members of a cluster at
+    /// this version understand.
+    fn propose_attributes(&mut self, effects: &mut Vec<Effect>) {
+        let id = self.settings.member;
+        let stored = self.cluster.member(id).map(Member::attributes);
+        let wanted = &self.settings.attributes;
+        let is_current = stored.is_none_or(|stored| stored == *wanted);
+        if self.leadership.proposed.attributes || is_current {
+            return;
+        }
+        self.leadership.proposed.attributes = true;
+        let mut request = InternalRaftRequest::default();
+        let speaks_v3_only = Version { major: 3, minor: 5, patch: 0 };
+        if self.cluster.version().is_none_or(|version| version >= speaks_v3_only) {
+            request.cluster_member_attr_set = Some(ClusterMemberAttrSetRequest {
+                member_id: id.0,
+                member_attributes: Some(proto::membershippb::Attributes {
+                    name: wanted.name.clone(),
+                    client_urls: wanted.client_urls.clone(),
+                }),
+            });
+        } else {
+            request.v2 = Some(proto::etcdserverpb::Request {
+                method: Some("PUT".into()),
+                path: Some(format!("/0/members/{id:x}/attributes")),
+                val: Some(wanted.to_json()),
+                ..Default::default()
+            });
+        }
+        effects.push(Effect::Propose(Box::new(request)));
+    }
+}

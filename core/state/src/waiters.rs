@@ -1,0 +1,65 @@
+//! Requests and questions that cannot be answered at once, by what they wait for. Each of them is
+//! answered on every path: see the fields.
+
+use crate::{Question, Reply};
+use proto::LeaseId;
+use std::collections::BTreeMap;
+
+#[derive(Debug, Default)]
+pub(crate) struct Waiters {
+    /// Physical compactions: (revision, request id). Answered when a compaction at or above the
+    /// revision has finished; compaction goes on whoever leads.
+    compactions: Vec<(i64, u64)>,
+    /// Keep-alives of expired leases. Answered when the lease is revoked, when the CORRUPT alarm
+    /// forbids the revocation, or when leadership ends.
+    revocations: BTreeMap<LeaseId, Vec<u64>>,
+    /// Questions that only the leader answers, asked before the first entry of its term was
+    /// applied. Answered when that entry is applied, or when leadership ends.
+    promotion: Vec<(u64, Question)>,
+}
+
+impl Waiters {
+    pub(crate) fn await_compaction(&mut self, revision: i64, id: u64) {
+        self.compactions.push((revision, id));
+    }
+
+    pub(crate) fn await_revocation(&mut self, lease: LeaseId, id: u64) {
+        self.revocations.entry(lease).or_default().push(id);
+    }
+
+    pub(crate) fn await_promotion(&mut self, id: u64, question: Question) {
+        self.promotion.push((id, question));
+    }
+
+    /// Removes the requests whose compaction has finished; returns their ids.
+    pub(crate) fn compaction_finished(&mut self, revision: i64) -> Vec<u64> {
+        let finished = |&(awaited, _): &(i64, u64)| awaited <= revision;
+        let (finished, waiting) = self.compactions.drain(..).partition::<Vec<_>, _>(finished);
+        self.compactions = waiting;
+        finished.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// Removes the keep-alives that wait for the revocation of `lease`, with their reply.
+    pub(crate) fn revoked(&mut self, lease: LeaseId) -> impl Iterator<Item = (u64, Reply)> {
+        let ids = self.revocations.remove(&lease).unwrap_or_default();
+        ids.into_iter().map(|id| (id, Reply::NoLease))
+    }
+
+    /// Removes all keep-alives that wait for a revocation, which the CORRUPT alarm forbids.
+    pub(crate) fn revocations_forbidden(&mut self) -> impl Iterator<Item = (u64, Reply)> {
+        let ids = std::mem::take(&mut self.revocations).into_values().flatten();
+        ids.map(|id| (id, Reply::Corrupt))
+    }
+
+    /// Removes the questions that wait for the first entry of the term.
+    pub(crate) fn promoted(&mut self) -> Vec<(u64, Question)> {
+        std::mem::take(&mut self.promotion)
+    }
+
+    /// Removes everything that only a leader can answer.
+    pub(crate) fn leadership_ended(&mut self) -> impl Iterator<Item = (u64, Reply)> {
+        let revocations = std::mem::take(&mut self.revocations).into_values().flatten();
+        let questions = std::mem::take(&mut self.promotion).into_iter().map(|(id, _)| id);
+        revocations.chain(questions).map(|id| (id, Reply::NotLeader))
+    }
+}
