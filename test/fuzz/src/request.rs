@@ -123,7 +123,7 @@ fn apply(messages: &[Bytes]) -> bool {
     }
     let mut state = empty_state();
     let mut effects = Vec::new();
-    if state.step(0, Input::Leads(true), &mut effects).is_err() {
+    if state.step(0, Input::Leads(Some(Term(1))), &mut effects).is_err() {
         return false;
     }
     for (index, data) in (1..).zip(requests) {
