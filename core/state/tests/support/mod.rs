@@ -32,7 +32,7 @@ pub(crate) struct World {
     pub(crate) state: State,
     pub(crate) index: u64,
     pub(crate) now_ms: u64,
-    pub(crate) backend: Backend,
+    _backend: Backend,
 }
 
 impl World {
@@ -43,7 +43,7 @@ impl World {
         let backend = Backend::open(&disk, Path::new("db"), options).unwrap();
         let log = state::Log { v2: None, snapshot_index: Index(0), entries: Vec::new() };
         let state = State::open(settings, backend.view(), &log).unwrap();
-        World { state, index: 0, now_ms: 0, backend }
+        World { state, index: 0, now_ms: 0, _backend: backend }
     }
 
     pub(crate) fn step(&mut self, input: Input) -> Vec<Effect> {
