@@ -1,51 +1,57 @@
-//! Opening a log, to go on writing or only to look: from the files to [`Recovered`].
+//! Opening a log, for appending or only for reading: from the files to [`Recovered`].
 
 use crate::error::Error;
 use crate::frame::Encoder;
-use crate::record::RecordKind;
+use crate::recovered::{OpenAt, Recovered, TornTail};
 use crate::replay::Replay;
 use crate::tail::{self, Gap};
-use crate::walk::{self, Held, Walked};
-use crate::write::Written;
-use crate::{Metadata, OpenAt, Recovered, SnapshotRecord, TornTail, Wal};
+use crate::unsynced::UnsyncedTail;
+use crate::walk::{self, OpenSegment, Walked};
+use crate::write::{Spare, Wal, Written};
 use proto::Index;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use vfs::{File, Mode, Vfs};
+use vfs::{Mode, Vfs};
 
-/// What was found, and where writing goes on.
-struct Found {
+/// A log that was read to its end.
+struct ScannedLog {
     replay: Replay,
-    held: Vec<Held>,
+    segments: Vec<OpenSegment>,
+    unsynced: UnsyncedTail,
+    /// The end of the last good frame, in the last segment.
     end: u64,
+    /// The running crc there.
     crc: u32,
+    /// True if something other than zeros follows.
     torn: bool,
+    /// The length of the last segment.
     tail_len: u64,
 }
 
-fn find(vfs: &dyn Vfs, dir: &Path, at: &OpenAt, mode: Mode) -> Result<Found, Error> {
+fn scan(vfs: &dyn Vfs, dir: &Path, at: &OpenAt, mode: Mode) -> Result<ScannedLog, Error> {
     let names = walk::select(vfs, dir, at.snapshot.index)?;
-    let held = walk::open_all(vfs, dir, &names, mode)?;
+    let segments = walk::open_all(vfs, dir, &names, mode)?;
     let mut replay = Replay::new(*at);
-    let mut present = None;
-    let walked = walk::walk(&held, |frame, one| {
-        if present != Some(one.name) {
+    let mut unsynced = UnsyncedTail::default();
+    let mut current = None;
+    let walked = walk::walk(&segments, |frame, segment| {
+        unsynced.push(frame, segment.name);
+        if current != Some(segment.name) {
             replay.segment_records = 0;
-            present = Some(one.name);
+            current = Some(segment.name);
         }
-        replay.frame(frame, one.name.seq, &one.path)
+        replay.frame(frame, segment.name.seq, &segment.path)
     })?;
-    let (Some(walked), Some(last)) = (walked, held.last()) else {
-        let what = "no segment".to_owned();
-        return Err(Error::NotFound { dir: dir.to_path_buf(), what });
+    let (Some(walked), Some(last)) = (walked, segments.last()) else {
+        return Err(no_segment(dir));
     };
-    if present != Some(last.name) {
+    if current != Some(last.name) {
         replay.segment_records = 0;
     }
     let Walked { mut tail, end, crc, gap } = walked;
     let corrupt = |what: String| Error::corrupt(&last.path, end, what);
     if replay.segment_records < Replay::head_records(last.name.seq) {
-        return Err(corrupt("the head of the segment is not whole".to_owned()));
+        return Err(corrupt("the head of the segment is incomplete".to_owned()));
     }
     if gap {
         let gap = Gap { seq: last.name.seq, offset: end, last_index: replay.last_index };
@@ -55,207 +61,156 @@ fn find(vfs: &dyn Vfs, dir: &Path, at: &OpenAt, mode: Mode) -> Result<Found, Err
     }
     check_end(&replay, at).map_err(corrupt)?;
     if !replay.snapshot_found {
-        let what = format!("the log does not know the snapshot at {:?}", at.snapshot);
+        let what = format!("the log has no record of the snapshot at {:?}", at.snapshot);
         return Err(Error::NotFound { dir: dir.to_path_buf(), what });
     }
-    Ok(Found { replay, end, crc, torn: gap, tail_len: tail.len(), held })
+    Ok(ScannedLog { replay, unsynced, end, crc, torn: gap, tail_len: tail.len(), segments })
 }
 
-/// What must not lie behind the end of the log.
+fn no_segment(dir: &Path) -> Error {
+    Error::NotFound { dir: dir.to_path_buf(), what: "no segment".to_owned() }
+}
+
+/// Checks that the log is not shorter than the database, the snapshot or its own commit index say.
 fn check_end(replay: &Replay, at: &OpenAt) -> Result<(), String> {
     let last = replay.last_index;
     let missing =
         |what: &str, index: Index| format!("the log ends at index {last}, but {what} {index}");
     if at.db_applied > last {
-        return Err(missing("the database has applied", at.db_applied));
+        return Err(missing("the database has applied index", at.db_applied));
     }
     if at.snapshot.index > last {
-        return Err(missing("there is a snapshot at", at.snapshot.index));
+        return Err(missing("there is a snapshot at index", at.snapshot.index));
     }
     if replay.state.commit > last {
-        return Err(missing("it is committed up to", replay.state.commit));
+        return Err(missing("its commit index is", replay.state.commit));
     }
     Ok(())
 }
 
-impl Found {
-    fn recovered(replay: Replay, torn: Option<TornTail>) -> (Metadata, Recovered) {
-        // The head of every segment holds it, and was checked.
-        let hard_state = replay.hard_state();
-        let metadata = replay.metadata.map(|(metadata, _)| metadata).unwrap_or_default();
-        let recovered = Recovered {
-            metadata,
-            hard_state,
-            before: replay.before,
-            entries: replay.entries.into(),
-            torn,
-        };
-        (metadata, recovered)
-    }
-
-    fn torn_tail(&self, copy: Option<PathBuf>) -> Option<TornTail> {
-        let last = self.held.last().filter(|_| self.torn)?;
-        Some(TornTail { file: last.path.clone(), offset: self.end, copy })
+fn recovered(replay: Replay, torn: Option<TornTail>) -> Recovered {
+    Recovered {
+        hard_state: replay.hard_state(),
+        // The head of every segment has it, and was checked.
+        metadata: replay.metadata.map(|(metadata, _)| metadata).unwrap_or_default(),
+        before: replay.before,
+        entries: replay.entries.into(),
+        torn,
     }
 }
 
-/// Reads a log without a lock, and without changing anything: for tools.
+/// Reads a log without a lock and without changing anything, for tools.
 ///
 /// # Errors
-/// As [`Wal::open`], but for [`Error::Locked`].
+/// As [`Wal::open`], but never [`Error::Locked`].
 pub fn read(vfs: &dyn Vfs, dir: &Path, at: &OpenAt) -> Result<Recovered, Error> {
-    let found = find(vfs, dir, at, Mode::Read)?;
-    let torn = found.torn_tail(None);
-    Ok(Found::recovered(found.replay, torn).1)
+    let log = scan(vfs, dir, at, Mode::Read)?;
+    let last = log.segments.last().filter(|_| log.torn);
+    let torn = last.map(|last| TornTail { file: last.path.clone(), offset: log.end, copy: None });
+    Ok(recovered(log.replay, torn))
 }
 
 impl Wal {
-    /// Opens a log behind a snapshot, and makes it ready for appending.
+    /// Opens a log after a snapshot for appending.
     ///
-    /// A tail that a crash tore is cut, after the segment was copied to `<name>.broken`. What
-    /// comes back is durable: what the process before wrote without a sync is synced first.
+    /// A torn tail is cut, after the segment was copied to `<name>.broken`. The returned content
+    /// is durable: the end of the log is written again and synced, since the process before may
+    /// have left it in the page cache only (see `unsynced.rs`). The name of `dir` itself must be
+    /// made durable by the caller.
+    ///
+    /// The copy, the allocation of a whole segment and the removal of temporary files may fail
+    /// without failing the open; this is logged.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if the log is damaged; nothing was changed then. [`Error::NotFound`] if
-    /// there is no log, a segment is missing, or the log does not know the snapshot.
+    /// there is no log, a segment is missing, or the log has no record of the snapshot.
     /// [`Error::Locked`] if another process has it open. [`Error::Io`].
     pub fn open(vfs: Arc<dyn Vfs>, dir: &Path, at: &OpenAt) -> Result<(Wal, Recovered), Error> {
-        let found = find(&*vfs, dir, at, Mode::Write)?;
-        let Some(last) = found.held.last() else {
-            let what = "no segment".to_owned();
-            return Err(Error::NotFound { dir: dir.to_path_buf(), what });
-        };
-        let copy = if found.torn { Some(keep_copy(&*vfs, dir, &last.path)?) } else { None };
-        if found.torn {
-            last.file.set_len(found.end).map_err(Error::io(&last.path, "cut"))?;
+        let log = scan(&*vfs, dir, at, Mode::Write)?;
+        let last = log.segments.last().ok_or_else(|| no_segment(dir))?;
+        let mut torn = None;
+        if log.torn {
+            let copy = keep_copy(&*vfs, dir, &last.path);
+            last.file.set_len(log.end).map_err(Error::io(&last.path, "cut"))?;
+            torn = Some(TornTail { file: last.path.clone(), offset: log.end, copy });
         }
-        if found.torn || found.tail_len < at.segment_bytes {
-            last.file.allocate(at.segment_bytes).map_err(Error::io(&last.path, "allocate"))?;
+        let len = if log.torn { log.end } else { log.tail_len };
+        if len < at.segment_bytes {
+            allocate(last, len, at.segment_bytes);
         }
-        // What the process before wrote, and the cut; nothing is appended before.
+        log.unsynced.rewrite(last)?;
         last.file.sync_data().map_err(Error::io(&last.path, "sync"))?;
         vfs.sync_dir(dir).map_err(Error::io(dir, "sync"))?;
-        remove_spares(&*vfs, dir)?;
-        let torn = found.torn_tail(copy);
-        let (end, crc, held) = (found.end, found.crc, found.held);
-        let (state, last_index) = (found.replay.state, found.replay.last_index);
-        let given = found.replay.hard_state();
-        let (metadata, recovered) = Found::recovered(found.replay, torn);
+        remove_spares(&*vfs, dir);
+        let (state, last_index) = (log.replay.state, log.replay.last_index);
+        let recovered = recovered(log.replay, torn);
         let wal = Wal {
             vfs,
             dir: dir.to_path_buf(),
-            metadata,
+            metadata: recovered.metadata,
             segment_bytes: at.segment_bytes,
-            segments: held.into(),
-            spare: None,
-            encoder: Encoder::new(crc),
-            state: given,
-            written: Written { offset: end, total: 0, state, last_index, unsynced: false },
+            segments: log.segments.into(),
+            spare: Spare::default(),
+            encoder: Encoder::new(log.crc),
+            state: recovered.hard_state,
+            written: Written { offset: log.end, total: 0, state, last_index, unsynced: false },
             poisoned: false,
         };
         Ok((wal, recovered))
     }
 }
 
-/// Keeps a torn segment as it was found, for whoever wants to know.
-fn keep_copy(vfs: &dyn Vfs, dir: &Path, path: &Path) -> Result<PathBuf, Error> {
+/// Copies a torn segment, for later analysis. Returns `None` if that fails, for example on a full
+/// disk.
+fn keep_copy(vfs: &dyn Vfs, dir: &Path, path: &Path) -> Option<PathBuf> {
     let mut copy = path.as_os_str().to_owned();
     copy.push(".broken");
     let copy = PathBuf::from(copy);
-    vfs::copy_file(vfs, path, vfs, &copy).map_err(Error::io(&copy, "copy the torn segment to"))?;
-    let file = vfs.open(&copy, Mode::Read).map_err(Error::io(&copy, "open"))?;
-    file.sync_data().map_err(Error::io(&copy, "sync"))?;
-    vfs.sync_dir(dir).map_err(Error::io(dir, "sync"))?;
-    Ok(copy)
-}
-
-/// Removes what a process that did not stop cleanly had made ahead.
-fn remove_spares(vfs: &dyn Vfs, dir: &Path) -> Result<(), Error> {
-    for name in ["0.tmp", "1.tmp"] {
-        let path = dir.join(name);
-        if vfs.exists(&path).map_err(Error::io(&path, "look for"))? {
-            vfs.remove_file(&path).map_err(Error::io(&path, "remove"))?;
+    let copied = vfs::copy_file(vfs, path, vfs, &copy)
+        .and_then(|()| vfs.open(&copy, Mode::Read)?.sync_data())
+        .and_then(|()| vfs.sync_dir(dir));
+    match copied {
+        Ok(()) => Some(copy),
+        Err(error) => {
+            let removed = vfs.remove_file(&copy).is_ok();
+            tracing::warn!(
+                %error,
+                path = %copy.display(),
+                removed,
+                "failed to copy a torn WAL segment; it is cut without a copy"
+            );
+            None
         }
     }
-    Ok(())
 }
 
-/// True if there is a log. That alone decides whether a member starts anew or goes on.
-///
-/// # Errors
-/// [`Error::Io`].
-pub fn exists(vfs: &dyn Vfs, dir: &Path) -> Result<bool, Error> {
-    Ok(!walk::segment_names(vfs, dir)?.is_empty())
+/// Allocates the segment that will be written. Without it the segment grows with each batch.
+fn allocate(last: &OpenSegment, len: u64, segment_bytes: u64) {
+    if let Err(error) = last.file.allocate(segment_bytes) {
+        // Gives back the space that a failed allocation may have taken.
+        let restored = last.file.set_len(len).is_ok();
+        tracing::warn!(
+            %error,
+            path = %last.path.display(),
+            restored,
+            "failed to allocate space for the current WAL segment; it grows as it is written"
+        );
+    }
 }
 
-/// The snapshots that the log vouches for, oldest first: those that it was told of, up to where it
-/// is committed (etcd server/storage/wal/wal.go @ v3.7.1 `ValidSnapshotEntries`). Changes nothing
-/// and takes no lock; a torn tail is left out.
-///
-/// # Errors
-/// [`Error::Corrupt`] if a segment before the last is damaged; [`Error::Io`].
-pub fn valid_snapshots(vfs: &dyn Vfs, dir: &Path) -> Result<Vec<SnapshotRecord>, Error> {
-    let names = walk::newest_run(vfs, dir)?;
-    let held = walk::open_all(vfs, dir, &names, Mode::Read)?;
-    let mut snapshots = Vec::new();
-    let mut commit = Index(0);
-    walk::walk(&held, |frame, one| {
-        let data = &frame.record.data;
-        let corrupt = |what: String| Error::corrupt(&one.path, frame.offset, what);
-        match frame.record.kind {
-            RecordKind::Snapshot => snapshots.push(SnapshotRecord::decode(data).map_err(corrupt)?),
-            RecordKind::State => {
-                commit = crate::replay::decode_state(data).map_err(corrupt)?.commit
-            }
-            RecordKind::Metadata | RecordKind::Entry | RecordKind::Crc => {}
+/// Removes the prepared segment of a process that did not stop cleanly.
+fn remove_spares(vfs: &dyn Vfs, dir: &Path) {
+    for name in ["0.tmp", "1.tmp"] {
+        let path = dir.join(name);
+        if matches!(vfs.exists(&path), Ok(false)) {
+            continue;
         }
-        Ok(())
-    })?;
-    snapshots.retain(|snapshot| snapshot.id.index <= commit);
-    Ok(snapshots)
-}
-
-/// A record as [`dump`] shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DumpedRecord {
-    /// The segment.
-    pub file: PathBuf,
-    /// Where the frame begins, in bytes.
-    pub offset: u64,
-    /// The frame's length with all that belongs to it, in bytes.
-    pub len: u64,
-    /// What it is.
-    pub kind: RecordKind,
-    /// What it holds.
-    pub data: bytes::Bytes,
-}
-
-/// All good records of a log, for tools and tests. Takes no lock.
-///
-/// # Errors
-/// As [`valid_snapshots`].
-pub fn dump(vfs: &dyn Vfs, dir: &Path) -> Result<Vec<DumpedRecord>, Error> {
-    let names = walk::newest_run(vfs, dir)?;
-    let held = walk::open_all(vfs, dir, &names, Mode::Read)?;
-    let mut records = Vec::new();
-    walk::walk(&held, |frame, one| {
-        records.push(DumpedRecord {
-            file: one.path.clone(),
-            offset: frame.offset,
-            len: frame.end - frame.offset,
-            kind: frame.record.kind,
-            data: frame.record.data.clone(),
-        });
-        Ok(())
-    })?;
-    Ok(records)
-}
-
-/// Makes a file ready to be a segment: empty, locked, and as long as a segment.
-pub(crate) fn make_segment(vfs: &dyn Vfs, path: &Path, len: u64) -> Result<Arc<dyn File>, Error> {
-    let file = vfs.open(path, Mode::Create).map_err(Error::io(path, "create"))?;
-    walk::lock(&*file, path)?;
-    file.set_len(0).map_err(Error::io(path, "empty"))?;
-    file.allocate(len).map_err(Error::io(path, "allocate"))?;
-    Ok(file)
+        if let Err(error) = vfs.remove_file(&path) {
+            tracing::warn!(
+                %error,
+                path = %path.display(),
+                "failed to remove a temporary WAL file; it is overwritten later"
+            );
+        }
+    }
 }

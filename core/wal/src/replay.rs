@@ -3,12 +3,12 @@
 //! it, so what a wrong type would make is refused by its content.
 
 use crate::error::Error;
+use crate::metadata::{Metadata, SnapshotRecord};
 use crate::record::{Record, RecordKind};
+use crate::recovered::OpenAt;
 use crate::segment::Frame;
-use crate::{Metadata, OpenAt, SnapshotRecord};
 use bytes::Bytes;
-use prost::Message as _;
-use proto::{ConfState, Entry, EntryId, EntryKind, HardState, Index, NodeId, Term};
+use proto::{Entry, EntryId, EntryKind, HardState, Index, NodeId, Term};
 use std::collections::VecDeque;
 use std::path::Path;
 
@@ -198,38 +198,4 @@ pub(crate) fn decode_state(data: &Bytes) -> Result<HardState, String> {
     let longest = 3 * 11;
     let entry_like = data.len() > longest || (state.term == Term(0) && !state.is_empty());
     if entry_like { Err("not a hard state".to_owned()) } else { Ok(state) }
-}
-
-impl Metadata {
-    pub(crate) fn decode(data: &Bytes) -> Result<Metadata, String> {
-        let pb = proto::etcdserverpb::Metadata::decode(data.clone())
-            .map_err(|error| format!("bad metadata: {error}"))?;
-        let node = NodeId(pb.node_id.unwrap_or_default());
-        Ok(Metadata { node, cluster: pb.cluster_id.unwrap_or_default() })
-    }
-
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        let (node_id, cluster_id) = (Some(self.node.0), Some(self.cluster));
-        proto::etcdserverpb::Metadata { node_id, cluster_id }.encode_to_vec()
-    }
-}
-
-impl SnapshotRecord {
-    pub(crate) fn decode(data: &Bytes) -> Result<SnapshotRecord, String> {
-        let pb = proto::walpb::Snapshot::decode(data.clone())
-            .map_err(|error| format!("bad snapshot record: {error}"))?;
-        let term = Term(pb.term.unwrap_or_default());
-        let index = Index(pb.index.unwrap_or_default());
-        let conf_state = pb.conf_state.map(ConfState::from_pb);
-        Ok(SnapshotRecord { id: EntryId { term, index }, conf_state })
-    }
-
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        let pb = proto::walpb::Snapshot {
-            index: Some(self.id.index.0),
-            term: Some(self.id.term.0),
-            conf_state: self.conf_state.as_ref().map(ConfState::to_pb),
-        };
-        pb.encode_to_vec()
-    }
 }

@@ -35,6 +35,8 @@ pub(crate) struct Frame {
     pub(crate) offset: u64,
     /// Where the next one begins.
     pub(crate) end: u64,
+    /// All of its bytes, as they were read.
+    pub(crate) bytes: Bytes,
 }
 
 /// Why there is no good frame.
@@ -103,9 +105,13 @@ impl Segment {
             Header::Zero => return bad("a length of zero", true),
             Header::Malformed => return bad("a length that no writer makes", false),
         };
-        let Some(body) = self.bytes(offset + ALIGN, len + pad)? else {
+        let Some(bytes) = self.bytes(offset, ALIGN + len + pad)? else {
             return bad("the file ends inside a frame", true);
         };
+        if bytes[..field.len()] != field {
+            return bad("a length that two reads give differently", false);
+        }
+        let body = bytes.slice(field.len()..);
         let (record, padding) = match usize::try_from(len) {
             Ok(len) => (body.slice(..len), &body[len..]),
             Err(_) => return bad("a frame larger than memory", false),
@@ -115,7 +121,7 @@ impl Segment {
             return bad("padding that is not zero", has_hole());
         }
         match Record::parse(&record) {
-            Ok(record) => Ok(Ok(Frame { record, offset, end: offset + ALIGN + len + pad })),
+            Ok(record) => Ok(Ok(Frame { record, offset, end: offset + ALIGN + len + pad, bytes })),
             Err(why) => bad(why, has_hole()),
         }
     }

@@ -5,8 +5,8 @@
 //!
 //! Written beside its name and renamed: unlike etcd's, a file under its name is always whole.
 
-use crate::SnapshotRecord;
 use crate::error::Error;
+use crate::metadata::SnapshotRecord;
 use crate::name::hex;
 use bytes::Bytes;
 use crc32c::crc32c;
@@ -182,52 +182,49 @@ fn names(vfs: &dyn Vfs, dir: &Path) -> Result<Vec<(EntryId, String)>, Error> {
     Ok(found)
 }
 
-/// Removes the oldest `.snap` files until this many remain (0: all of them do), and says which.
-///
-/// # Errors
-/// [`Error::Io`].
-pub fn purge(vfs: &dyn Vfs, dir: &Path, files_max: usize) -> Result<Vec<PathBuf>, Error> {
-    let names = names(vfs, dir)?;
+/// Removes the oldest `.snap` files until `files_max` are left (0: removes none), and returns the
+/// paths of the removed ones. A file that cannot be removed stays; this is logged.
+pub fn purge(vfs: &dyn Vfs, dir: &Path, files_max: usize) -> Vec<PathBuf> {
+    let names = names(vfs, dir).unwrap_or_else(|error| {
+        tracing::warn!(%error, "failed to look for old .snap files");
+        Vec::new()
+    });
     let surplus = if files_max == 0 { 0 } else { names.len().saturating_sub(files_max) };
-    let mut purged = Vec::new();
-    for (_, name) in names.into_iter().take(surplus) {
+    remove(vfs, dir, names.into_iter().take(surplus).map(|(_, name)| name))
+}
+
+/// Removes databases that were received with snapshots before `index` (`<index>.snap.db`), like
+/// [`purge`].
+pub fn release_databases(vfs: &dyn Vfs, dir: &Path, index: Index) -> Vec<PathBuf> {
+    let is_old =
+        |name: &String| name.strip_suffix(".snap.db").and_then(hex).is_some_and(|of| of < index.0);
+    remove(vfs, dir, list(vfs, dir).into_iter().filter(is_old))
+}
+
+/// Removes files that an interrupted operation left: names that begin with `tmp`, and `db.tmp*` of
+/// a defragmentation. Like [`purge`].
+pub fn remove_leftovers(vfs: &dyn Vfs, dir: &Path) -> Vec<PathBuf> {
+    let is_leftover = |name: &String| name.starts_with("tmp") || name.starts_with("db.tmp");
+    remove(vfs, dir, list(vfs, dir).into_iter().filter(is_leftover))
+}
+
+fn list(vfs: &dyn Vfs, dir: &Path) -> Vec<String> {
+    vfs.list(dir).unwrap_or_else(|error| {
+        tracing::warn!(%error, path = %dir.display(), "failed to look for old files");
+        Vec::new()
+    })
+}
+
+fn remove(vfs: &dyn Vfs, dir: &Path, names: impl Iterator<Item = String>) -> Vec<PathBuf> {
+    let mut removed = Vec::new();
+    for name in names {
         let path = dir.join(name);
-        vfs.remove_file(&path).map_err(Error::io(&path, "remove"))?;
-        purged.push(path);
-    }
-    Ok(purged)
-}
-
-/// Removes databases that were received with snapshots before an index (`<index>.snap.db`).
-///
-/// # Errors
-/// [`Error::Io`].
-pub fn release_databases(vfs: &dyn Vfs, dir: &Path, index: Index) -> Result<Vec<PathBuf>, Error> {
-    let mut removed = Vec::new();
-    for name in vfs.list(dir).map_err(Error::io(dir, "list"))? {
-        let old = name.strip_suffix(".snap.db").and_then(hex).is_some_and(|of| of < index.0);
-        if old {
-            let path = dir.join(name);
-            vfs.remove_file(&path).map_err(Error::io(&path, "remove"))?;
-            removed.push(path);
+        match vfs.remove_file(&path) {
+            Ok(()) => removed.push(path),
+            Err(error) => {
+                tracing::warn!(%error, path = %path.display(), "failed to remove an old file");
+            }
         }
     }
-    Ok(removed)
-}
-
-/// Removes what a start finds half done: names that begin with `tmp`, and `db.tmp*` of a
-/// defragmentation that did not end.
-///
-/// # Errors
-/// [`Error::Io`].
-pub fn remove_leftovers(vfs: &dyn Vfs, dir: &Path) -> Result<Vec<PathBuf>, Error> {
-    let mut removed = Vec::new();
-    for name in vfs.list(dir).map_err(Error::io(dir, "list"))? {
-        if name.starts_with("tmp") || name.starts_with("db.tmp") {
-            let path = dir.join(name);
-            vfs.remove_file(&path).map_err(Error::io(&path, "remove"))?;
-            removed.push(path);
-        }
-    }
-    Ok(removed)
+    removed
 }

@@ -11,7 +11,7 @@ use vfs::{File, LockKind, Mode, Vfs};
 
 /// A segment that is open.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub(crate) struct OpenSegment {
     pub(crate) name: SegmentName,
     pub(crate) path: PathBuf,
     pub(crate) file: Arc<dyn File>,
@@ -40,6 +40,14 @@ pub(crate) fn segment_names(vfs: &dyn Vfs, dir: &Path) -> Result<Vec<SegmentName
     Ok(names)
 }
 
+/// True if there is a log. This alone decides whether a member creates a log or opens it.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn exists(vfs: &dyn Vfs, dir: &Path) -> Result<bool, Error> {
+    Ok(!segment_names(vfs, dir)?.is_empty())
+}
+
 /// The segments that hold what follows an index.
 pub(crate) fn select(vfs: &dyn Vfs, dir: &Path, index: Index) -> Result<Vec<SegmentName>, Error> {
     let mut names = segment_names(vfs, dir)?;
@@ -57,7 +65,7 @@ pub(crate) fn select(vfs: &dyn Vfs, dir: &Path, index: Index) -> Result<Vec<Segm
 }
 
 /// All segments of the newest unbroken run.
-pub(crate) fn newest_run(vfs: &dyn Vfs, dir: &Path) -> Result<Vec<SegmentName>, Error> {
+pub(crate) fn newest_sequence(vfs: &dyn Vfs, dir: &Path) -> Result<Vec<SegmentName>, Error> {
     let mut names = segment_names(vfs, dir)?;
     let broken = names.windows(2).rposition(|pair| pair[0].seq.checked_add(1) != Some(pair[1].seq));
     if let Some(at) = broken {
@@ -72,7 +80,7 @@ pub(crate) fn open_all(
     dir: &Path,
     names: &[SegmentName],
     mode: Mode,
-) -> Result<Vec<Held>, Error> {
+) -> Result<Vec<OpenSegment>, Error> {
     let mut held = Vec::with_capacity(names.len());
     for name in names {
         let path = dir.join(name.to_string());
@@ -80,7 +88,7 @@ pub(crate) fn open_all(
         if mode != Mode::Read {
             lock(&*file, &path)?;
         }
-        held.push(Held { name: *name, path, file });
+        held.push(OpenSegment { name: *name, path, file });
     }
     Ok(held)
 }
@@ -97,8 +105,8 @@ pub(crate) fn lock(file: &dyn File, path: &Path) -> Result<(), Error> {
 /// Shows every good frame, and finds where they end. All but the last segment must be whole; in
 /// the last one, only what a crash cannot have left is an error here.
 pub(crate) fn walk(
-    held: &[Held],
-    mut see: impl FnMut(&Frame, &Held) -> Result<(), Error>,
+    held: &[OpenSegment],
+    mut see: impl FnMut(&Frame, &OpenSegment) -> Result<(), Error>,
 ) -> Result<Option<Walked>, Error> {
     let mut crc = 0;
     // The segment before, if it has zeros behind its last frame: a sign that the fault is there.

@@ -1,19 +1,24 @@
-//! Writing a log: creating, appending, cutting, letting old segments go.
+//! Appending to a log: batches, syncs, cutting segments, purging old ones.
 //!
-//! Rules, on which telling a torn tail from damage rests (`tail.rs`):
+//! Rules, on which `tail.rs` relies to tell a torn tail from damage and `unsynced.rs` to find what
+//! may not be durable:
 //! - At most one batch is not synced.
-//! - Each batch goes to the file in one write, ends with a state or snapshot record, and that
-//!   record says where the batch began.
-//! - A commit index alone is never written; it rides on the next batch.
-//! - A segment gets its name only after its head was synced.
+//! - A batch is one write. Its last record is a state or snapshot record that carries the offset
+//!   at which the batch begins.
+//! - A commit index alone is never written; it goes with the next batch.
+//! - A segment is synced before its successor is written, and the head of a segment is synced
+//!   before the segment gets its name.
+//!
+//! Only the write and the sync of a batch and the cut to a prepared segment can fail the log. If
+//! the next segment cannot be prepared, the present one grows beyond its length; if an old segment
+//! cannot be removed, it stays. Both are logged and tried again later.
 
 use crate::error::Error;
 use crate::frame::Encoder;
+use crate::metadata::{Metadata, SnapshotRecord};
 use crate::name::SegmentName;
-use crate::open::make_segment;
 use crate::record::RecordKind;
-use crate::walk::{self, Held};
-use crate::{Metadata, SEGMENT_BYTES, SnapshotRecord};
+use crate::walk::{self, OpenSegment};
 use prost::Message as _;
 use proto::{Entry, HardState, Index};
 use std::collections::VecDeque;
@@ -21,104 +26,57 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use vfs::{File, LockKind, Mode, Vfs};
 
-/// A log that can be appended to. After an error of the disk every call answers
-/// [`Error::Poisoned`]: the file must not be trusted any more, and the member stops.
+/// After a failure to prepare the next segment, it is tried again when a segment's length divided
+/// by this has been written. A failed allocation may use up all free space for a moment, so it is
+/// not tried with every batch.
+const SPARE_RETRIES_PER_SEGMENT: u64 = 16;
+
+/// A log that can be appended to. If a write or a sync fails, this and every later call fails
+/// ([`Error::Poisoned`]): the content of the file is not known then, and the member stops.
 #[derive(Debug)]
 pub struct Wal {
     pub(crate) vfs: Arc<dyn Vfs>,
     pub(crate) dir: PathBuf,
     pub(crate) metadata: Metadata,
-    /// When a segment is full.
+    /// The length in bytes at which a segment is full.
     pub(crate) segment_bytes: u64,
-    /// The segments whose locks are held, oldest first; the last is written.
-    pub(crate) segments: VecDeque<Held>,
-    /// The next segment, made ahead.
-    pub(crate) spare: Option<(PathBuf, Arc<dyn File>)>,
+    /// The segments whose locks are held, oldest first. The last one is written.
+    pub(crate) segments: VecDeque<OpenSegment>,
+    pub(crate) spare: Spare,
     pub(crate) encoder: Encoder,
-    /// The newest state that was given to [`Wal::append`]. The file lags behind it by a commit
-    /// index at most.
+    /// The newest state given to [`Wal::append`]. The file may lack its commit index.
     pub(crate) state: HardState,
     pub(crate) written: Written,
     pub(crate) poisoned: bool,
 }
 
-/// What the file holds.
+/// The next segment, prepared ahead of time: allocated and locked, under a temporary name.
+#[derive(Debug, Default)]
+pub(crate) struct Spare {
+    segment: Option<(PathBuf, Arc<dyn File>)>,
+    /// The value of [`Written::total`] at which to try again after a failure.
+    retry_at: u64,
+}
+
+/// The content of the file.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Written {
     /// The end of the last frame.
     pub(crate) offset: u64,
-    /// The bytes of all frames that were written since the log was opened.
+    /// The bytes of all frames written since the log was opened.
     pub(crate) total: u64,
     /// The newest state.
     pub(crate) state: HardState,
-    /// The last entry or the last snapshot's, whichever came later.
+    /// The index of the last entry, or of the last snapshot if that was written later.
     pub(crate) last_index: Index,
-    /// Whether the last batch is not known to be durable.
+    /// True if the last batch is not synced.
     pub(crate) unsynced: bool,
 }
 
 impl Wal {
-    /// Makes a new log. It is there as a whole or not at all.
-    ///
-    /// # Errors
-    /// [`Error::Exists`] if there is one; [`Error::Io`], and then there is none.
-    pub fn create(vfs: Arc<dyn Vfs>, dir: &Path, metadata: &Metadata) -> Result<Wal, Error> {
-        Wal::create_with_segments(vfs, dir, metadata, SEGMENT_BYTES)
-    }
-
-    /// As [`Wal::create`], with segments of another length, for simulations: readers do not care.
-    ///
-    /// # Errors
-    /// As [`Wal::create`].
-    pub fn create_with_segments(
-        vfs: Arc<dyn Vfs>,
-        dir: &Path,
-        metadata: &Metadata,
-        segment_bytes: u64,
-    ) -> Result<Wal, Error> {
-        if crate::exists(&*vfs, dir)? {
-            return Err(Error::Exists { dir: dir.to_path_buf() });
-        }
-        let building = with_suffix(dir, ".tmp");
-        let above = dir.parent().unwrap_or(dir);
-        vfs::create_dir_durable(&*vfs, above).map_err(Error::io(above, "create"))?;
-        if vfs.exists(&building).map_err(Error::io(&building, "look for"))? {
-            vfs.remove_dir_all(&building).map_err(Error::io(&building, "remove"))?;
-        }
-        vfs.create_dir_all(&building).map_err(Error::io(&building, "create"))?;
-        let name = SegmentName { seq: 0, index: Index(0) };
-        let file = make_segment(&*vfs, &building.join(name.to_string()), segment_bytes)?;
-        let path = dir.join(name.to_string());
-        let mut wal = Wal {
-            vfs,
-            dir: dir.to_path_buf(),
-            metadata: *metadata,
-            segment_bytes,
-            segments: VecDeque::from([Held { name, path, file }]),
-            spare: None,
-            encoder: Encoder::new(0),
-            state: HardState::default(),
-            written: Written::default(),
-            poisoned: false,
-        };
-        wal.encoder.crc_record();
-        wal.encoder.record(RecordKind::Metadata, &metadata.encode());
-        wal.encoder.record(RecordKind::Snapshot, &SnapshotRecord::default().encode());
-        wal.write_batch()?;
-        wal.sync()?;
-        wal.vfs.sync_dir(&building).map_err(Error::io(&building, "sync"))?;
-        if wal.vfs.exists(dir).map_err(Error::io(dir, "look for"))? {
-            wal.vfs.remove_dir_all(dir).map_err(Error::io(dir, "remove"))?;
-        }
-        wal.vfs.rename(&building, dir).map_err(Error::io(dir, "rename"))?;
-        let named = wal.vfs.sync_dir(above).map_err(Error::io(above, "sync"));
-        named.inspect_err(|_| put_aside(&*wal.vfs, dir))?;
-        Ok(wal)
-    }
-
-    /// Writes a batch: the entries, then the state; not durable before [`Wal::sync`]. A batch that
-    /// is not yet durable is synced first. Where there are no entries and only the commit index is
-    /// new, nothing is written: it goes with the next batch.
+    /// Writes a batch: the entries, then the state. It is durable after [`Wal::sync`]. If the
+    /// batch before is not synced yet, this syncs it first. Without entries and with only a new
+    /// commit index, nothing is written; the index goes with the next batch.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Poisoned`].
@@ -144,10 +102,10 @@ impl Wal {
         Ok(())
     }
 
-    /// Makes what was appended durable, with one `fdatasync`; nothing to do if there is nothing.
+    /// Makes the last batch durable with one `fdatasync`. Does nothing if it is durable already.
     ///
     /// # Errors
-    /// [`Error::Io`]: nothing of the batch may be taken for durable. [`Error::Poisoned`].
+    /// [`Error::Io`]: the batch may be lost, as a whole or in part. [`Error::Poisoned`].
     pub fn sync(&mut self) -> Result<(), Error> {
         self.check()?;
         if !self.written.unsynced {
@@ -160,8 +118,8 @@ impl Wal {
         Ok(())
     }
 
-    /// Notes a snapshot whose `.snap` file is durable, with a state that is committed as far; both
-    /// are durable on return.
+    /// Records a snapshot whose `.snap` file is durable, and a state with at least its commit
+    /// index. Both are durable on return.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Poisoned`].
@@ -169,8 +127,8 @@ impl Wal {
         self.check()?;
         self.begin_batch()?;
         let (seq, start) = (self.tail().name.seq, self.written.offset);
-        // A snapshot holds nothing that is not committed, and readers pass one over whose log
-        // does not say so.
+        // A snapshot contains committed entries only, and readers ignore a snapshot record with an
+        // index above the commit index of the log.
         self.state.commit = self.state.commit.max(snapshot.id.index);
         if self.written.state != self.state {
             self.encoder.record(RecordKind::State, &self.state.to_pb().encode_to_vec());
@@ -182,53 +140,49 @@ impl Wal {
         self.sync()
     }
 
-    /// Does what need not be done while somebody waits: ends a full segment, and makes the next
-    /// one ahead. To be called after a sync, when the waiting have their answers; without it the
-    /// next batch has to wait for it.
+    /// Cuts a full segment and prepares the next one. To be called after [`Wal::sync`], when the
+    /// clients have their answers; otherwise the next batch waits for the cut. A failure to
+    /// prepare a segment is logged and tried again later.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Poisoned`].
+    /// [`Error::Io`] if the cut fails. [`Error::Poisoned`].
     pub fn tend(&mut self) -> Result<(), Error> {
         self.check()?;
-        if self.written.offset >= self.segment_bytes {
-            self.sync()?;
-            let cut = self.cut();
-            self.guard(cut)?;
-        }
-        if self.spare.is_none() {
-            let spare = self.make_spare();
-            self.spare = Some(self.guard(spare)?);
-        }
+        self.cut_if_full()?;
+        self.prepare_spare();
         Ok(())
     }
 
-    /// Lets go of the segments that hold nothing behind an index: they may then be purged, by us
-    /// or another. The one that may still hold the index itself is kept.
+    /// Unlocks the segments that have no entry after `index`, so that they may be purged by this
+    /// process or another. The segment that may contain `index` itself stays locked.
     pub fn release_to(&mut self, index: Index) {
         while self.segments.get(1).is_some_and(|next| next.name.index < index)
             && let Some(old) = self.segments.pop_front()
         {
-            // The lock goes with the file anyway.
+            // The lock ends with the file handle in any case.
             old.file.unlock(LockKind::OpenFileDescription).unwrap_or_default();
         }
     }
 
-    /// Removes released segments, oldest first, until this many segments remain (0: all of them
-    /// do), and says which. Stops at one that somebody has locked.
+    /// Removes released segments, oldest first, until `segments_max` segments are left (0: removes
+    /// none), and returns their paths. Stops at a segment that another process has locked, and at
+    /// one that cannot be removed: that is logged, and the next purge tries again.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Poisoned`].
+    /// [`Error::Poisoned`].
     pub fn purge(&mut self, segments_max: usize) -> Result<Vec<PathBuf>, Error> {
         self.check()?;
-        let purged = self.purge_released(segments_max);
-        self.guard(purged)
+        let mut purged = Vec::new();
+        if let Err(error) = self.purge_released(segments_max, &mut purged) {
+            tracing::warn!(%error, "failed to purge old WAL segments; trying again later");
+        }
+        Ok(purged)
     }
 
-    fn purge_released(&self, segments_max: usize) -> Result<Vec<PathBuf>, Error> {
+    fn purge_released(&self, segments_max: usize, purged: &mut Vec<PathBuf>) -> Result<(), Error> {
         let names = walk::segment_names(&*self.vfs, &self.dir)?;
         let surplus = if segments_max == 0 { 0 } else { names.len().saturating_sub(segments_max) };
-        let oldest_held = self.segments.front().map_or(0, |held| held.name.seq);
-        let mut purged = Vec::new();
+        let oldest_held = self.segments.front().map_or(0, |segment| segment.name.seq);
         for name in names.iter().take(surplus).take_while(|name| name.seq < oldest_held) {
             let path = self.dir.join(name.to_string());
             let file = self.vfs.open(&path, Mode::Write).map_err(Error::io(&path, "open"))?;
@@ -237,45 +191,44 @@ impl Wal {
                 break;
             }
             self.vfs.remove_file(&path).map_err(Error::io(&path, "remove"))?;
-            // One by one, so that no crash leaves a hole in the sequence.
-            self.vfs.sync_dir(&self.dir).map_err(Error::io(&self.dir, "sync"))?;
             purged.push(path);
+            // After each removal, so that a crash leaves no hole in the sequence.
+            self.vfs.sync_dir(&self.dir).map_err(Error::io(&self.dir, "sync"))?;
         }
-        Ok(purged)
+        Ok(())
     }
 
-    /// Syncs what is not durable and removes the segment made ahead, as etcd does when it stops
-    /// cleanly.
+    /// Syncs the last batch and removes the prepared segment, as etcd does on a clean stop.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Poisoned`].
     pub fn close(mut self) -> Result<(), Error> {
         self.sync()?;
-        match self.spare.take() {
+        match self.spare.segment.take() {
             Some((path, _)) => self.vfs.remove_file(&path).map_err(Error::io(&path, "remove")),
             None => Ok(()),
         }
     }
 
-    /// The ids of member and cluster.
+    /// The ids of the member and the cluster.
     #[must_use]
     pub fn metadata(&self) -> &Metadata {
         &self.metadata
     }
 
-    /// The last entry written or the last snapshot's, whichever came later.
+    /// The index of the last entry written, or of the last snapshot if that was written later.
     #[must_use]
     pub fn last_index(&self) -> Index {
         self.written.last_index
     }
 
-    /// How many bytes were written since the log was opened.
+    /// The bytes written since the log was opened.
     #[must_use]
     pub fn written_bytes(&self) -> u64 {
         self.written.total
     }
 
-    /// True once the disk has failed.
+    /// True after a write or a sync has failed.
     #[must_use]
     pub fn is_poisoned(&self) -> bool {
         self.poisoned
@@ -290,21 +243,20 @@ impl Wal {
         result
     }
 
-    fn tail(&self) -> &Held {
-        self.segments.back().expect("invariant: the segment that is written is held")
+    /// The segment that is written.
+    fn tail(&self) -> &OpenSegment {
+        self.segments.back().expect("invariant: the segment that is written is open")
     }
 
     fn begin_batch(&mut self) -> Result<(), Error> {
         self.sync()?;
-        if self.written.offset >= self.segment_bytes {
-            let cut = self.cut();
-            self.guard(cut)?;
-        }
+        self.cut_if_full()?;
         self.encoder.clear();
         Ok(())
     }
 
-    fn write_batch(&mut self) -> Result<(), Error> {
+    /// Writes the records in the encoder, as one write.
+    pub(crate) fn write_batch(&mut self) -> Result<(), Error> {
         let tail = self.tail();
         let bytes = self.encoder.bytes();
         let written =
@@ -315,17 +267,27 @@ impl Wal {
         self.guard(written)
     }
 
-    /// Ends the present segment at its last frame and begins the next.
-    fn cut(&mut self) -> Result<(), Error> {
-        assert!(!self.written.unsynced, "invariant: a segment is ended when all of it is synced");
+    /// Begins a new segment if the present one is full and the new one could be prepared.
+    fn cut_if_full(&mut self) -> Result<(), Error> {
+        if self.written.offset < self.segment_bytes {
+            return Ok(());
+        }
+        self.prepare_spare();
+        let Some((path, file)) = self.spare.segment.take() else {
+            return Ok(());
+        };
+        self.sync()?;
+        let cut = self.cut(&path, file);
+        self.guard(cut)
+    }
+
+    /// Ends the present segment at its last frame and makes the spare its successor.
+    fn cut(&mut self, spare: &Path, file: Arc<dyn File>) -> Result<(), Error> {
+        assert!(!self.written.unsynced, "invariant: a segment is cut when all of it is synced");
         let tail = self.tail();
         tail.file.set_len(self.written.offset).map_err(Error::io(&tail.path, "cut"))?;
         tail.file.sync_data().map_err(Error::io(&tail.path, "sync"))?;
         let name = SegmentName { seq: tail.name.seq + 1, index: self.written.last_index.next() };
-        let (spare_path, file) = match self.spare.take() {
-            Some(spare) => spare,
-            None => self.make_spare()?,
-        };
         self.encoder.clear();
         self.encoder.crc_record();
         self.encoder.record(RecordKind::Metadata, &self.metadata.encode());
@@ -333,37 +295,46 @@ impl Wal {
             let data = self.written.state.to_pb().encode_to_vec();
             self.encoder.record(RecordKind::State, &data);
         }
-        file.write_at(self.encoder.bytes(), 0).map_err(Error::io(&spare_path, "write"))?;
-        file.sync_data().map_err(Error::io(&spare_path, "sync"))?;
+        file.write_at(self.encoder.bytes(), 0).map_err(Error::io(spare, "write"))?;
+        file.sync_data().map_err(Error::io(spare, "sync"))?;
         let path = self.dir.join(name.to_string());
-        self.vfs.rename(&spare_path, &path).map_err(Error::io(&path, "rename"))?;
+        self.vfs.rename(spare, &path).map_err(Error::io(&path, "rename"))?;
         self.vfs.sync_dir(&self.dir).map_err(Error::io(&self.dir, "sync"))?;
         self.written.offset = self.encoder.bytes().len() as u64;
         self.written.total += self.written.offset;
-        self.segments.push_back(Held { name, path, file });
+        self.segments.push_back(OpenSegment { name, path, file });
         Ok(())
     }
 
-    fn make_spare(&self) -> Result<(PathBuf, Arc<dyn File>), Error> {
+    /// Prepares the next segment if there is none. Nothing is lost if that fails: the present
+    /// segment grows until it succeeds.
+    fn prepare_spare(&mut self) {
+        if self.spare.segment.is_some() || self.written.total < self.spare.retry_at {
+            return;
+        }
         let path = self.dir.join(format!("{}.tmp", self.tail().name.seq % 2));
-        let file = make_segment(&*self.vfs, &path, self.segment_bytes)?;
-        Ok((path, file))
+        match make_segment(&*self.vfs, &path, self.segment_bytes) {
+            Ok(file) => self.spare.segment = Some((path, file)),
+            Err(error) => {
+                let wait = self.segment_bytes.div_ceil(SPARE_RETRIES_PER_SEGMENT);
+                self.spare.retry_at = self.written.total + wait;
+                // Gives back the space that a failed allocation may have taken.
+                let removed = self.vfs.remove_file(&path);
+                tracing::warn!(
+                    %error,
+                    removed = removed.is_ok(),
+                    "failed to prepare the next WAL segment; the current one is used meanwhile"
+                );
+            }
+        }
     }
 }
 
-/// A log whose creation failed at the very end is moved away, so that the next start makes a new
-/// one instead of going on with an empty one. If that fails too, the next start finds a log in
-/// which nothing was decided.
-fn put_aside(vfs: &dyn Vfs, dir: &Path) {
-    let names = (0..1000).map(|number| with_suffix(dir, &format!(".broken.{number}")));
-    let mut free = names.filter(|path| matches!(vfs.exists(path), Ok(false)));
-    if let Some(path) = free.next() {
-        vfs.rename(dir, &path).unwrap_or_default();
-    }
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
+/// Makes a file ready to be a segment: empty, locked, and allocated to `len` bytes.
+pub(crate) fn make_segment(vfs: &dyn Vfs, path: &Path, len: u64) -> Result<Arc<dyn File>, Error> {
+    let file = vfs.open(path, Mode::Create).map_err(Error::io(path, "create"))?;
+    walk::lock(&*file, path)?;
+    file.set_len(0).map_err(Error::io(path, "empty"))?;
+    file.allocate(len).map_err(Error::io(path, "allocate"))?;
+    Ok(file)
 }

@@ -141,7 +141,7 @@ pub fn boot(vfs: &Arc<dyn Vfs>, options: &BootOptions) -> Result<Booted, BootErr
         vfs::create_dir_durable(&**vfs, dir)
             .map_err(|error| BootError::Directory(dir.clone(), error))?;
     }
-    snap::remove_leftovers(&**vfs, &snap_dir)?;
+    snap::remove_leftovers(&**vfs, &snap_dir);
     let backend = open_backend(vfs, &snap_dir.join("db"), options.cache_bytes)?;
     sync_names(&**vfs, &[&options.data_dir, &member_dir, &snap_dir])?;
     if exists {

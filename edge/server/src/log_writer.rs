@@ -84,7 +84,7 @@ impl LogWriter {
         tracing::info!(snapshot_index = index.0, "saved snapshot to disk");
         self.wal.release_to(index);
         self.wal.purge(self.keep.1)?;
-        snap::purge(&*self.vfs, &self.snap_dir, self.keep.0)?;
+        snap::purge(&*self.vfs, &self.snap_dir, self.keep.0);
         self.tell(CoreInput::Snapshotted(index));
         Ok(())
     }

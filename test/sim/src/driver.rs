@@ -505,7 +505,7 @@ impl Log {
             LogWork::Purge(index) => {
                 self.wal.release_to(index);
                 self.wal.purge(KEEP.1)?;
-                snap::purge(disk, &self.snap_dir, KEEP.0)?;
+                snap::purge(disk, &self.snap_dir, KEEP.0);
                 return Ok(Some(CoreInput::Snapshotted(index)));
             }
         }

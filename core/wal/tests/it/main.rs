@@ -3,7 +3,10 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "these are tests")]
 
 mod crash;
+mod failed_sync;
+mod full_disk;
 mod go_data;
+mod model;
 mod own;
 mod snap;
 mod support;
