@@ -81,12 +81,8 @@ impl Db {
             return Err(Error::Locked { file: path.to_path_buf() });
         }
         if !options.read_only {
-            if is_made(&*file, path, options.new_page_size)? {
-                // What a process wrote that was killed may not be durable, and what a commit of
-                // it freed is free to be overwritten only when its meta is.
-                file.sync_data().map_err(io("sync"))?;
-            } else {
-                make(&*file, path, options.new_page_size)?;
+            if let Some(page_size) = unused_file(&*file, path, options.new_page_size)? {
+                create(&*file, path, page_size)?;
             }
             let dir = match path.parent() {
                 Some(dir) if dir != Path::new("") => dir,
@@ -94,9 +90,12 @@ impl Db {
             };
             vfs.sync_dir(dir).map_err(|source| Error::io(dir, "sync", source))?;
         }
-        let meta = read_meta(&*file, path)?;
+        let (meta, meta_offset) = read_meta(&*file, path)?;
         let file_len = file.len().map_err(io("stat"))?;
         check_meta(&meta, file_len, path)?;
+        if !options.read_only {
+            make_durable(&*file, path, meta_offset, meta.page_size)?;
+        }
         let pager = Arc::new(Pager::new(file, path.to_path_buf(), meta.page_size, options.cache));
         let mut found = scan(&pager, &meta)?;
         let freelist = find_freelist(&pager, &meta, &mut found.map)?;
@@ -200,9 +199,12 @@ fn new_image(page_size: usize) -> Vec<u8> {
     image
 }
 
-/// False if the file was never completely made: it is empty, or holds a part of what [`make`]
-/// writes, in any of the page sizes in use, and else zeros.
-fn is_made(file: &dyn File, path: &Path, new_page_size: usize) -> Result<bool, Error> {
+/// The page size with which to create the file anew, if no commit ever used it: it is empty, or
+/// holds all or a part of what [`create`] writes, in any of the page sizes in use, and else zeros.
+///
+/// A complete new file is also created anew, with the page size it has: if the sync of its
+/// creation failed, the page cache shows all of it and the disk may hold a part.
+fn unused_file(file: &dyn File, path: &Path, new_page_size: usize) -> Result<Option<usize>, Error> {
     const SECTOR: usize = 512;
     let len = file.len().map_err(|source| Error::io(path, "stat", source))?;
     for page_size in [new_page_size, 4096, 8192, 16_384, 65_536] {
@@ -212,19 +214,32 @@ fn is_made(file: &dyn File, path: &Path, new_page_size: usize) -> Result<bool, E
         }
         let mut content = vec![0; image.len()];
         file.read_at(&mut content, 0).map_err(|source| Error::io(path, "read", source))?;
-        let part = content.chunks(SECTOR).zip(image.chunks(SECTOR));
-        let torn = part.clone().all(|(have, want)| have == want || have.iter().all(|b| *b == 0));
+        let mut sectors = content.chunks(SECTOR).zip(image.chunks(SECTOR));
         let complete = content == image && len == image.len() as u64;
-        if torn && !complete {
-            return Ok(false);
+        if sectors.all(|(found, new)| found == new || found.iter().all(|byte| *byte == 0)) {
+            return Ok(Some(if complete { page_size } else { new_page_size }));
         }
     }
-    Ok(true)
+    Ok(None)
 }
 
-fn make(file: &dyn File, path: &Path, page_size: usize) -> Result<(), Error> {
+fn create(file: &dyn File, path: &Path, page_size: usize) -> Result<(), Error> {
     file.set_len(0).map_err(|source| Error::io(path, "truncate", source))?;
     file.write_at(&new_image(page_size), 0).map_err(|source| Error::io(path, "write", source))?;
+    file.sync_data().map_err(|source| Error::io(path, "sync", source))
+}
+
+/// Makes sure that the disk holds the meta page at `offset`, which was read from the file.
+///
+/// A commit syncs its pages before it writes its meta page, so the pages of a meta page that can
+/// be read are durable. The meta page itself is not if its own sync failed or never ran: after a
+/// failed sync the page cache still shows the page but no later sync writes it. The disk then
+/// holds the meta page before it, whose pages count as free here and would be overwritten. So the
+/// meta page is written again, with the same bytes, before any page can be reused.
+fn make_durable(file: &dyn File, path: &Path, offset: u64, page_size: usize) -> Result<(), Error> {
+    let mut page = vec![0; page_size];
+    file.read_at(&mut page, offset).map_err(|source| Error::io(path, "read", source))?;
+    file.write_at(&page, offset).map_err(|source| Error::io(path, "write", source))?;
     file.sync_data().map_err(|source| Error::io(path, "sync", source))
 }
 
@@ -235,22 +250,25 @@ fn meta_at(file: &dyn File, path: &Path, offset: u64) -> Result<Option<Meta>, Er
     Ok(Meta::decode(&buf[..got]))
 }
 
-/// The valid meta with the greater txid.
-fn read_meta(file: &dyn File, path: &Path) -> Result<Meta, Error> {
+/// The valid meta with the greater txid, and the offset of its page. (In a copy of a database the
+/// page need not be the one that a commit with that txid writes.)
+fn read_meta(file: &dyn File, path: &Path) -> Result<(Meta, u64), Error> {
     if let Some(first) = meta_at(file, path, 0)? {
-        let second = meta_at(file, path, first.page_size as u64)?;
+        let offset = first.page_size as u64;
+        let second = meta_at(file, path, offset)?;
         let second = second.filter(|second| second.page_size == first.page_size);
         return Ok(match second {
-            Some(second) if second.txid > first.txid => second,
-            Some(_) | None => first,
+            Some(second) if second.txid > first.txid => (second, offset),
+            Some(_) | None => (first, 0),
         });
     }
     let mut page_size = PAGE_SIZE_MIN;
     while page_size <= PAGE_SIZE_MAX {
-        if let Some(meta) = meta_at(file, path, page_size as u64)?
+        let offset = page_size as u64;
+        if let Some(meta) = meta_at(file, path, offset)?
             && meta.page_size == page_size
         {
-            return Ok(meta);
+            return Ok((meta, offset));
         }
         page_size *= 2;
     }

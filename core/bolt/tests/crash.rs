@@ -194,3 +194,86 @@ fn a_failed_read_is_an_error_and_harms_nothing() {
         survives(&disk.fork(), done.min(COMMITS as u64 - 1), &models, &format!("read {skip}"));
     }
 }
+
+/// Commits after the restart.
+const COMMITS_AFTER: usize = 6;
+
+/// The numbers of the syncs, among all points, of a run of `commits` commits.
+fn sync_points(batches: &[BTreeMap<Bytes, Option<Bytes>>]) -> Vec<u64> {
+    let disk = SimDisk::new(4);
+    disk.record_every(1);
+    let mut db = open(&disk).unwrap();
+    for batch in batches {
+        commit(&mut db, batch).unwrap();
+    }
+    let syncs = disk.take_recorded().into_iter().filter(|at| at.operation == Operation::Sync);
+    syncs.map(|at| at.point).collect()
+}
+
+/// Every sync of a workload fails in turn, the process restarts on the same page cache and
+/// commits on, and power fails at each call from the restart on: nothing that was acknowledged
+/// before or after the restart is lost, and nothing that a reader could see after it.
+#[test]
+fn a_restart_after_a_failed_sync_trusts_nothing_that_may_not_be_on_the_disk() {
+    let batches = batches(4);
+    let models = models(&batches);
+    let until = COMMITS - COMMITS_AFTER - 1;
+    let points = sync_points(&batches[..until]);
+    assert!(points.len() > 2 * until, "two syncs for each commit, and one for the new file");
+    for point in points {
+        for failures in [1, 2] {
+            restart_after_failed_sync(point, failures, &batches, &models);
+        }
+    }
+}
+
+/// The sync at `point` fails; with two failures the first sync after the restart fails too.
+fn restart_after_failed_sync(
+    point: u64,
+    failures: u64,
+    batches: &[BTreeMap<Bytes, Option<Bytes>>],
+    models: &[Model],
+) {
+    let disk = SimDisk::new(point);
+    disk.inject(Injection::at(point, Fault::Io));
+    let mut done = 0;
+    if let Ok(mut db) = open(&disk) {
+        while commit(&mut db, &batches[done]).is_ok() {
+            done += 1;
+        }
+    }
+    if failures == 2 {
+        disk.inject(Injection::first(Operation::Sync, Fault::Io));
+        assert!(matches!(open(&disk), Err(Error::Io { .. })), "a restart syncs what it trusts");
+    }
+    disk.record_every(1);
+    let mut db = open(&disk).unwrap();
+    let found = usize::try_from(db.view().tx_id()).unwrap() - 1;
+    assert!(found == done || found == done + 1, "{done} done, {found} found");
+    let mut images = Vec::new();
+    let mut keep = |least: usize, most: usize| {
+        images.extend(disk.take_recorded().into_iter().map(|at| (at, least, most)));
+    };
+    keep(done, found);
+    for next in found..found + COMMITS_AFTER {
+        commit(&mut db, &batches[next]).unwrap();
+        keep(next, next + 1);
+    }
+    for (at, least, most) in images {
+        for seed in 0..2 {
+            let context = format!(
+                "sync {point} failed, {failures} failures, then power at {:?} {}, seed {seed}",
+                at.operation, at.point
+            );
+            let image = at.disk.crash_image(seed);
+            let db = open(&image).unwrap_or_else(|error| panic!("{context}: {error}"));
+            db.check().unwrap_or_else(|error| panic!("{context}: {error}"));
+            let commits = usize::try_from(db.view().tx_id()).unwrap() - 1;
+            assert!(
+                (least..=most).contains(&commits),
+                "{context}: {commits} found, {least} acknowledged"
+            );
+            assert!(contents(&db.view()) == models[commits], "{context}: commit {commits}");
+        }
+    }
+}
