@@ -4,15 +4,18 @@
 //! written anew elsewhere; what no operation touches stays where it is. A page that is left
 //! less than half full is joined with its neighbour if both fit on one.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use bytes::Bytes;
 
 use crate::bucket::{Root, inline_page};
 use crate::error::{Error, Reject};
 use crate::map::Slot;
 use crate::pack::Packer;
-use crate::page::{HEADER, ITEM_BUCKET, Item, KEY_BYTES_MAX, Kind, Page, VALUE_BYTES_MAX};
+use crate::page::{
+    DEPTH_MAX, HEADER, ITEM_BUCKET, Item, KEY_BYTES_MAX, Kind, Page, VALUE_BYTES_MAX,
+};
 use crate::store::Store;
-use crate::view::DEPTH_MAX;
 
 /// What happens to a key.
 #[derive(Clone, Debug)]
@@ -26,6 +29,9 @@ pub(crate) enum Action {
     /// The pages on the way to the key are written anew, unchanged: so they move.
     Touch,
 }
+
+/// Keys whose pages are to be written anew, for each tree.
+pub(crate) type Touches = BTreeMap<Slot, BTreeSet<Bytes>>;
 
 /// One operation.
 #[derive(Clone, Debug)]

@@ -3,6 +3,8 @@
 //!
 //! Source: bbolt bucket.go @ v1.4.3 (`inlineable`, `write`), internal/common/bucket.go.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
 use crate::map::Slot;
@@ -27,6 +29,23 @@ pub(crate) struct Bucket {
     /// bbolt's counter for callers; etcd does not use it. Kept as found.
     pub(crate) sequence: u64,
     pub(crate) root: Root,
+}
+
+/// A bucket that a write transaction has opened.
+#[derive(Debug)]
+pub(crate) struct OpenBucket {
+    pub(crate) bucket: Bucket,
+    /// Operations not merged into the tree yet; `None` deletes.
+    pub(crate) ops: BTreeMap<Bytes, Option<Bytes>>,
+    /// The tree has changed.
+    pub(crate) changed: bool,
+}
+
+impl OpenBucket {
+    /// Without changes.
+    pub(crate) fn new(bucket: Bucket) -> OpenBucket {
+        OpenBucket { bucket, ops: BTreeMap::new(), changed: false }
+    }
 }
 
 /// Makes the page of an inline bucket.

@@ -9,11 +9,11 @@ use bytes::Bytes;
 use crate::bucket::{Root, decode};
 use crate::error::Error;
 use crate::map::{Fill, PageMap, Slot, Use};
-use crate::page::{Kind, Page};
-use crate::view::{DEPTH_MAX, Inner};
+use crate::page::{DEPTH_MAX, Kind, Page};
+use crate::snapshot::Snapshot;
 
 struct Check<'a> {
-    inner: &'a Arc<Inner>,
+    inner: &'a Arc<Snapshot>,
     seen: PageMap,
 }
 
@@ -26,7 +26,7 @@ struct Visit {
 }
 
 /// Checks everything that a view can reach.
-pub(crate) fn view(inner: &Arc<Inner>) -> Result<(), Error> {
+pub(crate) fn view(inner: &Arc<Snapshot>) -> Result<(), Error> {
     let mut check = Check { inner, seen: PageMap::new(inner.meta.hwm) };
     let mut trees = vec![inner.meta.root];
     while let Some(root) = trees.pop() {

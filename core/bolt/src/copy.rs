@@ -5,31 +5,33 @@
 //!
 //! Source: bbolt tx.go @ v1.4.3 `WriteTo`.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::error::Error;
 use crate::meta::Meta;
-use crate::view::View;
+use crate::snapshot::Snapshot;
 
 const CHUNK_BYTES: usize = 256 * 1024;
 
 /// Reads a view as a file image, a chunk at a time.
 #[derive(Debug)]
 pub struct Copier {
-    view: View,
+    snapshot: Arc<Snapshot>,
     /// The next page to copy.
     page: u64,
 }
 
 impl Copier {
-    pub(crate) fn new(view: View) -> Copier {
-        Copier { view, page: 0 }
+    pub(crate) fn new(snapshot: Arc<Snapshot>) -> Copier {
+        Copier { snapshot, page: 0 }
     }
 
-    /// The length of the whole image in bytes: [`View::size`].
+    /// The length of the whole image in bytes: [`crate::View::size`].
     #[must_use]
     pub fn len(&self) -> u64 {
-        self.view.size()
+        self.snapshot.size()
     }
 
     /// Never true: there are always two metas.
@@ -43,8 +45,8 @@ impl Copier {
     /// # Errors
     /// [`Error::Io`].
     pub fn next_chunk(&mut self) -> Result<Option<Bytes>, Error> {
-        let inner = &*self.view.inner;
-        let (pager, meta) = (&inner.pager, inner.meta);
+        let snapshot = &*self.snapshot;
+        let (pager, meta) = (&snapshot.pager, snapshot.meta);
         if self.page == 0 {
             self.page = 2;
             let mut image = as_page(&meta, 0);

@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use crate::bucket::Root;
 use crate::error::Error;
-use crate::page::{Header, Kind, Page};
-use crate::view::{DEPTH_MAX, Inner};
+use crate::page::{DEPTH_MAX, Header, Kind, Page};
+use crate::snapshot::Snapshot;
 
 /// Pages that a scan reads at once, at most.
 const AHEAD_PAGES: u64 = 64;
@@ -20,7 +20,7 @@ const AHEAD_BYTES: u64 = 256 * 1024;
 /// cursor is not cached: copy what is kept for long.
 #[derive(Debug)]
 pub struct Cursor {
-    inner: Arc<Inner>,
+    inner: Arc<Snapshot>,
     root: Option<Root>,
     /// The path, root first: each page and the element to take next from it (in a branch: the
     /// one after that we are under).
@@ -33,7 +33,7 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    pub(crate) fn new(inner: Arc<Inner>, root: Option<Root>, cached: bool) -> Cursor {
+    pub(crate) fn new(inner: Arc<Snapshot>, root: Option<Root>, cached: bool) -> Cursor {
         let ahead = if cached { None } else { Some((0, Bytes::new())) };
         Cursor { inner, root, path: Vec::new(), started: false, entered: 0, ahead }
     }

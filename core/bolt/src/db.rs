@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 use std::path::Path;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use vfs::{File, LockKind, Mode, Vfs};
 
@@ -12,13 +12,16 @@ use crate::cache::PageCache;
 use crate::error::Error;
 use crate::map::{Fill, PageMap, Slot, Use};
 use crate::meta::{META_END, Meta, NO_FREELIST, PAGE_SIZE_MAX, PAGE_SIZE_MIN};
+use crate::packing::Packing;
 use crate::page::{FLAG_FREELIST, HEADER, Kind, encode, u16_at, u32_at};
 use crate::pager::Pager;
-use crate::scan::{Slots, scan};
-use crate::shrink::Shrink;
-use crate::store::Run;
+use crate::relocate::Relocation;
+use crate::scan::scan;
+use crate::snapshot::Snapshot;
+use crate::state::State;
+use crate::store::{Run, Store};
 use crate::tx::Tx;
-use crate::view::{Inner, View};
+use crate::view::View;
 
 /// How a database is opened.
 #[derive(Clone, Debug)]
@@ -45,21 +48,6 @@ pub struct Db {
     /// The file's length in bytes.
     pub(crate) file_len: u64,
     pub(crate) state: State,
-}
-
-/// What a transaction changes besides pages.
-#[derive(Debug)]
-pub(crate) struct State {
-    pub(crate) current: View,
-    /// All views that may still be alive, oldest first.
-    pub(crate) views: VecDeque<(u64, Weak<Inner>)>,
-    pub(crate) pending: VecDeque<(u64, Vec<Run>)>,
-    pub(crate) slots: Slots,
-    /// The freelist on disk, which the first commit gives up.
-    pub(crate) freelist: Option<Run>,
-    pub(crate) read_only: bool,
-    pub(crate) poisoned: bool,
-    pub(crate) shrink: Shrink,
 }
 
 impl Db {
@@ -99,7 +87,7 @@ impl Db {
         let pager = Arc::new(Pager::new(file, path.to_path_buf(), meta.page_size, options.cache));
         let mut found = scan(&pager, &meta)?;
         let freelist = find_freelist(&pager, &meta, &mut found.map)?;
-        let inner = Arc::new(Inner {
+        let inner = Arc::new(Snapshot {
             pager: Arc::clone(&pager),
             meta,
             buckets: found.buckets,
@@ -114,7 +102,8 @@ impl Db {
             freelist,
             read_only: options.read_only,
             poisoned: false,
-            shrink: Shrink::default(),
+            relocation: Relocation::default(),
+            packing: Packing::default(),
         };
         Ok(Db { pager, map: found.map, file_len, state })
     }
@@ -128,7 +117,8 @@ impl Db {
     /// Begins the next transaction.
     pub fn begin(&mut self) -> Tx<'_> {
         self.release();
-        Tx::new(self)
+        let writer = Store::new(&self.pager, &mut self.map, &mut self.file_len);
+        Tx::new(writer, &mut self.state)
     }
 
     /// True if an earlier write failed: nothing more can be committed.
@@ -142,6 +132,13 @@ impl Db {
     #[must_use]
     pub fn free_pages(&self) -> (u64, u64) {
         (self.map.free(), self.map.pending())
+    }
+
+    /// Entries of the page map and nodes of its index that commits looked at so far, to find free
+    /// pages and pages to relocate: work that does not grow with the file.
+    #[must_use]
+    pub fn map_entries_looked_at(&self) -> u64 {
+        self.map.looked() + self.state.relocation.looked()
     }
 
     /// Frees what only views needed that are gone.

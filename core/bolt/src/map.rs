@@ -2,12 +2,13 @@
 //! page at the file's end to the bucket that holds it.
 //!
 //! Two bytes for each page below the high-water mark, in chunks; a chunk of free pages only
-//! takes 16 bytes, so a sparse file cannot make us allocate much.
+//! takes 16 bytes, so a sparse file cannot make us allocate much. Free pages are found with the
+//! index of the module `free`.
+
+use crate::free::FreeIndex;
 
 /// Pages in a chunk.
 const CHUNK: usize = 4096;
-/// Runs of up to this many pages have their own hint.
-const HINTS: usize = 64;
 
 const FREE: u16 = 0;
 const PENDING: u16 = 1;
@@ -85,8 +86,8 @@ pub(crate) struct PageMap {
     pending: u64,
     runs: u64,
     eighths: u64,
-    /// For runs of n pages (index n − 1): no fit starts below this page.
-    hints: [u64; HINTS],
+    /// The pages that are free, those above `hwm` among them.
+    index: FreeIndex,
 }
 
 /// The fill in the entry of a run's first page.
@@ -103,8 +104,8 @@ fn split(page: u64) -> (usize, usize) {
 impl PageMap {
     /// A map of `hwm` pages, all free but the two metas.
     pub(crate) fn new(hwm: u64) -> PageMap {
-        let (chunks, hints) = (Vec::new(), [0; HINTS]);
-        let mut map = PageMap { chunks, hwm, free: hwm, pending: 0, runs: 0, eighths: 0, hints };
+        let (chunks, index) = (Vec::new(), FreeIndex::default());
+        let mut map = PageMap { chunks, hwm, free: hwm, pending: 0, runs: 0, eighths: 0, index };
         map.set(0, 1, META);
         map.set(1, 1, META);
         map
@@ -154,6 +155,7 @@ impl PageMap {
         for page in first..first + pages {
             self.set_one(page, value);
         }
+        self.index.mark(first, pages, value == FREE);
     }
 
     fn set_one(&mut self, page: u64, value: u16) {
@@ -206,67 +208,22 @@ impl PageMap {
     /// Marks a run as free.
     pub(crate) fn make_free(&mut self, first: u64, pages: u64) {
         self.set(first, pages, FREE);
-        for hint in &mut self.hints {
-            *hint = (*hint).min(first.saturating_sub(HINTS as u64));
-        }
     }
 
-    /// Finds the lowest free run of `pages` pages that starts at `from` or later.
-    fn find(&self, pages: u64, from: u64) -> Option<u64> {
-        let mut start = from;
-        let mut page = from;
-        while page < self.hwm {
-            let (index, at) = split(page);
-            let chunk_end = (page - at as u64 + CHUNK as u64).min(self.hwm);
-            match self.chunks.get(index) {
-                Some(Some(chunk)) if chunk.used == CHUNK => {
-                    page = chunk_end;
-                    start = chunk_end;
-                }
-                Some(Some(chunk)) => {
-                    for value in &chunk.pages[at..] {
-                        if page == self.hwm {
-                            break;
-                        }
-                        page += 1;
-                        if *value != FREE {
-                            start = page;
-                        } else if page - start == pages {
-                            return Some(start);
-                        }
-                    }
-                }
-                Some(None) | None => page = chunk_end,
-            }
-            if page - start >= pages {
-                return Some(start);
-            }
-        }
-        None
+    /// The lowest page at which a run of `pages` pages would be put now. It may end above the
+    /// high-water mark, and then begins in the free pages just below it, if there are any.
+    pub(crate) fn place(&mut self, pages: u64) -> u64 {
+        self.index.find(pages)
     }
 
-    /// The lowest page at which a run of `pages` pages would be put now.
-    pub(crate) fn place(&self, pages: u64) -> u64 {
-        let from = if pages <= HINTS as u64 { self.hints[split(pages - 1).1] } else { 0 };
-        if self.free >= pages
-            && let Some(first) = self.find(pages, from)
-        {
-            return first;
-        }
-        // Begin in the free pages just below the high-water mark, if there are any.
-        let mut first = self.hwm;
-        while first > 2 && self.hwm - first < pages && self.raw(first - 1) == FREE {
-            first -= 1;
-        }
-        first
+    /// The work of [`PageMap::place`] so far, in words and summaries of the index looked at.
+    pub(crate) fn looked(&self) -> u64 {
+        self.index.looked()
     }
 
     /// Takes a run for `slot`: the lowest that fits, or one that raises the high-water mark.
     pub(crate) fn allocate(&mut self, pages: u64, slot: Slot, fill: Fill) -> u64 {
         let first = self.place(pages);
-        if pages <= HINTS as u64 {
-            self.hints[split(pages - 1).1] = first;
-        }
         self.grow_to(first + pages);
         self.use_run(first, pages, slot, fill);
         first

@@ -31,6 +31,8 @@ pub(crate) const FLAG_FREELIST: u16 = 0x10;
 pub(crate) const ITEM_BUCKET: u32 = 1;
 /// Most elements that we put on a page; the format's limit is 65,534.
 pub(crate) const ITEMS_MAX: usize = 60_000;
+/// No tree is deeper: a damaged file's cycle is found by it.
+pub(crate) const DEPTH_MAX: usize = 64;
 
 /// The longest key, in bytes.
 pub const KEY_BYTES_MAX: usize = 32_768;

@@ -11,10 +11,11 @@ use crate::bucket::{self, Bucket, Root};
 use crate::error::Error;
 use crate::map::{Fill, PageMap, Slot, Use};
 use crate::meta::Meta;
-use crate::page::{ELEMENT, HEADER, Header, ITEM_BUCKET, Kind, Page, check_bounds, u32_at};
+use crate::page::{
+    DEPTH_MAX, ELEMENT, HEADER, Header, ITEM_BUCKET, Kind, Page, check_bounds, u32_at,
+};
 use crate::pager::Pager;
 use crate::store::Run;
-use crate::view::DEPTH_MAX;
 
 /// Bytes read at once where pages of interest lie close together.
 const WINDOW_BYTES: usize = 1024 * 1024;

@@ -17,17 +17,15 @@ use crate::pager::Pager;
 
 /// Bytes gathered before they are written.
 const BUFFER_BYTES: usize = 256 * 1024;
-/// The file grows by a sixteenth of its length, within these bounds, in bytes.
+/// A file that grows gets a sixteenth of its length as slack, within these bounds, in bytes.
 const SLACK_MIN: u64 = 64 * 1024;
 const SLACK_MAX: u64 = 4 * 1024 * 1024;
+/// A file is cut when it has more than this many times the slack that it grows by, so that a
+/// high-water mark that moves up and down a little changes the length rarely.
+const SLACKS_MAX: u64 = 2;
 
 /// A run of pages: the first, and how many.
 pub(crate) type Run = (u64, u64);
-
-/// By how much a file of `len` bytes may be longer than it need be.
-pub(crate) fn slack(len: u64) -> u64 {
-    (len / 16).clamp(SLACK_MIN, SLACK_MAX)
-}
 
 /// The pages of one write transaction.
 #[derive(Debug)]
@@ -63,6 +61,10 @@ impl<'a> Store<'a> {
             freed: Vec::new(),
             remember: true,
         }
+    }
+
+    pub(crate) fn pager(&self) -> &'a Arc<Pager> {
+        self.pager
     }
 
     pub(crate) fn page_size(&self) -> usize {
@@ -169,27 +171,34 @@ impl<'a> Store<'a> {
         Ok(())
     }
 
-    /// Makes the file at least `len` bytes long.
+    /// By how much a file that needs `len` bytes grows beyond them, in whole pages.
+    fn slack(&self, len: u64) -> u64 {
+        (len / 16).clamp(SLACK_MIN, SLACK_MAX).next_multiple_of(self.page_size() as u64)
+    }
+
+    /// Makes the file at least `len` bytes long, which are whole pages.
     pub(crate) fn grow_file(&mut self, len: u64) -> Result<(), Error> {
         if len > *self.file_len {
-            let page_size = self.page_size() as u64;
-            let new = (len + slack(len)).next_multiple_of(page_size);
+            let new = len + self.slack(len);
             self.pager.file().allocate(new).map_err(|source| self.pager.io("allocate", source))?;
             *self.file_len = new;
         }
         Ok(())
     }
 
-    /// Whether the file is more than `spare` longer than `len` bytes.
-    pub(crate) fn exceeds(&self, len: u64, spare: u64) -> bool {
-        *self.file_len > len + spare
+    /// Whether the file is so much longer than the `needed` bytes that it should be cut.
+    pub(crate) fn is_too_long(&self, needed: u64) -> bool {
+        *self.file_len > needed + SLACKS_MAX * self.slack(needed)
     }
 
-    /// Cuts the file to `len` bytes if it is more than `spare` longer.
-    pub(crate) fn cut_file(&mut self, len: u64, spare: u64) -> Result<(), Error> {
-        if self.exceeds(len, spare) {
-            self.pager.file().set_len(len).map_err(|source| self.pager.io("truncate", source))?;
-            *self.file_len = len;
+    /// Cuts the file to the `needed` bytes if it is much longer.
+    pub(crate) fn cut_file(&mut self, needed: u64) -> Result<(), Error> {
+        if self.is_too_long(needed) {
+            self.pager
+                .file()
+                .set_len(needed)
+                .map_err(|source| self.pager.io("truncate", source))?;
+            *self.file_len = needed;
         }
         Ok(())
     }

@@ -11,26 +11,17 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::apply::{Action, Op, apply, check_put};
-use crate::bucket::{self, Bucket, Root, inline_page};
-use crate::db::{Db, State};
+use crate::bucket::{self, Bucket, OpenBucket, Root, inline_page};
 use crate::error::{Error, Reject};
 use crate::map::Slot;
 use crate::meta::{Meta, NO_FREELIST};
-use crate::page::{ITEM_BUCKET, Kind, Page};
+use crate::page::{DEPTH_MAX, ITEM_BUCKET, Kind, Page};
 use crate::pager::Pager;
 use crate::shrink;
-use crate::store::{Store, slack};
-use crate::view::{DEPTH_MAX, Inner, View};
-
-/// A bucket that the transaction has looked at.
-#[derive(Debug)]
-pub(crate) struct Open {
-    pub(crate) bucket: Bucket,
-    /// Changes not merged into the tree yet; `None` deletes.
-    ops: BTreeMap<Bytes, Option<Bytes>>,
-    /// The tree has changed.
-    pub(crate) changed: bool,
-}
+use crate::snapshot::Snapshot;
+use crate::state::State;
+use crate::store::Store;
+use crate::view::View;
 
 /// The one write transaction. Dropped without a commit, it has changed nothing.
 #[derive(Debug)]
@@ -39,7 +30,7 @@ pub struct Tx<'a> {
     store: Store<'a>,
     state: &'a mut State,
     /// Buckets touched by this transaction; `None`: deleted.
-    buckets: BTreeMap<Bytes, Option<Open>>,
+    buckets: BTreeMap<Bytes, Option<OpenBucket>>,
     /// A call failed half-way.
     broken: bool,
     done: bool,
@@ -63,11 +54,10 @@ fn op((key, value): (Bytes, Option<Bytes>)) -> Op {
 }
 
 impl<'a> Tx<'a> {
-    pub(crate) fn new(db: &'a mut Db) -> Tx<'a> {
-        let Db { pager, map, file_len, state } = db;
+    pub(crate) fn new(store: Store<'a>, state: &'a mut State) -> Tx<'a> {
         Tx {
-            pager: Arc::clone(pager),
-            store: Store::new(pager, map, file_len),
+            pager: Arc::clone(store.pager()),
+            store,
             state,
             buckets: BTreeMap::new(),
             broken: false,
@@ -97,11 +87,11 @@ impl<'a> Tx<'a> {
         result
     }
 
-    fn open(&mut self, name: &[u8]) -> Result<&mut Open, Reject> {
+    fn open(&mut self, name: &[u8]) -> Result<&mut OpenBucket, Reject> {
         if !self.buckets.contains_key(name) {
             let (name, bucket) =
                 self.state.current.inner.buckets.get_key_value(name).ok_or(Reject::NoBucket)?;
-            let open = Open { bucket: bucket.clone(), ops: BTreeMap::new(), changed: false };
+            let open = OpenBucket::new(bucket.clone());
             self.buckets.insert(name.clone(), Some(open));
         }
         self.buckets.get_mut(name).and_then(Option::as_mut).ok_or(Reject::NoBucket)
@@ -120,7 +110,7 @@ impl<'a> Tx<'a> {
         let name = Bytes::copy_from_slice(name);
         let slot = self.state.slots.of(&name);
         let bucket = Bucket { slot, sequence: 0, root: Root::Inline(inline_page(&[])) };
-        let open = Open { bucket, ops: BTreeMap::new(), changed: true };
+        let open = OpenBucket { changed: true, ..OpenBucket::new(bucket) };
         self.buckets.insert(name, Some(open));
         Ok(true)
     }
@@ -290,7 +280,7 @@ impl<'a> Tx<'a> {
             self.merge(name)?;
         }
         shrink::step(&mut self.store, self.state, &mut self.buckets)?;
-        let changed = |open: &Option<Open>| open.as_ref().is_none_or(|open| open.changed);
+        let changed = |open: &Option<OpenBucket>| open.as_ref().is_none_or(|open| open.changed);
         self.buckets.retain(|_, open| changed(open));
         let end = self.store.map.trim();
         if self.buckets.is_empty() && !self.shortens(end) {
@@ -321,7 +311,7 @@ impl<'a> Tx<'a> {
     fn shortens(&self, end: u64) -> bool {
         let before = self.state.current.inner.meta.hwm;
         let needed = self.pager.offset(before);
-        before.saturating_sub(end) * 10 > before || self.store.exceeds(needed, slack(needed))
+        before.saturating_sub(end) * 10 > before || self.store.is_too_long(needed)
     }
 
     /// The two writes and syncs, and the cut of what neither meta needs.
@@ -339,7 +329,7 @@ impl<'a> Tx<'a> {
         pager.file().sync_data().map_err(io("sync"))?;
         // The other meta is what is left if this one is lost: its pages stay too.
         let needed = pager.offset(meta.hwm.max(self.state.current.inner.meta.hwm));
-        self.store.cut_file(needed, slack(needed))
+        self.store.cut_file(needed)
     }
 
     /// Lets readers have the commit.
@@ -355,7 +345,7 @@ impl<'a> Tx<'a> {
                 None => buckets.remove(&name),
             };
         }
-        let inner = Arc::new(Inner {
+        let inner = Arc::new(Snapshot {
             pager: Arc::clone(&self.pager),
             meta,
             buckets,
@@ -365,9 +355,4 @@ impl<'a> Tx<'a> {
         self.state.current = View { inner };
         self.state.current.clone()
     }
-}
-
-/// A bucket that only shrinking touches.
-pub(crate) fn opened(bucket: &Bucket) -> Open {
-    Open { bucket: bucket.clone(), ops: BTreeMap::new(), changed: false }
 }

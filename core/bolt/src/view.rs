@@ -3,36 +3,22 @@
 //! A view keeps the pages that it can reach from being reused, so the file grows while an old one
 //! is held. Cheap to clone, can be read from any thread, never waits for the writer.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::bucket::{Bucket, Root};
+use crate::bucket::Root;
 use crate::check;
 use crate::copy::Copier;
 use crate::cursor::Cursor;
 use crate::error::Error;
-use crate::meta::Meta;
-use crate::page::{Kind, Page};
-use crate::pager::Pager;
-
-/// No tree is deeper; a hostile file's cycle ends here.
-pub(crate) const DEPTH_MAX: usize = 64;
-
-#[derive(Debug)]
-pub(crate) struct Inner {
-    pub(crate) pager: Arc<Pager>,
-    pub(crate) meta: Meta,
-    pub(crate) buckets: BTreeMap<Bytes, Bucket>,
-    /// Pages free at the commit.
-    pub(crate) free_pages: u64,
-}
+use crate::page::{DEPTH_MAX, Kind, Page};
+use crate::snapshot::Snapshot;
 
 /// The database as of one commit.
 #[derive(Clone, Debug)]
 pub struct View {
-    pub(crate) inner: Arc<Inner>,
+    pub(crate) inner: Arc<Snapshot>,
 }
 
 /// What a lookup that may not wait for the disk found.
@@ -48,7 +34,7 @@ pub enum Lookup {
 
 /// Finds the leaf in which `key` is or would be; `None` if `fetch` declines.
 fn leaf_for(
-    inner: &Inner,
+    inner: &Snapshot,
     root: &Root,
     key: &[u8],
     fetch: impl Fn(u64) -> Result<Option<Page>, Error>,
@@ -122,7 +108,7 @@ impl View {
     /// The size of the file in bytes: high-water mark times page size, not its length on disk.
     #[must_use]
     pub fn size(&self) -> u64 {
-        self.inner.meta.hwm * self.inner.meta.page_size as u64
+        self.inner.size()
     }
 
     /// The bytes of pages, of every file that shares it, in the cache.
@@ -161,14 +147,14 @@ impl View {
     /// The database as one self-contained file, in chunks.
     #[must_use]
     pub fn copy(&self) -> Copier {
-        Copier::new(self.clone())
+        Copier::new(Arc::clone(&self.inner))
     }
 }
 
 /// Reads keys of one bucket; it remembers the last leaf, so that neighbours cost little.
 #[derive(Clone, Debug)]
 pub struct Reader {
-    inner: Arc<Inner>,
+    inner: Arc<Snapshot>,
     root: Option<Root>,
     leaf: Option<Page>,
 }

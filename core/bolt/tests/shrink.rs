@@ -8,7 +8,7 @@ use bolt::{Db, Options, PageCache, View};
 use bytes::Bytes;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use vfs::{Mode, SimDisk, Vfs};
+use vfs::{Mode, Operation, SimDisk, Vfs};
 
 const KEYS: u64 = 40_000;
 
@@ -157,4 +157,30 @@ fn commits_that_change_nothing_give_the_end_back() {
         assert!(file_len(&disk) <= 1 << 20, "{} bytes in the file", file_len(&disk));
         db.check().unwrap();
     }
+}
+
+#[test]
+fn a_growing_file_is_never_cut() {
+    let disk = SimDisk::new(1);
+    let mut db = open(&disk);
+    let mut tx = db.begin();
+    tx.create_bucket(b"key").unwrap();
+    tx.commit().unwrap();
+    disk.record_every(1);
+    let (mut cuts, mut growths) = (0, 0);
+    let mut number = 0;
+    while db.view().size() < 24 << 20 {
+        let mut tx = db.begin();
+        for _ in 0..40 {
+            tx.put(b"key", key(number), Bytes::from(vec![7; 3000])).unwrap();
+            number += 1;
+        }
+        tx.commit().unwrap();
+        for at in disk.take_recorded() {
+            cuts += u32::from(at.operation == Operation::SetLen);
+            growths += u32::from(at.operation == Operation::Allocate);
+        }
+    }
+    assert_eq!(cuts, 0, "what is reserved for growth is not given back");
+    assert!(growths < 120, "a file grows by a sixteenth at a time: {growths} times");
 }

@@ -1,0 +1,168 @@
+//! Chooses neighbours that fit on fewer pages, once pages are less than three quarters full on
+//! average. A walk goes through all buckets, a bounded number of branches in each commit.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+
+use bytes::Bytes;
+
+use crate::apply::Touches;
+use crate::bucket::{Bucket, OpenBucket, Root};
+use crate::error::Error;
+use crate::map::Slot;
+use crate::page::{DEPTH_MAX, Kind, Page};
+use crate::store::Store;
+
+/// Branches that one commit looks at for neighbours to pack, at most.
+const BRANCHES_MAX: usize = 8;
+/// Packing begins when runs are less full than this on average, in hundredths of an eighth
+/// (rounded down for each): about three quarters.
+const FILL_LOW: u64 = 550;
+/// Commits between a walk through all buckets that found nothing to pack and the next; it comes
+/// earlier if runs are less full by [`REST_FILL`].
+const REST_COMMITS: u64 = 1000;
+/// In hundredths of an eighth.
+const REST_FILL: u64 = 20;
+
+/// How far packing has come.
+#[derive(Debug, Default)]
+pub(crate) struct Packing {
+    /// Where the walk goes on: a bucket and a key; `None`: with the first.
+    next: Option<(Bytes, Bytes)>,
+    /// The present walk has chosen something.
+    chose: bool,
+    /// No packing before this txid, unless pages get clearly less full than they were.
+    rest_until: u64,
+    /// How full runs were when a walk found nothing, in hundredths of an eighth.
+    rest_fill: u64,
+}
+
+/// The buckets as of the last commit, and those that the transaction has opened.
+pub(crate) struct Buckets<'b> {
+    pub(crate) committed: &'b BTreeMap<Bytes, Bucket>,
+    pub(crate) opened: &'b BTreeMap<Bytes, Option<OpenBucket>>,
+}
+
+/// The branch above the leaf for `key`, its path's upper bound, and nothing if the tree has none.
+fn branch_above_leaf(
+    store: &mut Store<'_>,
+    root: &Root,
+    key: &[u8],
+) -> Result<Option<(Page, Option<Bytes>)>, Error> {
+    let Root::Page(mut id) = *root else { return Ok(None) };
+    let mut above: Option<(Page, Option<Bytes>)> = None;
+    for _ in 0..DEPTH_MAX {
+        let page = store.read(id)?;
+        if page.kind() == Kind::Leaf {
+            return Ok(above);
+        }
+        let index = page.child_index(key);
+        id = page.child(index);
+        // The bound of this page is the bound of the child it was reached by.
+        let upper = above.and_then(|(parent, upper)| {
+            let next = parent.child_index(key) + 1;
+            if next < parent.count() { Some(parent.key_bytes(next)) } else { upper }
+        });
+        above = Some((page, upper));
+    }
+    Err(store.corrupt(id, "a tree deeper than any writer makes"))
+}
+
+impl Packing {
+    /// Looks at the next few branches, and chooses neighbours that fit on clearly fewer pages:
+    /// those of one branch, at most `pages_max / 2` of them.
+    pub(crate) fn choose(
+        &mut self,
+        store: &mut Store<'_>,
+        txid: u64,
+        pages_max: u64,
+        buckets: &Buckets<'_>,
+        chosen: &mut Touches,
+    ) -> Result<(), Error> {
+        let (runs, eighths) = store.map.fill_sum();
+        let fill = eighths * 100 / runs.max(1);
+        let rests = txid < self.rest_until && fill + REST_FILL > self.rest_fill;
+        if fill >= FILL_LOW || rests {
+            return Ok(());
+        }
+        for _ in 0..BRANCHES_MAX {
+            let found = self.choose_in_next_branch(store, pages_max, buckets, chosen)?;
+            self.chose |= found;
+            if self.next.is_none() {
+                if !std::mem::take(&mut self.chose) {
+                    self.rest_until = txid + REST_COMMITS;
+                    self.rest_fill = fill;
+                }
+                return Ok(());
+            }
+            if found {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Chooses neighbours below one branch, and moves on; true if it chose any.
+    fn choose_in_next_branch(
+        &mut self,
+        store: &mut Store<'_>,
+        pages_max: u64,
+        buckets: &Buckets<'_>,
+        chosen: &mut Touches,
+    ) -> Result<bool, Error> {
+        let (place, key) = self.next.take().unwrap_or_default();
+        let Some((name, bucket)) = buckets.committed.range::<Bytes, _>(&place..).next() else {
+            return Ok(false);
+        };
+        let key = if *name == place { key } else { Bytes::new() };
+        let bucket = match buckets.opened.get(name) {
+            Some(Some(opened)) => Some(&opened.bucket),
+            Some(None) => None,
+            None => Some(bucket),
+        };
+        let bucket = bucket.filter(|bucket| bucket.slot != Slot::PINNED);
+        let mut next = None;
+        let mut found = false;
+        if let Some(bucket) = bucket
+            && let Some((branch, upper)) = branch_above_leaf(store, &bucket.root, &key)?
+        {
+            let (keys, behind) = sparse_window(store, &branch, upper, &key, pages_max);
+            next = behind.map(|key| (name.clone(), key));
+            found = !keys.is_empty();
+            if found {
+                chosen.entry(bucket.slot).or_default().extend(keys);
+            }
+        }
+        self.next = next.or_else(|| {
+            let after = (Bound::Excluded(name), Bound::Unbounded);
+            let (name, _) = buckets.committed.range::<Bytes, _>(after).next()?;
+            Some((name.clone(), Bytes::new()))
+        });
+        Ok(found)
+    }
+}
+
+/// The keys of a branch's children from `key` on, as many as one commit packs, if packing them
+/// saves at least a seventh of their pages; and the key after them, if there is one.
+fn sparse_window(
+    store: &Store<'_>,
+    branch: &Page,
+    upper: Option<Bytes>,
+    key: &[u8],
+    pages_max: u64,
+) -> (BTreeSet<Bytes>, Option<Bytes>) {
+    let start = branch.child_index(key);
+    let window = usize::try_from(pages_max / 2).unwrap_or(usize::MAX);
+    let end = branch.count().min(start.saturating_add(window));
+    let next = if end < branch.count() { Some(branch.key_bytes(end)) } else { upper };
+    let count = (end - start) as u64;
+    // Fills are rounded down, so the best guess is half an eighth more. Packed pages are filled to
+    // about seven eighths, which are 14 halves of an eighth.
+    let halves: u64 =
+        (start..end).map(|index| 2 * store.map.fill(branch.child(index)).eighths() + 1).sum();
+    let needed = halves.div_ceil(14);
+    if needed * 7 > count * 6 {
+        return (BTreeSet::new(), next);
+    }
+    ((start..end).map(|index| branch.key_bytes(index)).collect(), next)
+}
