@@ -276,7 +276,7 @@ mod tests {
                 let first = next(&mut seed) % len;
                 let longest = [3, 100, 9_000, 300_000][next(&mut seed) % 4];
                 let pages = (1 + next(&mut seed) % longest).min(len - first);
-                let free = next(&mut seed) % 3 == 0;
+                let free = next(&mut seed).is_multiple_of(3);
                 index.mark(first as u64, pages as u64, free);
                 plain[first..first + pages].fill(!free);
                 let wanted = 1 + next(&mut seed) % longest;

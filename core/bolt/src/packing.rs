@@ -77,42 +77,38 @@ impl Packing {
         txid: u64,
         pages_max: u64,
         buckets: &Buckets<'_>,
-        chosen: &mut Touches,
-    ) -> Result<(), Error> {
+    ) -> Result<Touches, Error> {
         let (runs, eighths) = store.map.fill_sum();
         let fill = eighths * 100 / runs.max(1);
         let rests = txid < self.rest_until && fill + REST_FILL > self.rest_fill;
         if fill >= FILL_LOW || rests {
-            return Ok(());
+            return Ok(Touches::new());
         }
         for _ in 0..BRANCHES_MAX {
-            let found = self.choose_in_next_branch(store, pages_max, buckets, chosen)?;
-            self.chose |= found;
-            if self.next.is_none() {
-                if !std::mem::take(&mut self.chose) {
-                    self.rest_until = txid + REST_COMMITS;
-                    self.rest_fill = fill;
-                }
-                return Ok(());
+            let chosen = self.choose_in_next_branch(store, pages_max, buckets)?;
+            self.chose |= !chosen.is_empty();
+            if self.next.is_none() && !std::mem::take(&mut self.chose) {
+                self.rest_until = txid + REST_COMMITS;
+                self.rest_fill = fill;
             }
-            if found {
-                return Ok(());
+            if self.next.is_none() || !chosen.is_empty() {
+                return Ok(chosen);
             }
         }
-        Ok(())
+        Ok(Touches::new())
     }
 
-    /// Chooses neighbours below one branch, and moves on; true if it chose any.
+    /// Chooses neighbours below one branch, and moves on.
     fn choose_in_next_branch(
         &mut self,
         store: &mut Store<'_>,
         pages_max: u64,
         buckets: &Buckets<'_>,
-        chosen: &mut Touches,
-    ) -> Result<bool, Error> {
+    ) -> Result<Touches, Error> {
+        let mut chosen = Touches::new();
         let (place, key) = self.next.take().unwrap_or_default();
         let Some((name, bucket)) = buckets.committed.range::<Bytes, _>(&place..).next() else {
-            return Ok(false);
+            return Ok(chosen);
         };
         let key = if *name == place { key } else { Bytes::new() };
         let bucket = match buckets.opened.get(name) {
@@ -120,25 +116,21 @@ impl Packing {
             Some(None) => None,
             None => Some(bucket),
         };
-        let bucket = bucket.filter(|bucket| bucket.slot != Slot::PINNED);
-        let mut next = None;
-        let mut found = false;
-        if let Some(bucket) = bucket
+        if let Some(bucket) = bucket.filter(|bucket| bucket.slot != Slot::PINNED)
             && let Some((branch, upper)) = branch_above_leaf(store, &bucket.root, &key)?
         {
             let (keys, behind) = sparse_window(store, &branch, upper, &key, pages_max);
-            next = behind.map(|key| (name.clone(), key));
-            found = !keys.is_empty();
-            if found {
-                chosen.entry(bucket.slot).or_default().extend(keys);
+            self.next = behind.map(|key| (name.clone(), key));
+            if !keys.is_empty() {
+                chosen.insert(bucket.slot, keys);
             }
         }
-        self.next = next.or_else(|| {
+        if self.next.is_none() {
             let after = (Bound::Excluded(name), Bound::Unbounded);
-            let (name, _) = buckets.committed.range::<Bytes, _>(after).next()?;
-            Some((name.clone(), Bytes::new()))
-        });
-        Ok(found)
+            let following = buckets.committed.range::<Bytes, _>(after).next();
+            self.next = following.map(|(name, _)| (name.clone(), Bytes::new()));
+        }
+        Ok(chosen)
     }
 }
 

@@ -48,6 +48,7 @@ struct Walk {
     too_long: u64,
     /// The free places that the chosen runs will take.
     reserved: Vec<Run>,
+    chosen: Touches,
 }
 
 impl Relocation {
@@ -62,12 +63,11 @@ impl Relocation {
         store: &mut Store<'_>,
         txid: u64,
         pages_max: u64,
-        chosen: &mut Touches,
-    ) -> Result<(), Error> {
+    ) -> Result<Touches, Error> {
         self.update(store.map);
         let free = store.map.free();
         if !self.active || (txid < self.rest_until && free <= self.rest_free / 16 * 17) {
-            return Ok(());
+            return Ok(Touches::new());
         }
         let (hwm, used) = (store.map.hwm(), store.map.hwm() - free - store.map.pending());
         // Where the end will be when all is done.
@@ -76,9 +76,15 @@ impl Relocation {
         let start = self.next.unwrap_or(hwm).min(hwm);
         // Branches move with their leaves, so leave as much again for them.
         let budget = (free / 2).min(pages_max);
-        let (reserved, too_long) = (Vec::new(), u64::MAX);
-        let mut walk = Walk { page: start, run_end: start, budget, too_long, reserved };
-        let walked = self.walk(store, &mut walk, floor, chosen);
+        let mut walk = Walk {
+            page: start,
+            run_end: start,
+            budget,
+            too_long: u64::MAX,
+            reserved: Vec::new(),
+            chosen: Touches::new(),
+        };
+        let walked = self.walk(store, &mut walk, floor);
         for (first, pages) in &walk.reserved {
             store.map.make_free(*first, *pages);
         }
@@ -90,7 +96,7 @@ impl Relocation {
         } else {
             self.end_walk(txid, free);
         }
-        Ok(())
+        Ok(walk.chosen)
     }
 
     /// Begins at a quarter unused, ends at a tenth.
@@ -103,13 +109,7 @@ impl Relocation {
         }
     }
 
-    fn walk(
-        &mut self,
-        store: &mut Store<'_>,
-        walk: &mut Walk,
-        floor: u64,
-        chosen: &mut Touches,
-    ) -> Result<(), Error> {
+    fn walk(&mut self, store: &mut Store<'_>, walk: &mut Walk, floor: u64) -> Result<(), Error> {
         // Pages may have changed hands since the last commit, so the walk may begin inside a run.
         let mut inside = matches!(store.map.get(walk.page), Use::Overflow(_));
         let stop = self.looked + store.map.looked() + LOOK_MAX;
@@ -118,7 +118,7 @@ impl Relocation {
             self.looked += 1;
             match store.map.get(walk.page) {
                 Use::Overflow(_) => continue,
-                Use::Run(slot) if !inside => walk.run(store, slot, chosen)?,
+                Use::Run(slot) if !inside => walk.run(store, slot)?,
                 Use::Run(_) | Use::Free | Use::Pending | Use::Meta => {}
             }
             walk.run_end = walk.page;
@@ -141,12 +141,7 @@ impl Relocation {
 
 impl Walk {
     /// Chooses the run that begins at the page walked to, if there is a free place below it.
-    fn run(
-        &mut self,
-        store: &mut Store<'_>,
-        slot: Slot,
-        chosen: &mut Touches,
-    ) -> Result<(), Error> {
+    fn run(&mut self, store: &mut Store<'_>, slot: Slot) -> Result<(), Error> {
         let pages = self.run_end - self.page;
         // A run longer than the budget goes alone.
         let affordable = pages <= self.budget || self.reserved.is_empty();
@@ -168,7 +163,7 @@ impl Walk {
             store.map.use_run(place, pages, Slot::PINNED, Fill::FULL);
             self.reserved.push((place, pages));
             self.budget = self.budget.saturating_sub(pages);
-            chosen.entry(slot).or_default().insert(content.key_bytes(0));
+            self.chosen.entry(slot).or_default().insert(content.key_bytes(0));
         }
         Ok(())
     }

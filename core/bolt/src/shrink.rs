@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use crate::apply::{Action, Op, Touches, apply};
+use crate::apply::{Action, Op, apply};
 use crate::bucket::OpenBucket;
 use crate::error::Error;
 use crate::map::Slot;
@@ -37,10 +37,11 @@ pub(crate) fn step(
     }
     let pages_max = (MOVE_BYTES / store.page_size()).max(4) as u64;
     let txid = state.current.tx_id();
-    let mut chosen = Touches::new();
-    state.relocation.choose(store, txid, pages_max, &mut chosen)?;
+    let mut chosen = state.relocation.choose(store, txid, pages_max)?;
     let both = Buckets { committed: &state.current.inner.buckets, opened: buckets };
-    state.packing.choose(store, txid, pages_max, &both, &mut chosen)?;
+    for (slot, keys) in state.packing.choose(store, txid, pages_max, &both)? {
+        chosen.entry(slot).or_default().extend(keys);
+    }
     store.remember = false;
     for (slot, keys) in chosen {
         if slot == Slot::ROOT {

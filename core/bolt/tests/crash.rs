@@ -255,8 +255,8 @@ fn restart_after_failed_sync(
         images.extend(disk.take_recorded().into_iter().map(|at| (at, least, most)));
     };
     keep(done, found);
-    for next in found..found + COMMITS_AFTER {
-        commit(&mut db, &batches[next]).unwrap();
+    for (next, batch) in batches.iter().enumerate().skip(found).take(COMMITS_AFTER) {
+        commit(&mut db, batch).unwrap();
         keep(next, next + 1);
     }
     for (at, least, most) in images {

@@ -184,3 +184,72 @@ fn a_growing_file_is_never_cut() {
     assert_eq!(cuts, 0, "what is reserved for growth is not given back");
     assert!(growths < 120, "a file grows by a sixteenth at a time: {growths} times");
 }
+
+/// The entries of the page map that a small commit looks at, at most.
+fn most_looked_at(db: &mut Db, commits: u64) -> u64 {
+    (0..commits)
+        .map(|number| {
+            let before = db.map_entries_looked_at();
+            tick(db, number);
+            db.map_entries_looked_at() - before
+        })
+        .max()
+        .unwrap()
+}
+
+/// Puts values of `len` bytes under the keys.
+fn put_values(db: &mut Db, bucket: &[u8], keys: impl Iterator<Item = u64>, len: usize) {
+    let value = Bytes::from(vec![7; len]);
+    let mut tx = db.begin();
+    tx.create_bucket(bucket).unwrap();
+    tx.apply(bucket, keys.map(|number| (key(number), Some(value.clone())))).unwrap();
+    tx.commit().unwrap();
+}
+
+fn delete(db: &mut Db, bucket: &[u8], keys: impl Iterator<Item = u64>) {
+    let mut tx = db.begin();
+    tx.apply(bucket, keys.map(|number| (key(number), None))).unwrap();
+    tx.commit().unwrap();
+}
+
+#[test]
+fn a_commit_looks_at_few_pages_even_if_no_run_fits_a_free_place() {
+    let disk = SimDisk::new(1);
+    let mut db = open(&disk);
+    put_values(&mut db, b"meta", 0..1, 10);
+    // Runs of 20 and of 10 pages in turn; the short ones leave places too short for the others.
+    for number in 0..700 {
+        put_values(&mut db, b"key", 2 * number..=2 * number, 20 * 4096 - 100);
+        put_values(&mut db, b"key", 2 * number + 1..=2 * number + 1, 10 * 4096 - 100);
+    }
+    delete(&mut db, b"key", (0..700).map(|number| 2 * number + 1));
+    tick(&mut db, 0);
+    let (size, used) = (db.view().size(), db.view().size_in_use());
+    assert!(size > 64 << 20 && used * 4 < size * 3, "{used} of {size} bytes in use");
+    let looked = most_looked_at(&mut db, 100);
+    assert!(looked < 200_000, "{looked} entries looked at by one commit");
+    // Once a walk of the whole file finds nothing to move, commits rest.
+    let looked = most_looked_at(&mut db, 100);
+    assert!(looked < 5_000, "{looked} entries looked at by one commit at rest");
+}
+
+#[test]
+fn short_runs_move_to_make_room_for_long_ones() {
+    let disk = SimDisk::new(1);
+    let mut db = open(&disk);
+    put_values(&mut db, b"meta", 0..1, 10);
+    put_values(&mut db, b"key", 0..5000, 3000);
+    put_values(&mut db, b"lease", 0..100, 20 * 4096 - 100);
+    delete(&mut db, b"key", (0..2500).map(|number| 2 * number));
+    let before = db.view().size();
+    for number in 0..300 {
+        tick(&mut db, number);
+        if number % 20 == 0 {
+            db.check().unwrap();
+        }
+    }
+    let view = db.view();
+    let (size, used) = (view.size(), view.size_in_use());
+    assert!(size <= used / 4 * 5, "{before} bytes became {size}, with {used} in use");
+    assert!(file_len(&disk) <= used / 2 * 3);
+}
