@@ -10,12 +10,9 @@ use crate::view::View;
 use backend::{Bucket, Cursor};
 use proto::Revision;
 
-/// How many of the hashes that compactions leave are kept: the newest.
-pub(crate) const STORED_MAX: usize = 10;
-
 /// A hash, and what it says something about. Two are comparable if both revisions are equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StoredHash {
+pub struct RevisionHash {
     /// CRC-32C.
     pub hash: u32,
     /// The compact revision that it presumes; −1 for none.
@@ -64,8 +61,8 @@ impl Hasher {
         Ok(())
     }
 
-    pub(crate) fn finish(&self) -> StoredHash {
-        StoredHash {
+    pub(crate) fn finish(&self) -> RevisionHash {
+        RevisionHash {
             hash: self.crc,
             compact_revision: self.compact_revision,
             revision: self.revision,
@@ -86,7 +83,7 @@ enum State {
     /// Looking for a key that is live at the revision.
     Looking(Box<Work>, Walk),
     Hashing(Box<Work>),
-    Done(StoredHash),
+    Done(RevisionHash),
 }
 
 #[derive(Debug)]
@@ -99,9 +96,6 @@ struct Work {
 impl HashKv {
     pub(crate) fn new(view: &View, revision: i64) -> Result<HashKv, Reject> {
         let current = view.revision;
-        if let Some(stored) = view.hashes.iter().find(|stored| stored.revision == revision) {
-            return Ok(HashKv { state: State::Done(*stored), current });
-        }
         if revision > 0 && revision < view.compact_revision {
             return Err(Reject::Compacted);
         }
@@ -125,7 +119,7 @@ impl HashKv {
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn step(&mut self) -> Result<Option<StoredHash>, Error> {
+    pub fn step(&mut self) -> Result<Option<RevisionHash>, Error> {
         match &mut self.state {
             State::Done(hash) => return Ok(Some(*hash)),
             State::Looking(work, walk) => {
@@ -143,7 +137,7 @@ impl HashKv {
                     walk.advance();
                 }
                 let State::Looking(work, _) =
-                    std::mem::replace(&mut self.state, State::Done(StoredHash::NONE))
+                    std::mem::replace(&mut self.state, State::Done(RevisionHash::NONE))
                 else {
                     unreachable!("it was looking a moment ago")
                 };
@@ -163,7 +157,7 @@ impl HashKv {
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn run(mut self) -> Result<StoredHash, Error> {
+    pub fn run(mut self) -> Result<RevisionHash, Error> {
         loop {
             if let Some(hash) = self.step()? {
                 return Ok(hash);
@@ -172,12 +166,12 @@ impl HashKv {
     }
 }
 
-impl StoredHash {
-    const NONE: StoredHash = StoredHash { hash: 0, compact_revision: 0, revision: 0 };
+impl RevisionHash {
+    const NONE: RevisionHash = RevisionHash { hash: 0, compact_revision: 0, revision: 0 };
 }
 
 impl Work {
-    fn step(&mut self) -> Result<Option<StoredHash>, Error> {
+    fn step(&mut self) -> Result<Option<RevisionHash>, Error> {
         let cursor = match &mut self.cursor {
             Some(cursor) => cursor,
             none => none.insert(self.view.read.cursor(Bucket::Key, b"", false)?),

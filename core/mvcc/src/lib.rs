@@ -28,7 +28,7 @@ pub use compaction::Slice;
 pub use cursor::{RangeCursor, Size, Step, Wait};
 pub use error::{Error, Reject};
 pub use event::{Event, EventBatch, EventKind};
-pub use hash::{HashKv, StoredHash};
+pub use hash::{HashKv, RevisionHash};
 pub use history::History;
 pub use kv::{DecodeError, KeyValue};
 pub use range::{DeleteRange, KeyRange, Put, RangeQuery};

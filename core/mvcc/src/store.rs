@@ -5,7 +5,7 @@
 use crate::compaction::{Job, Slice};
 use crate::cursor::decode;
 use crate::error::{Error, Reject};
-use crate::hash::{STORED_MAX, StoredHash, parse};
+use crate::hash::parse;
 use crate::index::{Found, Index, Run, Stored, Walk};
 use crate::view::View;
 use crate::write::WriteTxn;
@@ -13,7 +13,6 @@ use backend::{Batch, Bucket, ReadView};
 use bytes::Bytes;
 use proto::{LeaseId, Revision};
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 /// The keys of bucket `meta` that are compaction's: a revision each.
 pub const SCHEDULED_COMPACT: &[u8] = b"scheduledCompactRev";
@@ -32,12 +31,12 @@ pub struct Store {
     pub(crate) read: ReadView,
     pub(crate) current: i64,
     pub(crate) compacted: i64,
-    /// What `meta` says; none as long as the key is not there.
-    scheduled: Option<i64>,
+    /// `finishedCompactRev`; none as long as the key is not in the file.
     finished: Option<i64>,
     /// The compaction under way, and one that waits for it.
     jobs: VecDeque<Job>,
-    hashes: Arc<Vec<StoredHash>>,
+    /// Versions of the file that the index left out; the next compaction drops them.
+    unindexed: Vec<Stored>,
 }
 
 /// What a restored store has to tell.
@@ -60,11 +59,14 @@ impl Store {
         let finished = compact_revision(&read, FINISHED_COMPACT)?;
         let scheduled = compact_revision(&read, SCHEDULED_COMPACT)?;
         let (mut index, mut run) = (Index::default(), Run::default());
-        let mut last = 1;
+        let (mut last, mut previous) = (1, None);
         let first = Revision { main: 1, sub: 0 };
         for pair in read.cursor(Bucket::Key, &first.to_bytes(), false)? {
             let (at, value) = pair?;
             let (revision, tombstone) = parse(&at)?;
+            if previous.replace((revision, tombstone)) >= Some((revision, tombstone)) {
+                return Err(Error::corrupt("the keys of the bucket `key` do not ascend", &at));
+            }
             let kv = decode(&value)?;
             let stored = Stored::new(revision, value.len(), tombstone)
                 .ok_or_else(|| Error::corrupt("a version is too large", &at))?;
@@ -83,13 +85,12 @@ impl Store {
             read,
             current,
             compacted,
-            scheduled,
             finished,
             jobs: VecDeque::new(),
-            hashes: Arc::default(),
+            unindexed: run.into_unindexed(),
         };
         if let Some(scheduled) = scheduled.filter(|scheduled| *scheduled > compacted) {
-            store.jobs.push_back(Job::new(scheduled, compacted, false));
+            store.jobs.push_back(Job::new(scheduled));
             store.compacted = scheduled;
         }
         let leases = leases(&store.index);
@@ -121,7 +122,6 @@ impl Store {
             read: self.read.clone(),
             revision: self.current,
             compact_revision: self.compacted,
-            hashes: Arc::clone(&self.hashes),
         }
     }
 
@@ -142,15 +142,12 @@ impl Store {
         if revision > self.current {
             return Err(Reject::FutureRevision);
         }
-        let hashes = self.scheduled == self.finished;
-        let job = Job::new(revision, self.compacted, hashes);
         if self.jobs.len() > 1 {
-            // One that waits has no hash to make, so the next one does its work as well.
+            // The new one drops what the waiting one would have dropped.
             self.jobs.pop_back();
         }
-        self.jobs.push_back(job);
+        self.jobs.push_back(Job::new(revision));
         self.compacted = revision;
-        self.scheduled = Some(revision);
         put_revision(batch, SCHEDULED_COMPACT, revision);
         Ok(())
     }
@@ -167,29 +164,20 @@ impl Store {
         self.finished
     }
 
-    /// Does some of the compaction's work: goes through at most `max` versions and drops those
-    /// that nobody can ask for any more, here and in `batch`.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub fn compaction_slice(&mut self, batch: &mut Batch, max: usize) -> Result<Slice, Error> {
-        let Some(job) = self.jobs.front_mut() else { return Ok(Slice::Idle) };
-        let (dropped, is_done) = job.step(&mut self.index, &self.read, batch, max.max(1))?;
+    /// Does a slice of the compaction that is under way: takes some superseded versions out of the
+    /// index, or drops at most `max` of them from the file with `batch`. It reads no file.
+    pub fn compaction_slice(&mut self, batch: &mut Batch, max: usize) -> Slice {
+        let Some(job) = self.jobs.front_mut() else { return Slice::Idle };
+        job.take_unindexed(&mut self.unindexed);
+        let (dropped, is_done) = job.step(&mut self.index, batch, max.max(1));
         if !is_done {
-            return Ok(Slice::More(dropped));
+            return Slice::More(dropped);
         }
         let revision = job.revision;
-        if let Some(hash) = job.hash() {
-            let hashes = Arc::make_mut(&mut self.hashes);
-            hashes.push(hash);
-            hashes.sort_by_key(|hash| hash.revision);
-            let surplus = hashes.len().saturating_sub(STORED_MAX);
-            hashes.drain(..surplus);
-        }
         self.jobs.pop_front();
         self.finished = Some(revision);
         put_revision(batch, FINISHED_COMPACT, revision);
-        Ok(Slice::Finished { revision, dropped })
+        Slice::Finished { revision, dropped }
     }
 }
 

@@ -2,23 +2,21 @@
 
 use crate::cursor::{At, RangeCursor, Wait, fetch, missing, resolve};
 use crate::error::{Error, Reject};
-use crate::hash::{HashKv, StoredHash};
+use crate::hash::HashKv;
 use crate::history::History;
 use crate::index::{Entry, Index, Stored, Walk};
 use crate::range::{KeyRange, RangeQuery};
 use auth::Permitted;
 use backend::{Lookup, ReadView};
 use bytes::Bytes;
-use std::sync::Arc;
 
-/// A snapshot of the store. A clone costs three reference counts.
+/// A snapshot of the store. A clone costs two reference counts.
 #[derive(Clone, Debug)]
 pub struct View {
     pub(crate) index: Index,
     pub(crate) read: ReadView,
     pub(crate) revision: i64,
     pub(crate) compact_revision: i64,
-    pub(crate) hashes: Arc<Vec<StoredHash>>,
 }
 
 /// What the index knows of a key that is live.
@@ -183,12 +181,6 @@ impl View {
     /// When the revision is compacted, or in the future.
     pub fn hash_kv(&self, revision: i64) -> Result<HashKv, Reject> {
         HashKv::new(self, revision)
-    }
-
-    /// The hashes that compactions left, oldest revision first.
-    #[must_use]
-    pub fn stored_hashes(&self) -> &[StoredHash] {
-        &self.hashes
     }
 
     /// Starts reading the changes of the main revisions `from` to `to`, both included.

@@ -246,7 +246,7 @@ impl State {
         match input {
             Input::Apply(entries) => self.apply(now_ms, entries, effects)?,
             Input::Tick => self.tick(now_ms, effects),
-            Input::Idle => self.compact_on(effects)?,
+            Input::Idle => self.compact_on(effects),
             Input::BackendDurable { batches, file } => {
                 self.backend_size = file.size();
                 self.overlay.retire(batches, file);
@@ -324,13 +324,17 @@ impl State {
     }
 
     /// Does a slice of the compaction that is under way.
-    fn compact_on(&mut self, effects: &mut Vec<Effect>) -> Result<(), Fatal> {
+    fn compact_on(&mut self, effects: &mut Vec<Effect>) {
         if !self.has_housekeeping() {
-            return Ok(());
+            return;
         }
         let mut batch = Batch::new(self.applied);
         let limit = self.settings.compaction_slice;
-        let slice = self.store.compaction_slice(&mut batch, limit)?;
+        let slice = self.store.compaction_slice(&mut batch, limit);
+        if slice == Slice::More(0) {
+            // Only the index has changed, and readers see no difference.
+            return;
+        }
         if let Slice::More(dropped) | Slice::Finished { dropped, .. } = slice {
             self.totals.dropped += dropped as u64;
         }
@@ -343,7 +347,6 @@ impl State {
             tracing::info!(revision, "finished scheduled compaction");
         }
         self.finish(batch, effects);
-        Ok(())
     }
 
     fn put_pending_writes(&mut self, batch: &mut Batch) {

@@ -78,7 +78,7 @@ impl World {
 
     fn compaction_slice(&mut self, max: usize) {
         let mut batch = self.batch();
-        self.store.compaction_slice(&mut batch, max).unwrap();
+        self.store.compaction_slice(&mut batch, max);
         self.push(batch);
     }
 

@@ -29,6 +29,8 @@ pub(crate) struct Found {
 pub(crate) struct Run {
     keys: Vec<u8>,
     found: Vec<(usize, Found)>,
+    /// Tombstones of deleted keys: the index leaves them out.
+    unindexed: Vec<Stored>,
 }
 
 impl Run {
@@ -83,6 +85,7 @@ impl Run {
         let order = self.sorted();
         let mut old = Drain::new(std::mem::take(index));
         let mut builder = Builder::default();
+        let mut unindexed = Vec::new();
         let mut at = 0;
         while at < order.len() {
             let key = self.key(order[at].1);
@@ -92,20 +95,30 @@ impl Run {
             old.move_below(key, &mut builder);
             let before = old.take(key);
             let versions = order[at..at + same].iter().map(|(_, next)| self.found[*next].1);
-            let (head, older) = replay(before, versions);
+            let (head, older) = replay(before, versions, &mut unindexed);
             builder.push(key, head, older);
             at += same;
         }
         old.move_rest(&mut builder);
         *index = builder.finish();
+        self.unindexed.append(&mut unindexed);
         self.keys.clear();
         self.found.clear();
+    }
+
+    /// The versions of all merges that the index left out.
+    pub(crate) fn into_unindexed(self) -> Vec<Stored> {
+        self.unindexed
     }
 }
 
 /// What the versions of a key add up to, by etcd's rules: the first version found of a key is
 /// believed, later ones count on from it; a tombstone on a tombstone is ignored.
-fn replay(before: Option<(Head, Older)>, versions: impl Iterator<Item = Found>) -> (Head, Older) {
+fn replay(
+    before: Option<(Head, Older)>,
+    versions: impl Iterator<Item = Found>,
+    unindexed: &mut Vec<Stored>,
+) -> (Head, Older) {
     let (mut head, mut older) = match before {
         Some((head, older)) => (Some(head), older),
         None => (None, Older::None),
@@ -122,6 +135,7 @@ fn replay(before: Option<(Head, Older)>, versions: impl Iterator<Item = Found>) 
             },
             Some(last) if found.at.is_tombstone() => {
                 if !last.is_live() {
+                    unindexed.push(found.at);
                     continue;
                 }
                 Head::tombstone(found.at)
@@ -243,10 +257,10 @@ impl Builder {
             heads: self.leaf.heads.as_slice().to_vec(),
             older: self.leaf.older.drain(..).collect(),
         };
-        let (low, sum) = (leaf.keys.get(0).to_vec(), leaf.sum());
+        let (low, summary) = (leaf.keys.get(0).to_vec(), leaf.summary());
         self.leaf.keys.clear();
         self.leaf.heads.clear();
-        self.add(0, Split { low, node: Arc::new(Node::Leaf(leaf)), sum });
+        self.add(0, Split { low, node: Arc::new(Node::Leaf(leaf)), summary });
     }
 
     /// Adds a node to a level, and what that level's nodes make up to the next one.
@@ -270,8 +284,8 @@ impl Builder {
             let mut nodes = std::mem::take(&mut self.levels[level]);
             let is_top = level + 1 == self.levels.len();
             if is_top && nodes.len() == 1 {
-                let Some(Split { node, sum, .. }) = nodes.pop() else { break };
-                return Index { root: node, sum };
+                let Some(Split { node, summary, .. }) = nodes.pop() else { break };
+                return Index { root: node, sum: summary.sum };
             }
             if !nodes.is_empty() {
                 self.add(level + 1, join(nodes));
@@ -285,9 +299,9 @@ impl Builder {
 fn join(nodes: Vec<Split>) -> Split {
     let mut lows = Keys::default();
     let mut children = Vec::with_capacity(nodes.len());
-    let mut sums = Vec::with_capacity(nodes.len());
+    let mut below = Vec::with_capacity(nodes.len());
     let mut first = Vec::new();
-    for (at, Split { low, node, sum }) in nodes.into_iter().enumerate() {
+    for (at, Split { low, node, summary }) in nodes.into_iter().enumerate() {
         if at == 0 {
             lows.insert(0, b"");
             first = low;
@@ -295,9 +309,9 @@ fn join(nodes: Vec<Split>) -> Split {
             lows.insert(at, &low);
         }
         children.push(node);
-        sums.push(sum);
+        below.push(summary);
     }
-    let inner = Inner { lows: lows.exact(), children, sums };
-    let sum = inner.sum();
-    Split { low: first, node: Arc::new(Node::Inner(inner)), sum }
+    let inner = Inner { lows: lows.exact(), children, below };
+    let summary = inner.summary();
+    Split { low: first, node: Arc::new(Node::Inner(inner)), summary }
 }

@@ -13,6 +13,7 @@ mod keys;
 mod node;
 mod older;
 mod stored;
+mod supersede;
 mod walk;
 
 pub(crate) use build::{Found, Run};
@@ -21,8 +22,7 @@ pub(crate) use older::Older;
 pub(crate) use stored::{Head, Stored};
 pub(crate) use walk::Walk;
 
-use node::{Edit, Inner, Leaf, Node};
-use proto::Revision;
+use node::{Inner, Leaf, Node, Split};
 use std::sync::Arc;
 
 /// The tree. See the module.
@@ -47,30 +47,33 @@ pub(crate) struct Entry<'a> {
 }
 
 impl Entry<'_> {
-    /// The newest version at or before a main revision, be it a tombstone.
-    fn newest_at(&self, main: i64) -> Option<Stored> {
-        if self.head.at.main() <= main { Some(self.head.at) } else { self.older.at(main) }
-    }
-
     /// The version that a reader at a main revision sees.
     pub(crate) fn live_at(&self, main: i64) -> Option<Stored> {
-        self.newest_at(main).filter(|stored| !stored.is_tombstone())
-    }
-
-    /// What a compaction at `main` leaves of the versions up to it: the newest, but a tombstone
-    /// only if it was made at that very revision, for a watcher may start there.
-    pub(crate) fn kept_at(&self, main: i64) -> Option<Stored> {
-        self.newest_at(main).filter(|stored| !stored.is_tombstone() || stored.main() == main)
+        newest_at(self.head, self.older, main).filter(|stored| !stored.is_tombstone())
     }
 
     /// All versions, oldest first.
     #[cfg(test)]
     pub(crate) fn versions(&self) -> Vec<Stored> {
         let mut all = Vec::new();
-        self.older.for_each(&mut |stored| all.push(stored));
+        let _ = self.older.visit(&mut |stored| {
+            all.push(stored);
+            std::ops::ControlFlow::Continue(())
+        });
         all.push(self.head.at);
         all
     }
+}
+
+/// The newest version at or before a main revision, which may be a tombstone.
+fn newest_at(head: &Head, older: &Older, main: i64) -> Option<Stored> {
+    if head.at.main() <= main { Some(head.at) } else { older.at(main) }
+}
+
+/// The version that a compaction at `main` keeps of those up to it: the newest. A tombstone is
+/// kept only if it was made at that very revision, because a watcher may start there.
+fn kept_at(head: &Head, older: &Older, main: i64) -> Option<Stored> {
+    newest_at(head, older, main).filter(|stored| !stored.is_tombstone() || stored.main() == main)
 }
 
 impl Index {
@@ -99,32 +102,14 @@ impl Index {
         if let Some(old) = &placed.old {
             self.sum.subtract(Sum::of(old));
         }
-        if let Some(right) = placed.split {
-            let mut left_sum = self.sum;
-            left_sum.subtract(right.sum);
+        if let Some(Split { low, node, summary }) = placed.split {
             let mut lows = keys::Keys::default();
             lows.insert(0, b"");
-            lows.insert(1, &right.low);
-            let children = vec![Arc::clone(&self.root), right.node];
-            let inner = Inner { lows, children, sums: vec![left_sum, right.sum] };
-            self.root = Arc::new(Node::Inner(inner));
+            lows.insert(1, &low);
+            let below = vec![self.root.summary(), summary];
+            let children = vec![Arc::clone(&self.root), node];
+            self.root = Arc::new(Node::Inner(Inner { lows, children, below }));
         }
-    }
-
-    /// Forgets the versions of a key that a compaction at `main` does not keep.
-    pub(crate) fn compact_key(&mut self, key: &[u8], main: i64) {
-        let Some(entry) = self.get(key) else { return };
-        let edit = match entry.kept_at(main) {
-            None if entry.head.at.main() <= main => Edit::Remove,
-            None => Edit::DropBelow(Revision { main: main + 1, sub: 0 }),
-            Some(kept) => Edit::DropBelow(kept.revision()),
-        };
-        if matches!(edit, Edit::DropBelow(_)) && entry.older.is_empty() {
-            return;
-        }
-        let gone = node::edit(&mut self.root, key, edit);
-        self.sum.subtract(gone);
-        self.lower_root();
     }
 
     /// Takes levels away that have one child only.
@@ -146,7 +131,7 @@ impl Index {
             match node {
                 Node::Inner(inner) => {
                     let at = inner.child_of(key);
-                    inner.sums[..at].iter().for_each(|below| sum.add(*below));
+                    inner.below[..at].iter().for_each(|below| sum.add(below.sum));
                     node = &inner.children[at];
                 }
                 Node::Leaf(leaf) => {

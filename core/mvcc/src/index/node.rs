@@ -5,12 +5,13 @@
 //! - The keys of a leaf, and of neighbouring leaves, ascend.
 //! - An inner node's `lows[i]` is at most the smallest key below child `i` and greater than every
 //!   key below child `i - 1`; `lows[0]` is empty.
-//! - `sums[i]` is the sum over the leaves below child `i`.
+//! - `below[i]` is the summary of the leaves below child `i`.
 //! - No leaf is empty, unless it is the root.
 
 use super::keys::{Keys, reserve};
 use super::older::Older;
 use super::stored::Head;
+use super::supersede::{NEVER, droppable_from};
 use std::sync::Arc;
 
 /// Keys in a leaf at most. A leaf is copied whole: 32 keys of 30 bytes are about 3 KiB.
@@ -53,6 +54,24 @@ impl Sum {
     }
 }
 
+/// What an inner node knows of the subtree below a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Summary {
+    pub(crate) sum: Sum,
+    /// The smallest compaction revision that drops a version; [`NEVER`] if none does.
+    pub(crate) droppable_from: i64,
+}
+
+impl Summary {
+    pub(crate) const EMPTY: Summary =
+        Summary { sum: Sum { keys: 0, live: 0, framed: 0 }, droppable_from: NEVER };
+
+    pub(crate) fn add(&mut self, other: Summary) {
+        self.sum.add(other.sum);
+        self.droppable_from = self.droppable_from.min(other.droppable_from);
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(crate) enum Node {
     Leaf(Leaf),
@@ -80,7 +99,7 @@ impl Clone for Leaf {
 pub(crate) struct Inner {
     pub(crate) lows: Keys,
     pub(crate) children: Vec<Arc<Node>>,
-    pub(crate) sums: Vec<Sum>,
+    pub(crate) below: Vec<Summary>,
 }
 
 /// A node that was split off to the right of another, or is to become a child, with its lowest
@@ -89,21 +108,27 @@ pub(crate) struct Inner {
 pub(crate) struct Split {
     pub(crate) low: Vec<u8>,
     pub(crate) node: Arc<Node>,
-    pub(crate) sum: Sum,
+    pub(crate) summary: Summary,
 }
 
 /// What a put did: what the key's newest version was, and what it is.
 pub(crate) struct Placed {
     pub(crate) old: Option<Head>,
     pub(crate) new: Head,
+    /// From which compaction revision on the put makes a version droppable; [`NEVER`] if the key
+    /// had a droppable version before, or has none.
+    pub(crate) droppable_from: i64,
     pub(crate) split: Option<Split>,
 }
 
 impl Leaf {
-    pub(crate) fn sum(&self) -> Sum {
-        let mut sum = Sum::default();
-        self.heads.iter().for_each(|head| sum.add(Sum::of(head)));
-        sum
+    pub(crate) fn summary(&self) -> Summary {
+        let mut summary = Summary::EMPTY;
+        for (head, older) in self.heads.iter().zip(&self.older) {
+            let droppable_from = droppable_from(head, older);
+            summary.add(Summary { sum: Sum::of(head), droppable_from });
+        }
+        summary
     }
 
     /// Whether there is no room for one more key.
@@ -123,9 +148,12 @@ impl Leaf {
                     new.at,
                     old.at
                 );
+                let is_first = self.older[at].is_empty();
                 self.older[at].push(old.at);
                 self.heads[at] = new;
-                Placed { old: Some(old), new, split: None }
+                let droppable_from =
+                    if is_first { droppable_from(&new, &self.older[at]) } else { NEVER };
+                Placed { old: Some(old), new, droppable_from, split: None }
             }
             Err(at) => {
                 let new = make(None);
@@ -136,7 +164,8 @@ impl Leaf {
                     self.insert(at, key, new);
                     None
                 };
-                Placed { old: None, new, split }
+                let droppable_from = droppable_from(&new, &Older::None);
+                Placed { old: None, new, droppable_from, split }
             }
         }
     }
@@ -165,11 +194,11 @@ impl Leaf {
         } else {
             right.insert(inserted - at, key, head);
         }
-        let (low, sum) = (right.keys.get(0).to_vec(), right.sum());
-        Split { low, node: Arc::new(Node::Leaf(right)), sum }
+        let (low, summary) = (right.keys.get(0).to_vec(), right.summary());
+        Split { low, node: Arc::new(Node::Leaf(right)), summary }
     }
 
-    fn remove(&mut self, at: usize) {
+    pub(crate) fn remove(&mut self, at: usize) {
         self.keys.remove(at);
         self.heads.remove(at);
         self.older.remove(at);
@@ -177,10 +206,10 @@ impl Leaf {
 }
 
 impl Inner {
-    pub(crate) fn sum(&self) -> Sum {
-        let mut sum = Sum::default();
-        self.sums.iter().for_each(|below| sum.add(*below));
-        sum
+    pub(crate) fn summary(&self) -> Summary {
+        let mut summary = Summary::EMPTY;
+        self.below.iter().for_each(|below| summary.add(*below));
+        summary
     }
 
     /// The child below which the key is, if it is anywhere.
@@ -193,10 +222,10 @@ impl Inner {
 
     /// Takes in what was split off child `at`.
     fn adopt(&mut self, at: usize, new: Split) -> Option<Split> {
-        self.sums[at].subtract(new.sum);
+        self.below[at] = self.children[at].summary();
         self.lows.insert(at + 1, &new.low);
         self.children.insert(at + 1, new.node);
-        self.sums.insert(at + 1, new.sum);
+        self.below.insert(at + 1, new.summary);
         let len = self.children.len();
         if len <= INNER_MAX {
             return None;
@@ -207,15 +236,15 @@ impl Inner {
         lows.remove(0);
         lows.insert(0, b"");
         let right =
-            Inner { lows, children: self.children.split_off(at), sums: self.sums.split_off(at) };
-        let sum = right.sum();
-        Some(Split { low, node: Arc::new(Node::Inner(right)), sum })
+            Inner { lows, children: self.children.split_off(at), below: self.below.split_off(at) };
+        let summary = right.summary();
+        Some(Split { low, node: Arc::new(Node::Inner(right)), summary })
     }
 
     /// After keys went from below child `at`: drops it if it is empty, merges it with a
     /// neighbour if both are small.
-    fn tidy(&mut self, at: usize) {
-        if self.sums[at].keys == 0 {
+    pub(crate) fn tidy(&mut self, at: usize) {
+        if self.below[at].sum.keys == 0 {
             self.drop_child(at);
             return;
         }
@@ -228,8 +257,8 @@ impl Inner {
                 let right = Arc::unwrap_or_clone(self.children.remove(left + 1));
                 let low = self.lows.get(left + 1).to_vec();
                 self.lows.remove(left + 1);
-                let sum = self.sums.remove(left + 1);
-                self.sums[left].add(sum);
+                let summary = self.below.remove(left + 1);
+                self.below[left].add(summary);
                 Arc::make_mut(&mut self.children[left]).take(right, &low);
                 return;
             }
@@ -238,7 +267,7 @@ impl Inner {
 
     fn drop_child(&mut self, at: usize) {
         self.children.remove(at);
-        self.sums.remove(at);
+        self.below.remove(at);
         self.lows.remove(at);
         if at == 0 && !self.children.is_empty() {
             self.lows.remove(0);
@@ -248,6 +277,13 @@ impl Inner {
 }
 
 impl Node {
+    pub(crate) fn summary(&self) -> Summary {
+        match self {
+            Node::Leaf(leaf) => leaf.summary(),
+            Node::Inner(inner) => inner.summary(),
+        }
+    }
+
     fn is_small(&self) -> bool {
         match self {
             Node::Leaf(leaf) => leaf.heads.len() < LEAF_MIN,
@@ -284,7 +320,7 @@ impl Node {
                 b.lows.insert(0, low);
                 a.lows.append(&b.lows);
                 a.children.append(&mut b.children);
-                a.sums.append(&mut b.sums);
+                a.below.append(&mut b.below);
             }
             (Node::Leaf(_), Node::Inner(_)) | (Node::Inner(_), Node::Leaf(_)) => {
                 unreachable!("the leaves are all at one depth")
@@ -304,51 +340,14 @@ pub(crate) fn put(
         Node::Inner(inner) => {
             let at = inner.child_of(key);
             let mut placed = put(&mut inner.children[at], key, make);
-            let sum = &mut inner.sums[at];
-            sum.add(Sum::of(&placed.new));
+            let below = &mut inner.below[at];
+            below.sum.add(Sum::of(&placed.new));
             if let Some(old) = &placed.old {
-                sum.subtract(Sum::of(old));
+                below.sum.subtract(Sum::of(old));
             }
+            below.droppable_from = below.droppable_from.min(placed.droppable_from);
             placed.split = placed.split.and_then(|new| inner.adopt(at, new));
             placed
         }
     }
-}
-
-/// Removes a key, or its older versions before a revision. The key must be there.
-pub(crate) fn edit(node: &mut Arc<Node>, key: &[u8], edit_to: Edit) -> Sum {
-    match Arc::make_mut(node) {
-        Node::Leaf(leaf) => {
-            let Ok(at) = leaf.keys.search(key) else { panic!("the key to edit is in the index") };
-            match edit_to {
-                Edit::DropBelow(bound) => {
-                    leaf.older[at].drop_below(bound);
-                    Sum::default()
-                }
-                Edit::Remove => {
-                    let sum = Sum::of(&leaf.heads[at]);
-                    leaf.remove(at);
-                    sum
-                }
-            }
-        }
-        Node::Inner(inner) => {
-            let at = inner.child_of(key);
-            let gone = edit(&mut inner.children[at], key, edit_to);
-            if gone.keys > 0 {
-                inner.sums[at].subtract(gone);
-                inner.tidy(at);
-            }
-            gone
-        }
-    }
-}
-
-/// What compaction does to a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Edit {
-    /// Forget the older versions before this revision.
-    DropBelow(proto::Revision),
-    /// Forget the key.
-    Remove,
 }

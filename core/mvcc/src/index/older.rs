@@ -7,7 +7,7 @@
 //! - A history of at most 64 versions is a slice; compaction brings a tree back to one.
 
 use super::stored::Stored;
-use proto::Revision;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 /// Versions in a chunk, and links in an inner node of the tree.
@@ -34,7 +34,7 @@ pub(crate) struct Many {
 #[derive(Clone, Debug)]
 struct Link {
     /// The first revision below, or one that was there before a compaction.
-    first: Revision,
+    first: Stored,
     below: Below,
 }
 
@@ -53,7 +53,7 @@ impl Older {
                 *few = few.iter().copied().chain([stored]).collect();
             }
             Older::Few(few) => {
-                let link = Link { first: few[0].revision(), below: Below::Chunk(Arc::clone(few)) };
+                let link = Link { first: few[0], below: Below::Chunk(Arc::clone(few)) };
                 let mut tail = Vec::with_capacity(CHUNK);
                 tail.push(stored);
                 *self = Older::Many(Arc::new(Many { root: Arc::new(vec![link]), height: 0, tail }));
@@ -99,12 +99,53 @@ impl Older {
         }
     }
 
+    /// The two oldest versions.
+    pub(crate) fn first_two(&self) -> (Option<Stored>, Option<Stored>) {
+        match self {
+            Older::None => (None, None),
+            Older::Few(few) => (few.first().copied(), few.get(1).copied()),
+            Older::Many(_) => {
+                let mut two = [None; 2];
+                let _ = self.visit(&mut |stored| {
+                    let at = usize::from(two[0].is_some());
+                    two[at] = Some(stored);
+                    if at == 0 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+                });
+                (two[0], two[1])
+            }
+        }
+    }
+
+    /// Takes out the versions before `bound`, oldest first and at most `max`; returns how many.
+    pub(crate) fn take_below(
+        &mut self,
+        bound: Stored,
+        max: usize,
+        taken: &mut dyn FnMut(Stored),
+    ) -> usize {
+        let mut count = 0;
+        let mut first_left = bound;
+        let _ = self.visit(&mut |stored| {
+            if stored >= bound || count == max {
+                first_left = first_left.min(stored);
+                return ControlFlow::Break(());
+            }
+            taken(stored);
+            count += 1;
+            ControlFlow::Continue(())
+        });
+        if count > 0 {
+            self.drop_below(first_left);
+        }
+        count
+    }
+
     /// Forgets the versions before `bound`.
-    pub(crate) fn drop_below(&mut self, bound: Revision) {
+    fn drop_below(&mut self, bound: Stored) {
         match self {
             Older::None => {}
             Older::Few(few) => {
-                let keep = few.partition_point(|stored| stored.revision() < bound);
+                let keep = few.partition_point(|stored| *stored < bound);
                 if keep == few.len() {
                     *self = Older::None;
                 } else if keep > 0 {
@@ -123,15 +164,14 @@ impl Older {
         matches!(self, Older::None)
     }
 
-    /// Calls `f` for every version, oldest first.
-    #[cfg(test)]
-    pub(crate) fn for_each(&self, f: &mut dyn FnMut(Stored)) {
+    /// Visits the versions, oldest first, until `f` breaks.
+    pub(crate) fn visit(&self, f: &mut dyn FnMut(Stored) -> ControlFlow<()>) -> ControlFlow<()> {
         match self {
-            Older::None => {}
-            Older::Few(few) => few.iter().copied().for_each(f),
+            Older::None => ControlFlow::Continue(()),
+            Older::Few(few) => few.iter().copied().try_for_each(f),
             Older::Many(many) => {
-                for_each_in_links(&many.root, f);
-                many.tail.iter().copied().for_each(f);
+                visit_links(&many.root, f)?;
+                many.tail.iter().copied().try_for_each(f)
             }
         }
     }
@@ -142,7 +182,7 @@ impl Many {
         if self.tail.len() == CHUNK {
             let chunk: Arc<[Stored]> = self.tail.as_slice().into();
             self.tail.clear();
-            let link = Link { first: chunk[0].revision(), below: Below::Chunk(chunk) };
+            let link = Link { first: chunk[0], below: Below::Chunk(chunk) };
             if let Some(right) = push_link(&mut self.root, self.height, link) {
                 let left = Arc::clone(&self.root);
                 let links = [left, right]
@@ -159,7 +199,7 @@ impl Many {
     }
 
     /// Returns what is left when it is few enough for a slice.
-    fn drop_below(&mut self, bound: Revision) -> Option<Vec<Stored>> {
+    fn drop_below(&mut self, bound: Stored) -> Option<Vec<Stored>> {
         drop_links_below(&mut self.root, bound);
         while self.height > 0 && self.root.len() == 1 {
             let Below::Links(links) = &self.root[0].below else {
@@ -174,13 +214,16 @@ impl Many {
             _ => return None,
         };
         if left_in_tree == 0 {
-            self.tail.retain(|stored| stored.revision() >= bound);
+            self.tail.retain(|stored| *stored >= bound);
         }
         if left_in_tree + self.tail.len() > CHUNK {
             return None;
         }
         let mut rest = Vec::with_capacity(left_in_tree + self.tail.len());
-        for_each_in_links(&self.root, &mut |stored| rest.push(stored));
+        let _ = visit_links(&self.root, &mut |stored| {
+            rest.push(stored);
+            ControlFlow::Continue(())
+        });
         rest.extend_from_slice(&self.tail);
         Some(rest)
     }
@@ -192,7 +235,7 @@ fn newest_at(list: &[Stored], main: i64) -> Option<Stored> {
 }
 
 fn at_in_links(links: &[Link], main: i64) -> Option<Stored> {
-    let behind = links.partition_point(|link| link.first.main <= main);
+    let behind = links.partition_point(|link| link.first.main() <= main);
     // After a compaction the first link may hold less than its `first` says.
     match &links[behind.checked_sub(1)?].below {
         Below::Chunk(chunk) => newest_at(chunk, main),
@@ -216,14 +259,14 @@ fn push_link(links: &mut Arc<Vec<Link>>, height: usize, mut link: Link) -> Optio
     None
 }
 
-fn drop_links_below(links: &mut Arc<Vec<Link>>, bound: Revision) {
+fn drop_links_below(links: &mut Arc<Vec<Link>>, bound: Stored) {
     let behind = links.partition_point(|link| link.first <= bound);
     let list = Arc::make_mut(links);
     list.drain(..behind.saturating_sub(1));
     let Some(first) = list.first_mut() else { return };
     let empty = match &mut first.below {
         Below::Chunk(chunk) => {
-            let keep = chunk.partition_point(|stored| stored.revision() < bound);
+            let keep = chunk.partition_point(|stored| *stored < bound);
             if keep > 0 {
                 *chunk = chunk[keep..].into();
             }
@@ -239,18 +282,17 @@ fn drop_links_below(links: &mut Arc<Vec<Link>>, bound: Revision) {
     }
 }
 
-fn for_each_in_links(links: &[Link], f: &mut dyn FnMut(Stored)) {
-    for link in links {
-        match &link.below {
-            Below::Chunk(chunk) => chunk.iter().copied().for_each(&mut *f),
-            Below::Links(links) => for_each_in_links(links, f),
-        }
-    }
+fn visit_links(links: &[Link], f: &mut dyn FnMut(Stored) -> ControlFlow<()>) -> ControlFlow<()> {
+    links.iter().try_for_each(|link| match &link.below {
+        Below::Chunk(chunk) => chunk.iter().copied().try_for_each(&mut *f),
+        Below::Links(links) => visit_links(links, f),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proto::Revision;
 
     fn stored(main: i64, sub: i64) -> Stored {
         Stored::new(Revision { main, sub }, 10, false).unwrap()
@@ -258,7 +300,10 @@ mod tests {
 
     fn list(older: &Older) -> Vec<Stored> {
         let mut all = Vec::new();
-        older.for_each(&mut |stored| all.push(stored));
+        let _ = older.visit(&mut |stored| {
+            all.push(stored);
+            ControlFlow::Continue(())
+        });
         all
     }
 
@@ -277,9 +322,9 @@ mod tests {
             model.push(next);
             if n % 1_111 == 1_110 {
                 floor += 700;
-                let bound = Revision { main: floor, sub: 1 };
+                let bound = stored(floor, 1);
                 older.drop_below(bound);
-                model.retain(|stored| stored.revision() >= bound);
+                model.retain(|stored| *stored >= bound);
             }
             for main in [0, floor, floor + 1, n / 2, n, n * 3 / 2, i64::MAX] {
                 let want = model.iter().rev().find(|stored| stored.main() <= main).copied();
@@ -287,7 +332,7 @@ mod tests {
             }
         }
         assert_eq!(list(&older), model);
-        older.drop_below(Revision { main: i64::MAX, sub: 0 });
+        older.drop_below(Stored::first_of(i64::MAX));
         assert!(older.is_empty());
     }
 
@@ -297,12 +342,36 @@ mod tests {
         let whole = Older::from_list(&all);
         for main in (0..=64 * 64 + 131).step_by(7) {
             let mut cut = whole.clone();
-            cut.drop_below(Revision { main, sub: 0 });
+            cut.drop_below(Stored::first_of(main));
             let want: Vec<Stored> = all.iter().copied().filter(|s| s.main() >= main).collect();
             assert_eq!(list(&cut), want, "{main}");
             cut.push(stored(9_000, 0));
             assert_eq!(cut.at(i64::MAX), Some(stored(9_000, 0)));
         }
         assert_eq!(list(&whole), all);
+    }
+
+    #[test]
+    fn the_oldest_versions_are_taken_first_and_no_more_than_asked_for() {
+        for len in [1, 2, 63, 64, 65, 200, 5_000] {
+            let all: Vec<Stored> = (1..=len).map(|main| stored(main, 0)).collect();
+            let mut older = Older::from_list(&all);
+            let bound = stored(len - len / 3, 0);
+            let mut taken = Vec::new();
+            for max in (1..).step_by(7) {
+                let before = taken.len();
+                let count = older.take_below(bound, max, &mut |stored| taken.push(stored));
+                assert_eq!(taken.len() - before, count);
+                assert_eq!([&taken[..], &list(&older)].concat(), all, "{len}");
+                let left = list(&older);
+                let two = (left.first().copied(), left.get(1).copied());
+                assert_eq!(older.first_two(), two);
+                if count < max {
+                    break;
+                }
+            }
+            assert!(taken.iter().all(|stored| *stored < bound));
+            assert!(list(&older).iter().all(|stored| *stored >= bound), "{len}");
+        }
     }
 }

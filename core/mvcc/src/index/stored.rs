@@ -5,8 +5,9 @@ use proto::Revision;
 
 const TOMBSTONE: u32 = 1 << 31;
 
-/// Where a version is stored and how long its encoding is: 16 bytes.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// Where a version is stored and how long its encoding is: 16 bytes. Versions order as their keys
+/// in the bucket `key` do: by revision, and a tombstone after a put of the same revision.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Stored {
     main: i64,
     sub: u32,
@@ -28,6 +29,11 @@ impl Stored {
         let sub = u32::try_from(revision.sub).ok()?;
         let len = u32::try_from(len).ok().filter(|len| len & TOMBSTONE == 0)?;
         Some(Stored { main: revision.main, sub, len: len | if tombstone { TOMBSTONE } else { 0 } })
+    }
+
+    /// The smallest version that a main revision can have: a bound, not a version.
+    pub(crate) fn first_of(main: i64) -> Stored {
+        Stored { main, sub: 0, len: 0 }
     }
 
     pub(crate) fn main(self) -> i64 {

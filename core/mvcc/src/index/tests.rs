@@ -1,7 +1,9 @@
 //! The index against a `BTreeMap` of lists.
 
+use super::node::Summary;
 use super::*;
 use bytes::Bytes;
+use proto::Revision;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
@@ -33,8 +35,8 @@ impl Index {
     pub(crate) fn check(&self) {
         let mut last: Option<Vec<u8>> = None;
         let mut depths = Vec::new();
-        let sum = check_node(&self.root, 0, &mut last, &mut depths);
-        assert_eq!(sum, self.sum, "the root's sum");
+        let summary = check_node(&self.root, 0, &mut last, &mut depths);
+        assert_eq!(summary.sum, self.sum, "the root's sum");
         assert!(depths.windows(2).all(|pair| pair[0] == pair[1]), "one depth");
     }
 }
@@ -44,7 +46,7 @@ fn check_node(
     depth: usize,
     last: &mut Option<Vec<u8>>,
     depths: &mut Vec<usize>,
-) -> Sum {
+) -> Summary {
     match node {
         Node::Leaf(leaf) => {
             depths.push(depth);
@@ -57,24 +59,25 @@ fn check_node(
                 assert!(last.as_ref().is_none_or(|last| *last < key), "keys ascend");
                 *last = Some(key);
             }
-            leaf.sum()
+            leaf.summary()
         }
         Node::Inner(inner) => {
             assert!(inner.children.len() <= node::INNER_MAX);
             assert_eq!(inner.lows.get(0), b"");
             assert_eq!(inner.children.len(), inner.lows.len());
-            assert_eq!(inner.children.len(), inner.sums.len());
+            assert_eq!(inner.children.len(), inner.below.len());
             for (at, child) in inner.children.iter().enumerate() {
                 let low = inner.lows.get(at).to_vec();
                 assert!(at == 0 || last.as_ref().is_none_or(|last| *last < low), "lows divide");
                 let before = last.take();
-                let sum = check_node(child, depth + 1, last, depths);
-                assert_eq!(sum, inner.sums[at], "a child's sum");
-                let smallest = Walk::new(&Index { root: Arc::clone(child), sum }, b"", None);
+                let summary = check_node(child, depth + 1, last, depths);
+                assert_eq!(summary, inner.below[at], "a child's summary");
+                let subtree = Index { root: Arc::clone(child), sum: summary.sum };
+                let smallest = Walk::new(&subtree, b"", None);
                 let key = smallest.entry().unwrap().key.to_vec();
                 assert!(low <= key && before.is_none_or(|before| before < key));
             }
-            inner.sum()
+            inner.summary()
         }
     }
 }
@@ -156,17 +159,28 @@ fn delete(index: &mut Index, model: &mut Model, key: &[u8], revision: Revision) 
     }
 }
 
-fn compact(index: &mut Index, model: &mut Model, main: i64) {
-    let keys: Vec<_> = model.keys().cloned().collect();
-    keys.iter().for_each(|key| index.compact_key(key, main));
+/// Takes out what a compaction at `main` drops, a few versions at a time.
+fn compact(index: &mut Index, model: &mut Model, main: i64, seed: &mut Seed) {
+    let mut taken = Vec::new();
+    while index.has_superseded(main) {
+        let before = taken.len();
+        let max = 1 + seed.index(50);
+        index.take_superseded(main, max, &mut |stored| taken.push(stored));
+        assert!((1..=max).contains(&(taken.len() - before)));
+        index.check();
+    }
+    let mut want = Vec::new();
     for versions in model.values_mut() {
         let newest = versions.iter().rposition(|head| head.at.main() <= main);
         if let Some(newest) = newest {
             let gone = !versions[newest].is_live() && versions[newest].at.main() < main;
-            versions.drain(..newest + usize::from(gone));
+            want.extend(versions.drain(..newest + usize::from(gone)).map(|head| head.at));
         }
     }
     model.retain(|_, versions| !versions.is_empty());
+    taken.sort_unstable();
+    want.sort_unstable();
+    assert_eq!(taken, want);
 }
 
 #[test]
@@ -189,7 +203,8 @@ fn the_index_agrees_with_a_map_of_lists() {
                 }
             }
             if seed.below(300) == 0 {
-                compact(&mut index, &mut model, main - seed.below(60));
+                let at = main - seed.below(60);
+                compact(&mut index, &mut model, at, &mut seed);
             }
             if round % 500 == 499 {
                 compare(&index, &model, main, &mut seed);
@@ -202,7 +217,7 @@ fn the_index_agrees_with_a_map_of_lists() {
         model.keys().cloned().collect::<Vec<_>>().iter().for_each(|key| {
             delete(&mut index, &mut model, key, Revision { main: main + 1, sub: 0 });
         });
-        compact(&mut index, &mut model, main + 5);
+        compact(&mut index, &mut model, main + 5, &mut seed);
         assert_eq!(index.sum(), Sum::default());
         compare(&index, &model, main, &mut seed);
     }
@@ -263,4 +278,46 @@ fn ascending_keys_fill_the_leaves() {
         }
     }
     assert!(leaves <= 10_000 / 32 + 1, "{leaves}");
+}
+
+fn put_at(index: &mut Index, key: &str, main: i64) {
+    let at = Stored::new(Revision { main, sub: 0 }, 1, false).unwrap();
+    index.put(key.as_bytes(), &mut |_| Head { at, create: main, version: 1, lease: 0 });
+}
+
+#[test]
+fn compaction_visits_only_the_nodes_above_superseded_versions() {
+    let mut index = Index::default();
+    for n in 0..100_000 {
+        put_at(&mut index, &format!("{:08}", n * 7919 % 100_000), n + 2);
+    }
+    for n in 0..10 {
+        put_at(&mut index, &format!("{:08}", n * 9_999), 100_002 + n);
+    }
+    assert!(!index.has_superseded(100_001));
+    let mut taken = 0;
+    assert_eq!(index.take_superseded(100_001, 1_000, &mut |_| taken += 1), 0);
+    let visited = index.take_superseded(100_012, 1_000, &mut |_| taken += 1);
+    assert_eq!(taken, 10);
+    assert!((10..60).contains(&visited), "{visited} nodes visited");
+    assert!(!index.has_superseded(i64::MAX));
+    index.check();
+}
+
+#[test]
+fn a_key_with_a_long_history_is_compacted_in_parts() {
+    let mut index = Index::default();
+    for main in 2..20_000 {
+        put_at(&mut index, "a", main);
+        put_at(&mut index, "b", main);
+    }
+    let mut taken = Vec::new();
+    while index.has_superseded(15_000) {
+        let before = taken.len();
+        let visited = index.take_superseded(15_000, 100, &mut |stored| taken.push(stored.main()));
+        assert!(visited == 1 && taken.len() - before <= 100);
+        index.check();
+    }
+    let want: Vec<i64> = (2..15_000).chain(2..15_000).collect();
+    assert_eq!(taken, want);
 }

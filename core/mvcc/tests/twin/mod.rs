@@ -101,11 +101,8 @@ impl KeyIndex {
 #[derive(Clone, Debug)]
 pub(crate) struct Job {
     revision: i64,
-    previous: i64,
-    hashes: bool,
-    keep: Option<BTreeSet<Revision>>,
-    crc: u32,
-    next: Vec<u8>,
+    /// The keys of the file that go, once the job has begun.
+    dropped: Option<BTreeSet<Vec<u8>>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,7 +121,6 @@ pub(crate) struct Twin {
     pub(crate) scheduled: Option<i64>,
     pub(crate) finished: Option<i64>,
     pub(crate) jobs: Vec<Job>,
-    pub(crate) hashes: Vec<TwinHash>,
     pub(crate) leases: BTreeMap<Vec<u8>, i64>,
     changes: i64,
 }
@@ -139,7 +135,6 @@ impl Twin {
             scheduled: None,
             finished: None,
             jobs: Vec::new(),
-            hashes: Vec::new(),
             leases: BTreeMap::new(),
             changes: 0,
         }
@@ -216,16 +211,13 @@ impl Twin {
     }
 
     pub(crate) fn compact(&mut self, main: i64) {
-        let hashes = self.scheduled == self.finished;
-        let (previous, keep) = (self.compacted, None);
-        let crc = crc32c::crc32c(b"key");
-        self.jobs.push(Job { revision: main, previous, hashes, keep, crc, next: Vec::new() });
+        self.jobs.push(Job { revision: main, dropped: None });
         self.compacted = main;
         self.scheduled = Some(main);
     }
 
     fn begin(&mut self) {
-        if self.jobs[0].keep.is_some() {
+        if self.jobs[0].dropped.is_some() {
             return;
         }
         let main = self.jobs[0].revision;
@@ -240,41 +232,25 @@ impl Twin {
             }
             index.generations.len() > 1 || !index.generations[0].revisions.is_empty()
         });
-        self.jobs[0].keep = Some(keep);
+        let end = (main + 1).to_be_bytes().to_vec();
+        let goes = |key: &&Vec<u8>| !keep.contains(&Revision::from_bytes(key).unwrap().0);
+        let dropped = self.file.range(..end).map(|(key, _)| key).filter(goes).cloned().collect();
+        self.jobs[0].dropped = Some(dropped);
     }
 
-    /// One slice; true if the compaction has finished.
-    pub(crate) fn slice(&mut self, max: usize) -> bool {
+    /// One slice, which drops this many versions, those of the smallest revisions first; true if
+    /// the compaction has nothing more to drop.
+    pub(crate) fn slice(&mut self, count: usize) -> bool {
         self.begin();
         let job = &mut self.jobs[0];
-        let keep = job.keep.as_ref().unwrap();
-        let end = (job.revision + 1).to_be_bytes().to_vec();
-        let pairs: Vec<_> = self
-            .file
-            .range(job.next.clone()..end)
-            .take(max)
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect();
-        for (key, value) in &pairs {
-            let (at, _) = Revision::from_bytes(key).unwrap();
-            if !keep.contains(&at) {
-                self.file.remove(key);
-            }
-            job.crc = hash_pair(job.crc, (job.previous, job.revision), keep, (key, value));
-            job.next = Revision { main: at.main, sub: at.sub + 1 }.to_bytes().to_vec();
+        let dropped = job.dropped.as_mut().unwrap();
+        for _ in 0..count {
+            self.file.remove(&dropped.pop_first().unwrap());
         }
-        if pairs.len() == max {
+        if !dropped.is_empty() {
             return false;
         }
-        let job = self.jobs.remove(0);
-        self.finished = Some(job.revision);
-        if job.hashes {
-            let (hash, compact_revision, revision) = (job.crc, job.previous, job.revision);
-            self.hashes.push(TwinHash { hash, compact_revision, revision });
-            if self.hashes.len() > 10 {
-                self.hashes.remove(0);
-            }
-        }
+        self.finished = Some(self.jobs.remove(0).revision);
         true
     }
 
@@ -295,9 +271,6 @@ impl Twin {
 
     /// The hash, and whether it depends on how far compaction has come.
     pub(crate) fn hash(&self, revision: i64) -> (TwinHash, bool) {
-        if let Some(stored) = self.hashes.iter().find(|stored| stored.revision == revision) {
-            return (stored.clone(), false);
-        }
         let revision = if revision == 0 { self.current } else { revision };
         let keep = self.keep(revision);
         let numbers = (self.compacted, revision);
@@ -343,7 +316,6 @@ impl Twin {
         twin.current = twin.current.max(twin.compacted).max(twin.scheduled.unwrap_or(0));
         if let Some(scheduled) = twin.scheduled.filter(|revision| *revision > twin.compacted) {
             twin.compact(scheduled);
-            twin.jobs[0].hashes = false;
         }
         twin
     }
