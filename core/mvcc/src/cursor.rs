@@ -4,7 +4,8 @@
 use crate::error::{Error, Reject};
 use crate::index::{Entry, Index, Stored, Walk};
 use crate::kv::KeyValue;
-use crate::range::{KeyRange, RangeQuery};
+use crate::range::RangeQuery;
+use auth::KeyRange;
 use backend::{Lookup, VersionReader};
 use bytes::Bytes;
 

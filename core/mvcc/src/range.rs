@@ -1,43 +1,8 @@
 //! What may be asked of the store.
 
+use auth::KeyRange;
 use bytes::Bytes;
 use proto::LeaseId;
-
-/// One key or a range of keys.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum KeyRange {
-    /// This key.
-    One(Bytes),
-    /// From `from` up to but without `end`; to the last key without `end`.
-    Span {
-        /// The first key.
-        from: Bytes,
-        /// The key behind the last.
-        end: Option<Bytes>,
-    },
-}
-
-impl KeyRange {
-    /// The range that a request's `key` and `range_end` mean: no end is one key, a zero byte is
-    /// everything from the key on.
-    #[must_use]
-    pub fn of_request(key: Bytes, range_end: Bytes) -> KeyRange {
-        match &range_end[..] {
-            [] => KeyRange::One(key),
-            [0] => KeyRange::Span { from: key, end: None },
-            _ => KeyRange::Span { from: key, end: Some(range_end) },
-        }
-    }
-
-    /// Whether a key is in it.
-    #[must_use]
-    pub fn contains(&self, key: &[u8]) -> bool {
-        match self {
-            KeyRange::One(one) => one == key,
-            KeyRange::Span { from, end } => from <= key && end.as_ref().is_none_or(|end| key < end),
-        }
-    }
-}
 
 /// What the store is to look up for a range request. Sorting and filtering are the caller's; so
 /// is asking for one more than a client's limit.
@@ -83,4 +48,14 @@ pub struct DeleteRange {
     pub keys: KeyRange,
     /// Whether what was there before is wanted.
     pub prev_kv: bool,
+}
+
+/// The version of a key at a revision, which a shard of watchers reads as the `prev_kv` of an
+/// event. Which keys a watcher may see is checked when it is created.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PastVersion {
+    /// The key.
+    pub key: Bytes,
+    /// The revision; 0 for the current one.
+    pub revision: i64,
 }

@@ -5,8 +5,8 @@ use crate::error::{Error, Reject};
 use crate::hash::HashKv;
 use crate::history::History;
 use crate::index::{Entry, Index, Stored, Walk};
-use crate::range::{KeyRange, RangeQuery};
-use auth::Permitted;
+use crate::range::{PastVersion, RangeQuery};
+use auth::{KeyRange, Permitted};
 use backend::{Lookup, ReadView};
 use bytes::Bytes;
 
@@ -136,24 +136,18 @@ impl View {
     /// When the revision cannot be read, or the file.
     pub fn get(
         &self,
-        key: &Permitted<Bytes>,
-        revision: i64,
+        version: &Permitted<PastVersion>,
     ) -> Result<Result<Option<Bytes>, Reject>, Error> {
-        let at = match resolve(revision, self.revision, self.compact_revision) {
+        let PastVersion { key, revision } = version.get();
+        let at = match resolve(*revision, self.revision, self.compact_revision) {
             Ok(at) => at,
             Err(reject) => return Ok(Err(reject)),
         };
-        let Some(stored) = self.index.get(key.get()).and_then(|entry| live(&entry, at)) else {
+        let Some(stored) = self.index.get(key).and_then(|entry| live(&entry, at)) else {
             return Ok(Ok(None));
         };
         let value = self.read.version(stored.revision(), false)?;
         value.map(|value| Ok(Some(value))).ok_or_else(|| missing(stored))
-    }
-
-    /// What the index knows of a key, if it is live.
-    #[must_use]
-    pub fn key(&self, key: &Permitted<Bytes>) -> Option<KeyInfo> {
-        self.index.get(key.get()).and_then(|entry| KeyInfo::of(&entry))
     }
 
     /// What the index knows of the live keys of a range.
@@ -162,7 +156,7 @@ impl View {
         KeyWalk::new(&self.index, keys.get())
     }
 
-    /// The encoded key-value of what [`View::key`] or [`View::walk`] of this view found; `None`
+    /// The encoded key-value of what [`View::walk`] of this view found; `None`
     /// if that would need the disk and may not wait.
     ///
     /// # Errors

@@ -8,10 +8,10 @@ use crate::error::{Error, Reject};
 use crate::event::{Event, EventKind};
 use crate::index::{Head, Stored};
 use crate::kv::KeyValue;
-use crate::range::{DeleteRange, KeyRange, Put, RangeQuery};
+use crate::range::{DeleteRange, Put, RangeQuery};
 use crate::store::Store;
 use crate::view::{KeyInfo, KeyWalk};
-use auth::Permitted;
+use auth::{KeyRange, Permitted};
 use backend::{Batch, Lookup, VersionReader};
 use bytes::Bytes;
 use proto::{LeaseId, Revision};
@@ -233,10 +233,11 @@ impl<'a> WriteTxn<'a> {
         }
     }
 
-    /// What the index knows of a key, if it is live.
+    /// Whether the key of a put exists, so that its value or lease can be kept.
     #[must_use]
-    pub fn key(&self, key: &Permitted<Bytes>) -> Option<KeyInfo> {
-        self.store.index.get(key.get()).and_then(|entry| KeyInfo::of(&entry))
+    pub fn has_key_of(&self, put: &Permitted<Put>) -> bool {
+        let entry = self.store.index.get(&put.get().key);
+        entry.is_some_and(|entry| KeyInfo::of(&entry).is_some())
     }
 
     /// What the index knows of the live keys of a range.
@@ -245,7 +246,7 @@ impl<'a> WriteTxn<'a> {
         KeyWalk::new(&self.store.index, keys.get())
     }
 
-    /// The encoded key-value of what [`WriteTxn::key`] or [`WriteTxn::walk`] found, waiting for
+    /// The encoded key-value of what [`WriteTxn::walk`] found, waiting for
     /// the disk.
     ///
     /// # Errors

@@ -1,16 +1,21 @@
 //! The rules that a random run meets too seldom, each as a fact.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use auth::Permitted;
+use auth::{AuthStore, Caller, Guarded, Permitted};
 use backend::{Backend, Batch, Bucket, Overlay, ReadView};
 use bytes::Bytes;
 use mvcc::{
-    DeleteRange, FINISHED_COMPACT, KeyRange, KeyValue, Put, RangeQuery, Reject, RevisionHash,
-    SCHEDULED_COMPACT, Slice, Store,
+    DeleteRange, FINISHED_COMPACT, KeyRange, KeyValue, PastVersion, Put, RangeQuery, Reject,
+    RevisionHash, SCHEDULED_COMPACT, Slice, Store,
 };
 use proto::{EntryId, Index, LeaseId, Revision, Term};
 use std::path::Path;
 use std::sync::Arc;
+
+/// What the door returns while authentication is off.
+fn permitted<R: Guarded>(request: R) -> Permitted<R> {
+    AuthStore::disabled().permit(&Caller::default(), request).unwrap()
+}
 
 /// A store whose file is on a simulated disk.
 struct World {
@@ -69,7 +74,7 @@ impl World {
                 lease: Some(LeaseId(0)),
                 prev_kv: false,
             };
-            txn.put(Permitted::internal(put)).unwrap().unwrap();
+            txn.put(permitted(put)).unwrap().unwrap();
             txn.end().revision
         })
     }
@@ -78,7 +83,7 @@ impl World {
         self.change(|store, batch| {
             let mut txn = store.write(batch);
             let range = DeleteRange { keys: KeyRange::One(key.into()), prev_kv: false };
-            txn.delete_range(Permitted::internal(range)).unwrap();
+            txn.delete_range(permitted(range)).unwrap();
             txn.end().revision
         })
     }
@@ -113,7 +118,7 @@ impl World {
     fn keys_at(&self, revision: i64) -> Result<u64, Reject> {
         let keys = KeyRange::Span { from: Bytes::from_static(b"\0"), end: None };
         let query = RangeQuery { revision, ..RangeQuery::of(keys) };
-        let cursor = self.store.view().range(&Permitted::internal(query))?;
+        let cursor = self.store.view().range(&permitted(query))?;
         Ok(cursor.read_all().unwrap().1)
     }
 }
@@ -246,7 +251,7 @@ fn compaction_of_ten_superseded_versions_among_100_000_keys_takes_one_slice() {
                     lease: Some(LeaseId(0)),
                     prev_kv: false,
                 };
-                txn.put(Permitted::internal(put)).unwrap().unwrap();
+                txn.put(permitted(put)).unwrap().unwrap();
             }
             txn.end().revision
         })
@@ -384,7 +389,12 @@ fn a_bump_record_is_a_revision_without_a_key() {
     assert_eq!(world.stored(), [(2, false), (bump.main, false)]);
     assert_eq!(world.keys_at(0), Ok(1));
     assert_eq!(world.put("a"), bump.main + 1);
-    let item = world.store.view().get(&Permitted::internal("a".into()), 0).unwrap().unwrap();
+    let item = world
+        .store
+        .view()
+        .get(&Permitted::internal(PastVersion { key: "a".into(), revision: 0 }))
+        .unwrap()
+        .unwrap();
     assert_eq!(KeyValue::decode(&item.unwrap()).unwrap().version, 2);
     let events = world.store.view().history(bump.main, bump.main).unwrap().unwrap();
     assert_eq!(events.map(Result::unwrap).filter(|event| event.key.is_empty()).count(), 1);
@@ -415,7 +425,7 @@ fn a_version_that_the_file_lacks_is_an_error_and_not_an_answer() {
     let other = open(&vfs::SimDisk::new(1));
     world.store.attach(ReadView::of_file(other.view()));
     let query = RangeQuery::of(KeyRange::One("a".into()));
-    let cursor = world.store.view().range(&Permitted::internal(query)).unwrap();
+    let cursor = world.store.view().range(&permitted(query)).unwrap();
     let error = cursor.read_all().unwrap_err();
     assert!(error.to_string().contains("missing"), "{error}");
 }

@@ -9,6 +9,7 @@ use crate::failure::{Failure, Fatal};
 use crate::quota::{self, LEASE_COST};
 use crate::reject::Reject;
 use crate::{Effect, State};
+use auth::Caller;
 use backend::Batch;
 use proto::answer::{Answer, GrantAnswer};
 use proto::etcdserverpb::{AlarmType, InternalRaftRequest};
@@ -81,7 +82,13 @@ impl State {
         let header_id = request.header.as_ref().map_or(0, |header| header.id);
         let id = if request.id == 0 { header_id } else { request.id };
         let physical = request.compaction.filter(|compaction| compaction.physical);
-        let result = match self.dispatch(now_ms, request, batch) {
+        let caller = match &request.header {
+            None => Caller::default(),
+            Some(header) => {
+                Caller { user: header.username.clone(), auth_revision: header.auth_revision }
+            }
+        };
+        let result = match self.dispatch(now_ms, &caller, request, batch) {
             Ok(answer) => Ok(answer),
             Err(Failure::Reject(reject)) => Err(reject),
             Err(Failure::Store(error)) => return Err(Fatal::Store(error)),
@@ -101,24 +108,25 @@ impl State {
     fn dispatch(
         &mut self,
         now_ms: u64,
+        caller: &Caller,
         request: InternalRaftRequest,
         batch: &mut Batch,
     ) -> Result<Answer, Failure> {
         if let Some(put) = request.put {
             let over = self.admit(quota::put_cost(&put))?;
-            return over.answer(self.put(put, batch).map(Answer::Put));
+            return over.answer(self.put(caller, &put, batch).map(Answer::Put));
         }
         if let Some(txn) = request.txn {
             let over = self.admit(quota::txn_cost(&txn))?;
-            return over.answer(self.txn(txn, batch).map(Answer::Txn));
+            return over.answer(self.txn(caller, &txn, batch).map(Answer::Txn));
         }
         if let Some(delete) = request.delete_range {
             self.refuse_if_corrupt()?;
-            return self.delete(delete, batch).map(Answer::Delete);
+            return self.delete(caller, &delete, batch).map(Answer::Delete);
         }
         if let Some(range) = request.range {
             self.refuse_if_corrupt()?;
-            return self.range(&range, batch).map(Answer::Range);
+            return self.range(caller, &range, batch).map(Answer::Range);
         }
         if let Some(compaction) = request.compaction {
             self.refuse_if_corrupt()?;
@@ -138,7 +146,7 @@ impl State {
         }
         if let Some(revoke) = request.lease_revoke {
             self.refuse_if_corrupt()?;
-            self.lease_revoke(LeaseId(revoke.id), batch)?;
+            self.lease_revoke(caller, LeaseId(revoke.id), batch)?;
             return Ok(Answer::LeaseRevoke { revision: self.store.revision() });
         }
         self.dispatch_rare(request, batch)

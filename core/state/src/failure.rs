@@ -21,6 +21,12 @@ impl From<Reject> for Failure {
     }
 }
 
+impl From<auth::Denied> for Failure {
+    fn from(denied: auth::Denied) -> Failure {
+        Failure::Reject(Reject::Denied(denied))
+    }
+}
+
 impl From<mvcc::Error> for Failure {
     fn from(error: mvcc::Error) -> Failure {
         Failure::Store(error)
@@ -47,6 +53,27 @@ impl From<lease::Reject> for Failure {
                 return Failure::Entry(format!("an unexpected rejection: {other}"));
             }
         })
+    }
+}
+
+/// Why a read from a view failed.
+#[derive(Debug)]
+pub enum ReadError {
+    /// The caller may not read it.
+    Denied(auth::Denied),
+    /// The store cannot be read.
+    Store(mvcc::Error),
+}
+
+impl From<auth::Denied> for ReadError {
+    fn from(denied: auth::Denied) -> ReadError {
+        ReadError::Denied(denied)
+    }
+}
+
+impl From<mvcc::Error> for ReadError {
+    fn from(error: mvcc::Error) -> ReadError {
+        ReadError::Store(error)
     }
 }
 

@@ -4,13 +4,14 @@
 
 use crate::State;
 use crate::failure::Failure;
+use crate::guard::{self, GuardedPut, GuardedTxn};
 use crate::range::{self, Collector};
 use crate::reject::Reject;
 use crate::txn::{self, Path};
-use auth::Permitted;
+use auth::{Caller, Door, KeyRange};
 use backend::Batch;
 use bytes::Bytes;
-use mvcc::{DeleteRange, EventBatch, KeyRange, Put, WriteTxn};
+use mvcc::{EventBatch, WriteTxn};
 use proto::LeaseId;
 use proto::answer::{DeleteAnswer, OpAnswer, PutAnswer, RangeAnswer, TxnAnswer};
 use proto::etcdserverpb::{
@@ -28,10 +29,17 @@ enum Earlier {
 }
 
 impl State {
-    pub(crate) fn put(&mut self, request: PutRequest, batch: &mut Batch) -> Outcome<PutAnswer> {
-        self.check_lease(&request)?;
+    pub(crate) fn put(
+        &mut self,
+        caller: &Caller,
+        request: &PutRequest,
+        batch: &mut Batch,
+    ) -> Outcome<PutAnswer> {
+        let door = self.auth.door(caller);
+        door.permit(GuardedPut(request, &self.lessor))?;
+        self.check_lease(request)?;
         let mut write = self.store.write(batch);
-        let answer = put(&mut write, request);
+        let answer = put(&mut write, door, request);
         let changes = write.end();
         self.note(changes);
         answer
@@ -39,11 +47,12 @@ impl State {
 
     pub(crate) fn delete(
         &mut self,
-        request: DeleteRangeRequest,
+        caller: &Caller,
+        request: &DeleteRangeRequest,
         batch: &mut Batch,
     ) -> Outcome<DeleteAnswer> {
         let mut write = self.store.write(batch);
-        let answer = delete(&mut write, request);
+        let answer = delete(&mut write, self.auth.door(caller), request);
         let changes = write.end();
         self.note(changes);
         answer
@@ -51,19 +60,27 @@ impl State {
 
     pub(crate) fn range(
         &mut self,
+        caller: &Caller,
         request: &RangeRequest,
         batch: &mut Batch,
     ) -> Outcome<RangeAnswer> {
-        read(&mut self.store.write(batch), request)
+        read(&mut self.store.write(batch), self.auth.door(caller), request)
     }
 
-    pub(crate) fn txn(&mut self, request: TxnRequest, batch: &mut Batch) -> Outcome<TxnAnswer> {
+    pub(crate) fn txn(
+        &mut self,
+        caller: &Caller,
+        request: &TxnRequest,
+        batch: &mut Batch,
+    ) -> Outcome<TxnAnswer> {
+        let door = self.auth.door(caller);
+        door.permit(GuardedTxn::new(request, &self.lessor))?;
         let mut write = self.store.write(batch);
-        let path = txn::path(&request, &mut |compare, each| live(&mut write, compare, each))?;
+        let path = txn::path(request, &mut |compare, each| live(&mut write, door, compare, each))?;
         drop(write);
-        self.check_txn(&request, &path, batch, &mut Vec::new())?;
+        self.check_txn(caller, request, &path, batch, &mut Vec::new())?;
         let mut write = self.store.write(batch);
-        let answer = execute(&mut write, request, &path);
+        let answer = execute(&mut write, self.auth.door(caller), request, &path);
         let changes = write.end();
         let revision = changes.revision;
         self.note(changes);
@@ -74,6 +91,7 @@ impl State {
     /// has what those before it will have put and deleted.
     fn check_txn(
         &mut self,
+        caller: &Caller,
         request: &TxnRequest,
         path: &Path,
         batch: &mut Batch,
@@ -86,7 +104,7 @@ impl State {
                 Some(Request::RequestPut(put)) => {
                     self.check_lease(put)?;
                     let keeps = put.ignore_value || put.ignore_lease;
-                    if keeps && !self.will_exist(&put.key, batch, earlier) {
+                    if keeps && !self.will_exist(caller, put, batch, earlier)? {
                         return Err(Reject::KeyNotFound.into());
                     }
                     earlier.push(Earlier::Put(put.key.clone()));
@@ -94,7 +112,7 @@ impl State {
                 Some(Request::RequestTxn(inner)) => {
                     let path = nested.next();
                     let path = path.expect("there is a path for each nested transaction");
-                    self.check_txn(inner, path, batch, earlier)?;
+                    self.check_txn(caller, inner, path, batch, earlier)?;
                 }
                 Some(Request::RequestDeleteRange(delete)) => {
                     let (key, end) = (delete.key.clone(), delete.range_end.clone());
@@ -109,16 +127,22 @@ impl State {
     /// Whether a key will be there behind the earlier operations of its transaction. That a
     /// deletion may stand before a put of the same key, etcd only sees where the range has an
     /// end: its members all panic at the put that then finds nothing to keep.
-    fn will_exist(&mut self, key: &Bytes, batch: &mut Batch, earlier: &[Earlier]) -> bool {
+    fn will_exist(
+        &mut self,
+        caller: &Caller,
+        put: &PutRequest,
+        batch: &mut Batch,
+        earlier: &[Earlier],
+    ) -> Outcome<bool> {
         let last = earlier.iter().rev().find_map(|operation| match operation {
-            Earlier::Put(put) => (put == key).then_some(true),
-            Earlier::Delete(range) => range.contains(key).then_some(false),
+            Earlier::Put(key) => (*key == put.key).then_some(true),
+            Earlier::Delete(range) => range.contains(&put.key).then_some(false),
         });
-        let is_stored = || {
-            let key = Permitted::internal(key.clone());
-            self.store.write(batch).key(&key).is_some()
+        let Some(last) = last else {
+            let put = self.auth.permit(caller, guard::mvcc_put(put))?;
+            return Ok(self.store.write(batch).has_key_of(&put));
         };
-        last.unwrap_or_else(is_stored)
+        Ok(last)
     }
 
     fn check_range(&self, request: &RangeRequest) -> Outcome<()> {
@@ -163,13 +187,14 @@ impl State {
 /// Goes through the live key-values of a compare's range as long as `each` says.
 fn live(
     write: &mut WriteTxn<'_>,
+    door: Door<'_>,
     compare: &Compare,
     each: &mut dyn FnMut(&KeyValue) -> bool,
 ) -> Result<usize, Failure> {
     let of_values = compare.target == i32::from(proto::etcdserverpb::compare::CompareTarget::Value);
     let keys = KeyRange::of_request(compare.key.clone(), compare.range_end.clone());
     let mut seen = 0;
-    for (_, info) in write.walk(&Permitted::internal(keys)) {
+    for (_, info) in write.walk(&door.permit(keys)?) {
         seen += 1;
         let stored = if of_values { Some(write.fetch(&info)?) } else { None };
         let kv = txn::to_compare(&info, stored)?;
@@ -180,27 +205,23 @@ fn live(
     Ok(seen)
 }
 
-fn put(write: &mut WriteTxn<'_>, request: PutRequest) -> Outcome<PutAnswer> {
-    let put = Put {
-        key: request.key,
-        value: (!request.ignore_value).then_some(request.value),
-        lease: (!request.ignore_lease).then_some(LeaseId(request.lease)),
-        prev_kv: request.prev_kv,
-    };
-    let done = write.put(Permitted::internal(put))??;
+fn put(write: &mut WriteTxn<'_>, door: Door<'_>, request: &PutRequest) -> Outcome<PutAnswer> {
+    let done = write.put(door.permit(guard::mvcc_put(request))?)??;
     Ok(PutAnswer { revision: done.revision, prev: done.prev })
 }
 
-fn delete(write: &mut WriteTxn<'_>, request: DeleteRangeRequest) -> Outcome<DeleteAnswer> {
-    let keys = KeyRange::of_request(request.key, request.range_end);
-    let delete = DeleteRange { keys, prev_kv: request.prev_kv };
-    let done = write.delete_range(Permitted::internal(delete))?;
+fn delete(
+    write: &mut WriteTxn<'_>,
+    door: Door<'_>,
+    request: &DeleteRangeRequest,
+) -> Outcome<DeleteAnswer> {
+    let done = write.delete_range(door.permit(guard::mvcc_delete(request))?)?;
     let deleted = i64::try_from(done.deleted).unwrap_or(i64::MAX);
     Ok(DeleteAnswer { revision: done.revision, deleted, prevs: done.prevs })
 }
 
-fn read(write: &mut WriteTxn<'_>, request: &RangeRequest) -> Outcome<RangeAnswer> {
-    let query = Permitted::internal(range::query(request));
+fn read(write: &mut WriteTxn<'_>, door: Door<'_>, request: &RangeRequest) -> Outcome<RangeAnswer> {
+    let query = door.permit(range::query(request))?;
     let (items, count) = write.range(&query)??;
     let mut collector = Collector::new(request);
     for item in items {
@@ -209,29 +230,33 @@ fn read(write: &mut WriteTxn<'_>, request: &RangeRequest) -> Outcome<RangeAnswer
     Ok(collector.finish(write.revision(), count))
 }
 
-/// Does what the chosen branches say. Everything was checked, so that a rejection now would be a
-/// bug that parts the members.
-fn execute(write: &mut WriteTxn<'_>, request: TxnRequest, path: &Path) -> Outcome<TxnAnswer> {
-    let ops = if path.succeeded { request.success } else { request.failure };
+/// Executes the operations of the chosen branches. All of them were checked before, so a rejection
+/// here would be a bug that makes members diverge.
+fn execute(
+    write: &mut WriteTxn<'_>,
+    door: Door<'_>,
+    request: &TxnRequest,
+    path: &Path,
+) -> Outcome<TxnAnswer> {
     let mut nested = path.nested.iter();
-    let mut responses = Vec::with_capacity(ops.len());
-    for op in ops {
-        let answer = match op.request {
-            Some(Request::RequestRange(range)) => read(write, &range).map(OpAnswer::Range),
-            Some(Request::RequestPut(request)) => put(write, request).map(OpAnswer::Put),
+    let mut responses = Vec::new();
+    for op in txn::chosen(request, path.succeeded) {
+        let answer = match &op.request {
+            Some(Request::RequestRange(range)) => read(write, door, range).map(OpAnswer::Range),
+            Some(Request::RequestPut(request)) => put(write, door, request).map(OpAnswer::Put),
             Some(Request::RequestDeleteRange(request)) => {
-                delete(write, request).map(OpAnswer::Delete)
+                delete(write, door, request).map(OpAnswer::Delete)
             }
             Some(Request::RequestTxn(inner)) => {
                 let path = nested.next().expect("there is a path for each nested transaction");
-                execute(write, inner, path).map(OpAnswer::Txn)
+                execute(write, door, inner, path).map(OpAnswer::Txn)
             }
             // Refused before it is proposed, but not by every etcd.
             None => continue,
         };
         assert!(
             !matches!(answer, Err(Failure::Reject(_))),
-            "what was checked before a transaction can be done: {answer:?}"
+            "the operations of a transaction were checked and cannot be rejected: {answer:?}"
         );
         responses.push(answer?);
     }

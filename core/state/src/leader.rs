@@ -61,7 +61,7 @@ impl State {
         self.leadership.is_established = true;
         self.lessor.promote(now_ms, self.settings.lease_extend_ms);
         for (id, question) in self.waiters.promoted() {
-            if let Some(reply) = self.reply(now_ms, id, question) {
+            if let Some(reply) = self.reply(now_ms, id, &question) {
                 self.outcome.replies.push((id, reply));
             }
         }

@@ -4,12 +4,13 @@
 //! LeaseTimeToLive, LeaseLeases), server/etcdserver/server.go `revokeExpiredLeases`.
 
 use crate::failure::Failure;
-use crate::{Effect, Question, Reply, State};
-use auth::Permitted;
+use crate::guard::{ReadLease, ReadLeases, WriteLease};
+use crate::{Effect, LeaseQuery, Question, Reply, State};
+use auth::{Caller, KeyRange};
 use backend::{Batch, Bucket};
 use bytes::Bytes;
 use lease::{Renewal, Write};
-use mvcc::{DeleteRange, KeyRange};
+use mvcc::DeleteRange;
 use proto::LeaseId;
 use proto::etcdserverpb::{AlarmType, InternalRaftRequest, LeaseRevokeRequest};
 
@@ -32,13 +33,20 @@ impl State {
     }
 
     /// Deletes the lease with its keys, all at one revision.
-    pub(crate) fn lease_revoke(&mut self, id: LeaseId, batch: &mut Batch) -> Result<(), Failure> {
+    pub(crate) fn lease_revoke(
+        &mut self,
+        caller: &Caller,
+        id: LeaseId,
+        batch: &mut Batch,
+    ) -> Result<(), Failure> {
+        let door = self.auth.door(caller);
+        door.permit(WriteLease(id, &self.lessor))?;
         let revoked = self.lessor.revoke(id)?;
         self.totals.expired_leases += u64::from(revoked.had_expired);
         let mut write = self.store.write(batch);
         for key in revoked.keys {
             let delete = DeleteRange { keys: KeyRange::One(key), prev_kv: false };
-            write.delete_range(Permitted::internal(delete))?;
+            write.delete_range(door.permit(delete)?)?;
         }
         let changes = write.end();
         self.note(changes);
@@ -64,19 +72,31 @@ impl State {
         question: Question,
         effects: &mut Vec<Effect>,
     ) {
-        let needs_leader = !matches!(question, Question::Leases);
+        let needs_leader = !matches!(question.query, LeaseQuery::List);
         if needs_leader && self.leadership.is_pending() {
             self.waiters.await_promotion(id, question);
-        } else if let Some(reply) = self.reply(now_ms, id, question) {
+        } else if let Some(reply) = self.reply(now_ms, id, &question) {
             effects.push(Effect::Reply(id, reply));
         }
     }
 
     /// The reply to a question; none if it waits for a revocation. Only a leader's leases have a
     /// clock.
-    pub(crate) fn reply(&mut self, now_ms: u64, id: u64, question: Question) -> Option<Reply> {
-        Some(match question {
-            Question::KeepAlive(lease) => match self.lessor.renew(lease, now_ms) {
+    pub(crate) fn reply(&mut self, now_ms: u64, id: u64, question: &Question) -> Option<Reply> {
+        let door = self.auth.door(&question.caller);
+        let denied = match question.query {
+            LeaseQuery::KeepAlive(lease) => door.permit(WriteLease(lease, &self.lessor)).err(),
+            LeaseQuery::TimeToLive { lease, keys: true } => {
+                door.permit(ReadLease(lease, &self.lessor)).err()
+            }
+            LeaseQuery::TimeToLive { keys: false, .. } => None,
+            LeaseQuery::List => door.permit(ReadLeases(&self.lessor)).err(),
+        };
+        if let Some(denied) = denied {
+            return Some(Reply::Denied(denied));
+        }
+        Some(match question.query {
+            LeaseQuery::KeepAlive(lease) => match self.lessor.renew(lease, now_ms) {
                 Ok(Renewal::Renewed { ttl_s, .. }) => Reply::KeptAlive { ttl_s },
                 Ok(Renewal::AwaitRevoke) if self.alarms.is_on(AlarmType::Corrupt) => Reply::Corrupt,
                 Ok(Renewal::AwaitRevoke) => {
@@ -85,15 +105,17 @@ impl State {
                 }
                 Err(reject) => absent(reject),
             },
-            Question::TimeToLive { lease, keys } => match self.lessor.time_to_live(lease, now_ms) {
-                Ok(found) => Reply::TimeToLive {
-                    granted_ttl_s: found.granted_ttl_s,
-                    remaining_s: found.remaining_s,
-                    keys: self.keys_of(lease, keys),
-                },
-                Err(reject) => absent(reject),
-            },
-            Question::Leases => Reply::Leases(self.lessor.list()),
+            LeaseQuery::TimeToLive { lease, keys } => {
+                match self.lessor.time_to_live(lease, now_ms) {
+                    Ok(found) => Reply::TimeToLive {
+                        granted_ttl_s: found.granted_ttl_s,
+                        remaining_s: found.remaining_s,
+                        keys: self.keys_of(lease, keys),
+                    },
+                    Err(reject) => absent(reject),
+                }
+            }
+            LeaseQuery::List => Reply::Leases(self.lessor.list()),
         })
     }
 

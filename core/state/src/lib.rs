@@ -14,11 +14,14 @@
 pub mod alarms;
 mod apply;
 mod failure;
+mod guard;
 mod kv;
 mod leader;
 mod leases;
 mod membership;
 mod open;
+#[cfg(test)]
+mod permission_tests;
 pub mod quota;
 pub mod range;
 mod reject;
@@ -26,12 +29,14 @@ mod snapshot;
 pub mod txn;
 mod waiters;
 
-pub use failure::Fatal;
+pub use failure::{Fatal, ReadError};
+pub use guard::GuardedTxn;
 pub use open::Log;
 pub use reject::Reject;
 pub use snapshot::Snapshot;
 
 use alarms::Alarms;
+use auth::{AuthStore, Caller};
 use backend::{Batch, Bucket, Overlay};
 use bytes::Bytes;
 use cluster::{Attributes, Cluster, Member, StorageVersion};
@@ -91,9 +96,18 @@ pub enum Input {
     Ask(u64, Question),
 }
 
-/// What can be asked without an entry.
+/// A question, which needs no entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Question {
+pub struct Question {
+    /// Who asks.
+    pub caller: Caller,
+    /// What is asked.
+    pub query: LeaseQuery,
+}
+
+/// A question about leases.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LeaseQuery {
     /// Lets a lease live on.
     KeepAlive(LeaseId),
     /// How long a lease lives, and which keys it has.
@@ -103,8 +117,8 @@ pub enum Question {
         /// Whether its keys are wanted.
         keys: bool,
     },
-    /// Which leases there are.
-    Leases,
+    /// Which leases exist.
+    List,
 }
 
 /// The reply to a [`Question`].
@@ -132,6 +146,8 @@ pub enum Reply {
     NotLeader,
     /// The lease has expired, and the CORRUPT alarm forbids its revocation.
     Corrupt,
+    /// The caller may not ask this.
+    Denied(auth::Denied),
 }
 
 /// What a state wants done. Effects are in order.
@@ -168,6 +184,8 @@ pub struct Published {
     pub alarms: Alarms,
     /// The members, the cluster's version; shared as long as nothing of it changes.
     pub cluster: Arc<Cluster>,
+    /// Who may read what.
+    pub auth: Arc<AuthStore>,
     /// What was applied since the start.
     pub totals: Totals,
 }
@@ -215,7 +233,7 @@ pub struct State {
     lessor: Lessor,
     cluster: Cluster,
     alarms: Alarms,
-    auth: auth::State,
+    auth: Arc<AuthStore>,
     v2: v2store::Store,
     storage_version: StorageVersion,
     /// The last entry whose effects are in the store.
@@ -291,7 +309,7 @@ impl State {
 
     /// Who may do what.
     #[must_use]
-    pub fn auth(&self) -> &auth::State {
+    pub fn auth(&self) -> &AuthStore {
         &self.auth
     }
 
@@ -314,6 +332,7 @@ impl State {
             applied: self.applied,
             alarms: self.alarms.clone(),
             cluster,
+            auth: Arc::clone(&self.auth),
             totals: self.totals,
         }
     }

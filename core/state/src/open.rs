@@ -8,13 +8,14 @@
 
 use crate::failure::Fatal;
 use crate::{Settings, State, alarms::Alarms};
-use auth::State as Auth;
+use auth::AuthStore;
 use backend::{Bucket, Overlay, ReadView};
 use bytes::Bytes;
 use cluster::{Attributes, BackendItems, Cluster, StorageVersion, Version};
 use lease::Lessor;
 use mvcc::{Restored, Store};
 use proto::{ConfChange, Entry, EntryId, EntryKind, Index};
+use std::sync::Arc;
 use v2store::{Effect as V2Effect, EntryPayload};
 
 /// What a directory holds besides the database.
@@ -91,7 +92,7 @@ impl State {
             lessor,
             cluster,
             alarms,
-            auth,
+            auth: Arc::new(auth),
             v2,
             storage_version,
             applied,
@@ -114,9 +115,9 @@ fn first_writes(
     buckets_are_stale: bool,
 ) -> Result<Vec<(Bucket, Bytes, Bytes)>, Fatal> {
     let mut writes = Vec::new();
-    if read.get(Bucket::Auth, Auth::REVISION_KEY)?.is_none() {
-        let revision = Bytes::copy_from_slice(&Auth::FIRST_REVISION.to_be_bytes());
-        writes.push((Bucket::Auth, Bytes::from_static(Auth::REVISION_KEY), revision));
+    if read.get(Bucket::Auth, AuthStore::REVISION_KEY)?.is_none() {
+        let revision = Bytes::copy_from_slice(&AuthStore::FIRST_REVISION.to_be_bytes());
+        writes.push((Bucket::Auth, Bytes::from_static(AuthStore::REVISION_KEY), revision));
     }
     if buckets_are_stale {
         for write in cluster.all_writes() {
@@ -195,10 +196,10 @@ fn replay_request(
     Ok(())
 }
 
-fn load_auth(read: &ReadView) -> Result<Auth, Fatal> {
-    let enabled = read.get(Bucket::Auth, Auth::ENABLED_KEY)?;
-    let revision = read.get(Bucket::Auth, Auth::REVISION_KEY)?;
-    Auth::load(enabled.as_deref(), revision.as_deref())
+fn load_auth(read: &ReadView) -> Result<AuthStore, Fatal> {
+    let enabled = read.get(Bucket::Auth, AuthStore::ENABLED_KEY)?;
+    let revision = read.get(Bucket::Auth, AuthStore::REVISION_KEY)?;
+    AuthStore::load(enabled.as_deref(), revision.as_deref())
         .map_err(|error| Fatal::Unsupported(error.to_string()))
 }
 

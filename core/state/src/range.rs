@@ -4,8 +4,9 @@
 //!
 //! Source: etcd v3.7 server/etcdserver/txn/range.go.
 
+use auth::KeyRange;
 use bytes::Bytes;
-use mvcc::{KeyRange, RangeQuery};
+use mvcc::RangeQuery;
 use prost::Message as _;
 use proto::answer::RangeAnswer;
 use proto::etcdserverpb::{

@@ -33,6 +33,8 @@ pub enum Reject {
     NotLearner,
     /// There are as many learners as there may be.
     TooManyLearners,
+    /// The caller may not do it.
+    Denied(auth::Denied),
     /// The request needs a part of the server that is not built yet; the sentence says which.
     NotBuilt(&'static str),
 }

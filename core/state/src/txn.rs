@@ -4,9 +4,10 @@
 //! Source: etcd v3.7 server/etcdserver/txn/txn.go; the order of the steps is in formats.md §5.7
 //! of the project's reference: compare everything, check everything, then execute in order.
 
-use auth::Permitted;
+use crate::failure::ReadError;
+use auth::{Door, KeyRange};
 use bytes::Bytes;
-use mvcc::{KeyInfo, KeyRange, View, Wait};
+use mvcc::{KeyInfo, View, Wait};
 use prost::Message as _;
 use proto::etcdserverpb::{
     Compare, RequestOp, TxnRequest,
@@ -122,16 +123,12 @@ fn holds_for(compare: &Compare, kv: &KeyValue) -> bool {
 /// Whether the compares of a transaction that only reads hold in a view.
 ///
 /// # Errors
-/// When the store cannot be read.
-pub fn compares_hold(
-    view: &View,
-    request: &TxnRequest,
-    permit: &dyn Fn(KeyRange) -> Permitted<KeyRange>,
-) -> Result<bool, mvcc::Error> {
+/// When the store cannot be read, or the caller may not read the keys.
+pub fn compares_hold(view: &View, request: &TxnRequest, door: Door<'_>) -> Result<bool, ReadError> {
     let mut live = |compare: &Compare, each: &mut dyn FnMut(&KeyValue) -> bool| {
         let keys = KeyRange::of_request(compare.key.clone(), compare.range_end.clone());
         let mut seen = 0;
-        for (_, info) in view.walk(&permit(keys)) {
+        for (_, info) in view.walk(&door.permit(keys)?) {
             seen += 1;
             let stored = match compare.target == i32::from(CompareTarget::Value) {
                 true => view.fetch(&info, Wait::Yes)?,

@@ -17,7 +17,7 @@ use proto::etcdserverpb::{
 use proto::mvccpb::KeyValue;
 use proto::{Entry, EntryKind, Index, LeaseId, NodeId, Term};
 use script::{Arg, Case};
-use state::{Effect, Input, Question, Reply, State};
+use state::{Effect, Input, LeaseQuery, Question, Reply, State};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -90,14 +90,18 @@ impl World {
                 return self.step(Input::Tick);
             }
             "idle" => return self.step(Input::Idle),
-            "alive" => return self.step(Input::Ask(1, Question::KeepAlive(LeaseId(case.word(0))))),
+            "alive" => return self.ask(LeaseQuery::KeepAlive(LeaseId(case.word(0)))),
             "ttl" => {
                 let lease = LeaseId(case.word(0));
-                return self.step(Input::Ask(1, Question::TimeToLive { lease, keys: true }));
+                return self.ask(LeaseQuery::TimeToLive { lease, keys: true });
             }
             other => panic!("no command {other}"),
         };
         self.apply(request)
+    }
+
+    fn ask(&mut self, query: LeaseQuery) -> String {
+        self.step(Input::Ask(1, Question { caller: auth::Caller::default(), query }))
     }
 
     fn apply(&mut self, mut request: InternalRaftRequest) -> String {
@@ -146,7 +150,11 @@ impl World {
                 Reply::TimeToLive { granted_ttl_s, remaining_s, keys } => {
                     format!("{remaining_s} of {granted_ttl_s} s, {keys:?}\n")
                 }
-                other @ (Reply::Leases(_) | Reply::NoLease | Reply::NotLeader | Reply::Corrupt) => {
+                other @ (Reply::Leases(_)
+                | Reply::NoLease
+                | Reply::NotLeader
+                | Reply::Corrupt
+                | Reply::Denied(_)) => {
                     format!("{other:?}\n")
                 }
             },

@@ -7,7 +7,7 @@ use proto::etcdserverpb::{
     AlarmRequest, AlarmType, InternalRaftRequest, LeaseRevokeRequest, alarm_request::AlarmAction,
 };
 use proto::{LeaseId, Term};
-use state::{Effect, Input, Question, Reply};
+use state::{Effect, Input, LeaseQuery, Question, Reply};
 use support::{World, grant, replies, settings};
 
 fn leads(term: u64) -> Input {
@@ -15,7 +15,11 @@ fn leads(term: u64) -> Input {
 }
 
 fn keep_alive(id: u64, lease: i64) -> Input {
-    Input::Ask(id, Question::KeepAlive(LeaseId(lease)))
+    ask(id, LeaseQuery::KeepAlive(LeaseId(lease)))
+}
+
+fn ask(id: u64, query: LeaseQuery) -> Input {
+    Input::Ask(id, Question { caller: auth::Caller::default(), query })
 }
 
 fn revokes(effects: &[Effect]) -> Vec<i64> {
@@ -47,8 +51,8 @@ fn a_keep_alive_before_the_first_entry_of_the_term_finds_leases_of_earlier_entri
 fn a_time_to_live_before_the_first_entry_of_the_term_waits_too() {
     let mut world = World::new(settings());
     world.step(leads(2));
-    let question = Question::TimeToLive { lease: LeaseId(5), keys: true };
-    assert_eq!(replies(world.step(Input::Ask(1, question))), []);
+    let query = LeaseQuery::TimeToLive { lease: LeaseId(5), keys: true };
+    assert_eq!(replies(world.step(ask(1, query))), []);
     world.apply(1, grant(5, 10));
     let answered = replies(world.apply_empty(2));
     let found = Reply::TimeToLive { granted_ttl_s: 10, remaining_s: 11, keys: Vec::new() };

@@ -3,7 +3,7 @@
 use crate::Event;
 use auth::Permitted;
 use bytes::Bytes;
-use mvcc::View;
+use mvcc::{PastVersion, View};
 use std::ops::ControlFlow;
 
 /// An unchanging view of the store with its history.
@@ -64,12 +64,12 @@ impl History for View {
         Ok(())
     }
 
-    /// Of a key that the watcher may read: permission was asked for its whole range.
+    /// Reads a key that the watcher may read: its whole range was permitted when it was created.
     fn value_at(&self, key: &[u8], revision: i64) -> Result<Option<Bytes>, mvcc::Error> {
         if revision <= 0 {
             return Ok(None);
         }
-        let key = Permitted::internal(Bytes::copy_from_slice(key));
-        Ok(self.get(&key, revision)?.unwrap_or(None))
+        let version = PastVersion { key: Bytes::copy_from_slice(key), revision };
+        Ok(self.get(&Permitted::internal(version))?.unwrap_or(None))
     }
 }

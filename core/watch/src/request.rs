@@ -3,6 +3,7 @@
 //! Source: etcd v3.7 server/etcdserver/api/v3rpc/watch.go `recvLoop`.
 
 use crate::{Event, EventKind, KeyRange};
+use auth::{Access, Denied, Guarded};
 use bytes::Bytes;
 use proto::etcdserverpb::WatchCreateRequest;
 use proto::etcdserverpb::watch_create_request::FilterType;
@@ -71,5 +72,50 @@ impl CreateRequest {
             KeyRange::One(_) | KeyRange::Span { end: None, .. } => false,
             KeyRange::Span { from, end: Some(end) } => from >= end,
         }
+    }
+}
+
+impl Guarded for CreateRequest {
+    fn each_access(
+        &self,
+        check: &mut dyn FnMut(Access<'_>) -> Result<(), Denied>,
+    ) -> Result<(), Denied> {
+        check(Access::Read(&self.keys))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use auth::{AuthStore, Caller, Rules};
+    use std::sync::Arc;
+
+    /// Lets everyone read these keys only.
+    #[derive(Debug)]
+    struct Only(KeyRange);
+
+    impl Rules for Only {
+        fn allow(&self, _: &str, access: Access<'_>) -> bool {
+            access == Access::Read(&self.0)
+        }
+    }
+
+    fn is_permitted(key: &'static str, range_end: &'static [u8], allowed: KeyRange) -> bool {
+        let auth = AuthStore::with_rules(1, Arc::new(Only(allowed)));
+        let caller = Caller { user: "alice".into(), auth_revision: 1 };
+        let range_end = Bytes::from_static(range_end);
+        let request =
+            WatchCreateRequest { key: key.into(), range_end, ..WatchCreateRequest::default() };
+        auth.permit(&caller, CreateRequest::new(request)).is_ok()
+    }
+
+    #[test]
+    fn permission_is_asked_for_the_canonical_range() {
+        let from = |from: &'static [u8]| KeyRange::Span { from: from.into(), end: None };
+        assert!(is_permitted("a", b"", KeyRange::One("a".into())));
+        assert!(is_permitted("a", b"\0", from(b"a")));
+        assert!(is_permitted("", b"\0", from(b"\0")), "all keys");
+        assert!(!is_permitted("", b"\0", from(b"a")));
+        assert!(!is_permitted("b", b"", KeyRange::One("a".into())));
     }
 }

@@ -9,8 +9,8 @@ mod ranges;
 mod txns;
 
 use crate::host::{Deliver, Growth, Host, RangeChunks, Ranged, SnapshotFile, WatchStream};
-use auth::{Caller, Permitted};
-use errors::{status_of, store_status};
+use auth::{AuthStore, Caller, Guarded, Permitted};
+use errors::{denied_status, status_of, store_status};
 use mvcc::View;
 use proto::answer::{Answer, Origin, TxnAnswer};
 use proto::etcdserverpb::{
@@ -22,8 +22,7 @@ use proto::{LeaseId, NodeId};
 use rpc::{Code, Error, Status};
 use server::Worker;
 use server::metrics::grpc::Method;
-use state::{Question, Reply, quota};
-use std::rc::Rc;
+use state::{LeaseQuery, Question, Reply, quota};
 use std::sync::Arc;
 use std::time::Instant;
 use watch::CreateRequest;
@@ -32,30 +31,26 @@ use watch::CreateRequest;
 #[derive(Clone, Debug)]
 pub struct OfWorker {
     worker: Worker,
-    auth: Rc<auth::State>,
     /// The size that one message of a streamed range aims at, in bytes.
     chunk_bytes: usize,
 }
 
 impl OfWorker {
     /// Speaks for the member behind `worker`.
-    ///
-    /// # Panics
-    /// Never: a store whose authentication is on is refused when it is opened, so that here it
-    /// is off.
     #[must_use]
     pub fn new(worker: Worker) -> OfWorker {
-        let auth = auth::State::load(None, None).expect("nothing stored is authentication off");
         let chunk_bytes = worker.limits().request_bytes_max;
-        OfWorker { worker, auth: Rc::new(auth), chunk_bytes }
+        OfWorker { worker, chunk_bytes }
     }
 
-    /// Asks whether the caller may do this. While authentication is off, everyone may.
-    fn permit<T>(&self, request: T) -> Permitted<T> {
-        match self.auth.permit(&Caller::default(), request) {
-            Ok(permitted) => permitted,
-            Err(reject) => unreachable!("nothing is refused while authentication is off: {reject}"),
-        }
+    /// Asks the replicated auth store whether the caller may do this. Callers have no user yet:
+    /// tokens are not built.
+    fn permit<R: Guarded>(&self, request: R) -> Result<Permitted<R>, Status> {
+        self.auth().permit(&Caller::default(), request).map_err(denied_status)
+    }
+
+    fn auth(&self) -> Arc<AuthStore> {
+        Arc::clone(&self.worker.current().published.auth)
     }
 
     async fn view(&self, serializable: bool) -> Result<View, Status> {
@@ -65,7 +60,8 @@ impl OfWorker {
         self.worker.linearizable_view().await.map_err(status_of)
     }
 
-    async fn ask(&self, question: Question) -> Result<Reply, Status> {
+    async fn ask(&self, query: LeaseQuery) -> Result<Reply, Status> {
+        let question = Question { caller: Caller::default(), query };
         self.worker.ask(question).await.map_err(status_of)
     }
 }
@@ -147,13 +143,14 @@ impl Host for OfWorker {
     }
 
     async fn lease_renew(&self, id: i64) -> Result<i64, Status> {
-        match self.ask(Question::KeepAlive(LeaseId(id))).await? {
+        match self.ask(LeaseQuery::KeepAlive(LeaseId(id))).await? {
             Reply::KeptAlive { ttl_s } => Ok(ttl_s),
             Reply::NoLease => Ok(0),
             other @ (Reply::TimeToLive { .. }
             | Reply::Leases(_)
             | Reply::NotLeader
-            | Reply::Corrupt) => Err(unasked(&other)),
+            | Reply::Corrupt
+            | Reply::Denied(_)) => Err(unasked(&other)),
         }
     }
 
@@ -162,7 +159,7 @@ impl Host for OfWorker {
         id: i64,
         keys: bool,
     ) -> Result<Option<LeaseTimeToLiveResponse>, Status> {
-        match self.ask(Question::TimeToLive { lease: LeaseId(id), keys }).await? {
+        match self.ask(LeaseQuery::TimeToLive { lease: LeaseId(id), keys }).await? {
             Reply::TimeToLive { granted_ttl_s, remaining_s, keys } => {
                 Ok(Some(LeaseTimeToLiveResponse {
                     header: None,
@@ -176,12 +173,13 @@ impl Host for OfWorker {
             other @ (Reply::KeptAlive { .. }
             | Reply::Leases(_)
             | Reply::NotLeader
-            | Reply::Corrupt) => Err(unasked(&other)),
+            | Reply::Corrupt
+            | Reply::Denied(_)) => Err(unasked(&other)),
         }
     }
 
     async fn leases(&self) -> Result<Vec<i64>, Status> {
-        let reply = self.ask(Question::Leases).await?;
+        let reply = self.ask(LeaseQuery::List).await?;
         let Reply::Leases(leases) = reply else { return Err(unasked(&reply)) };
         Ok(leases.into_iter().map(|LeaseId(id)| id).collect())
     }
@@ -297,6 +295,7 @@ fn unasked(reply: &Reply) -> Status {
     match reply {
         Reply::NotLeader => Error::Timeout.into(),
         Reply::Corrupt => Error::Corrupt.into(),
+        Reply::Denied(denied) => denied_status(*denied),
         Reply::KeptAlive { .. } | Reply::TimeToLive { .. } | Reply::Leases(_) | Reply::NoLease => {
             crate::kv::mismatch()
         }
@@ -314,7 +313,11 @@ impl WatchStream for OfStream {
     fn request(&self, request: WatchRequest) {
         match request.request_union {
             Some(RequestUnion::CreateRequest(request)) => {
-                self.stream.create(self.host.permit(CreateRequest::new(request)));
+                let request = CreateRequest::new(request);
+                match self.host.auth().permit(&Caller::default(), request) {
+                    Ok(request) => self.stream.create(request),
+                    Err(denied) => self.stream.refuse(&errors::denied(denied).go_text()),
+                }
             }
             Some(RequestUnion::CancelRequest(request)) => self.stream.cancel(request.watch_id),
             Some(RequestUnion::ProgressRequest(_)) => self.stream.request_progress(),

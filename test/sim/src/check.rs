@@ -5,7 +5,7 @@
 use crate::driver::{Driver, Seen};
 use crate::history::{Expected, History};
 use crate::twin::Moment;
-use auth::Permitted;
+use auth::Caller;
 use bytes::Bytes;
 use mvcc::{KeyRange, RangeQuery};
 use prost::Message as _;
@@ -13,7 +13,7 @@ use proto::answer::Answer;
 use proto::etcdserverpb::{InternalRaftRequest, PutRequest};
 use proto::{Entry, Index, LeaseId, leasepb};
 use server::BootOptions;
-use state::{Question, Reply};
+use state::{LeaseQuery, Reply};
 use std::collections::BTreeMap;
 use vfs::SimDisk;
 
@@ -155,8 +155,9 @@ fn check_view(driver: &Driver, moment: &Moment, expected: &Expected) -> Result<(
         ));
     }
     let all = RangeQuery::of(KeyRange::Span { from: Bytes::new(), end: None });
-    let cursor =
-        view.range(&Permitted::internal(all)).map_err(|error| format!("a range: {error:?}"))?;
+    let all = driver.published().auth.permit(&Caller::default(), all);
+    let all = all.map_err(|denied| format!("a range: {denied}"))?;
+    let cursor = view.range(&all).map_err(|error| format!("a range: {error:?}"))?;
     let (live, count) = cursor.read_all().map_err(|error| error.to_string())?;
     if live != expected.live || count != live.len() as u64 {
         return Err(format!("{count} keys are read, not the {} there are", expected.live.len()));
@@ -174,7 +175,7 @@ fn check_view(driver: &Driver, moment: &Moment, expected: &Expected) -> Result<(
 }
 
 fn check_leases(driver: &mut Driver, expected: &Expected) -> Result<(), String> {
-    let Some(Reply::Leases(mut leases)) = driver.ask(Question::Leases)? else {
+    let Some(Reply::Leases(mut leases)) = driver.ask(LeaseQuery::List)? else {
         return Err("nobody says which leases there are".into());
     };
     leases.sort_unstable();
@@ -183,7 +184,7 @@ fn check_leases(driver: &mut Driver, expected: &Expected) -> Result<(), String> 
         return Err(format!("the leases are {leases:?}, not {wanted:?}"));
     }
     for (lease, wanted) in &expected.keys_of_leases {
-        let question = Question::TimeToLive { lease: LeaseId(*lease), keys: true };
+        let question = LeaseQuery::TimeToLive { lease: LeaseId(*lease), keys: true };
         match driver.ask(question)? {
             Some(Reply::TimeToLive { keys, .. }) if keys == *wanted => {}
             other => return Err(format!("lease {lease} is {other:?}; its keys are {wanted:?}")),

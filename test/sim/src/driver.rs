@@ -11,7 +11,7 @@ use proto::etcdserverpb::{InternalRaftRequest, RequestHeader};
 use proto::{Entry, HardState, Index, NodeId};
 use raft::Receipt;
 use server::{BootOptions, Booted};
-use state::{Effect, Input, Published, Question, Reject, Reply, Snapshot, State};
+use state::{Effect, Input, LeaseQuery, Published, Question, Reject, Reply, Snapshot, State};
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -242,7 +242,8 @@ impl Driver {
     ///
     /// # Errors
     /// When the member cannot go on.
-    pub fn ask(&mut self, question: Question) -> Result<Option<Reply>, String> {
+    pub fn ask(&mut self, query: LeaseQuery) -> Result<Option<Reply>, String> {
+        let question = Question { caller: auth::Caller::default(), query };
         self.state_step(Input::Ask(0, question))?;
         let last = self.seen.pop();
         match last {

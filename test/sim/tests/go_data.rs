@@ -9,7 +9,7 @@ use server::{BootError, BootOptions};
 use sim::driver::{self, Driver};
 use sim::seed::Seed;
 use sim::workload::Workload;
-use state::{Question, Reply};
+use state::{LeaseQuery, Reply};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -149,7 +149,7 @@ fn a_go_etcds_directory_boots_as_it_was_left() {
         let status = &directory.answer("status.json")[0]["Status"];
         assert_eq!(Some(driver.id().0), status["leader"].as_u64(), "{}", directory.name);
         let leases = directory.answer("leases.json")["leases"].as_array().map_or(0, Vec::len);
-        let Some(Reply::Leases(found)) = driver.ask(Question::Leases).unwrap() else { panic!() };
+        let Some(Reply::Leases(found)) = driver.ask(LeaseQuery::List).unwrap() else { panic!() };
         assert_eq!(found.len(), leases, "{}", directory.name);
         let nospace = proto::etcdserverpb::AlarmType::Nospace;
         let has_alarm = directory.answer("alarms.json")["alarms"].is_array();

@@ -2,6 +2,7 @@
 //!
 //! Source: etcd v3.7 server/etcdserver/api/v3rpc/util.go.
 
+use auth::Denied;
 use rpc::{Code, Error, Status};
 use server::Error as ServerError;
 use state::Reject;
@@ -30,6 +31,20 @@ pub(super) fn revision_status(reject: mvcc::Reject) -> Status {
     status_of(reject.into())
 }
 
+/// What a client hears of a request that it may not make.
+pub(super) fn denied_status(denied: Denied) -> Status {
+    self::denied(denied).into()
+}
+
+/// The same as an error of etcd's.
+pub(super) fn denied(denied: Denied) -> Error {
+    match denied {
+        Denied::UserEmpty => Error::UserEmpty,
+        Denied::OldRevision => Error::AuthOldRevision,
+        Denied::PermissionDenied => Error::PermissionDenied,
+    }
+}
+
 fn status_of_reject(reject: &Reject) -> Status {
     let error = match reject {
         Reject::Compacted => Error::Compacted,
@@ -46,6 +61,7 @@ fn status_of_reject(reject: &Reject) -> Status {
         Reject::PeerUrlExists => Error::PeerUrlExist,
         Reject::NotLearner => Error::MemberNotLearner,
         Reject::TooManyLearners => Error::TooManyLearners,
+        Reject::Denied(denied) => self::denied(*denied),
         Reject::NotBuilt(what) => return Status::new(Code::Unimplemented, *what),
     };
     error.into()

@@ -52,7 +52,7 @@ pub(super) async fn collected(
 }
 
 fn open(host: &OfWorker, view: &View, query: RangeQuery) -> Result<RangeCursor, Status> {
-    view.range(&host.permit(query)).map_err(revision_status)
+    view.range(&host.permit(query)?).map_err(revision_status)
 }
 
 /// The cursor of a range that is large, comes as it is stored, and is all counted.

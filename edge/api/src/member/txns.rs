@@ -2,12 +2,14 @@
 //!
 //! Source: etcd v3.7 server/etcdserver/v3_server.go Txn, txn/txn.go.
 
-use super::errors::store_status;
+use super::errors::{denied_status, store_status};
 use super::{OfWorker, ranges};
+use auth::Caller;
 use mvcc::View;
 use proto::answer::{OpAnswer, TxnAnswer};
 use proto::etcdserverpb::{RangeRequest, TxnRequest, request_op::Request};
 use rpc::{Error, Status};
+use state::{GuardedTxn, ReadError};
 
 /// Compares, checks what is chosen, and reads it.
 pub(super) async fn read(
@@ -15,8 +17,13 @@ pub(super) async fn read(
     view: &View,
     request: &TxnRequest,
 ) -> Result<TxnAnswer, Status> {
-    let succeeded = state::txn::compares_hold(view, request, &|keys| host.permit(keys))
-        .map_err(|error| store_status(&error))?;
+    host.permit(GuardedTxn::read_only(request))?;
+    let (auth, caller) = (host.auth(), Caller::default());
+    let succeeded = state::txn::compares_hold(view, request, auth.door(&caller));
+    let succeeded = succeeded.map_err(|error| match error {
+        ReadError::Denied(denied) => denied_status(denied),
+        ReadError::Store(error) => store_status(&error),
+    })?;
     let ops = if succeeded { &request.success } else { &request.failure };
     let ranges = || {
         ops.iter().filter_map(|op| match &op.request {
