@@ -89,17 +89,17 @@ impl Host for OfWorker {
     }
 
     fn revision(&self) -> i64 {
-        self.worker.current().published.view.revision()
+        self.worker.moment().published.view.revision()
     }
 
     fn has_leader(&self) -> bool {
-        self.worker.current().leader != NodeId::NONE
+        self.worker.moment().leadership.leader != NodeId::NONE
     }
 
     fn is_learner(&self) -> bool {
-        let current = self.worker.current();
+        let moment = self.worker.moment();
         let member = self.worker.identity().member;
-        current.published.cluster.member(member).is_some_and(|member| member.is_learner)
+        moment.published.cluster.member(member).is_some_and(|member| member.is_learner)
     }
 
     fn fits_quota(&self, request: Growth<'_>) -> bool {
@@ -186,7 +186,7 @@ impl Host for OfWorker {
 
     async fn members(&self, linearizable: bool) -> Result<Vec<Member>, Status> {
         self.view(!linearizable).await?;
-        let current = self.worker.current();
+        let moment = self.worker.moment();
         let member = |member: &cluster::Member| Member {
             id: member.id.0,
             name: member.name.clone(),
@@ -194,16 +194,16 @@ impl Host for OfWorker {
             client_ur_ls: member.client_urls.clone(),
             is_learner: member.is_learner,
         };
-        Ok(current.published.cluster.members().map(member).collect())
+        Ok(moment.published.cluster.members().map(member).collect())
     }
 
     fn alarms(&self) -> Vec<AlarmMember> {
-        self.worker.current().published.alarms.of_type(0)
+        self.worker.moment().published.alarms.of_type(0)
     }
 
     fn status(&self) -> StatusResponse {
-        let current = self.worker.current();
-        let published = &current.published;
+        let moment = self.worker.moment();
+        let published = &moment.published;
         let file = published.view.read().file();
         let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         let downgrade = published.cluster.downgrade();
@@ -212,10 +212,10 @@ impl Host for OfWorker {
             db_size: file.map_or(0, |file| signed(file.size())),
             db_size_in_use: file.map_or(0, |file| signed(file.size_in_use())),
             db_size_quota: self.worker.limits().quota.limit_bytes().map_or(-1, signed),
-            leader: current.leader.0,
-            raft_index: current.commit.0,
+            leader: moment.leadership.leader.0,
+            raft_index: self.worker.commit().0,
             raft_applied_index: published.applied.index.0,
-            raft_term: current.term,
+            raft_term: moment.leadership.term.0,
             is_learner: self.is_learner(),
             storage_version: file.map_or_else(String::new, file::storage_version),
             downgrade_info: Some(DowngradeInfo {
@@ -259,7 +259,7 @@ impl Host for OfWorker {
         let begun = Instant::now();
         let view = self.worker.view();
         let work = view.hash_kv(revision).map_err(|reject| status_of(reject.into()))?;
-        let current = work.current_revision();
+        let moment = work.current_revision();
         let hash = blocking(move || work.run()).await?.map_err(|error| store_status(&error))?;
         let metrics = &self.worker.metrics().store.mvcc;
         metrics.hash_rev_seconds.observe(begun.elapsed().as_secs_f64());

@@ -5,8 +5,8 @@
 use crate::duration::GoDuration;
 use crate::gates::Gates;
 use crate::settings::Settings;
+use executor::AutoCompaction;
 use net::{SocketOptions, Url};
-use server::AutoCompaction;
 use std::path::PathBuf;
 use std::time::Duration;
 

@@ -30,14 +30,14 @@ impl Connections for Clients {
         let http = Rc::new(move |request| answer(Arc::clone(&facts), request));
         let service = Service::new(host, self.limits.clone(), http);
         let (stopping, open) = (self.stopping.clone(), Arc::clone(&self.open));
-        Box::new(move |stream, closed| {
+        Box::new(move |stream, guard| {
             let (service, open) = (service.clone(), Arc::clone(&open));
             let stopping = stopping.clone();
             open.fetch_add(1, Ordering::Relaxed);
             tokio::task::spawn_local(async move {
                 serve(service, stream, stopping).await;
                 open.fetch_sub(1, Ordering::Relaxed);
-                closed();
+                drop(guard);
             });
         })
     }

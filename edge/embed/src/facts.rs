@@ -1,12 +1,13 @@
 //! What the HTTP endpoints say of a running member.
 
 use bytes::Bytes;
+use executor::Moment;
 use http::{Method, Response};
 use net::endpoints::{self, Alarm, Facts};
 use proto::NodeId;
 use proto::etcdserverpb::AlarmType;
+use server::Handle;
 use server::metrics::Metrics;
-use server::{Current, Handle};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -33,26 +34,26 @@ impl MemberFacts {
         }
     }
 
-    fn current(&self) -> Option<Arc<Current>> {
-        self.handle.get().map(Handle::current)
+    fn moment(&self) -> Option<Arc<Moment>> {
+        self.handle.get().map(Handle::moment)
     }
 
     /// Brings the gauges up to date that follow from the published moment.
     fn refresh(&self) {
-        let (Some(handle), Some(current)) = (self.handle.get(), self.current()) else { return };
-        let (m, published) = (&self.metrics, &current.published);
+        let (Some(handle), Some(moment)) = (self.handle.get(), self.moment()) else { return };
+        let (m, published) = (&self.metrics, &moment.published);
         let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         let me = handle.identity().member;
-        m.raft.consensus.has_leader.set(i64::from(current.leader != NodeId::NONE));
-        m.raft.consensus.is_leader.set(i64::from(current.leader == me));
+        m.raft.consensus.has_leader.set(i64::from(moment.leadership.leader != NodeId::NONE));
+        m.raft.consensus.is_leader.set(i64::from(moment.leadership.leader == me));
         m.raft.consensus.is_learner.set(i64::from(self.is_learner()));
         m.raft.consensus.applied.set(signed(published.applied.index.0));
-        m.raft.consensus.committed.set(signed(current.commit.0));
+        m.raft.consensus.committed.set(signed(handle.commit().0));
         m.store.mvcc.current_revision.set(published.view.revision());
         m.store.mvcc.compact_revision.set(published.view.compact_revision().max(0));
-        m.raft.consensus.pending.set(signed(current.held.waiting as u64));
-        m.memory.overlay.set(signed(current.held.overlay_bytes as u64));
-        m.memory.raft_log.set(signed(current.held.log_bytes as u64));
+        m.raft.consensus.pending.set(signed(handle.waiting() as u64));
+        m.memory.overlay.set(signed(moment.overlay_bytes as u64));
+        m.memory.raft_log.set(signed(handle.log_bytes() as u64));
         let totals = &published.totals;
         Metrics::raise(&m.store.mvcc.ranges, totals.ops.ranges + handle.ranges());
         Metrics::raise(&m.store.mvcc.puts, totals.ops.puts);
@@ -96,8 +97,8 @@ impl MemberFacts {
 
 impl Facts for MemberFacts {
     fn alarms(&self) -> Vec<Alarm> {
-        let Some(current) = self.current() else { return Vec::new() };
-        let alarms = current.published.alarms.of_type(0);
+        let Some(moment) = self.moment() else { return Vec::new() };
+        let alarms = moment.published.alarms.of_type(0);
         let kind = |alarm: i32| match AlarmType::try_from(alarm) {
             Ok(AlarmType::Nospace) => Alarm::NoSpace,
             Ok(AlarmType::Corrupt) => Alarm::Corrupt,
@@ -107,29 +108,29 @@ impl Facts for MemberFacts {
     }
 
     fn has_leader(&self) -> bool {
-        self.current().is_some_and(|current| current.leader != NodeId::NONE)
+        self.moment().is_some_and(|moment| moment.leadership.leader != NodeId::NONE)
     }
 
     fn is_learner(&self) -> bool {
         let Some(handle) = self.handle.get() else { return false };
         let member = handle.identity().member;
-        handle.current().published.cluster.member(member).is_some_and(|m| m.is_learner)
+        handle.moment().published.cluster.member(member).is_some_and(|m| m.is_learner)
     }
 
     fn cluster_version(&self) -> Option<String> {
-        self.current()?.published.cluster.version().map(|version| version.to_string())
+        self.moment()?.published.cluster.version().map(|version| version.to_string())
     }
 
     fn storage_version(&self) -> Option<String> {
-        let version = storage_version(self.current()?.published.view.read().file()?);
+        let version = storage_version(self.moment()?.published.view.read().file()?);
         (!version.is_empty()).then_some(version)
     }
 
     async fn read(&self, linearizable: bool) -> Result<(), String> {
         let deadline = Instant::now() + self.read_time_max;
         loop {
-            match self.current() {
-                Some(current) if !linearizable || current.is_linearizable => return Ok(()),
+            match self.moment() {
+                Some(moment) if !linearizable || moment.is_linearizable() => return Ok(()),
                 _ if Instant::now() >= deadline => {
                     return Err(rpc::Error::Timeout.text().to_owned());
                 }
@@ -175,10 +176,10 @@ pub(crate) struct Peers(pub(crate) Arc<MemberFacts>);
 impl net::plain::Handler for Peers {
     async fn answer(&self, method: &Method, path: &str, _: &str) -> Response<Bytes> {
         let members = || {
-            let current = self.0.current();
-            current.map_or_else(
+            let moment = self.0.moment();
+            moment.map_or_else(
                 || "[]".to_owned(),
-                |current| cluster::members_json(current.published.cluster.members()),
+                |moment| cluster::members_json(moment.published.cluster.members()),
             )
         };
         endpoints::peer(&*self.0, method, path, members)

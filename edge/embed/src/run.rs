@@ -258,10 +258,10 @@ fn wait_until_ready(
             }
             Err(_) => {}
         }
-        let current = handle.current();
-        let member = current.published.cluster.member(me);
+        let moment = handle.moment();
+        let member = moment.published.cluster.member(me);
         let is_told = member.is_some_and(|member| member.attributes() == *told);
-        if current.is_linearizable && is_told && current.published.cluster.version().is_some() {
+        if moment.is_linearizable() && is_told && moment.published.cluster.version().is_some() {
             return Ok(());
         }
         std::thread::sleep(POLL);

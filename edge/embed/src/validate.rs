@@ -8,8 +8,8 @@ use crate::duration::GoDuration;
 use crate::flags::{self, Built};
 use crate::gates::Gates;
 use crate::settings::{Notice, Settings};
+use executor::AutoCompaction;
 use net::Url;
-use server::AutoCompaction;
 use std::net::IpAddr;
 
 /// The error when listening elsewhere without telling clients where.

@@ -1,5 +1,6 @@
 //! Why the server has no answer for a request. Texts and gRPC codes are in `rpc`.
 
+use executor::RequestFailure;
 use state::Reject;
 use std::fmt;
 
@@ -50,6 +51,15 @@ impl From<mvcc::Reject> for Error {
             mvcc::Reject::Compacted => Error::Rejected(Reject::Compacted),
             mvcc::Reject::FutureRevision => Error::Rejected(Reject::FutureRevision),
             mvcc::Reject::KeyNotFound => Error::Rejected(Reject::KeyNotFound),
+        }
+    }
+}
+
+impl From<RequestFailure> for Error {
+    fn from(failure: RequestFailure) -> Error {
+        match refused {
+            RequestFailure::Rejected(reject) => Error::Rejected(reject),
+            RequestFailure::TooManyRequests => Error::TooManyRequests,
         }
     }
 }

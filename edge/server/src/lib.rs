@@ -1,26 +1,32 @@
-//! The threads of a member, its queues, the real clock and the real disk: it carries out what
-//! `member` and `state` decide. Not here: gRPC and HTTP (see `api`), flags (see `embed`).
+//! The threads of a member, its queues, the real clock and the real disk. The machines that they
+//! run are in `executor`. Not here: gRPC and HTTP (see `api`), flags (see `embed`).
 //!
-//! - the core drives both machines (`core_loop`);
-//! - one thread writes the log (`log_writer`), one the database (`backend_writer`);
-//! - workers serve connections, each with a runtime of its own; [`Worker`] is their handle.
+//! - [`boot()`] opens the directory; [`start`] starts the threads, [`Running::wait`] ends them.
+//! - `threads`: one loop for each machine, and the workers that serve connections; [`Worker`] is
+//!   a worker's handle.
+//! - `queue`, `mailbox`: how the threads send to each other, and what bounds that.
+//! - **Invariant:** a thread that ends, by a fault or a panic, ends the member, by name.
 
-mod backend_writer;
 mod boot;
-mod compactor;
-mod core_loop;
+mod connection;
 mod error;
-mod log_writer;
+mod gauges;
+mod mailbox;
 pub mod metrics;
+mod queue;
 mod running;
 mod shared;
+mod threads;
+mod watch_stream;
 mod watching;
 mod worker;
 
-pub use boot::{BootError, BootOptions, Booted, boot};
-pub use compactor::AutoCompaction;
+pub use boot::{StartError, boot};
+pub use connection::{ConnectionGuard, TakeOver};
 pub use error::Error;
-pub use running::{Connections, Handle, Options, Running, TakeOver, start};
-pub use shared::{Current, Held, Identity};
-pub use watching::{Deliver, Stream};
+pub use running::{Handle, Kept, Options, Pace, Running, start};
+pub use shared::Identity;
+pub use threads::worker::Connections;
+pub use watch_stream::Stream;
+pub use watching::Deliver;
 pub use worker::{Limits, Worker};

@@ -1,69 +1,80 @@
-//! Starting the threads of a booted member, and ending them.
+//! Starts the threads of a booted member, and ends them.
 
-use crate::backend_writer::BackendWriter;
-use crate::boot::Booted;
-use crate::compactor::{AutoCompaction, Compactor};
-use crate::core_loop::{Core, CoreInput, Run, WorkerInput};
-use crate::log_writer::LogWriter;
+use crate::connection::ConnectionGuard;
 use crate::metrics::Metrics;
-use crate::shared::{Current, Held, Identity, Shared};
-use crate::worker::{Limits, Worker};
+use crate::shared::{Identity, Shared};
+use crate::threads::apply::ApplyOptions;
+use crate::threads::worker::Connections;
+use crate::threads::{apply, backend, consensus, log, worker};
+use crate::worker::Limits;
+use executor::{AutoCompaction, Booted, MachineOptions, Machines, Moment, RequestIds};
+use proto::Index;
 use std::fmt;
 use std::net::TcpStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use std::time::Duration;
 use vfs::Vfs;
+
+/// How the machines and their threads work.
+#[derive(Clone, Debug)]
+pub struct Pace {
+    /// The length of a tick.
+    pub tick: Duration,
+    /// The time between two slices of housekeeping.
+    pub slice_interval: Duration,
+    /// How much history is kept automatically.
+    pub auto_compaction: AutoCompaction,
+    /// Applying a batch of entries that takes longer is logged.
+    pub slow_apply: Duration,
+    /// How long applied batches are gathered before they are committed to the database.
+    pub batch_interval: Duration,
+    /// How many batches are gathered at most.
+    pub batch_limit: usize,
+}
+
+/// How many files and entries are kept.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// How many entries stay in memory behind a snapshot.
+    pub catch_up_entries: u64,
+    /// How many `.snap` files are kept; 0 keeps all.
+    pub snapshots_max: usize,
+    /// How many segments of the log are kept; 0 keeps all.
+    pub segments_max: usize,
+}
 
 /// How a member is run.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// How many workers serve connections.
     pub workers: usize,
-    /// The length of a tick.
-    pub tick: Duration,
-    /// The time between two slices of housekeeping.
-    pub slice_interval: Duration,
-    /// Which history is kept without anybody asking.
-    pub auto_compaction: AutoCompaction,
-    /// Applying a run of entries that takes longer is logged.
-    pub slow_apply: Duration,
-    /// How long batches are gathered before they are committed.
-    pub batch_interval: Duration,
-    /// How many batches are gathered at most.
-    pub batch_limit: usize,
-    /// How many entries stay in memory behind a snapshot.
-    pub catch_up_entries: u64,
-    /// How many .snap files are kept; 0 for all.
-    pub snapshots_max: usize,
-    /// How many segments of the log are kept; 0 for all.
-    pub segments_max: usize,
-    /// What requests are held to.
+    /// How the machines work.
+    pub pace: Pace,
+    /// How many files and entries are kept.
+    pub kept: Kept,
+    /// The limits of requests.
     pub limits: Limits,
-    /// The time of the start, in milliseconds since 1970, from which request ids count on.
+    /// The time of the start, in milliseconds since 1970, from which request ids count.
     pub unix_ms: u64,
     /// Where everything is counted.
     pub metrics: Arc<Metrics>,
 }
 
-/// Takes over a connection; its second argument is to be called when that has ended.
-pub type TakeOver = Box<dyn Fn(TcpStream, Box<dyn FnOnce()>)>;
-
-/// What serves the connections of a worker. Called once on each worker's thread, inside its
-/// runtime.
-pub trait Connections: Send + Sync + 'static {
-    /// Makes the function that takes over one connection after the other, and returns at once.
-    fn open(&self, worker: Worker) -> TakeOver;
-}
+/// A thread that has ended: its name, and why if it was not asked to.
+type Ended = (String, Result<(), String>);
 
 /// A running member.
 pub struct Running {
     handle: Handle,
-    core: JoinHandle<Result<(), String>>,
-    others: Vec<JoinHandle<()>>,
+    ended: Receiver<Ended>,
+    /// The threads of the machines in the order in which they are stopped: whoever sends stops
+    /// before whoever receives.
+    machines: [JoinHandle<()>; 4],
+    workers: Vec<JoinHandle<()>>,
 }
 
 impl fmt::Debug for Running {
@@ -76,43 +87,63 @@ impl fmt::Debug for Running {
 #[derive(Clone, Debug)]
 pub struct Handle {
     shared: Arc<Shared>,
-    workers: Arc<Vec<UnboundedSender<WorkerInput>>>,
 }
 
 impl Handle {
     /// Gives a connection to the worker that has the fewest.
     pub fn accept(&self, connection: TcpStream) {
-        let gauges = self.shared.workers.iter().enumerate();
-        let fewest = gauges.min_by_key(|(_, gauge)| gauge.connections.load(Ordering::Relaxed));
-        let Some((worker, gauge)) = fewest else { return };
-        gauge.connections.fetch_add(1, Ordering::Relaxed);
-        if self.workers[worker].send(WorkerInput::Connection(connection)).is_err() {
-            tracing::debug!("a connection came after the end");
+        let workers = self.shared.workers.iter();
+        let connections =
+            |gauges: &crate::gauges::WorkerGauges| gauges.connections.load(Ordering::Relaxed);
+        let Some(worker) = workers.min_by_key(|worker| connections(&worker.gauges)) else { return };
+        let guard = ConnectionGuard::new(&worker.gauges);
+        if !worker.mailbox.connect(connection, guard) {
+            tracing::warn!("a connection was closed: too many wait for a worker");
         }
     }
 
-    /// The current moment.
+    /// The moment that was published last.
     #[must_use]
-    pub fn current(&self) -> Arc<Current> {
-        self.shared.current()
+    pub fn moment(&self) -> Arc<Moment> {
+        self.shared.moment()
     }
 
-    /// Who this member is.
+    /// How far the log is committed.
+    #[must_use]
+    pub fn commit(&self) -> Index {
+        self.shared.commit()
+    }
+
+    /// The bytes of the log entries in memory.
+    #[must_use]
+    pub fn log_bytes(&self) -> usize {
+        self.shared.log_bytes.load(Ordering::Relaxed)
+    }
+
+    /// The ids of this member and its cluster.
     #[must_use]
     pub fn identity(&self) -> Identity {
         self.shared.identity()
     }
 
+    /// Requests and questions without an answer.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        let workers = self.shared.workers.iter();
+        workers.map(|worker| worker.gauges.waiting.load(Ordering::Relaxed)).sum()
+    }
+
     /// How many ranges all workers have answered from views.
     #[must_use]
     pub fn ranges(&self) -> u64 {
-        self.shared.workers.iter().map(|worker| worker.ranges.load(Ordering::Relaxed)).sum()
+        let workers = self.shared.workers.iter();
+        workers.map(|worker| worker.gauges.ranges.load(Ordering::Relaxed)).sum()
     }
 
-    /// The bytes of all messages that came from clients, and of those that went to them.
+    /// The bytes of all messages received from clients, and sent to them.
     #[must_use]
     pub fn message_bytes(&self) -> (u64, u64) {
-        let workers = self.shared.workers.iter();
+        let workers = self.shared.workers.iter().map(|worker| &worker.gauges);
         workers.fold((0, 0), |(received, sent), worker| {
             (
                 received + worker.received_bytes.load(Ordering::Relaxed),
@@ -121,19 +152,17 @@ impl Handle {
         })
     }
 
-    /// Watchers and events of all workers together; streams and bytes have gauges of their own.
+    /// The watchers and events of all workers together. Streams and bytes have gauges of their own.
     #[must_use]
     pub fn watched(&self) -> watch::Stats {
         let mut stats = watch::Stats::default();
-        self.shared.workers.iter().for_each(|worker| worker.watch.add_to(&mut stats));
+        self.shared.workers.iter().for_each(|worker| worker.gauges.watch.add_to(&mut stats));
         stats
     }
 
     /// Asks the member to end; [`Running::wait`] returns then.
     pub fn stop(&self) {
-        if self.shared.send(CoreInput::Stop).is_err() {
-            tracing::debug!("the member has ended already");
-        }
+        self.shared.queues.consensus.close();
     }
 }
 
@@ -144,27 +173,35 @@ impl Running {
         self.handle.clone()
     }
 
-    /// Waits for the end of the member; whatever is applied is in the file then.
+    /// Waits for the end of the member: [`Handle::stop`], or the end of any thread, which ends all
+    /// others. Then everything that was applied is in the file, unless the disk failed.
     ///
     /// # Errors
-    /// Why it could not go on, if it was not asked to stop.
+    /// Why it could not go on, with the name of the thread.
     pub fn wait(self) -> Result<(), String> {
-        let result = match self.core.join() {
-            Ok(result) => result,
-            Err(_) => Err("the core broke one of its invariants".to_string()),
-        };
-        for worker in self.handle.workers.iter() {
-            if worker.send(WorkerInput::Stop).is_err() {
-                tracing::debug!("a worker has ended already");
-            }
-        }
-        drop(self.handle);
-        for thread in self.others {
-            if thread.join().is_err() && result.is_ok() {
-                return Err("a thread broke one of its invariants".to_string());
-            }
-        }
-        result
+        let first = self.ended.recv();
+        let queues = &self.handle.shared.queues;
+        let [consensus, apply, log, backend] = self.machines;
+        queues.consensus.close();
+        join(consensus);
+        queues.apply.close();
+        join(apply);
+        queues.log.close();
+        join(log);
+        queues.backend.close();
+        join(backend);
+        self.handle.shared.workers.iter().for_each(|worker| worker.mailbox.stop());
+        self.workers.into_iter().for_each(join);
+        let faults = first.into_iter().chain(self.ended.try_iter());
+        let mut faults = faults.filter_map(|(name, result)| Some((name, result.err()?)));
+        faults.next().map_or(Ok(()), |(name, why)| Err(format!("{name}: {why}")))
+    }
+}
+
+/// A thread reports its end itself, a panic too.
+fn join(thread: JoinHandle<()>) {
+    if thread.join().is_err() {
+        tracing::error!("a thread ended without a report");
     }
 }
 
@@ -178,107 +215,70 @@ pub fn start(
     options: Options,
     connections: Arc<dyn Connections>,
 ) -> std::io::Result<Running> {
+    let Options { workers, pace, limits, metrics, .. } = options;
     let log_limit = i64::try_from(raft::LOG_WINDOW_BYTES_MAX).unwrap_or(i64::MAX);
-    options.metrics.memory.raft_log_limit.set(log_limit);
-    let (core_sender, core_inputs) = mpsc::channel();
+    metrics.memory.raft_log_limit.set(log_limit);
     let identity = Identity { cluster: booted.metadata.cluster, member: booted.metadata.node };
-    let mut state = booted.state;
-    let leadership = booted.member.leadership();
-    let current = Current {
-        published: Arc::new(state.published()),
-        term: leadership.term.0,
-        leader: leadership.leader,
-        commit: booted.member.commit(),
-        is_linearizable: false,
-        held: Held::default(),
+    // One lane for each worker, and the last one for the applier.
+    let ids = RequestIds::new(identity.member, options.unix_ms, workers + 1);
+    let machine_options = MachineOptions {
+        auto_compaction: pace.auto_compaction,
+        batch_interval: pace.batch_interval,
+        batch_limit: pace.batch_limit,
+        catch_up_entries: options.kept.catch_up_entries,
+        snapshots_max: options.kept.snapshots_max,
+        segments_max: options.kept.segments_max,
+        ids,
+        own_lane: workers,
     };
-    let shared = Arc::new(Shared::new(identity, current, core_sender.clone(), &options));
-    let mut others = Vec::new();
-    let (log, log_work) = mpsc::channel();
-    let log_writer = LogWriter {
-        vfs,
-        wal: booted.wal,
-        snap_dir: booted.snap_dir,
-        keep: (options.snapshots_max, options.segments_max),
-        core: core_sender.clone(),
-        metrics: Arc::clone(&options.metrics),
-    };
-    others.push(spawn("log", move || log_writer.run(&log_work))?);
-    let (backend, backend_work) = mpsc::channel();
-    let backend_writer = BackendWriter {
-        backend: booted.backend,
-        interval: options.batch_interval,
-        batches_max: options.batch_limit,
-        core: core_sender,
-        metrics: Arc::clone(&options.metrics),
-    };
-    others.push(spawn("backend", move || backend_writer.run(&backend_work))?);
-    let mut workers = Vec::new();
-    for index in 0..options.workers {
-        let (sender, inputs) = unbounded_channel();
-        workers.push(sender);
+    let machines = Machines::new(vfs, booted, &machine_options);
+    let moment = Arc::clone(machines.applier.moment());
+    let shared = Arc::new(Shared::new(identity, moment, ids, workers, metrics));
+    shared.set_commit(machines.consensus.member().commit());
+    let (to, ended) = channel();
+    let machines = start_machines(machines, &shared, &pace, &to)?;
+    let mut threads = Vec::new();
+    for index in 0..workers {
         let (shared, connections) = (Arc::clone(&shared), Arc::clone(&connections));
-        let limits = options.limits;
-        let run = move || serve(index, shared, limits, &*connections, inputs);
-        others.push(spawn(&format!("worker-{index}"), run)?);
+        let run = move || worker::run(index, &shared, limits, &*connections);
+        threads.push(spawn(&format!("worker-{index}"), &to, run)?);
     }
-    let core = Core {
-        member: booted.member,
-        state,
-        shared: Arc::clone(&shared),
-        log,
-        backend,
-        workers: workers.clone(),
-        tick: options.tick,
-        slice_interval: options.slice_interval,
-        compactor: Compactor::new(options.auto_compaction),
-        slow_apply: options.slow_apply,
-        catch_up_entries: options.catch_up_entries,
-        started: Instant::now(),
-        metrics: options.metrics,
-        run: Run::default(),
-    };
-    let core =
-        std::thread::Builder::new().name("core".into()).spawn(move || core.run(&core_inputs))?;
-    Ok(Running { handle: Handle { shared, workers: Arc::new(workers) }, core, others })
+    Ok(Running { handle: Handle { shared }, ended, machines, workers: threads })
 }
 
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name(name.into()).spawn(run)
+fn start_machines(
+    machines: Machines,
+    shared: &Arc<Shared>,
+    pace: &Pace,
+    ended: &Sender<Ended>,
+) -> std::io::Result<[JoinHandle<()>; 4]> {
+    let Machines { consensus, applier, log_writer, backend_writer } = machines;
+    let Pace { tick, slice_interval, slow_apply, .. } = *pace;
+    let apply_options = ApplyOptions { tick, slice_interval, slow_apply };
+    let of = || Arc::clone(shared);
+    let (for_log, for_backend, for_apply, for_consensus) = (of(), of(), of(), of());
+    let log = spawn("log", ended, move || log::run(log_writer, &for_log))?;
+    let backend = spawn("backend", ended, move || backend::run(backend_writer, &for_backend))?;
+    let apply = spawn("apply", ended, move || apply::run(applier, &for_apply, apply_options))?;
+    let consensus = spawn("consensus", ended, move || {
+        consensus::run(consensus, &for_consensus, tick);
+        Ok(())
+    })?;
+    Ok([consensus, apply, log, backend])
 }
 
-/// One worker: a runtime of its own, fed by the core and the acceptors.
-fn serve(
-    index: usize,
-    shared: Arc<Shared>,
-    limits: Limits,
-    connections: &dyn Connections,
-    mut inputs: UnboundedReceiver<WorkerInput>,
-) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = match runtime {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            tracing::error!(%error, "cannot make a worker's runtime");
-            return;
+/// Starts a thread that reports its end, also that by a panic.
+fn spawn(
+    name: &str,
+    ended: &Sender<Ended>,
+    run: impl FnOnce() -> Result<(), String> + Send + 'static,
+) -> std::io::Result<JoinHandle<()>> {
+    let (ended, reported) = (ended.clone(), name.to_owned());
+    std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let result = catch_unwind(AssertUnwindSafe(run))
+            .unwrap_or_else(|_| Err("the thread panicked; its message is above".to_owned()));
+        if ended.send((reported, result)).is_err() {
+            tracing::debug!("a thread ended after the member");
         }
-    };
-    let local = tokio::task::LocalSet::new();
-    local.block_on(&runtime, async move {
-        let worker = Worker::new(index, Arc::clone(&shared), limits);
-        let open = connections.open(worker.clone());
-        while let Some(input) = inputs.recv().await {
-            match input {
-                WorkerInput::Round(round) => worker.take(*round),
-                WorkerInput::Connection(connection) => {
-                    let shared = Arc::clone(&shared);
-                    let closed = move || {
-                        shared.workers[index].connections.fetch_sub(1, Ordering::Relaxed);
-                    };
-                    open(connection, Box::new(closed));
-                }
-                WorkerInput::Stop => break,
-            }
-        }
-    });
+    })
 }

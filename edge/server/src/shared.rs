@@ -1,45 +1,26 @@
-//! What the threads share: the current moment, which readers clone, and the way to the core.
-//!
-//! **Invariant:** no answer leaves before the moment that contains what it tells is current.
+//! What the threads share: the current moment, which readers clone, the queues of the machines and
+//! the mailboxes of the workers.
 
-use crate::core_loop::CoreInput;
 use crate::error::Error;
+use crate::gauges::WorkerGauges;
+use crate::mailbox::Mailbox;
 use crate::metrics::Metrics;
-use crate::running::Options;
+use crate::queue::{PushError, Queue};
+use executor::{ApplyInput, BackendInput, ConsensusInput, LogInput, Moment, RequestIds};
 use proto::answer::Origin;
 use proto::{Index, NodeId};
-use state::Published;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::Sender;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// One moment of the member, as readers see it.
-#[derive(Clone, Debug)]
-pub struct Current {
-    /// What is replicated.
-    pub published: Arc<Published>,
-    /// The raft term.
-    pub term: u64,
-    /// The leader, or nobody.
-    pub leader: NodeId,
-    /// How far the log is committed.
-    pub commit: Index,
-    /// Reading this moment is a linearizable read.
-    pub is_linearizable: bool,
-    /// What the machines hold in memory.
-    pub held: Held,
-}
-
-/// What the machines hold in memory, in bytes, and how much waits.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Held {
-    /// Applied and not yet in the file.
-    pub overlay_bytes: usize,
-    /// Entries of the log.
-    pub log_bytes: usize,
-    /// Proposals and questions without an answer.
-    pub waiting: usize,
-}
+/// The requests of clients that all workers together may have under way, in units of
+/// [`DOOR_UNIT_BYTES`]; further ones wait at their worker's door. This bounds every queue that a
+/// request passes through, and the entries that are proposed and not yet applied.
+pub(crate) const DOOR_UNITS: usize = 4_096;
+/// A request takes one unit, and one more for each of so many bytes.
+pub(crate) const DOOR_UNIT_BYTES: usize = 16 << 10;
+/// The requests that a machine's queue takes: more than pass the doors, since one that timed out
+/// leaves its door before the queue.
+const REQUESTS_MAX: usize = 2 * DOOR_UNITS;
 
 /// Who this member is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,74 +31,66 @@ pub struct Identity {
     pub member: NodeId,
 }
 
-/// What one worker shares with the others; aligned, so that what one counts slows no other down.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-pub(crate) struct WorkerGauges {
-    /// It has watchers, and wants events.
-    pub(crate) wants_events: AtomicBool,
-    /// Open connections.
-    pub(crate) connections: AtomicUsize,
-    /// Ranges answered from views.
-    pub(crate) ranges: AtomicU64,
-    /// Bytes of messages from clients.
-    pub(crate) received_bytes: AtomicU64,
-    /// Bytes of messages to clients.
-    pub(crate) sent_bytes: AtomicU64,
-    /// Its watchers; written by itself alone.
-    pub(crate) watch: WatchGauges,
+/// The queues of the four machines.
+#[derive(Debug)]
+pub(crate) struct Queues {
+    pub(crate) consensus: Queue<ConsensusInput>,
+    pub(crate) apply: Queue<ApplyInput>,
+    pub(crate) log: Queue<LogInput>,
+    pub(crate) backend: Queue<BackendInput>,
 }
 
-/// What a worker's shard of watchers held when it last had something to do.
-#[derive(Debug, Default)]
-pub(crate) struct WatchGauges {
-    watchers: AtomicUsize,
-    slow_watchers: AtomicUsize,
-    pending_events: AtomicU64,
-    sent_events: AtomicU64,
+impl Queues {
+    fn new() -> Queues {
+        Queues {
+            consensus: Queue::new(REQUESTS_MAX),
+            apply: Queue::new(REQUESTS_MAX),
+            // Clients send nothing to these.
+            log: Queue::new(0),
+            backend: Queue::new(0),
+        }
+    }
 }
 
-impl WatchGauges {
-    pub(crate) fn set(&self, stats: &watch::Stats) {
-        self.watchers.store(stats.watchers, Ordering::Relaxed);
-        self.slow_watchers.store(stats.slow_watchers, Ordering::Relaxed);
-        self.pending_events.store(stats.pending_events, Ordering::Relaxed);
-        self.sent_events.store(stats.sent_events, Ordering::Relaxed);
-    }
-
-    pub(crate) fn add_to(&self, stats: &mut watch::Stats) {
-        stats.watchers += self.watchers.load(Ordering::Relaxed);
-        stats.slow_watchers += self.slow_watchers.load(Ordering::Relaxed);
-        stats.pending_events += self.pending_events.load(Ordering::Relaxed);
-        stats.sent_events += self.sent_events.load(Ordering::Relaxed);
-    }
+/// What one worker shares with the other threads.
+#[derive(Debug, Default)]
+pub(crate) struct WorkerShared {
+    pub(crate) gauges: Arc<WorkerGauges>,
+    pub(crate) mailbox: Mailbox,
 }
 
 /// Shared by all threads.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    current: RwLock<Arc<Current>>,
-    core: Sender<CoreInput>,
-    next_id: AtomicU64,
+    moment: RwLock<Arc<Moment>>,
+    /// How far the log is committed.
+    commit: AtomicU64,
+    /// The bytes of the entries in memory.
+    pub(crate) log_bytes: AtomicUsize,
     identity: Identity,
+    pub(crate) ids: RequestIds,
+    pub(crate) queues: Queues,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) workers: Vec<WorkerGauges>,
+    pub(crate) workers: Vec<WorkerShared>,
 }
 
 impl Shared {
     pub(crate) fn new(
         identity: Identity,
-        current: Current,
-        core: Sender<CoreInput>,
-        options: &Options,
+        moment: Arc<Moment>,
+        ids: RequestIds,
+        workers: usize,
+        metrics: Arc<Metrics>,
     ) -> Shared {
         Shared {
-            current: RwLock::new(Arc::new(current)),
-            core,
-            next_id: AtomicU64::new(first_id(identity.member, options.unix_ms)),
+            moment: RwLock::new(moment),
+            commit: AtomicU64::new(0),
+            log_bytes: AtomicUsize::new(0),
             identity,
-            metrics: Arc::clone(&options.metrics),
-            workers: (0..options.workers).map(|_| WorkerGauges::default()).collect(),
+            ids,
+            queues: Queues::new(),
+            metrics,
+            workers: (0..workers).map(|_| WorkerShared::default()).collect(),
         }
     }
 
@@ -125,40 +98,50 @@ impl Shared {
         self.identity
     }
 
-    pub(crate) fn origin(&self, current: &Current) -> Origin {
+    pub(crate) fn origin(&self, moment: &Moment) -> Origin {
         let Identity { cluster, member } = self.identity;
-        Origin { cluster_id: cluster, member_id: member.0, raft_term: current.term }
+        Origin { cluster_id: cluster, member_id: member.0, raft_term: moment.leadership.term.0 }
     }
 
-    /// The lock is held only to clone, so that nothing can panic under it.
-    pub(crate) fn current(&self) -> Arc<Current> {
-        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    /// The moment that was published last. The lock is held only to clone it, so that nothing can
+    /// panic under it.
+    pub(crate) fn moment(&self) -> Arc<Moment> {
+        Arc::clone(&self.moment.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(crate) fn publish(&self, current: Current) {
-        let current = Arc::new(current);
+    pub(crate) fn publish(&self, moment: Arc<Moment>) {
         let old = {
-            let mut slot = self.current.write().unwrap_or_else(PoisonError::into_inner);
-            std::mem::replace(&mut *slot, current)
+            let mut slot = self.moment.write().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *slot, moment)
         };
-        // Freed outside of the lock: the last holder of a view may have much to free.
+        // Dropped outside of the lock: the last holder of a view may have much to free.
         drop(old);
     }
 
-    pub(crate) fn next_id(&self) -> u64 {
-        self.next_id.fetch_add(1, Ordering::Relaxed)
+    pub(crate) fn commit(&self) -> Index {
+        Index(self.commit.load(Ordering::Acquire))
     }
 
-    pub(crate) fn send(&self, input: CoreInput) -> Result<(), Error> {
-        self.core.send(input).map_err(|_| Error::Stopped)
+    /// Must be called before the entries up to `commit` are sent to the applier, so that no moment
+    /// is ahead of it.
+    pub(crate) fn set_commit(&self, commit: Index) {
+        self.commit.store(commit.0, Ordering::Release);
+    }
+
+    /// Sends a request of a client to consensus.
+    pub(crate) fn propose(&self, input: ConsensusInput) -> Result<(), Error> {
+        self.queues.consensus.push_request(input).map_err(refused)
+    }
+
+    /// Sends a question of a client to the applier.
+    pub(crate) fn ask(&self, input: ApplyInput) -> Result<(), Error> {
+        self.queues.apply.push_request(input).map_err(refused)
     }
 }
 
-/// The low 16 bits of the member's id above 48 bits that count on from the time of the start, so
-/// that ids are not given twice, by other members or before a restart.
-///
-/// Source: etcd v3.7 pkg/idutil/id.go.
-fn first_id(member: NodeId, unix_ms: u64) -> u64 {
-    let suffix = ((unix_ms & ((1 << 40) - 1)) << 8) + 1;
-    (member.0 << 48) | suffix
+fn refused(error: PushError) -> Error {
+    match error {
+        PushError::Full => Error::TooManyRequests,
+        PushError::Closed => Error::Stopped,
+    }
 }

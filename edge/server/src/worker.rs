@@ -1,13 +1,18 @@
 //! A worker's handle on the member: everything that the services of its connections need. It
-//! lives on the worker's thread, like all that holds it.
+//! stays on the worker's thread, as do its clones.
 
-use crate::core_loop::{CoreInput, Round};
 use crate::error::Error;
+use crate::gauges::WorkerGauges;
+use crate::mailbox::Mail;
 use crate::metrics::Metrics;
-use crate::shared::{Current, Identity, Shared};
+use crate::shared::{DOOR_UNIT_BYTES, DOOR_UNITS, Identity, Shared};
+use crate::watching::Watching;
 use bytes::Bytes;
+use executor::{ApplyInput, ConsensusInput, IdLane, Moment};
+use member::Proposal;
 use mvcc::View;
 use prost::Message as _;
+use proto::Index;
 use proto::answer::{Answer, Origin};
 use proto::etcdserverpb::{InternalRaftRequest, RequestHeader};
 use state::{Question, Reply};
@@ -17,12 +22,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 use watch::Shard;
 
-use crate::watching::Watching;
-
-/// How often a read looks whether the member knows a leader again.
+/// The time between two checks whether reads are linearizable again.
 const LEADER_POLL: Duration = Duration::from_millis(10);
 
 /// The limits that a worker holds requests to.
@@ -47,10 +50,60 @@ pub(crate) struct Inner {
     pub(crate) index: usize,
     pub(crate) shared: Arc<Shared>,
     pub(crate) limits: Limits,
-    answers: RefCell<BTreeMap<u64, oneshot::Sender<Result<Answer, Error>>>>,
-    replies: RefCell<BTreeMap<u64, oneshot::Sender<Reply>>>,
+    ids: RefCell<IdLane>,
+    /// This worker's part of [`DOOR_UNITS`].
+    door: Semaphore,
+    door_units: usize,
+    answers: RefCell<Waiters<Result<Answer, Error>>>,
+    replies: RefCell<Waiters<Reply>>,
+    files: RefCell<Waiters<bolt::View>>,
     pub(crate) watching: RefCell<Watching>,
     pub(crate) started: Instant,
+}
+
+/// Who waits for what, by the id of the request.
+type Waiters<T> = BTreeMap<u64, oneshot::Sender<T>>;
+
+/// A request that waits. When it ends, answered or not, nothing of it remains here.
+struct Waiting<'a, T> {
+    worker: &'a Inner,
+    waiters: &'a RefCell<Waiters<T>>,
+    id: u64,
+    receiver: oneshot::Receiver<T>,
+    _permit: SemaphorePermit<'a>,
+}
+
+impl<T> Drop for Waiting<'_, T> {
+    fn drop(&mut self) {
+        self.waiters.borrow_mut().remove(&self.id);
+        self.worker.gauges().waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Inner {
+    pub(crate) fn gauges(&self) -> &WorkerGauges {
+        &self.shared.workers[self.index].gauges
+    }
+
+    pub(crate) fn next_id(&self) -> u64 {
+        self.ids.borrow_mut().next_id()
+    }
+
+    /// Waits at the door, then registers a waiter under a new id.
+    async fn wait_for<'a, T>(
+        &'a self,
+        waiters: &'a RefCell<Waiters<T>>,
+        id: u64,
+        bytes: usize,
+    ) -> Result<Waiting<'a, T>, Error> {
+        let units = (1 + bytes / DOOR_UNIT_BYTES).min(self.door_units);
+        let units = u32::try_from(units).unwrap_or(u32::MAX);
+        let permit = self.door.acquire_many(units).await.map_err(|_| Error::Stopped)?;
+        let (sender, receiver) = oneshot::channel();
+        waiters.borrow_mut().insert(id, sender);
+        self.gauges().waiting.fetch_add(1, Ordering::Relaxed);
+        Ok(Waiting { worker: self, waiters, id, receiver, _permit: permit })
+    }
 }
 
 impl Worker {
@@ -59,34 +112,45 @@ impl Worker {
             fragment_from: limits.request_bytes_max + 512 * 1024,
             ..watch::Limits::default()
         };
-        let revision = shared.current().published.view.revision();
+        let revision = shared.moment().published.view.revision();
+        let door_units = (DOOR_UNITS / shared.workers.len().max(1)).max(1);
         Worker(Rc::new(Inner {
             index,
+            ids: RefCell::new(shared.ids.lane(index)),
             shared,
             limits,
+            door: Semaphore::new(door_units),
+            door_units,
             answers: RefCell::default(),
             replies: RefCell::default(),
+            files: RefCell::default(),
             watching: RefCell::new(Watching::new(Shard::new(revision, shard_limits))),
             started: Instant::now(),
         }))
     }
 
-    /// The current moment.
+    /// The moment that was published last.
     #[must_use]
-    pub fn current(&self) -> Arc<Current> {
-        self.0.shared.current()
+    pub fn moment(&self) -> Arc<Moment> {
+        self.0.shared.moment()
     }
 
-    /// Who this member is.
+    /// How far the log is committed.
+    #[must_use]
+    pub fn commit(&self) -> Index {
+        self.0.shared.commit()
+    }
+
+    /// The ids of this member and its cluster.
     #[must_use]
     pub fn identity(&self) -> Identity {
         self.0.shared.identity()
     }
 
-    /// Who answers, as of now.
+    /// The ids and the term for the header of an answer.
     #[must_use]
     pub fn origin(&self) -> Origin {
-        self.0.shared.origin(&self.current())
+        self.0.shared.origin(&self.moment())
     }
 
     /// The limits that requests are held to.
@@ -103,25 +167,23 @@ impl Worker {
 
     /// Counts a range that is answered from a view.
     pub fn count_range(&self) {
-        self.0.shared.workers[self.0.index].ranges.fetch_add(1, Ordering::Relaxed);
+        self.0.gauges().ranges.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts the bytes of a message that has come from a client.
     pub fn count_received(&self, bytes: usize) {
-        let gauges = &self.0.shared.workers[self.0.index];
-        gauges.received_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.0.gauges().received_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// Counts the bytes of messages that go to a client.
     pub fn count_sent(&self, bytes: usize) {
-        let gauges = &self.0.shared.workers[self.0.index];
-        gauges.sent_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.0.gauges().sent_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// What is applied, which is all that a serializable read needs.
+    /// A view of everything that is applied here: enough for a serializable read.
     #[must_use]
     pub fn view(&self) -> View {
-        self.current().published.view.clone()
+        self.moment().published.view.clone()
     }
 
     /// A view that contains everything that was acknowledged before the call.
@@ -129,16 +191,16 @@ impl Worker {
     /// # Errors
     /// [`Error::Timeout`] while there is no leader.
     pub async fn linearizable_view(&self) -> Result<View, Error> {
-        let current = self.current();
-        if current.is_linearizable {
-            return Ok(current.published.view.clone());
+        let moment = self.moment();
+        if moment.is_linearizable() {
+            return Ok(moment.published.view.clone());
         }
         let deadline = Instant::now() + self.0.limits.request_time_max;
         while Instant::now() < deadline {
             tokio::time::sleep(LEADER_POLL).await;
-            let current = self.current();
-            if current.is_linearizable {
-                return Ok(current.published.view.clone());
+            let moment = self.moment();
+            if moment.is_linearizable() {
+                return Ok(moment.published.view.clone());
             }
         }
         Err(Error::Timeout)
@@ -147,107 +209,96 @@ impl Worker {
     /// Has a request committed and applied. Its header is filled in here.
     ///
     /// # Errors
-    /// See [`Error`]; after [`Error::Timeout`] it may yet be carried out.
+    /// See [`Error`]; after [`Error::Timeout`] it may still be applied.
     pub async fn propose(&self, mut request: InternalRaftRequest) -> Result<Answer, Error> {
-        let id = self.0.shared.next_id();
+        let id = self.0.next_id();
         request.header = Some(RequestHeader { id, ..RequestHeader::default() });
         let data = Bytes::from(request.encode_to_vec());
         if data.len() > self.0.limits.request_bytes_max {
             return Err(Error::RequestTooLarge);
         }
         let physical = request.compaction.filter(|compaction| compaction.physical);
-        let (sender, mut receiver) = oneshot::channel();
-        self.0.answers.borrow_mut().insert(id, sender);
-        let worker = self.0.index;
-        self.0.shared.send(CoreInput::Propose { worker, id, data })?;
-        match tokio::time::timeout(self.0.limits.request_time_max, &mut receiver).await {
+        let deadline = tokio::time::Instant::now() + self.0.limits.request_time_max;
+        let waiting = self.0.wait_for(&self.0.answers, id, data.len());
+        let waiting = tokio::time::timeout_at(deadline, waiting).await;
+        let mut waiting = waiting.unwrap_or(Err(Error::Timeout))?;
+        self.0.shared.propose(ConsensusInput::Propose(Proposal { id, data }))?;
+        match tokio::time::timeout_at(deadline, &mut waiting.receiver).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(Error::Stopped),
-            // The time is for applying it; a physical compaction may then take as long as it does.
+            // The deadline is for applying it; a physical compaction may take longer after that.
             Err(_) if physical.is_some_and(|it| it.revision <= self.view().compact_revision()) => {
-                receiver.await.unwrap_or(Err(Error::Stopped))
+                (&mut waiting.receiver).await.unwrap_or(Err(Error::Stopped))
             }
-            Err(_) => {
-                self.0.answers.borrow_mut().remove(&id);
-                Err(Error::Timeout)
-            }
+            Err(_) => Err(Error::Timeout),
         }
     }
 
-    /// The id that a lease gets whose client leaves the choice to the server: positive.
+    /// A positive id for a lease whose client lets the server choose.
     #[must_use]
     pub fn new_lease_id(&self) -> i64 {
         loop {
-            let id = (self.0.shared.next_id() & 0x7fff_ffff_ffff_ffff).cast_signed();
+            let id = (self.0.next_id() & 0x7fff_ffff_ffff_ffff).cast_signed();
             if id != 0 {
                 return id;
             }
         }
     }
 
-    /// Asks what needs no entry.
+    /// Asks the applier a question that needs no log entry.
     ///
     /// # Errors
-    /// [`Error::Timeout`], [`Error::Stopped`].
+    /// [`Error::Timeout`], [`Error::Stopped`], [`Error::TooManyRequests`].
     pub async fn ask(&self, question: Question) -> Result<Reply, Error> {
-        let id = self.0.shared.next_id();
-        let (sender, receiver) = oneshot::channel();
-        self.0.replies.borrow_mut().insert(id, sender);
-        self.0.shared.send(CoreInput::Ask { worker: self.0.index, id, question })?;
-        match tokio::time::timeout(self.0.limits.request_time_max, receiver).await {
-            Ok(Ok(reply)) => Ok(reply),
-            Ok(Err(_)) => Err(Error::Stopped),
-            Err(_) => {
-                self.0.replies.borrow_mut().remove(&id);
-                Err(Error::Timeout)
-            }
-        }
+        let id = self.0.next_id();
+        let asked = async {
+            let mut waiting = self.0.wait_for(&self.0.replies, id, 0).await?;
+            self.0.shared.ask(ApplyInput::Ask(id, question))?;
+            (&mut waiting.receiver).await.map_err(|_| Error::Stopped)
+        };
+        let timed = tokio::time::timeout(self.0.limits.request_time_max, asked).await;
+        timed.unwrap_or(Err(Error::Timeout))
     }
 
-    /// The file with everything in it that is applied by now.
+    /// Commits the database, and returns the file with everything in it that is applied by now.
+    /// It takes as long as the disk does.
     ///
     /// # Errors
-    /// [`Error::Stopped`].
+    /// [`Error::Stopped`], [`Error::TooManyRequests`].
     pub async fn flushed_file(&self) -> Result<bolt::View, Error> {
-        let (sender, receiver) = oneshot::channel();
-        self.0.shared.send(CoreInput::Flush(sender))?;
-        receiver.await.map_err(|_| Error::Stopped)
+        let id = self.0.next_id();
+        let mut waiting = self.0.wait_for(&self.0.files, id, 0).await?;
+        self.0.shared.ask(ApplyInput::Flush(id))?;
+        (&mut waiting.receiver).await.map_err(|_| Error::Stopped)
     }
 
-    /// Whether a request of this cost fits the quota. If not, the alarm is asked for.
+    /// Whether a request that needs so many bytes fits the quota. If not, the NOSPACE alarm is
+    /// requested.
     #[must_use]
     pub fn fits_quota(&self, cost: u64) -> bool {
-        let size = self.current().published.view.read().file().map_or(0, bolt::View::size);
+        let size = self.moment().published.view.read().file().map_or(0, bolt::View::size);
         let fits = self.0.limits.quota.fits(size, cost);
-        if !fits && self.0.shared.send(CoreInput::RaiseNoSpace).is_err() {
-            tracing::debug!("the core is gone");
+        if !fits && let Err(error) = self.0.shared.ask(ApplyInput::RaiseNoSpace) {
+            tracing::debug!(%error, "the alarm NOSPACE cannot be requested");
         }
         fits
     }
 
-    /// Takes what one round of the core brought.
-    pub(crate) fn take(&self, round: Round) {
-        let mut answers = self.0.answers.borrow_mut();
-        for (id, result) in round.answers {
-            // Whoever waited may have given up.
-            if let Some(waiting) = answers.remove(&id)
-                && waiting.send(result).is_err()
-            {
-                tracing::debug!(id, "nobody waits for the answer any more");
-            }
-        }
-        drop(answers);
-        let mut replies = self.0.replies.borrow_mut();
-        for (id, reply) in round.replies {
-            if let Some(waiting) = replies.remove(&id)
-                && waiting.send(reply).is_err()
-            {
-                tracing::debug!(id, "nobody waits for the reply any more");
-            }
-        }
-        drop(replies);
-        if !round.events.is_empty() {
-            self.on_events(&round.events);
+    /// Gives answers to the requests that wait for them. A request may have ended meanwhile.
+    pub(crate) fn deliver(&self, mail: &mut Mail) {
+        deliver(&self.0.answers, mail.answers.drain(..));
+        deliver(&self.0.replies, mail.replies.drain(..));
+        deliver(&self.0.files, mail.files.drain(..));
+    }
+}
+
+fn deliver<T>(waiters: &RefCell<Waiters<T>>, answers: impl Iterator<Item = (u64, T)>) {
+    let mut waiters = waiters.borrow_mut();
+    for (id, answer) in answers {
+        if let Some(waiter) = waiters.remove(&id)
+            && waiter.send(answer).is_err()
+        {
+            tracing::debug!(id, "the request ended before its answer came");
         }
     }
 }

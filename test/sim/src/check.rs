@@ -7,12 +7,12 @@ use crate::history::{Expected, History};
 use crate::twin::Moment;
 use auth::Caller;
 use bytes::Bytes;
+use executor::BootOptions;
 use mvcc::{KeyRange, RangeQuery};
 use prost::Message as _;
 use proto::answer::Answer;
 use proto::etcdserverpb::{InternalRaftRequest, PutRequest};
 use proto::{Entry, Index, LeaseId, leasepb};
-use server::BootOptions;
 use state::{LeaseQuery, Reply};
 use std::collections::BTreeMap;
 use vfs::SimDisk;
@@ -27,6 +27,9 @@ pub struct Bounds {
     pub history_end: Index,
 }
 
+/// The start of a member that is checked: none of the run's has this number.
+const CHECK_START: u64 = 1 << 10;
+
 /// Starts a member and checks it; the last entry of the history that it holds.
 ///
 /// # Errors
@@ -37,7 +40,8 @@ pub fn check(
     options: &BootOptions,
     bounds: Bounds,
 ) -> Result<Index, String> {
-    let mut driver = Driver::boot(image, options, 1 << 40)?;
+    let mut driver =
+        Driver::boot(image, options, CHECK_START).map_err(|error| format!("boot: {error}"))?;
     let found = driver.last_index().min(bounds.history_end);
     if found < bounds.acknowledged {
         return Err(format!(

@@ -1,30 +1,31 @@
-//! One whole member on one thread: what the threads of `server` do, cut into steps that a seeded
-//! scheduler takes in any order the threads could. Here are the queues and the steps; the machines,
-//! the boot, the log and the database are the real ones.
+//! One whole member on one thread: the machines of `executor`, their queues, and a seeded scheduler
+//! that calls them in any order in which the threads of `server` could. It may stop between any two
+//! calls, and a disk may fail in any of them.
 
 use crate::seed::Seed;
-use backend::{Backend, Batch};
-use member::{Append, Effect as MemberEffect, Input as MemberInput, Leadership, Member, Proposal};
+use executor::boot::Files;
+use executor::{
+    ApplyInput, AutoCompaction, BackendInput, BootError, BootOptions, ClientMessage,
+    ConsensusInput, Envelope, IdLane, LogInput, MachineOptions, Machines, RequestFailure,
+    RequestIds,
+};
+use member::Proposal;
 use prost::Message as _;
 use proto::answer::Answer;
 use proto::etcdserverpb::{InternalRaftRequest, RequestHeader};
-use proto::{Entry, HardState, Index, NodeId};
-use raft::Receipt;
-use server::{BootOptions, Booted};
-use state::{Effect, Input, LeaseQuery, Published, Question, Reject, Reply, Snapshot, State};
+use proto::{Entry, Index, NodeId};
+use state::{LeaseQuery, Published, Question, Reject, Reply, State};
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use vfs::{SimDisk, Vfs};
-use wal::snap::{self, SnapFile};
-use wal::{SnapshotRecord, Wal};
 
-const TICK_MS: u64 = 100;
-/// How many .snap files and how many segments are kept.
-const KEEP: (usize, usize) = (2, 2);
-const CATCH_UP_ENTRIES: u64 = 20;
+const TICK: Duration = Duration::from_millis(100);
+/// The lanes of request ids: clients, and the member itself.
+const LANES: usize = 2;
 
-/// The options of a simulated member: everything happens often.
+/// The options of a simulated member: everything that happens now and then happens often.
 #[must_use]
 pub fn options(seed: u64) -> BootOptions {
     let attributes = cluster::Attributes {
@@ -56,156 +57,115 @@ pub fn options(seed: u64) -> BootOptions {
     }
 }
 
-/// What the rest of the world gets to see of a member, in order.
+/// What an observer sees of a member, in order.
 #[derive(Debug)]
 pub enum Seen {
-    /// Entries are about to be written to the log; they replace what it holds from the first on.
+    /// Entries were handed to the log. They replace those that it holds from the first one on.
     Appending(Vec<Entry>),
     /// An entry was handed out for applying.
     Applying(Entry),
     /// A request was answered.
     Answer(u64, Result<Answer, Reject>),
-    /// A question was.
+    /// A question was answered.
     Reply(Reply),
 }
 
-/// What reaches the core.
-#[derive(Debug)]
-enum CoreInput {
-    Propose(Proposal),
-    Durable(Receipt),
-    Snapshotted(Index),
-    BackendDurable(usize, bolt::View),
-    Failed(String),
-}
-
-/// What is to be written to the log, a call to the disk or a few each.
-#[derive(Debug)]
-enum LogWork {
-    Append(Append),
-    Sync(Receipt),
-    Tend,
-    Snapshot(Snapshot, HardState),
-    Vouch(Snapshot),
-    Purge(Index),
-}
-
-/// The log's thread.
-#[derive(Debug)]
-struct Log {
-    wal: Wal,
-    snap_dir: PathBuf,
-    /// What is asked for.
-    work: VecDeque<LogWork>,
-    /// What is left of the piece that was begun.
-    begun: VecDeque<LogWork>,
-    is_dead: bool,
-    /// Says that a batch is durable before it is.
-    lies: bool,
-}
-
-/// The backend's thread.
-#[derive(Debug)]
-struct File {
-    backend: Backend,
-    waiting: VecDeque<Arc<Batch>>,
-    is_dead: bool,
-}
-
-/// What the core keeps between rounds.
-#[derive(Debug)]
-struct Core {
-    inputs: VecDeque<CoreInput>,
-    proposals: Vec<Proposal>,
-    unapplied: VecDeque<Vec<Entry>>,
-    snapshot: Option<Snapshot>,
-    uncommitted: VecDeque<Index>,
-    leadership: Leadership,
-    published: Published,
-    next_id: u64,
+/// The inputs that wait for each machine.
+#[derive(Debug, Default)]
+struct Queues {
+    consensus: VecDeque<ConsensusInput>,
+    apply: VecDeque<ApplyInput>,
+    log: VecDeque<LogInput>,
+    backend: VecDeque<BackendInput>,
 }
 
 /// A running member.
 #[derive(Debug)]
 pub struct Driver {
-    disk: SimDisk,
-    member: Member,
-    state: State,
-    log: Log,
-    file: File,
-    core: Core,
-    now_ms: u64,
+    machines: Machines,
+    queues: Queues,
+    ids: IdLane,
+    now: Duration,
     id: NodeId,
     seen: Vec<Seen>,
+    /// Why a machine failed. The others may go on for a while, as threads do.
+    failed: Option<String>,
 }
 
 impl Driver {
-    /// Starts a member as the server does. Its requests have ids from `first_id` on.
+    /// Starts a member. Its request ids differ from those of every other `start`.
     ///
     /// # Errors
     /// Why it cannot start.
-    pub fn boot(disk: &SimDisk, options: &BootOptions, first_id: u64) -> Result<Driver, String> {
+    pub fn boot(disk: &SimDisk, options: &BootOptions, start: u64) -> Result<Driver, BootError> {
         let vfs: Arc<dyn Vfs> = Arc::new(disk.clone());
-        let booted = server::boot(&vfs, options).map_err(|error| format!("boot: {error}"))?;
-        let Booted { member, mut state, wal, backend, metadata, snap_dir, .. } = booted;
-        let core = Core {
-            inputs: VecDeque::new(),
-            proposals: Vec::new(),
-            unapplied: VecDeque::new(),
-            snapshot: None,
-            uncommitted: VecDeque::new(),
-            leadership: member.leadership(),
-            published: state.published(),
-            next_id: first_id,
-        };
-        let (work, begun) = (VecDeque::new(), VecDeque::new());
-        Ok(Driver {
-            disk: disk.clone(),
-            member,
-            state,
-            log: Log { wal, snap_dir, work, begun, is_dead: false, lies: false },
-            file: File { backend, waiting: VecDeque::new(), is_dead: false },
-            core,
-            now_ms: 0,
-            id: metadata.node,
-            seen: Vec::new(),
-        })
+        Driver::boot_on(&vfs, options, start)
     }
 
-    /// From now on the log says that a batch is durable before it is synced: a fault that checks
-    /// of crashes must find.
-    pub fn lie(&mut self) {
-        self.log.lies = true;
+    /// As [`Driver::boot`], on any disk.
+    ///
+    /// # Errors
+    /// Why it cannot start.
+    pub fn boot_on(
+        vfs: &Arc<dyn Vfs>,
+        options: &BootOptions,
+        start: u64,
+    ) -> Result<Driver, BootError> {
+        let files = Files::open(vfs, options)?;
+        let keys = files.read_keys();
+        let log = files.open_log()?;
+        let booted = files.start(keys, log)?;
+        let id = booted.metadata.node;
+        let ids = RequestIds::new(id, start << 20, LANES);
+        let machine_options = MachineOptions {
+            auto_compaction: AutoCompaction::Off,
+            batch_interval: TICK,
+            batch_limit: usize::MAX,
+            catch_up_entries: 20,
+            snapshots_max: 2,
+            segments_max: 2,
+            ids,
+            own_lane: 1,
+        };
+        Ok(Driver {
+            machines: Machines::new(Arc::clone(vfs), booted, &machine_options),
+            queues: Queues::default(),
+            ids: ids.lane(0),
+            now: Duration::ZERO,
+            id,
+            seen: Vec::new(),
+            failed: None,
+        })
     }
 
     /// The last entry in the log.
     #[must_use]
     pub fn last_index(&self) -> Index {
-        self.log.wal.last_index()
+        self.machines.log_writer.wal().last_index()
     }
 
-    /// The file as of the last commit.
+    /// The database file as of the last commit.
     #[must_use]
     pub fn file(&self) -> bolt::View {
-        self.file.backend.view()
+        self.machines.backend_writer.backend().view()
     }
 
-    /// The last entry whose effects are in the file.
+    /// The last entry whose effects are in the database file.
     #[must_use]
     pub fn in_file(&self) -> Index {
-        self.file.backend.applied().index
+        self.machines.backend_writer.backend().applied().index
     }
 
-    /// What readers see.
+    /// The moment that readers see.
     #[must_use]
     pub fn published(&self) -> &Published {
-        &self.core.published
+        &self.machines.applier.moment().published
     }
 
-    /// The members.
+    /// The replicated state.
     #[must_use]
     pub fn state(&self) -> &State {
-        &self.state
+        self.machines.applier.state()
     }
 
     /// This member's id.
@@ -217,36 +177,35 @@ impl Driver {
     /// True once linearizable reads are served at once.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.member.reads_are_linearizable()
+        self.machines.applier.moment().is_linearizable()
     }
 
-    /// What was seen since it was last asked.
+    /// Returns what was seen since the last call.
     pub fn take_seen(&mut self) -> Vec<Seen> {
         std::mem::take(&mut self.seen)
     }
 
-    /// A client's request arrives; its id.
+    /// A client's request arrives. Returns its id.
     pub fn submit(&mut self, mut request: InternalRaftRequest) -> u64 {
-        let id = self.core.next_id;
-        self.core.next_id += 1;
+        let id = self.ids.next_id();
         request.header = Some(RequestHeader { id, ..RequestHeader::default() });
         if let Some(v2) = &mut request.v2 {
             v2.id = Some(id);
         }
         let data = request.encode_to_vec().into();
-        self.core.inputs.push_back(CoreInput::Propose(Proposal { id, data }));
+        self.queues.consensus.push_back(ConsensusInput::Propose(Proposal { id, data }));
         id
     }
 
-    /// Asks something that needs no entry.
+    /// Asks a question that needs no entry, and returns its reply if it comes at once.
     ///
     /// # Errors
     /// When the member cannot go on.
     pub fn ask(&mut self, query: LeaseQuery) -> Result<Option<Reply>, String> {
+        let id = self.ids.next_id();
         let question = Question { caller: auth::Caller::default(), query };
-        self.state_step(Input::Ask(0, question))?;
-        let last = self.seen.pop();
-        match last {
+        self.apply_input(ApplyInput::Ask(id, question))?;
+        match self.seen.pop() {
             Some(Seen::Reply(reply)) => Ok(Some(reply)),
             other => {
                 self.seen.extend(other);
@@ -255,28 +214,34 @@ impl Driver {
         }
     }
 
-    /// Takes one step of some thread; false if there was nothing to do but to wait for a tick.
+    /// Makes one call of some machine; false if there was nothing to do but to wait for a tick.
     ///
     /// # Errors
     /// Why the member stops.
     pub fn step(&mut self, seed: &mut Seed) -> Result<bool, String> {
-        if seed.one_in(40) {
-            self.tick()?;
+        if self.failed.is_some() && seed.one_in(4) {
+            return self.stop().map(|()| false);
         }
-        let core = !self.core.inputs.is_empty() || !self.core.proposals.is_empty();
-        let log = self.log.has_work();
-        let file = !self.file.is_dead && !self.file.waiting.is_empty();
-        let idle = self.state.has_housekeeping();
-        if !(core || log || file || idle) {
+        if seed.one_in(40) {
+            self.queue_ticks();
+        }
+        let Machines { consensus, applier, log_writer, backend_writer } = &self.machines;
+        let has_consensus = !self.queues.consensus.is_empty() || consensus.has_proposals();
+        let has_log = !self.queues.log.is_empty() || log_writer.has_work();
+        let has_apply = !self.queues.apply.is_empty() || applier.can_apply();
+        let has_backend = !self.queues.backend.is_empty() || backend_writer.has_batches();
+        let has_housekeeping = applier.has_housekeeping();
+        if !(has_consensus || has_log || has_apply || has_backend || has_housekeeping) {
             return Ok(false);
         }
-        match seed.below(20) {
-            0..9 if core => self.round(1 + seed.place(8))?,
-            9..17 if log => self.log_step(),
-            17 if file => self.commit(1 + seed.place(self.file.waiting.len())),
-            18 if idle => self.state_step(Input::Idle)?,
-            19 if seed.one_in(10) => self.commit(0),
-            // Whoever was drawn has nothing to do, or is slow.
+        match seed.below(24) {
+            0..6 if has_consensus => self.consensus_round(1 + seed.place(8)),
+            6..14 if has_log => self.log_step(),
+            14..20 if has_apply => self.apply_step(seed.one_in(2))?,
+            20..22 if has_backend => self.backend_step(Some(seed)),
+            22 if has_housekeeping => self.housekeep()?,
+            23 if seed.one_in(10) => self.commit(0),
+            // The machine that was drawn has nothing to do, or is slow.
             _ => {}
         }
         Ok(true)
@@ -288,16 +253,22 @@ impl Driver {
     /// Why the member stops.
     pub fn settle(&mut self) -> Result<(), String> {
         loop {
-            if !self.core.inputs.is_empty() || !self.core.proposals.is_empty() {
-                self.round(usize::MAX)?;
-            } else if self.log.has_work() {
+            let Machines { consensus, applier, log_writer, backend_writer } = &self.machines;
+            if !self.queues.consensus.is_empty() || consensus.has_proposals() {
+                self.consensus_round(usize::MAX);
+            } else if !self.queues.log.is_empty() || log_writer.has_work() {
                 self.log_step();
-            } else if !self.file.is_dead && !self.file.waiting.is_empty() {
-                self.commit(self.file.waiting.len());
-            } else if self.state.has_housekeeping() {
-                self.state_step(Input::Idle)?;
+            } else if !self.queues.apply.is_empty() || applier.can_apply() {
+                self.apply_step(true)?;
+            } else if !self.queues.backend.is_empty() || backend_writer.has_batches() {
+                self.backend_step(None);
+            } else if applier.has_housekeeping() {
+                self.housekeep()?;
             } else {
-                return Ok(());
+                return self.stop();
+            }
+            if self.failed.is_some() {
+                return self.stop();
             }
         }
     }
@@ -307,209 +278,149 @@ impl Driver {
     /// # Errors
     /// When the log cannot be closed.
     pub fn close(self) -> Result<(), String> {
-        self.log.wal.close().map_err(|error| error.to_string())
+        self.machines.log_writer.close().map_err(|error| error.to_string())
     }
 
-    /// A tick passes.
+    /// A tick passes, and consensus and the applier take it at once.
     ///
     /// # Errors
     /// Why the member stops.
     pub fn tick(&mut self) -> Result<(), String> {
-        self.now_ms += TICK_MS;
-        self.member_step(MemberInput::Tick)?;
-        self.state_step(Input::Tick)
+        self.now += TICK;
+        let mut out = Vec::new();
+        self.machines.consensus.take(ConsensusInput::Tick, &mut out);
+        self.route(out);
+        self.apply_input(ApplyInput::Tick)
     }
 
-    /// A round of the core.
-    fn round(&mut self, inputs: usize) -> Result<(), String> {
-        for _ in 0..inputs {
-            let Some(input) = self.core.inputs.pop_front() else { break };
-            self.take(input)?;
-        }
-        if self.core.proposals.is_empty() {
-            return Ok(());
-        }
-        let proposals = std::mem::take(&mut self.core.proposals);
-        self.member_step(MemberInput::Propose(proposals))
+    fn queue_ticks(&mut self) {
+        self.now += TICK;
+        self.queues.consensus.push_back(ConsensusInput::Tick);
+        self.queues.apply.push_back(ApplyInput::Tick);
     }
 
-    fn take(&mut self, input: CoreInput) -> Result<(), String> {
-        match input {
-            CoreInput::Propose(proposal) => self.core.proposals.push(proposal),
-            CoreInput::Durable(receipt) => self.member_step(MemberInput::Durable(receipt))?,
-            CoreInput::Snapshotted(index) => {
-                let keep = Index(index.0.saturating_sub(CATCH_UP_ENTRIES));
-                self.member_step(MemberInput::Compact(keep))?;
-            }
-            CoreInput::BackendDurable(batches, file) => {
-                self.core.uncommitted.drain(..batches);
-                self.state_step(Input::BackendDurable { batches, file })?;
-                self.apply_waiting()?;
-                self.save_snapshot();
-            }
-            CoreInput::Failed(why) => return Err(why),
-        }
-        Ok(())
+    /// Notes the first failure.
+    fn fail(&mut self, why: String) {
+        self.failed.get_or_insert(why);
     }
 
-    fn member_step(&mut self, input: MemberInput) -> Result<(), String> {
-        let mut effects = Vec::new();
-        self.member.step(input, &mut effects);
-        for effect in effects {
-            match effect {
-                MemberEffect::Append(append) => self.log.work.push_back(LogWork::Append(append)),
-                MemberEffect::Apply(entries) => {
-                    self.core.unapplied.push_back(entries);
-                    self.apply_waiting()?;
-                }
-                MemberEffect::Leadership(leadership) => {
-                    let term_led = |of: Leadership| (of.leader == self.id).then_some(of.term);
-                    let before = std::mem::replace(&mut self.core.leadership, leadership);
-                    let leads = term_led(leadership);
-                    if term_led(before) != leads {
-                        self.state_step(Input::Leads(leads))?;
+    fn stop(&self) -> Result<(), String> {
+        self.failed.clone().map_or(Ok(()), Err)
+    }
+
+    /// Delivers messages.
+    fn route(&mut self, messages: Vec<Envelope>) {
+        for message in messages {
+            match message {
+                Envelope::Consensus(input) => self.queues.consensus.push_back(input),
+                Envelope::Apply(input) => {
+                    if let ApplyInput::Committed { entries, .. } = &input {
+                        self.seen.extend(entries.iter().cloned().map(Seen::Applying));
                     }
+                    self.queues.apply.push_back(input);
                 }
-                other => return Err(format!("an effect that was not expected: {other:?}")),
+                Envelope::Log(input) => {
+                    if let LogInput::Append(append) = &input {
+                        self.seen.push(Seen::Appending(append.entries.clone()));
+                    }
+                    self.queues.log.push_back(input);
+                }
+                Envelope::Backend(input) => self.queues.backend.push_back(input),
+                Envelope::Client(message) => self.observe(message),
             }
-        }
-        Ok(())
-    }
-
-    fn apply_waiting(&mut self) -> Result<(), String> {
-        while let Some(entries) = self.core.unapplied.front() {
-            if !self.state.has_room_for(entries) {
-                break;
-            }
-            let Some(entries) = self.core.unapplied.pop_front() else { break };
-            self.seen.extend(entries.iter().cloned().map(Seen::Applying));
-            self.state_step(Input::Apply(entries))?;
-        }
-        Ok(())
-    }
-
-    fn state_step(&mut self, input: Input) -> Result<(), String> {
-        let mut effects = Vec::new();
-        self.state.step(self.now_ms, input, &mut effects).map_err(|fatal| fatal.to_string())?;
-        for effect in effects {
-            self.perform(effect)?;
-        }
-        Ok(())
-    }
-
-    fn perform(&mut self, effect: Effect) -> Result<(), String> {
-        match effect {
-            Effect::Commit(batch) => {
-                self.core.uncommitted.push_back(batch.applied().index);
-                self.file.waiting.push_back(batch);
-            }
-            Effect::Publish(published) => self.core.published = *published,
-            Effect::Answer(id, result) => self.seen.push(Seen::Answer(id, result)),
-            Effect::Reply(_, reply) => self.seen.push(Seen::Reply(reply)),
-            Effect::Propose(request) => {
-                self.submit(*request);
-            }
-            Effect::ConfChanged(change) => self.member_step(MemberInput::ConfChanged(change))?,
-            Effect::Applied(index) => self.member_step(MemberInput::Applied(index))?,
-            Effect::Snapshot(snapshot) => {
-                self.core.snapshot = Some(snapshot);
-                self.save_snapshot();
-            }
-            // Nobody watches.
-            Effect::Events(_) => {}
-        }
-        Ok(())
-    }
-
-    fn save_snapshot(&mut self) {
-        let Some(snapshot) = &self.core.snapshot else { return };
-        let oldest = self.core.uncommitted.front();
-        if oldest.is_some_and(|oldest| *oldest <= snapshot.id.index) {
-            return;
-        }
-        if let Some(snapshot) = self.core.snapshot.take() {
-            let hard_state = self.member.hard_state();
-            self.log.work.push_back(LogWork::Snapshot(snapshot, hard_state));
         }
     }
 
-    /// The log's thread goes on by a call or two.
+    fn observe(&mut self, message: ClientMessage) {
+        match message {
+            ClientMessage::Answer(id, Ok(answer)) => self.seen.push(Seen::Answer(id, Ok(answer))),
+            ClientMessage::Answer(id, Err(RequestFailure::Rejected(reject))) => {
+                self.seen.push(Seen::Answer(id, Err(reject)));
+            }
+            ClientMessage::Answer(_, Err(RequestFailure::TooManyRequests)) => {
+                self.fail("a request was refused, though few were under way".into());
+            }
+            ClientMessage::Reply(_, reply) => self.seen.push(Seen::Reply(reply)),
+            ClientMessage::Publish(_) | ClientMessage::Events(_) | ClientMessage::File(..) => {}
+        }
+    }
+
+    /// A round of consensus with at most so many inputs.
+    fn consensus_round(&mut self, inputs: usize) {
+        let mut out = Vec::new();
+        let inputs = inputs.min(self.queues.consensus.len());
+        for input in self.queues.consensus.drain(..inputs) {
+            self.machines.consensus.take(input, &mut out);
+        }
+        self.machines.consensus.end_round(&mut out);
+        self.route(out);
+    }
+
+    fn apply_input(&mut self, input: ApplyInput) -> Result<(), String> {
+        let mut out = Vec::new();
+        let taken = self.machines.applier.take(self.now, input, &mut out);
+        self.route(out);
+        taken.map_err(|fatal| fatal.to_string())
+    }
+
+    /// The applier takes an input, or applies a batch.
+    fn apply_step(&mut self, prefers_input: bool) -> Result<(), String> {
+        let can_apply = self.machines.applier.can_apply();
+        if (prefers_input || !can_apply)
+            && let Some(input) = self.queues.apply.pop_front()
+        {
+            return self.apply_input(input);
+        }
+        let mut out = Vec::new();
+        let applied = self.machines.applier.apply_next(self.now, &mut out);
+        self.route(out);
+        applied.map(drop).map_err(|fatal| fatal.to_string())
+    }
+
+    fn housekeep(&mut self) -> Result<(), String> {
+        let mut out = Vec::new();
+        let done = self.machines.applier.housekeep(self.now, &mut out);
+        self.route(out);
+        done.map_err(|fatal| fatal.to_string())
+    }
+
+    /// The log's machine does its next step.
     fn log_step(&mut self) {
-        let Some(work) = self.log.begun.pop_front().or_else(|| self.log.work.pop_front()) else {
-            return;
-        };
-        if let LogWork::Append(append) = &work {
-            self.seen.push(Seen::Appending(append.entries.clone()));
+        for input in self.queues.log.drain(..) {
+            self.machines.log_writer.take(input);
         }
-        match self.log.work_on(&self.disk, work) {
-            Ok(told) => self.core.inputs.extend(told),
-            Err(error) => {
-                self.log.is_dead = true;
-                let why = format!("the log cannot be written: {error}");
-                self.core.inputs.push_back(CoreInput::Failed(why));
+        let mut out = Vec::new();
+        if let Err(error) = self.machines.log_writer.step(&mut out) {
+            self.fail(format!("the log cannot be written: {error}"));
+        }
+        self.route(out);
+    }
+
+    /// The database's machine takes its inputs, and commits some of the batches that are queued, or
+    /// all without a seed.
+    fn backend_step(&mut self, seed: Option<&mut Seed>) {
+        let mut batches = 0;
+        for input in self.queues.backend.drain(..) {
+            self.machines.backend_writer.take(self.now, input);
+        }
+        if self.machines.backend_writer.has_batches() {
+            batches = self.machines.backend_writer.batches();
+            if let Some(seed) = seed {
+                batches = 1 + seed.place(batches);
             }
+        }
+        if batches > 0 {
+            self.commit(batches);
         }
     }
 
-    /// The backend's thread commits this many of the batches that wait.
+    /// Commits the oldest batches.
     fn commit(&mut self, count: usize) {
-        if self.file.is_dead {
-            return;
+        let mut out = Vec::new();
+        let committed = self.machines.backend_writer.commit_some(self.now, count, &mut out);
+        if let Err(error) = committed {
+            self.fail(format!("the database cannot be written: {error}"));
         }
-        let batches: Vec<_> = self.file.waiting.drain(..count).collect();
-        let told = match self.file.backend.commit(&batches) {
-            Ok(view) => CoreInput::BackendDurable(batches.len(), view),
-            Err(error) => {
-                self.file.is_dead = true;
-                CoreInput::Failed(format!("the database cannot be written: {error}"))
-            }
-        };
-        self.core.inputs.push_back(told);
-    }
-}
-
-impl Log {
-    fn has_work(&self) -> bool {
-        !self.is_dead && (!self.work.is_empty() || !self.begun.is_empty())
-    }
-
-    fn work_on(&mut self, disk: &SimDisk, work: LogWork) -> Result<Option<CoreInput>, wal::Error> {
-        match work {
-            LogWork::Append(append) => {
-                self.wal.append(&append.entries, append.hard_state)?;
-                self.begun.extend([LogWork::Sync(append.receipt), LogWork::Tend]);
-                if self.lies {
-                    self.begun.pop_front();
-                    return Ok(Some(CoreInput::Durable(append.receipt)));
-                }
-            }
-            LogWork::Sync(receipt) => {
-                self.wal.sync()?;
-                return Ok(Some(CoreInput::Durable(receipt)));
-            }
-            LogWork::Tend => self.wal.tend()?,
-            LogWork::Snapshot(snapshot, hard_state) => {
-                assert!(hard_state.commit >= snapshot.id.index, "what is applied is committed");
-                let file = SnapFile {
-                    id: snapshot.id,
-                    conf_state: snapshot.conf_state.clone(),
-                    data: snapshot.data.clone(),
-                };
-                snap::save(disk, &self.snap_dir, &file)?;
-                self.begun.push_back(LogWork::Vouch(snapshot));
-            }
-            LogWork::Vouch(snapshot) => {
-                let conf_state = Some(snapshot.conf_state);
-                self.wal.save_snapshot(&SnapshotRecord { id: snapshot.id, conf_state })?;
-                self.begun.push_back(LogWork::Purge(snapshot.id.index));
-            }
-            LogWork::Purge(index) => {
-                self.wal.release_to(index);
-                self.wal.purge(KEEP.1)?;
-                snap::purge(disk, &self.snap_dir, KEEP.0);
-                return Ok(Some(CoreInput::Snapshotted(index)));
-            }
-        }
-        Ok(None)
+        self.route(out);
     }
 }

@@ -6,6 +6,7 @@ pub mod crash;
 pub mod driver;
 pub mod faults;
 pub mod history;
+mod lying;
 mod run;
 pub mod seed;
 pub mod twin;

@@ -4,10 +4,12 @@
 use crate::crash::{Kind, Plan, Tally};
 use crate::driver::{self, Driver};
 use crate::history::History;
+use crate::lying::LyingDisk;
 use crate::seed::Seed;
 use crate::workload::Workload;
-use server::BootOptions;
-use vfs::{Recorded, SimDisk};
+use executor::BootOptions;
+use std::sync::Arc;
+use vfs::{Recorded, SimDisk, Vfs};
 
 /// The most requests under way.
 const UNDER_WAY_MAX: u64 = 12;
@@ -45,10 +47,13 @@ impl Run {
 
     fn boot(&mut self) -> Result<Driver, String> {
         self.boots += 1;
-        let mut driver = Driver::boot(&self.disk, &self.options, self.boots << 32)?;
-        if self.plan.lies {
-            driver.lie();
-        }
+        let driver = if self.plan.lies {
+            let disk: Arc<dyn Vfs> = Arc::new(LyingDisk(self.disk.clone()));
+            Driver::boot_on(&disk, &self.options, self.boots)
+        } else {
+            Driver::boot(&self.disk, &self.options, self.boots)
+        };
+        let driver = driver.map_err(|error| format!("boot: {error}"))?;
         self.keep_points();
         Ok(driver)
     }

@@ -3,9 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::print_stdout, reason = "a test says what it skipped")]
 
+use executor::{BootError, BootOptions};
 use proto::Index;
 use serde_json::Value;
-use server::{BootError, BootOptions};
 use sim::driver::{self, Driver};
 use sim::seed::Seed;
 use sim::workload::Workload;
@@ -35,9 +35,7 @@ impl Directory {
     }
 
     fn boot(&self, disk: &SimDisk) -> Result<Driver, BootError> {
-        let booted = server::boot(&(std::sync::Arc::new(disk.clone()) as _), &self.options)?;
-        drop(booted);
-        Ok(Driver::boot(disk, &self.options, 1 << 40).unwrap())
+        Driver::boot(disk, &self.options, 1)
     }
 }
 

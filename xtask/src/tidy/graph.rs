@@ -16,6 +16,7 @@ const ROWS: &[&[&str]] = &[
     &["mvcc", "lease", "cluster", "v2store"],
     &["watch"],
     &["member", "state"],
+    &["executor"],
     &["server", "rpc", "net", "cli"],
     &["api", "client"],
     &["embed"],

@@ -6,9 +6,10 @@ use crate::config::Config;
 use crate::duration::GoDuration;
 use crate::help;
 use crate::initial::{Members, text};
+use executor::{AutoCompaction, Booted};
 use net::Url;
 use serde_json::json;
-use server::{AutoCompaction, Booted, Handle};
+use server::Handle;
 use std::time::Duration;
 
 fn shown(urls: &[Url]) -> Vec<String> {

@@ -1,8 +1,9 @@
 //! The configuration in the words of the layers below.
 
 use crate::config::{Config, VersionUpgrade};
+use executor::BootOptions;
 use server::metrics::Metrics;
-use server::{BootOptions, Options};
+use server::{Kept, Options, Pace};
 use state::quota::Quota;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -95,15 +96,19 @@ pub(super) fn server(config: &Config, metrics: &Arc<Metrics>) -> Options {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     Options {
         workers: cores,
-        tick: Duration::from_millis(config.member.tick_ms),
-        slice_interval: config.commits.compaction_interval / COMPACTION_PARTS,
-        auto_compaction: config.auto_compaction,
-        slow_apply: config.notices.slow_apply,
-        batch_interval: config.commits.interval,
-        batch_limit: config.commits.batches_max,
-        catch_up_entries: config.member.snapshot_catchup_entries,
-        snapshots_max: to_usize(config.member.max_snapshots),
-        segments_max: to_usize(config.member.max_wals),
+        pace: Pace {
+            tick: Duration::from_millis(config.member.tick_ms),
+            slice_interval: config.commits.compaction_interval / COMPACTION_PARTS,
+            auto_compaction: config.auto_compaction,
+            slow_apply: config.notices.slow_apply,
+            batch_interval: config.commits.interval,
+            batch_limit: config.commits.batches_max,
+        },
+        kept: Kept {
+            catch_up_entries: config.member.snapshot_catchup_entries,
+            snapshots_max: to_usize(config.member.max_snapshots),
+            segments_max: to_usize(config.member.max_wals),
+        },
         limits: server::Limits {
             request_bytes_max: to_usize(config.limits.max_request_bytes),
             request_time_max: config.member.request_timeout(),

@@ -1,0 +1,384 @@
+//! The machine around `state`: it applies committed entries as far as the overlay has room,
+//! publishes moments, hands batches to the database, and decides when a snapshot may be saved.
+
+use crate::auto_compaction::{AutoCompaction, Compactor};
+use crate::ids::IdLane;
+use crate::message::{
+    ApplyInput, BackendInput, ClientMessage, ConsensusInput, Envelope, RequestFailure,
+};
+use crate::moment::Moment;
+use member::{Leadership, Proposal};
+use prost::Message as _;
+use proto::answer::Answer;
+use proto::etcdserverpb::alarm_request::AlarmAction;
+use proto::etcdserverpb::{
+    AlarmRequest, AlarmType, CompactionRequest, InternalRaftRequest, RequestHeader,
+};
+use proto::{Entry, Index, NodeId};
+use state::{Effect, Fatal, Input, Published, Reject, Snapshot, State};
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How many applied batches may wait for the database; at this number, applying waits. The
+/// overlay's limit in bytes is checked too.
+pub const BACKEND_BATCHES_MAX: usize = 1_024;
+/// While this many proposals of the applier itself have no answer, it makes no new ones: leases
+/// that expire meanwhile are revoked later.
+pub const OWN_PROPOSALS_MAX: usize = 1_024;
+
+/// What one call of [`Applier::apply_next`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// The number of entries.
+    pub entries: usize,
+}
+
+/// A compaction that was proposed because it was due.
+#[derive(Clone, Copy, Debug)]
+struct AutoCompacting {
+    id: u64,
+    revision: i64,
+    begun: Duration,
+}
+
+/// Proposals that the applier makes by itself.
+#[derive(Debug)]
+struct OwnProposals {
+    ids: IdLane,
+    /// Those without an answer.
+    waiting: BTreeSet<u64>,
+    /// The NOSPACE alarm was proposed and is not raised yet.
+    no_space: bool,
+    compactor: Compactor,
+    compacting: Option<AutoCompacting>,
+}
+
+/// A snapshot on its way to the log.
+#[derive(Debug, Default)]
+struct Saving {
+    /// The newest one that is due.
+    due: Option<Snapshot>,
+    /// One is with the log.
+    under_way: bool,
+}
+
+/// Drives `state`. See the crate's description. Times are since the start of the process and never
+/// decrease.
+#[derive(Debug)]
+pub struct Applier {
+    state: State,
+    member: NodeId,
+    leadership: Leadership,
+    /// Committed entries that are not applied yet, oldest first.
+    unapplied: VecDeque<Vec<Entry>>,
+    /// The last index of each batch that the database has not confirmed, oldest first.
+    uncommitted: VecDeque<Index>,
+    saving: Saving,
+    /// Flushes that the database has not reported yet, oldest first.
+    flushes: VecDeque<u64>,
+    own: OwnProposals,
+    moment: Arc<Moment>,
+}
+
+impl Applier {
+    pub(crate) fn new(
+        mut state: State,
+        member: NodeId,
+        auto_compaction: AutoCompaction,
+        ids: IdLane,
+    ) -> Applier {
+        let leadership = Leadership::default();
+        let published = state.published();
+        let overlay_bytes = state.overlay_bytes();
+        let moment = Arc::new(Moment { published, leadership, member, overlay_bytes });
+        let own = OwnProposals {
+            ids,
+            waiting: BTreeSet::new(),
+            no_space: false,
+            compactor: Compactor::new(auto_compaction),
+            compacting: None,
+        };
+        Applier {
+            state,
+            member,
+            leadership,
+            unapplied: VecDeque::new(),
+            uncommitted: VecDeque::new(),
+            saving: Saving::default(),
+            flushes: VecDeque::new(),
+            own,
+            moment,
+        }
+    }
+
+    /// The replicated state.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The moment that was published last.
+    #[must_use]
+    pub fn moment(&self) -> &Arc<Moment> {
+        &self.moment
+    }
+
+    /// Takes one input. Committed entries are only queued: [`Applier::apply_next`] applies them.
+    ///
+    /// # Errors
+    /// When the member cannot go on.
+    pub fn take(
+        &mut self,
+        now: Duration,
+        input: ApplyInput,
+        out: &mut Vec<Envelope>,
+    ) -> Result<(), Fatal> {
+        match input {
+            ApplyInput::Tick => self.tick(now, out)?,
+            ApplyInput::Committed { leadership, entries } => {
+                if !entries.is_empty() {
+                    self.unapplied.push_back(entries);
+                }
+                self.lead(now, leadership, out)?;
+            }
+            ApplyInput::Refused(id) => {
+                self.own_ended(now, id, &Err(RequestFailure::TooManyRequests))
+            }
+            ApplyInput::Ask(id, question) => self.step(now, Input::Ask(id, question), out)?,
+            ApplyInput::Flush(id) => {
+                self.flushes.push_back(id);
+                out.push(Envelope::Backend(BackendInput::CommitNow));
+            }
+            ApplyInput::RaiseNoSpace => self.raise_no_space(out),
+            ApplyInput::BackendDurable { batches, flushes, file } => {
+                out.push(Envelope::Backend(BackendInput::ReportTaken));
+                self.uncommitted.drain(..batches);
+                for id in self.flushes.drain(..flushes) {
+                    out.push(Envelope::Client(ClientMessage::File(id, file.clone())));
+                }
+                self.step(now, Input::BackendDurable { batches, file }, out)?;
+                self.save_snapshot(out);
+            }
+            ApplyInput::SnapshotSaved => {
+                self.saving.under_way = false;
+                self.save_snapshot(out);
+            }
+        }
+        Ok(())
+    }
+
+    /// True if [`Applier::apply_next`] has entries and room for them.
+    #[must_use]
+    pub fn can_apply(&self) -> bool {
+        self.uncommitted.len() < BACKEND_BATCHES_MAX
+            && self.unapplied.front().is_some_and(|entries| self.state.has_room_for(entries))
+    }
+
+    /// Applies the oldest committed batch, if the overlay has room for it.
+    ///
+    /// # Errors
+    /// When the member cannot go on.
+    pub fn apply_next(
+        &mut self,
+        now: Duration,
+        out: &mut Vec<Envelope>,
+    ) -> Result<Option<Applied>, Fatal> {
+        if !self.can_apply() {
+            return Ok(None);
+        }
+        let Some(entries) = self.unapplied.pop_front() else { return Ok(None) };
+        let applied = Applied { entries: entries.len() };
+        self.step(now, Input::Apply(entries), out)?;
+        self.save_snapshot(out);
+        Ok(Some(applied))
+    }
+
+    /// True if [`Applier::housekeep`] has something to do now.
+    #[must_use]
+    pub fn has_housekeeping(&self) -> bool {
+        self.uncommitted.len() < BACKEND_BATCHES_MAX && self.state.has_housekeeping()
+    }
+
+    /// Does one slice of housekeeping, which is a compaction's.
+    ///
+    /// # Errors
+    /// When the member cannot go on.
+    pub fn housekeep(&mut self, now: Duration, out: &mut Vec<Envelope>) -> Result<(), Fatal> {
+        if self.has_housekeeping() {
+            self.step(now, Input::Idle, out)?;
+        }
+        Ok(())
+    }
+
+    fn leads(&self) -> bool {
+        self.leadership.leader == self.member && self.member != NodeId::NONE
+    }
+
+    fn lead(
+        &mut self,
+        now: Duration,
+        leadership: Leadership,
+        out: &mut Vec<Envelope>,
+    ) -> Result<(), Fatal> {
+        if leadership == self.leadership {
+            return Ok(());
+        }
+        self.leadership = leadership;
+        // Proposals of an earlier term may be lost without an answer.
+        self.own.waiting.clear();
+        self.own.compacting = None;
+        self.own.no_space = false;
+        let term = self.leads().then_some(leadership.term);
+        self.step(now, Input::Leads(term), out)?;
+        let published = self.moment.published.clone();
+        self.publish(published, out);
+        Ok(())
+    }
+
+    fn tick(&mut self, now: Duration, out: &mut Vec<Envelope>) -> Result<(), Fatal> {
+        if self.own.waiting.len() < OWN_PROPOSALS_MAX {
+            self.step(now, Input::Tick, out)?;
+            self.compact_if_due(now, out);
+        }
+        Ok(())
+    }
+
+    /// Gives `state` an input and turns its effects into messages. What consensus must learn comes
+    /// last, after the moment that contains it is published.
+    fn step(&mut self, now: Duration, input: Input, out: &mut Vec<Envelope>) -> Result<(), Fatal> {
+        let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        let mut effects = Vec::new();
+        self.state.step(now_ms, input, &mut effects)?;
+        let mut to_consensus = Vec::new();
+        for effect in effects {
+            match effect {
+                Effect::Commit(batch) => {
+                    self.uncommitted.push_back(batch.applied().index);
+                    out.push(Envelope::Backend(BackendInput::Batch(batch)));
+                }
+                Effect::Publish(published) => self.publish(*published, out),
+                Effect::Events(events) => out.push(Envelope::Client(ClientMessage::Events(events))),
+                Effect::Answer(id, result) => {
+                    self.answer(now, id, result.map_err(RequestFailure::Rejected), out);
+                }
+                Effect::Reply(id, reply) => {
+                    out.push(Envelope::Client(ClientMessage::Reply(id, reply)));
+                }
+                Effect::Propose(request) => {
+                    self.propose(*request, out);
+                }
+                Effect::ConfChanged(change) => {
+                    to_consensus.push(ConsensusInput::ConfChanged(change))
+                }
+                Effect::Applied(index) => to_consensus.push(ConsensusInput::Applied(index)),
+                Effect::Snapshot(snapshot) => self.saving.due = Some(snapshot),
+            }
+        }
+        out.extend(to_consensus.into_iter().map(Envelope::Consensus));
+        Ok(())
+    }
+
+    fn publish(&mut self, published: Published, out: &mut Vec<Envelope>) {
+        if published.alarms.is_on(AlarmType::Nospace) {
+            self.own.no_space = false;
+        }
+        self.moment = Arc::new(Moment {
+            published,
+            leadership: self.leadership,
+            member: self.member,
+            overlay_bytes: self.state.overlay_bytes(),
+        });
+        out.push(Envelope::Client(ClientMessage::Publish(Arc::clone(&self.moment))));
+    }
+
+    fn answer(
+        &mut self,
+        now: Duration,
+        id: u64,
+        result: Result<Answer, RequestFailure>,
+        out: &mut Vec<Envelope>,
+    ) {
+        if matches!(result, Err(RequestFailure::Rejected(Reject::NoSpace))) {
+            self.raise_no_space(out);
+        }
+        self.own_ended(now, id, &result);
+        out.push(Envelope::Client(ClientMessage::Answer(id, result)));
+    }
+
+    /// Sends the snapshot that is due to the log, once the file contains what it covers and no
+    /// other one is under way.
+    fn save_snapshot(&mut self, out: &mut Vec<Envelope>) {
+        let oldest = self.uncommitted.front();
+        let is_in_file =
+            |snapshot: &mut Snapshot| oldest.is_none_or(|oldest| *oldest > snapshot.id.index);
+        if self.saving.under_way {
+            return;
+        }
+        if let Some(snapshot) = self.saving.due.take_if(is_in_file) {
+            self.saving.under_way = true;
+            out.push(Envelope::Consensus(ConsensusInput::SaveSnapshot(snapshot)));
+        }
+    }
+
+    fn raise_no_space(&mut self, out: &mut Vec<Envelope>) {
+        let is_on = self.moment.published.alarms.is_on(AlarmType::Nospace);
+        if is_on || std::mem::replace(&mut self.own.no_space, true) {
+            return;
+        }
+        let alarm = AlarmRequest {
+            action: AlarmAction::Activate.into(),
+            member_id: self.member.0,
+            alarm: AlarmType::Nospace.into(),
+        };
+        tracing::warn!("the database has reached its quota; raising the alarm NOSPACE");
+        self.propose(InternalRaftRequest { alarm: Some(alarm), ..Default::default() }, out);
+    }
+
+    fn compact_if_due(&mut self, now: Duration, out: &mut Vec<Envelope>) {
+        let leads = self.leads() && self.own.compacting.is_none();
+        let revision = self.moment.published.view.revision();
+        let Some(revision) = self.own.compactor.due(now, revision, leads) else { return };
+        tracing::info!(revision, "starting auto {} compaction", self.own.compactor.mode());
+        let compaction = CompactionRequest { revision, physical: false };
+        let request = InternalRaftRequest { compaction: Some(compaction), ..Default::default() };
+        let id = self.propose(request, out);
+        self.own.compacting = Some(AutoCompacting { id, revision, begun: now });
+    }
+
+    /// Notes that a proposal of the applier itself has its result.
+    fn own_ended(&mut self, now: Duration, id: u64, result: &Result<Answer, RequestFailure>) {
+        let OwnProposals { waiting, compactor, compacting, .. } = &mut self.own;
+        if !waiting.remove(&id) {
+            return;
+        }
+        let Some(AutoCompacting { revision, begun, .. }) =
+            compacting.take_if(|compacting| compacting.id == id)
+        else {
+            return;
+        };
+        let mode = compactor.mode();
+        match result {
+            // A client may have compacted further meanwhile.
+            Ok(_) | Err(RequestFailure::Rejected(Reject::Compacted)) => {
+                compactor.succeeded(now, revision);
+                let took = now.saturating_sub(begun);
+                tracing::info!(revision, ?took, "completed auto {mode} compaction");
+            }
+            Err(error) => tracing::warn!(revision, %error, "failed auto {mode} compaction"),
+        }
+    }
+
+    /// Proposes a request that no client waits for. Returns its id.
+    fn propose(&mut self, mut request: InternalRaftRequest, out: &mut Vec<Envelope>) -> u64 {
+        let id = self.own.ids.next_id();
+        request.header = Some(RequestHeader { id, ..RequestHeader::default() });
+        if let Some(v2) = &mut request.v2 {
+            v2.id = Some(id);
+        }
+        self.own.waiting.insert(id);
+        let data = request.encode_to_vec().into();
+        out.push(Envelope::Consensus(ConsensusInput::Propose(Proposal { id, data })));
+        id
+    }
+}

@@ -1,0 +1,156 @@
+//! The machine around the database file: it gathers batches for an interval, commits them as one
+//! transaction, and gives free space back while there is nothing else to commit.
+
+use crate::message::{ApplyInput, BackendInput, Envelope};
+use backend::{Backend, Batch};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A commit is made at once when this many bytes are queued: half of what the overlay holds, so
+/// that the other half fills meanwhile.
+const COMMIT_BYTES: usize = backend::Overlay::LIMIT / 2;
+/// How many [`ApplyInput::BackendDurable`] may be on their way before commits that only give space
+/// back are put off. Commits of batches are bounded by the batches themselves.
+pub const BACKEND_REPORTS_MAX: usize = 2;
+/// A file up to this size is not shrunk.
+const SHRINK_BYTES_MIN: u64 = 1024 * 1024;
+
+/// When batches are committed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CommitPace {
+    /// How long batches are gathered.
+    pub(crate) interval: Duration,
+    /// How many batches are gathered at most.
+    pub(crate) batches_max: usize,
+}
+
+/// Owns the database file. See the crate's description. Times are since the start of the process
+/// and never decrease.
+#[derive(Debug)]
+pub struct BackendWriter {
+    backend: Backend,
+    pace: CommitPace,
+    queued: Vec<Arc<Batch>>,
+    queued_bytes: usize,
+    /// When the next commit is due at the latest, if anything is to be committed.
+    due: Duration,
+    /// Flushes that no report has counted yet.
+    flushes: usize,
+    /// Reports that the applier has not taken yet.
+    reports: usize,
+    failed: bool,
+}
+
+impl BackendWriter {
+    pub(crate) fn new(backend: Backend, pace: CommitPace) -> BackendWriter {
+        BackendWriter {
+            backend,
+            pace,
+            queued: Vec::new(),
+            queued_bytes: 0,
+            due: Duration::ZERO,
+            flushes: 0,
+            reports: 0,
+            failed: false,
+        }
+    }
+
+    /// The database.
+    #[must_use]
+    pub fn backend(&self) -> &Backend {
+        &self.backend
+    }
+
+    /// Takes one input.
+    pub fn take(&mut self, now: Duration, input: BackendInput) {
+        match input {
+            BackendInput::Batch(batch) => {
+                if self.queued.is_empty() {
+                    self.due = now + self.pace.interval;
+                }
+                self.queued_bytes += batch.bytes();
+                self.queued.push(batch);
+            }
+            BackendInput::CommitNow => self.flushes += 1,
+            BackendInput::ReportTaken => self.reports -= 1,
+        }
+    }
+
+    /// True if enough is queued for a commit at once, so that no more input should be taken first.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.queued_bytes >= COMMIT_BYTES || self.queued.len() >= self.pace.batches_max
+    }
+
+    /// True if batches are queued, and may be committed.
+    #[must_use]
+    pub fn has_batches(&self) -> bool {
+        !self.failed && !self.queued.is_empty()
+    }
+
+    /// How many batches are queued.
+    #[must_use]
+    pub fn batches(&self) -> usize {
+        self.queued.len()
+    }
+
+    /// The time of the next commit; `None` if there is nothing to commit.
+    #[must_use]
+    pub fn next_commit(&self, now: Duration) -> Option<Duration> {
+        if self.failed {
+            None
+        } else if self.flushes > 0 || self.is_full() {
+            Some(now)
+        } else if self.has_batches() || self.may_shrink() {
+            Some(self.due)
+        } else {
+            None
+        }
+    }
+
+    /// Commits everything that is queued.
+    ///
+    /// # Errors
+    /// When the disk fails. It is not tried again: the member has to stop.
+    pub fn commit(&mut self, now: Duration, out: &mut Vec<Envelope>) -> Result<(), backend::Error> {
+        self.commit_some(now, self.queued.len(), out)
+    }
+
+    /// Commits the oldest `count` of the queued batches.
+    ///
+    /// # Errors
+    /// As [`BackendWriter::commit`].
+    ///
+    /// # Panics
+    /// When fewer are queued.
+    pub fn commit_some(
+        &mut self,
+        now: Duration,
+        count: usize,
+        out: &mut Vec<Envelope>,
+    ) -> Result<(), backend::Error> {
+        if self.failed {
+            return Ok(());
+        }
+        let batches: Vec<_> = self.queued.drain(..count).collect();
+        // Cleared only by success, so that nothing is committed after an error.
+        self.failed = true;
+        let file = self.backend.commit(&batches)?;
+        self.failed = false;
+        self.queued_bytes = self.queued.iter().map(|batch| batch.bytes()).sum();
+        self.due = now + self.pace.interval;
+        self.reports += 1;
+        // A flush covers every batch that was queued before it.
+        let flushes = if !self.queued.is_empty() { 0 } else { std::mem::take(&mut self.flushes) };
+        let batches = batches.len();
+        out.push(Envelope::Apply(ApplyInput::BackendDurable { batches, flushes, file }));
+        Ok(())
+    }
+
+    /// True if more than a quarter of the file is free, and a commit may give it back.
+    fn may_shrink(&self) -> bool {
+        let view = self.backend.view();
+        let (size, in_use) = (view.size(), view.size_in_use());
+        self.reports < BACKEND_REPORTS_MAX && size > SHRINK_BYTES_MIN && in_use < size / 4 * 3
+    }
+}

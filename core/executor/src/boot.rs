@@ -1,0 +1,379 @@
+//! From a directory to a member that continues where it stopped: the database, the newest `.snap`
+//! file and the log; or, where there is no data yet, a new cluster of one member.
+//!
+//! [`Files::open`], then [`Files::read_keys`] and [`Files::open_log`] in any order or at the same
+//! time (they read different files), then [`Files::start`]. Not here: waiting for a lock that
+//! another process holds (`server`).
+//!
+//! Source: etcd v3.7 server/etcdserver/bootstrap.go; the order is in formats.md §14.1 of the
+//! project's reference.
+
+use backend::{Backend, ReadView};
+use cluster::{Attributes, Cluster, SERVER_MINOR, Version};
+use member::Member;
+use mvcc::{Restored, Store};
+use proto::{Entry, EntryId, EntryKind, HardState, Index, NodeId, Term};
+use state::{Log, Settings, State};
+use std::fmt;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use vfs::Vfs;
+use wal::{Metadata, OpenAt, Recovered, SnapshotRecord, Wal, snap};
+
+/// The page size of a new database, in bytes: that of the common kernels.
+const NEW_PAGE_BYTES: usize = 4096;
+
+/// Where a member keeps its data, and how it is set up.
+#[derive(Clone, Debug)]
+pub struct BootOptions {
+    /// The data directory.
+    pub data_dir: PathBuf,
+    /// The directory of the log, if it is not in the data directory.
+    pub wal_dir: Option<PathBuf>,
+    /// The peer URLs of this member, if the cluster is new.
+    pub peer_urls: Vec<String>,
+    /// The token of a new cluster.
+    pub token: String,
+    /// The name and client URLs of this member.
+    pub attributes: Attributes,
+    /// The limit of the page cache, in bytes.
+    pub cache_bytes: usize,
+    /// The number of ticks without a leader after which an election begins.
+    pub election_ticks: u64,
+    /// Whether to raise the cluster version. `None`: only where the data is not older.
+    pub raise_cluster_version: Option<bool>,
+    /// The settings of the state. [`Files::start`] sets `member` and `raise_cluster_version`.
+    pub settings: Settings,
+    /// The seed of election timeouts.
+    pub seed: u64,
+    /// The size at which a segment of the log is full: [`wal::SEGMENT_BYTES`], or less in
+    /// simulations.
+    pub segment_bytes: u64,
+}
+
+/// Why a member cannot start.
+#[derive(Debug)]
+pub enum BootError {
+    /// Another process holds the lock of this file or directory. Opening may be tried again.
+    Locked(PathBuf),
+    /// The log cannot be read or created.
+    Log(wal::Error),
+    /// The database cannot be read or created.
+    Backend(backend::Error),
+    /// The stored state cannot be restored.
+    State(state::Fatal),
+    /// The files contradict each other or the options.
+    Mismatch(String),
+    /// A directory cannot be used.
+    Directory(PathBuf, std::io::Error),
+}
+
+impl fmt::Display for BootError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BootError::Locked(path) => {
+                write!(f, "{} is locked by another process", path.display())
+            }
+            BootError::Log(error) => error.fmt(f),
+            BootError::Backend(error) => error.fmt(f),
+            BootError::State(error) => error.fmt(f),
+            BootError::Mismatch(why) => f.write_str(why),
+            BootError::Directory(path, error) => {
+                write!(f, "cannot use the directory {}: {error}", path.display())
+            }
+        }
+    }
+}
+
+impl std::error::Error for BootError {}
+
+impl From<wal::Error> for BootError {
+    fn from(error: wal::Error) -> BootError {
+        if let wal::Error::Locked { file } = error {
+            return BootError::Locked(file);
+        }
+        BootError::Log(error)
+    }
+}
+
+impl From<backend::Error> for BootError {
+    fn from(error: backend::Error) -> BootError {
+        if let backend::Error::Bolt(bolt::Error::Locked { file }) = error {
+            return BootError::Locked(file);
+        }
+        BootError::Backend(error)
+    }
+}
+
+impl From<state::Fatal> for BootError {
+    fn from(error: state::Fatal) -> BootError {
+        BootError::State(error)
+    }
+}
+
+/// A member that is ready to be driven.
+#[derive(Debug)]
+pub struct Booted {
+    /// Consensus.
+    pub member: Member,
+    /// The replicated state.
+    pub state: State,
+    /// The log, open for writing.
+    pub wal: Wal,
+    /// The database, open for writing.
+    pub backend: Backend,
+    /// The member and the cluster that the log belongs to.
+    pub metadata: Metadata,
+    /// The directory of the `.snap` files.
+    pub snap_dir: PathBuf,
+    /// Whether the directory was empty.
+    pub is_new: bool,
+}
+
+/// The files of a member, while it boots.
+#[derive(Debug)]
+pub struct Files<'a> {
+    vfs: Arc<dyn Vfs>,
+    options: &'a BootOptions,
+    snap_dir: PathBuf,
+    wal_dir: PathBuf,
+    backend: Backend,
+}
+
+/// The log, open behind the newest snapshot.
+#[derive(Debug)]
+pub struct OpenedLog {
+    wal: Wal,
+    recovered: Recovered,
+    snapshot: EntryId,
+    v2: Option<v2store::Store>,
+}
+
+impl<'a> Files<'a> {
+    /// Opens the database, or creates the directories, the database and the log of a new member.
+    ///
+    /// # Errors
+    /// [`BootError::Locked`] while another process has the database; or when a file is damaged
+    /// or the disk fails.
+    pub fn open(vfs: &Arc<dyn Vfs>, options: &'a BootOptions) -> Result<Files<'a>, BootError> {
+        let member_dir = options.data_dir.join("member");
+        let snap_dir = member_dir.join("snap");
+        let wal_dir = options.wal_dir.clone().unwrap_or_else(|| member_dir.join("wal"));
+        let exists = wal::exists(&**vfs, &wal_dir)?;
+        for dir in [&options.data_dir, &member_dir, &snap_dir] {
+            vfs::create_dir_durable(&**vfs, dir)
+                .map_err(|error| BootError::Directory(dir.clone(), error))?;
+        }
+        snap::remove_leftovers(&**vfs, &snap_dir);
+        let backend = open_backend(&**vfs, &snap_dir.join("db"), options.cache_bytes)?;
+        sync_names(&**vfs, &[&options.data_dir, &member_dir, &snap_dir])?;
+        if exists {
+            sync_names(&**vfs, &[&wal_dir])?;
+        } else {
+            create_log(vfs, &wal_dir, options, &backend)?;
+        }
+        Ok(Files { vfs: Arc::clone(vfs), options, snap_dir, wal_dir, backend })
+    }
+
+    /// Builds the index of keys from the database. This takes most of the time of a start.
+    ///
+    /// # Errors
+    /// When the database is damaged or cannot be read.
+    pub fn read_keys(&self) -> Result<Restored, mvcc::Error> {
+        Store::restore(ReadView::of_file(self.backend.view()))
+    }
+
+    /// Opens the log for writing and reads the entries behind the newest snapshot.
+    ///
+    /// # Errors
+    /// [`BootError::Locked`] while another process has the log; or when it is damaged or the disk
+    /// fails.
+    pub fn open_log(&self) -> Result<OpenedLog, BootError> {
+        let applied = self.backend.applied();
+        let (snapshot, v2) = newest_snapshot(&*self.vfs, &self.wal_dir, &self.snap_dir)?;
+        check_order(snapshot, applied)?;
+        let mut at = OpenAt::new(snapshot, applied.index);
+        at.segment_bytes = self.options.segment_bytes;
+        let (wal, recovered) = Wal::open(Arc::clone(&self.vfs), &self.wal_dir, &at)?;
+        Ok(OpenedLog { wal, recovered, snapshot, v2 })
+    }
+
+    /// Joins what was read to a member.
+    ///
+    /// # Errors
+    /// When the files contradict each other, or the disk fails.
+    pub fn start(
+        self,
+        keys: Result<Restored, mvcc::Error>,
+        log: OpenedLog,
+    ) -> Result<Booted, BootError> {
+        let Files { options, backend, snap_dir, .. } = self;
+        let OpenedLog { mut wal, mut recovered, snapshot, v2 } = log;
+        let applied = backend.applied();
+        // The log has no entries if it is new, or if the first start ended before it wrote them.
+        let is_new = applied == EntryId::default() && begin(&mut wal, &mut recovered, options)?;
+        let last = recovered.entries.last().map_or(recovered.before, Entry::id);
+        if last.index < applied.index {
+            return Err(BootError::Mismatch(format!(
+                "the log ends at entry {}, but the database has applied {}",
+                last.index, applied.index
+            )));
+        }
+        let metadata = recovered.metadata;
+        let log = Log { v2, snapshot_index: snapshot.index, entries: recovered.entries };
+        let mut settings = options.settings.clone();
+        settings.member = metadata.node;
+        let mut state = State::open_restored(settings, backend.view(), keys, &log)?;
+        state.raise_cluster_version(raises(options, &state));
+        let restored = raft::Restored {
+            hard_state: recovered.hard_state,
+            conf_state: state.cluster().conf_state(),
+            snapshot: recovered.before,
+            entries: log.entries,
+            applied: applied.index.max(recovered.before.index),
+        };
+        let mut config = raft::Config::new(metadata.node, options.seed);
+        config.election_ticks = options.election_ticks;
+        let node = raft::Node::new(config, restored)
+            .map_err(|error| BootError::Mismatch(error.to_string()))?;
+        Ok(Booted { member: Member::new(node), state, wal, backend, metadata, snap_dir, is_new })
+    }
+}
+
+/// Makes the names of directories durable. A start that was killed, or whoever created the
+/// directory, may have left them unsynced; a power failure would then remove them with their
+/// contents.
+fn sync_names(vfs: &dyn Vfs, dirs: &[&Path]) -> Result<(), BootError> {
+    for dir in dirs {
+        let above = dir.parent().filter(|above| !above.as_os_str().is_empty());
+        match vfs.sync_dir(above.unwrap_or_else(|| Path::new("."))) {
+            // The directory above the data directory may be closed to this user, who then did
+            // not create anything in it.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
+            synced => synced.map_err(|error| BootError::Directory(dir.to_path_buf(), error))?,
+        }
+    }
+    Ok(())
+}
+
+/// Whether to raise the cluster version. Data of an older version keeps its version unless the
+/// option says otherwise, so that the older etcd can still be started on it.
+fn raises(options: &BootOptions, state: &State) -> bool {
+    let version: Option<Version> = state.cluster().version();
+    let is_older = version.is_some_and(|version| version < SERVER_MINOR);
+    let raises = options.raise_cluster_version.unwrap_or(!is_older);
+    if let Some(version) = version.filter(|_| is_older) {
+        tracing::info!(
+            cluster_version = %version,
+            server_version = cluster::SERVER_VERSION,
+            mode = if raises { "auto" } else { "manual" },
+            "the cluster version is older than this server; --cluster-version-upgrade=auto \
+             raises it, and no older etcd can start on the directory then"
+        );
+    }
+    raises
+}
+
+fn open_backend(vfs: &dyn Vfs, path: &Path, cache_bytes: usize) -> Result<Backend, BootError> {
+    let options = bolt::Options {
+        new_page_size: NEW_PAGE_BYTES,
+        cache: Arc::new(bolt::PageCache::new(cache_bytes)),
+        read_only: false,
+    };
+    Ok(Backend::open(vfs, path, options)?)
+}
+
+/// The ids of a new cluster and its member, and the first entries of its log, which add the
+/// member.
+fn first_entries(options: &BootOptions) -> Result<(Metadata, Vec<Entry>), BootError> {
+    let members = [(options.attributes.name.clone(), options.peer_urls.clone())];
+    let cluster = Cluster::initial(&members, &options.token)
+        .ok_or_else(|| BootError::Mismatch("the member's id would be 0, which is nobody".into()))?;
+    let node = cluster.members().next().map_or(NodeId::NONE, |member| member.id);
+    let id = cluster::cluster_id(cluster.members().map(|member| member.id));
+    let entries = (1..).zip(cluster.initial_changes()).map(|(index, change)| Entry {
+        term: Term(1),
+        index: Index(index),
+        kind: EntryKind::ConfChange,
+        data: change.encode(),
+    });
+    Ok((Metadata { node, cluster: id }, entries.collect()))
+}
+
+/// Creates the log of a new cluster.
+fn create_log(
+    vfs: &Arc<dyn Vfs>,
+    wal_dir: &Path,
+    options: &BootOptions,
+    backend: &Backend,
+) -> Result<(), BootError> {
+    if backend.applied() != EntryId::default() {
+        return Err(BootError::Mismatch(format!(
+            "there is a database, but no log in {}",
+            wal_dir.display()
+        )));
+    }
+    let (metadata, _) = first_entries(options)?;
+    Wal::create_with_segments(Arc::clone(vfs), wal_dir, &metadata, options.segment_bytes)?
+        .close()?;
+    Ok(())
+}
+
+/// Writes the first entries of a new cluster, committed, into an empty log. False if the log is
+/// not empty.
+fn begin(
+    wal: &mut Wal,
+    recovered: &mut Recovered,
+    options: &BootOptions,
+) -> Result<bool, BootError> {
+    let is_decided = recovered.hard_state.commit > Index(0) || recovered.before.index > Index(0);
+    if is_decided {
+        return Ok(false);
+    }
+    let (metadata, entries) = first_entries(options)?;
+    // A crash may have left some of them without the hard state that commits them.
+    if !entries.starts_with(&recovered.entries) {
+        return Ok(false);
+    }
+    if metadata != recovered.metadata {
+        return Err(BootError::Mismatch(format!(
+            "the log is that of member {:x} in a cluster that has not begun; with this name, token \
+             and peer URLs it would be member {:x}",
+            recovered.metadata.node, metadata.node
+        )));
+    }
+    let commit = entries.last().map_or(Index(0), |entry| entry.index);
+    recovered.hard_state = HardState { term: Term(1), vote: NodeId::NONE, commit };
+    wal.append(&entries, recovered.hard_state)?;
+    wal.sync()?;
+    recovered.entries = entries;
+    Ok(true)
+}
+
+/// The newest snapshot that the log has a record of, with the v2 tree of its file. etcd 3.7 does
+/// not read these files, so a missing file is no fault if the log has the record.
+fn newest_snapshot(
+    vfs: &dyn Vfs,
+    wal_dir: &Path,
+    snap_dir: &Path,
+) -> Result<(EntryId, Option<v2store::Store>), BootError> {
+    let known = wal::valid_snapshots(vfs, wal_dir)?;
+    let file = snap::load_newest_valid(vfs, snap_dir, &known)?.snap;
+    let newest = known.iter().map(|record: &SnapshotRecord| record.id).max_by_key(|id| id.index);
+    let Some(file) = file else { return Ok((newest.unwrap_or_default(), None)) };
+    let tree = v2store::Store::parse(&file.data)
+        .map_err(|error| BootError::Mismatch(format!("{}: {error}", snap::file_name(file.id))))?;
+    Ok((file.id, Some(tree)))
+}
+
+fn check_order(snapshot: EntryId, applied: EntryId) -> Result<(), BootError> {
+    if snapshot.index > applied.index {
+        return Err(BootError::Mismatch(format!(
+            "the newest snapshot is at entry {}, but the database has applied only {}: it is \
+             older than the log",
+            snapshot.index, applied.index
+        )));
+    }
+    Ok(())
+}

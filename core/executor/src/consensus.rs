@@ -1,0 +1,133 @@
+//! The machine around `member`: it gathers proposals into rounds, sends batches to the log, and
+//! sends committed entries to the applier as long as that has credit.
+
+use crate::ids::RequestIds;
+use crate::message::{
+    ApplyInput, ClientMessage, ConsensusInput, Envelope, LogInput, RequestFailure,
+};
+use member::{Effect, Input, Leadership, Member, Proposal, Refusal};
+use proto::{Entry, Index};
+use std::collections::VecDeque;
+
+/// How many batches of committed entries may be with the applier at once: one is applied while the
+/// next one waits. Further ones stay here, so that a slow disk of the database fills no queue.
+pub const APPLY_BATCHES_MAX: usize = 2;
+
+/// Drives `member`. See the crate's description.
+#[derive(Debug)]
+pub struct Consensus {
+    member: Member,
+    /// How many entries stay in memory behind a snapshot.
+    catch_up_entries: u64,
+    ids: RequestIds,
+    /// The lane of the applier's own proposals.
+    own_lane: usize,
+    /// Requests of this round.
+    proposals: Vec<Proposal>,
+    /// Committed batches that have no credit yet, oldest first.
+    committed: VecDeque<Vec<Entry>>,
+    /// The last index of each batch that is with the applier, oldest first.
+    applying: VecDeque<Index>,
+    /// The leadership that the applier has not been sent yet.
+    unsent: Option<Leadership>,
+}
+
+impl Consensus {
+    pub(crate) fn new(
+        member: Member,
+        catch_up_entries: u64,
+        ids: RequestIds,
+        own_lane: usize,
+    ) -> Consensus {
+        let unsent = Some(member.leadership());
+        Consensus {
+            member,
+            catch_up_entries,
+            ids,
+            own_lane,
+            proposals: Vec::new(),
+            committed: VecDeque::new(),
+            applying: VecDeque::new(),
+            unsent,
+        }
+    }
+
+    /// The consensus state.
+    #[must_use]
+    pub fn member(&self) -> &Member {
+        &self.member
+    }
+
+    /// True if [`Consensus::end_round`] has proposals to make.
+    #[must_use]
+    pub fn has_proposals(&self) -> bool {
+        !self.proposals.is_empty()
+    }
+
+    /// Takes one input. Proposals are only gathered: [`Consensus::end_round`] proposes them.
+    pub fn take(&mut self, input: ConsensusInput, out: &mut Vec<Envelope>) {
+        match input {
+            ConsensusInput::Tick => self.step(Input::Tick, out),
+            ConsensusInput::Propose(proposal) => self.proposals.push(proposal),
+            ConsensusInput::Durable(receipt) => self.step(Input::Durable(receipt), out),
+            ConsensusInput::Applied(index) => {
+                while self.applying.front().is_some_and(|last| *last <= index) {
+                    self.applying.pop_front();
+                }
+                self.step(Input::Applied(index), out);
+            }
+            ConsensusInput::ConfChanged(change) => self.step(Input::ConfChanged(change), out),
+            ConsensusInput::SaveSnapshot(snapshot) => {
+                let hard_state = self.member.hard_state();
+                out.push(Envelope::Log(LogInput::Snapshot(snapshot, hard_state)));
+            }
+            ConsensusInput::SnapshotSaved(index) => {
+                let keep = index.0.saturating_sub(self.catch_up_entries);
+                self.step(Input::Compact(Index(keep)), out);
+            }
+        }
+    }
+
+    /// Proposes what was gathered since the last round, as one batch.
+    pub fn end_round(&mut self, out: &mut Vec<Envelope>) {
+        if !self.proposals.is_empty() {
+            let proposals = std::mem::take(&mut self.proposals);
+            self.step(Input::Propose(proposals), out);
+        }
+    }
+
+    fn step(&mut self, input: Input, out: &mut Vec<Envelope>) {
+        let mut effects = Vec::new();
+        self.member.step(input, &mut effects);
+        for effect in effects {
+            match effect {
+                Effect::Append(append) => out.push(Envelope::Log(LogInput::Append(append))),
+                Effect::Apply(entries) => self.committed.push_back(entries),
+                Effect::Leadership(leadership) => self.unsent = Some(leadership),
+                Effect::Refuse(id, Refusal::TooManyRequests) => out.push(self.refusal(id)),
+            }
+        }
+        self.send_committed(out);
+    }
+
+    /// Sends the applier what it has credit for.
+    fn send_committed(&mut self, out: &mut Vec<Envelope>) {
+        while self.applying.len() < APPLY_BATCHES_MAX {
+            let entries = self.committed.pop_front().unwrap_or_default();
+            if entries.is_empty() && self.unsent.is_none() {
+                return;
+            }
+            self.applying.extend(entries.last().map(|entry| entry.index));
+            let leadership = self.unsent.take().unwrap_or_else(|| self.member.leadership());
+            out.push(Envelope::Apply(ApplyInput::Committed { leadership, entries }));
+        }
+    }
+
+    fn refusal(&self, id: u64) -> Envelope {
+        if self.ids.lane_of(id) == Some(self.own_lane) {
+            Envelope::Apply(ApplyInput::Refused(id))
+        } else {
+            Envelope::Client(ClientMessage::Answer(id, Err(RequestFailure::TooManyRequests)))
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The machine around the WAL and the `.snap` files. It works in steps of one or a few disk calls,
+//! so that a test can stop between any two of them.
+
+use crate::message::{ApplyInput, ConsensusInput, Envelope, LogInput};
+use member::Append;
+use proto::{HardState, Index};
+use raft::Receipt;
+use state::Snapshot;
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+use vfs::Vfs;
+use wal::snap::{self, SnapFile};
+use wal::{SnapshotRecord, Wal};
+
+/// How many old files are kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Retention {
+    /// `.snap` files; 0 keeps all.
+    pub(crate) snapshots_max: usize,
+    /// Segments of the WAL; 0 keeps all.
+    pub(crate) segments_max: usize,
+}
+
+/// A step that was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogStep {
+    /// A batch was written, not synced.
+    Write,
+    /// It was synced.
+    Sync,
+    /// The next segment was prepared, if that was due.
+    Tend,
+    /// A `.snap` file was written and synced.
+    SaveSnapshot,
+    /// The WAL was told of it.
+    RecordSnapshot,
+    /// Files that it replaces were removed.
+    Purge,
+}
+
+/// A step that is to be done.
+#[derive(Debug)]
+enum Work {
+    Write(Append),
+    Sync(Receipt),
+    Tend,
+    SaveSnapshot(Snapshot),
+    RecordSnapshot(Snapshot),
+    Purge(Index),
+}
+
+/// Owns the log on disk. See the crate's description.
+#[derive(Debug)]
+pub struct LogWriter {
+    vfs: Arc<dyn Vfs>,
+    wal: Wal,
+    snap_dir: PathBuf,
+    retention: Retention,
+    work: VecDeque<Work>,
+    failed: bool,
+}
+
+impl LogWriter {
+    pub(crate) fn new(
+        vfs: Arc<dyn Vfs>,
+        wal: Wal,
+        snap_dir: PathBuf,
+        retention: Retention,
+    ) -> LogWriter {
+        LogWriter { vfs, wal, snap_dir, retention, work: VecDeque::new(), failed: false }
+    }
+
+    /// The WAL.
+    #[must_use]
+    pub fn wal(&self) -> &Wal {
+        &self.wal
+    }
+
+    /// Queues the steps of one input. They are done after those queued before.
+    pub fn take(&mut self, input: LogInput) {
+        match input {
+            LogInput::Append(append) => {
+                let receipt = append.receipt;
+                self.work.extend([Work::Write(append), Work::Sync(receipt), Work::Tend]);
+            }
+            LogInput::Snapshot(snapshot, HardState { commit, .. }) => {
+                // After a restart the WAL ignores a snapshot beyond its commit index.
+                assert!(commit >= snapshot.id.index, "a snapshot covers committed entries only");
+                self.work.extend([
+                    Work::SaveSnapshot(snapshot.clone()),
+                    Work::RecordSnapshot(snapshot.clone()),
+                    Work::Purge(snapshot.id.index),
+                ]);
+            }
+        }
+    }
+
+    /// True if [`LogWriter::step`] has something to do. Never after a failure.
+    #[must_use]
+    pub fn has_work(&self) -> bool {
+        !self.failed && !self.work.is_empty()
+    }
+
+    /// Does the next step; `None` if there is none.
+    ///
+    /// # Errors
+    /// When the disk fails. It is not tried again: the state of the file after a failed write or
+    /// sync is unknown, so the member has to stop.
+    pub fn step(&mut self, out: &mut Vec<Envelope>) -> Result<Option<LogStep>, wal::Error> {
+        if self.failed {
+            return Ok(None);
+        }
+        let Some(work) = self.work.pop_front() else { return Ok(None) };
+        // Cleared only by success, so that no later step runs after an error.
+        self.failed = true;
+        let step = self.carry_out(work, out)?;
+        self.failed = false;
+        Ok(Some(step))
+    }
+
+    fn carry_out(&mut self, work: Work, out: &mut Vec<Envelope>) -> Result<LogStep, wal::Error> {
+        match work {
+            Work::Write(append) => {
+                self.wal.append(&append.entries, append.hard_state)?;
+                Ok(LogStep::Write)
+            }
+            Work::Sync(receipt) => {
+                self.wal.sync()?;
+                out.push(Envelope::Consensus(ConsensusInput::Durable(receipt)));
+                Ok(LogStep::Sync)
+            }
+            Work::Tend => {
+                self.wal.tend()?;
+                Ok(LogStep::Tend)
+            }
+            Work::SaveSnapshot(Snapshot { id, conf_state, data }) => {
+                snap::save(&*self.vfs, &self.snap_dir, &SnapFile { id, conf_state, data })?;
+                Ok(LogStep::SaveSnapshot)
+            }
+            Work::RecordSnapshot(Snapshot { id, conf_state, .. }) => {
+                let conf_state = Some(conf_state);
+                self.wal.save_snapshot(&SnapshotRecord { id, conf_state })?;
+                tracing::info!(snapshot_index = id.index.0, "saved snapshot to disk");
+                Ok(LogStep::RecordSnapshot)
+            }
+            Work::Purge(index) => {
+                self.wal.release_to(index);
+                self.wal.purge(self.retention.segments_max)?;
+                snap::purge(&*self.vfs, &self.snap_dir, self.retention.snapshots_max);
+                out.push(Envelope::Consensus(ConsensusInput::SnapshotSaved(index)));
+                out.push(Envelope::Apply(ApplyInput::SnapshotSaved));
+                Ok(LogStep::Purge)
+            }
+        }
+    }
+
+    /// Closes the WAL.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn close(self) -> Result<(), wal::Error> {
+        self.wal.close()
+    }
+}

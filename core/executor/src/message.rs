@@ -1,0 +1,136 @@
+//! The messages between the machines, and from them to clients.
+
+use crate::moment::Moment;
+use backend::Batch;
+use member::{Append, Leadership, Proposal};
+use mvcc::EventBatch;
+use proto::answer::Answer;
+use proto::{ConfChange, Entry, HardState, Index};
+use raft::Receipt;
+use state::{Question, Reject, Reply, Snapshot};
+use std::fmt;
+use std::sync::Arc;
+
+/// A message and its destination.
+#[derive(Debug)]
+pub enum Envelope {
+    /// To [`crate::Consensus`].
+    Consensus(ConsensusInput),
+    /// To [`crate::Applier`].
+    Apply(ApplyInput),
+    /// To [`crate::LogWriter`].
+    Log(LogInput),
+    /// To [`crate::BackendWriter`].
+    Backend(BackendInput),
+    /// To the workers that serve clients.
+    Client(ClientMessage),
+}
+
+/// An input of [`crate::Consensus`].
+#[derive(Debug)]
+pub enum ConsensusInput {
+    /// A heartbeat interval has passed.
+    Tick,
+    /// Propose this request with the others of the same round.
+    Propose(Proposal),
+    /// The log write of this receipt is synced.
+    Durable(Receipt),
+    /// Every entry up to this index is applied. Returns one credit of
+    /// [`crate::APPLY_BATCHES_MAX`].
+    Applied(Index),
+    /// A configuration change was applied; `None` if `state` found it invalid.
+    ConfChanged(Option<ConfChange>),
+    /// Save this snapshot; the database is durable up to its index.
+    SaveSnapshot(Snapshot),
+    /// The `.snap` file at this index is durable.
+    SnapshotSaved(Index),
+}
+
+/// An input of [`crate::Applier`].
+#[derive(Debug)]
+pub enum ApplyInput {
+    /// A heartbeat interval has passed.
+    Tick,
+    /// These entries are committed. `leadership` is at least as recent as they are. Takes one
+    /// credit of [`crate::APPLY_BATCHES_MAX`] unless `entries` is empty.
+    Committed {
+        /// Term and leader.
+        leadership: Leadership,
+        /// The entries, which follow the ones committed before.
+        entries: Vec<Entry>,
+    },
+    /// A proposal of the applier itself was not taken.
+    Refused(u64),
+    /// A question that needs no log entry.
+    Ask(u64, Question),
+    /// Commit now, and send the database file with everything in it that is applied by now. The
+    /// commit is made even if there is nothing to commit, since it may give space back.
+    Flush(u64),
+    /// Raise the NOSPACE alarm for this member, unless it is raised or proposed already.
+    RaiseNoSpace,
+    /// The oldest batches are durable in this view of the file.
+    BackendDurable {
+        /// How many batches.
+        batches: usize,
+        /// How many of the oldest [`ApplyInput::Flush`]es are done.
+        flushes: usize,
+        /// The file that contains them.
+        file: bolt::View,
+    },
+    /// The snapshot under way is saved.
+    SnapshotSaved,
+}
+
+/// An input of [`crate::LogWriter`].
+#[derive(Debug)]
+pub enum LogInput {
+    /// Append these entries and this hard state, and sync.
+    Append(Append),
+    /// Save this snapshot. The hard state's commit index covers it.
+    Snapshot(Snapshot, HardState),
+}
+
+/// An input of [`crate::BackendWriter`].
+#[derive(Debug)]
+pub enum BackendInput {
+    /// Commit this batch, after those before it.
+    Batch(Arc<Batch>),
+    /// Commit without waiting for the interval; the report counts it as a flush.
+    CommitNow,
+    /// A [`ApplyInput::BackendDurable`] was taken. Returns one credit of
+    /// [`crate::BACKEND_REPORTS_MAX`].
+    ReportTaken,
+}
+
+/// A message to the workers that serve clients.
+#[derive(Debug)]
+pub enum ClientMessage {
+    /// Reads use this moment from now on.
+    Publish(Arc<Moment>),
+    /// Events for watchers, in order.
+    Events(Vec<Arc<EventBatch>>),
+    /// The result of the request with this id.
+    Answer(u64, Result<Answer, RequestFailure>),
+    /// The reply to the question with this id.
+    Reply(u64, Reply),
+    /// The file for the [`ApplyInput::Flush`] with this id.
+    File(u64, bolt::View),
+}
+
+/// Why a request was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RequestFailure {
+    /// The entry was applied, and its result is this.
+    Rejected(Reject),
+    /// It was not proposed: too many entries are committed and not yet applied.
+    TooManyRequests,
+}
+
+impl fmt::Display for RequestFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RequestFailure::Rejected(reject) => write!(f, "{reject:?}"),
+            RequestFailure::TooManyRequests => f.write_str("too many requests"),
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! A connection's place at its worker.
+
+use crate::gauges::WorkerGauges;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Counts a connection at its worker until it is dropped, however the connection ends.
+#[derive(Debug)]
+pub struct ConnectionGuard(Arc<WorkerGauges>);
+
+impl ConnectionGuard {
+    /// Counts one more connection.
+    pub(crate) fn new(gauges: &Arc<WorkerGauges>) -> ConnectionGuard {
+        gauges.connections.fetch_add(1, Ordering::Relaxed);
+        ConnectionGuard(Arc::clone(gauges))
+    }
+}
+
+impl Drop for ConnectionGuard {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Takes over a connection, and keeps the guard as long as it is open.
+pub type TakeOver = Box<dyn Fn(TcpStream, ConnectionGuard)>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    #[test]
+    fn a_connection_whose_task_panics_is_not_counted_any_more() {
+        let gauges = Arc::new(WorkerGauges::default());
+        let guard = ConnectionGuard::new(&gauges);
+        assert_eq!(gauges.connections.load(Ordering::Relaxed), 1);
+        let served = catch_unwind(AssertUnwindSafe(move || {
+            let _guard = guard;
+            panic!("a handler's");
+        }));
+        assert!(served.is_err());
+        assert_eq!(gauges.connections.load(Ordering::Relaxed), 0);
+    }
+}

@@ -1,0 +1,49 @@
+//! The thread of the log: the real disk, and how long its steps take.
+
+use crate::metrics::Metrics;
+use crate::shared::Shared;
+use crate::threads::route::Router;
+use executor::{LogStep, LogWriter};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Works until its queue is closed or the disk fails.
+///
+/// # Errors
+/// Why the disk failed.
+pub(crate) fn run(mut writer: LogWriter, shared: &Arc<Shared>) -> Result<(), String> {
+    let failed = |error: wal::Error| format!("the log cannot be written: {error}");
+    let mut router = Router::new(Arc::clone(shared));
+    let (mut inputs, mut out) = (VecDeque::new(), Vec::new());
+    while shared.queues.log.drain(&mut inputs, None) {
+        for input in inputs.drain(..) {
+            writer.take(input);
+        }
+        while writer.has_work() {
+            let begun = Instant::now();
+            if let Some(step) = writer.step(&mut out).map_err(failed)? {
+                observe(&shared.metrics, &writer, step, begun.elapsed());
+            }
+            router.route(&mut out);
+        }
+    }
+    if let Err(error) = writer.close() {
+        tracing::warn!(%error, "the log was not closed cleanly");
+    }
+    Ok(())
+}
+
+fn observe(metrics: &Metrics, writer: &LogWriter, step: LogStep, took: Duration) {
+    let metrics = &metrics.disk.log;
+    match step {
+        LogStep::Write => {
+            metrics.write.observe(took.as_secs_f64());
+            let written = i64::try_from(writer.wal().written_bytes()).unwrap_or(i64::MAX);
+            metrics.written_bytes.set(written);
+        }
+        LogStep::Sync => metrics.fsync.observe(took.as_secs_f64()),
+        LogStep::SaveSnapshot => metrics.snap_save.observe(took.as_secs_f64()),
+        LogStep::Tend | LogStep::RecordSnapshot | LogStep::Purge => {}
+    }
+}

@@ -1,0 +1,48 @@
+//! The thread of a worker: a runtime of its own, fed by the machines and the acceptors.
+
+use crate::connection::TakeOver;
+use crate::mailbox::Taken;
+use crate::shared::Shared;
+use crate::worker::{Limits, Worker};
+use std::sync::Arc;
+
+/// Serves the connections of a worker. Called once on each worker's thread, inside its runtime.
+pub trait Connections: Send + Sync + 'static {
+    /// Returns the function that takes over one connection after the other, and returns at once.
+    fn open(&self, worker: Worker) -> TakeOver;
+}
+
+/// Works until it is told to stop.
+///
+/// # Errors
+/// When the operating system gives it no runtime.
+pub(crate) fn run(
+    index: usize,
+    shared: &Arc<Shared>,
+    limits: Limits,
+    connections: &dyn Connections,
+) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("cannot make a worker's runtime: {error}"))?;
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, async {
+        let worker = Worker::new(index, Arc::clone(shared), limits);
+        let open = connections.open(worker.clone());
+        loop {
+            let Taken { mut mail, connections, stopped } =
+                shared.workers[index].mailbox.take().await;
+            worker.deliver(&mut mail);
+            if !mail.events.is_empty() {
+                worker.on_events(mail.events.into_batches().as_deref());
+            }
+            for (connection, guard) in connections {
+                open(connection, guard);
+            }
+            if stopped {
+                return Ok(());
+            }
+        }
+    })
+}
