@@ -259,7 +259,7 @@ impl Host for OfWorker {
         let begun = Instant::now();
         let view = self.worker.view();
         let work = view.hash_kv(revision).map_err(|reject| status_of(reject.into()))?;
-        let moment = work.current_revision();
+        let current = work.current_revision();
         let hash = blocking(move || work.run()).await?.map_err(|error| store_status(&error))?;
         let metrics = &self.worker.metrics().store.mvcc;
         metrics.hash_rev_seconds.observe(begun.elapsed().as_secs_f64());
