@@ -50,7 +50,7 @@ impl OfWorker {
     }
 
     fn auth(&self) -> Arc<AuthStore> {
-        Arc::clone(&self.worker.current().published.auth)
+        Arc::clone(&self.worker.moment().published.auth)
     }
 
     async fn view(&self, serializable: bool) -> Result<View, Status> {

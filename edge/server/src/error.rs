@@ -57,7 +57,7 @@ impl From<mvcc::Reject> for Error {
 
 impl From<RequestFailure> for Error {
     fn from(failure: RequestFailure) -> Error {
-        match refused {
+        match failure {
             RequestFailure::Rejected(reject) => Error::Rejected(reject),
             RequestFailure::TooManyRequests => Error::TooManyRequests,
         }
