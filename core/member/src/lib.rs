@@ -1,12 +1,12 @@
-//! The consensus half of a member: it owns raft and what waits to be proposed, decides what is
-//! appended to the log and what is committed, and knows when reads are linearizable. What a
-//! committed entry does is not here (see `state`), nor is any file, thread or clock: the caller
-//! drives [`Member::step`] and carries out the [`Effect`]s.
+//! The consensus half of a member. It owns raft and the queue of proposals, hands out batches for
+//! the log and committed entries for applying, and tells whether reads are linearizable.
 //!
-//! - **Invariant:** at most one batch is being made durable at any time; what comes meanwhile is
-//!   gathered into the next one. The WAL's rule for torn tails rests on it. (`raft` holds to it:
-//!   `Config::writes_max` is 1.)
-//! - **Invariant:** a commit index alone is never a batch; it rides on the next one.
+//! Not here: the effect of a committed entry (`state`), files, threads and clocks. The caller calls
+//! [`Member::step`] and carries out the [`Effect`]s.
+//!
+//! - **Invariant:** at most one batch is not durable. Proposals that arrive meanwhile go into the
+//!   next batch. The torn-tail rule of the WAL relies on this. (`raft::Config::writes_max` is 1.)
+//! - **Invariant:** a commit index alone is never a batch; it goes with the next one.
 //! - **Invariant:** an entry is handed out for applying only after it is durable on a quorum.
 //!
 //! Source: the order of one raft round in etcd v3.7 server/etcdserver/raft.go, with asynchronous
@@ -16,85 +16,85 @@
 
 use bytes::Bytes;
 use proto::{ConfChange, ConfState, Entry, HardState, Index, NodeId, Term};
-use raft::{Changes, Receipt, SoftState};
+use raft::{ConfChanges, Receipt, SoftState};
 use std::collections::VecDeque;
 
-/// The most entries that may be committed and not yet applied before new requests are refused.
+/// The most entries that may be committed but not applied. Above it, new requests are refused.
 ///
 /// Source: etcd v3.7 server/etcdserver/v3_server.go `maxGapBetweenApplyAndCommitIndex`.
 pub const APPLY_GAP_MAX: u64 = 5_000;
-/// The most requests that wait for a leader.
+/// The most requests that may wait for a leader.
 pub const WAITING_MAX: usize = 10_000;
 
-/// What a member is told.
+/// An input of [`Member::step`].
 #[derive(Debug)]
 pub enum Input {
     /// A heartbeat interval has passed.
     Tick,
-    /// Requests to be put into the log, in order.
+    /// Requests to propose, in order.
     Propose(Vec<Proposal>),
-    /// The write of this receipt is synced.
+    /// The batch with this receipt is synced.
     Durable(Receipt),
-    /// The state has applied every entry up to here.
+    /// The state has applied all entries up to this index.
     Applied(Index),
-    /// What an applied configuration change came to; `None` if the state found it invalid.
+    /// The state has applied a configuration change; `None` if it found the change invalid.
     ConfChanged(Option<ConfChange>),
-    /// The log up to here is no longer needed in memory.
+    /// Entries up to this index are no longer needed in memory.
     Compact(Index),
 }
 
-/// One request to be put into the log.
+/// A request to propose.
 #[derive(Clone, Debug)]
 pub struct Proposal {
-    /// The id by which whoever waits for the answer knows it; the data carries it too.
+    /// The id of the request, which `data` contains as well.
     pub id: u64,
-    /// The data of the entry.
+    /// The data of its entry.
     pub data: Bytes,
 }
 
-/// What a member wants done. Effects are in order; those of one kind must be carried out in it.
+/// Work for the caller of [`Member::step`]. Effects of one kind must be carried out in order.
 #[derive(Debug)]
 pub enum Effect {
-    /// Append these to the log and sync it; then say [`Input::Durable`].
+    /// Append a batch to the log and sync it, then report [`Input::Durable`].
     Append(Append),
-    /// Apply these; then say [`Input::Applied`].
+    /// Apply these entries, then report [`Input::Applied`].
     Apply(Vec<Entry>),
-    /// The request of this id is not proposed.
+    /// The request with this id was refused.
     Refuse(u64, Refusal),
-    /// Term, leader or role have changed.
+    /// The leader or the role of this member has changed.
     Leadership(Leadership),
 }
 
 /// One batch for the log.
 #[derive(Clone, Debug)]
 pub struct Append {
-    /// The entries, which void what is stored from their first index on. None when only the term
-    /// or the vote has changed.
+    /// The entries. They replace stored entries from the first one's index on. Empty if only the
+    /// term or the vote has changed.
     pub entries: Vec<Entry>,
-    /// The hard state that goes with them.
+    /// The hard state to store with them.
     pub hard_state: HardState,
-    /// What to give back.
+    /// To be returned with [`Input::Durable`].
     pub receipt: Receipt,
 }
 
-/// Why a request was not proposed.
+/// The reason for a refused request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// More than [`APPLY_GAP_MAX`] entries wait to be applied, or [`WAITING_MAX`] requests for a
-    /// leader.
+    /// More than [`APPLY_GAP_MAX`] entries are committed but not applied, or [`WAITING_MAX`]
+    /// requests wait for a leader.
     TooManyRequests,
 }
 
-/// Who leads.
+/// The current term and its leader.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Leadership {
     /// The term.
     pub term: Term,
-    /// The leader, or nobody.
+    /// The leader; [`NodeId::NONE`] if it is not known.
     pub leader: NodeId,
 }
 
-/// A member's consensus.
+/// The consensus state machine of a member.
 #[derive(Debug)]
 pub struct Member {
     raft: raft::Node,
@@ -104,14 +104,14 @@ pub struct Member {
 }
 
 impl Member {
-    /// A member that goes on where its log ends.
+    /// A member that continues from the node's log.
     #[must_use]
     pub fn new(raft: raft::Node) -> Member {
         let leadership = Leadership { term: raft.term(), leader: NodeId::NONE };
         Member { raft, waiting: VecDeque::new(), leadership }
     }
 
-    /// Takes one input and pushes what is to be done.
+    /// Handles one input and appends the resulting work to `effects`.
     pub fn step(&mut self, input: Input, effects: &mut Vec<Effect>) {
         match input {
             Input::Tick => self.raft.tick(),
@@ -125,32 +125,32 @@ impl Member {
         self.take_ready(effects);
     }
 
-    /// The current hard state. Its commit may be ahead of what is stored.
+    /// The current hard state. Its commit index may be ahead of the stored one.
     #[must_use]
     pub fn hard_state(&self) -> HardState {
         self.raft.hard_state()
     }
 
-    /// Who leads, as far as this member knows.
+    /// The current term and leader, as far as this member knows.
     #[must_use]
     pub fn leadership(&self) -> Leadership {
         self.leadership
     }
 
-    /// True if this member leads.
+    /// True if this member is the leader.
     #[must_use]
     pub fn leads(&self) -> bool {
         self.raft.role() == raft::Role::Leader
     }
 
-    /// The configuration as raft has it.
+    /// The current raft configuration.
     #[must_use]
     pub fn conf_state(&self) -> ConfState {
         self.raft.conf_state()
     }
 
-    /// True if whatever this member has applied is all there is: it is the only voter, leads,
-    /// and has applied an entry of its own term. Reads are then linearizable at once.
+    /// True if a read of the applied state is linearizable without asking other members: this
+    /// member is the only voter, leads, and has applied an entry of its own term.
     #[must_use]
     pub fn reads_are_linearizable(&self) -> bool {
         self.leads()
@@ -158,7 +158,7 @@ impl Member {
             && self.raft.term_at(self.raft.applied_index()) == Some(self.raft.term())
     }
 
-    /// The bytes of the entries in memory.
+    /// The memory used by entries, in bytes.
     #[must_use]
     pub fn log_bytes(&self) -> usize {
         self.raft.log_bytes()
@@ -186,28 +186,29 @@ impl Member {
         }
     }
 
-    /// Proposes what waits, as soon as there is a leader to take it.
+    /// Proposes the waiting requests if there is a leader.
     fn propose_waiting(&mut self) {
         if self.waiting.is_empty() || self.raft.leader() == NodeId::NONE {
             return;
         }
         let data = self.waiting.iter().map(|proposal| proposal.data.clone()).collect();
-        // What nobody takes goes on waiting for somebody who does.
+        // If raft rejects the proposals, they stay queued.
         if self.raft.propose(data).is_ok() {
             self.waiting.clear();
         }
     }
 
     fn conf_changed(&mut self, change: Option<ConfChange>) {
-        // Raft hears of an invalid change too: it must know that none is pending any more.
+        // An invalid change is passed on without a member, so that raft knows that it is no longer
+        // pending.
         let change = change.unwrap_or_else(|| ConfChange {
             id: 0,
             kind: proto::raftpb::ConfChangeType::ConfChangeAddNode,
             node: NodeId::NONE,
             context: Bytes::new(),
         });
-        let applied = self.raft.apply_conf_change(&Changes::from(&change));
-        assert!(applied.is_ok(), "a change that the state found valid is one to raft: {applied:?}");
+        let applied = self.raft.apply_conf_change(&ConfChanges::from(&change));
+        assert!(applied.is_ok(), "a change that the state accepted is valid for raft: {applied:?}");
     }
 
     fn take_ready(&mut self, effects: &mut Vec<Effect>) {
@@ -287,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sole_voter_leads_after_its_first_tick_and_reads_once_it_applied() {
+    fn a_sole_voter_serves_reads_once_it_has_applied_an_entry_of_its_term() {
         let mut member = sole_voter();
         step(&mut member, Input::Tick);
         assert!(!member.reads_are_linearizable());
@@ -295,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_during_a_write_is_one_batch_behind_it() {
+    fn proposals_during_a_write_form_one_batch_after_it() {
         let mut member = leader();
         let first = step(&mut member, Input::Propose(vec![request(1)]));
         assert_eq!(appended(&first)[0].entries.len(), 1);
@@ -306,7 +307,7 @@ mod tests {
         assert_eq!(applied(&second), ["1"]);
         let batch = appended(&second)[0];
         assert_eq!(batch.entries.len(), 2);
-        assert_eq!(batch.hard_state.commit, Index(2), "the commit rides on the next batch");
+        assert_eq!(batch.hard_state.commit, Index(2), "the commit index goes with the next batch");
         assert_eq!(applied(&step(&mut member, Input::Durable(batch.receipt))), ["2", "3"]);
     }
 
@@ -325,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_member_that_is_far_behind_with_applying_refuses() {
+    fn a_member_with_too_many_unapplied_entries_refuses_requests() {
         let mut member = leader();
         let many = (0..=APPLY_GAP_MAX).map(request).collect();
         let effects = step(&mut member, Input::Propose(many));

@@ -3,9 +3,9 @@
 //!
 //! Source: etcd raft v3.7 util.go.
 
-use crate::confchange::Changes;
+use crate::confchange::ConfChanges;
 use crate::message::{Body, Message};
-use crate::ready::{Ready, SoftState};
+use crate::output::{Ready, SoftState};
 use proto::raftpb::ConfChangeType;
 use proto::{Entry, EntryId, EntryKind, HardState, Index, NodeId};
 use std::fmt::{self, Write as _};
@@ -25,7 +25,7 @@ pub fn entry(entry: &Entry) -> String {
 /// The short text of configuration changes: `v1` makes 1 a voter, `l1` a learner, `r1` removes it,
 /// `u1` changes its addresses.
 fn changes(entry: &Entry) -> String {
-    let changes = match Changes::of(entry) {
+    let changes = match ConfChanges::of(entry) {
         Ok(changes) => changes.unwrap_or_default().changes,
         Err(error) => return error.to_string(),
     };

@@ -3,9 +3,9 @@
 //! Source: etcd raft v3.7 raft.go (hup, campaign, poll, stepCandidate); thesis §3.4.
 
 use crate::message::{Body, Message};
-use crate::node::{Node, Role};
+use crate::node::Node;
+use crate::output::{Role, Waiting};
 use crate::quorum::VoteResult;
-use crate::ready::Waiting;
 use proto::{EntryId, EntryKind, NodeId, Term};
 
 impl Node {

@@ -53,7 +53,7 @@ impl From<Refused> for Error {
 
 /// A request that came to nothing; the caller may try again. It has left no trace in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dropped {
+pub enum DroppedRequest {
     /// Nobody leads at the moment.
     NoLeader,
     /// This member leads, but is no part of the configuration any more.
@@ -62,14 +62,14 @@ pub enum Dropped {
     TooManyReads,
 }
 
-impl fmt::Display for Dropped {
+impl fmt::Display for DroppedRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Dropped::NoLeader => "raft: no leader; dropped",
-            Dropped::NotAMember => "raft: not a member of the configuration; dropped",
-            Dropped::TooManyReads => "raft: too many reads wait; dropped",
+            DroppedRequest::NoLeader => "raft: no leader; dropped",
+            DroppedRequest::NotAMember => "raft: not a member of the configuration; dropped",
+            DroppedRequest::TooManyReads => "raft: too many reads wait; dropped",
         })
     }
 }
 
-impl std::error::Error for Dropped {}
+impl std::error::Error for DroppedRequest {}

@@ -1,27 +1,40 @@
-//! Consensus: how members agree on one log. A [`Node`] is one member's part in it, a state machine
-//! that does nothing by itself: ticks, messages of other members, requests and finished writes come
-//! in, and a [`Ready`] comes out. One voter is a case of it, not another path. Here are elections,
-//! commit, configuration changes (joint ones too), linearizable reads, and replication in its plain
-//! form. Not here: disks, networks and clocks; snapshots to other members, pre-votes, leases and
-//! leadership transfers, of which messages are refused.
+//! Consensus: members agree on one log. A [`Node`] is the raft state machine of one member. Its
+//! inputs are ticks, messages of other members, proposals and finished log writes; its output is a
+//! [`Ready`]. It has no I/O, clock or randomness of its own. A cluster of one voter runs the same
+//! code as any other.
 //!
-//! Source: etcd raft v3.7; the thesis is D. Ongaro, *Consensus: Bridging Theory and Practice*, 2014.
+//! # What it does, and what it does not do yet
+//! Done: elections, replication of entries, commit, configuration changes (simple and joint),
+//! linearizable reads by read-index, asynchronous log writes, the limits on messages in flight.
+//!
+//! Not yet:
+//! - Snapshots to other members. A member that needs entries that are no longer in memory gets
+//!   none ([`tracker::ProgressState::Snapshot`] is never entered).
+//! - Pre-vote, check-quorum and leader leases, leadership transfer. Messages of these kinds are
+//!   refused ([`Message::from_pb`]).
+//! - Reading entries back from the log file when they left the memory window.
+//!
+//! The server runs it with one voter only: no crate sends its messages to another process yet.
+//! Three nodes in one process, with a network and disks that fail, are tested in
+//! `tests/cluster.rs`; etcd raft's own scripts in `tests/interaction.rs`.
+//!
+//! Source: etcd raft v3.7; D. Ongaro, *Consensus: Bridging Theory and Practice*, 2014 ("thesis").
 //!
 //! # How to drive it
-//! Whenever something has come in, take each [`Ready`] and carry it out:
+//! After each input, take every [`Ready`] and carry it out:
 //!
-//! - `entries` and `hard_state` go to the log file when `must_sync` says so, in the order in which
-//!   they were handed out. When they are synced, [`Node::durable`] gets the receipt, at any time and
-//!   from wherever. Meanwhile the node goes on: other members get their entries while this one's
-//!   are being written. What must wait for the disk comes out only after `durable`: answers to
-//!   other members, this member's own vote, and the commit that counts its own entries.
-//! - `committed` is applied in this order, and then reported with [`Node::applied`]. Configuration
-//!   changes go to [`Node::apply_conf_change`] before that.
-//! - `messages` are sent, and may get lost. `reads` are answered when their index is applied.
+//! - If `must_sync` is set, append `entries` and `hard_state` to the log file, in the order in which
+//!   they are handed out, and sync it. Then return the receipt with [`Node::durable`]. The node
+//!   accepts other inputs meanwhile: a leader sends entries to the others while it writes them
+//!   itself. Responses to other members, this member's own vote, and commits that count its own
+//!   entries come out only after `durable`.
+//! - Apply `committed` in order, then call [`Node::applied`]. For a configuration change, call
+//!   [`Node::apply_conf_change`] before that.
+//! - Send `messages`; they may get lost. Answer `reads` once their index is applied.
 //!
-//! With [`Config::writes_max`] at 1, a `Ready` has no entries while a write is under way, so that
-//! the entries that come meanwhile make one write together. With more, a write can be overtaken by
-//! one that overwrites its entries; its completion then counts only for what is still so.
+//! With [`Config::writes_max`] at 1, a `Ready` has no entries while a write is in flight, so the
+//! entries that arrive meanwhile become one write. With more, a later write may overwrite entries of
+//! an earlier one; the earlier one then makes only the entries durable that are still in the log.
 //!
 //! # A running example
 //! One voter that starts, leads and commits:
@@ -35,7 +48,7 @@
 //! let restored = Restored { conf_state, ..Restored::default() };
 //! let mut node = Node::new(Config::new(NodeId(1), 7), restored)?;
 //!
-//! // Carries out everything there is to do, and says what was applied.
+//! // Carries out all work, and returns the data of the applied entries.
 //! fn drive(node: &mut Node) -> Vec<Bytes> {
 //!     let mut applied = Vec::new();
 //!     while node.has_ready() {
@@ -53,7 +66,7 @@
 //! }
 //!
 //! node.tick(); // A sole voter campaigns on its first tick.
-//! assert_eq!(drive(&mut node), [Bytes::new()]); // A leader begins with an empty entry.
+//! assert_eq!(drive(&mut node), [Bytes::new()]); // A new leader appends an empty entry.
 //! assert_eq!(node.role(), Role::Leader);
 //!
 //! node.propose(vec![Bytes::from_static(b"a"), Bytes::from_static(b"b")])?;
@@ -62,10 +75,9 @@
 //! assert_eq!(node.commit(), Index(3));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
-//!
-//! `tests/cluster.rs` runs three nodes in memory with a network and disks that misbehave.
 
 pub mod confchange;
+mod config;
 pub mod describe;
 mod election;
 mod error;
@@ -74,16 +86,19 @@ mod leader;
 mod log;
 mod message;
 mod node;
+mod output;
 pub mod quorum;
 mod random;
 mod read;
+mod reads;
 mod ready;
 mod step;
 pub mod tracker;
 
-pub use confchange::{Change, Changes};
-pub use error::{Dropped, Error};
+pub use confchange::{ConfChanges, SingleChange};
+pub use config::{Config, LOG_WINDOW_BYTES_MAX, Restored};
+pub use error::{DroppedRequest, Error};
 pub use message::{Body, Message};
-pub use node::{Config, LOG_WINDOW_BYTES_MAX, Node, Proposed, Restored, Role};
-pub use read::Read;
-pub use ready::{Ready, Receipt, SoftState};
+pub use node::{Node, Proposed};
+pub use output::{Ready, Receipt, Role, SoftState};
+pub use reads::Read;

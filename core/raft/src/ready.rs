@@ -1,98 +1,17 @@
-//! What comes out of a node: what to write, to send, to apply, and to answer; and the way back of a
-//! finished write.
+//! Handing out work to the caller, and taking back finished log writes.
 //!
 //! Source: etcd raft v3.7 rawnode.go (Ready, with asynchronous storage writes).
 
-use crate::message::Message;
-use crate::node::{Node, Role};
-use crate::read::Read;
-use proto::{Entry, EntryId, HardState, NodeId, Term};
-use std::collections::VecDeque;
-
-/// What this member and its leader are; not stored.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SoftState {
-    /// Who leads; nobody if that is not known.
-    pub leader: NodeId,
-    /// What this member is.
-    pub role: Role,
-}
-
-/// Names a write. To be given back with [`Node::durable`] when it is done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Receipt {
-    number: u64,
-    last: EntryId,
-}
-
-impl Receipt {
-    /// The end of the log when the write was handed out.
-    #[must_use]
-    pub fn last(self) -> EntryId {
-        self.last
-    }
-}
-
-/// What is to be done now. Everything is handed out once.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Ready {
-    /// The leader or the role has changed.
-    pub soft: Option<SoftState>,
-    /// The hard state has changed: written with `entries` if `must_sync`, else it can wait for the
-    /// next write.
-    pub hard_state: Option<HardState>,
-    /// Whether `entries` and `hard_state` must be written and synced.
-    pub must_sync: bool,
-    /// What to append to the stored log. The first may be at or below the last one that is there:
-    /// then the stored entries from there on are void.
-    pub entries: Vec<Entry>,
-    /// With `must_sync`: give this back when it is done.
-    pub receipt: Option<Receipt>,
-    /// What to apply, in this order; all of it is durable here and committed.
-    pub committed: Vec<Entry>,
-    /// What to send now; it may get lost. It waits for nothing: what had to be durable is.
-    pub messages: Vec<Message>,
-    /// Which reads can be served, and from when on.
-    pub reads: Vec<Read>,
-}
-
-/// What has to wait until the term, the vote and the log that it speaks of are durable.
-#[derive(Debug)]
-pub(crate) enum Waiting {
-    Send(Message),
-    OwnVote(Term),
-}
-
-/// What waits to be handed out.
-#[derive(Debug, Default)]
-pub(crate) struct Outbox {
-    pub(crate) messages: Vec<Message>,
-    pub(crate) waiting: Vec<Waiting>,
-    pub(crate) reads: Vec<Read>,
-}
-
-/// What has been handed out.
-#[derive(Debug, Default)]
-pub(crate) struct Writes {
-    number: u64,
-    in_flight: VecDeque<(u64, Vec<Waiting>)>,
-    hard: HardState,
-    soft: SoftState,
-}
-
-impl Writes {
-    /// What was stored is not news.
-    pub(crate) fn begin(&mut self, hard: HardState, soft: SoftState) {
-        (self.hard, self.soft) = (hard, soft);
-    }
-}
+use crate::node::Node;
+use crate::output::{Ready, Receipt, Role, SoftState, Waiting};
+use proto::HardState;
 
 impl Node {
     pub(crate) fn soft_state(&self) -> SoftState {
         SoftState { leader: self.leader, role: self.role }
     }
 
-    /// What must be remembered, as of now.
+    /// The current hard state.
     #[must_use]
     pub fn hard_state(&self) -> HardState {
         HardState { term: self.term, vote: self.vote, commit: self.log.committed() }
@@ -107,7 +26,7 @@ impl Node {
         self.writes.in_flight.len() < self.config.writes_max
     }
 
-    /// Whether [`Node::ready`] has something.
+    /// True if [`Node::ready`] returns any work.
     #[must_use]
     pub fn has_ready(&self) -> bool {
         let write = self.needs_write();
@@ -120,8 +39,8 @@ impl Node {
             || self.log.has_applicable()
     }
 
-    /// Hands out what is to be done. While the writes that may be under way are, entries wait, and
-    /// with them the hard state.
+    /// Hands out the work for the caller. While [`crate::Config::writes_max`] writes are in flight,
+    /// entries and the hard state are held back.
     #[must_use]
     pub fn ready(&mut self) -> Ready {
         let mut ready = Ready::default();
@@ -156,14 +75,14 @@ impl Node {
         ready
     }
 
-    /// A write is durable, and so are those before it: what waited for them goes on. A receipt that
-    /// was given back already changes nothing.
+    /// A write and all writes before it are durable: the output that waited for them is released.
+    /// Returning a receipt twice has no effect.
     ///
-    /// Entries that were overwritten since they were handed out do not count: for an index to count,
-    /// no write that touches it may be under way or still to come.
+    /// Entries that were overwritten after they were handed out do not count as durable: an index
+    /// is durable only if no write that contains it is in flight or still to be handed out.
     ///
     /// # Panics
-    /// When the receipt is not one of this node.
+    /// If the receipt was not handed out by this node.
     pub fn durable(&mut self, receipt: Receipt) {
         assert!(receipt.number <= self.writes.number, "a receipt comes from a Ready of this node");
         self.log.durable(receipt.number);
@@ -177,12 +96,12 @@ impl Node {
         }
     }
 
-    /// What was waited for is durable.
+    /// Releases output whose write is durable.
     fn settle(&mut self, waiting: Vec<Waiting>) {
         for waiting in waiting {
             match waiting {
                 Waiting::Send(message) => self.outbox.messages.push(message),
-                // A vote in an election that is over is worth nothing.
+                // A vote of an earlier term does not count.
                 Waiting::OwnVote(term) if term == self.term => {
                     self.handle_vote_response(self.config.id, true);
                 }

@@ -2,10 +2,12 @@
 //!
 //! Source: etcd raft v3.7 raft.go (Step, stepLeader, stepCandidate, stepFollower).
 
+use crate::confchange::ConfChanges;
 use crate::error::Error;
 use crate::log::in_a_row;
 use crate::message::{Body, Message};
-use crate::node::{Node, Role};
+use crate::node::Node;
+use crate::output::Role;
 use proto::{EntryId, NodeId, Term};
 
 impl Node {
@@ -136,7 +138,7 @@ impl Node {
                     return Err("a proposal of nothing".into());
                 }
                 for entry in entries {
-                    crate::Changes::of(entry).map_err(|error| error.to_string())?;
+                    ConfChanges::of(entry).map_err(|error| error.to_string())?;
                 }
             }
             Body::AppendAccepted { index } => {

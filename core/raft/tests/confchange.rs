@@ -5,7 +5,7 @@
 
 use proto::raftpb::ConfChangeType;
 use proto::{Index, NodeId};
-use raft::Change;
+use raft::SingleChange;
 use raft::confchange::{Changer, restore};
 use raft::tracker::{Tracker, describe};
 use script::Case;
@@ -28,7 +28,7 @@ fn the_confchange_scripts_of_etcd_raft_hold() {
 
 fn run(tracker: &mut Tracker, last_index: Index, case: &Case) -> String {
     case.expect_only(&["autoleave"]);
-    let changes: Vec<Change> = case.input.split_whitespace().map(change).collect();
+    let changes: Vec<SingleChange> = case.input.split_whitespace().map(change).collect();
     let changer = Changer { tracker, last_index };
     let changed = match case.command.as_str() {
         "simple" => changer.simple(&changes),
@@ -52,7 +52,7 @@ fn run(tracker: &mut Tracker, last_index: Index, case: &Case) -> String {
     }
 }
 
-fn change(word: &str) -> Change {
+fn change(word: &str) -> SingleChange {
     let (kind, id) = word.split_at(1);
     let kind = match kind {
         "v" => ConfChangeType::ConfChangeAddNode,
@@ -61,5 +61,5 @@ fn change(word: &str) -> Change {
         "u" => ConfChangeType::ConfChangeUpdateNode,
         other => panic!("no change {other}"),
     };
-    Change { kind, node: NodeId(id.parse().unwrap()) }
+    SingleChange { kind, node: NodeId(id.parse().unwrap()) }
 }

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use proto::raftpb::{self, ConfChangeType};
 use proto::{ConfChange, ConfState, Entry, EntryId, HardState, Index, NodeId, Term};
 use raft::{
-    Body, Changes, Config, Dropped, Error, Message, Node, Proposed, Read, Ready, Restored, Role,
+    Body, ConfChanges, Config, DroppedRequest, Error, Message, Node, Proposed, Read, Ready,
+    Restored, Role,
 };
 
 fn conf_state(voters: &[u64]) -> ConfState {
@@ -56,7 +57,7 @@ fn drive(node: &mut Node) -> Vec<Entry> {
 
 fn apply(node: &mut Node, ready: Ready) -> Vec<Entry> {
     for entry in &ready.committed {
-        if let Some(changes) = Changes::of(entry).unwrap() {
+        if let Some(changes) = ConfChanges::of(entry).unwrap() {
             node.apply_conf_change(&changes).unwrap();
         }
         node.applied(entry.index);
@@ -318,7 +319,7 @@ fn a_sole_voter_reads_at_once_but_not_before_it_has_committed_in_its_term() {
     let hard_state = HardState { term: Term(1), vote: NodeId(1), commit: Index(1) };
     let stored = Restored { hard_state, entries: entries(0, &[1, 1]), ..restored(&[1]) };
     let mut node = Node::new(Config::new(NodeId(1), 1), stored).unwrap();
-    assert_eq!(node.read_index(1), Err(Dropped::NoLeader));
+    assert_eq!(node.read_index(1), Err(DroppedRequest::NoLeader));
     node.tick();
     let ready = node.ready();
     node.durable(ready.receipt.unwrap());
@@ -361,7 +362,7 @@ fn reads_that_wait_are_bounded() {
     let mut node = leader_of_three(Config::new(NodeId(1), 1));
     let accepted = (0..10_000).take_while(|context| node.read_index(*context).is_ok()).count();
     assert_eq!(accepted, 4096);
-    assert_eq!(node.read_index(0), Err(Dropped::TooManyReads));
+    assert_eq!(node.read_index(0), Err(DroppedRequest::TooManyReads));
 }
 
 #[test]
@@ -402,9 +403,9 @@ fn a_change_that_was_found_invalid_changes_nothing() {
         node: NodeId::NONE,
         context: Bytes::new(),
     };
-    assert_eq!(node.apply_conf_change(&Changes::from(&nobody)), Ok(conf_state(&[1])));
+    assert_eq!(node.apply_conf_change(&ConfChanges::from(&nobody)), Ok(conf_state(&[1])));
     let last = ConfChange { node: NodeId(1), ..nobody };
-    let error = node.apply_conf_change(&Changes::from(&last)).unwrap_err();
+    let error = node.apply_conf_change(&ConfChanges::from(&last)).unwrap_err();
     assert!(matches!(error, Error::ConfChange(_)), "{error}");
     assert_eq!(node.conf_state(), conf_state(&[1]));
 }

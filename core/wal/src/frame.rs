@@ -92,7 +92,7 @@ impl Encoder {
 
     /// An entry: type, term and index always, data if there is any, as etcd up to 3.6 writes.
     pub(crate) fn entry(&mut self, entry: &Entry) {
-        let mut head = Head::new();
+        let mut head = FieldBuf::new();
         head.byte(0x08);
         head.byte(match entry.kind {
             EntryKind::Normal => 0,
@@ -113,7 +113,7 @@ impl Encoder {
 
     fn frame(&mut self, kind: RecordKind, crc: u32, data: &[&[u8]], mark: Option<Mark>) {
         let data_len: usize = data.iter().map(|piece| piece.len()).sum();
-        let mut head = Head::new();
+        let mut head = FieldBuf::new();
         head.byte(0x08);
         head.byte(kind.number());
         head.byte(0x10);
@@ -139,14 +139,14 @@ impl Encoder {
 }
 
 /// The fields before the data, gathered without an allocation.
-struct Head {
+struct FieldBuf {
     bytes: [u8; 40],
     len: usize,
 }
 
-impl Head {
-    fn new() -> Head {
-        Head { bytes: [0; 40], len: 0 }
+impl FieldBuf {
+    fn new() -> FieldBuf {
+        FieldBuf { bytes: [0; 40], len: 0 }
     }
 
     fn byte(&mut self, byte: u8) {

@@ -12,7 +12,6 @@ const KNOWN: &[&str] = &[
     "core/backend/src/lib.rs",
     "core/cluster/src/lib.rs",
     "core/mvcc/src/lib.rs",
-    "core/raft/src/lib.rs",
     "core/state/src/lib.rs",
     "core/vfs/src/lib.rs",
     "edge/api/src/lib.rs",

@@ -7,7 +7,7 @@ use std::fmt;
 
 /// What happens to one member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Change {
+pub struct SingleChange {
     /// What happens.
     pub kind: ConfChangeType,
     /// To whom; nobody for a change that was found invalid.
@@ -16,14 +16,14 @@ pub struct Change {
 
 /// Changes that are made in one step.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Changes {
+pub struct ConfChanges {
     /// How the joint configuration is used and left.
     pub transition: ConfChangeTransition,
     /// The changes; none means to leave the joint configuration.
-    pub changes: Vec<Change>,
+    pub changes: Vec<SingleChange>,
 }
 
-impl Changes {
+impl ConfChanges {
     /// Whether this leaves a joint configuration.
     #[must_use]
     pub fn leaves_joint(&self) -> bool {
@@ -44,7 +44,7 @@ impl Changes {
     ///
     /// # Errors
     /// When its data is not what its kind says.
-    pub fn of(entry: &Entry) -> Result<Option<Changes>, RaftDecodeError> {
+    pub fn of(entry: &Entry) -> Result<Option<ConfChanges>, RaftDecodeError> {
         match entry.kind {
             EntryKind::Normal => Ok(None),
             EntryKind::ConfChange => {
@@ -54,34 +54,34 @@ impl Changes {
                 let bad = |why: String| RaftDecodeError { what: "configuration change", why };
                 let pb = raftpb::ConfChangeV2::decode(entry.data.clone())
                     .map_err(|error| bad(error.to_string()))?;
-                Changes::try_from(&pb).map(Some)
+                ConfChanges::try_from(&pb).map(Some)
             }
         }
     }
 }
 
-impl From<&ConfChange> for Changes {
-    fn from(change: &ConfChange) -> Changes {
-        Changes {
+impl From<&ConfChange> for ConfChanges {
+    fn from(change: &ConfChange) -> ConfChanges {
+        ConfChanges {
             transition: ConfChangeTransition::Auto,
-            changes: vec![Change { kind: change.kind, node: change.node }],
+            changes: vec![SingleChange { kind: change.kind, node: change.node }],
         }
     }
 }
 
-impl TryFrom<&raftpb::ConfChangeV2> for Changes {
+impl TryFrom<&raftpb::ConfChangeV2> for ConfChanges {
     type Error = RaftDecodeError;
 
-    fn try_from(pb: &raftpb::ConfChangeV2) -> Result<Changes, RaftDecodeError> {
+    fn try_from(pb: &raftpb::ConfChangeV2) -> Result<ConfChanges, RaftDecodeError> {
         let bad = |unknown: prost::UnknownEnumValue| RaftDecodeError {
             what: "configuration change",
             why: unknown.to_string(),
         };
         let change = |single: &raftpb::ConfChangeSingle| {
             let kind = ConfChangeType::try_from(single.r#type.unwrap_or_default()).map_err(bad)?;
-            Ok(Change { kind, node: NodeId(single.node_id.unwrap_or_default()) })
+            Ok(SingleChange { kind, node: NodeId(single.node_id.unwrap_or_default()) })
         };
-        Ok(Changes {
+        Ok(ConfChanges {
             transition: ConfChangeTransition::try_from(pb.transition.unwrap_or_default())
                 .map_err(bad)?,
             changes: pb.changes.iter().map(change).collect::<Result<_, _>>()?,
@@ -90,10 +90,10 @@ impl TryFrom<&raftpb::ConfChangeV2> for Changes {
 }
 
 /// Go's text of a change, as it stands in log lines.
-impl fmt::Display for Changes {
+impl fmt::Display for ConfChanges {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "transition:{}", self.transition.as_str_name())?;
-        for Change { kind, node } in &self.changes {
+        for SingleChange { kind, node } in &self.changes {
             write!(f, " changes:{{type:{} node_id:{node}}}", kind.as_str_name())?;
         }
         Ok(())

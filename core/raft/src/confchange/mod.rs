@@ -7,7 +7,7 @@
 mod change;
 mod restore;
 
-pub use change::{Change, Changes};
+pub use change::{ConfChanges, SingleChange};
 pub use restore::restore;
 
 use crate::tracker::{Config, Inflights, Progress, ProgressMap, Tracker};
@@ -48,7 +48,11 @@ impl Changer<'_> {
     ///
     /// # Errors
     /// When it is joint already, has no voters yet, or would have none.
-    pub fn enter_joint(&self, auto_leave: bool, changes: &[Change]) -> Result<Configured, Refused> {
+    pub fn enter_joint(
+        &self,
+        auto_leave: bool,
+        changes: &[SingleChange],
+    ) -> Result<Configured, Refused> {
         let (mut config, mut progress) = self.start()?;
         if config.voters.is_joint() {
             return refused("config is already joint");
@@ -90,7 +94,7 @@ impl Changer<'_> {
     ///
     /// # Errors
     /// When it is joint, would have no voters, or more than one voter changes.
-    pub fn simple(&self, changes: &[Change]) -> Result<Configured, Refused> {
+    pub fn simple(&self, changes: &[SingleChange]) -> Result<Configured, Refused> {
         let (mut config, mut progress) = self.start()?;
         if config.voters.is_joint() {
             return refused("can't apply simple config change in joint config");
@@ -111,7 +115,7 @@ impl Changer<'_> {
         &self,
         config: &mut Config,
         progress: &mut ProgressMap,
-        changes: &[Change],
+        changes: &[SingleChange],
     ) -> Result<(), Refused> {
         for change in changes {
             if change.node == NodeId::NONE {

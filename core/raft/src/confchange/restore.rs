@@ -1,7 +1,7 @@
 //! Builds a configuration from its stored form by making the changes that lead to it, so that the
 //! same rules hold as for any other.
 
-use super::{Change, Changer, Configured, Refused};
+use super::{Changer, Configured, Refused, SingleChange};
 use crate::tracker::Tracker;
 use proto::raftpb::ConfChangeType;
 use proto::{ConfState, Index, NodeId};
@@ -19,8 +19,8 @@ pub fn restore(
     last_index: Index,
     inflight_max: usize,
 ) -> Result<Configured, Refused> {
-    let all = |kind: ConfChangeType, ids: &[NodeId]| -> Vec<Change> {
-        ids.iter().map(|node| Change { kind, node: *node }).collect()
+    let all = |kind: ConfChangeType, ids: &[NodeId]| -> Vec<SingleChange> {
+        ids.iter().map(|node| SingleChange { kind, node: *node }).collect()
     };
     let mut incoming = all(ConfChangeType::ConfChangeRemoveNode, &state.voters_outgoing);
     incoming.extend(all(ConfChangeType::ConfChangeAddNode, &state.voters));
@@ -43,7 +43,11 @@ pub fn restore(
     Ok((tracker.config, tracker.progress))
 }
 
-fn one_by_one(tracker: &mut Tracker, last_index: Index, changes: &[Change]) -> Result<(), Refused> {
+fn one_by_one(
+    tracker: &mut Tracker,
+    last_index: Index,
+    changes: &[SingleChange],
+) -> Result<(), Refused> {
     for change in changes {
         let changer = Changer { tracker: &*tracker, last_index };
         (tracker.config, tracker.progress) = changer.simple(std::slice::from_ref(change))?;

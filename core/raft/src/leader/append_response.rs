@@ -2,7 +2,8 @@
 //!
 //! Source: etcd raft v3.7 raft.go (stepLeader, MsgAppResp).
 
-use crate::node::{Node, Role};
+use crate::node::Node;
+use crate::output::Role;
 use crate::tracker::ProgressState;
 use proto::{EntryId, Index, NodeId, Term};
 

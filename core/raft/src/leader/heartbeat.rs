@@ -3,7 +3,8 @@
 //! Source: etcd raft v3.7 raft.go (sendHeartbeat, stepLeader, MsgHeartbeatResp).
 
 use crate::message::Body;
-use crate::node::{Node, Role};
+use crate::node::Node;
+use crate::output::Role;
 use crate::tracker::ProgressState;
 use bytes::Bytes;
 use proto::NodeId;

@@ -5,10 +5,11 @@
 mod append_response;
 mod heartbeat;
 
-use crate::confchange::Changes;
-use crate::error::Dropped;
+use crate::confchange::ConfChanges;
+use crate::error::DroppedRequest;
 use crate::message::Body;
-use crate::node::{Node, Proposed, Role};
+use crate::node::{Node, Proposed};
+use crate::output::Role;
 use crate::tracker::ProgressState;
 use proto::{Entry, EntryId, Index, NodeId};
 
@@ -41,7 +42,10 @@ impl Node {
         }));
     }
 
-    pub(crate) fn propose_entries(&mut self, mut entries: Vec<Entry>) -> Result<Proposed, Dropped> {
+    pub(crate) fn propose_entries(
+        &mut self,
+        mut entries: Vec<Entry>,
+    ) -> Result<Proposed, DroppedRequest> {
         match self.role {
             Role::Leader => {}
             Role::Follower if self.leader != NodeId::NONE => {
@@ -54,11 +58,11 @@ impl Node {
                     self.config.id,
                     self.term
                 );
-                return Err(Dropped::NoLeader);
+                return Err(DroppedRequest::NoLeader);
             }
         }
         if !self.tracker.progress.contains_key(&self.config.id) {
-            return Err(Dropped::NotAMember);
+            return Err(DroppedRequest::NotAMember);
         }
         let ignored = self.admit_conf_changes(&mut entries);
         let first = self.log.last().index.next();
@@ -77,7 +81,7 @@ impl Node {
     fn admit_conf_changes(&mut self, entries: &mut [Entry]) -> Option<String> {
         let mut ignored = None;
         for (index, entry) in (self.log.last().index.0 + 1..).zip(entries) {
-            let changes = match Changes::of(entry) {
+            let changes = match ConfChanges::of(entry) {
                 Ok(None) => continue,
                 Ok(Some(changes)) => changes,
                 Err(error) => {
@@ -99,7 +103,7 @@ impl Node {
         ignored
     }
 
-    fn objection(&self, changes: &Changes) -> Option<String> {
+    fn objection(&self, changes: &ConfChanges) -> Option<String> {
         let (pending, applied) = (self.pending_conf_index, self.log.applied());
         let joint = self.tracker.config.voters.is_joint();
         let leaves = changes.changes.is_empty();

@@ -1,5 +1,5 @@
 //! The part of the raft log that is in memory, and how far the rest of the world has come with it.
-//! Not here: files; what is handed out for writing comes back as a [`Log::durable`].
+//! Not here: files; what is handed out for writing comes back as a [`RaftLog::durable`].
 //!
 //! Source: etcd raft v3.7 log.go, log_unstable.go.
 
@@ -32,7 +32,7 @@ struct Write {
 ///   A again: the disk may still be about to hold B).
 /// - *Invariant:* what is committed is never overwritten.
 #[derive(Debug)]
-pub(crate) struct Log {
+pub(crate) struct RaftLog {
     base: EntryId,
     window: VecDeque<Entry>,
     /// The memory of the window in bytes, as [`memory`] counts it.
@@ -53,7 +53,7 @@ pub(crate) struct Progressed {
     pub(crate) applied: Index,
 }
 
-impl Log {
+impl RaftLog {
     /// The log as it was stored: all of it is durable.
     ///
     /// # Errors
@@ -63,7 +63,7 @@ impl Log {
         entries: Vec<Entry>,
         at: Progressed,
         bytes_max: usize,
-    ) -> Result<Log, Error> {
+    ) -> Result<RaftLog, Error> {
         let bad = |why: String| Err(Error::Restored(why));
         if let Err(why) = in_a_row(base, &entries) {
             return bad(why);
@@ -81,7 +81,7 @@ impl Log {
                 base.index, at.applied
             ));
         }
-        let mut log = Log {
+        let mut log = RaftLog {
             base,
             bytes: entries.iter().map(memory).sum(),
             window: entries.into(),
@@ -337,12 +337,12 @@ impl Log {
             .any(is)
     }
 
-    /// Checks the invariants of [`Log`].
+    /// Checks the invariants of [`RaftLog`].
     pub(crate) fn check(&self) {
         let entries: Vec<Entry> = self.window.iter().cloned().collect();
         in_a_row(self.base, &entries).unwrap_or_else(|why| panic!("the window is in a row: {why}"));
         let last = self.last().index;
-        let Log { base, handed, persisted, committed, applying, applied, .. } = self;
+        let RaftLog { base, handed, persisted, committed, applying, applied, .. } = self;
         assert!(
             base.index <= *applied && applied <= applying && applying <= committed,
             "base ≤ applied ≤ applying ≤ committed: {self:?}"

@@ -16,12 +16,12 @@ fn entries(before: u64, terms: &[u64]) -> Vec<Entry> {
         .collect()
 }
 
-fn log(terms: &[u64]) -> Log {
+fn log(terms: &[u64]) -> RaftLog {
     let at = Progressed { committed: Index(0), applied: Index(0) };
-    Log::new(EntryId::default(), entries(0, terms), at, usize::MAX).unwrap()
+    RaftLog::new(EntryId::default(), entries(0, terms), at, usize::MAX).unwrap()
 }
 
-fn terms(log: &Log) -> Vec<u64> {
+fn terms(log: &RaftLog) -> Vec<u64> {
     log.window.iter().map(|entry| entry.term.0).collect()
 }
 
@@ -110,7 +110,7 @@ fn a_handout_is_bounded_and_never_empty_when_there_is_something() {
     let stored: Vec<Entry> =
         entries(0, &[1, 1, 1]).into_iter().map(|e| Entry { data: data.clone(), ..e }).collect();
     let at = Progressed { committed: Index(3), applied: Index(0) };
-    let mut log = Log::new(EntryId::default(), stored, at, usize::MAX).unwrap();
+    let mut log = RaftLog::new(EntryId::default(), stored, at, usize::MAX).unwrap();
     assert_eq!(log.take_applicable(1).len(), 1);
     assert_eq!(log.take_applicable(250).len(), 2);
     assert_eq!(log.take_applicable(250).len(), 0);
@@ -120,7 +120,7 @@ fn a_handout_is_bounded_and_never_empty_when_there_is_something() {
 fn the_window_keeps_its_limit_but_never_releases_what_is_needed() {
     let one = memory(&entries(0, &[1])[0]);
     let at = Progressed { committed: Index(5), applied: Index(1) };
-    let mut log = Log::new(EntryId::default(), entries(0, &[1; 6]), at, 2 * one).unwrap();
+    let mut log = RaftLog::new(EntryId::default(), entries(0, &[1; 6]), at, 2 * one).unwrap();
     assert_eq!(log.first_index(), Index(2), "1 alone is applied");
     log.take_applicable(usize::MAX);
     log.applied_to(Index(3));
@@ -145,7 +145,7 @@ fn entries_share_their_data_with_the_window() {
 #[test]
 fn a_stored_log_that_does_not_fit_together_is_refused() {
     let none = Progressed { committed: Index(0), applied: Index(0) };
-    let fits = |base, stored, at| Log::new(base, stored, at, usize::MAX).is_ok();
+    let fits = |base, stored, at| RaftLog::new(base, stored, at, usize::MAX).is_ok();
     assert!(fits(EntryId::default(), entries(0, &[1, 2]), none));
     assert!(!fits(EntryId::default(), entries(1, &[1]), none), "a gap");
     assert!(!fits(EntryId::default(), entries(0, &[2, 1]), none), "a falling term");

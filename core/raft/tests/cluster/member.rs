@@ -1,7 +1,7 @@
 //! A node with its disk.
 
 use proto::{ConfState, Entry, EntryId, HardState, Index, NodeId};
-use raft::{Changes, Config, Message, Node, Read, Receipt, Restored};
+use raft::{ConfChanges, Config, Message, Node, Read, Receipt, Restored};
 use std::collections::VecDeque;
 
 /// What survives a crash.
@@ -94,7 +94,7 @@ impl Member {
     /// Applies the next entry.
     pub(crate) fn apply(&mut self) -> Option<(Entry, Option<ConfState>)> {
         let entry = self.to_apply.pop_front()?;
-        let changes = Changes::of(&entry).unwrap();
+        let changes = ConfChanges::of(&entry).unwrap();
         let conf = changes.map(|changes| self.node.apply_conf_change(&changes).unwrap());
         self.node.applied(entry.index);
         Some((entry, conf))

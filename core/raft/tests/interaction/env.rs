@@ -7,7 +7,7 @@
 use crate::lines::caught;
 use bytes::Bytes;
 use proto::{ConfState, EntryId, Index, NodeId, Term};
-use raft::{Changes, Config, Message, Node, Proposed, Restored};
+use raft::{ConfChanges, Config, Message, Node, Proposed, Restored};
 use script::Case;
 use tracing::Level;
 
@@ -132,7 +132,7 @@ impl Env {
     fn propose(
         &mut self,
         case: &Case,
-        work: impl FnOnce(&mut Node) -> Result<Proposed, raft::Dropped>,
+        work: impl FnOnce(&mut Node) -> Result<Proposed, raft::DroppedRequest>,
     ) {
         let at = self.node(case);
         if let Err(dropped) = self.with(at, "", work) {
@@ -178,7 +178,7 @@ impl Env {
         }
         self.messages.extend(ready.messages);
         for entry in &ready.committed {
-            if let Some(changes) = Changes::of(entry).unwrap() {
+            if let Some(changes) = ConfChanges::of(entry).unwrap() {
                 self.with(at, "  ", |node| node.apply_conf_change(&changes).unwrap());
             }
         }
