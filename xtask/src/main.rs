@@ -1,6 +1,11 @@
-//! The project's own tasks: `cargo xtask tidy` checks the rules that lints cannot hold, and
-//! `cargo xtask prove <issue>` runs the long form of what an issue asks to be shown.
+//! The project's own tasks.
+//!
+//! - `cargo xtask tidy` checks the rules that lints cannot.
+//! - `cargo xtask mutate` breaks the shipped code in many small ways, one at a time, and checks
+//!   that a test fails each time.
+//! - `cargo xtask prove NAME…` does the long runs that are too slow for every change.
 
+mod mutate;
 mod prove;
 mod tidy;
 
@@ -27,13 +32,24 @@ fn main() -> anyhow::Result<ExitCode> {
             println!("tidy: {} faults", faults.len());
             Ok(if faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
-        ["prove", issue, steps @ ..] => {
-            let table = prove::run(&root(), issue, steps)?;
-            println!("{}", table.text());
-            Ok(if table.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        ["mutate", arguments @ ..] => {
+            let caught = mutate::run(&root(), arguments)?;
+            Ok(if caught { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        ["prove", "list"] => {
+            println!("{}", prove::list());
+            Ok(ExitCode::SUCCESS)
+        }
+        ["prove", names @ ..] if !names.is_empty() => {
+            let results = prove::run(&root(), names)?;
+            println!("{}", results.text());
+            Ok(if results.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         _ => {
-            eprintln!("usage: cargo xtask tidy | cargo xtask prove ISSUE [STEP…]");
+            eprintln!(
+                "usage: cargo xtask tidy\n       cargo xtask mutate [--check] [--only ID] \
+                 [--seed N --part N]\n       cargo xtask prove list | all | NAME…"
+            );
             Ok(ExitCode::from(2))
         }
     }

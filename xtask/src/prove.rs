@@ -1,16 +1,16 @@
-//! The long forms of acceptance: named steps, each a command, run one after another; then a table
-//! of what passed, how long it took, and the last line that it printed.
+//! `cargo xtask prove NAME…`: the long runs, by name. Each is a command; a table at the end says
+//! which passed, how long they took, and the last line that each one printed.
 //!
-//! Not here: what a step checks. Steps are test binaries and scripts of the crates they prove.
+//! Not here: what a run checks. The commands are programs and tests of the workspace.
 
 use anyhow::{Context, bail};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// One step: a name, what it shows, the command and its environment.
+/// One long run: a name, what it shows, the command and its environment.
 #[derive(Clone, Copy, Debug)]
-struct Step {
+struct Proof {
     name: &'static str,
     shows: &'static str,
     command: &'static [&'static str],
@@ -32,57 +32,63 @@ macro_rules! with_peers {
     };
 }
 
-/// The steps of the issue about one member, end to end.
-const ONE_MEMBER: &[Step] = &[
-    Step {
+/// All of them, in the order of `prove all`.
+const PROOFS: &[Proof] = &[
+    Proof {
         name: "tests",
         shows: "every test of the workspace passes",
         command: &["cargo", "test", "--workspace", "--release"],
         environment: &[("RETCD_LONG", "1")],
     },
-    Step {
+    Proof {
         name: "tidy",
         shows: "the rules of the tree hold",
         command: &["cargo", "test", "--package", "xtask"],
         environment: &[],
     },
-    Step {
+    Proof {
         name: "build",
         shows: "the release builds",
         command: &["cargo", "build", "--release", "--workspace", "--bins"],
         environment: &[],
     },
-    Step {
+    Proof {
+        name: "mutate",
+        shows: "each change of the list breaks a test",
+        command: &["cargo", "xtask", "mutate"],
+        environment: &[],
+    },
+    Proof {
         name: "kill",
         shows: "nothing acknowledged is lost by kill -9 under load",
         command: &["target/release/kill9", "--ours", "target/release/etcd", "--cycles", "200"],
         environment: &[],
     },
-    Step {
+    Proof {
         name: "crash",
         shows: "nothing acknowledged is lost at any point of a simulated disk",
         command: &["target/release/crash", "--every", "1", "--images", "16", "--faults", "500"],
         environment: &[],
     },
-    Step {
+    Proof {
         name: "space",
         shows: "space comes back under load",
         command: &["target/release/space", "--ours", "target/release/etcd"],
         environment: &[],
     },
-    Step {
+    Proof {
         name: "fuzz",
         shows: "no input makes a decoder panic",
         command: &["target/release/fuzz", "--seconds", "120", "--seed", "1"],
         environment: &[],
     },
-    Step {
+    Proof {
         name: "tour",
         shows: "ours prints what 3.7.1 printed",
         command: &with_peers!("target/release/tour $ours"),
         environment: &[],
     },
-    Step {
+    Proof {
         name: "tour-3.4.23",
         shows: "etcdctl 3.4.23 prints the same against our server as against its own",
         command: &with_peers!(
@@ -90,7 +96,7 @@ const ONE_MEMBER: &[Step] = &[
         ),
         environment: &[],
     },
-    Step {
+    Proof {
         name: "tour-3.5.1",
         shows: "etcdctl 3.5.1 prints the same against our server as against its own",
         command: &with_peers!(
@@ -98,7 +104,7 @@ const ONE_MEMBER: &[Step] = &[
         ),
         environment: &[],
     },
-    Step {
+    Proof {
         name: "tour-3.5.30",
         shows: "etcdctl 3.5.30 prints the same against our server as against its own",
         command: &with_peers!(
@@ -106,19 +112,19 @@ const ONE_MEMBER: &[Step] = &[
         ),
         environment: &[],
     },
-    Step {
+    Proof {
         name: "tour-ours",
         shows: "our etcdctl prints the same against 3.5.30 as against our server",
         command: &with_peers!("target/release/tour $ours --against $GO35"),
         environment: &[],
     },
-    Step {
+    Proof {
         name: "scripts",
         shows: "expiry, and the grouping of watch responses, are as with 3.5.30",
         command: &with_peers!("target/release/scripts --ours target/release/etcd --theirs $GO35"),
         environment: &[],
     },
-    Step {
+    Proof {
         name: "conformance",
         shows: "100,000 requests get the same answers as from 3.5.30, with every listed row used",
         command: &with_peers!(
@@ -129,9 +135,9 @@ const ONE_MEMBER: &[Step] = &[
     },
 ];
 
-/// What became of the steps.
+/// The results of the runs.
 #[derive(Debug)]
-pub(crate) struct Table {
+pub(crate) struct Results {
     rows: Vec<Row>,
 }
 
@@ -144,8 +150,8 @@ struct Row {
     last: String,
 }
 
-impl Table {
-    /// Whether every step passed.
+impl Results {
+    /// Whether every run passed.
     pub(crate) fn passed(&self) -> bool {
         self.rows.iter().all(|row| row.passed)
     }
@@ -153,7 +159,7 @@ impl Table {
     /// The table as Markdown.
     pub(crate) fn text(&self) -> String {
         let mut text =
-            "| step | shows | result | seconds | last line |\n|---|---|---|---|---|".to_owned();
+            "| name | shows | result | seconds | last line |\n|---|---|---|---|---|".to_owned();
         for row in &self.rows {
             let result = if row.passed { "passed" } else { "FAILED" };
             text.push_str(&format!(
@@ -168,34 +174,36 @@ impl Table {
     }
 }
 
-/// Runs the steps of an issue, or those that are named.
-///
-/// # Errors
-/// When the issue has no steps, a name is unknown, or a command cannot be started.
-pub(crate) fn run(root: &Path, issue: &str, names: &[&str]) -> anyhow::Result<Table> {
-    let steps = match issue {
-        "2" | "3" => ONE_MEMBER,
-        other => bail!("nothing is to be proved for {other}"),
-    };
-    if let Some(unknown) = names.iter().find(|name| !steps.iter().any(|s| s.name == **name)) {
-        let known: Vec<&str> = steps.iter().map(|s| s.name).collect();
-        bail!("no step is called {unknown}; there are: {}", known.join(", "));
-    }
-    let mut rows = Vec::new();
-    for step in steps.iter().filter(|s| names.is_empty() || names.contains(&s.name)) {
-        rows.push(run_step(root, step)?);
-    }
-    Ok(Table { rows })
+/// The names of all runs and what they show, one a line.
+pub(crate) fn list() -> String {
+    let lines = PROOFS.iter().map(|proof| format!("{:<12} {}", proof.name, proof.shows));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
-#[expect(clippy::print_stdout, reason = "the output of long steps is shown as they run")]
-fn run_step(root: &Path, step: &Step) -> anyhow::Result<Row> {
-    println!("== {}: {}", step.name, step.shows);
-    let [program, arguments @ ..] = step.command else { bail!("{} has no command", step.name) };
+/// Does the named runs in the order of the list; `all` stands for every one.
+///
+/// # Errors
+/// When a name is unknown, or a command cannot be started.
+pub(crate) fn run(root: &Path, names: &[&str]) -> anyhow::Result<Results> {
+    let is_known = |name: &str| name == "all" || PROOFS.iter().any(|proof| proof.name == name);
+    if let Some(unknown) = names.iter().find(|name| !is_known(name)) {
+        bail!("there is no {unknown}; `cargo xtask prove list` shows what there is");
+    }
+    let mut rows = Vec::new();
+    for proof in PROOFS.iter().filter(|p| names.contains(&"all") || names.contains(&p.name)) {
+        rows.push(run_one(root, proof)?);
+    }
+    Ok(Results { rows })
+}
+
+#[expect(clippy::print_stdout, reason = "the output of long runs is shown as they go")]
+fn run_one(root: &Path, proof: &Proof) -> anyhow::Result<Row> {
+    println!("== {}: {}", proof.name, proof.shows);
+    let [program, arguments @ ..] = proof.command else { bail!("{} has no command", proof.name) };
     let started = Instant::now();
     let output = Command::new(program)
         .args(arguments)
-        .envs(step.environment.iter().copied())
+        .envs(proof.environment.iter().copied())
         .current_dir(root)
         .stderr(Stdio::inherit())
         .output()
@@ -203,8 +211,8 @@ fn run_step(root: &Path, step: &Step) -> anyhow::Result<Row> {
     let text = String::from_utf8_lossy(&output.stdout);
     println!("{text}");
     Ok(Row {
-        name: step.name,
-        shows: step.shows,
+        name: proof.name,
+        shows: proof.shows,
         passed: output.status.success(),
         took: started.elapsed(),
         last: text.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or("").to_owned(),
@@ -214,6 +222,7 @@ fn run_step(root: &Path, step: &Step) -> anyhow::Result<Row> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     #[test]
     fn a_table_says_what_failed() {
@@ -224,14 +233,20 @@ mod tests {
             took: Duration::from_millis(1500),
             last: "a|b".to_owned(),
         };
-        let table = Table { rows: vec![row("one", true), row("two", false)] };
+        let table = Results { rows: vec![row("one", true), row("two", false)] };
         assert!(!table.passed());
         assert!(table.text().ends_with("\n| two | x | FAILED | 1.5 | a\\|b |"));
     }
 
     #[test]
-    fn unknown_steps_are_refused() {
-        assert!(run(Path::new("."), "2", &["nope"]).is_err());
-        assert!(run(Path::new("."), "999", &[]).is_err());
+    fn unknown_names_are_refused_before_anything_runs() {
+        assert!(run(Path::new("."), &["build", "nope"]).is_err());
+    }
+
+    #[test]
+    fn names_are_unique_and_listed() {
+        let names: BTreeSet<&str> = PROOFS.iter().map(|proof| proof.name).collect();
+        assert_eq!(names.len(), PROOFS.len());
+        assert_eq!(list().lines().count(), PROOFS.len());
     }
 }

@@ -42,7 +42,7 @@ pub fn run(path: impl AsRef<Path>, handler: impl FnMut(&Case) -> String) {
     let path = path.as_ref();
     let text = fs::read_to_string(path)
         .unwrap_or_else(|error| panic!("cannot read the script {}: {error}", path.display()));
-    let Outcome { rewritten, differences } = run_text(path, &text, handler);
+    let Report { rewritten, differences } = run_text(path, &text, handler);
     let given = env::var_os("RETCD_TESTDATA").is_some_and(|root| path.starts_with(root));
     if !given && env::var_os("REWRITE").is_some_and(|value| value == "1") {
         if rewritten != text {
@@ -93,20 +93,21 @@ pub fn shared(relative: &str) -> Option<PathBuf> {
     Some(path)
 }
 
-struct Outcome {
+/// What running a script gave.
+struct Report {
     /// The script with the outputs that came.
     rewritten: String,
     /// One paragraph for each case that came out otherwise.
     differences: Vec<String>,
 }
 
-fn run_text(path: &Path, text: &str, mut handler: impl FnMut(&Case) -> String) -> Outcome {
+fn run_text(path: &Path, text: &str, mut handler: impl FnMut(&Case) -> String) -> Report {
     let parts = parse::parse(path, text)
         .unwrap_or_else(|(line, why)| panic!("{}:{line}: {why}", path.display()));
-    let mut outcome = Outcome { rewritten: String::new(), differences: Vec::new() };
+    let mut report = Report { rewritten: String::new(), differences: Vec::new() };
     for part in parts {
         match part {
-            Part::Between(lines) => outcome.rewritten.push_str(&lines),
+            Part::Between(lines) => report.rewritten.push_str(&lines),
             Part::Case { case, source, expected } => {
                 let mut actual = {
                     let _place = Place(&case);
@@ -115,10 +116,10 @@ fn run_text(path: &Path, text: &str, mut handler: impl FnMut(&Case) -> String) -
                 if !actual.is_empty() && !actual.ends_with('\n') {
                     actual.push('\n');
                 }
-                outcome.rewritten.push_str(&source);
-                outcome.rewritten.push_str(&parse::framed(&actual));
+                report.rewritten.push_str(&source);
+                report.rewritten.push_str(&parse::framed(&actual));
                 if actual != expected {
-                    outcome.differences.push(format!(
+                    report.differences.push(format!(
                         "\n{}: `{source}`\nexpected:\n{expected}\nfound:\n{actual}",
                         case.place(),
                     ));
@@ -126,7 +127,7 @@ fn run_text(path: &Path, text: &str, mut handler: impl FnMut(&Case) -> String) -
             }
         }
     }
-    outcome
+    report
 }
 
 /// Says which case was running when a handler panics.
@@ -183,49 +184,46 @@ silent
         }
     }
 
-    fn outcome(text: &str) -> Outcome {
+    fn report(text: &str) -> Report {
         run_text(Path::new("a script"), text, handler)
     }
 
     #[test]
     fn a_script_that_holds_has_no_differences_and_is_rewritten_as_it_was() {
-        let outcome = outcome(SCRIPT);
-        assert_eq!(outcome.differences, Vec::<String>::new());
-        assert_eq!(outcome.rewritten, SCRIPT);
+        let report = report(SCRIPT);
+        assert_eq!(report.differences, Vec::<String>::new());
+        assert_eq!(report.rewritten, SCRIPT);
     }
 
     #[test]
     fn a_difference_is_reported_with_its_place_and_rewritten() {
-        let outcome = outcome(&SCRIPT.replace("down", "dawn").replace("1 [2 3]", "wrong"));
-        assert_eq!(outcome.differences.len(), 2);
-        assert!(outcome.differences[0].contains("a script:2"), "{}", outcome.differences[0]);
-        assert!(outcome.differences[1].contains("a script:11"), "{}", outcome.differences[1]);
-        assert_eq!(outcome.rewritten, SCRIPT);
+        let report = report(&SCRIPT.replace("down", "dawn").replace("1 [2 3]", "wrong"));
+        assert_eq!(report.differences.len(), 2);
+        assert!(report.differences[0].contains("a script:2"), "{}", report.differences[0]);
+        assert!(report.differences[1].contains("a script:11"), "{}", report.differences[1]);
+        assert_eq!(report.rewritten, SCRIPT);
     }
 
     #[test]
     fn an_output_that_gains_blank_lines_gains_its_frame() {
-        let outcome = outcome("blank\n----\nup\n\nsilent\n----\n");
-        assert_eq!(
-            outcome.rewritten,
-            "blank\n----\n----\nup\n\ndown\n----\n----\n\nsilent\n----\n"
-        );
+        let report = report("blank\n----\nup\n\nsilent\n----\n");
+        assert_eq!(report.rewritten, "blank\n----\n----\nup\n\ndown\n----\n----\n\nsilent\n----\n");
     }
 
     #[test]
     #[should_panic(expected = "unknown argument d")]
     fn an_argument_that_the_command_does_not_know_is_refused() {
-        outcome("echo a=1 d=4\n----\n");
+        report("echo a=1 d=4\n----\n");
     }
 
     #[test]
     #[should_panic(expected = "a script:1: the command has no ---- line")]
     fn a_command_without_its_separator_is_refused() {
-        outcome("echo a=1\ninput\n");
+        report("echo a=1\ninput\n");
     }
 
     #[test]
     fn a_command_goes_on_behind_a_backslash() {
-        assert_eq!(outcome("echo a=1 \\\n  b=2\n----\n1 [2] false\n").differences.len(), 0);
+        assert_eq!(report("echo a=1 \\\n  b=2\n----\n1 [2] false\n").differences.len(), 0);
     }
 }

@@ -18,7 +18,6 @@ const KNOWN: &[&str] = &[
     "edge/client/src/lib.rs",
     "edge/embed/src/lib.rs",
     "edge/rpc/src/lib.rs",
-    "test/conformance/src/lib.rs",
     "test/sim/src/lib.rs",
 ];
 
