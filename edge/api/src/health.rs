@@ -33,7 +33,7 @@ pub(crate) async fn list<H: Host>(call: Call<H>) -> Result<Reply, Status> {
 
 /// Says how it is, and then nothing, since it does not change.
 pub(crate) async fn watch<H: Host>(call: Call<H>) -> Result<Reply, Status> {
-    let deadline = call.deadline();
+    let deadline = call.deadline;
     let requires_leader = call.requires_leader();
     let (tally, request) = call.stream_request::<HealthCheckRequest>(false).await?;
     let (feeder, receiver) = queue();

@@ -4,6 +4,7 @@
 
 use crate::checks;
 use crate::counted::Tally;
+use crate::held::{HeldSource, HoldLimits, held, message};
 use crate::host::{Growth, Host, RangeChunks, Ranged};
 use crate::large::LargeBody;
 use crate::service::{Call, Inner};
@@ -13,29 +14,30 @@ use proto::etcdserverpb::{
     CompactionRequest, CompactionResponse, DeleteRangeRequest, InternalRaftRequest, PutRequest,
     RangeRequest, TxnRequest,
 };
-use rpc::body::{Reply, Source, encoded, framed, message, source};
+use rpc::body::{Reply, Source, encoded, framed};
 use rpc::frame::PREFIX_LEN;
 use rpc::{Code, Error, Status};
 use std::collections::VecDeque;
 use std::task::{Context, Poll};
 
 pub(crate) async fn range<H: Host>(call: Call<H>) -> Result<Reply, Status> {
+    let deadline = call.deadline;
     let (service, request) = call.request(|request: &RangeRequest| request.serializable).await?;
     checks::range(&request)?;
     match service.host.range(request).await? {
         Ranged::Answer(answer) => {
             let encoding = answer.encode(service.host.origin());
-            Ok(message(encoding.len(), |to| encoding.write(to)))
+            Ok(message(encoding.len(), deadline, |to| encoding.write(to)))
         }
         Ranged::Large(large) => {
             let body = LargeBody::new(large, service.host.origin());
-            service.host.count_sent(body.message_len());
-            Ok(source(body))
+            Ok(held(body, HoldLimits::range(deadline)))
         }
     }
 }
 
 pub(crate) async fn put<H: Host>(call: Call<H>) -> Result<Reply, Status> {
+    let deadline = call.deadline;
     let (service, request) = call.request(|_: &PutRequest| false).await?;
     if !service.host.fits_quota(Growth::Put(&request)) {
         return Err(Error::NoSpace.into());
@@ -46,10 +48,11 @@ pub(crate) async fn put<H: Host>(call: Call<H>) -> Result<Reply, Status> {
         return Err(mismatch());
     };
     let encoding = answer.encode(service.host.origin());
-    Ok(message(encoding.len(), |to| encoding.write(to)))
+    Ok(message(encoding.len(), deadline, |to| encoding.write(to)))
 }
 
 pub(crate) async fn delete_range<H: Host>(call: Call<H>) -> Result<Reply, Status> {
+    let deadline = call.deadline;
     let (service, request) = call.request(|_: &DeleteRangeRequest| false).await?;
     checks::delete(&request)?;
     let request =
@@ -58,10 +61,11 @@ pub(crate) async fn delete_range<H: Host>(call: Call<H>) -> Result<Reply, Status
         return Err(mismatch());
     };
     let encoding = answer.encode(service.host.origin());
-    Ok(message(encoding.len(), |to| encoding.write(to)))
+    Ok(message(encoding.len(), deadline, |to| encoding.write(to)))
 }
 
 pub(crate) async fn txn<H: Host>(call: Call<H>) -> Result<Reply, Status> {
+    let deadline = call.deadline;
     let (service, request) = call.request(|_: &TxnRequest| false).await?;
     if !service.host.fits_quota(Growth::Txn(&request)) {
         return Err(Error::NoSpace.into());
@@ -69,7 +73,7 @@ pub(crate) async fn txn<H: Host>(call: Call<H>) -> Result<Reply, Status> {
     checks::txn(&request, service.limits.txn_ops_max)?;
     let answer = service.host.txn(request).await?;
     let encoding = answer.encode(service.host.origin());
-    Ok(message(encoding.len(), |to| encoding.write(to)))
+    Ok(message(encoding.len(), deadline, |to| encoding.write(to)))
 }
 
 pub(crate) async fn compact<H: Host>(call: Call<H>) -> Result<Reply, Status> {
@@ -99,10 +103,11 @@ impl<H: Host> Inner<H> {
 }
 
 pub(crate) async fn range_stream<H: Host>(call: Call<H>) -> Result<Reply, Status> {
+    let limits = HoldLimits::range(call.deadline);
     let (tally, request) = call.stream_request::<RangeRequest>(false).await?;
     checks::range_stream(&request)?;
     let chunks = tally.service.host.range_stream(request).await?;
-    Ok(source(Box::new(RangeStream { tally, chunks, pieces: VecDeque::new() })))
+    Ok(held(RangeStream { tally, chunks, pieces: VecDeque::new() }, limits))
 }
 
 /// Turns chunks into messages while they are sent.
@@ -134,6 +139,12 @@ impl<H: Host> Source for RangeStream<H> {
                 }
             }
         }
+    }
+}
+
+impl<H: Host> HeldSource for RangeStream<H> {
+    fn cut_off(&mut self, status: &Status) {
+        self.tally.end(status.code);
     }
 }
 

@@ -1,6 +1,7 @@
 //! A large range on its way out: its length goes first, its key-values are read while it is sent.
 //! The client's window bounds what is in memory.
 
+use crate::held::HeldSource;
 use crate::host::{Item, Items, LargeRange};
 use bytes::Bytes;
 use proto::answer::{Header, Origin, RangeAnswer, Sink, field_len, put_field_head};
@@ -26,7 +27,7 @@ pub(crate) struct LargeBody {
 }
 
 impl LargeBody {
-    pub(crate) fn new(large: LargeRange, origin: Origin) -> Box<LargeBody> {
+    pub(crate) fn new(large: LargeRange, origin: Origin) -> LargeBody {
         let LargeRange { answer, items_len, items } = large;
         let header = Header::new(origin, answer.revision);
         let tail = tail_of(&answer);
@@ -36,19 +37,7 @@ impl LargeBody {
         put_field_head(0x0a, header.bytes().len(), &mut head);
         head.extend_from_slice(header.bytes());
         let pieces = VecDeque::from([Bytes::from(head)]);
-        Box::new(LargeBody {
-            items,
-            tail,
-            items_left: items_len,
-            message_len: len,
-            pieces,
-            done: false,
-        })
-    }
-
-    /// The length of the message without its prefix, in bytes.
-    pub(crate) fn message_len(&self) -> usize {
-        self.message_len
+        LargeBody { items, tail, items_left: items_len, message_len: len, pieces, done: false }
     }
 
     /// Reads items for about one piece. True if it should let others work first.
@@ -118,7 +107,13 @@ impl Source for LargeBody {
             }
         }
     }
+
+    fn message_len(&self) -> usize {
+        self.message_len
+    }
 }
+
+impl HeldSource for LargeBody {}
 
 #[cfg(test)]
 mod tests {
@@ -147,7 +142,7 @@ mod tests {
         }
         let answer = RangeAnswer { revision: 5, more: true, count: 300, ..Default::default() };
         let origin = Origin { cluster_id: 1, member_id: 2, raft_term: 3 };
-        *LargeBody::new(LargeRange { answer, items_len, items: Box::new(Given(items)) }, origin)
+        LargeBody::new(LargeRange { answer, items_len, items: Box::new(Given(items)) }, origin)
     }
 
     fn read(mut body: LargeBody) -> Result<Vec<u8>, Status> {

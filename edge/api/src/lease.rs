@@ -69,7 +69,7 @@ pub(crate) async fn leases<H: Host>(call: Call<H>) -> Result<Reply, Status> {
 pub(crate) fn keep_alive<H: Host>(call: Call<H>) -> Result<Reply, Status> {
     call.check_stream()?;
     let (feeder, receiver) = queue();
-    let deadline = call.deadline();
+    let deadline = call.deadline;
     let requires_leader = call.requires_leader();
     let (tally, messages) = call.into_stream();
     tokio::task::spawn_local(async move {

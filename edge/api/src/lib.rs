@@ -10,6 +10,7 @@ mod counted;
 mod ends;
 mod gather;
 mod health;
+mod held;
 mod host;
 mod kv;
 mod large;

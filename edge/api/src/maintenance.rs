@@ -3,6 +3,7 @@
 //! Source: etcd v3.7 server/etcdserver/api/v3rpc/maintenance.go.
 
 use crate::counted::Tally;
+use crate::held::{HeldSource, HoldLimits, held, snapshot_age_max};
 use crate::host::{Host, SnapshotFile};
 use crate::kv::mismatch;
 use crate::service::Call;
@@ -14,7 +15,7 @@ use proto::etcdserverpb::{
     HashKvRequest, HashRequest, InternalRaftRequest, SnapshotRequest, SnapshotResponse,
     StatusRequest,
 };
-use rpc::body::{Reply, Source, encoded, framed, source};
+use rpc::body::{Reply, Source, encoded, framed};
 use rpc::{Code, Error, Status};
 use sha2::{Digest as _, Sha256};
 use std::collections::VecDeque;
@@ -83,12 +84,14 @@ pub(crate) async fn hash_kv<H: Host>(call: Call<H>) -> Result<Reply, Status> {
 }
 
 pub(crate) async fn snapshot<H: Host>(call: Call<H>) -> Result<Reply, Status> {
+    let deadline = call.deadline;
     let (tally, _) = call.stream_request::<SnapshotRequest>(true).await?;
     let file = tally.service.host.snapshot().await?;
+    let limits = HoldLimits { deadline, age_max: snapshot_age_max(file.size()) };
     let (to, from) = mpsc::channel(BLOBS_AHEAD);
     // Reading waits for the disk, and hashing takes time: neither belongs on this thread.
     tokio::task::spawn_blocking(move || send_file(file, &to));
-    Ok(source(Box::new(Snapshot { tally, from, pieces: VecDeque::new() })))
+    Ok(held(Snapshot { tally, from, pieces: VecDeque::new() }, limits))
 }
 
 type Blob = Result<SnapshotResponse, Status>;
@@ -164,6 +167,12 @@ impl<H: Host> Source for Snapshot<H> {
                 }
             }
         }
+    }
+}
+
+impl<H: Host> HeldSource for Snapshot<H> {
+    fn cut_off(&mut self, status: &Status) {
+        self.tally.end(status.code);
     }
 }
 

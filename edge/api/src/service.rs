@@ -24,6 +24,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
 
 /// What stands around a request beside its own bytes, in bytes.
 const OVERHEAD: usize = 512 * 1024;
@@ -109,6 +110,8 @@ pub(crate) struct Call<H> {
     pub(crate) service: Rc<Inner<H>>,
     pub(crate) head: http::request::Parts,
     pub(crate) messages: Messages<Incoming>,
+    /// When the call ends by itself, from its `grpc-timeout`.
+    pub(crate) deadline: Option<Instant>,
     /// Where it is counted, if it streams.
     streamed: Option<Rc<Streamed>>,
 }
@@ -198,7 +201,7 @@ async fn answer<H: Host>(service: Rc<Inner<H>>, request: Request<Incoming>) -> R
         return reply;
     }
     let deadline = match rpc::status::timeout(&head.headers) {
-        Ok(deadline) => deadline,
+        Ok(limit) => limit.and_then(|limit| Instant::now().checked_add(limit)),
         Err(status) => {
             let mut reply = refuse(&status);
             *reply.status_mut() = http::StatusCode::BAD_REQUEST;
@@ -208,10 +211,10 @@ async fn answer<H: Host>(service: Rc<Inner<H>>, request: Request<Incoming>) -> R
     let counted = Counted::begin(&service.host, head.uri.path());
     let messages = Messages::new(body, service.limits.message_max());
     let streamed = counted.as_ref().and_then(Counted::streamed);
-    let call = Call { service: Rc::clone(&service), head, messages, streamed };
+    let call = Call { service: Rc::clone(&service), head, messages, deadline, streamed };
     let replied = match deadline {
         None => route(call).await,
-        Some(limit) => match tokio::time::timeout(limit, route(call)).await {
+        Some(deadline) => match tokio::time::timeout_at(deadline, route(call)).await {
             Ok(replied) => replied,
             Err(_) => Err(Status::deadline_exceeded()),
         },
@@ -363,12 +366,6 @@ impl<H: Host> Call<H> {
     /// What a call that is a stream both ways consists of.
     pub(crate) fn into_stream(self) -> (Tally<H>, Messages<Incoming>) {
         (Tally::new(self.service, self.streamed), self.messages)
-    }
-
-    /// When the call is to end by itself, if it is.
-    pub(crate) fn deadline(&self) -> Option<tokio::time::Instant> {
-        let limit = rpc::status::timeout(&self.head.headers).ok().flatten()?;
-        tokio::time::Instant::now().checked_add(limit)
     }
 
     /// True if the client wants no answer from a member that knows no leader.

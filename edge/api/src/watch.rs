@@ -56,7 +56,7 @@ fn same((left, right): (&Response, &Response)) -> bool {
 pub(crate) fn watch<H: Host>(call: Call<H>) -> Result<Reply, Status> {
     call.check_stream()?;
     let (feeder, receiver) = queue();
-    let deadline = call.deadline();
+    let deadline = call.deadline;
     let requires_leader = call.requires_leader();
     let (tally, messages) = call.into_stream();
     let (sink, counting) = (feeder.clone(), tally.clone());

@@ -13,7 +13,6 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Response, header::CONTENT_TYPE};
 use http_body::{Frame, SizeHint};
 use proto::answer::Sink;
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -42,6 +41,11 @@ pub trait Source {
     /// # Errors
     /// The status that the call ends with.
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>>;
+
+    /// The length in bytes of the message without its prefix; 0 for a stream of messages.
+    fn message_len(&self) -> usize {
+        0
+    }
 }
 
 /// A body of plain HTTP, of any kind.
@@ -53,7 +57,6 @@ pub struct Body(Kind);
 enum Kind {
     Empty,
     Trailers(Status),
-    Pieces(VecDeque<Bytes>, Status),
     Piece(Bytes, Status),
     Source(Box<dyn Source>),
     Queue(Receiver),
@@ -80,21 +83,19 @@ impl Body {
         Body(Kind::Plain(body))
     }
 
-    /// The length in bytes of the one message that this is, without its prefix; 0 if it is none,
-    /// or is made while it is sent.
+    /// The length in bytes of the message of a unary call, without its prefix; 0 for any other
+    /// body.
     #[must_use]
     pub fn message_len(&self) -> usize {
-        let framed = match &self.0 {
-            Kind::Piece(piece, _) => piece.len(),
-            Kind::Pieces(pieces, _) => pieces.iter().map(Bytes::len).sum(),
+        match &self.0 {
+            Kind::Piece(piece, _) => piece.len().saturating_sub(PREFIX_LEN),
+            Kind::Source(source) => source.message_len(),
             Kind::Empty
             | Kind::Trailers(_)
-            | Kind::Source(_)
             | Kind::Queue(_)
             | Kind::PlainPiece(_)
             | Kind::Plain(_) => 0,
-        };
-        framed.saturating_sub(PREFIX_LEN)
+        }
     }
 
     fn end(&mut self, status: &Status) -> Option<Result<Frame<Bytes>, BodyError>> {
@@ -122,10 +123,6 @@ impl http_body::Body for Body {
                 this.0 = Kind::Trailers(std::mem::replace(status, Status::OK));
                 Ok(Some(bytes))
             }
-            Kind::Pieces(pieces, status) => match pieces.pop_front() {
-                Some(piece) => Ok(Some(piece)),
-                None => Err(std::mem::replace(status, Status::OK)),
-            },
             Kind::Source(source) => match ready!(source.poll_piece(cx)) {
                 Some(Ok(piece)) => Ok(Some(piece)),
                 Some(Err(status)) => Err(status),
@@ -153,7 +150,6 @@ impl http_body::Body for Body {
             Kind::Empty => true,
             Kind::Plain(body) => body.is_end_stream(),
             Kind::Trailers(_)
-            | Kind::Pieces(..)
             | Kind::Piece(..)
             | Kind::Source(_)
             | Kind::Queue(_)
@@ -166,11 +162,9 @@ impl http_body::Body for Body {
             Kind::Empty => SizeHint::with_exact(0),
             Kind::PlainPiece(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Plain(body) => body.size_hint(),
-            Kind::Trailers(_)
-            | Kind::Pieces(..)
-            | Kind::Piece(..)
-            | Kind::Source(_)
-            | Kind::Queue(_) => SizeHint::default(),
+            Kind::Trailers(_) | Kind::Piece(..) | Kind::Source(_) | Kind::Queue(_) => {
+                SizeHint::default()
+            }
         }
     }
 }
@@ -184,21 +178,17 @@ fn reply(kind: Kind) -> Reply {
     response
 }
 
-/// An answer of one message: `len` bytes, which `write` writes.
+/// A response of one message of `len` bytes, which `write` writes into one piece.
 ///
 /// # Panics
-/// When `write` does not write `len` bytes, for a prefix that lies would garble the stream.
+/// When `write` does not write `len` bytes: a wrong prefix would garble the stream.
 #[must_use]
 pub fn message(len: usize, write: impl FnOnce(&mut dyn Sink)) -> Reply {
-    if len <= PIECE_MAX - PREFIX_LEN {
-        let mut buffer = BytesMut::with_capacity(PREFIX_LEN + len);
-        buffer.put_slice(&prefix(len));
-        write(&mut buffer);
-        assert_eq!(buffer.len(), PREFIX_LEN + len, "an answer has the length that was announced");
-        return reply(Kind::Piece(buffer.freeze(), Status::OK));
-    }
-    let pieces = framed(len, write);
-    reply(Kind::Pieces(pieces.into(), Status::OK))
+    let mut buffer = BytesMut::with_capacity(PREFIX_LEN + len);
+    buffer.put_slice(&prefix(len));
+    write(&mut buffer);
+    assert_eq!(buffer.len(), PREFIX_LEN + len, "a message has the length that was announced");
+    reply(Kind::Piece(buffer.freeze(), Status::OK))
 }
 
 /// A message of `len` bytes in pieces, with its prefix.

@@ -53,7 +53,7 @@ impl Segments {
         let end = self.len + PREFIX_LEN + len;
         self.slice(&prefix(len));
         write(self);
-        assert_eq!(self.len, end, "an answer has the length that was announced");
+        assert_eq!(self.len, end, "a message has the length that was announced");
     }
 
     fn close(&mut self) {

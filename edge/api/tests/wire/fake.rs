@@ -1,13 +1,14 @@
 //! A small member in memory, and a server of the services on a loopback socket.
 
 use api::{
-    Deliver, Growth, Host, HttpAnswer, Limits, RangeChunks, Ranged, Service, SnapshotFile,
-    WatchStream,
+    Deliver, Growth, Host, HttpAnswer, Item, Items, LargeRange, Limits, RangeChunks, Ranged,
+    Service, SnapshotFile, WatchStream,
 };
 use bytes::Bytes;
 use prost::Message as _;
 use proto::answer::{
     Answer, DeleteAnswer, GrantAnswer, OpAnswer, Origin, PutAnswer, RangeAnswer, TxnAnswer,
+    field_len,
 };
 use proto::etcdserverpb::{
     AlarmMember, HashKvResponse, HashResponse, InternalRaftRequest, LeaseTimeToLiveResponse,
@@ -24,7 +25,11 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use tokio::io::DuplexStream;
 use tokio::net::{TcpListener, TcpStream};
+
+/// From this size on, in bytes, a range is read while it is sent, unless only keys are asked for.
+const LARGE: usize = 128 * 1024;
 
 pub(crate) const ORIGIN: Origin = Origin { cluster_id: 11, member_id: 12, raft_term: 13 };
 
@@ -41,9 +46,16 @@ pub(crate) struct Inner {
     pub(crate) drained: Cell<usize>,
     pub(crate) watches_gone: Cell<usize>,
     pub(crate) snapshot: RefCell<Vec<u8>>,
+    /// Cloned by every answer that reads while it is sent.
+    view: Arc<()>,
 }
 
 impl Fake {
+    /// How many answers hold a view.
+    pub(crate) fn views_held(&self) -> usize {
+        Arc::strong_count(&self.0.view) - 1
+    }
+
     pub(crate) fn insert(&self, key: &str, value: Bytes) {
         let revision = self.0.revision.get() + 1;
         self.0.revision.set(revision);
@@ -107,7 +119,16 @@ impl Drop for FakeWatch {
     }
 }
 
-struct Chunks(Vec<RangeAnswer>);
+/// The key-values of a large range, and the view that they are read from.
+struct FakeItems(std::vec::IntoIter<Bytes>, #[expect(dead_code, reason = "held")] Arc<()>);
+
+impl Items for FakeItems {
+    fn next(&mut self) -> Result<Item, Status> {
+        Ok(self.0.next().map_or(Item::End, Item::Next))
+    }
+}
+
+struct Chunks(Vec<RangeAnswer>, #[expect(dead_code, reason = "held")] Arc<()>);
 
 impl RangeChunks for Chunks {
     fn next(&mut self) -> Result<Option<RangeAnswer>, Status> {
@@ -115,7 +136,7 @@ impl RangeChunks for Chunks {
     }
 }
 
-struct File(Vec<u8>, usize);
+struct File(Vec<u8>, usize, #[expect(dead_code, reason = "held")] Arc<()>);
 
 impl SnapshotFile for File {
     fn size(&self) -> u64 {
@@ -173,7 +194,18 @@ impl Host for Fake {
         if request.key == "slow" {
             std::future::pending::<()>().await;
         }
-        Ok(Ranged::Answer(self.find(&request)))
+        let answer = self.find(&request);
+        if request.keys_only {
+            return Ok(Ranged::Answer(answer));
+        }
+        let items_len = answer.kvs.iter().map(|kv| field_len(kv.len())).sum();
+        if items_len < LARGE {
+            return Ok(Ranged::Answer(answer));
+        }
+        let kvs = answer.kvs.clone().into_iter();
+        let items = Box::new(FakeItems(kvs, Arc::clone(&self.0.view)));
+        let answer = RangeAnswer { kvs: Vec::new(), ..answer };
+        Ok(Ranged::Large(LargeRange { answer, items_len, items }))
     }
 
     async fn range_stream(&self, request: RangeRequest) -> Result<Box<dyn RangeChunks>, Status> {
@@ -187,7 +219,7 @@ impl Host for Fake {
             last.revision = all.revision;
             last.count = all.count;
         }
-        Ok(Box::new(Chunks(chunks)))
+        Ok(Box::new(Chunks(chunks, Arc::clone(&self.0.view))))
     }
 
     async fn txn(&self, request: TxnRequest) -> Result<TxnAnswer, Status> {
@@ -289,7 +321,7 @@ impl Host for Fake {
     }
 
     async fn snapshot(&self) -> Result<Box<dyn SnapshotFile>, Status> {
-        Ok(Box::new(File(self.0.snapshot.borrow().clone(), 0)))
+        Ok(Box::new(File(self.0.snapshot.borrow().clone(), 0, Arc::clone(&self.0.view))))
     }
 
     fn watch(&self, deliver: Deliver) -> FakeWatch {
@@ -327,6 +359,24 @@ where
         });
         let within = std::time::Duration::from_secs(30);
         tokio::time::timeout(within, test(address)).await.expect("the test hangs");
+    });
+}
+
+/// Runs `test` against a server of `fake` at the other end of a pipe in memory, on a clock that
+/// stands still until it is moved.
+pub(crate) fn serve_on_a_paused_clock<F>(fake: &Fake, test: impl FnOnce(DuplexStream) -> F)
+where
+    F: Future<Output = ()>,
+{
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_time().start_paused(true).build().unwrap();
+    let service = Service::new(fake.clone(), Limits::default(), Rc::new(http));
+    tokio::task::LocalSet::new().block_on(&runtime, async move {
+        let (near, far) = tokio::io::duplex(1 << 20);
+        tokio::task::spawn_local(async move {
+            drop(service.serve(far, std::future::pending()).await);
+        });
+        test(near).await;
     });
 }
 

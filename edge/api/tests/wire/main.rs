@@ -3,5 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod fake;
+mod held;
 mod services;
 mod transport;

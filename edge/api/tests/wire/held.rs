@@ -1,0 +1,235 @@
+//! Answers that hold a view while they are sent, on a clock that the tests move: a client that
+//! does not read loses them after a time, one that reads gets them whole.
+
+use crate::fake::{Fake, serve_on_a_paused_clock};
+use bytes::Bytes;
+use h2::RecvStream;
+use prost::Message;
+use proto::etcdserverpb::{RangeRequest, SnapshotRequest};
+use rpc::frame::prefix;
+use std::time::Duration;
+use tokio::io::DuplexStream;
+use tokio::time::{Instant, advance};
+
+const RANGE: &str = "/etcdserverpb.KV/Range";
+const RANGE_STREAM: &str = "/etcdserverpb.KV/RangeStream";
+const SNAPSHOT: &str = "/etcdserverpb.Maintenance/Snapshot";
+
+/// The window of a client of these tests, in bytes: it is used up long before an answer's end.
+const WINDOW: u32 = 1_000;
+const STALLED_MAX: Duration = Duration::from_secs(60);
+const RANGE_AGE_MAX: Duration = Duration::from_secs(600);
+
+/// A member whose ranges and snapshot are some megabytes long.
+fn large_member() -> Fake {
+    let fake = Fake::default();
+    for at in 0..40 {
+        fake.insert(&format!("{at:05}"), vec![7; 100_000].into());
+    }
+    *fake.0.snapshot.borrow_mut() = vec![7; 4_000_000];
+    fake
+}
+
+fn all() -> RangeRequest {
+    RangeRequest { key: "\0".into(), range_end: "\0".into(), ..RangeRequest::default() }
+}
+
+/// Calls a method on a new connection, and returns its answer's body, of which nothing is read.
+async fn call(
+    io: DuplexStream,
+    path: &str,
+    headers: &[(&str, &str)],
+    message: &impl Message,
+) -> RecvStream {
+    let mut builder = h2::client::Builder::new();
+    let builder = builder.initial_window_size(WINDOW);
+    let (mut send, connection) = builder.handshake::<_, Bytes>(io).await.unwrap();
+    tokio::task::spawn_local(async move { drop(connection.await) });
+    let mut request = http::Request::post(format!("http://x{path}"));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.header("content-type", "application/grpc").body(()).unwrap();
+    let (response, mut body) = send.send_request(request, false).unwrap();
+    let message = message.encode_to_vec();
+    let message = [&prefix(message.len())[..], &message].concat();
+    body.send_data(message.into(), true).unwrap();
+    let response = response.await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert!(response.headers().get("grpc-status").is_none(), "the call is refused");
+    response.into_body()
+}
+
+/// Moves the clock and lets the server see it.
+async fn pass(time: Duration) {
+    advance(time).await;
+    settle().await;
+}
+
+async fn settle() {
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Waits for the thread that reads a snapshot, which no clock knows of, to let go of its view.
+async fn reader_ends(fake: &Fake) {
+    let begun = std::time::Instant::now();
+    while fake.views_held() > 0 && begun.elapsed() < Duration::from_secs(5) {
+        std::thread::yield_now();
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Reads up to `bytes`; the bytes that came, fewer at the end.
+async fn read(body: &mut RecvStream, bytes: usize) -> usize {
+    let mut got = 0;
+    while got < bytes {
+        let Some(data) = body.data().await else { break };
+        let data = data.unwrap();
+        got += data.len();
+        body.flow_control().release_capacity(data.len()).unwrap();
+    }
+    got
+}
+
+/// Reads to the end: the bytes that came, `grpc-status` and `grpc-message`.
+async fn read_all(mut body: RecvStream) -> (usize, i32, String) {
+    let bytes = read(&mut body, usize::MAX).await;
+    let trailers = body.trailers().await.unwrap().unwrap();
+    let text = |name: &str| trailers.get(name).map_or("", |value| value.to_str().unwrap());
+    (bytes, text("grpc-status").parse().unwrap(), text("grpc-message").to_owned())
+}
+
+/// The client stops reading; the view goes when the time is up, and what it reads then ends with
+/// the reason.
+fn stalled_client_is_cut_off(path: &'static str, message: impl Message + 'static) {
+    let member = large_member();
+    let fake = member.clone();
+    serve_on_a_paused_clock(&member, |io| async move {
+        let mut body = call(io, path, &[], &message).await;
+        // The first data has come; the window stays used up.
+        let first = body.data().await.unwrap().unwrap().len();
+        settle().await;
+        assert_eq!(fake.views_held(), 1);
+        pass(STALLED_MAX - Duration::from_secs(1)).await;
+        assert_eq!(fake.views_held(), 1, "the client may still read");
+        pass(Duration::from_secs(2)).await;
+        if path == SNAPSHOT {
+            reader_ends(&fake).await;
+        }
+        assert_eq!(fake.views_held(), 0, "the view is gone though nobody reads");
+        body.flow_control().release_capacity(first).unwrap();
+        let (bytes, code, why) = read_all(body).await;
+        assert!(bytes < 1_000_000, "{bytes}");
+        assert_eq!((code, &why[..]), (8, "retcd: the client read nothing for 60 s"));
+    });
+}
+
+#[test]
+fn a_large_range_is_cut_off_when_its_client_stops_reading() {
+    stalled_client_is_cut_off(RANGE, all());
+}
+
+#[test]
+fn a_range_stream_is_cut_off_when_its_client_stops_reading() {
+    stalled_client_is_cut_off(RANGE_STREAM, all());
+}
+
+#[test]
+fn a_snapshot_is_cut_off_when_its_client_stops_reading() {
+    stalled_client_is_cut_off(SNAPSHOT, SnapshotRequest {});
+}
+
+/// One read in each half of the time that a stalled client has, until the body ends.
+async fn read_slowly(mut body: RecvStream, bytes: usize) -> (usize, i32, String, Duration) {
+    let begun = Instant::now();
+    let mut all = 0;
+    loop {
+        let got = read(&mut body, bytes).await;
+        all += got;
+        if got < bytes {
+            let (rest, code, why) = read_all(body).await;
+            return (all + rest, code, why, begun.elapsed());
+        }
+        pass(STALLED_MAX / 2).await;
+    }
+}
+
+#[test]
+fn a_client_that_reads_slowly_gets_its_whole_snapshot() {
+    serve_on_a_paused_clock(&large_member(), |io| async move {
+        let body = call(io, SNAPSHOT, &[], &SnapshotRequest {}).await;
+        let (bytes, code, why, took) = read_slowly(body, 190_000).await;
+        assert_eq!((code, &why[..]), (0, ""));
+        assert!(bytes > 4_000_000, "{bytes}");
+        assert!(took > RANGE_AGE_MAX, "{took:?}");
+    });
+}
+
+#[test]
+fn a_range_is_cut_off_at_its_age_however_its_client_reads() {
+    let member = large_member();
+    let fake = member.clone();
+    serve_on_a_paused_clock(&member, |io| async move {
+        let body = call(io, RANGE, &[], &all()).await;
+        let (bytes, code, why, took) = read_slowly(body, 66_000).await;
+        assert!(bytes < 3_000_000, "{bytes}");
+        assert_eq!((code, &why[..]), (8, "retcd: the client read the response too slowly"));
+        assert!(took >= RANGE_AGE_MAX, "{took:?}");
+        assert_eq!(fake.views_held(), 0);
+    });
+}
+
+fn deadline_ends_the_answer(path: &'static str, message: impl Message + 'static) {
+    let member = large_member();
+    let fake = member.clone();
+    serve_on_a_paused_clock(&member, |io| async move {
+        let body = call(io, path, &[("grpc-timeout", "5S")], &message).await;
+        pass(Duration::from_millis(4_900)).await;
+        assert_eq!(fake.views_held(), 1);
+        pass(Duration::from_millis(200)).await;
+        if path == SNAPSHOT {
+            reader_ends(&fake).await;
+        }
+        assert_eq!(fake.views_held(), 0);
+        let (_, code, why) = read_all(body).await;
+        assert_eq!((code, &why[..]), (4, "context deadline exceeded"));
+    });
+}
+
+/// Its answer is collected before it is sent, and holds no view but memory.
+#[test]
+fn a_long_collected_answer_is_cut_off_too() {
+    serve_on_a_paused_clock(&large_member(), |io| async move {
+        let request = RangeRequest { keys_only: true, ..all() };
+        let body = call(io, RANGE, &[], &request).await;
+        pass(STALLED_MAX + Duration::from_secs(1)).await;
+        let (bytes, code, why) = read_all(body).await;
+        assert!(bytes < 200_000, "{bytes}");
+        assert_eq!((code, &why[..]), (8, "retcd: the client read nothing for 60 s"));
+    });
+}
+
+#[test]
+fn a_deadline_ends_a_large_range_that_is_being_sent() {
+    deadline_ends_the_answer(RANGE, all());
+}
+
+#[test]
+fn a_deadline_ends_a_range_stream_and_a_snapshot() {
+    deadline_ends_the_answer(RANGE_STREAM, all());
+    deadline_ends_the_answer(SNAPSHOT, SnapshotRequest {});
+}
+
+#[test]
+fn an_answer_that_was_read_to_its_end_holds_nothing_and_needs_no_time() {
+    let member = large_member();
+    let fake = member.clone();
+    serve_on_a_paused_clock(&member, |io| async move {
+        let body = call(io, RANGE, &[], &all()).await;
+        let (bytes, code, _) = read_all(body).await;
+        assert!(bytes > 4_000_000, "{bytes}");
+        assert_eq!((code, fake.views_held()), (0, 0));
+    });
+}
