@@ -118,7 +118,7 @@ async fn watchers_and_their_events_are_counted() {
     with_server(|client, server| async move {
         let key = "k";
         let request = pb::WatchCreateRequest { key: key.into(), ..Default::default() };
-        let mut watcher = client.watch(request);
+        let mut watcher = client.watch(request).await;
         server.shows("etcd_debugging_mvcc_watcher_total", 1.0).await;
         for _ in 0..3 {
             put(&client, key, 0).await;

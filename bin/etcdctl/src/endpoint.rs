@@ -2,7 +2,7 @@
 //!
 //! Source: etcd v3.7.1 etcdctl/ctlv3/command/{ep,defrag}_command.go.
 
-use crate::failure::{Code, Outcome};
+use crate::failure::{Code, CommandResult};
 use crate::output;
 use crate::printer::{Format, Hash, Health, Status};
 use crate::session::{Session, connect};
@@ -12,7 +12,7 @@ use proto::etcdserverpb as pb;
 use std::time::Instant;
 
 /// The endpoints to ask, and a configuration whose endpoints are to be replaced by each of them.
-async fn endpoints(session: &mut Session) -> Outcome<(Vec<String>, Config)> {
+async fn endpoints(session: &mut Session) -> CommandResult<(Vec<String>, Config)> {
     let config = session.open()?;
     if !session.flags.bool("cluster") {
         return Ok((session.flags.list("endpoints"), config));
@@ -29,7 +29,7 @@ async fn endpoints(session: &mut Session) -> Outcome<(Vec<String>, Config)> {
     Ok((urls, config))
 }
 
-async fn one(session: &Session, config: &Config, endpoint: &str) -> Outcome<Client> {
+async fn one(session: &Session, config: &Config, endpoint: &str) -> CommandResult<Client> {
     let mut config = config.clone();
     config.endpoints = vec![endpoint.to_string()];
     Ok(connect(config).await?.with_timeout(session.flags.duration("command-timeout")))
@@ -40,7 +40,7 @@ fn since(start: Instant) -> String {
     go::duration(i64::try_from(start.elapsed().as_nanos()).unwrap_or(i64::MAX))
 }
 
-pub(crate) async fn health(mut session: Session) -> Outcome {
+pub(crate) async fn health(mut session: Session) -> CommandResult {
     session.set_logger("client");
     let (endpoints, config) = endpoints(&mut session).await?;
     let mut checks = Vec::new();
@@ -107,7 +107,7 @@ pub(crate) fn list_alarms() -> pb::AlarmRequest {
     }
 }
 
-pub(crate) async fn status(mut session: Session) -> Outcome {
+pub(crate) async fn status(mut session: Session) -> CommandResult {
     let (endpoints, config) = endpoints(&mut session).await?;
     let (mut list, mut failed) = (Vec::new(), false);
     for endpoint in endpoints {
@@ -126,7 +126,7 @@ pub(crate) async fn status(mut session: Session) -> Outcome {
     if failed { Err(Code::Error.silent()) } else { Ok(()) }
 }
 
-pub(crate) async fn hashkv(mut session: Session) -> Outcome {
+pub(crate) async fn hashkv(mut session: Session) -> CommandResult {
     let (endpoints, config) = endpoints(&mut session).await?;
     let revision = session.flags.int("rev");
     let (mut list, mut failed) = (Vec::new(), None);
@@ -146,7 +146,7 @@ pub(crate) async fn hashkv(mut session: Session) -> Outcome {
     failed.map_or(Ok(()), |error| Err(error.into()))
 }
 
-pub(crate) async fn defrag(mut session: Session) -> Outcome {
+pub(crate) async fn defrag(mut session: Session) -> CommandResult {
     let (endpoints, config) = endpoints(&mut session).await?;
     let mut failed = false;
     for endpoint in endpoints {

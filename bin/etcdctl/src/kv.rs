@@ -2,7 +2,7 @@
 //!
 //! Source: etcd v3.7.1 etcdctl/ctlv3/command/{get,put,del,compaction}_command.go.
 
-use crate::failure::{Code, Outcome};
+use crate::failure::{Code, CommandResult};
 use crate::output;
 use crate::printer::Format;
 use crate::session::Session;
@@ -17,7 +17,7 @@ const BOTH: &str = "`--prefix` and `--from-key` cannot be set at the same time, 
 const TOO_MANY: &str =
     "too many arguments, only accept one argument when `--prefix` or `--from-key` is set";
 
-pub(crate) async fn get(mut session: Session) -> Outcome {
+pub(crate) async fn get(mut session: Session) -> CommandResult {
     let request = range_request(&session.flags, &session.args)?;
     let client = session.client().await?;
     let answer = match session.flags.bool("stream") {
@@ -38,21 +38,21 @@ pub(crate) async fn get(mut session: Session) -> Outcome {
     Ok(())
 }
 
-pub(crate) async fn put(mut session: Session) -> Outcome {
+pub(crate) async fn put(mut session: Session) -> CommandResult {
     let request = put_request(&session.flags, &session.args)?;
     let answer = session.client().await?.put(request).await?;
     output::out(&session.printer.put(&answer)?);
     Ok(())
 }
 
-pub(crate) async fn del(mut session: Session) -> Outcome {
+pub(crate) async fn del(mut session: Session) -> CommandResult {
     let request = delete_request(&session.flags, &session.args)?;
     let answer = session.client().await?.delete_range(request).await?;
     output::out(&session.printer.delete(&answer)?);
     Ok(())
 }
 
-pub(crate) async fn compaction(mut session: Session) -> Outcome {
+pub(crate) async fn compaction(mut session: Session) -> CommandResult {
     let [revision] = &session.words()[..] else {
         return Err(Code::BadArgs.with("compaction command needs 1 argument"));
     };
@@ -64,7 +64,7 @@ pub(crate) async fn compaction(mut session: Session) -> Outcome {
 }
 
 /// Whether `--consistency` allows an answer from one member alone.
-pub(crate) fn is_serializable(flags: &Flags) -> Outcome<bool> {
+pub(crate) fn is_serializable(flags: &Flags) -> CommandResult<bool> {
     match flags.bytes("consistency") {
         b"s" => Ok(true),
         b"l" => Ok(false),
@@ -88,7 +88,7 @@ fn widened(flags: &Flags, key: &[u8]) -> (Vec<u8>, Vec<u8>) {
     }
 }
 
-fn sort(flags: &Flags) -> Outcome<(SortOrder, SortTarget)> {
+fn sort(flags: &Flags) -> CommandResult<(SortOrder, SortTarget)> {
     let order = match flags.text("order").to_uppercase().as_str() {
         "ASCEND" => SortOrder::Ascend,
         "DESCEND" => SortOrder::Descend,
@@ -109,7 +109,7 @@ fn sort(flags: &Flags) -> Outcome<(SortOrder, SortTarget)> {
     Ok((if plain { SortOrder::None } else { order }, target))
 }
 
-fn revisions(flags: &Flags, min: &str, max: &str, shown: [&str; 2]) -> Outcome<(i64, i64)> {
+fn revisions(flags: &Flags, min: &str, max: &str, shown: [&str; 2]) -> CommandResult<(i64, i64)> {
     let (lowest, highest) = (flags.int(min), flags.int(max));
     if highest > 0 && lowest > highest {
         let [min, max] = shown;
@@ -119,7 +119,7 @@ fn revisions(flags: &Flags, min: &str, max: &str, shown: [&str; 2]) -> Outcome<(
 }
 
 /// The request that a `get` line means.
-pub(crate) fn range_request(flags: &Flags, args: &Words) -> Outcome<pb::RangeRequest> {
+pub(crate) fn range_request(flags: &Flags, args: &Words) -> CommandResult<pb::RangeRequest> {
     let bad = |text: &str| Err(Code::BadArgs.with(text));
     let Some(key) = args.first() else {
         return bad("get command needs one argument as key and an optional argument as range_end");
@@ -161,7 +161,7 @@ pub(crate) fn range_request(flags: &Flags, args: &Words) -> Outcome<pb::RangeReq
 }
 
 /// The request that a `put` line means. A value that is missing is read from the standard input.
-pub(crate) fn put_request(flags: &Flags, args: &Words) -> Outcome<pb::PutRequest> {
+pub(crate) fn put_request(flags: &Flags, args: &Words) -> CommandResult<pb::PutRequest> {
     let usage = "put command needs 1 argument and input from stdin or 2 arguments";
     let Some(key) = args.first() else { return Err(Code::BadArgs.with(usage)) };
     let ignore_value = flags.bool("ignore-value");
@@ -194,7 +194,7 @@ pub(crate) fn put_request(flags: &Flags, args: &Words) -> Outcome<pb::PutRequest
 
 /// The request that a `del` line means. A range without `--range` is warned of, with two seconds
 /// to think again.
-pub(crate) fn delete_request(flags: &Flags, args: &Words) -> Outcome<pb::DeleteRangeRequest> {
+pub(crate) fn delete_request(flags: &Flags, args: &Words) -> CommandResult<pb::DeleteRangeRequest> {
     let bad = |text: &str| Err(Code::BadArgs.with(text));
     let (Some(key), 1..=2) = (args.first(), args.len()) else {
         return bad("del command needs one argument as key and an optional argument as range_end");

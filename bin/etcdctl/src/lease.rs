@@ -2,14 +2,14 @@
 //!
 //! Source: etcd v3.7.1 etcdctl/ctlv3/command/lease_command.go.
 
-use crate::failure::{Code, Outcome};
+use crate::failure::{Code, CommandResult};
 use crate::output;
 use crate::printer::Format;
 use crate::session::Session;
 use cli::go;
 use proto::etcdserverpb as pb;
 
-pub(crate) async fn grant(mut session: Session) -> Outcome {
+pub(crate) async fn grant(mut session: Session) -> CommandResult {
     let [ttl] = &session.words()[..] else {
         return Err(Code::BadArgs.with("lease grant command needs TTL argument"));
     };
@@ -22,7 +22,7 @@ pub(crate) async fn grant(mut session: Session) -> Outcome {
     Ok(())
 }
 
-pub(crate) async fn revoke(mut session: Session) -> Outcome {
+pub(crate) async fn revoke(mut session: Session) -> CommandResult {
     let id = id(&session, "lease revoke command needs 1 argument")?;
     let client = session.client().await?;
     let answer = client.lease_revoke(pb::LeaseRevokeRequest { id }).await;
@@ -31,7 +31,7 @@ pub(crate) async fn revoke(mut session: Session) -> Outcome {
     Ok(())
 }
 
-pub(crate) async fn time_to_live(mut session: Session) -> Outcome {
+pub(crate) async fn time_to_live(mut session: Session) -> CommandResult {
     one_argument(&session, "lease timetolive command needs lease ID as argument")?;
     let client = session.client_without_timeout().await?;
     let (id, keys) = (id(&session, "")?, session.flags.bool("keys"));
@@ -41,7 +41,7 @@ pub(crate) async fn time_to_live(mut session: Session) -> Outcome {
     Ok(())
 }
 
-pub(crate) async fn list(mut session: Session) -> Outcome {
+pub(crate) async fn list(mut session: Session) -> CommandResult {
     let client = session.client_without_timeout().await?;
     let answer = client.lease_leases(pb::LeaseLeasesRequest {}).await;
     let answer = answer.map_err(|error| Code::BadConnection.with(error))?;
@@ -49,7 +49,7 @@ pub(crate) async fn list(mut session: Session) -> Outcome {
     Ok(())
 }
 
-pub(crate) async fn keep_alive(mut session: Session) -> Outcome {
+pub(crate) async fn keep_alive(mut session: Session) -> CommandResult {
     let id = id(&session, "lease keep-alive command needs lease ID as argument")?;
     let client = session.client_without_timeout().await?;
     if session.flags.bool("once") {
@@ -68,11 +68,11 @@ pub(crate) async fn keep_alive(mut session: Session) -> Outcome {
     Ok(())
 }
 
-fn one_argument(session: &Session, usage: &str) -> Outcome {
+fn one_argument(session: &Session, usage: &str) -> CommandResult {
     if session.args.len() == 1 { Ok(()) } else { Err(Code::BadArgs.with(usage)) }
 }
 
-fn id(session: &Session, usage: &str) -> Outcome<i64> {
+fn id(session: &Session, usage: &str) -> CommandResult<i64> {
     one_argument(session, usage)?;
     let bad = |why| Code::BadArgs.with(format!("bad lease ID arg ({why}), expecting ID in Hex"));
     go::parse_int(&session.words()[0], 16).map_err(bad)

@@ -13,8 +13,8 @@ mod session;
 mod txn;
 mod watch;
 
-use cli::Outcome as Line;
-use failure::{Code, Failure, Outcome};
+use cli::Invocation;
+use failure::{Code, CommandResult, Failure};
 use proto::etcdserverpb::downgrade_request::DowngradeAction;
 use session::Session;
 use std::os::unix::ffi::OsStringExt;
@@ -25,12 +25,12 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() {
     let words: cli::Words = std::env::args_os().skip(1).map(OsStringExt::into_vec).collect();
     let parsed = match cli::parse(&commands::ROOT, &words) {
-        Line::Help(text) => return output::out(text.as_bytes()),
-        Line::Wrong(text) => {
+        Invocation::Help(text) => return output::out(text.as_bytes()),
+        Invocation::Wrong(text) => {
             output::error_text(&text);
             std::process::exit(Code::Error as i32);
         }
-        Line::Run(parsed) => parsed,
+        Invocation::Run(parsed) => parsed,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let done = match runtime {
@@ -52,7 +52,7 @@ fn end(failure: Failure) -> ! {
     std::process::exit(failure.code as i32);
 }
 
-async fn run(session: Session) -> Outcome {
+async fn run(session: Session) -> CommandResult {
     let name = session.name.clone();
     match name.as_str() {
         "get" => kv::get(session).await,

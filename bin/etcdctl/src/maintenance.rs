@@ -4,7 +4,7 @@
 //! client/v3/snapshot/v3_snapshot.go.
 
 use crate::endpoint::list_alarms;
-use crate::failure::{Code, Failure, Outcome};
+use crate::failure::{Code, CommandResult, Failure};
 use crate::output;
 use crate::session::{Session, connect};
 use cli::go;
@@ -21,7 +21,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::time::Instant;
 use tokio_stream::StreamExt as _;
 
-pub(crate) async fn alarm_list(mut session: Session) -> Outcome {
+pub(crate) async fn alarm_list(mut session: Session) -> CommandResult {
     if !session.args.is_empty() {
         return Err(Code::BadArgs.with("alarm list command accepts no arguments"));
     }
@@ -31,7 +31,7 @@ pub(crate) async fn alarm_list(mut session: Session) -> Outcome {
 }
 
 /// Asks which alarms there are and disarms them one by one.
-pub(crate) async fn alarm_disarm(mut session: Session) -> Outcome {
+pub(crate) async fn alarm_disarm(mut session: Session) -> CommandResult {
     if !session.args.is_empty() {
         return Err(Code::BadArgs.with("alarm disarm command accepts no arguments"));
     }
@@ -49,7 +49,7 @@ pub(crate) async fn alarm_disarm(mut session: Session) -> Outcome {
     Ok(())
 }
 
-pub(crate) async fn downgrade(mut session: Session, action: DowngradeAction) -> Outcome {
+pub(crate) async fn downgrade(mut session: Session, action: DowngradeAction) -> CommandResult {
     let version = match (action, &session.words()[..]) {
         (DowngradeAction::Cancel, _) => String::new(),
         (_, [version]) if !version.is_empty() => version.clone(),
@@ -64,7 +64,7 @@ pub(crate) async fn downgrade(mut session: Session, action: DowngradeAction) -> 
     Ok(())
 }
 
-pub(crate) async fn snapshot_save(mut session: Session) -> Outcome {
+pub(crate) async fn snapshot_save(mut session: Session) -> CommandResult {
     let [path] = &session.words()[..] else {
         return Err(Code::BadArgs.with("snapshot save expects one argument <filename>"));
     };
@@ -112,7 +112,7 @@ fn log(logger: &str, message: &str, fields: Object) {
 
 /// Fetches a snapshot into `part`, checks it, and renames it to `path`; gives the server's
 /// storage version.
-async fn save(client: &Client, endpoint: &str, part: &str, path: &str) -> Outcome<String> {
+async fn save(client: &Client, endpoint: &str, part: &str, path: &str) -> CommandResult<String> {
     let could_not = |what: &str, error: &dyn ToString| {
         interrupted(format!("could not {what} ({})", error.to_string()))
     };

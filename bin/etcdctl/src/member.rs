@@ -2,14 +2,14 @@
 //!
 //! Source: etcd v3.7.1 etcdctl/ctlv3/command/member_command.go.
 
-use crate::failure::{Code, Outcome};
+use crate::failure::{Code, CommandResult};
 use crate::printer::{Format, MemberChange};
 use crate::session::Session;
 use crate::{kv, output};
 use cli::go;
 use proto::etcdserverpb as pb;
 
-pub(crate) async fn add(mut session: Session) -> Outcome {
+pub(crate) async fn add(mut session: Session) -> CommandResult {
     let words = session.words();
     let name = match &words[..] {
         [] => return Err(Code::BadArgs.with("member name not provided")),
@@ -52,7 +52,7 @@ fn initial_cluster(answer: &pb::MemberAddResponse, name: &str) -> String {
     parts.join(",")
 }
 
-pub(crate) async fn remove(mut session: Session) -> Outcome {
+pub(crate) async fn remove(mut session: Session) -> CommandResult {
     let id = id(&session)?;
     let answer = session.client().await?.member_remove(pb::MemberRemoveRequest { id }).await?;
     let change = MemberChange::Removed(id);
@@ -61,7 +61,7 @@ pub(crate) async fn remove(mut session: Session) -> Outcome {
     Ok(())
 }
 
-pub(crate) async fn update(mut session: Session) -> Outcome {
+pub(crate) async fn update(mut session: Session) -> CommandResult {
     let id = id(&session)?;
     let peer_ur_ls = peer_urls(&session)?;
     let client = session.client().await?;
@@ -72,7 +72,7 @@ pub(crate) async fn update(mut session: Session) -> Outcome {
     Ok(())
 }
 
-pub(crate) async fn promote(mut session: Session) -> Outcome {
+pub(crate) async fn promote(mut session: Session) -> CommandResult {
     let id = id(&session)?;
     let answer = session.client().await?.member_promote(pb::MemberPromoteRequest { id }).await?;
     let change = MemberChange::Promoted(id);
@@ -81,7 +81,7 @@ pub(crate) async fn promote(mut session: Session) -> Outcome {
     Ok(())
 }
 
-pub(crate) async fn list(mut session: Session) -> Outcome {
+pub(crate) async fn list(mut session: Session) -> CommandResult {
     let linearizable = !kv::is_serializable(&session.flags)?;
     let client = session.client().await?;
     let answer = client.member_list(pb::MemberListRequest { linearizable }).await?;
@@ -90,7 +90,7 @@ pub(crate) async fn list(mut session: Session) -> Outcome {
 }
 
 /// `move-leader`, which only the leader can be asked for.
-pub(crate) async fn move_leader(mut session: Session) -> Outcome {
+pub(crate) async fn move_leader(mut session: Session) -> CommandResult {
     let [target] = &session.words()[..] else {
         return Err(Code::BadArgs.with("move-leader command needs 1 argument"));
     };
@@ -114,7 +114,7 @@ pub(crate) async fn move_leader(mut session: Session) -> Outcome {
     Err(Code::BadArgs.with(format!("no leader endpoint given at [{endpoints}]")))
 }
 
-fn peer_urls(session: &Session) -> Outcome<Vec<String>> {
+fn peer_urls(session: &Session) -> CommandResult<Vec<String>> {
     let urls = session.flags.text("peer-urls");
     if urls.is_empty() {
         return Err(Code::BadArgs.with("member peer urls not provided"));
@@ -122,7 +122,7 @@ fn peer_urls(session: &Session) -> Outcome<Vec<String>> {
     Ok(urls.split(',').map(str::to_string).collect())
 }
 
-fn id(session: &Session) -> Outcome<u64> {
+fn id(session: &Session) -> CommandResult<u64> {
     let [id] = &session.words()[..] else {
         return Err(Code::BadArgs.with("member ID is not provided"));
     };

@@ -3,7 +3,7 @@
 //! Source: etcd v3.7.1 etcdctl/ctlv3/command/global.go.
 
 use crate::commands::ROOT;
-use crate::failure::{Code, Outcome};
+use crate::failure::{Code, CommandResult};
 use crate::output;
 use crate::printer::{Format, Printer};
 use cli::json::Object;
@@ -49,7 +49,7 @@ impl Session {
     }
 
     /// Reads the environment and the global flags; gives the client's configuration.
-    pub(crate) fn open(&mut self) -> Outcome<Config> {
+    pub(crate) fn open(&mut self) -> CommandResult<Config> {
         self.read_environment()?;
         if self.flags.bool("debug") {
             let mut globals = self.flags.shown(PREFIX);
@@ -71,7 +71,7 @@ impl Session {
         Ok(config)
     }
 
-    fn read_environment(&mut self) -> Outcome {
+    fn read_environment(&mut self) -> CommandResult {
         let variables: BTreeMap<String, Vec<u8>> = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_vec())))
             .collect();
@@ -96,7 +96,7 @@ impl Session {
         Err(Code::Error.silent())
     }
 
-    fn refuse_what_is_not_built(&self) -> Outcome {
+    fn refuse_what_is_not_built(&self) -> CommandResult {
         for name in ["cert", "key", "cacert"] {
             if self.flags.changed(name) && self.flags.bytes(name).is_empty() {
                 let text = format!("empty string is passed to --{name} option");
@@ -114,7 +114,7 @@ impl Session {
         }
     }
 
-    fn config(&self) -> Outcome<Config> {
+    fn config(&self) -> CommandResult<Config> {
         let flags = &self.flags;
         let endpoints: Vec<String> =
             flags.list("endpoints").iter().map(|endpoint| endpoint.trim().to_string()).collect();
@@ -155,13 +155,13 @@ impl Session {
     }
 
     /// A client for all endpoints, whose calls have no limit in time.
-    pub(crate) async fn client_without_timeout(&mut self) -> Outcome<Client> {
+    pub(crate) async fn client_without_timeout(&mut self) -> CommandResult<Client> {
         let config = self.open()?;
         connect(config).await
     }
 
     /// A client for all endpoints, whose calls may take as long as `--command-timeout` says.
-    pub(crate) async fn client(&mut self) -> Outcome<Client> {
+    pub(crate) async fn client(&mut self) -> CommandResult<Client> {
         let client = self.client_without_timeout().await?;
         Ok(client.with_timeout(self.flags.duration("command-timeout")))
     }
@@ -169,7 +169,7 @@ impl Session {
 
 /// # Errors
 /// When the configuration cannot be used, or the server refuses the password.
-pub(crate) async fn connect(config: Config) -> Outcome<Client> {
+pub(crate) async fn connect(config: Config) -> CommandResult<Client> {
     Client::connect(config).await.map_err(|error| {
         let misused = matches!(error, client::Error::Config(_));
         if misused { Code::BadArgs.with(error) } else { Code::BadConnection.with(error) }
@@ -191,7 +191,7 @@ fn warn(logger: &'static str, warning: &Warning) {
     });
 }
 
-fn ask_password() -> Outcome<String> {
+fn ask_password() -> CommandResult<String> {
     output::out(b"Password: ");
     let mut line = String::new();
     match std::io::stdin().read_line(&mut line) {

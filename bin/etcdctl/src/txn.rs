@@ -3,7 +3,7 @@
 //! Source: etcd v3.7.1 etcdctl/ctlv3/command/txn_command.go, util.go `Argify`.
 
 use crate::commands::TXN_REQUESTS;
-use crate::failure::{Code, Outcome};
+use crate::failure::{Code, CommandResult};
 use crate::session::Session;
 use crate::{kv, output};
 use cli::go;
@@ -12,7 +12,7 @@ use proto::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
 use proto::etcdserverpb::request_op::Request;
 use std::io::BufRead;
 
-pub(crate) async fn txn(mut session: Session) -> Outcome {
+pub(crate) async fn txn(mut session: Session) -> CommandResult {
     if !session.args.is_empty() {
         return Err(Code::BadArgs.with("txn command does not accept argument"));
     }
@@ -37,7 +37,10 @@ pub(crate) async fn txn(mut session: Session) -> Outcome {
 }
 
 /// Reads lines up to an empty one.
-fn read_lines<T>(input: &mut impl BufRead, parse: impl Fn(&[u8]) -> Outcome<T>) -> Outcome<Vec<T>> {
+fn read_lines<T>(
+    input: &mut impl BufRead,
+    parse: impl Fn(&[u8]) -> CommandResult<T>,
+) -> CommandResult<Vec<T>> {
     let mut parsed = Vec::new();
     loop {
         let mut line = Vec::new();
@@ -53,7 +56,7 @@ fn read_lines<T>(input: &mut impl BufRead, parse: impl Fn(&[u8]) -> Outcome<T>) 
 }
 
 /// Splits a line into words as a shell would; words in double quotes are Go strings.
-pub(crate) fn split_words(mut line: &[u8]) -> Outcome<cli::Words> {
+pub(crate) fn split_words(mut line: &[u8]) -> CommandResult<cli::Words> {
     let mut words = Vec::new();
     let is_space = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | 0x0c);
     while let Some(first) = line.first() {
@@ -96,14 +99,14 @@ fn closes(line: &[u8]) -> bool {
     false
 }
 
-fn parse_request(line: &[u8]) -> Outcome<pb::RequestOp> {
+fn parse_request(line: &[u8]) -> CommandResult<pb::RequestOp> {
     let shown = String::from_utf8_lossy(line).into_owned();
     let words = split_words(line)?;
     if words.len() < 2 {
         let text = format!("invalid txn compare request: {shown}");
         return Err(Code::InvalidInput.with(text));
     }
-    let cli::Outcome::Run(parsed) = cli::parse(&TXN_REQUESTS, &words) else {
+    let cli::Invocation::Run(parsed) = cli::parse(&TXN_REQUESTS, &words) else {
         return Err(Code::InvalidInput.with(format!("invalid txn request: {shown}")));
     };
     let (flags, args) = (&parsed.flags, &parsed.args);
@@ -144,7 +147,7 @@ fn split_compare<'a>(target: &'a [u8], rest: &[u8]) -> Parts<'a> {
     parts
 }
 
-fn parse_compare(line: &[u8]) -> Outcome<pb::Compare> {
+fn parse_compare(line: &[u8]) -> CommandResult<pb::Compare> {
     let shown = String::from_utf8_lossy(line).into_owned();
     let wrong = |text: String| Err(Code::InvalidInput.with(text));
     let Some(paren) = line.iter().position(|byte| *byte == b'(') else {

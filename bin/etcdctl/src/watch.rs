@@ -2,7 +2,7 @@
 //!
 //! Source: etcd v3.7.1 etcdctl/ctlv3/command/watch_command.go.
 
-use crate::failure::{Code, Outcome};
+use crate::failure::{Code, CommandResult};
 use crate::output;
 use crate::printer::Printer;
 use crate::session::Session;
@@ -32,7 +32,7 @@ struct Wanted {
     command: Words,
 }
 
-pub(crate) async fn watch(mut session: Session) -> Outcome {
+pub(crate) async fn watch(mut session: Session) -> CommandResult {
     let variable = |name| std::env::var_os(name).map(OsString::into_vec).unwrap_or_default();
     let from = FromEnvironment {
         key: variable("ETCDCTL_WATCH_KEY"),
@@ -48,13 +48,13 @@ pub(crate) async fn watch(mut session: Session) -> Outcome {
     }
     let wanted = wanted(&session.args, session.dash, &from)?;
     let client = session.client_without_timeout().await?;
-    let watcher = client.watch(request(&session.flags, &wanted.keys)?);
+    let watcher = client.watch(request(&session.flags, &wanted.keys)?).await;
     print(session.printer, watcher, wanted.command).await?;
     Err(Code::Interrupted.with("watch is canceled by the server"))
 }
 
 /// Tells what is watched from what is run. `dash` is how many arguments stand before `--`.
-fn wanted(args: &Words, dash: Option<usize>, from: &FromEnvironment) -> Outcome<Wanted> {
+fn wanted(args: &Words, dash: Option<usize>, from: &FromEnvironment) -> CommandResult<Wanted> {
     let (keys, command) = args.split_at(dash.unwrap_or(args.len()));
     if dash.is_some() && command.is_empty() {
         return Err(Code::BadArgs.with(SEPARATOR));
@@ -70,7 +70,7 @@ fn wanted(args: &Words, dash: Option<usize>, from: &FromEnvironment) -> Outcome<
     Ok(Wanted { keys, command: command.to_vec() })
 }
 
-fn request(flags: &Flags, keys: &Words) -> Outcome<pb::WatchCreateRequest> {
+fn request(flags: &Flags, keys: &Words) -> CommandResult<pb::WatchCreateRequest> {
     let Some(key) = keys.first() else { return Err(Code::BadArgs.with(BAD_NUMBER)) };
     let prefix = flags.bool("prefix");
     let (key, end) = match keys.get(1) {
@@ -94,7 +94,7 @@ fn request(flags: &Flags, keys: &Words) -> Outcome<pb::WatchCreateRequest> {
 }
 
 /// Prints what a watch has to say, to its end.
-async fn print(printer: Printer, mut watcher: Watcher, command: Words) -> Outcome {
+async fn print(printer: Printer, mut watcher: Watcher, command: Words) -> CommandResult {
     while let Some(watched) = watcher.next().await {
         if let Some(error) = &watched.error {
             output::error_line(&format!("watch was canceled ({error})"));
@@ -112,7 +112,7 @@ async fn print(printer: Printer, mut watcher: Watcher, command: Words) -> Outcom
 }
 
 /// Runs the command for each event.
-fn run(command: &Words, watched: &Watched, revision: i64) -> Outcome {
+fn run(command: &Words, watched: &Watched, revision: i64) -> CommandResult {
     let words: Vec<&std::ffi::OsStr> =
         command.iter().map(|word| std::ffi::OsStr::from_bytes(word)).collect();
     for event in &watched.response.events {
@@ -145,7 +145,7 @@ fn run(command: &Words, watched: &Watched, revision: i64) -> Outcome {
 }
 
 /// Lines of `watch …` and `progress` from the standard input, all on one stream.
-async fn interactive(mut session: Session, from: &FromEnvironment) -> Outcome {
+async fn interactive(mut session: Session, from: &FromEnvironment) -> CommandResult {
     let client = session.client_without_timeout().await?;
     let mut hub = client.watch_hub();
     loop {
@@ -165,7 +165,7 @@ async fn interactive(mut session: Session, from: &FromEnvironment) -> Outcome {
                 let wanted = interactively_wanted(&parsed.args, parsed.dash, from)?;
                 match request(&parsed.flags, &wanted.keys) {
                     Ok(request) => {
-                        let watcher = hub.watch(request);
+                        let watcher = hub.watch(request).await;
                         tokio::spawn(print_or_end(session.printer, watcher, wanted.command));
                     }
                     Err(failure) => output::error_line(&format!(
@@ -187,7 +187,7 @@ fn interactively_wanted(
     args: &Words,
     dash: Option<usize>,
     from: &FromEnvironment,
-) -> Outcome<Wanted> {
+) -> CommandResult<Wanted> {
     if dash.is_none() && args.is_empty() && from.key.is_empty() {
         return Err(Code::BadArgs.with(BAD_NUMBER));
     }
@@ -201,7 +201,7 @@ async fn print_or_end(printer: Printer, watcher: Watcher, command: Words) {
 }
 
 /// A line of the standard input without its line feed.
-async fn next_line() -> Outcome<Vec<u8>> {
+async fn next_line() -> CommandResult<Vec<u8>> {
     let read = tokio::task::spawn_blocking(|| {
         let mut line = Vec::new();
         std::io::BufRead::read_until(&mut std::io::stdin().lock(), b'\n', &mut line).map(|_| line)

@@ -3,7 +3,7 @@
 //! Source: etcd v3.7.1 server/config/config.go `VerifyBootstrap`, client/pkg/types/urlsmap.go,
 //! pkg/netutil/netutil.go.
 
-use crate::failure::{Code, Outcome};
+use crate::failure::{Code, CommandResult};
 use crate::output;
 use cli::json::Object;
 use net::{Scheme, Url};
@@ -17,7 +17,11 @@ pub(crate) type Members = BTreeMap<String, Vec<String>>;
 ///
 /// # Errors
 /// When this member is not in it, or is there with other URLs, or a URL is bad or there twice.
-pub(crate) fn members(name: &str, peer_urls: &str, initial_cluster: &str) -> Outcome<Members> {
+pub(crate) fn members(
+    name: &str,
+    peer_urls: &str,
+    initial_cluster: &str,
+) -> CommandResult<Members> {
     let advertised = urls(peer_urls.split(','))?;
     let members = parse(initial_cluster)?;
     let Some(own) = members.get(name) else {
@@ -35,7 +39,7 @@ pub(crate) fn members(name: &str, peer_urls: &str, initial_cluster: &str) -> Out
     Ok(members)
 }
 
-fn urls<'a>(texts: impl Iterator<Item = &'a str>) -> Outcome<Vec<String>> {
+fn urls<'a>(texts: impl Iterator<Item = &'a str>) -> CommandResult<Vec<String>> {
     let mut urls = Vec::new();
     for text in texts {
         let url = Url::parse(text.trim()).map_err(|why| Code::Error.with(why))?;
@@ -46,7 +50,7 @@ fn urls<'a>(texts: impl Iterator<Item = &'a str>) -> Outcome<Vec<String>> {
 }
 
 /// `name=url,name=url`; a name may come more than once.
-fn parse(text: &str) -> Outcome<Members> {
+fn parse(text: &str) -> CommandResult<Members> {
     let mut members: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     let mut name = String::new();
     for part in text.split(',').filter(|part| !part.is_empty()) {
@@ -88,7 +92,7 @@ fn resolved(text: &str) -> String {
     format!("{}://{address}", url.scheme().name())
 }
 
-fn compare(name: &str, advertised: &[String], own: &[String]) -> Outcome {
+fn compare(name: &str, advertised: &[String], own: &[String]) -> CommandResult {
     if advertised == own {
         return Ok(());
     }

@@ -23,7 +23,7 @@ pub(crate) enum Code {
 }
 
 /// What a command comes to.
-pub(crate) type Outcome<T = ()> = Result<T, Failure>;
+pub(crate) type CommandResult<T = ()> = Result<T, Failure>;
 
 impl Code {
     /// A failure with this code.

@@ -7,8 +7,8 @@ mod output;
 mod restore;
 mod status;
 
-use cli::{Outcome as Line, Parsed};
-use failure::{Code, Failure, Outcome};
+use cli::{Invocation, Parsed};
+use failure::{Code, CommandResult, Failure};
 use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
 
@@ -21,15 +21,15 @@ const VERSION: &str = "3.7.1";
 fn main() -> ExitCode {
     let words: cli::Words = std::env::args_os().skip(1).map(OsStringExt::into_vec).collect();
     let done = match cli::parse(&commands::ROOT, &words) {
-        Line::Help(text) => {
+        Invocation::Help(text) => {
             output::out(&text);
             return ExitCode::SUCCESS;
         }
-        Line::Wrong(text) => {
+        Invocation::Wrong(text) => {
             output::error(&text);
             return exit(Code::Error);
         }
-        Line::Run(parsed) => run(&parsed),
+        Invocation::Run(parsed) => run(&parsed),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -44,7 +44,7 @@ fn exit(code: Code) -> ExitCode {
     ExitCode::from(code as u8)
 }
 
-fn run(parsed: &Parsed) -> Outcome {
+fn run(parsed: &Parsed) -> CommandResult {
     match parsed.name().as_str() {
         "snapshot status" => status::status(parsed),
         "snapshot restore" => restore::restore(parsed),
@@ -57,7 +57,7 @@ fn run(parsed: &Parsed) -> Outcome {
 }
 
 /// The one argument of a command, as text.
-fn one_argument(parsed: &Parsed) -> Outcome<String> {
+fn one_argument(parsed: &Parsed) -> CommandResult<String> {
     match &parsed.args[..] {
         [path] => Ok(String::from_utf8_lossy(path).into_owned()),
         _ => {

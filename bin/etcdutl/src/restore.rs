@@ -3,7 +3,7 @@
 //! Source: etcd v3.7.1 etcdutl/snapshot/v3_snapshot.go `Restore`.
 
 use crate::bootstrap;
-use crate::failure::{Code, Failure, Outcome, io_failure};
+use crate::failure::{Code, CommandResult, Failure, io_failure};
 use crate::{one_argument, output, status};
 use bolt::Tx;
 use bytes::Bytes;
@@ -62,7 +62,7 @@ impl Plan {
     }
 }
 
-pub(crate) fn restore(parsed: &Parsed) -> Outcome {
+pub(crate) fn restore(parsed: &Parsed) -> CommandResult {
     let plan = plan(parsed)?;
     plan.log(concat!(file!(), ":", line!()), "restoring snapshot");
     copy(&plan)?;
@@ -76,7 +76,7 @@ fn failed(error: impl ToString) -> Failure {
     Code::Error.with(error)
 }
 
-fn plan(parsed: &Parsed) -> Outcome<Plan> {
+fn plan(parsed: &Parsed) -> CommandResult<Plan> {
     let snapshot = one_argument(parsed)?;
     let flags = &parsed.flags;
     let bump = flags.uint("bump-revision");
@@ -124,7 +124,7 @@ fn is_empty_dir(path: &Path) -> bool {
 }
 
 /// Copies the database, without the hash behind it, and checks it against that.
-fn copy(plan: &Plan) -> Outcome {
+fn copy(plan: &Plan) -> CommandResult {
     let source = &plan.snapshot;
     let io = |call: &'static str| move |error: std::io::Error| io_failure(call, source, &error);
     let mut file = File::open(source).map_err(io("open"))?;
@@ -158,7 +158,7 @@ fn copy(plan: &Plan) -> Outcome {
 }
 
 /// Writes the database file, and gives its hash.
-fn write_copy(plan: &Plan, mut source: impl Read) -> Outcome<[u8; 32]> {
+fn write_copy(plan: &Plan, mut source: impl Read) -> CommandResult<[u8; 32]> {
     const CHUNK: usize = 1 << 20;
     let path = plan.db();
     let shown = path.display().to_string();
@@ -183,7 +183,7 @@ fn write_copy(plan: &Plan, mut source: impl Read) -> Outcome<[u8; 32]> {
 }
 
 /// The log of a cluster that has only been founded, and the snapshot at its end.
-fn log_and_snap(plan: &Plan) -> Outcome<EntryId> {
+fn log_and_snap(plan: &Plan) -> CommandResult<EntryId> {
     let term = Term(1);
     let entries: Vec<Entry> = (1..)
         .zip(plan.cluster.initial_changes())
@@ -219,7 +219,7 @@ fn log_and_snap(plan: &Plan) -> Outcome<EntryId> {
 }
 
 /// Makes the database the new cluster's: its members, and where its log ends.
-fn database(plan: &Plan, end: EntryId) -> Outcome {
+fn database(plan: &Plan, end: EntryId) -> CommandResult {
     const NO_WAIT: Duration = Duration::from_secs(1);
     let mut db = status::open(&plan.db(), false, NO_WAIT)?;
     let latest = match plan.bump {
@@ -254,7 +254,7 @@ fn database(plan: &Plan, end: EntryId) -> Outcome {
     Ok(())
 }
 
-fn latest_revision(view: &bolt::View) -> Outcome<i64> {
+fn latest_revision(view: &bolt::View) -> CommandResult<i64> {
     let mut cursor = view.cursor(b"key", false);
     let mut latest = 0;
     while let Some((key, _)) = cursor.next().map_err(failed)? {
@@ -265,7 +265,7 @@ fn latest_revision(view: &bolt::View) -> Outcome<i64> {
 }
 
 /// Raises the revision, so that clients see none twice, and takes what was before for compacted.
-fn bump(tx: &mut Tx<'_>, latest: i64, amount: i64) -> Outcome {
+fn bump(tx: &mut Tx<'_>, latest: i64, amount: i64) -> CommandResult {
     let too_large = || failed("--bump-revision is too large");
     let main = latest.checked_add(amount).ok_or_else(too_large)?;
     let fields = Object::zap()

@@ -2,7 +2,7 @@
 //!
 //! Source: etcd v3.7.1 etcdutl/snapshot/v3_snapshot.go `Status`, etcdutl/printer*.go.
 
-use crate::failure::{Code, Outcome, io_failure};
+use crate::failure::{Code, CommandResult, io_failure};
 use crate::{one_argument, output};
 use bolt::{Db, Options, PageCache, View};
 use bytes::Bytes;
@@ -35,7 +35,7 @@ struct Status {
     version: String,
 }
 
-pub(crate) fn status(parsed: &Parsed) -> Outcome {
+pub(crate) fn status(parsed: &Parsed) -> CommandResult {
     let path = one_argument(parsed)?;
     std::fs::metadata(&path).map_err(|error| io_failure("stat", &path, &error))?;
     let format = parsed.flags.text("write-out");
@@ -56,7 +56,7 @@ pub(crate) fn status(parsed: &Parsed) -> Outcome {
 ///
 /// # Errors
 /// When it is not a database, is damaged, cannot be read, or stays locked.
-pub(crate) fn open(path: &Path, read_only: bool, wait: Duration) -> Outcome<Db> {
+pub(crate) fn open(path: &Path, read_only: bool, wait: Duration) -> CommandResult<Db> {
     const PAUSE: Duration = Duration::from_millis(50);
     let start = Instant::now();
     loop {
@@ -81,7 +81,7 @@ fn is_no_database(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|file| !file.is_file() || file.len() < 2 * 1024)
 }
 
-fn read(view: &View) -> Outcome<Status> {
+fn read(view: &View) -> CommandResult<Status> {
     let mut hash = 0;
     let (mut revision, mut keys) = (0, BTreeSet::new());
     let buckets: Vec<Bytes> = view.buckets().cloned().collect();
@@ -107,7 +107,7 @@ fn read(view: &View) -> Outcome<Status> {
 }
 
 /// Notes a change of a key; gives its revision.
-fn note(key: &Bytes, value: &Bytes, keys: &mut BTreeSet<Bytes>) -> Outcome<i64> {
+fn note(key: &Bytes, value: &Bytes, keys: &mut BTreeSet<Bytes>) -> CommandResult<i64> {
     let wrong = |what: &str, why: &dyn std::fmt::Display| {
         let key = go::quote(key);
         Code::Error.with(format!(
@@ -125,7 +125,7 @@ fn note(key: &Bytes, value: &Bytes, keys: &mut BTreeSet<Bytes>) -> Outcome<i64> 
     Ok(revision.main)
 }
 
-fn printed(status: &Status, format: &str) -> Outcome<String> {
+fn printed(status: &Status, format: &str) -> CommandResult<String> {
     let Status { hash, revision, keys, size, version } = status;
     let row = || {
         vec![

@@ -2,8 +2,8 @@
 //!
 //! Source: etcd v3.7 server/etcdserver/api/v3rpc/member.go.
 
+use crate::call::Call;
 use crate::host::Host;
-use crate::service::Call;
 use proto::etcdserverpb::{MemberListRequest, MemberListResponse};
 use rpc::Status;
 use rpc::body::{Reply, encoded};

@@ -3,7 +3,7 @@
 //! Source: go-grpc-prometheus (calls), etcd server/etcdserver/api/v3rpc/codec.go (bytes).
 
 use crate::host::Host;
-use crate::service::Inner;
+use crate::shared::Shared;
 use rpc::body::Reply;
 use rpc::{Code, Status};
 use server::metrics::grpc::{Kind, Method};
@@ -12,12 +12,28 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A call that has begun.
+/// A call that has begun. It is counted as ended when this is dropped: with the code that
+/// [`Counted::answered`] was told, else as cancelled by its client, or as an internal error if its
+/// handler panicked.
 pub(crate) enum Counted {
-    /// One request, one answer.
-    Unary(Arc<Method>, Instant),
-    /// It streams.
+    /// One request, one response.
+    Unary(Unary),
+    /// The requests or the responses are a stream.
     Streamed(Rc<Streamed>),
+}
+
+/// A unary call that has begun.
+pub(crate) struct Unary {
+    method: Arc<Method>,
+    begun: Instant,
+    code: Cell<Code>,
+}
+
+impl Drop for Unary {
+    fn drop(&mut self) {
+        let code = if std::thread::panicking() { Code::Internal } else { self.code.get() };
+        self.method.handled(code as u32, self.begun.elapsed().as_secs_f64());
+    }
 }
 
 impl Counted {
@@ -25,10 +41,10 @@ impl Counted {
         let method = host.counters(path)?;
         method.started.inc();
         let begun = Instant::now();
+        let code = Cell::new(Code::Cancelled);
         Some(match method.kind() {
-            Kind::Unary => Counted::Unary(method, begun),
+            Kind::Unary => Counted::Unary(Unary { method, begun, code }),
             Kind::ServerStream | Kind::BidiStream => {
-                let code = Cell::new(Code::Cancelled);
                 Counted::Streamed(Rc::new(Streamed { method, begun, code }))
             }
         })
@@ -36,7 +52,7 @@ impl Counted {
 
     pub(crate) fn streamed(&self) -> Option<Rc<Streamed>> {
         match self {
-            Counted::Unary(..) => None,
+            Counted::Unary(_) => None,
             Counted::Streamed(streamed) => Some(Rc::clone(streamed)),
         }
     }
@@ -46,15 +62,15 @@ impl Counted {
     pub(crate) fn answered(&self, replied: &Result<Reply, Status>, slow: Duration) {
         let code = replied.as_ref().map_or_else(|status| status.code, |_| Code::Ok);
         match self {
-            Counted::Unary(method, begun) => {
-                method.received.inc();
+            Counted::Unary(call) => {
+                call.method.received.inc();
                 if code == Code::Ok {
-                    method.sent.inc();
+                    call.method.sent.inc();
                 }
-                let took = begun.elapsed();
-                method.handled(code as u32, took.as_secs_f64());
+                call.code.set(code);
+                let took = call.begun.elapsed();
                 if took > slow {
-                    let path = method.path();
+                    let path = call.method.path();
                     tracing::warn!("time spent" = ?took, "response type" = path, "request stats");
                 }
             }
@@ -67,8 +83,9 @@ impl Counted {
     }
 }
 
-/// A call that streams. It ends when the last who has to do with it lets go; who left before that
-/// was said to be the end has cancelled it.
+/// A stream that has begun. It ends when its last holder drops it, with the code that
+/// [`Tally::end`] was told, else as cancelled by its client, or as an internal error if one of its
+/// tasks panicked.
 pub(crate) struct Streamed {
     method: Arc<Method>,
     begun: Instant,
@@ -77,13 +94,14 @@ pub(crate) struct Streamed {
 
 impl Drop for Streamed {
     fn drop(&mut self) {
-        self.method.handled(self.code.get() as u32, self.begun.elapsed().as_secs_f64());
+        let code = if std::thread::panicking() { Code::Internal } else { self.code.get() };
+        self.method.handled(code as u32, self.begun.elapsed().as_secs_f64());
     }
 }
 
 /// What the handler of a call that streams counts with.
 pub(crate) struct Tally<H> {
-    pub(crate) service: Rc<Inner<H>>,
+    pub(crate) service: Rc<Shared<H>>,
     streamed: Option<Rc<Streamed>>,
 }
 
@@ -94,7 +112,7 @@ impl<H> Clone for Tally<H> {
 }
 
 impl<H: Host> Tally<H> {
-    pub(crate) fn new(service: Rc<Inner<H>>, streamed: Option<Rc<Streamed>>) -> Tally<H> {
+    pub(crate) fn new(service: Rc<Shared<H>>, streamed: Option<Rc<Streamed>>) -> Tally<H> {
         Tally { service, streamed }
     }
 

@@ -4,13 +4,13 @@
 //! Source: etcd v3.7 server/etcdserver/api/v3rpc/interceptor.go monitorLeader.
 
 use crate::host::Host;
-use crate::service::Inner;
+use crate::shared::Shared;
 use rpc::{Error, Status};
 use tokio::time::Instant;
 
 /// Waits for such an end; for ever if none is possible.
 pub(crate) async fn early<H: Host>(
-    service: &Inner<H>,
+    service: &Shared<H>,
     deadline: Option<Instant>,
     requires_leader: bool,
 ) -> Status {

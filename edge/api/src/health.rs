@@ -2,8 +2,8 @@
 //!
 //! Source: grpc-go 1.82 health/server.go, as etcd v3.7 uses it.
 
+use crate::call::Call;
 use crate::host::Host;
-use crate::service::Call;
 use prost::Message as _;
 use proto::healthpb::health_check_response::ServingStatus;
 use proto::healthpb::{
@@ -40,7 +40,7 @@ pub(crate) async fn watch<H: Host>(call: Call<H>) -> Result<Reply, Status> {
     let answer = if request.service.is_empty() { &SERVING } else { &UNKNOWN };
     tally.sent(1, answer.encoded_len());
     feeder.encoded(answer);
-    tokio::task::spawn_local(async move {
+    net::tasks::spawn_local("health watch", async move {
         let gone = async { while feeder.drained().await.is_some() {} };
         tokio::select! {
             () = gone => {}

@@ -53,11 +53,9 @@ impl HoldLimits {
 
 /// A source that can be cut off.
 pub(crate) trait HeldSource: Source {
-    /// Called before the source is dropped because a limit was reached.
-    fn cut_off(&mut self, status: &Status) {
-        // A unary call is counted when its handler returns.
-        let _ = status;
-    }
+    /// Called before the source is dropped because a limit was reached; a stream counts its end
+    /// here. (A unary call is counted when its handler returns.)
+    fn cut_off(&mut self, _: &Status) {}
 }
 
 /// A response whose source is dropped when a limit is reached. Must be called inside a `LocalSet`.

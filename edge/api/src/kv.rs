@@ -2,12 +2,12 @@
 //!
 //! Source: etcd v3.7 server/etcdserver/api/v3rpc/{key,quota}.go, server/etcdserver/v3_server.go.
 
+use crate::call::{Call, mismatch};
 use crate::checks;
 use crate::counted::Tally;
 use crate::held::{HeldSource, HoldLimits, held, message};
 use crate::host::{Growth, Host, RangeChunks, Ranged};
 use crate::large::LargeBody;
-use crate::service::{Call, Inner};
 use bytes::Bytes;
 use proto::answer::{Answer, RangeAnswer, field_len, put_field_head};
 use proto::etcdserverpb::{
@@ -84,22 +84,6 @@ pub(crate) async fn compact<H: Host>(call: Call<H>) -> Result<Reply, Status> {
         return Err(mismatch());
     };
     Ok(encoded(&CompactionResponse { header: service.header_or_current(revision) }))
-}
-
-/// An answer of another kind than the request's can only be our own mistake; the client hears of
-/// it instead of waiting.
-pub(crate) fn mismatch() -> Status {
-    Status::new(Code::Internal, "retcd: the answer does not belong to the request")
-}
-
-impl<H: Host> Inner<H> {
-    /// A header with this revision, or the current one where the answer leaves it open.
-    pub(crate) fn header_or_current(
-        &self,
-        revision: i64,
-    ) -> Option<proto::etcdserverpb::ResponseHeader> {
-        if revision == 0 { self.header() } else { self.header_at(revision) }
-    }
 }
 
 pub(crate) async fn range_stream<H: Host>(call: Call<H>) -> Result<Reply, Status> {

@@ -2,10 +2,9 @@
 //!
 //! Source: etcd v3.7 server/etcdserver/api/v3rpc/{lease,quota}.go.
 
+use crate::call::{Call, mismatch};
 use crate::counted::Tally;
 use crate::host::{Growth, Host};
-use crate::kv::mismatch;
-use crate::service::Call;
 use hyper::body::Incoming;
 use prost::Message as _;
 use proto::answer::Answer;
@@ -72,7 +71,7 @@ pub(crate) fn keep_alive<H: Host>(call: Call<H>) -> Result<Reply, Status> {
     let deadline = call.deadline;
     let requires_leader = call.requires_leader();
     let (tally, messages) = call.into_stream();
-    tokio::task::spawn_local(async move {
+    net::tasks::spawn_local("lease keep-alive stream", async move {
         let status = tokio::select! {
             ended = renew(&tally, messages, &feeder) => ended.err().unwrap_or(Status::OK),
             status = crate::ends::early(&tally.service, deadline, requires_leader) => status,

@@ -4,10 +4,12 @@
 //!
 //! One [`Service`] serves all connections of one worker thread; nothing in it is `Send`.
 
+mod call;
 mod checks;
 mod cluster;
 mod counted;
 mod ends;
+mod framed;
 mod gather;
 mod health;
 mod held;
@@ -18,10 +20,12 @@ mod lease;
 mod maintenance;
 mod member;
 mod service;
+mod shared;
 mod watch;
 
 pub use host::{
     Deliver, Growth, Host, Item, Items, LargeRange, RangeChunks, Ranged, SnapshotFile, WatchStream,
 };
 pub use member::{OfStream, OfWorker};
-pub use service::{HttpAnswer, HttpHandler, Limits, Service};
+pub use service::{HttpAnswer, HttpHandler, Service};
+pub use shared::Limits;

@@ -2,11 +2,10 @@
 //!
 //! Source: etcd v3.7 server/etcdserver/api/v3rpc/maintenance.go.
 
+use crate::call::{Call, mismatch};
 use crate::counted::Tally;
 use crate::held::{HeldSource, HoldLimits, held, snapshot_age_max};
 use crate::host::{Host, SnapshotFile};
-use crate::kv::mismatch;
-use crate::service::Call;
 use bytes::{Bytes, BytesMut};
 use prost::Message as _;
 use proto::answer::Answer;

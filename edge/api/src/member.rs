@@ -128,7 +128,7 @@ impl Host for OfWorker {
         }
         let request = InternalRaftRequest { txn: Some(request), ..InternalRaftRequest::default() };
         let Answer::Txn(answer) = self.propose(request).await? else {
-            return Err(crate::kv::mismatch());
+            return Err(crate::call::mismatch());
         };
         Ok(answer)
     }
@@ -297,7 +297,7 @@ fn unasked(reply: &Reply) -> Status {
         Reply::Corrupt => Error::Corrupt.into(),
         Reply::Denied(denied) => denied_status(*denied),
         Reply::KeptAlive { .. } | Reply::TimeToLive { .. } | Reply::Leases(_) | Reply::NoLease => {
-            crate::kv::mismatch()
+            crate::call::mismatch()
         }
     }
 }

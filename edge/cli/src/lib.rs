@@ -15,7 +15,7 @@ mod table;
 pub use command::{Command, Flag, Kind};
 pub use flags::{Environment, Flags};
 pub use help::{flag_usages, help, usage};
-pub use parse::{Outcome, Parsed, Words, parse, parse_flags};
+pub use parse::{Invocation, Parsed, Words, parse, parse_flags};
 pub use table::table;
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ impl Parsed {
 
 /// What a command line comes to.
 #[derive(Debug)]
-pub enum Outcome {
+pub enum Invocation {
     /// A command is to be run.
     Run(Parsed),
     /// This text is to be printed, and that is all.
@@ -57,12 +57,12 @@ pub(crate) fn known(path: &[&'static Command]) -> Vec<&'static Flag> {
 
 /// Reads a command line (without the program's own name).
 #[must_use]
-pub fn parse(root: &'static Command, words: &[Vec<u8>]) -> Outcome {
+pub fn parse(root: &'static Command, words: &[Vec<u8>]) -> Invocation {
     let (path, rest) = find(root, words);
     if path.len() == 1
         && let Some(word) = bare(&rest, &path).first()
     {
-        return Outcome::Wrong(unknown_command(root, word));
+        return Invocation::Wrong(unknown_command(root, word));
     }
     if path.last().is_some_and(|command| command.name() == "help") {
         return help_topic(root, &rest);
@@ -70,10 +70,10 @@ pub fn parse(root: &'static Command, words: &[Vec<u8>]) -> Outcome {
     let runnable = path.last().is_some_and(|command| command.is_runnable());
     let mut flags = Flags::new(known(&path));
     match parse_words(&mut flags, &rest) {
-        Ok(Some(_)) if !runnable => Outcome::Help(help(&path)),
-        Ok(Some(Args { words: args, dash })) => Outcome::Run(Parsed { path, args, dash, flags }),
-        Ok(None) => Outcome::Help(help(&path)),
-        Err(why) => Outcome::Wrong(format!("Error: {why}\n{}\n", usage(&path))),
+        Ok(Some(_)) if !runnable => Invocation::Help(help(&path)),
+        Ok(Some(Args { words: args, dash })) => Invocation::Run(Parsed { path, args, dash, flags }),
+        Ok(None) => Invocation::Help(help(&path)),
+        Err(why) => Invocation::Wrong(format!("Error: {why}\n{}\n", usage(&path))),
     }
 }
 
@@ -97,14 +97,14 @@ struct Args {
     dash: Option<usize>,
 }
 
-fn help_topic(root: &'static Command, rest: &[Vec<u8>]) -> Outcome {
+fn help_topic(root: &'static Command, rest: &[Vec<u8>]) -> Invocation {
     let (path, _) = find(root, rest);
     if path.len() == 1 && !rest.is_empty() {
         let topic: Vec<_> = rest.iter().map(|word| String::from_utf8_lossy(word)).collect();
         let topic = topic.join(" ");
-        return Outcome::Help(format!("Unknown help topic [`{topic}`]\n{}", usage(&path)));
+        return Invocation::Help(format!("Unknown help topic [`{topic}`]\n{}", usage(&path)));
     }
-    Outcome::Help(help(&path))
+    Invocation::Help(help(&path))
 }
 
 /// Follows command words down; what is left is arguments and flags.

@@ -1,6 +1,6 @@
 //! Command lines, as cobra and pflag read them.
 
-use crate::{Command, Flag, Kind, Outcome, Parsed, parse};
+use crate::{Command, Flag, Invocation, Kind, Parsed, parse};
 use std::collections::BTreeMap;
 
 static ROOT: Command = Command {
@@ -48,13 +48,13 @@ fn words(line: &str) -> Vec<Vec<u8>> {
 
 fn run(line: &str) -> Parsed {
     let outcome = parse(&ROOT, &words(line));
-    let Outcome::Run(parsed) = outcome else { panic!("{line}: {outcome:?}") };
+    let Invocation::Run(parsed) = outcome else { panic!("{line}: {outcome:?}") };
     parsed
 }
 
 fn wrong(line: &str) -> String {
     let outcome = parse(&ROOT, &words(line));
-    let Outcome::Wrong(text) = outcome else { panic!("{line}: {outcome:?}") };
+    let Invocation::Wrong(text) = outcome else { panic!("{line}: {outcome:?}") };
     text
 }
 
@@ -134,7 +134,7 @@ fn an_unknown_command_gets_suggestions() {
 
 #[test]
 fn help_has_cobras_layout() {
-    let Outcome::Help(text) = parse(&ROOT, &words("lease")) else { panic!("not help") };
+    let Invocation::Help(text) = parse(&ROOT, &words("lease")) else { panic!("not help") };
     assert_eq!(
         text,
         "Leases\n\nUsage:\n  tool lease [command]\n\nAvailable Commands:\n  list        Lists\n  \
@@ -142,9 +142,9 @@ fn help_has_cobras_layout() {
          lease\n\nUse \"tool lease [command] --help\" for more information about a command.\nUse \
          \"tool options\" for a list of global command-line options (applies to all commands).\n"
     );
-    let Outcome::Help(text) = parse(&ROOT, &words("help get")) else { panic!("not help") };
+    let Invocation::Help(text) = parse(&ROOT, &words("help get")) else { panic!("not help") };
     assert!(text.contains("  tool get [options] <key> [flags]\n"), "{text}");
-    let Outcome::Help(text) = parse(&ROOT, &words("-h")) else { panic!("not help") };
+    let Invocation::Help(text) = parse(&ROOT, &words("-h")) else { panic!("not help") };
     let order = ["Keys\n", "get", "lease", "Rest\n", "help", "lock"].map(|word| text.find(word));
     assert!(order.is_sorted() && order[0].is_some(), "{text}");
 }

@@ -1,21 +1,13 @@
-//! The calls.
+//! The methods of [`Client`], one for each of etcd's RPCs.
 
 use crate::balance::{Balancer, Config};
+use crate::call::Client;
 use crate::call::Policy::{Once, Repeatable};
 use crate::{Error, Error::Config as Misused};
 use proto::etcdserverpb as pb;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_stream::StreamExt as _;
-
-/// A client; clones share its connections.
-#[derive(Clone, Debug)]
-pub struct Client {
-    pub(crate) balancer: Arc<Balancer>,
-    /// For each call, all its tries together; none waits for ever.
-    pub(crate) timeout: Option<Duration>,
-    pub(crate) token: Option<String>,
-}
 
 macro_rules! calls {
     ($($(#[$doc:meta])* $name:ident($request:ident) -> $answer:ident: $policy:ident $method:literal;)*) => {

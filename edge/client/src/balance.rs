@@ -77,17 +77,17 @@ pub struct Warning {
 }
 
 #[derive(Debug)]
-struct Slot {
+struct EndpointState {
     endpoint: Endpoint,
     connection: Option<Connection>,
     failures: u32,
-    /// Not tried again before then.
-    rests_until: Option<Instant>,
+    /// No connection is tried before this time.
+    retry_at: Option<Instant>,
 }
 
 #[derive(Debug)]
-struct Slots {
-    slots: Vec<Slot>,
+struct Endpoints {
+    all: Vec<EndpointState>,
     next: usize,
 }
 
@@ -95,7 +95,7 @@ struct Slots {
 #[derive(Debug)]
 pub(crate) struct Balancer {
     pub(crate) config: Config,
-    slots: Mutex<Slots>,
+    endpoints: Mutex<Endpoints>,
     last_error: std::sync::Mutex<Option<String>>,
 }
 
@@ -106,11 +106,12 @@ impl Balancer {
         }
         let endpoints: Result<Vec<_>, _> =
             config.endpoints.iter().map(|text| Endpoint::parse(text)).collect();
-        let slot = |endpoint| Slot { endpoint, connection: None, failures: 0, rests_until: None };
-        let slots = endpoints?.into_iter().map(slot).collect();
+        let state =
+            |endpoint| EndpointState { endpoint, connection: None, failures: 0, retry_at: None };
+        let all = endpoints?.into_iter().map(state).collect();
         Ok(Balancer {
             config,
-            slots: Mutex::new(Slots { slots, next: 0 }),
+            endpoints: Mutex::new(Endpoints { all, next: 0 }),
             last_error: std::sync::Mutex::new(None),
         })
     }
@@ -133,36 +134,36 @@ impl Balancer {
     /// Waits, for ever if need be, until there is a connection.
     pub(crate) async fn pick(&self) -> Connection {
         loop {
-            let mut slots = self.slots.lock().await;
-            for _ in 0..slots.slots.len() {
-                let at = slots.next % slots.slots.len();
-                slots.next = at + 1;
-                let slot = &mut slots.slots[at];
-                if let Some(connection) = &slot.connection
+            let mut endpoints = self.endpoints.lock().await;
+            for _ in 0..endpoints.all.len() {
+                let at = endpoints.next % endpoints.all.len();
+                endpoints.next = at + 1;
+                let state = &mut endpoints.all[at];
+                if let Some(connection) = &state.connection
                     && connection.is_open()
                 {
                     return connection.clone();
                 }
-                if slot.rests_until.is_some_and(|until| until > Instant::now()) {
+                if state.retry_at.is_some_and(|until| until > Instant::now()) {
                     continue;
                 }
-                match Connection::open(&slot.endpoint, self.dial()).await {
+                match Connection::open(&state.endpoint, self.dial()).await {
                     Ok(connection) => {
-                        slot.failures = 0;
-                        slot.connection = Some(connection.clone());
+                        state.failures = 0;
+                        state.connection = Some(connection.clone());
                         self.note(None);
                         return connection;
                     }
                     Err(why) => {
-                        slot.rests_until = Some(Instant::now() + backoff(slot.failures));
-                        slot.failures += 1;
-                        slot.connection = None;
+                        state.retry_at = Some(Instant::now() + backoff(state.failures));
+                        state.failures += 1;
+                        state.connection = None;
                         self.note(Some(why));
                     }
                 }
             }
-            let wake = slots.slots.iter().filter_map(|slot| slot.rests_until).min();
-            drop(slots);
+            let wake = endpoints.all.iter().filter_map(|state| state.retry_at).min();
+            drop(endpoints);
             tokio::time::sleep_until(wake.unwrap_or_else(Instant::now)).await;
         }
     }

@@ -2,18 +2,27 @@
 //!
 //! Source: etcd v3.7.1 client/v3/retry_interceptor.go, retry.go, ctx.go.
 
-use crate::api::Client;
-use crate::balance::Failed;
+use crate::balance::{Balancer, Failed};
 use crate::connect::{Connection, NO_PEER};
 use crate::{Error, VERSION};
 use http::uri::PathAndQuery;
 use prost::Message;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use tonic::client::Grpc;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Request, Status, Streaming};
 use tonic_prost::ProstCodec;
+
+/// A client; clones share its connections.
+#[derive(Clone, Debug)]
+pub struct Client {
+    pub(crate) balancer: Arc<Balancer>,
+    /// The time for one call with all its attempts; `None` for no limit.
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) token: Option<String>,
+}
 
 /// Whether a request may be sent twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,13 +3,13 @@
 //! Source: etcd v3.7.1 client/v3/lease.go.
 
 use crate::Error;
-use crate::api::Client;
+use crate::call::Client;
 use proto::etcdserverpb as pb;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tokio_stream::StreamExt as _;
-use tokio_stream::wrappers::UnboundedReceiverStream;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 
@@ -18,6 +18,9 @@ const METHOD: &str = "/etcdserverpb.Lease/LeaseKeepAlive";
 const BACKOFF: Duration = Duration::from_millis(500);
 /// How long a lease may go without an answer before the first one came.
 const FIRST_TTL: Duration = Duration::from_secs(5);
+/// Confirmations that are queued for [`KeepAlive::next`]. When the queue is full, no more requests
+/// are sent, and the lease expires if its owner reads nothing for that long.
+const ANSWERS_MAX: usize = 16;
 
 /// A lease that is being kept alive. Dropping it ends that, not the lease.
 #[derive(Debug)]
@@ -37,7 +40,7 @@ impl Client {
     /// Keeps a lease alive: a request each third of its time to live.
     #[must_use]
     pub fn keep_alive(&self, id: i64) -> KeepAlive {
-        let (sender, answers) = mpsc::channel(16);
+        let (sender, answers) = mpsc::channel(ANSWERS_MAX);
         tokio::spawn(run(self.clone(), id, sender));
         KeepAlive { answers }
     }
@@ -48,8 +51,8 @@ impl Client {
     /// When there is no such lease, or no answer.
     pub async fn keep_alive_once(&self, id: i64) -> Result<pb::LeaseKeepAliveResponse, Error> {
         loop {
-            let (requests, outbox) = mpsc::unbounded_channel();
-            _ = requests.send(pb::LeaseKeepAliveRequest { id });
+            // The sender is kept: a server ends the stream when there are no more requests.
+            let (_requests, outbox) = first_request(id);
             let answer = match self.keep_alive_stream(outbox).await {
                 Ok(mut answers) => match answers.next().await {
                     Some(answer) => answer,
@@ -71,12 +74,23 @@ impl Client {
 
     async fn keep_alive_stream(
         &self,
-        requests: mpsc::UnboundedReceiver<pb::LeaseKeepAliveRequest>,
+        requests: mpsc::Receiver<pb::LeaseKeepAliveRequest>,
     ) -> Result<tonic::Streaming<pb::LeaseKeepAliveResponse>, Status> {
-        let mut request = self.request(UnboundedReceiverStream::new(requests), None)?;
+        let mut request = self.request(ReceiverStream::new(requests), None)?;
         request.metadata_mut().insert("hasleader", MetadataValue::from_static("true"));
         self.stream(METHOD, request).await
     }
+}
+
+/// The queue of a stream's requests, with the first of them. It has room for one: the next request
+/// follows the answer to the one before.
+fn first_request(
+    id: i64,
+) -> (mpsc::Sender<pb::LeaseKeepAliveRequest>, mpsc::Receiver<pb::LeaseKeepAliveRequest>) {
+    let (requests, outbox) = mpsc::channel(1);
+    let queued = requests.try_send(pb::LeaseKeepAliveRequest { id });
+    assert!(queued.is_ok(), "a new queue has room");
+    (requests, outbox)
 }
 
 fn is_passing(status: &Status) -> bool {
@@ -97,8 +111,7 @@ async fn stream(
     answers: &mpsc::Sender<pb::LeaseKeepAliveResponse>,
     deadline: &mut Instant,
 ) -> bool {
-    let (requests, outbox) = mpsc::unbounded_channel();
-    _ = requests.send(pb::LeaseKeepAliveRequest { id });
+    let (requests, outbox) = first_request(id);
     let mut incoming = match timeout_at(*deadline, client.keep_alive_stream(outbox)).await {
         Ok(Ok(incoming)) => incoming,
         Ok(Err(status)) => return is_passing(&status),
@@ -121,7 +134,7 @@ async fn stream(
             () = tokio::time::sleep_until(now + Duration::from_secs(ttl) / 3) => {}
             () = answers.closed() => return false,
         }
-        if requests.send(pb::LeaseKeepAliveRequest { id }).is_err() {
+        if requests.send(pb::LeaseKeepAliveRequest { id }).await.is_err() {
             return true;
         }
     }

@@ -15,8 +15,8 @@ mod lease;
 mod range;
 mod watch;
 
-pub use api::Client;
 pub use balance::{Config, OnWarning, Warning};
+pub use call::Client;
 pub use error::Error;
 pub use lease::KeepAlive;
 pub use range::{from_key, prefix_end};

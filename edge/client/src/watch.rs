@@ -4,22 +4,29 @@
 //! Source: etcd v3.7.1 client/v3/watch.go.
 
 use crate::Error;
-use crate::api::Client;
+use crate::call::Client;
 use proto::etcdserverpb as pb;
 use proto::etcdserverpb::watch_request::RequestUnion;
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_stream::StreamExt as _;
-use tokio_stream::wrappers::UnboundedReceiverStream;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Status, Streaming};
 
 const METHOD: &str = "/etcdserverpb.Watch/Watch";
 /// Before a broken stream is opened again.
 const BACKOFF: Duration = Duration::from_millis(100);
-/// Answers that wait for one slow reader; the stream waits behind them.
-const WAITING_MAX: usize = 128;
+/// Responses that are queued for one slow reader. When the queue is full, the whole stream waits
+/// and the server notices by its flow control.
+const RESPONSES_MAX: usize = 128;
+/// Commands that are queued for the task of a hub. When the queue is full, [`WatchHub::watch`]
+/// waits, and a request for progress is dropped: one is queued already.
+const COMMANDS_MAX: usize = 64;
+/// Requests that are queued for the server. When the queue is full, the task of the hub waits.
+const REQUESTS_MAX: usize = 16;
 /// The watch id of an answer that is for all watches of the stream, or for none.
 const NO_WATCH: i64 = -1;
 
@@ -45,12 +52,12 @@ impl Watched {
     }
 }
 
-/// One watch. Dropping it ends it.
+/// One watch. Dropping it cancels it.
 #[derive(Debug)]
 pub struct Watcher {
-    number: u64,
     answers: mpsc::Receiver<Watched>,
-    commands: mpsc::UnboundedSender<Command>,
+    /// Wakes the task of the hub, which looks for watches whose receiver is closed.
+    dropped: Arc<Notify>,
 }
 
 impl Watcher {
@@ -62,7 +69,8 @@ impl Watcher {
 
 impl Drop for Watcher {
     fn drop(&mut self) {
-        _ = self.commands.send(Command::Cancel(self.number));
+        self.answers.close();
+        self.dropped.notify_one();
     }
 }
 
@@ -70,13 +78,13 @@ impl Drop for Watcher {
 #[derive(Debug)]
 pub struct WatchHub {
     next: u64,
-    commands: mpsc::UnboundedSender<Command>,
+    commands: mpsc::Sender<Command>,
+    dropped: Arc<Notify>,
 }
 
 #[derive(Debug)]
 enum Command {
     Watch(u64, Box<Watch>),
-    Cancel(u64),
     Progress,
 }
 
@@ -95,32 +103,33 @@ impl Client {
     /// A stream for watches; it is opened by the first of them.
     #[must_use]
     pub fn watch_hub(&self) -> WatchHub {
-        let (commands, inbox) = mpsc::unbounded_channel();
-        tokio::spawn(run(self.clone(), inbox));
-        WatchHub { next: 0, commands }
+        let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
+        let dropped = Arc::new(Notify::new());
+        tokio::spawn(run(self.clone(), inbox, Arc::clone(&dropped)));
+        WatchHub { next: 0, commands, dropped }
     }
 
     /// One watch with a stream of its own.
-    #[must_use]
-    pub fn watch(&self, request: pb::WatchCreateRequest) -> Watcher {
-        self.watch_hub().watch(request)
+    pub async fn watch(&self, request: pb::WatchCreateRequest) -> Watcher {
+        self.watch_hub().watch(request).await
     }
 }
 
 impl WatchHub {
-    /// Starts a watch.
-    pub fn watch(&mut self, request: pb::WatchCreateRequest) -> Watcher {
-        let (sender, answers) = mpsc::channel(WAITING_MAX);
+    /// Starts a watch. Waits while too many commands are queued.
+    pub async fn watch(&mut self, request: pb::WatchCreateRequest) -> Watcher {
+        let (sender, answers) = mpsc::channel(RESPONSES_MAX);
         let number = self.next;
         self.next += 1;
         let watch = Watch { request, id: None, fragments: None, answers: sender };
-        _ = self.commands.send(Command::Watch(number, Box::new(watch)));
-        Watcher { number, answers, commands: self.commands.clone() }
+        // The task of the hub lives as long as the hub; without it the watch has ended at once.
+        _ = self.commands.send(Command::Watch(number, Box::new(watch))).await;
+        Watcher { answers, dropped: Arc::clone(&self.dropped) }
     }
 
     /// Asks how far the watches have come; each of them gets an answer.
     pub fn request_progress(&self) {
-        _ = self.commands.send(Command::Progress);
+        _ = self.commands.try_send(Command::Progress);
     }
 }
 
@@ -144,7 +153,7 @@ enum Left {
     Refused(Status),
 }
 
-async fn run(client: Client, mut commands: mpsc::UnboundedReceiver<Command>) {
+async fn run(client: Client, mut commands: mpsc::Receiver<Command>, dropped: Arc<Notify>) {
     let mut hub = Hub::default();
     loop {
         while hub.to_create.is_empty() {
@@ -154,7 +163,7 @@ async fn run(client: Client, mut commands: mpsc::UnboundedReceiver<Command>) {
                 None => return,
             }
         }
-        match stream(&client, &mut hub, &mut commands).await {
+        match stream(&client, &mut hub, &mut commands, &dropped).await {
             Left::Unused => return,
             Left::Broken => tokio::time::sleep(BACKOFF).await,
             Left::Refused(status) => hub.fail_all(&status).await,
@@ -167,32 +176,40 @@ async fn run(client: Client, mut commands: mpsc::UnboundedReceiver<Command>) {
 async fn stream(
     client: &Client,
     hub: &mut Hub,
-    commands: &mut mpsc::UnboundedReceiver<Command>,
+    commands: &mut mpsc::Receiver<Command>,
+    dropped: &Notify,
 ) -> Left {
-    let (requests, outbox) = mpsc::unbounded_channel();
-    hub.create_next(&requests);
+    let (requests, outbox) = mpsc::channel(REQUESTS_MAX);
+    hub.create_next(&requests).await;
     let mut answers = match open(client, outbox).await {
         Ok(answers) => answers,
         Err(status) => return why_left(status),
     };
+    // A failed send to `requests` is a broken stream, which `answers` reports.
     loop {
+        if hub.watches.is_empty() && commands.is_closed() && commands.is_empty() {
+            return Left::Unused;
+        }
         tokio::select! {
-            command = commands.recv() => match command {
-                Some(command) => {
-                    if let Some(request) = hub.obey(command) {
-                        _ = requests.send(request);
-                    }
-                    hub.create_next(&requests);
-                    if hub.watches.is_empty() && commands.is_closed() {
-                        return Left::Unused;
-                    }
+            Some(command) = commands.recv() => {
+                if let Some(request) = hub.obey(command) {
+                    _ = requests.send(request).await;
                 }
-                None => return Left::Unused,
-            },
+                hub.create_next(&requests).await;
+            }
+            () = dropped.notified() => {
+                for cancel in hub.cancel_dropped() {
+                    _ = requests.send(cancel).await;
+                }
+            }
             answer = answers.next() => match answer {
                 Some(Ok(answer)) => {
+                    if answer.created {
+                        // It may have been dropped meanwhile.
+                        dropped.notify_one();
+                    }
                     hub.take(answer).await;
-                    hub.create_next(&requests);
+                    hub.create_next(&requests).await;
                 }
                 Some(Err(status)) => return why_left(status),
                 None => return Left::Broken,
@@ -211,9 +228,9 @@ fn why_left(status: Status) -> Left {
 
 async fn open(
     client: &Client,
-    requests: mpsc::UnboundedReceiver<pb::WatchRequest>,
+    requests: mpsc::Receiver<pb::WatchRequest>,
 ) -> Result<Streaming<pb::WatchResponse>, Status> {
-    let mut request = client.request(UnboundedReceiverStream::new(requests), None)?;
+    let mut request = client.request(ReceiverStream::new(requests), None)?;
     // A member that has lost its leader is to say so rather than be silent.
     request.metadata_mut().insert("hasleader", MetadataValue::from_static("true"));
     client.stream(METHOD, request).await
@@ -228,19 +245,27 @@ impl Hub {
                 self.to_create.push_back(number);
                 None
             }
-            Command::Cancel(number) => {
-                self.to_create.retain(|waiting| *waiting != number);
-                let watch_id = self.watches.remove(&number)?.id?;
-                let cancel = pb::WatchCancelRequest { watch_id };
-                Some(request(RequestUnion::CancelRequest(cancel)))
-            }
             Command::Progress => {
                 Some(request(RequestUnion::ProgressRequest(pb::WatchProgressRequest {})))
             }
         }
     }
 
-    fn create_next(&mut self, requests: &mpsc::UnboundedSender<pb::WatchRequest>) {
+    /// Forgets the watches whose [`Watcher`] was dropped; returns the requests that cancel them.
+    /// A watch that is being created has no id to cancel yet, and is left for later.
+    fn cancel_dropped(&mut self) -> Vec<pb::WatchRequest> {
+        let creating = self.creating;
+        let dropped = self
+            .watches
+            .extract_if(.., |number, watch| watch.answers.is_closed() && Some(*number) != creating);
+        let ids: Vec<Option<i64>> = dropped.map(|(_, watch)| watch.id).collect();
+        self.to_create.retain(|number| self.watches.contains_key(number));
+        let cancel =
+            |watch_id| request(RequestUnion::CancelRequest(pb::WatchCancelRequest { watch_id }));
+        ids.into_iter().flatten().map(cancel).collect()
+    }
+
+    async fn create_next(&mut self, requests: &mpsc::Sender<pb::WatchRequest>) {
         if self.creating.is_some() {
             return;
         }
@@ -248,7 +273,7 @@ impl Hub {
         if let Some(watch) = self.watches.get(&number) {
             self.creating = Some(number);
             let create = RequestUnion::CreateRequest(watch.request.clone());
-            _ = requests.send(request(create));
+            _ = requests.send(request(create)).await;
         }
     }
 
@@ -352,7 +377,7 @@ mod tests {
     use super::*;
 
     fn hub() -> (Hub, mpsc::Receiver<Watched>) {
-        let (sender, answers) = mpsc::channel(WAITING_MAX);
+        let (sender, answers) = mpsc::channel(RESPONSES_MAX);
         let request = pb::WatchCreateRequest { key: "k".into(), ..Default::default() };
         let watch = Watch { request, id: None, fragments: None, answers: sender };
         let mut hub = Hub::default();
@@ -376,14 +401,14 @@ mod tests {
     #[tokio::test]
     async fn a_watch_goes_on_behind_the_last_revision_it_has_seen() {
         let (mut hub, mut answers) = hub();
-        let (requests, mut outbox) = mpsc::unbounded_channel();
-        hub.create_next(&requests);
+        let (requests, mut outbox) = mpsc::channel(REQUESTS_MAX);
+        hub.create_next(&requests).await;
         hub.take(pb::WatchResponse { created: true, ..answer(5, &[]) }).await;
         assert_eq!(hub.watches[&0].request.start_revision, 6, "from now, even if it breaks now");
         hub.take(answer(9, &[8])).await;
         assert_eq!(answers.recv().await.unwrap().response.events.len(), 1);
         hub.forget_stream();
-        hub.create_next(&requests);
+        hub.create_next(&requests).await;
         assert!(outbox.recv().await.is_some());
         let Some(RequestUnion::CreateRequest(again)) = outbox.recv().await.unwrap().request_union
         else {
@@ -393,10 +418,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_watch_that_is_dropped_is_cancelled() {
+        let (mut hub, answers) = hub();
+        let (requests, _outbox) = mpsc::channel(REQUESTS_MAX);
+        hub.create_next(&requests).await;
+        hub.take(pb::WatchResponse { created: true, ..answer(5, &[]) }).await;
+        assert_eq!(hub.cancel_dropped(), []);
+        drop(answers);
+        let cancel = pb::WatchCancelRequest { watch_id: 7 };
+        assert_eq!(hub.cancel_dropped(), [request(RequestUnion::CancelRequest(cancel))]);
+        assert!(hub.watches.is_empty());
+    }
+
+    #[tokio::test]
     async fn fragments_are_put_together() {
         let (mut hub, mut answers) = hub();
-        let (requests, _outbox) = mpsc::unbounded_channel();
-        hub.create_next(&requests);
+        let (requests, _outbox) = mpsc::channel(REQUESTS_MAX);
+        hub.create_next(&requests).await;
         hub.take(pb::WatchResponse { created: true, ..answer(5, &[]) }).await;
         hub.take(pb::WatchResponse { fragment: true, ..answer(9, &[8]) }).await;
         hub.take(answer(9, &[8, 9])).await;
@@ -406,8 +444,8 @@ mod tests {
     #[tokio::test]
     async fn the_end_of_a_watch_says_why() {
         let (mut hub, mut answers) = hub();
-        let (requests, _outbox) = mpsc::unbounded_channel();
-        hub.create_next(&requests);
+        let (requests, _outbox) = mpsc::channel(REQUESTS_MAX);
+        hub.create_next(&requests).await;
         hub.take(pb::WatchResponse { created: true, ..answer(5, &[]) }).await;
         let end = pb::WatchResponse { canceled: true, compact_revision: 3, ..answer(0, &[]) };
         hub.take(end).await;

@@ -181,13 +181,7 @@ pub enum VersionUpgrade {
 }
 
 impl Config {
-    /// The configuration of a server without any settings, for tests and other programs.
-    pub fn new() -> Self {
-        let (config, _) = crate::validate::check(&Settings::default());
-        config.expect("the defaults are a valid configuration")
-    }
-
-    /// Takes the settings over; [`crate::validate::check`] has looked at them first.
+    /// Converts settings that the validation has accepted.
     pub(crate) fn from_settings(s: &Settings, auto_compaction: AutoCompaction) -> Self {
         let member = member(s);
         Self {
@@ -224,12 +218,6 @@ impl Config {
             gates: Gates::parse(&s.text("feature-gates")).unwrap_or_default(),
             member,
         }
-    }
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

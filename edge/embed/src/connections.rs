@@ -31,15 +31,33 @@ impl Connections for Clients {
         let service = Service::new(host, self.limits.clone(), http);
         let (stopping, open) = (self.stopping.clone(), Arc::clone(&self.open));
         Box::new(move |stream, guard| {
-            let (service, open) = (service.clone(), Arc::clone(&open));
-            let stopping = stopping.clone();
-            open.fetch_add(1, Ordering::Relaxed);
-            tokio::task::spawn_local(async move {
-                serve(service, stream, stopping).await;
-                open.fetch_sub(1, Ordering::Relaxed);
-                drop(guard);
-            });
+            let work = serve(service.clone(), stream, stopping.clone());
+            serve_counted(Arc::clone(&open), guard, work);
         })
+    }
+}
+
+/// Runs the task of one connection. It is counted as open, and `guard` is kept, until the task
+/// ends in any way.
+fn serve_counted(
+    open: Arc<AtomicUsize>,
+    guard: impl Sized + 'static,
+    work: impl Future<Output = ()> + 'static,
+) {
+    open.fetch_add(1, Ordering::Relaxed);
+    let guards = (guard, OpenConnection(open));
+    net::tasks::spawn_local("client connection", async move {
+        let _guards = guards;
+        work.await;
+    });
+}
+
+/// Counts a connection as open until it is dropped.
+struct OpenConnection(Arc<AtomicUsize>);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -70,4 +88,25 @@ fn answer(facts: Arc<MemberFacts>, request: http::Request<Incoming>) -> HttpAnsw
         let answer = net::endpoints::client(&*facts, method, uri.path(), query).await;
         answer.unwrap_or_else(net::endpoints::not_found).map(Body::plain)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_whose_task_panics_gives_its_gauges_back() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let open = Arc::new(AtomicUsize::new(0));
+        let guard = Rc::new(());
+        let kept = Rc::downgrade(&guard);
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            serve_counted(Arc::clone(&open), guard, async { panic!("on purpose") });
+            assert_eq!((open.load(Ordering::Relaxed), kept.strong_count()), (1, 1));
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+        });
+        assert_eq!((open.load(Ordering::Relaxed), kept.strong_count()), (0, 0));
+    }
 }

@@ -65,6 +65,7 @@ impl MemberFacts {
         let (received, sent) = handle.message_bytes();
         Metrics::raise(&m.network.client_received, received);
         Metrics::raise(&m.network.client_sent, sent);
+        Metrics::raise(&m.network.task_panics, net::tasks::panics());
         let watched = handle.watched();
         m.store.watch.watchers.set(signed(watched.watchers as u64));
         m.store.watch.slow_watchers.set(signed(watched.slow_watchers as u64));

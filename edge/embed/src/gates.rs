@@ -2,7 +2,7 @@
 //!
 //! Source: etcd server/features/etcd_features.go and pkg/featuregate @ v3.7.1.
 
-use crate::value::parse_bool;
+use crate::boolean::parse_bool;
 
 /// How far a feature is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

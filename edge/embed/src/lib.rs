@@ -6,6 +6,7 @@
 //! Source: etcd server/etcdmain and server/embed @ v3.7.1.
 
 pub mod arguments;
+mod boolean;
 pub mod config;
 mod connections;
 pub mod duration;

@@ -59,7 +59,7 @@ impl Output {
 
 /// A log: a format, a lowest level, and outputs.
 #[derive(Debug)]
-pub struct Log {
+pub struct LogOutput {
     format: Format,
     lowest: Level,
     /// Only `error` lines and above: for the levels that `tracing` does not have.
@@ -67,7 +67,7 @@ pub struct Log {
     outputs: Mutex<Vec<Output>>,
 }
 
-impl Log {
+impl LogOutput {
     /// The log before the settings are known: JSON on standard error.
     pub fn early() -> Self {
         Self {
@@ -160,7 +160,7 @@ pub(crate) fn plain(error: &io::Error) -> String {
     letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
 }
 
-impl<S: Subscriber> Layer<S> for Log {
+impl<S: Subscriber> Layer<S> for LogOutput {
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
         let root = metadata.target().split("::").next().unwrap_or("");
         let lowest = if QUIET.contains(&root) { Level::WARN } else { self.lowest };
@@ -358,7 +358,7 @@ mod tests {
     fn logged(format: &str, event: impl FnOnce()) -> String {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
-        let log = Log::open(&Logging {
+        let log = LogOutput::open(&Logging {
             outputs: vec![path.display().to_string()],
             level: "info".to_owned(),
             format: format.to_owned(),

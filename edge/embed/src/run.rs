@@ -183,7 +183,8 @@ fn bind_all(config: &Config) -> Result<Listeners, String> {
 
 /// One thread waits for the member's end, another for a signal; the first of both counts.
 fn watch_ends(running: Running) -> std::io::Result<mpsc::Receiver<End>> {
-    let (to, ends) = mpsc::channel();
+    // One message from each of the two threads.
+    let (to, ends) = mpsc::sync_channel(2);
     let member = to.clone();
     std::thread::Builder::new().name("ends".to_owned()).spawn(move || {
         tell(&member, End::Member(running.wait()));
@@ -197,7 +198,7 @@ fn watch_ends(running: Running) -> std::io::Result<mpsc::Receiver<End>> {
     Ok(ends)
 }
 
-fn tell(to: &mpsc::Sender<End>, end: End) {
+fn tell(to: &mpsc::SyncSender<End>, end: End) {
     if to.send(end).is_err() {
         tracing::debug!("the server has ended already");
     }

@@ -5,7 +5,7 @@
 
 use crate::arguments::{self, Parsed};
 use crate::config::Config;
-use crate::logging::Log;
+use crate::logging::LogOutput;
 use crate::settings::{Notice, Settings};
 use crate::{environment, file, help, validate};
 
@@ -28,7 +28,7 @@ pub struct Plan {
     /// Lines for the log of the settings.
     pub notices: Vec<Notice>,
     /// The log, when its settings are good.
-    pub log: Option<Log>,
+    pub log: Option<LogOutput>,
     /// The configuration, or why there is none.
     pub config: Result<Config, String>,
 }
@@ -72,7 +72,7 @@ pub fn decide(arguments: &[String], variables: &environment::Variables) -> Decis
     if let Err(error) = read {
         return serve(Plan { early, notices: Vec::new(), log: None, config: Err(error) });
     }
-    let log = validate::check_logging(&settings).and_then(|logging| Log::open(&logging));
+    let log = validate::check_logging(&settings).and_then(|logging| LogOutput::open(&logging));
     let log = match log {
         Ok(log) => log,
         Err(error) => {
@@ -124,7 +124,7 @@ fn say(to: &mut impl std::io::Write, text: &str) {
 }
 
 fn carry_out(plan: Plan, arguments: &[String]) -> u8 {
-    let early = Log::early();
+    let early = LogOutput::early();
     for notice in &plan.early {
         early.notice(notice);
     }

@@ -59,6 +59,20 @@ fn not_built(flag: &str, what: &str) -> String {
     format!("--{flag} cannot be used: {what} is not built yet in this server")
 }
 
+impl Config {
+    /// The configuration of a server without any settings, for tests and other programs.
+    pub fn new() -> Self {
+        let (config, _) = check(&Settings::default());
+        config.expect("the defaults are a valid configuration")
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 fn checked(s: &Settings, notices: &mut Vec<Notice>) -> Result<Config, String> {
     if s.text("discovery-fallback") == "proxy" {
         return Err(

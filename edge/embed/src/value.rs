@@ -2,6 +2,7 @@
 //!
 //! Source: Go's `flag` package and etcd pkg/flags @ v3.7.1.
 
+use crate::boolean::parse_bool;
 use crate::duration::GoDuration;
 use crate::gates;
 use net::Url;
@@ -110,15 +111,6 @@ impl Kind {
                 Value::Text(text.to_owned())
             }
         })
-    }
-}
-
-/// Go's `strconv.ParseBool`.
-pub(crate) fn parse_bool(text: &str) -> Option<bool> {
-    match text {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
-        _ => None,
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod endpoints;
 pub mod listen;
 pub mod plain;
+pub mod tasks;
 pub mod url;
 
 pub use listen::{Acceptor, BindError, Listener, SocketOptions};

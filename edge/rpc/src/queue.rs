@@ -1,6 +1,9 @@
-//! The way from a task that feeds a stream of answers to the body that HTTP/2 asks. Both live on
-//! one thread. The feeder is never made to wait: it sees how many bytes are still queued and how
-//! many were taken, and decides itself (a watch shard falls back to reading history).
+//! The queue between the task that feeds a stream of responses and the body that HTTP/2 polls. Both
+//! live on one thread.
+//!
+//! The feeder bounds the queue, since only it knows what to do at the bound: it sees how many bytes
+//! are queued and how many were taken. A watch stream stops at 1 MiB and its watchers read history
+//! later; a keep-alive stream stops reading requests at 64 KiB; a health watch sends one message.
 
 use crate::{Status, frame};
 use bytes::{Bytes, BytesMut};

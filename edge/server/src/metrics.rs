@@ -227,6 +227,7 @@ group! {
 group! {
     /// Bytes and streams of clients; the peers' rows come with clusters.
     Network {
+        task_panics: IntCounter = "retcd_task_panics_total", "Tasks of connections and calls that panicked.";
         client_received: IntCounter = "etcd_network_client_grpc_received_bytes_total", "Bytes received from gRPC clients.";
         client_sent: IntCounter = "etcd_network_client_grpc_sent_bytes_total", "Bytes sent to gRPC clients.";
         stream_failures: IntCounterVec = "etcd_network_server_stream_failures_total", "Streams that failed at this member.", ["Type", "API"];

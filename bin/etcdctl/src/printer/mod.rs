@@ -9,7 +9,7 @@ mod simple;
 #[cfg(test)]
 mod tests;
 
-use crate::failure::{Code, Outcome};
+use crate::failure::{Code, CommandResult};
 use prost::Message;
 use proto::etcdserverpb as pb;
 
@@ -33,7 +33,7 @@ pub(crate) enum Format {
 impl Format {
     /// # Errors
     /// When there is no such format.
-    pub(crate) fn parse(name: &str) -> Outcome<Format> {
+    pub(crate) fn parse(name: &str) -> CommandResult<Format> {
         match name {
             "simple" => Ok(Format::Simple),
             "fields" => Ok(Format::Fields),
@@ -78,7 +78,7 @@ pub(crate) enum MemberChange {
 }
 
 /// Bytes to be printed, or the news that this format does not have them.
-pub(crate) type Printed = Outcome<Vec<u8>>;
+pub(crate) type Printed = CommandResult<Vec<u8>>;
 
 impl Printer {
     fn unsupported(self) -> Printed {

@@ -18,6 +18,7 @@ use proto::etcdserverpb::{
 use proto::mvccpb::KeyValue;
 use rpc::body::Body;
 use rpc::{Error, Status};
+use server::metrics::Metrics;
 use server::metrics::grpc::Method;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -46,8 +47,10 @@ pub(crate) struct Inner {
     pub(crate) drained: Cell<usize>,
     pub(crate) watches_gone: Cell<usize>,
     pub(crate) snapshot: RefCell<Vec<u8>>,
+    /// Where calls are counted, if a test looks.
+    pub(crate) metrics: Option<Metrics>,
     /// Cloned by every answer that reads while it is sent.
-    view: Arc<()>,
+    pub(crate) view: Arc<()>,
 }
 
 impl Fake {
@@ -162,8 +165,8 @@ impl Host for Fake {
         ORIGIN
     }
 
-    fn counters(&self, _: &str) -> Option<Arc<Method>> {
-        None
+    fn counters(&self, path: &str) -> Option<Arc<Method>> {
+        self.0.metrics.as_ref()?.grpc.method(path).cloned()
     }
 
     fn count_received(&self, _: usize) {}
@@ -191,6 +194,7 @@ impl Host for Fake {
         if request.revision > self.revision() {
             return Err(Error::FutureRev.into());
         }
+        assert!(request.key != "panic", "on purpose");
         if request.key == "slow" {
             std::future::pending::<()>().await;
         }

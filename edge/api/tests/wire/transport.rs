@@ -1,11 +1,14 @@
 //! What no client of gRPC sends, over bare HTTP/2: malformed calls get grpc-go's answers, and the
 //! server lives on.
 
-use crate::fake::{Fake, bare, raw, serve};
+use crate::fake::{Fake, Inner, RawBody, bare, raw, serve};
 use api::Limits;
 use prost::Message as _;
 use proto::etcdserverpb::{PutRequest, RangeRequest};
 use rpc::frame::prefix;
+use server::metrics::Metrics;
+use std::rc::Rc;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const RANGE: &str = "/etcdserverpb.KV/Range";
@@ -128,7 +131,7 @@ fn metadata_that_is_not_utf8_is_refused() {
         let request = http::Request::post(format!("http://x{RANGE}"))
             .header("content-type", "application/grpc")
             .header("client-api-version", &b"3.\xff"[..])
-            .body(crate::fake::RawBody::new(framed(&request()).into()))
+            .body(RawBody::new(framed(&request()).into()))
             .unwrap();
         let response = send.send_request(request).await.unwrap();
         assert_eq!(response.headers()["grpc-status"], "3");
@@ -192,6 +195,46 @@ fn calls_and_streams_end_at_their_deadline() {
     });
 }
 
+/// The number that a row of the metrics' text ends with.
+fn row(metrics: &Metrics, name: &str) -> String {
+    let text = String::from_utf8(metrics.text()).unwrap();
+    let row = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    row.unwrap_or_else(|| panic!("no {name}")).to_owned()
+}
+
+#[test]
+fn calls_that_panic_or_are_cancelled_are_counted_as_ended() {
+    let inner = Inner { metrics: Some(Metrics::new(false)), ..Inner::default() };
+    let fake = Fake(Rc::new(inner));
+    let member = fake.clone();
+    serve(&fake, Limits::default(), |address| async move {
+        const RANGE: &str =
+            r#"grpc_method="Range",grpc_service="etcdserverpb.KV",grpc_type="unary""#;
+        let metrics = member.0.metrics.as_ref().unwrap();
+        let call = |key: &'static str| {
+            let request = RangeRequest { key: key.into(), ..RangeRequest::default() };
+            http::Request::post("http://x/etcdserverpb.KV/Range")
+                .header("content-type", "application/grpc")
+                .body(RawBody::new(framed(&request.encode_to_vec()).into()))
+                .unwrap()
+        };
+        let mut send = bare(address).await;
+        assert!(send.send_request(call("panic")).await.is_err(), "the stream is reset");
+        let handled = format!(r#"grpc_server_handled_total{{grpc_code="Internal",{RANGE}}}"#);
+        assert_eq!(row(metrics, &handled), "1");
+
+        let slow = send.send_request(call("slow"));
+        assert!(tokio::time::timeout(Duration::from_millis(20), slow).await.is_err());
+        let handled = format!(r#"grpc_server_handled_total{{grpc_code="Canceled",{RANGE}}}"#);
+        while row(metrics, &handled) != "1" {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(row(metrics, &format!("grpc_server_started_total{{{RANGE}}}")), "2");
+        // The connection goes on.
+        send.send_request(call("a")).await.unwrap();
+    });
+}
+
 /// Requests with bytes changed, cut and doubled: every one gets an answer, and none is missing.
 #[test]
 fn mutated_requests_never_stop_the_server() {
@@ -235,7 +278,7 @@ fn mutated_requests_never_stop_the_server() {
             let request = http::Request::post(format!("http://x{path}"))
                 .header("content-type", "application/grpc")
                 .header("grpc-timeout", "5m")
-                .body(crate::fake::RawBody::new(bytes.into()))
+                .body(RawBody::new(bytes.into()))
                 .unwrap();
             let response = send.send_request(request).await.unwrap();
             assert_eq!(response.status(), 200);
@@ -253,7 +296,7 @@ fn streams_beyond_the_limit_wait_or_are_refused() {
         let mut send = bare(address).await;
         let slow = RangeRequest { key: "slow".into(), ..RangeRequest::default() };
         let slow = framed(&slow.encode_to_vec());
-        let call = |mut send: hyper::client::conn::http2::SendRequest<crate::fake::RawBody>| {
+        let call = |mut send: hyper::client::conn::http2::SendRequest<RawBody>| {
             let slow = slow.clone();
             async move { raw(&mut send, RANGE, &[("grpc-timeout", "150m")], slow).await }
         };

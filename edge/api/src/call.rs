@@ -1,0 +1,79 @@
+//! A gRPC call on its way to its handler, and what every handler takes from it first.
+
+use crate::counted::{Streamed, Tally};
+use crate::host::Host;
+use crate::shared::{Shared, requires_leader};
+use hyper::body::Incoming;
+use rpc::frame::Messages;
+use rpc::{Code, Error, Status};
+use std::rc::Rc;
+use tokio::time::Instant;
+
+/// A call on its way to its handler.
+pub(crate) struct Call<H> {
+    pub(crate) service: Rc<Shared<H>>,
+    pub(crate) head: http::request::Parts,
+    pub(crate) messages: Messages<Incoming>,
+    /// When the call ends by itself, from its `grpc-timeout`.
+    pub(crate) deadline: Option<Instant>,
+    /// Where it is counted, if it streams.
+    pub(crate) streamed: Option<Rc<Streamed>>,
+}
+
+impl<H: Host> Call<H> {
+    /// Takes the request of a unary call and checks what comes with it. `for_learners` says of
+    /// the request whether a learner answers it.
+    pub(crate) async fn request<M: prost::Message + Default>(
+        self,
+        for_learners: impl FnOnce(&M) -> bool,
+    ) -> Result<(Rc<Shared<H>>, M), Status> {
+        let Call { service, head, messages, .. } = self;
+        let message = messages.only().await?;
+        service.host.count_received(message.len());
+        let request: M = rpc::frame::decode(message)?;
+        if service.host.is_learner() && !for_learners(&request) {
+            return Err(Error::NotSupportedForLearner.into());
+        }
+        service.check_metadata(&head.headers)?;
+        Ok((service, request))
+    }
+
+    /// As [`Call::request`] for a call with one request and a stream of answers.
+    pub(crate) async fn stream_request<M: prost::Message + Default>(
+        mut self,
+        for_learners: bool,
+    ) -> Result<(Tally<H>, M), Status> {
+        if self.service.host.is_learner() && !for_learners {
+            return Err(Error::NotSupportedForLearner.into());
+        }
+        self.service.check_metadata(&self.head.headers)?;
+        let message = self.messages.first().await?;
+        let tally = Tally::new(self.service, self.streamed);
+        tally.received(message.len());
+        Ok((tally, rpc::frame::decode_in_stream(message)?))
+    }
+
+    /// Checks what comes with a call that is a stream both ways.
+    pub(crate) fn check_stream(&self) -> Result<(), Status> {
+        if self.service.host.is_learner() {
+            return Err(Error::NotSupportedForLearner.into());
+        }
+        self.service.check_metadata(&self.head.headers)
+    }
+
+    /// What a call that is a stream both ways consists of.
+    pub(crate) fn into_stream(self) -> (Tally<H>, Messages<Incoming>) {
+        (Tally::new(self.service, self.streamed), self.messages)
+    }
+
+    /// True if the client wants no response from a member that knows no leader.
+    pub(crate) fn requires_leader(&self) -> bool {
+        requires_leader(&self.head.headers)
+    }
+}
+
+/// The status when the host's answer is of another kind than the request: a mistake of the server,
+/// which the client is told instead of waiting.
+pub(crate) fn mismatch() -> Status {
+    Status::new(Code::Internal, "retcd: the answer does not belong to the request")
+}

@@ -1,0 +1,76 @@
+//! Watch responses as framed messages. Many streams of a worker get the same event one after the
+//! other, so the last frames are kept and sent again while the responses are the same.
+
+use bytes::Bytes;
+use rpc::Segments;
+use std::cell::RefCell;
+use watch::Response;
+
+/// What is longer than this together, in bytes, is not kept.
+const KEPT_MAX: usize = 256 * 1024;
+
+/// What went to a stream last, and as which bytes. When something happens, many streams are to
+/// hear the same of it one after the other, and mostly to the byte.
+#[derive(Debug, Default)]
+pub(crate) struct LastFramed(RefCell<(Vec<Response>, Vec<Bytes>)>);
+
+impl LastFramed {
+    /// The messages of these responses, with their prefixes.
+    pub(crate) fn framed(&self, responses: Vec<Response>) -> Vec<Bytes> {
+        let mut last = self.0.borrow_mut();
+        if last.0.len() == responses.len() && last.0.iter().zip(&responses).all(same) {
+            return last.1.clone();
+        }
+        let mut segments = Segments::new();
+        for response in &responses {
+            segments.message(response.len(), |to| {
+                to.slice(&response.head);
+                to.shared(&response.events);
+            });
+        }
+        let is_kept = segments.len() <= KEPT_MAX;
+        let pieces = segments.into_pieces();
+        *last = if is_kept { (responses, pieces.clone()) } else { Default::default() };
+        pieces
+    }
+}
+
+/// The heads, which are short, are equal, and the events are the same bytes in memory.
+fn same((left, right): (&Response, &Response)) -> bool {
+    std::ptr::eq(left.events.as_ptr(), right.events.as_ptr())
+        && left.events.len() == right.events.len()
+        && left.head == right.head
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn response(head: u8, events: &Bytes) -> Response {
+        Response { head: vec![head; 4].into(), events: events.clone() }
+    }
+
+    #[test]
+    fn equal_responses_are_framed_once_and_others_anew() {
+        let last = LastFramed::default();
+        let events = Bytes::from(vec![1; 300]);
+        let two = |head| vec![response(head, &events), response(9, &Bytes::new())];
+        let first = last.framed(two(1));
+        let messages = [&[0, 0, 0, 1, 48, 1, 1, 1, 1][..], &events, &[0, 0, 0, 0, 4, 9, 9, 9, 9]];
+        assert_eq!(first.concat(), messages.concat());
+        let again = last.framed(two(1));
+        assert!(std::ptr::eq(first[0].as_ptr(), again[0].as_ptr()));
+        assert_eq!(last.framed(two(2)).concat()[5], 2);
+        assert_eq!(last.framed(two(2)[..1].to_vec()).concat().len(), 309);
+        let twin = Bytes::from(vec![3; 300]);
+        assert_eq!(last.framed(vec![response(2, &twin)]).concat()[9], 3);
+    }
+
+    #[test]
+    fn what_is_long_is_not_kept() {
+        let last = LastFramed::default();
+        let long = response(1, &vec![0; KEPT_MAX].into());
+        assert_eq!(last.framed(vec![long]).concat().len(), KEPT_MAX + 9);
+        assert!(last.0.borrow().0.is_empty());
+    }
+}

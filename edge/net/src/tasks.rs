@@ -1,0 +1,93 @@
+//! Tasks whose panics are noticed: a panic ends its own task only, is logged with the task's name,
+//! and is counted.
+//!
+//! What a task has taken (a slot, a gauge) it gives back in the `Drop` of a guard, so that a panic
+//! gives it back too.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+
+static PANICS: AtomicU64 = AtomicU64::new(0);
+
+/// The number of tasks that have panicked since the process started.
+#[must_use]
+pub fn panics() -> u64 {
+    PANICS.load(Ordering::Relaxed)
+}
+
+/// Starts a task on this thread. Must be called inside a `LocalSet`.
+pub fn spawn_local(name: &'static str, task: impl Future<Output = ()> + 'static) {
+    drop(tokio::task::spawn_local(Watched { name, task: Box::pin(task) }));
+}
+
+struct Watched<F> {
+    name: &'static str,
+    task: Pin<Box<F>>,
+}
+
+impl<F: Future<Output = ()>> Future for Watched<F> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        // The task is not polled again after a panic, so nobody sees its broken state.
+        match catch_unwind(AssertUnwindSafe(|| self.task.as_mut().poll(cx))) {
+            Ok(polled) => polled,
+            Err(panic) => {
+                PANICS.fetch_add(1, Ordering::Relaxed);
+                let message = message(&*panic);
+                tracing::error!(task = self.name, panic = message, "a task panicked");
+                Poll::Ready(())
+            }
+        }
+    }
+}
+
+/// What `panic!` was called with.
+fn message(panic: &(dyn Any + Send)) -> &str {
+    if let Some(text) = panic.downcast_ref::<&str>() {
+        text
+    } else if let Some(text) = panic.downcast_ref::<String>() {
+        text
+    } else {
+        "no message"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+    use std::rc::Rc;
+
+    struct Taken(Rc<Cell<i32>>);
+
+    impl Drop for Taken {
+        fn drop(&mut self) {
+            self.0.set(self.0.get() - 1);
+        }
+    }
+
+    #[test]
+    fn a_task_that_panics_is_counted_and_gives_back_what_it_took() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let gauge = Rc::new(Cell::new(2));
+        let before = panics();
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            let taken = Taken(Rc::clone(&gauge));
+            spawn_local("first", async move {
+                let _taken = taken;
+                tokio::task::yield_now().await;
+                panic!("on purpose");
+            });
+            let taken = Taken(Rc::clone(&gauge));
+            spawn_local("second", async move { drop(taken) });
+            while gauge.get() > 0 {
+                tokio::task::yield_now().await;
+            }
+        });
+        assert!(panics() > before);
+    }
+}
