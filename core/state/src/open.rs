@@ -1,10 +1,9 @@
 //! From what a directory holds to a state that goes on from there: leases, keys, alarms, auth
 //! and membership, in this order.
 //!
-//! Where the file has no storage version, the .snap and the log know the membership better than
-//! the buckets: etcd before 3.5.20 does not keep those up to date (formats.md §3.2 of the
-//! project's reference). What the log says up to the applied index is then read again for the
-//! membership only.
+//! The v2 tree is in the .snap file only, so v2 requests between that and the applied index are
+//! always replayed. If the file has no storage version, the membership is replayed as well: etcd
+//! before 3.5.20 does not keep the buckets up to date (formats.md §3.2 of the project's reference).
 
 use crate::failure::Fatal;
 use crate::{Settings, State, alarms::Alarms};
@@ -27,6 +26,14 @@ pub struct Log {
     pub snapshot_index: Index,
     /// The entries behind it.
     pub entries: Vec<Entry>,
+}
+
+impl Log {
+    /// The bytes of the entries that are applied but in no .snap file.
+    fn bytes_up_to(&self, applied: Index) -> u64 {
+        let covered = |entry: &&Entry| entry.index > self.snapshot_index && entry.index <= applied;
+        self.entries.iter().filter(covered).map(|entry| entry.data.len() as u64).sum()
+    }
 }
 
 impl State {
@@ -62,12 +69,14 @@ impl State {
             Some(tree) => tree.clone(),
             None => v2store::Store::default(),
         };
-        let mut buckets_are_stale = false;
+        let buckets_are_stale = stored.is_none() && applied.index > Index(0);
         let mut cluster = if stored.is_some() {
+            replay(&mut v2, None, log, applied)?;
             load_cluster(&read)?
         } else {
-            buckets_are_stale = applied.index > Index(0);
-            replay(&mut v2, log, applied)?
+            let mut cluster = load_v2_cluster(&v2)?;
+            replay(&mut v2, Some(&mut cluster), log, applied)?;
+            cluster
         };
         cluster.set_learners_max(settings.learners_max);
         cluster.check_version().map_err(|error| Fatal::Unsupported(error.to_string()))?;
@@ -97,7 +106,7 @@ impl State {
             storage_version,
             applied,
             snapshot_index: log.snapshot_index,
-            log_bytes_since_snapshot: 0,
+            log_bytes_since_snapshot: log.bytes_up_to(applied.index),
             pending_writes,
             waiters: crate::waiters::Waiters::default(),
             outcome: crate::Outcome::default(),
@@ -134,19 +143,29 @@ fn first_writes(
     Ok(writes)
 }
 
-/// Reads the membership from the .snap, and from the entries between it and the applied one.
-fn replay(v2: &mut v2store::Store, log: &Log, applied: EntryId) -> Result<Cluster, Fatal> {
-    let corrupt = |why: String| Fatal::Corrupt(why);
-    let mut cluster = Cluster::load_v2(v2.members(), v2.removed_members(), v2.version())
-        .map_err(|error| corrupt(format!("the members in the .snap file: {error}")))?;
+fn load_v2_cluster(v2: &v2store::Store) -> Result<Cluster, Fatal> {
+    Cluster::load_v2(v2.members(), v2.removed_members(), v2.version())
+        .map_err(|error| Fatal::Corrupt(format!("the members in the .snap file: {error}")))
+}
+
+/// Replays the entries between the .snap file and the applied index: v2 requests on the v2 tree,
+/// whose state at the applied index is in no other place; membership on `cluster` if the buckets
+/// do not have it.
+fn replay(
+    v2: &mut v2store::Store,
+    mut cluster: Option<&mut Cluster>,
+    log: &Log,
+    applied: EntryId,
+) -> Result<(), Fatal> {
     for entry in log.entries.iter().filter(|entry| entry.index <= applied.index) {
         let index = entry.index.0;
         let bad = |why: String| Fatal::Entry { index, why };
         match entry.kind {
             EntryKind::ConfChange => {
+                let Some(cluster) = cluster.as_deref_mut() else { continue };
                 let change = ConfChange::decode(entry.data.clone());
                 let change = change.map_err(|error| bad(error.to_string()))?;
-                // One that was invalid when it was applied is so again.
+                // A change that was invalid when it was applied is invalid again.
                 if let Ok(valid) = cluster.validate(&change) {
                     cluster.apply(valid);
                 }
@@ -154,16 +173,16 @@ fn replay(v2: &mut v2store::Store, log: &Log, applied: EntryId) -> Result<Cluste
             EntryKind::Normal if !entry.data.is_empty() => {
                 let payload = v2store::classify(&entry.data);
                 let payload = payload.map_err(|error| bad(error.to_string()))?;
-                replay_request(&mut cluster, v2, payload).map_err(bad)?;
+                replay_request(cluster.as_deref_mut(), v2, payload).map_err(bad)?;
             }
             EntryKind::Normal | EntryKind::ConfChangeV2 => {}
         }
     }
-    Ok(cluster)
+    Ok(())
 }
 
 fn replay_request(
-    cluster: &mut Cluster,
+    cluster: Option<&mut Cluster>,
     v2: &mut v2store::Store,
     payload: EntryPayload,
 ) -> Result<(), String> {
@@ -186,6 +205,7 @@ fn replay_request(
             version = request.cluster_version_set.map(|set| set.ver);
         }
     }
+    let Some(cluster) = cluster else { return Ok(()) };
     if let Some((id, attributes)) = attributes {
         cluster.set_attributes(id, attributes).map_err(|error| error.to_string())?;
     }

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
-use backend::Backend;
+use backend::{Backend, Batch};
 use bytes::Bytes;
 use prost::Message as _;
 use proto::etcdserverpb::{InternalRaftRequest, LeaseGrantRequest, RequestHeader};
@@ -44,6 +44,19 @@ impl World {
         let log = state::Log { v2: None, snapshot_index: Index(0), entries: Vec::new() };
         let state = State::open(settings, backend.view(), &log).unwrap();
         World { state, index: 0, now_ms: 0, _backend: backend }
+    }
+
+    /// A state whose database holds what `batch` brings, and whose log holds `entries`.
+    pub(crate) fn restarted(settings: Settings, batch: Batch, entries: Vec<Entry>) -> World {
+        let disk = vfs::SimDisk::new(1);
+        let cache = Arc::new(bolt::PageCache::new(64 * 1024));
+        let options = bolt::Options { new_page_size: 4096, cache, read_only: false };
+        let mut backend = Backend::open(&disk, Path::new("db"), options).unwrap();
+        backend.commit(&[Arc::new(batch)]).unwrap();
+        let index = backend.applied().index.0;
+        let log = state::Log { v2: None, snapshot_index: Index(0), entries };
+        let state = State::open(settings, backend.view(), &log).unwrap();
+        World { state, index, now_ms: 0, _backend: backend }
     }
 
     pub(crate) fn step(&mut self, input: Input) -> Vec<Effect> {
