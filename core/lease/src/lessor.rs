@@ -2,7 +2,9 @@
 //!
 //! Source: etcd v3.7 server/lease/lessor.go.
 
-use crate::{Corrupt, EXPIRED_RETRY_MS, Reject, StoredLease, TTL_S_MAX, Write};
+use crate::{
+    CHECKPOINT_INTERVAL_S, Corrupt, EXPIRED_RETRY_MS, LeaseError, StoredLease, TTL_S_MAX, Write,
+};
 use bytes::Bytes;
 use proto::LeaseId;
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,6 +30,11 @@ pub struct Lessor {
     /// When to look at which lease. Invariant: `(lease.due_ms, id)` of each lease while primary,
     /// empty otherwise.
     due: BTreeSet<(u64, LeaseId)>,
+    /// Whether leases are checkpointed while this member is primary.
+    checkpoints: bool,
+    /// When to checkpoint which lease. Invariant: `(lease.checkpoint_ms, id)` of each lease that
+    /// has one.
+    checkpoint_due: BTreeSet<(u64, LeaseId)>,
 }
 
 #[derive(Clone, Debug)]
@@ -38,15 +45,31 @@ struct Lease {
     expires_ms: u64,
     /// Its place in the queue: `expires_ms`, or later when a revocation is being tried.
     due_ms: u64,
+    /// When its next checkpoint is due; none if it has too little time left for one.
+    checkpoint_ms: Option<u64>,
     keys: BTreeSet<Bytes>,
 }
 
 impl Lease {
+    fn new(ttl_s: i64, remaining_ttl_s: i64) -> Lease {
+        let (expires_ms, due_ms, checkpoint_ms) = (0, 0, None);
+        Lease { ttl_s, remaining_ttl_s, expires_ms, due_ms, checkpoint_ms, keys: BTreeSet::new() }
+    }
+
     /// The time that it has left by the last checkpoint, in ms.
     fn left_ms(&self) -> u64 {
         let seconds = if self.remaining_ttl_s > 0 { self.remaining_ttl_s } else { self.ttl_s };
         u64::try_from(seconds).unwrap_or(0).saturating_mul(1000)
     }
+}
+
+/// The remaining time of a lease at some moment, in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// The lease.
+    pub id: LeaseId,
+    /// The time left, in seconds; 0 clears the checkpoint.
+    pub remaining_ttl_s: i64,
 }
 
 /// A lease was granted.
@@ -76,10 +99,11 @@ pub enum Renewal {
     Renewed {
         /// Its time to live, in seconds.
         ttl_s: i64,
-        /// Whether a checkpoint is stored that the caller should have cleared by proposing one
-        /// with a remaining time of 0.
-        checkpointed: bool,
     },
+    /// A checkpoint of the lease is stored: without it being cleared, the next leader would let
+    /// the lease expire early. To renew the lease, apply a checkpoint with a remaining time of 0
+    /// and ask again.
+    AwaitClear,
     /// The lease has expired and its revocation is on the way: the answer is "not found" once it
     /// is revoked, "not primary" once this member is demoted.
     AwaitRevoke,
@@ -105,7 +129,14 @@ impl Lessor {
             leases: BTreeMap::new(),
             items: BTreeMap::new(),
             due: BTreeSet::new(),
+            checkpoints: false,
+            checkpoint_due: BTreeSet::new(),
         }
+    }
+
+    /// Turns checkpoints on or off, before the first promotion.
+    pub fn set_checkpoints(&mut self, on: bool) {
+        self.checkpoints = on;
     }
 
     /// The lessor that the items of the bucket `lease` describe, not primary. The keys are to be
@@ -124,16 +155,8 @@ impl Lessor {
         let mut lessor = Lessor::new(ttl_s_min);
         for (key, value) in items {
             let stored = StoredLease::decode(key.as_ref(), value.as_ref())?;
-            lessor.leases.insert(
-                stored.id,
-                Lease {
-                    ttl_s: stored.ttl_s.max(ttl_s_min),
-                    remaining_ttl_s: stored.remaining_ttl_s,
-                    expires_ms: 0,
-                    due_ms: 0,
-                    keys: BTreeSet::new(),
-                },
-            );
+            let lease = Lease::new(stored.ttl_s.max(ttl_s_min), stored.remaining_ttl_s);
+            lessor.leases.insert(stored.id, lease);
         }
         Ok(lessor)
     }
@@ -166,25 +189,25 @@ impl Lessor {
     ///
     /// # Errors
     /// `NotFound` for id 0 (as etcd says), `TtlTooLarge`, `Exists`.
-    pub fn grant(&mut self, id: LeaseId, ttl_s: i64, now_ms: u64) -> Result<Granted, Reject> {
+    pub fn grant(&mut self, id: LeaseId, ttl_s: i64, now_ms: u64) -> Result<Granted, LeaseError> {
         if id == LeaseId(0) {
-            return Err(Reject::NotFound);
+            return Err(LeaseError::NotFound);
         }
         if ttl_s > TTL_S_MAX {
-            return Err(Reject::TtlTooLarge);
+            return Err(LeaseError::TtlTooLarge);
         }
         if self.leases.contains_key(&id) {
-            return Err(Reject::Exists);
+            return Err(LeaseError::Exists);
         }
         let ttl_s = ttl_s.max(self.ttl_s_min);
-        let mut lease =
-            Lease { ttl_s, remaining_ttl_s: 0, expires_ms: 0, due_ms: 0, keys: BTreeSet::new() };
+        let mut lease = Lease::new(ttl_s, 0);
         if self.primary {
             lease.expires_ms = now_ms.saturating_add(lease.left_ms());
             lease.due_ms = lease.expires_ms;
             self.due.insert((lease.due_ms, id));
         }
         self.leases.insert(id, lease);
+        self.schedule_checkpoint(id, now_ms);
         let stored = StoredLease { id, ttl_s, remaining_ttl_s: 0 };
         let write = Write { key: StoredLease::key(id), value: Some(stored.encode()) };
         Ok(Granted { ttl_s, write })
@@ -194,9 +217,12 @@ impl Lessor {
     ///
     /// # Errors
     /// `NotFound`.
-    pub fn revoke(&mut self, id: LeaseId) -> Result<Revoked, Reject> {
-        let lease = self.leases.remove(&id).ok_or(Reject::NotFound)?;
+    pub fn revoke(&mut self, id: LeaseId) -> Result<Revoked, LeaseError> {
+        let lease = self.leases.remove(&id).ok_or(LeaseError::NotFound)?;
         self.due.remove(&(lease.due_ms, id));
+        if let Some(checkpoint_ms) = lease.checkpoint_ms {
+            self.checkpoint_due.remove(&(checkpoint_ms, id));
+        }
         for key in &lease.keys {
             self.items.remove(key);
         }
@@ -209,28 +235,72 @@ impl Lessor {
     ///
     /// # Errors
     /// `NotPrimary`, `NotFound`.
-    pub fn renew(&mut self, id: LeaseId, now_ms: u64) -> Result<Renewal, Reject> {
+    pub fn renew(&mut self, id: LeaseId, now_ms: u64) -> Result<Renewal, LeaseError> {
         if !self.primary {
-            return Err(Reject::NotPrimary);
+            return Err(LeaseError::NotPrimary);
         }
-        let lease = self.leases.get_mut(&id).ok_or(Reject::NotFound)?;
+        let lease = self.leases.get_mut(&id).ok_or(LeaseError::NotFound)?;
         if lease.expires_ms <= now_ms {
             return Ok(Renewal::AwaitRevoke);
         }
-        let ttl_s = lease.ttl_s;
-        let left_ms = u64::try_from(ttl_s).unwrap_or(0).saturating_mul(1000);
-        let checkpointed = lease.remaining_ttl_s > 0;
+        if lease.remaining_ttl_s > 0 {
+            return Ok(Renewal::AwaitClear);
+        }
+        let (ttl_s, left_ms) = (lease.ttl_s, lease.left_ms());
         self.set_expiry(id, now_ms.saturating_add(left_ms));
-        Ok(Renewal::Renewed { ttl_s, checkpointed })
+        Ok(Renewal::Renewed { ttl_s })
     }
 
-    /// Applies a checkpoint: what a lease has left, for the next promotion. An unknown lease is
-    /// ignored. Returns what to store, which etcd does only where checkpoints are persisted.
-    pub fn checkpoint(&mut self, id: LeaseId, remaining_ttl_s: i64) -> Option<Write> {
+    /// Applies a checkpoint: the time that a lease has left at the next promotion. Its expiry here
+    /// stays the same. An unknown lease is ignored. Returns the write that makes the checkpoint
+    /// survive a restart.
+    pub fn checkpoint(&mut self, checkpoint: Checkpoint, now_ms: u64) -> Option<Write> {
+        let Checkpoint { id, remaining_ttl_s } = checkpoint;
         let lease = self.leases.get_mut(&id)?;
         lease.remaining_ttl_s = remaining_ttl_s;
         let stored = StoredLease { id, ttl_s: lease.ttl_s, remaining_ttl_s };
+        self.schedule_checkpoint(id, now_ms);
         Some(Write { key: StoredLease::key(id), value: Some(stored.encode()) })
+    }
+
+    /// Up to `limit` checkpoints that are due, to be proposed. Each is due again after
+    /// [`CHECKPOINT_INTERVAL_S`], in case the proposal is lost.
+    pub fn due_checkpoints(&mut self, now_ms: u64, limit: usize) -> Vec<Checkpoint> {
+        let mut checkpoints = Vec::new();
+        while checkpoints.len() < limit {
+            let Some(&(due_ms, id)) = self.checkpoint_due.first() else { break };
+            if due_ms > now_ms {
+                break;
+            }
+            self.set_checkpoint(id, Some(now_ms.saturating_add(CHECKPOINT_INTERVAL_S * 1000)));
+            let lease = self.leases.get(&id);
+            let lease = lease.expect("a queued lease exists: revoke takes it from the queue");
+            let left_s = lease.expires_ms.saturating_sub(now_ms).div_ceil(1000);
+            let remaining_ttl_s = i64::try_from(left_s).unwrap_or(i64::MAX);
+            // An expired lease is being revoked; one just renewed has nothing to save.
+            if remaining_ttl_s > 0 && remaining_ttl_s < lease.ttl_s {
+                checkpoints.push(Checkpoint { id, remaining_ttl_s });
+            }
+        }
+        checkpoints
+    }
+
+    /// Schedules the next checkpoint of a lease if it has more time left than the interval.
+    fn schedule_checkpoint(&mut self, id: LeaseId, now_ms: u64) {
+        let interval_ms = CHECKPOINT_INTERVAL_S * 1000;
+        let is_long = self.leases.get(&id).is_some_and(|lease| lease.left_ms() > interval_ms);
+        let is_due = self.primary && self.checkpoints && is_long;
+        self.set_checkpoint(id, is_due.then(|| now_ms.saturating_add(interval_ms)));
+    }
+
+    fn set_checkpoint(&mut self, id: LeaseId, checkpoint_ms: Option<u64>) {
+        let Some(lease) = self.leases.get_mut(&id) else { return };
+        if let Some(before_ms) = std::mem::replace(&mut lease.checkpoint_ms, checkpoint_ms) {
+            self.checkpoint_due.remove(&(before_ms, id));
+        }
+        if let Some(checkpoint_ms) = checkpoint_ms {
+            self.checkpoint_due.insert((checkpoint_ms, id));
+        }
     }
 
     /// Moves a key to a lease, from the one that it had. The bytes are copied, so that no buffer
@@ -238,9 +308,9 @@ impl Lessor {
     ///
     /// # Errors
     /// `NotFound`; the key then stays where it was.
-    pub fn attach(&mut self, key: &[u8], id: LeaseId) -> Result<(), Reject> {
+    pub fn attach(&mut self, key: &[u8], id: LeaseId) -> Result<(), LeaseError> {
         if !self.leases.contains_key(&id) {
-            return Err(Reject::NotFound);
+            return Err(LeaseError::NotFound);
         }
         if self.items.get(key) == Some(&id) {
             return Ok(());
@@ -263,12 +333,6 @@ impl Lessor {
         }
     }
 
-    /// The lease of a key.
-    #[must_use]
-    pub fn lease_of(&self, key: &[u8]) -> Option<LeaseId> {
-        self.items.get(key).copied()
-    }
-
     /// The keys of a lease in byte order; none for a lease that does not exist.
     pub fn keys(&self, id: LeaseId) -> impl Iterator<Item = &Bytes> {
         self.leases.get(&id).into_iter().flat_map(|lease| &lease.keys)
@@ -278,11 +342,11 @@ impl Lessor {
     ///
     /// # Errors
     /// `NotPrimary`, `NotFound`.
-    pub fn time_to_live(&self, id: LeaseId, now_ms: u64) -> Result<TimeToLive, Reject> {
+    pub fn time_to_live(&self, id: LeaseId, now_ms: u64) -> Result<TimeToLive, LeaseError> {
         if !self.primary {
-            return Err(Reject::NotPrimary);
+            return Err(LeaseError::NotPrimary);
         }
-        let lease = self.leases.get(&id).ok_or(Reject::NotFound)?;
+        let lease = self.leases.get(&id).ok_or(LeaseError::NotFound)?;
         let ahead_s = i64::try_from(lease.expires_ms.saturating_sub(now_ms) / 1000);
         let behind_s = i64::try_from(now_ms.saturating_sub(lease.expires_ms) / 1000);
         let remaining_s = ahead_s.unwrap_or(i64::MAX) - behind_s.unwrap_or(i64::MAX);
@@ -314,6 +378,9 @@ impl Lessor {
         queue.sort_unstable();
         if queue.len() >= SPREAD_FROM {
             self.spread(&mut queue, start_ms);
+        }
+        for (_, id) in &queue {
+            self.schedule_checkpoint(*id, now_ms);
         }
         self.due = queue.into_iter().collect();
     }
@@ -349,9 +416,11 @@ impl Lessor {
     pub fn demote(&mut self) {
         self.primary = false;
         self.due.clear();
+        self.checkpoint_due.clear();
         for lease in self.leases.values_mut() {
             lease.expires_ms = 0;
             lease.due_ms = 0;
+            lease.checkpoint_ms = None;
         }
     }
 
@@ -372,12 +441,6 @@ impl Lessor {
             ids.push(id);
         }
         ids
-    }
-
-    /// When [`expired`](Self::expired) has something to say next.
-    #[must_use]
-    pub fn next_due_ms(&self) -> Option<u64> {
-        self.due.first().map(|(due_ms, _)| *due_ms)
     }
 
     fn set_expiry(&mut self, id: LeaseId, expires_ms: u64) {
@@ -401,6 +464,12 @@ impl Lessor {
             let stands = lease.is_some_and(|lease| lease.due_ms == *due_ms);
             assert!(stands, "the queue has lease {id} where the lease says");
         }
+        for (checkpoint_ms, id) in &self.checkpoint_due {
+            let stands = self.leases.get(id).map(|lease| lease.checkpoint_ms);
+            assert_eq!(stands, Some(Some(*checkpoint_ms)), "lease {id} is queued once");
+        }
+        let scheduled = self.leases.values().filter(|lease| lease.checkpoint_ms.is_some()).count();
+        assert_eq!(scheduled, self.checkpoint_due.len(), "each scheduled checkpoint is queued");
         let keys: usize = self.leases.values().map(|lease| lease.keys.len()).sum();
         assert_eq!(keys, self.items.len(), "leases and items know the same keys");
         for (key, id) in &self.items {

@@ -10,7 +10,7 @@
 mod lessor;
 mod stored;
 
-pub use lessor::{Granted, Lessor, Renewal, Revoked, TimeToLive};
+pub use lessor::{Checkpoint, Granted, Lessor, Renewal, Revoked, TimeToLive};
 pub use stored::{StoredLease, Write};
 
 use std::fmt;
@@ -18,11 +18,11 @@ use std::fmt;
 /// The longest time to live that can be asked for, in seconds.
 pub const TTL_S_MAX: i64 = 9_000_000_000;
 
-/// How many expired leases etcd takes in one turn of its loop.
-pub const EXPIRED_PER_TURN: usize = 500;
-
 /// How long after [`Lessor::expired`] named a lease it names it again, if it still exists.
 pub const EXPIRED_RETRY_MS: u64 = 3_000;
+
+/// Leases with more time left than this are checkpointed at this interval, in seconds.
+pub const CHECKPOINT_INTERVAL_S: u64 = 300;
 
 /// The shortest time to live that a member grants, in seconds: one and a half election timeouts,
 /// in whole ticks, rounded up to a second.
@@ -35,7 +35,7 @@ pub fn ttl_s_min(election_ticks: u64, tick_ms: u64) -> i64 {
 /// Why a request about a lease has no effect. The same on every member that applies it, but for
 /// `NotPrimary`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reject {
+pub enum LeaseError {
     /// No lease has this id.
     NotFound,
     /// A lease has this id already.
@@ -46,18 +46,18 @@ pub enum Reject {
     NotPrimary,
 }
 
-impl fmt::Display for Reject {
+impl fmt::Display for LeaseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Reject::NotFound => "lease not found",
-            Reject::Exists => "lease already exists",
-            Reject::TtlTooLarge => "too large lease TTL",
-            Reject::NotPrimary => "not a primary lessor",
+            LeaseError::NotFound => "lease not found",
+            LeaseError::Exists => "lease already exists",
+            LeaseError::TtlTooLarge => "too large lease TTL",
+            LeaseError::NotPrimary => "not a primary lessor",
         })
     }
 }
 
-impl std::error::Error for Reject {}
+impl std::error::Error for LeaseError {}
 
 /// An item of the bucket `lease` that is not a lease.
 #[derive(Clone, Debug, PartialEq, Eq)]

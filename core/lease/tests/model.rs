@@ -1,6 +1,6 @@
 //! Seeded sequences of operations against a twin that keeps a list and looks at all of it.
 
-use lease::{Lessor, Reject, Renewal};
+use lease::{LeaseError, Lessor, Renewal};
 use proto::LeaseId;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -21,9 +21,9 @@ impl Twin {
         self.leases.iter().position(|lease| lease.0 == id)
     }
 
-    fn grant(&mut self, id: LeaseId, ttl_s: i64, now_ms: u64) -> Result<i64, Reject> {
+    fn grant(&mut self, id: LeaseId, ttl_s: i64, now_ms: u64) -> Result<i64, LeaseError> {
         if self.position(id).is_some() {
-            return Err(Reject::Exists);
+            return Err(LeaseError::Exists);
         }
         let ttl_s = ttl_s.max(TTL_S_MIN);
         let due_ms = now_ms + ttl_s.unsigned_abs() * 1000;
@@ -31,8 +31,8 @@ impl Twin {
         Ok(ttl_s)
     }
 
-    fn revoke(&mut self, id: LeaseId) -> Result<Vec<Vec<u8>>, Reject> {
-        let at = self.position(id).ok_or(Reject::NotFound)?;
+    fn revoke(&mut self, id: LeaseId) -> Result<Vec<Vec<u8>>, LeaseError> {
+        let at = self.position(id).ok_or(LeaseError::NotFound)?;
         self.leases.remove(at);
         let keys: Vec<Vec<u8>> =
             self.keys.iter().filter(|(_, of)| **of == id).map(|(key, _)| key.clone()).collect();
@@ -40,18 +40,18 @@ impl Twin {
         Ok(keys)
     }
 
-    fn renew(&mut self, id: LeaseId, now_ms: u64) -> Result<Renewal, Reject> {
+    fn renew(&mut self, id: LeaseId, now_ms: u64) -> Result<Renewal, LeaseError> {
         if !self.primary {
-            return Err(Reject::NotPrimary);
+            return Err(LeaseError::NotPrimary);
         }
-        let at = self.position(id).ok_or(Reject::NotFound)?;
+        let at = self.position(id).ok_or(LeaseError::NotFound)?;
         let lease = &mut self.leases[at];
         if lease.2 <= now_ms {
             return Ok(Renewal::AwaitRevoke);
         }
         lease.2 = now_ms + lease.1.unsigned_abs() * 1000;
         lease.3 = lease.2;
-        Ok(Renewal::Renewed { ttl_s: lease.1, checkpointed: false })
+        Ok(Renewal::Renewed { ttl_s: lease.1 })
     }
 
     fn promote(&mut self, now_ms: u64, extend_ms: u64) {

@@ -41,6 +41,7 @@ impl State {
         }
         self.establish_if_due(now_ms);
         self.finish(batch, effects);
+        self.propose_clears(now_ms, effects);
         self.snapshot_if_due(effects);
         Ok(())
     }
@@ -149,11 +150,12 @@ impl State {
             self.lease_revoke(caller, LeaseId(revoke.id), batch)?;
             return Ok(Answer::LeaseRevoke { revision: self.store.revision() });
         }
-        self.dispatch_rare(request, batch)
+        self.dispatch_rare(now_ms, request, batch)
     }
 
     fn dispatch_rare(
         &mut self,
+        now_ms: u64,
         request: InternalRaftRequest,
         batch: &mut Batch,
     ) -> Result<Answer, Failure> {
@@ -164,12 +166,8 @@ impl State {
             }
             return Ok(Answer::Alarm { alarms });
         }
-        if let Some(checkpoints) = request.lease_checkpoint {
-            for checkpoint in checkpoints.checkpoints {
-                // Whether checkpoints are stored is a setting that is not built yet; the default
-                // of etcd is not to.
-                self.lessor.checkpoint(LeaseId(checkpoint.id), checkpoint.remaining_ttl);
-            }
+        if let Some(request) = request.lease_checkpoint {
+            self.lease_checkpoint(now_ms, request, batch);
             return Ok(Answer::Done);
         }
         if let Some(set) = request.cluster_version_set {

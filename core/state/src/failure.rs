@@ -43,13 +43,13 @@ impl From<mvcc::Reject> for Failure {
     }
 }
 
-impl From<lease::Reject> for Failure {
-    fn from(reject: lease::Reject) -> Failure {
+impl From<lease::LeaseError> for Failure {
+    fn from(reject: lease::LeaseError) -> Failure {
         Failure::Reject(match reject {
-            lease::Reject::NotFound => Reject::LeaseNotFound,
-            lease::Reject::Exists => Reject::LeaseExists,
-            lease::Reject::TtlTooLarge => Reject::LeaseTtlTooLarge,
-            other @ lease::Reject::NotPrimary => {
+            lease::LeaseError::NotFound => Reject::LeaseNotFound,
+            lease::LeaseError::Exists => Reject::LeaseExists,
+            lease::LeaseError::TtlTooLarge => Reject::LeaseTtlTooLarge,
+            other @ lease::LeaseError::NotPrimary => {
                 return Failure::Entry(format!("an unexpected rejection: {other}"));
             }
         })

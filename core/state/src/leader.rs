@@ -49,6 +49,7 @@ impl State {
         self.establish_if_due(now_ms);
         let replies = self.outcome.replies.drain(..);
         effects.extend(replies.map(|(id, reply)| Effect::Reply(id, reply)));
+        self.propose_clears(now_ms, effects);
     }
 
     /// Begins what depends on leading if an entry of the term is applied: terms in the log
@@ -61,7 +62,7 @@ impl State {
         self.leadership.is_established = true;
         self.lessor.promote(now_ms, self.settings.lease_extend_ms);
         for (id, question) in self.waiters.promoted() {
-            if let Some(reply) = self.reply(now_ms, id, &question) {
+            if let Some(reply) = self.reply(now_ms, id, question) {
                 self.outcome.replies.push((id, reply));
             }
         }
@@ -73,6 +74,8 @@ impl State {
             return;
         }
         self.expire(now_ms, effects);
+        self.propose_checkpoints(now_ms, effects);
+        self.propose_clears(now_ms, effects);
         self.propose_cluster_version(effects);
         self.propose_attributes(effects);
     }

@@ -9,15 +9,29 @@ use crate::{Effect, LeaseQuery, Question, Reply, State};
 use auth::{Caller, KeyRange};
 use backend::{Batch, Bucket};
 use bytes::Bytes;
-use lease::{Renewal, Write};
+use cluster::Version;
+use lease::{Checkpoint, Renewal, Write};
 use mvcc::DeleteRange;
 use proto::LeaseId;
-use proto::etcdserverpb::{AlarmType, InternalRaftRequest, LeaseRevokeRequest};
+use proto::etcdserverpb::{
+    AlarmType, InternalRaftRequest, LeaseCheckpointRequest, LeaseRevokeRequest,
+};
 
 /// How many expired leases are revoked in one turn.
 ///
 /// Source: etcd v3.7 server/lease/lessor.go `leaseRevokeRate` / 2.
 const EXPIRED_MAX: usize = 500;
+/// How many checkpoints one entry holds.
+///
+/// Source: etcd v3.7 server/lease/lessor.go `maxLeaseCheckpointBatchSize`.
+const CHECKPOINTS_PER_ENTRY: usize = 1_000;
+/// How many entries of checkpoints a leader proposes in one tick: etcd proposes up to
+/// `leaseCheckpointRate` / 2 = 500 in each turn of 500 ms, which is 100 in 100 ms.
+const CHECKPOINT_ENTRIES_PER_TICK: usize = 100;
+/// The cluster version from which on all members store checkpoints.
+///
+/// Source: etcd v3.7 server/lease/lessor.go `shouldPersistCheckpoints`.
+const CHECKPOINTS_STORED_FROM: Version = Version { major: 3, minor: 6, patch: 0 };
 
 impl State {
     pub(crate) fn lease_grant(
@@ -64,6 +78,52 @@ impl State {
         }
     }
 
+    /// Proposes the checkpoints that are due.
+    pub(crate) fn propose_checkpoints(&mut self, now_ms: u64, effects: &mut Vec<Effect>) {
+        for _ in 0..CHECKPOINT_ENTRIES_PER_TICK {
+            let due = self.lessor.due_checkpoints(now_ms, CHECKPOINTS_PER_ENTRY);
+            if due.is_empty() {
+                return;
+            }
+            effects.push(propose(due));
+        }
+    }
+
+    /// Proposes to clear the checkpoints that keep-alives wait for.
+    pub(crate) fn propose_clears(&mut self, now_ms: u64, effects: &mut Vec<Effect>) {
+        let leases = self.waiters.clears_to_propose(now_ms);
+        if !leases.is_empty() {
+            let clear = |id| Checkpoint { id, remaining_ttl_s: 0 };
+            effects.push(propose(leases.into_iter().map(clear).collect()));
+        }
+    }
+
+    /// Applies checkpoints, stores them where all members do, and answers the keep-alives that
+    /// waited for one to be cleared.
+    pub(crate) fn lease_checkpoint(
+        &mut self,
+        now_ms: u64,
+        request: LeaseCheckpointRequest,
+        batch: &mut Batch,
+    ) {
+        let version = self.cluster.version();
+        let is_stored = self.settings.lease_checkpoints.persist
+            || version.is_some_and(|version| version >= CHECKPOINTS_STORED_FROM);
+        for proto::etcdserverpb::LeaseCheckpoint { id, remaining_ttl } in request.checkpoints {
+            let checkpoint = Checkpoint { id: LeaseId(id), remaining_ttl_s: remaining_ttl };
+            let write = self.lessor.checkpoint(checkpoint, now_ms);
+            if let Some(write) = write.filter(|_| is_stored) {
+                put(batch, write);
+            }
+            if remaining_ttl == 0 {
+                for (id, question) in self.waiters.cleared(checkpoint.id) {
+                    let reply = self.reply(now_ms, id, question);
+                    self.outcome.replies.extend(reply.map(|reply| (id, reply)));
+                }
+            }
+        }
+    }
+
     /// Answers a question, or lets it wait until it can be answered.
     pub(crate) fn ask(
         &mut self,
@@ -75,14 +135,14 @@ impl State {
         let needs_leader = !matches!(question.query, LeaseQuery::List);
         if needs_leader && self.leadership.is_pending() {
             self.waiters.await_promotion(id, question);
-        } else if let Some(reply) = self.reply(now_ms, id, &question) {
+        } else if let Some(reply) = self.reply(now_ms, id, question) {
             effects.push(Effect::Reply(id, reply));
         }
+        self.propose_clears(now_ms, effects);
     }
 
-    /// The reply to a question; none if it waits for a revocation. Only a leader's leases have a
-    /// clock.
-    pub(crate) fn reply(&mut self, now_ms: u64, id: u64, question: &Question) -> Option<Reply> {
+    /// The reply to a question; none if it waits. Only a leader's leases have a clock.
+    pub(crate) fn reply(&mut self, now_ms: u64, id: u64, question: Question) -> Option<Reply> {
         let door = self.auth.door(&question.caller);
         let denied = match question.query {
             LeaseQuery::KeepAlive(lease) => door.permit(WriteLease(lease, &self.lessor)).err(),
@@ -97,7 +157,11 @@ impl State {
         }
         Some(match question.query {
             LeaseQuery::KeepAlive(lease) => match self.lessor.renew(lease, now_ms) {
-                Ok(Renewal::Renewed { ttl_s, .. }) => Reply::KeptAlive { ttl_s },
+                Ok(Renewal::Renewed { ttl_s }) => Reply::KeptAlive { ttl_s },
+                Ok(Renewal::AwaitClear) => {
+                    self.waiters.await_clear(lease, id, question);
+                    return None;
+                }
                 Ok(Renewal::AwaitRevoke) if self.alarms.is_on(AlarmType::Corrupt) => Reply::Corrupt,
                 Ok(Renewal::AwaitRevoke) => {
                     self.waiters.await_revocation(lease, id);
@@ -124,12 +188,23 @@ impl State {
     }
 }
 
-fn absent(reject: lease::Reject) -> Reply {
+fn propose(checkpoints: Vec<Checkpoint>) -> Effect {
+    let checkpoints =
+        checkpoints.into_iter().map(|checkpoint| proto::etcdserverpb::LeaseCheckpoint {
+            id: checkpoint.id.0,
+            remaining_ttl: checkpoint.remaining_ttl_s,
+        });
+    let request = LeaseCheckpointRequest { checkpoints: checkpoints.collect() };
+    let request = InternalRaftRequest { lease_checkpoint: Some(request), ..Default::default() };
+    Effect::Propose(Box::new(request))
+}
+
+fn absent(reject: lease::LeaseError) -> Reply {
     match reject {
-        lease::Reject::NotPrimary => Reply::NotLeader,
-        lease::Reject::NotFound | lease::Reject::Exists | lease::Reject::TtlTooLarge => {
-            Reply::NoLease
-        }
+        lease::LeaseError::NotPrimary => Reply::NotLeader,
+        lease::LeaseError::NotFound
+        | lease::LeaseError::Exists
+        | lease::LeaseError::TtlTooLarge => Reply::NoLease,
     }
 }
 

@@ -65,12 +65,25 @@ pub struct Settings {
     pub lease_ttl_s_min: i64,
     /// Leases of a new leader live on for so much longer, in milliseconds: an election timeout.
     pub lease_extend_ms: u64,
+    /// Checkpoints of leases.
+    pub lease_checkpoints: LeaseCheckpoints,
     /// How many learners there may be.
     pub learners_max: usize,
     /// Whether a leader raises the cluster version to the server's.
     pub raise_cluster_version: bool,
     /// What this member tells of itself.
     pub attributes: Attributes,
+}
+
+/// Checkpoints of the remaining time of leases. Without them each new leader gives all leases
+/// their whole time to live again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeaseCheckpoints {
+    /// Whether this member proposes them while it leads. Feature gate `LeaseCheckpoint`.
+    pub propose: bool,
+    /// Whether they are stored below cluster version 3.6; from 3.6 on they always are. Feature
+    /// gate `LeaseCheckpointPersist`.
+    pub persist: bool,
 }
 
 /// What a state is told.

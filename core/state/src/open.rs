@@ -81,6 +81,7 @@ impl State {
         cluster.set_learners_max(settings.learners_max);
         cluster.check_version().map_err(|error| Fatal::Unsupported(error.to_string()))?;
         let mut lessor = load_leases(&read, settings.lease_ttl_s_min)?;
+        lessor.set_checkpoints(settings.lease_checkpoints.propose);
         let alarms = Alarms::load(all(&read, Bucket::Alarm)?.into_iter().map(|(key, _)| key));
         let Restored { store, leases } = restored?;
         for (lease, key) in leases {

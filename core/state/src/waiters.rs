@@ -13,10 +13,24 @@ pub(crate) struct Waiters {
     /// Keep-alives of expired leases. Answered when the lease is revoked, when the CORRUPT alarm
     /// forbids the revocation, or when leadership ends.
     revocations: BTreeMap<LeaseId, Vec<u64>>,
+    /// Keep-alives of leases with a checkpoint, which has to be cleared first. Answered when the
+    /// entry that clears it is applied, when the lease is revoked, or when leadership ends; the
+    /// entry is proposed again until then.
+    clears: BTreeMap<LeaseId, Clear>,
     /// Questions that only the leader answers, asked before the first entry of its term was
     /// applied. Answered when that entry is applied, or when leadership ends.
     promotion: Vec<(u64, Question)>,
 }
+
+#[derive(Debug, Default)]
+struct Clear {
+    /// When the entry was proposed last.
+    proposed_ms: Option<u64>,
+    keep_alives: Vec<(u64, Question)>,
+}
+
+/// The entry that clears a checkpoint is proposed again after this time, in milliseconds.
+const CLEAR_RETRY_MS: u64 = 3_000;
 
 impl Waiters {
     pub(crate) fn await_compaction(&mut self, revision: i64, id: u64) {
@@ -25,6 +39,28 @@ impl Waiters {
 
     pub(crate) fn await_revocation(&mut self, lease: LeaseId, id: u64) {
         self.revocations.entry(lease).or_default().push(id);
+    }
+
+    pub(crate) fn await_clear(&mut self, lease: LeaseId, id: u64, keep_alive: Question) {
+        self.clears.entry(lease).or_default().keep_alives.push((id, keep_alive));
+    }
+
+    /// The leases whose checkpoint is to be cleared by an entry proposed now.
+    pub(crate) fn clears_to_propose(&mut self, now_ms: u64) -> Vec<LeaseId> {
+        let mut leases = Vec::new();
+        for (lease, clear) in &mut self.clears {
+            let retry_ms = clear.proposed_ms.map(|proposed_ms| proposed_ms + CLEAR_RETRY_MS);
+            if retry_ms.is_none_or(|retry_ms| retry_ms <= now_ms) {
+                clear.proposed_ms = Some(now_ms);
+                leases.push(*lease);
+            }
+        }
+        leases
+    }
+
+    /// Removes the keep-alives that wait for the checkpoint of `lease` to be cleared.
+    pub(crate) fn cleared(&mut self, lease: LeaseId) -> Vec<(u64, Question)> {
+        self.clears.remove(&lease).unwrap_or_default().keep_alives
     }
 
     pub(crate) fn await_promotion(&mut self, id: u64, question: Question) {
@@ -39,9 +75,10 @@ impl Waiters {
         finished.into_iter().map(|(_, id)| id).collect()
     }
 
-    /// Removes the keep-alives that wait for the revocation of `lease`, with their reply.
+    /// Removes the keep-alives of a lease that is revoked, with their reply.
     pub(crate) fn revoked(&mut self, lease: LeaseId) -> impl Iterator<Item = (u64, Reply)> {
-        let ids = self.revocations.remove(&lease).unwrap_or_default();
+        let mut ids = self.revocations.remove(&lease).unwrap_or_default();
+        ids.extend(self.cleared(lease).into_iter().map(|(id, _)| id));
         ids.into_iter().map(|id| (id, Reply::NoLease))
     }
 
@@ -60,6 +97,8 @@ impl Waiters {
     pub(crate) fn leadership_ended(&mut self) -> impl Iterator<Item = (u64, Reply)> {
         let revocations = std::mem::take(&mut self.revocations).into_values().flatten();
         let questions = std::mem::take(&mut self.promotion).into_iter().map(|(id, _)| id);
-        revocations.chain(questions).map(|id| (id, Reply::NotLeader))
+        let clears = std::mem::take(&mut self.clears).into_values();
+        let clears = clears.flat_map(|clear| clear.keep_alives).map(|(id, _)| id);
+        revocations.chain(clears).chain(questions).map(|id| (id, Reply::NotLeader))
     }
 }

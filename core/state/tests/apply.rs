@@ -49,6 +49,7 @@ impl World {
             compaction_slice: 2,
             lease_ttl_s_min: 2,
             lease_extend_ms: 1_000,
+            lease_checkpoints: state::LeaseCheckpoints::default(),
             learners_max: 1,
             raise_cluster_version: false,
             attributes: cluster::Attributes { name: "n".into(), client_urls: Vec::new() },

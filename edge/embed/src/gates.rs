@@ -44,8 +44,8 @@ pub const GATES: [Gate; 9] = [
     // Leases are renewed the fast way always; the answer is the same.
     gate("FastLeaseKeepAlive", Stage::Beta, true),
     gate("InitialCorruptCheck", Stage::Alpha, false),
-    gate("LeaseCheckpoint", Stage::Alpha, false),
-    gate("LeaseCheckpointPersist", Stage::Alpha, false),
+    gate("LeaseCheckpoint", Stage::Alpha, true),
+    gate("LeaseCheckpointPersist", Stage::Alpha, true),
     gate("PriorityRequest", Stage::Alpha, false),
     gate("SetMemberLocalAddr", Stage::Alpha, false),
     // A defragmentation stops nothing here, so there is no service to stop for it.

@@ -167,6 +167,7 @@ fn empty_state() -> State {
         compaction_slice: 40,
         lease_ttl_s_min: 2,
         lease_extend_ms: 1_000,
+        lease_checkpoints: state::LeaseCheckpoints::default(),
         learners_max: 1,
         raise_cluster_version: true,
         attributes,

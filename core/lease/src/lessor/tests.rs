@@ -27,10 +27,10 @@ fn a_short_or_negative_time_to_live_is_raised() {
 #[test]
 fn a_grant_is_refused_as_etcd_refuses_it() {
     let mut lessor = primary(2);
-    assert_eq!(lessor.grant(LeaseId(0), 10, 0), Err(Reject::NotFound));
-    assert_eq!(lessor.grant(LeaseId(1), TTL_S_MAX + 1, 0), Err(Reject::TtlTooLarge));
+    assert_eq!(lessor.grant(LeaseId(0), 10, 0), Err(LeaseError::NotFound));
+    assert_eq!(lessor.grant(LeaseId(1), TTL_S_MAX + 1, 0), Err(LeaseError::TtlTooLarge));
     assert!(lessor.grant(LeaseId(1), TTL_S_MAX, 0).is_ok());
-    assert_eq!(lessor.grant(LeaseId(1), 10, 0), Err(Reject::Exists));
+    assert_eq!(lessor.grant(LeaseId(1), 10, 0), Err(LeaseError::Exists));
 }
 
 #[test]
@@ -56,8 +56,7 @@ fn revoked_keys_come_in_byte_order() {
     let revoked = lessor.revoke(LeaseId(1)).unwrap();
     assert_eq!(revoked.keys, [&b""[..], b"a", b"a\xff", b"b", b"\xff"]);
     assert_eq!(revoked.write.value, None);
-    assert_eq!(lessor.lease_of(b"a"), None);
-    assert_eq!(lessor.revoke(LeaseId(1)), Err(Reject::NotFound));
+    assert_eq!(lessor.revoke(LeaseId(1)), Err(LeaseError::NotFound));
 }
 
 #[test]
@@ -68,8 +67,7 @@ fn a_key_moves_to_its_new_lease() {
     lessor.attach(b"k", LeaseId(1)).unwrap();
     lessor.attach(b"k", LeaseId(2)).unwrap();
     assert_eq!(lessor.keys(LeaseId(1)).count(), 0);
-    assert_eq!(lessor.attach(b"k", LeaseId(3)), Err(Reject::NotFound));
-    assert_eq!(lessor.lease_of(b"k"), Some(LeaseId(2)));
+    assert_eq!(lessor.attach(b"k", LeaseId(3)), Err(LeaseError::NotFound));
     lessor.detach(b"k");
     lessor.detach(b"never attached");
     assert_eq!(lessor.revoke(LeaseId(2)).unwrap().keys, [] as [Bytes; 0]);
@@ -79,13 +77,13 @@ fn a_key_moves_to_its_new_lease() {
 fn an_expired_lease_is_not_renewed() {
     let mut lessor = primary(2);
     lessor.grant(LeaseId(1), 10, 1000).unwrap();
-    let renewed = Renewal::Renewed { ttl_s: 10, checkpointed: false };
+    let renewed = Renewal::Renewed { ttl_s: 10 };
     assert_eq!(lessor.renew(LeaseId(1), 10_999), Ok(renewed));
     assert_eq!(lessor.renew(LeaseId(1), 20_999), Ok(Renewal::AwaitRevoke));
     lessor.revoke(LeaseId(1)).unwrap();
-    assert_eq!(lessor.renew(LeaseId(1), 20_999), Err(Reject::NotFound));
+    assert_eq!(lessor.renew(LeaseId(1), 20_999), Err(LeaseError::NotFound));
     lessor.demote();
-    assert_eq!(lessor.renew(LeaseId(1), 20_999), Err(Reject::NotPrimary));
+    assert_eq!(lessor.renew(LeaseId(1), 20_999), Err(LeaseError::NotPrimary));
 }
 
 #[test]
@@ -93,7 +91,6 @@ fn an_expired_lease_is_named_again_after_a_while() {
     let mut lessor = primary(2);
     lessor.grant(LeaseId(1), 10, 0).unwrap();
     assert_eq!(lessor.expired(9_999, 10), []);
-    assert_eq!(lessor.next_due_ms(), Some(10_000));
     assert_eq!(lessor.expired(10_000, 10), [LeaseId(1)]);
     assert_eq!(lessor.expired(12_999, 10), []);
     assert_eq!(lessor.expired(13_000, 10), [LeaseId(1)]);
@@ -106,7 +103,7 @@ fn what_is_left_is_told_in_whole_seconds() {
     lessor.grant(LeaseId(1), 10, 0).unwrap();
     let left = |now_ms| lessor.time_to_live(LeaseId(1), now_ms).unwrap().remaining_s;
     assert_eq!([0, 1, 9_001, 10_999, 11_000].map(left), [10, 9, 0, 0, -1]);
-    assert_eq!(lessor.time_to_live(LeaseId(2), 0), Err(Reject::NotFound));
+    assert_eq!(lessor.time_to_live(LeaseId(2), 0), Err(LeaseError::NotFound));
 }
 
 #[test]
@@ -114,8 +111,7 @@ fn a_promotion_gives_all_their_time_again() {
     let mut lessor = Lessor::new(2);
     lessor.grant(LeaseId(1), 10, 0).unwrap();
     lessor.grant(LeaseId(2), 10, 0).unwrap();
-    lessor.checkpoint(LeaseId(2), 4);
-    assert_eq!(lessor.next_due_ms(), None);
+    lessor.checkpoint(Checkpoint { id: LeaseId(2), remaining_ttl_s: 4 }, 0);
     lessor.promote(50_000, 1_000);
     assert_eq!(lessor.list(), [LeaseId(2), LeaseId(1)]);
     assert_eq!(lessor.expired(54_999, 10), []);
@@ -125,16 +121,75 @@ fn a_promotion_gives_all_their_time_again() {
     lessor.check();
 }
 
+fn checkpoint(id: i64, remaining_ttl_s: i64) -> Checkpoint {
+    Checkpoint { id: LeaseId(id), remaining_ttl_s }
+}
+
 #[test]
-fn a_checkpoint_is_stored_and_told_at_renewal() {
+fn a_checkpoint_is_stored_and_has_to_be_cleared_before_a_renewal() {
     let mut lessor = primary(2);
     let granted = lessor.grant(LeaseId(1), 10, 0).unwrap();
-    let stored = lessor.checkpoint(LeaseId(1), 4).unwrap();
-    assert_ne!(granted.write, stored);
-    let renewed = Renewal::Renewed { ttl_s: 10, checkpointed: true };
-    assert_eq!(lessor.renew(LeaseId(1), 1), Ok(renewed));
-    assert_eq!(lessor.checkpoint(LeaseId(1), 0), Some(granted.write));
-    assert_eq!(lessor.checkpoint(LeaseId(2), 0), None);
+    let stored = lessor.checkpoint(checkpoint(1, 4), 0).unwrap();
+    let value = StoredLease { id: LeaseId(1), ttl_s: 10, remaining_ttl_s: 4 }.encode();
+    assert_eq!(stored.value, Some(value));
+    assert_eq!(lessor.renew(LeaseId(1), 1), Ok(Renewal::AwaitClear));
+    assert_eq!(lessor.time_to_live(LeaseId(1), 1).unwrap().remaining_s, 9, "its expiry stays");
+    assert_eq!(lessor.checkpoint(checkpoint(1, 0), 1), Some(granted.write));
+    assert_eq!(lessor.renew(LeaseId(1), 5_000), Ok(Renewal::Renewed { ttl_s: 10 }));
+    assert_eq!(lessor.time_to_live(LeaseId(1), 5_000).unwrap().remaining_s, 10);
+    assert_eq!(lessor.checkpoint(checkpoint(2, 0), 0), None);
+}
+
+fn with_checkpoints() -> Lessor {
+    let mut lessor = Lessor::new(2);
+    lessor.set_checkpoints(true);
+    lessor.promote(0, 0);
+    lessor
+}
+
+#[test]
+fn leases_longer_than_the_interval_are_checkpointed_until_less_is_left() {
+    let mut lessor = with_checkpoints();
+    lessor.grant(LeaseId(1), 300, 0).unwrap();
+    lessor.grant(LeaseId(2), 700, 0).unwrap();
+    assert_eq!(lessor.due_checkpoints(299_999, 10), []);
+    assert_eq!(lessor.due_checkpoints(300_000, 10), [checkpoint(2, 400)]);
+    lessor.checkpoint(checkpoint(2, 400), 300_000);
+    assert_eq!(lessor.due_checkpoints(599_999, 10), []);
+    assert_eq!(lessor.due_checkpoints(600_500, 10), [checkpoint(2, 100)], "rounded up");
+    lessor.checkpoint(checkpoint(2, 100), 600_500);
+    assert_eq!(lessor.due_checkpoints(699_999, 10), []);
+    lessor.check();
+}
+
+#[test]
+fn a_lost_checkpoint_is_due_again_and_a_renewed_lease_needs_none() {
+    let mut lessor = with_checkpoints();
+    lessor.grant(LeaseId(1), 3_000, 0).unwrap();
+    assert_eq!(lessor.due_checkpoints(300_000, 10), [checkpoint(1, 2_700)]);
+    assert_eq!(lessor.due_checkpoints(600_000, 10), [checkpoint(1, 2_400)], "the first was lost");
+    assert_eq!(lessor.renew(LeaseId(1), 900_000), Ok(Renewal::Renewed { ttl_s: 3_000 }));
+    assert_eq!(lessor.due_checkpoints(900_000, 10), []);
+    assert_eq!(lessor.due_checkpoints(1_200_000, 10), [checkpoint(1, 2_700)]);
+    lessor.revoke(LeaseId(1)).unwrap();
+    lessor.check();
+    assert_eq!(lessor.due_checkpoints(9_000_000, 10), []);
+}
+
+#[test]
+fn checkpoints_come_in_batches_and_only_from_a_primary_with_the_feature() {
+    let mut lessor = with_checkpoints();
+    for id in 1..=5 {
+        lessor.grant(LeaseId(id), 400, 0).unwrap();
+    }
+    assert_eq!(lessor.due_checkpoints(300_000, 3).len(), 3);
+    assert_eq!(lessor.due_checkpoints(300_000, 3).len(), 2);
+    lessor.demote();
+    lessor.check();
+    assert_eq!(lessor.due_checkpoints(900_000, 3), []);
+    let mut without = primary(2);
+    without.grant(LeaseId(1), 400, 0).unwrap();
+    assert_eq!(without.due_checkpoints(900_000, 3), []);
 }
 
 #[test]

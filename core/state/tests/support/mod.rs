@@ -20,6 +20,7 @@ pub(crate) fn settings() -> Settings {
         compaction_slice: 2,
         lease_ttl_s_min: 2,
         lease_extend_ms: 1_000,
+        lease_checkpoints: state::LeaseCheckpoints::default(),
         learners_max: 1,
         raise_cluster_version: false,
         attributes: cluster::Attributes { name: "n".into(), client_urls: Vec::new() },
@@ -32,7 +33,8 @@ pub(crate) struct World {
     pub(crate) state: State,
     pub(crate) index: u64,
     pub(crate) now_ms: u64,
-    _backend: Backend,
+    backend: Backend,
+    batches: Vec<Arc<Batch>>,
 }
 
 impl World {
@@ -43,7 +45,7 @@ impl World {
         let backend = Backend::open(&disk, Path::new("db"), options).unwrap();
         let log = state::Log { v2: None, snapshot_index: Index(0), entries: Vec::new() };
         let state = State::open(settings, backend.view(), &log).unwrap();
-        World { state, index: 0, now_ms: 0, _backend: backend }
+        World { state, index: 0, now_ms: 0, backend, batches: Vec::new() }
     }
 
     /// A state whose database holds what `batch` brings, and whose log holds `entries`.
@@ -56,12 +58,25 @@ impl World {
         let index = backend.applied().index.0;
         let log = state::Log { v2: None, snapshot_index: Index(0), entries };
         let state = State::open(settings, backend.view(), &log).unwrap();
-        World { state, index, now_ms: 0, _backend: backend }
+        World { state, index, now_ms: 0, backend, batches: Vec::new() }
+    }
+
+    /// The state that a member has after everything was written and it was started again.
+    pub(crate) fn restart(&mut self, settings: Settings) {
+        self.backend.commit(&std::mem::take(&mut self.batches)).unwrap();
+        let snapshot_index = Index(self.index);
+        let log = state::Log { v2: None, snapshot_index, entries: Vec::new() };
+        self.state = State::open(settings, self.backend.view(), &log).unwrap();
     }
 
     pub(crate) fn step(&mut self, input: Input) -> Vec<Effect> {
         let mut effects = Vec::new();
         self.state.step(self.now_ms, input, &mut effects).unwrap();
+        for effect in &effects {
+            if let Effect::Commit(batch) = effect {
+                self.batches.push(Arc::clone(batch));
+            }
+        }
         effects
     }
 

@@ -77,6 +77,10 @@ pub(super) fn boot(config: &Config) -> BootOptions {
             compaction_slice: config.commits.compaction_batch.div_ceil(COMPACTION_PARTS as usize),
             lease_ttl_s_min: lease::ttl_s_min(ticks, tick_ms),
             lease_extend_ms: ticks.saturating_mul(tick_ms),
+            lease_checkpoints: state::LeaseCheckpoints {
+                propose: config.gates.enabled("LeaseCheckpoint"),
+                persist: config.gates.enabled("LeaseCheckpointPersist"),
+            },
             learners_max: cluster::LEARNERS_MAX_DEFAULT,
             raise_cluster_version: true,
             attributes,
