@@ -1,7 +1,5 @@
 //! A state on a simulated disk, for tests that look at single effects.
 
-#![expect(clippy::unwrap_used, reason = "a test")]
-
 use backend::{Backend, Batch};
 use bytes::Bytes;
 use prost::Message as _;
@@ -35,6 +33,7 @@ pub(crate) struct World {
     pub(crate) now_ms: u64,
     backend: Backend,
     batches: Vec<Arc<Batch>>,
+    log: Vec<Entry>,
 }
 
 impl World {
@@ -45,7 +44,7 @@ impl World {
         let backend = Backend::open(&disk, Path::new("db"), options).unwrap();
         let log = state::Log { v2: None, snapshot_index: Index(0), entries: Vec::new() };
         let state = State::open(settings, backend.view(), &log).unwrap();
-        World { state, index: 0, now_ms: 0, backend, batches: Vec::new() }
+        World { state, index: 0, now_ms: 0, backend, batches: Vec::new(), log: Vec::new() }
     }
 
     /// A state whose database holds what `batch` brings, and whose log holds `entries`.
@@ -58,14 +57,14 @@ impl World {
         let index = backend.applied().index.0;
         let log = state::Log { v2: None, snapshot_index: Index(0), entries };
         let state = State::open(settings, backend.view(), &log).unwrap();
-        World { state, index, now_ms: 0, backend, batches: Vec::new() }
+        World { state, index, now_ms: 0, backend, batches: Vec::new(), log: Vec::new() }
     }
 
     /// The state that a member has after everything was written and it was started again.
     pub(crate) fn restart(&mut self, settings: Settings) {
         self.backend.commit(&std::mem::take(&mut self.batches)).unwrap();
-        let snapshot_index = Index(self.index);
-        let log = state::Log { v2: None, snapshot_index, entries: Vec::new() };
+        let entries = self.log.clone();
+        let log = state::Log { v2: None, snapshot_index: Index(0), entries };
         self.state = State::open(settings, self.backend.view(), &log).unwrap();
     }
 
@@ -82,19 +81,20 @@ impl World {
 
     /// Applies an entry without data, as a new leader appends it.
     pub(crate) fn apply_empty(&mut self, term: u64) -> Vec<Effect> {
-        let entry = self.entry(term, Bytes::new());
-        self.step(Input::Apply(vec![entry]))
+        self.apply_data(term, Bytes::new())
     }
 
     pub(crate) fn apply(&mut self, term: u64, mut request: InternalRaftRequest) -> Vec<Effect> {
         request.header = Some(RequestHeader { id: self.index + 1, ..RequestHeader::default() });
-        let entry = self.entry(term, request.encode_to_vec().into());
-        self.step(Input::Apply(vec![entry]))
+        self.apply_data(term, request.encode_to_vec().into())
     }
 
-    fn entry(&mut self, term: u64, data: Bytes) -> Entry {
+    pub(crate) fn apply_data(&mut self, term: u64, data: Bytes) -> Vec<Effect> {
         self.index += 1;
-        Entry { term: Term(term), index: Index(self.index), kind: EntryKind::Normal, data }
+        let (term, index) = (Term(term), Index(self.index));
+        let entry = Entry { term, index, kind: EntryKind::Normal, data };
+        self.log.push(entry.clone());
+        self.step(Input::Apply(vec![entry]))
     }
 }
 

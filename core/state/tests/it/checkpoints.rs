@@ -1,14 +1,12 @@
 //! Checkpoints of leases: who proposes them, what they change, and when they are stored.
 
-mod support;
-
+use crate::support::{World, grant, replies, settings};
 use proto::etcdserverpb::{
     InternalRaftRequest, LeaseCheckpoint, LeaseCheckpointRequest, LeaseRevokeRequest,
 };
 use proto::membershippb::ClusterVersionSetRequest;
 use proto::{LeaseId, Term};
 use state::{Effect, Input, LeaseCheckpoints, LeaseQuery, Question, Reply, Settings};
-use support::{World, grant, replies, settings};
 
 const PROPOSE: LeaseCheckpoints = LeaseCheckpoints { propose: true, persist: false };
 

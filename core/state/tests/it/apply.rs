@@ -4,8 +4,6 @@
 //! A command is a request, or `txn` with operations as its input: `if KEY FIELD OP NUMBER`,
 //! `then OPERATION`, `else OPERATION`; behind `then txn` stand its own lines, indented.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
-
 use backend::Backend;
 use bytes::Bytes;
 use proto::answer::{Answer, OpAnswer, RangeAnswer, TxnAnswer};
@@ -46,7 +44,7 @@ impl World {
             member: NodeId(7),
             quota: state::quota::Quota::from_flag(-1),
             snapshot_count: 10_000,
-            compaction_slice: 2,
+            compaction_slice: 1,
             lease_ttl_s_min: 2,
             lease_extend_ms: 1_000,
             lease_checkpoints: state::LeaseCheckpoints::default(),

@@ -1,14 +1,12 @@
 //! What a member does because it leads, and how questions are answered around the begin and the
 //! end of its leadership.
 
-mod support;
-
+use crate::support::{World, grant, replies, settings};
 use proto::etcdserverpb::{
     AlarmRequest, AlarmType, InternalRaftRequest, LeaseRevokeRequest, alarm_request::AlarmAction,
 };
 use proto::{LeaseId, Term};
 use state::{Effect, Input, LeaseQuery, Question, Reply};
-use support::{World, grant, replies, settings};
 
 fn leads(term: u64) -> Input {
     Input::Leads((term > 0).then_some(Term(term)))
