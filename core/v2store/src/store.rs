@@ -228,17 +228,6 @@ impl Store {
         self.node(&["0", "version"]).map(|node| node.value.as_str())
     }
 
-    /// Whether there is anything that users of the v2 API stored; 3.6 and later refuse to start on
-    /// such a tree.
-    #[must_use]
-    pub fn has_user_content(&self) -> bool {
-        self.root.children().any(|(name, node)| match name {
-            "0" => false,
-            "2" => node.children().any(|(_, node)| node.children().next().is_some()),
-            _ => node.children().next().is_some(),
-        })
-    }
-
     /// Makes `/0` anew, as etcd does for each .snap since 3.6, and leaves the rest as it is.
     pub fn set_cluster<'a>(
         &mut self,
@@ -380,7 +369,6 @@ mod tests {
         let store = Store::default();
         assert_eq!(store.members().count() + store.removed_members().count(), 0);
         assert_eq!(store.version(), None);
-        assert!(!store.has_user_content());
     }
 
     #[test]
@@ -425,7 +413,6 @@ mod tests {
         let mut store = Store::default();
         store.set(&["1", "dir", "k"], "v");
         assert_eq!(store.apply(&sync(i64::MAX)), Ok(Effect::None));
-        assert!(store.has_user_content());
         let json = store.to_json();
         let (start, end) = json.split_at(json.find(r#""/1/dir/k""#).unwrap());
         let end = end.replacen(expire_time::PERMANENT, "1970-01-01T00:00:05Z", 1);
