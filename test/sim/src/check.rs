@@ -84,7 +84,7 @@ fn check_applied(history: &History, seen: Vec<Seen>, found: Index) -> Result<(),
             Some(_) | None => is_housekeeping(&entry),
         };
         if !fits {
-            return Err(format!("entry {} is one that nobody wrote: {entry:?}", entry.index));
+            return Err(format!("entry {} was never written: {entry:?}", entry.index));
         }
     }
     Ok(())

@@ -125,6 +125,10 @@ pub struct Report {
     pub compactions: u64,
     /// The last revision.
     pub revision: i64,
+    /// Readers that read their whole moment beside the member.
+    pub readers: u64,
+    /// How many of them the database committed beside.
+    pub readers_across_commits: u64,
 }
 
 impl Report {
@@ -152,7 +156,7 @@ pub fn try_all(plan: Plan) -> Result<Report, String> {
     let mut run = Run::new(plan);
     run.disk.record_every(1);
     run.run().map_err(|error| format!("seed {}: the run itself: {error}", plan.seed))?;
-    let Run { options, history, tally, points, .. } = run;
+    let Run { options, history, tally, points, readers, .. } = run;
     let work = Work {
         plan,
         options,
@@ -180,6 +184,8 @@ pub fn try_all(plan: Plan) -> Result<Report, String> {
         requests: history.requests(),
         compactions: history.compactions(),
         revision: history.revision(),
+        readers: readers.finished,
+        readers_across_commits: readers.across_commits,
     })
 }
 

@@ -7,6 +7,8 @@ pub mod driver;
 pub mod faults;
 pub mod history;
 mod lying;
+mod readers;
+pub mod restarts;
 mod run;
 pub mod seed;
 pub mod twin;

@@ -1,10 +1,11 @@
-//! One member under a workload: requests of a seed, a scheduler of the same seed, and a few starts
-//! in between, killed and stopped in turn.
+//! One member under a workload: requests of a seed, a scheduler of the same seed, readers, and a few
+//! restarts, of which every second one follows a kill.
 
 use crate::crash::{Kind, Plan, Tally};
 use crate::driver::{self, Driver};
 use crate::history::History;
 use crate::lying::LyingDisk;
+use crate::readers::Readers;
 use crate::seed::Seed;
 use crate::workload::Workload;
 use executor::BootOptions;
@@ -27,6 +28,7 @@ pub(crate) struct Run {
     pub(crate) history: History,
     pub(crate) tally: Tally,
     pub(crate) points: Vec<Recorded>,
+    pub(crate) readers: Readers,
     boots: u64,
 }
 
@@ -41,6 +43,7 @@ impl Run {
             plan,
             tally: Tally::default(),
             points: Vec::new(),
+            readers: Readers::default(),
             boots: 0,
         }
     }
@@ -80,20 +83,33 @@ impl Run {
         Ok(())
     }
 
-    /// Does it, up to the end or until the member stops.
+    /// Runs until the plan's number of requests is answered, or until the member stops.
     ///
     /// # Errors
-    /// Why the member stops, or what it did wrong.
+    /// Why the member stopped, or what it did wrong.
     pub(crate) fn run(&mut self) -> Result<(), String> {
+        self.run_to(self.plan.operations)
+    }
+
+    /// Starts the member on the disk as it is, and runs until so many requests are answered since
+    /// the first start.
+    ///
+    /// # Errors
+    /// As [`Run::run`].
+    pub(crate) fn run_to(&mut self, operations: u64) -> Result<(), String> {
         let plan = self.plan;
-        let mut seed = Seed::new(plan.seed ^ 0x7363_6865_6475);
-        let mut workload = Workload::new(plan.seed);
+        // Every start has another schedule and other requests.
+        let start = self.boots << 48;
+        let mut seed = Seed::new(plan.seed ^ 0x7363_6865_6475 ^ start);
+        let mut reads = Seed::new(plan.seed ^ 0x7265_6164);
+        let mut workload = Workload::new(plan.seed ^ start);
         let mut driver = self.boot()?;
         let restart_every = plan.operations / (RESTARTS + 1) + 1;
-        let (mut under_way, mut restart_at, mut steps) = (0, restart_every, 0);
+        let mut under_way = self.history.requests();
+        let (mut restart_at, mut steps) = (under_way + restart_every, 0);
         loop {
             let done = self.history.requests();
-            if done >= plan.operations {
+            if done >= operations {
                 break;
             }
             if done >= restart_at {
@@ -118,9 +134,16 @@ impl Run {
                 Ok(true) => Ok(()),
                 Err(error) => Err(error),
             };
-            // Also what it did before it stopped.
+            // The history needs what the member did before it stopped, too.
             self.learn(&mut driver)?;
             stepped?;
+            self.readers.step(&driver, &self.history, &mut reads)?;
+        }
+        // The last start may be so recent that the member does not lead yet, and does not know what
+        // is committed.
+        while !driver.is_ready() {
+            driver.tick()?;
+            self.settle(&mut driver)?;
         }
         self.settle(&mut driver)
     }
@@ -134,6 +157,7 @@ impl Run {
 
     /// Starts the member again, after it was stopped or killed.
     fn restart(&mut self, mut driver: Driver, is_killed: bool) -> Result<Driver, String> {
+        self.readers.end();
         if is_killed {
             drop(driver);
         } else {

@@ -3,6 +3,7 @@
 
 use sim::crash::{Plan, try_all};
 use sim::faults::try_faults;
+use sim::restarts::try_restarts;
 
 fn plan(seed: u64) -> Plan {
     Plan { seed, operations: 400, every: 11, images: 4, point: None, threads: 2, lies: false }
@@ -14,6 +15,8 @@ fn no_crash_loses_what_was_acknowledged_or_leaves_half_of_anything() {
         let report = try_all(plan(seed)).unwrap();
         assert!(report.missing().is_empty(), "seed {seed}: no {:?}", report.missing());
         assert!(report.images > 200 && report.with_more > 20, "{report:?}");
+        assert!(report.readers > 20 && report.readers_across_commits > 10, "{report:?}");
+        assert!(report.tally.count("truncate", "database") > 0, "{report:?}");
     }
 }
 
@@ -35,7 +38,15 @@ fn a_disk_that_fails_stops_the_member_and_loses_nothing() {
 }
 
 #[test]
+fn a_restart_after_a_failed_sync_trusts_nothing_that_the_page_cache_shows() {
+    let restarts = try_restarts(Plan { images: 8, ..plan(1) }, 40).unwrap();
+    assert_eq!(restarts.images, 40 * 8);
+    assert!(restarts.restarted > 30, "{restarts:?}");
+}
+
+#[test]
 fn a_log_that_answers_before_it_syncs_is_found_out() {
     let failure = try_all(Plan { lies: true, ..plan(1) }).unwrap_err();
-    assert!(failure.contains("the log ends at"), "{failure}");
+    let is_of_the_log = |what: &&str| failure.contains(what);
+    assert!(["the log ends at", "is damaged at byte"].iter().any(is_of_the_log), "{failure}");
 }

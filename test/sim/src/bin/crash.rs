@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 use clap::Parser;
 use sim::crash::{Kind, Plan, try_all};
 use sim::faults::try_faults;
+use sim::restarts::try_restarts;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -34,6 +35,9 @@ struct Args {
     /// How many runs with a disk that fails once there are besides.
     #[arg(long, default_value_t = 0)]
     faults: u64,
+    /// How many runs with a sync that fails, a restart on the same page cache, and a power failure.
+    #[arg(long, default_value_t = 0)]
+    restarts: u64,
     /// How many seeds are tried, from the first on.
     #[arg(long, default_value_t = 1)]
     seeds: u64,
@@ -63,6 +67,9 @@ fn main() -> Result<()> {
         if args.faults > 0 {
             fail(plan, args.faults)?;
         }
+        if args.restarts > 0 {
+            restart(plan, args.restarts)?;
+        }
     }
     Ok(())
 }
@@ -79,6 +86,10 @@ fn crash(plan: Plan) -> Result<()> {
     );
     println!("points: {}", kinds(&report.tally.all));
     println!("tried: {}", kinds(&report.tally.tried));
+    println!(
+        "{} readers read their moment whole, {} of them across commits",
+        report.readers, report.readers_across_commits
+    );
     let missing = report.missing();
     if !missing.is_empty() {
         bail!("seed {}: the run had no {}", plan.seed, missing.join(", no "));
@@ -107,6 +118,24 @@ fn fail(plan: Plan, runs: u64) -> Result<()> {
                 faults.went_on,
                 faults.starts,
                 faults.refused,
+                started.elapsed().as_secs_f64()
+            );
+            Ok(())
+        }
+        Err(failure) => bail!("{failure}"),
+    }
+}
+
+fn restart(plan: Plan, runs: u64) -> Result<()> {
+    let started = Instant::now();
+    match try_restarts(plan, runs) {
+        Ok(restarts) => {
+            println!(
+                "{runs} failing syncs: {} members started again on the same page cache, {} went \
+                 on; {} power failures after that passed; {:.1} s",
+                restarts.restarted,
+                restarts.went_on,
+                restarts.images,
                 started.elapsed().as_secs_f64()
             );
             Ok(())
