@@ -9,13 +9,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use crate::bucket::{Root, inline_page};
-use crate::error::{Error, Reject};
-use crate::map::Slot;
+use crate::error::{Error, UsageError};
+use crate::map::TreeId;
 use crate::pack::Packer;
 use crate::page::{
     DEPTH_MAX, HEADER, ITEM_BUCKET, Item, KEY_BYTES_MAX, Kind, Page, VALUE_BYTES_MAX,
 };
-use crate::store::Store;
+use crate::writer::PageWriter;
 
 /// What happens to a key.
 #[derive(Clone, Debug)]
@@ -31,7 +31,7 @@ pub(crate) enum Action {
 }
 
 /// Keys whose pages are to be written anew, for each tree.
-pub(crate) type Touches = BTreeMap<Slot, BTreeSet<Bytes>>;
+pub(crate) type Touches = BTreeMap<TreeId, BTreeSet<Bytes>>;
 
 /// One operation.
 #[derive(Clone, Debug)]
@@ -73,22 +73,22 @@ impl<'o> Ops<'o> {
 }
 
 /// Checks what a caller wants to put.
-pub(crate) fn check_put(key: &[u8], value: &[u8]) -> Result<(), Reject> {
+pub(crate) fn check_put(key: &[u8], value: &[u8]) -> Result<(), UsageError> {
     if key.is_empty() {
-        Err(Reject::EmptyKey)
+        Err(UsageError::EmptyKey)
     } else if key.len() > KEY_BYTES_MAX {
-        Err(Reject::KeyTooLarge)
+        Err(UsageError::KeyTooLarge)
     } else if value.len() > VALUE_BYTES_MAX {
-        Err(Reject::ValueTooLarge)
+        Err(UsageError::ValueTooLarge)
     } else {
         Ok(())
     }
 }
 
 struct Merge<'m, 's, 'o> {
-    store: &'m mut Store<'s>,
+    writer: &'m mut PageWriter<'s>,
     ops: Ops<'o>,
-    slot: Slot,
+    tree: TreeId,
 }
 
 /// Bytes in use on a page.
@@ -96,15 +96,15 @@ fn used(page: &Page) -> usize {
     (0..page.count()).map(|index| page.item(index).size()).sum::<usize>()
 }
 
-/// Applies `ops` to the tree of `slot` at `root`, and returns its new root.
+/// Applies `ops` to the tree of `tree` at `root`, and returns its new root.
 ///
 /// # Errors
-/// As reading, writing and [`check_put`] say, and [`Reject::Incompatible`] where an operation
-/// meets a nested bucket. The store must then be rolled back.
+/// As reading, writing and [`check_put`] say, and [`UsageError::Incompatible`] where an operation
+/// meets a nested bucket. The writer must then be rolled back.
 pub(crate) fn apply(
-    store: &mut Store<'_>,
+    writer: &mut PageWriter<'_>,
     root: &Root,
-    slot: Slot,
+    tree: TreeId,
     ops: &mut dyn Iterator<Item = Op>,
 ) -> Result<Root, Error> {
     let ops = Ops::new(ops)?;
@@ -113,87 +113,78 @@ pub(crate) fn apply(
     }
     let page = match root {
         Root::Inline(page) => page.clone(),
-        Root::Page(id) => store.read(*id)?,
+        Root::Page(id) => writer.read(*id)?,
     };
-    let mut merge = Merge { store, ops, slot };
-    let mut packer = Packer::new(page.kind(), slot, merge.store.page_size());
+    let mut merge = Merge { writer, ops, tree };
+    let mut packer = Packer::new(page.kind(), tree, merge.writer.page_size());
     merge.node(&page, None, 0, &mut packer)?;
     if matches!(root, Root::Page(_)) {
-        merge.store.free(&page)?;
+        merge.writer.free(&page)?;
     }
-    finish_root(store, packer, slot)
+    finish_root(writer, packer, tree)
 }
 
-/// Makes the root of what is left of a tree.
-fn finish_root(store: &mut Store<'_>, mut packer: Packer, slot: Slot) -> Result<Root, Error> {
-    let page_size = store.page_size();
+/// Whether a leaf of `len` bytes can be the root of an inline bucket.
+fn can_be_inline(writer: &PageWriter<'_>, tree: TreeId, len: usize, nested: bool) -> bool {
+    tree != TreeId::ROOT && !nested && len <= writer.page_size() / 4
+}
+
+/// Writes the levels of a tree above the elements in `packer`, and returns its root.
+fn finish_root(
+    writer: &mut PageWriter<'_>,
+    mut packer: Packer,
+    tree: TreeId,
+) -> Result<Root, Error> {
     if packer.is_single() {
-        if packer.kind() == Kind::Leaf || packer.is_empty() {
-            return finish_leaf_root(store, packer, slot);
+        if packer.kind() == Kind::Branch && packer.items().len() == 1 {
+            return collapse(writer, packer.items()[0].child, tree);
         }
-        if packer.items().len() == 1 {
-            return collapse(store, packer.items()[0].child, slot);
+        if packer.kind() == Kind::Leaf || packer.is_empty() {
+            let nested = packer.items().iter().any(|item| item.flags & ITEM_BUCKET != 0);
+            if can_be_inline(writer, tree, packer.page_len(), nested) {
+                return Ok(Root::Inline(inline_page(&packer.take_items())));
+            }
+            if packer.is_empty() {
+                return Ok(Root::Page(writer.write(Kind::Leaf, &[], tree)?.child));
+            }
         }
     }
     loop {
-        packer.flush(store, true)?;
+        packer.flush(writer, true)?;
         let entries = packer.take_out();
         if let [only] = &entries[..] {
             return Ok(Root::Page(only.child));
         }
-        packer = Packer::new(Kind::Branch, slot, page_size);
+        packer = Packer::new(Kind::Branch, tree, writer.page_size());
         for entry in entries {
-            packer.push(store, entry)?;
+            packer.push(writer, entry)?;
         }
     }
 }
 
-/// A root of a single leaf: inline if it is small.
-fn finish_leaf_root(store: &mut Store<'_>, mut packer: Packer, slot: Slot) -> Result<Root, Error> {
-    let small = packer.page_len() <= store.page_size() / 4;
-    let nested = packer.items().iter().any(|item| item.flags & ITEM_BUCKET != 0);
-    if slot != Slot::ROOT && small && !nested {
-        return Ok(Root::Inline(inline_page(&packer.take_items())));
-    }
-    if packer.is_empty() {
-        return Ok(Root::Page(store.write(Kind::Leaf, &[], slot)?.child));
-    }
-    packer.flush(store, true)?;
-    let entries = packer.take_out();
-    if let [only] = &entries[..] {
-        return Ok(Root::Page(only.child));
-    }
-    let mut packer = Packer::new(Kind::Branch, slot, store.page_size());
-    for entry in entries {
-        packer.push(store, entry)?;
-    }
-    finish_root(store, packer, slot)
-}
-
 /// A root that is a branch with one child gives way to it.
-fn collapse(store: &mut Store<'_>, child: u64, slot: Slot) -> Result<Root, Error> {
+fn collapse(writer: &mut PageWriter<'_>, child: u64, tree: TreeId) -> Result<Root, Error> {
     let mut id = child;
     for _ in 0..DEPTH_MAX {
-        let page = store.read(id)?;
+        let page = writer.read(id)?;
         match page.kind() {
             Kind::Branch if page.count() == 1 => {
                 id = page.child(0);
-                store.free(&page)?;
+                writer.free(&page)?;
             }
             Kind::Branch => return Ok(Root::Page(id)),
             Kind::Leaf => {
                 let nested = (0..page.count()).any(|index| page.is_bucket(index));
-                let small = HEADER + used(&page) <= store.page_size() / 4;
-                if slot == Slot::ROOT || nested || !small {
+                if !can_be_inline(writer, tree, HEADER + used(&page), nested) {
                     return Ok(Root::Page(id));
                 }
                 let items: Vec<Item> = (0..page.count()).map(|index| page.item(index)).collect();
-                store.free(&page)?;
+                writer.free(&page)?;
                 return Ok(Root::Inline(inline_page(&items)));
             }
         }
     }
-    Err(store.corrupt(id, "a tree deeper than any writer makes"))
+    Err(writer.corrupt(id, "a tree deeper than any writer makes"))
 }
 
 impl Merge<'_, '_, '_> {
@@ -206,13 +197,13 @@ impl Merge<'_, '_, '_> {
         packer: &mut Packer,
     ) -> Result<(), Error> {
         if page.kind() != packer.kind() || depth > DEPTH_MAX {
-            return Err(self.store.corrupt(page.id(), "leaves at different depths"));
+            return Err(self.writer.corrupt(page.id(), "leaves at different depths"));
         }
         match page.kind() {
             Kind::Leaf => self.leaf(page, upper, packer),
             Kind::Branch => {
                 for entry in self.children(page, upper, depth)? {
-                    packer.push(self.store, entry)?;
+                    packer.push(self.writer, entry)?;
                 }
                 Ok(())
             }
@@ -229,7 +220,7 @@ impl Merge<'_, '_, '_> {
         let mut index = 0;
         while let Some(key) = self.ops.key_below(upper) {
             while index < page.count() && page.key(index) < &key[..] {
-                packer.push(self.store, page.item(index))?;
+                packer.push(self.writer, page.item(index))?;
                 index += 1;
             }
             let found = index < page.count() && page.key(index) == &key[..];
@@ -238,19 +229,19 @@ impl Merge<'_, '_, '_> {
             match action {
                 Action::Touch => {}
                 Action::Put { .. } | Action::Delete
-                    if found && nested != (self.slot == Slot::ROOT) =>
+                    if found && nested != (self.tree == TreeId::ROOT) =>
                 {
-                    return Err(Reject::Incompatible.into());
+                    return Err(UsageError::Incompatible.into());
                 }
                 Action::Put { value, flags } => {
-                    packer.push(self.store, Item::leaf(key, value, flags))?;
+                    packer.push(self.writer, Item::leaf(key, value, flags))?;
                     index += usize::from(found);
                 }
                 Action::Delete => index += usize::from(found),
             }
         }
         while index < page.count() {
-            packer.push(self.store, page.item(index))?;
+            packer.push(self.writer, page.item(index))?;
             index += 1;
         }
         Ok(())
@@ -259,14 +250,14 @@ impl Merge<'_, '_, '_> {
     /// Reads a page that goes into `packer` next, and checks that its keys are between those that
     /// the branch says.
     fn child(&mut self, id: u64, low: &[u8], upper: Option<&[u8]>) -> Result<Page, Error> {
-        let page = self.store.read(id)?;
+        let page = self.writer.read(id)?;
         let inside = page.count().checked_sub(1).is_none_or(|last| {
             page.key(0) >= low && upper.is_none_or(|upper| page.key(last) < upper)
         });
         if inside {
             Ok(page)
         } else {
-            Err(self.store.corrupt(id, "keys outside what the branch above says"))
+            Err(self.writer.corrupt(id, "keys outside what the branch above says"))
         }
     }
 
@@ -292,10 +283,10 @@ impl Merge<'_, '_, '_> {
             }
             let child = self.child(page.child(index), page.key(index), child_upper)?;
             let packer = pending.get_or_insert_with(|| {
-                Packer::new(child.kind(), self.slot, self.store.page_size())
+                Packer::new(child.kind(), self.tree, self.writer.page_size())
             });
             self.node(&child, child_upper, depth + 1, packer)?;
-            self.store.free(&child)?;
+            self.writer.free(&child)?;
         }
         if let Some(packer) = pending {
             self.finish(packer, &mut entries, upper.is_none())?;
@@ -316,15 +307,15 @@ impl Merge<'_, '_, '_> {
         if !packer.is_empty() && packer.wants_merge() {
             let child = self.child(entry.child, &entry.key, upper)?;
             if child.kind() != packer.kind() {
-                return Err(self.store.corrupt(entry.child, "leaves at different depths"));
+                return Err(self.writer.corrupt(entry.child, "leaves at different depths"));
             }
             if packer.fits(used(&child)) {
-                packer.push_page(self.store, &child)?;
-                self.store.free(&child)?;
+                packer.push_page(self.writer, &child)?;
+                self.writer.free(&child)?;
                 return Ok(true);
             }
         }
-        packer.flush(self.store, false)?;
+        packer.flush(self.writer, false)?;
         entries.append(&mut packer.take_out());
         *pending = None;
         Ok(false)
@@ -345,16 +336,16 @@ impl Merge<'_, '_, '_> {
             let upper = packer.items().front().map(|item| item.key.clone());
             let page = self.child(before.child, &before.key, upper.as_deref())?;
             if page.kind() != packer.kind() {
-                return Err(self.store.corrupt(page.id(), "leaves at different depths"));
+                return Err(self.writer.corrupt(page.id(), "leaves at different depths"));
             }
             let growing = append && packer.kind() == Kind::Leaf;
-            if packer.fits(used(&page)) && !(growing && self.store.is_fresh(page.id())) {
+            if packer.fits(used(&page)) && !(growing && self.writer.is_fresh(page.id())) {
                 packer.prepend(&page);
-                self.store.free(&page)?;
+                self.writer.free(&page)?;
                 entries.pop();
             }
         }
-        packer.flush(self.store, append)?;
+        packer.flush(self.writer, append)?;
         entries.append(&mut packer.take_out());
         Ok(())
     }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use crate::map::Slot;
+use crate::map::TreeId;
 use crate::page::{Item, Kind, Page, encode, encoded_size, u64_at};
 
 /// Length of the bucket header, in bytes.
@@ -25,7 +25,7 @@ pub(crate) enum Root {
 /// A bucket of the root tree.
 #[derive(Clone, Debug)]
 pub(crate) struct Bucket {
-    pub(crate) slot: Slot,
+    pub(crate) tree: TreeId,
     /// bbolt's counter for callers; etcd does not use it. Kept as found.
     pub(crate) sequence: u64,
     pub(crate) root: Root,

@@ -13,13 +13,13 @@ use crate::page::Page;
 use crate::sync::{AtomicU64, Mutex, Ordering, lock};
 
 const SHARDS: usize = if cfg!(loom) { 1 } else { 16 };
-/// What an entry takes besides the page's bytes: slot, map node, reference counts.
+/// What an entry takes besides the page's bytes: entry, map node, reference counts.
 const ENTRY_OVERHEAD: usize = 160;
 
 type Key = (u64, u64);
 
 #[derive(Debug)]
-struct Slot {
+struct CacheEntry {
     key: Key,
     page: Page,
     /// Set by a hit, cleared by the hand: a second chance.
@@ -28,7 +28,7 @@ struct Slot {
 
 #[derive(Debug, Default)]
 struct Shard {
-    slots: Vec<Option<Slot>>,
+    entries: Vec<Option<CacheEntry>>,
     vacant: Vec<usize>,
     index: BTreeMap<Key, usize>,
     hand: usize,
@@ -52,9 +52,9 @@ fn weight(page: &Page) -> usize {
 impl Shard {
     fn remove(&mut self, key: Key) {
         if let Some(at) = self.index.remove(&key)
-            && let Some(slot) = self.slots[at].take()
+            && let Some(entry) = self.entries[at].take()
         {
-            self.bytes -= weight(&slot.page);
+            self.bytes -= weight(&entry.page);
             self.vacant.push(at);
         }
     }
@@ -62,12 +62,12 @@ impl Shard {
     /// Moves the hand until `needed` bytes fit.
     fn make_room(&mut self, needed: usize, limit: usize) {
         while self.bytes + needed > limit && !self.index.is_empty() {
-            self.hand = if self.hand + 1 < self.slots.len() { self.hand + 1 } else { 0 };
-            let Some(slot) = &mut self.slots[self.hand] else { continue };
-            if slot.hit {
-                slot.hit = false;
+            self.hand = if self.hand + 1 < self.entries.len() { self.hand + 1 } else { 0 };
+            let Some(entry) = &mut self.entries[self.hand] else { continue };
+            if entry.hit {
+                entry.hit = false;
             } else {
-                let key = slot.key;
+                let key = entry.key;
                 self.remove(key);
             }
         }
@@ -75,15 +75,15 @@ impl Shard {
 
     fn insert(&mut self, key: Key, page: Page) {
         self.bytes += weight(&page);
-        let slot = Some(Slot { key, page, hit: false });
+        let entry = Some(CacheEntry { key, page, hit: false });
         let at = match self.vacant.pop() {
             Some(at) => {
-                self.slots[at] = slot;
+                self.entries[at] = entry;
                 at
             }
             None => {
-                self.slots.push(slot);
-                self.slots.len() - 1
+                self.entries.push(entry);
+                self.entries.len() - 1
             }
         };
         self.index.insert(key, at);
@@ -138,9 +138,9 @@ impl PageCache {
         let found = {
             let mut shard = lock(self.shard(key));
             let at = shard.index.get(&key).copied();
-            at.and_then(|at| shard.slots[at].as_mut()).map(|slot| {
-                slot.hit = true;
-                slot.page.clone()
+            at.and_then(|at| shard.entries[at].as_mut()).map(|entry| {
+                entry.hit = true;
+                entry.page.clone()
             })
         };
         let counter = if found.is_some() { &self.hits } else { &self.misses };
@@ -182,13 +182,13 @@ impl PageCache {
     fn check(&self) {
         for shard in &self.shards {
             let shard = lock(shard);
-            let held: usize = shard.slots.iter().flatten().map(|slot| weight(&slot.page)).sum();
+            let held: usize = shard.entries.iter().flatten().map(|entry| weight(&entry.page)).sum();
             assert_eq!(shard.bytes, held, "the count of bytes is right");
             assert!(held <= self.shard_limit, "the limit holds");
-            assert_eq!(shard.index.len(), shard.slots.iter().flatten().count());
+            assert_eq!(shard.index.len(), shard.entries.iter().flatten().count());
             for (key, at) in &shard.index {
-                let slot = shard.slots[*at].as_ref().unwrap();
-                assert_eq!((slot.key, slot.page.id()), (*key, key.1));
+                let entry = shard.entries[*at].as_ref().unwrap();
+                assert_eq!((entry.key, entry.page.id()), (*key, key.1));
             }
         }
     }

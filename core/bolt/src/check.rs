@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::bucket::{Root, decode};
 use crate::error::Error;
-use crate::map::{Fill, PageMap, Slot, Use};
+use crate::map::{Fill, PageMap, TreeId, Use};
 use crate::page::{DEPTH_MAX, Kind, Page};
 use crate::snapshot::Snapshot;
 
@@ -62,7 +62,7 @@ impl Check<'_> {
         if (visit.id..visit.id + pages).any(|id| self.seen.get(id) != Use::Free) {
             return Err(self.corrupt(visit.id, "the page is reached twice"));
         }
-        self.seen.use_run(visit.id, pages, Slot::ROOT, Fill::FULL);
+        self.seen.use_run(visit.id, pages, TreeId::ROOT, Fill::FULL);
         let Some(last) = page.count().checked_sub(1) else { return Ok(()) };
         if visit.low.as_ref().is_some_and(|low| page.key(0) < &low[..])
             || visit.high.as_ref().is_some_and(|high| page.key(last) >= &high[..])

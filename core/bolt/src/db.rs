@@ -10,7 +10,7 @@ use vfs::{File, LockKind, Mode, Vfs};
 
 use crate::cache::PageCache;
 use crate::error::Error;
-use crate::map::{Fill, PageMap, Slot, Use};
+use crate::map::{Fill, PageMap, TreeId, Use};
 use crate::meta::{META_END, Meta, NO_FREELIST, PAGE_SIZE_MAX, PAGE_SIZE_MIN};
 use crate::packing::Packing;
 use crate::page::{FLAG_FREELIST, HEADER, Kind, encode, u16_at, u32_at};
@@ -18,10 +18,10 @@ use crate::pager::Pager;
 use crate::relocate::Relocation;
 use crate::scan::scan;
 use crate::snapshot::Snapshot;
-use crate::state::State;
-use crate::store::{Run, Store};
+use crate::state::WriterState;
 use crate::tx::Tx;
 use crate::view::View;
+use crate::writer::{PageRun, PageWriter};
 
 /// How a database is opened.
 #[derive(Clone, Debug)]
@@ -47,7 +47,7 @@ pub struct Db {
     pub(crate) map: PageMap,
     /// The file's length in bytes.
     pub(crate) file_len: u64,
-    pub(crate) state: State,
+    pub(crate) state: WriterState,
 }
 
 impl Db {
@@ -94,11 +94,11 @@ impl Db {
             free_pages: found.map.free(),
         });
         let views = VecDeque::from([(meta.txid, Arc::downgrade(&inner))]);
-        let state = State {
+        let state = WriterState {
             current: View { inner },
             views,
             pending: VecDeque::new(),
-            slots: found.slots,
+            tree_ids: found.tree_ids,
             freelist,
             read_only: options.read_only,
             poisoned: false,
@@ -117,7 +117,7 @@ impl Db {
     /// Begins the next transaction.
     pub fn begin(&mut self) -> Tx<'_> {
         self.release();
-        let writer = Store::new(&self.pager, &mut self.map, &mut self.file_len);
+        let writer = PageWriter::new(&self.pager, &mut self.map, &mut self.file_len);
         Tx::new(writer, &mut self.state)
     }
 
@@ -143,7 +143,7 @@ impl Db {
 
     /// Frees what only views needed that are gone.
     fn release(&mut self) {
-        let State { current, views, pending, .. } = &mut self.state;
+        let WriterState { current, views, pending, .. } = &mut self.state;
         views.retain(|(_, view)| view.strong_count() > 0);
         let oldest = views.front().map_or_else(|| current.tx_id(), |(txid, _)| *txid);
         while let Some((_, runs)) = pending.pop_front_if(|(txid, _)| *txid <= oldest) {
@@ -289,7 +289,7 @@ fn check_meta(meta: &Meta, file_len: u64, path: &Path) -> Result<(), Error> {
 
 /// Finds the pages of a freelist on disk. Its contents are not needed: the walk knows what is
 /// free, and knows better.
-fn find_freelist(pager: &Pager, meta: &Meta, map: &mut PageMap) -> Result<Option<Run>, Error> {
+fn find_freelist(pager: &Pager, meta: &Meta, map: &mut PageMap) -> Result<Option<PageRun>, Error> {
     if meta.freelist == NO_FREELIST {
         return Ok(None);
     }
@@ -306,6 +306,6 @@ fn find_freelist(pager: &Pager, meta: &Meta, map: &mut PageMap) -> Result<Option
     if (first..first + pages).any(|page| map.get(page) != Use::Free) {
         return Err(pager.corrupt(first, "the page is reached twice"));
     }
-    map.use_run(first, pages, Slot::PINNED, Fill::FULL);
+    map.use_run(first, pages, TreeId::PINNED, Fill::FULL);
     Ok(Some((first, pages)))
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub enum Error {
     /// The caller asked for what cannot be done; the database is unchanged.
-    Reject(Reject),
+    Usage(UsageError),
     /// The file holds what no writer of the format leaves. Stop and restore.
     Corrupt {
         /// The file.
@@ -41,7 +41,7 @@ pub enum Error {
 
 /// What a caller asked for in vain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reject {
+pub enum UsageError {
     /// There is no such bucket.
     NoBucket,
     /// A key must have at least one byte.
@@ -68,22 +68,22 @@ impl Error {
     }
 }
 
-impl From<Reject> for Error {
-    fn from(reject: Reject) -> Error {
-        Error::Reject(reject)
+impl From<UsageError> for Error {
+    fn from(error: UsageError) -> Error {
+        Error::Usage(error)
     }
 }
 
-impl fmt::Display for Reject {
+impl fmt::Display for UsageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Reject::NoBucket => "bucket not found",
-            Reject::EmptyKey => "key required",
-            Reject::KeyTooLarge => "key too large",
-            Reject::ValueTooLarge => "value too large",
-            Reject::Incompatible => "incompatible value",
-            Reject::ReadOnly => "database is in read-only mode",
-            Reject::Aborted => "an earlier operation of the transaction failed",
+            UsageError::NoBucket => "bucket not found",
+            UsageError::EmptyKey => "key required",
+            UsageError::KeyTooLarge => "key too large",
+            UsageError::ValueTooLarge => "value too large",
+            UsageError::Incompatible => "incompatible value",
+            UsageError::ReadOnly => "database is in read-only mode",
+            UsageError::Aborted => "an earlier operation of the transaction failed",
         })
     }
 }
@@ -91,7 +91,7 @@ impl fmt::Display for Reject {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Reject(reject) => reject.fmt(f),
+            Error::Usage(error) => error.fmt(f),
             Error::Corrupt { file, page, what } => {
                 write!(f, "{}: page {page}: {what}", file.display())
             }
@@ -112,7 +112,7 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Error::Io { source, .. } => Some(source),
-            Error::Reject(_)
+            Error::Usage(_)
             | Error::Corrupt { .. }
             | Error::Locked { .. }
             | Error::Poisoned { .. } => None,

@@ -47,16 +47,16 @@ mod scan;
 mod shrink;
 mod snapshot;
 mod state;
-mod store;
 mod sync;
 mod tx;
 mod view;
+mod writer;
 
 pub use cache::PageCache;
 pub use copy::Copier;
 pub use cursor::Cursor;
 pub use db::{Db, Options};
-pub use error::{Error, Reject};
+pub use error::{Error, UsageError};
 pub use page::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 pub use tx::Tx;
 pub use view::{Lookup, Reader, View};

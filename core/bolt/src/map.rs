@@ -13,22 +13,22 @@ const CHUNK: usize = 4096;
 const FREE: u16 = 0;
 const PENDING: u16 = 1;
 const META: u16 = 2;
-const FIRST_SLOT: u16 = 3;
+const FIRST_TREE: u16 = 3;
 /// Set in the pages of a run after its first.
 const CONTINUED: u16 = 0x8000;
 /// How full a run is, in eighths, rounded down; in its first page.
 const FILL_SHIFT: u16 = 12;
-const SLOT_MASK: u16 = 0x0FFF;
+const TREE_MASK: u16 = 0x0FFF;
 
 /// Which tree a page belongs to: the root tree is 0, then buckets as they are met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Slot(pub(crate) u16);
+pub(crate) struct TreeId(pub(crate) u16);
 
-impl Slot {
+impl TreeId {
     /// The tree of bucket names.
-    pub(crate) const ROOT: Slot = Slot(0);
-    /// Nested buckets and those above the limit of slots: never relocated.
-    pub(crate) const PINNED: Slot = Slot(SLOT_MASK - FIRST_SLOT);
+    pub(crate) const ROOT: TreeId = TreeId(0);
+    /// Nested buckets and those above the limit of tree_ids: never relocated.
+    pub(crate) const PINNED: TreeId = TreeId(TREE_MASK - FIRST_TREE);
 }
 
 /// How full a run is, in eighths rounded down; 7 also if it could not be packed better.
@@ -62,9 +62,9 @@ pub(crate) enum Use {
     Pending,
     Meta,
     /// The first page of a run.
-    Run(Slot),
+    Run(TreeId),
     /// An overflow page.
-    Overflow(Slot),
+    Overflow(TreeId),
 }
 
 #[derive(Debug)]
@@ -92,7 +92,7 @@ pub(crate) struct PageMap {
 
 /// The fill in the entry of a run's first page.
 fn fill_of(raw: u16) -> Option<Fill> {
-    let first = raw & CONTINUED == 0 && raw & SLOT_MASK >= FIRST_SLOT;
+    let first = raw & CONTINUED == 0 && raw & TREE_MASK >= FIRST_TREE;
     first.then_some(Fill(raw >> FILL_SHIFT))
 }
 
@@ -136,8 +136,8 @@ impl PageMap {
             FREE => Use::Free,
             PENDING => Use::Pending,
             META => Use::Meta,
-            raw if raw & CONTINUED != 0 => Use::Overflow(Slot((raw & SLOT_MASK) - FIRST_SLOT)),
-            raw => Use::Run(Slot((raw & SLOT_MASK) - FIRST_SLOT)),
+            raw if raw & CONTINUED != 0 => Use::Overflow(TreeId((raw & TREE_MASK) - FIRST_TREE)),
+            raw => Use::Run(TreeId((raw & TREE_MASK) - FIRST_TREE)),
         }
     }
 
@@ -194,10 +194,10 @@ impl PageMap {
         self.pending += u64::from(value == PENDING);
     }
 
-    /// Marks a run as used by `slot`.
-    pub(crate) fn use_run(&mut self, first: u64, pages: u64, slot: Slot, fill: Fill) {
-        self.set(first, 1, (slot.0 + FIRST_SLOT) | (fill.0 << FILL_SHIFT));
-        self.set(first + 1, pages - 1, (slot.0 + FIRST_SLOT) | CONTINUED);
+    /// Marks a run as used by `tree`.
+    pub(crate) fn use_run(&mut self, first: u64, pages: u64, tree: TreeId, fill: Fill) {
+        self.set(first, 1, (tree.0 + FIRST_TREE) | (fill.0 << FILL_SHIFT));
+        self.set(first + 1, pages - 1, (tree.0 + FIRST_TREE) | CONTINUED);
     }
 
     /// Marks a run as freed but perhaps still read.
@@ -221,11 +221,11 @@ impl PageMap {
         self.index.looked()
     }
 
-    /// Takes a run for `slot`: the lowest that fits, or one that raises the high-water mark.
-    pub(crate) fn allocate(&mut self, pages: u64, slot: Slot, fill: Fill) -> u64 {
+    /// Takes a run for `tree`: the lowest that fits, or one that raises the high-water mark.
+    pub(crate) fn allocate(&mut self, pages: u64, tree: TreeId, fill: Fill) -> u64 {
         let first = self.place(pages);
         self.grow_to(first + pages);
-        self.use_run(first, pages, slot, fill);
+        self.use_run(first, pages, tree, fill);
         first
     }
 
@@ -265,13 +265,13 @@ mod tests {
     #[test]
     fn the_lowest_run_that_fits_is_taken() {
         let mut map = PageMap::new(20);
-        assert_eq!(map.allocate(3, Slot(1), Fill::FULL), 2);
-        assert_eq!(map.allocate(1, Slot(1), Fill::FULL), 5);
-        assert_eq!(map.allocate(2, Slot(2), Fill::FULL), 6);
+        assert_eq!(map.allocate(3, TreeId(1), Fill::FULL), 2);
+        assert_eq!(map.allocate(1, TreeId(1), Fill::FULL), 5);
+        assert_eq!(map.allocate(2, TreeId(2), Fill::FULL), 6);
         map.make_free(2, 3);
-        assert_eq!(map.allocate(4, Slot(2), Fill::FULL), 8);
-        assert_eq!(map.allocate(2, Slot(2), Fill::FULL), 2);
-        assert_eq!(map.get(3), Use::Overflow(Slot(2)));
+        assert_eq!(map.allocate(4, TreeId(2), Fill::FULL), 8);
+        assert_eq!(map.allocate(2, TreeId(2), Fill::FULL), 2);
+        assert_eq!(map.get(3), Use::Overflow(TreeId(2)));
         assert_eq!(map.get(4), Use::Free);
         assert_eq!(map.free(), 20 - 2 - 1 - 2 - 4 - 2);
     }
@@ -279,28 +279,28 @@ mod tests {
     #[test]
     fn a_run_begins_in_the_free_pages_at_the_end() {
         let mut map = PageMap::new(6);
-        assert_eq!(map.allocate(2, Slot(1), Fill::FULL), 2);
-        assert_eq!(map.allocate(5, Slot(1), Fill::FULL), 4);
+        assert_eq!(map.allocate(2, TreeId(1), Fill::FULL), 2);
+        assert_eq!(map.allocate(5, TreeId(1), Fill::FULL), 4);
         assert_eq!((map.hwm(), map.free()), (9, 0));
     }
 
     #[test]
     fn pending_pages_are_not_given_away_and_hold_the_end() {
         let mut map = PageMap::new(10);
-        map.use_run(2, 8, Slot(1), Fill::FULL);
+        map.use_run(2, 8, TreeId(1), Fill::FULL);
         map.make_pending(5, 2);
         map.make_free(7, 3);
         assert_eq!(map.trim(), 7);
         assert_eq!((map.free(), map.pending()), (0, 2));
-        assert_eq!(map.allocate(1, Slot(1), Fill::FULL), 7);
+        assert_eq!(map.allocate(1, TreeId(1), Fill::FULL), 7);
         map.make_free(5, 2);
-        assert_eq!(map.allocate(2, Slot(1), Fill::FULL), 5);
+        assert_eq!(map.allocate(2, TreeId(1), Fill::FULL), 5);
     }
 
     #[test]
     fn a_sparse_file_of_16_tib_takes_little_memory() {
         let mut map = PageMap::new(1 << 32);
-        map.use_run((1 << 32) - 1, 1, Slot(3), Fill::FULL);
+        map.use_run((1 << 32) - 1, 1, TreeId(3), Fill::FULL);
         assert_eq!(map.chunks.iter().flatten().count(), 2);
     }
 
@@ -309,7 +309,7 @@ mod tests {
         let mut map = PageMap::new(10);
         let far = 3 * CHUNK as u64 + 5;
         map.grow_to(far + 1);
-        map.use_run(far, 1, Slot(1), Fill::FULL);
+        map.use_run(far, 1, TreeId(1), Fill::FULL);
         map.make_free(far, 1);
         assert_eq!(map.trim(), 2);
         assert_eq!((map.hwm(), map.free()), (2, 0));
@@ -318,14 +318,14 @@ mod tests {
     #[test]
     fn the_fill_of_runs_is_kept() {
         let mut map = PageMap::new(10);
-        map.use_run(2, 2, Slot(1), Fill::of_leaf(3000, 40, 4096));
-        map.use_run(4, 1, Slot(1), Fill::of_leaf(3000, 3, 4096));
+        map.use_run(2, 2, TreeId(1), Fill::of_leaf(3000, 40, 4096));
+        map.use_run(4, 1, TreeId(1), Fill::of_leaf(3000, 3, 4096));
         assert_eq!((map.fill(2).eighths(), map.fill(3), map.fill(4)), (5, Fill::FULL, Fill::FULL));
         assert_eq!(map.fill_sum(), (2, 12));
-        assert_eq!((map.get(2), map.get(3)), (Use::Run(Slot(1)), Use::Overflow(Slot(1))));
+        assert_eq!((map.get(2), map.get(3)), (Use::Run(TreeId(1)), Use::Overflow(TreeId(1))));
         map.make_pending(2, 2);
         assert_eq!(map.fill_sum(), (1, 7));
-        map.use_run(5, 1, Slot::PINNED, Fill::FULL);
-        assert_eq!(map.get(5), Use::Run(Slot::PINNED));
+        map.use_run(5, 1, TreeId::PINNED, Fill::FULL);
+        assert_eq!(map.get(5), Use::Run(TreeId::PINNED));
     }
 }

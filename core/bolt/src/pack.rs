@@ -12,15 +12,15 @@
 use std::collections::VecDeque;
 
 use crate::error::Error;
-use crate::map::Slot;
+use crate::map::TreeId;
 use crate::page::{HEADER, ITEMS_MAX, Item, Kind, Page};
-use crate::store::Store;
+use crate::writer::PageWriter;
 
 /// Elements on their way into the pages of one level of a tree.
 #[derive(Debug)]
 pub(crate) struct Packer {
     kind: Kind,
-    slot: Slot,
+    tree: TreeId,
     /// Bytes.
     page_size: usize,
     items: VecDeque<Item>,
@@ -31,8 +31,8 @@ pub(crate) struct Packer {
 }
 
 impl Packer {
-    pub(crate) fn new(kind: Kind, slot: Slot, page_size: usize) -> Packer {
-        Packer { kind, slot, page_size, items: VecDeque::new(), size: 0, out: Vec::new() }
+    pub(crate) fn new(kind: Kind, tree: TreeId, page_size: usize) -> Packer {
+        Packer { kind, tree, page_size, items: VecDeque::new(), size: 0, out: Vec::new() }
     }
 
     pub(crate) fn kind(&self) -> Kind {
@@ -79,7 +79,7 @@ impl Packer {
     }
 
     /// Adds an element behind the others.
-    pub(crate) fn push(&mut self, store: &mut Store<'_>, item: Item) -> Result<(), Error> {
+    pub(crate) fn push(&mut self, writer: &mut PageWriter<'_>, item: Item) -> Result<(), Error> {
         self.size += item.size();
         self.items.push_back(item);
         while self.size > 2 * self.page_size {
@@ -88,15 +88,19 @@ impl Packer {
             if rest == 0 || (rest < self.items_min()) {
                 break;
             }
-            self.write(store, count)?;
+            self.write(writer, count)?;
         }
         Ok(())
     }
 
     /// Adds the elements of a page behind the others.
-    pub(crate) fn push_page(&mut self, store: &mut Store<'_>, page: &Page) -> Result<(), Error> {
+    pub(crate) fn push_page(
+        &mut self,
+        writer: &mut PageWriter<'_>,
+        page: &Page,
+    ) -> Result<(), Error> {
         for index in 0..page.count() {
-            self.push(store, page.item(index))?;
+            self.push(writer, page.item(index))?;
         }
         Ok(())
     }
@@ -130,16 +134,16 @@ impl Packer {
         count
     }
 
-    fn write(&mut self, store: &mut Store<'_>, count: usize) -> Result<(), Error> {
+    fn write(&mut self, writer: &mut PageWriter<'_>, count: usize) -> Result<(), Error> {
         let items: Vec<Item> = self.items.drain(..count).collect();
         self.size -= items.iter().map(Item::size).sum::<usize>();
-        let entry = store.write(self.kind, &items, self.slot)?;
+        let entry = writer.write(self.kind, &items, self.tree)?;
         self.out.push(entry);
         Ok(())
     }
 
     /// Writes the waiting elements. `append`: they are the tree's last, and more will follow.
-    pub(crate) fn flush(&mut self, store: &mut Store<'_>, append: bool) -> Result<(), Error> {
+    pub(crate) fn flush(&mut self, writer: &mut PageWriter<'_>, append: bool) -> Result<(), Error> {
         while !self.items.is_empty() {
             let len = self.page_len();
             let all = self.items.len();
@@ -154,7 +158,7 @@ impl Packer {
                 self.cut(full)
             };
             let leaves_too_few = all - count < self.items_min();
-            self.write(store, if leaves_too_few { all } else { count })?;
+            self.write(writer, if leaves_too_few { all } else { count })?;
         }
         Ok(())
     }

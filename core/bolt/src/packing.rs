@@ -9,9 +9,9 @@ use bytes::Bytes;
 use crate::apply::Touches;
 use crate::bucket::{Bucket, OpenBucket, Root};
 use crate::error::Error;
-use crate::map::Slot;
+use crate::map::TreeId;
 use crate::page::{DEPTH_MAX, Kind, Page};
-use crate::store::Store;
+use crate::writer::PageWriter;
 
 /// Branches that one commit looks at for neighbours to pack, at most.
 const BRANCHES_MAX: usize = 8;
@@ -45,14 +45,14 @@ pub(crate) struct Buckets<'b> {
 
 /// The branch above the leaf for `key`, its path's upper bound, and nothing if the tree has none.
 fn branch_above_leaf(
-    store: &mut Store<'_>,
+    writer: &mut PageWriter<'_>,
     root: &Root,
     key: &[u8],
 ) -> Result<Option<(Page, Option<Bytes>)>, Error> {
     let Root::Page(mut id) = *root else { return Ok(None) };
     let mut above: Option<(Page, Option<Bytes>)> = None;
     for _ in 0..DEPTH_MAX {
-        let page = store.read(id)?;
+        let page = writer.read(id)?;
         if page.kind() == Kind::Leaf {
             return Ok(above);
         }
@@ -65,7 +65,7 @@ fn branch_above_leaf(
         });
         above = Some((page, upper));
     }
-    Err(store.corrupt(id, "a tree deeper than any writer makes"))
+    Err(writer.corrupt(id, "a tree deeper than any writer makes"))
 }
 
 impl Packing {
@@ -73,19 +73,19 @@ impl Packing {
     /// those of one branch, at most `pages_max / 2` of them.
     pub(crate) fn choose(
         &mut self,
-        store: &mut Store<'_>,
+        writer: &mut PageWriter<'_>,
         txid: u64,
         pages_max: u64,
         buckets: &Buckets<'_>,
     ) -> Result<Touches, Error> {
-        let (runs, eighths) = store.map.fill_sum();
+        let (runs, eighths) = writer.map.fill_sum();
         let fill = eighths * 100 / runs.max(1);
         let rests = txid < self.rest_until && fill + REST_FILL > self.rest_fill;
         if fill >= FILL_LOW || rests {
             return Ok(Touches::new());
         }
         for _ in 0..BRANCHES_MAX {
-            let chosen = self.choose_in_next_branch(store, pages_max, buckets)?;
+            let chosen = self.choose_in_next_branch(writer, pages_max, buckets)?;
             self.chose |= !chosen.is_empty();
             if self.next.is_none() && !std::mem::take(&mut self.chose) {
                 self.rest_until = txid + REST_COMMITS;
@@ -101,7 +101,7 @@ impl Packing {
     /// Chooses neighbours below one branch, and moves on.
     fn choose_in_next_branch(
         &mut self,
-        store: &mut Store<'_>,
+        writer: &mut PageWriter<'_>,
         pages_max: u64,
         buckets: &Buckets<'_>,
     ) -> Result<Touches, Error> {
@@ -116,13 +116,13 @@ impl Packing {
             Some(None) => None,
             None => Some(bucket),
         };
-        if let Some(bucket) = bucket.filter(|bucket| bucket.slot != Slot::PINNED)
-            && let Some((branch, upper)) = branch_above_leaf(store, &bucket.root, &key)?
+        if let Some(bucket) = bucket.filter(|bucket| bucket.tree != TreeId::PINNED)
+            && let Some((branch, upper)) = branch_above_leaf(writer, &bucket.root, &key)?
         {
-            let (keys, behind) = sparse_window(store, &branch, upper, &key, pages_max);
+            let (keys, behind) = sparse_window(writer, &branch, upper, &key, pages_max);
             self.next = behind.map(|key| (name.clone(), key));
             if !keys.is_empty() {
-                chosen.insert(bucket.slot, keys);
+                chosen.insert(bucket.tree, keys);
             }
         }
         if self.next.is_none() {
@@ -137,7 +137,7 @@ impl Packing {
 /// The keys of a branch's children from `key` on, as many as one commit packs, if packing them
 /// saves at least a seventh of their pages; and the key after them, if there is one.
 fn sparse_window(
-    store: &Store<'_>,
+    writer: &PageWriter<'_>,
     branch: &Page,
     upper: Option<Bytes>,
     key: &[u8],
@@ -151,7 +151,7 @@ fn sparse_window(
     // Fills are rounded down, so the best guess is half an eighth more. Packed pages are filled to
     // about seven eighths, which are 14 halves of an eighth.
     let halves: u64 =
-        (start..end).map(|index| 2 * store.map.fill(branch.child(index)).eighths() + 1).sum();
+        (start..end).map(|index| 2 * writer.map.fill(branch.child(index)).eighths() + 1).sum();
     let needed = halves.div_ceil(14);
     if needed * 7 > count * 6 {
         return (BTreeSet::new(), next);

@@ -92,23 +92,36 @@ impl Pager {
         Ok(())
     }
 
-    /// Completes a page of which the first page-size bytes were read.
-    fn complete(&self, mut first: Vec<u8>, id: u64, hwm: u64) -> Result<Page, Error> {
-        let header = Header::decode(&first, id, hwm).map_err(|what| self.corrupt(id, what))?;
+    /// Reads the page `id` with its overflow pages. `read` fills a buffer from the start of a
+    /// page; if it returns false, so that the buffer is not filled, there is no page.
+    fn load(
+        &self,
+        id: u64,
+        hwm: u64,
+        read: impl Fn(&mut [u8], u64) -> Result<bool, Error>,
+    ) -> Result<Option<Page>, Error> {
+        self.check_id(id, hwm)?;
+        let mut run = vec![0; self.page_size];
+        if !read(&mut run, id)? {
+            return Ok(None);
+        }
+        let header = Header::decode(&run, id, hwm).map_err(|what| self.corrupt(id, what))?;
         if header.overflow > 0 {
             let len = self.run_len(id, header.overflow)?;
-            first.resize(len, 0);
-            self.read_exact(&mut first[self.page_size..], id + 1)?;
+            run.resize(len, 0);
+            if !read(&mut run[self.page_size..], id + 1)? {
+                return Ok(None);
+            }
         }
-        Page::decode(Bytes::from(first), id, hwm).map_err(|what| self.corrupt(id, what))
+        let page = Page::decode(Bytes::from(run), id, hwm);
+        page.map(Some).map_err(|what| self.corrupt(id, what))
     }
 
     /// Reads a page from the file, not through the cache.
     pub(crate) fn read_uncached(&self, id: u64, hwm: u64) -> Result<Page, Error> {
-        self.check_id(id, hwm)?;
-        let mut first = vec![0; self.page_size];
-        self.read_exact(&mut first, id)?;
-        self.complete(first, id, hwm)
+        let read = |buf: &mut [u8], page| self.read_exact(buf, page).map(|()| true);
+        let page = self.load(id, hwm, read)?;
+        Ok(page.unwrap_or_else(|| unreachable!("a read that waits fills the buffer or fails")))
     }
 
     /// The page `id`, which must be below `hwm`.
@@ -132,22 +145,11 @@ impl Pager {
         if let Some(page) = self.cached(id, hwm)? {
             return Ok(Some(page));
         }
-        let mut first = vec![0; self.page_size];
-        if !self.try_read(&mut first, id)? {
-            return Ok(None);
+        let page = self.load(id, hwm, |buf, page| self.try_read(buf, page))?;
+        if let Some(page) = &page {
+            self.cache.insert(self.owner, page);
         }
-        let header = Header::decode(&first, id, hwm).map_err(|what| self.corrupt(id, what))?;
-        if header.overflow > 0 {
-            let len = self.run_len(id, header.overflow)?;
-            first.resize(len, 0);
-            if !self.try_read(&mut first[self.page_size..], id + 1)? {
-                return Ok(None);
-            }
-        }
-        let page =
-            Page::decode(Bytes::from(first), id, hwm).map_err(|what| self.corrupt(id, what))?;
-        self.cache.insert(self.owner, &page);
-        Ok(Some(page))
+        Ok(page)
     }
 
     /// False if the read would wait; a short answer counts as that, so that the waiting read

@@ -8,8 +8,8 @@
 
 use crate::apply::Touches;
 use crate::error::Error;
-use crate::map::{Fill, PageMap, Slot, Use};
-use crate::store::{Run, Store};
+use crate::map::{Fill, PageMap, TreeId, Use};
+use crate::writer::{PageRun, PageWriter};
 
 /// Entries of the page map, and nodes of its index, that one commit looks at, at most.
 const LOOK_MAX: u64 = 1 << 17;
@@ -47,7 +47,7 @@ struct Walk {
     /// Runs of so many pages fit nowhere.
     too_long: u64,
     /// The free places that the chosen runs will take.
-    reserved: Vec<Run>,
+    reserved: Vec<PageRun>,
     chosen: Touches,
 }
 
@@ -60,16 +60,16 @@ impl Relocation {
     /// Chooses up to `pages_max` pages for the commit after `txid`.
     pub(crate) fn choose(
         &mut self,
-        store: &mut Store<'_>,
+        writer: &mut PageWriter<'_>,
         txid: u64,
         pages_max: u64,
     ) -> Result<Touches, Error> {
-        self.update(store.map);
-        let free = store.map.free();
+        self.update(writer.map);
+        let free = writer.map.free();
         if !self.active || (txid < self.rest_until && free <= self.rest_free / 16 * 17) {
             return Ok(Touches::new());
         }
-        let (hwm, used) = (store.map.hwm(), store.map.hwm() - free - store.map.pending());
+        let (hwm, used) = (writer.map.hwm(), writer.map.hwm() - free - writer.map.pending());
         // Where the end will be when all is done.
         let target = used + used / 16;
         let floor = if self.whole_file { 2 } else { target };
@@ -84,9 +84,9 @@ impl Relocation {
             reserved: Vec::new(),
             chosen: Touches::new(),
         };
-        let walked = self.walk(store, &mut walk, floor);
+        let walked = self.walk(writer, &mut walk, floor);
         for (first, pages) in &walk.reserved {
-            store.map.make_free(*first, *pages);
+            writer.map.make_free(*first, *pages);
         }
         walked?;
         self.chose |= !walk.reserved.is_empty();
@@ -109,16 +109,21 @@ impl Relocation {
         }
     }
 
-    fn walk(&mut self, store: &mut Store<'_>, walk: &mut Walk, floor: u64) -> Result<(), Error> {
+    fn walk(
+        &mut self,
+        writer: &mut PageWriter<'_>,
+        walk: &mut Walk,
+        floor: u64,
+    ) -> Result<(), Error> {
         // Pages may have changed hands since the last commit, so the walk may begin inside a run.
-        let mut inside = matches!(store.map.get(walk.page), Use::Overflow(_));
-        let stop = self.looked + store.map.looked() + LOOK_MAX;
-        while walk.page > floor && walk.budget > 0 && self.looked + store.map.looked() < stop {
+        let mut inside = matches!(writer.map.get(walk.page), Use::Overflow(_));
+        let stop = self.looked + writer.map.looked() + LOOK_MAX;
+        while walk.page > floor && walk.budget > 0 && self.looked + writer.map.looked() < stop {
             walk.page -= 1;
             self.looked += 1;
-            match store.map.get(walk.page) {
+            match writer.map.get(walk.page) {
                 Use::Overflow(_) => continue,
-                Use::Run(slot) if !inside => walk.run(store, slot)?,
+                Use::Run(tree) if !inside => walk.run(writer, tree)?,
                 Use::Run(_) | Use::Free | Use::Pending | Use::Meta => {}
             }
             walk.run_end = walk.page;
@@ -141,29 +146,29 @@ impl Relocation {
 
 impl Walk {
     /// Chooses the run that begins at the page walked to, if there is a free place below it.
-    fn run(&mut self, store: &mut Store<'_>, slot: Slot) -> Result<(), Error> {
+    fn run(&mut self, writer: &mut PageWriter<'_>, tree: TreeId) -> Result<(), Error> {
         let pages = self.run_end - self.page;
         // A run longer than the budget goes alone.
         let affordable = pages <= self.budget || self.reserved.is_empty();
-        if slot == Slot::PINNED
-            || store.is_fresh(self.page)
+        if tree == TreeId::PINNED
+            || writer.is_fresh(self.page)
             || pages >= self.too_long
             || !affordable
         {
             return Ok(());
         }
-        let place = store.map.place(pages);
+        let place = writer.map.place(pages);
         if place + pages > self.page {
             // What is free only gets less, and the walk goes down.
             self.too_long = pages;
             return Ok(());
         }
-        let content = store.read(self.page)?;
+        let content = writer.read(self.page)?;
         if content.count() > 0 {
-            store.map.use_run(place, pages, Slot::PINNED, Fill::FULL);
+            writer.map.use_run(place, pages, TreeId::PINNED, Fill::FULL);
             self.reserved.push((place, pages));
             self.budget = self.budget.saturating_sub(pages);
-            self.chosen.entry(slot).or_default().insert(content.key_bytes(0));
+            self.chosen.entry(tree).or_default().insert(content.key_bytes(0));
         }
         Ok(())
     }

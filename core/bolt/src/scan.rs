@@ -9,26 +9,26 @@ use bytes::Bytes;
 
 use crate::bucket::{self, Bucket, Root};
 use crate::error::Error;
-use crate::map::{Fill, PageMap, Slot, Use};
+use crate::map::{Fill, PageMap, TreeId, Use};
 use crate::meta::Meta;
 use crate::page::{
     DEPTH_MAX, ELEMENT, HEADER, Header, ITEM_BUCKET, Kind, Page, check_bounds, u32_at,
 };
 use crate::pager::Pager;
-use crate::store::Run;
+use crate::writer::PageRun;
 
 /// Bytes read at once where pages of interest lie close together.
 const WINDOW_BYTES: usize = 1024 * 1024;
 
 /// Numbers for buckets, so that the map of pages can name them in two bytes.
 #[derive(Debug, Default)]
-pub(crate) struct Slots {
+pub(crate) struct TreeIds {
     names: Vec<Bytes>,
 }
 
-impl Slots {
-    /// The slot of a bucket of the root tree; a new one if it has none.
-    pub(crate) fn of(&mut self, name: &Bytes) -> Slot {
+impl TreeIds {
+    /// The tree of a bucket of the root tree; a new one if it has none.
+    pub(crate) fn of(&mut self, name: &Bytes) -> TreeId {
         let known = self.names.iter().position(|other| other == name);
         let index = known.unwrap_or(self.names.len());
         match u16::try_from(index + 1) {
@@ -36,15 +36,15 @@ impl Slots {
                 if known.is_none() {
                     self.names.push(name.clone());
                 }
-                Slot(number)
+                TreeId(number)
             }
-            Ok(_) | Err(_) => Slot::PINNED,
+            Ok(_) | Err(_) => TreeId::PINNED,
         }
     }
 
-    /// The bucket of a slot.
-    pub(crate) fn name(&self, slot: Slot) -> Option<&Bytes> {
-        self.names.get(usize::from(slot.0).checked_sub(1)?)
+    /// The bucket of a tree.
+    pub(crate) fn name(&self, tree: TreeId) -> Option<&Bytes> {
+        self.names.get(usize::from(tree.0).checked_sub(1)?)
     }
 }
 
@@ -52,7 +52,7 @@ impl Slots {
 #[derive(Debug)]
 pub(crate) struct Scan {
     pub(crate) map: PageMap,
-    pub(crate) slots: Slots,
+    pub(crate) tree_ids: TreeIds,
     pub(crate) buckets: BTreeMap<Bytes, Bucket>,
 }
 
@@ -61,7 +61,7 @@ struct Walk<'a> {
     meta: &'a Meta,
     found: Scan,
     /// Pages of the next level.
-    next: Vec<(u64, Slot)>,
+    next: Vec<(u64, TreeId)>,
     /// The window read last, and its first page.
     window: Vec<u8>,
     window_page: u64,
@@ -71,9 +71,12 @@ struct Walk<'a> {
 
 /// Walks the tree of `meta`.
 pub(crate) fn scan(pager: &Pager, meta: &Meta) -> Result<Scan, Error> {
-    let found =
-        Scan { map: PageMap::new(meta.hwm), slots: Slots::default(), buckets: BTreeMap::new() };
-    let next = vec![(meta.root, Slot::ROOT)];
+    let found = Scan {
+        map: PageMap::new(meta.hwm),
+        tree_ids: TreeIds::default(),
+        buckets: BTreeMap::new(),
+    };
+    let next = vec![(meta.root, TreeId::ROOT)];
     let (window, run) = (Vec::new(), Vec::new());
     let mut walk = Walk { pager, meta, found, next, window, window_page: 0, run };
     // A bucket's tree hangs from a leaf of the one above it.
@@ -96,8 +99,8 @@ impl Walk<'_> {
     }
 
     /// Visits the first page of the rest of a level.
-    fn visit(&mut self, rest: &[(u64, Slot)]) -> Result<(), Error> {
-        let (id, slot) = rest[0];
+    fn visit(&mut self, rest: &[(u64, TreeId)]) -> Result<(), Error> {
+        let (id, tree) = rest[0];
         let hwm = self.meta.hwm;
         if id < 2 || id >= hwm {
             return Err(self.corrupt(id, "a reference to a page outside the file's used part"));
@@ -109,23 +112,23 @@ impl Walk<'_> {
             Kind::Branch => Fill::FULL,
             Kind::Leaf => Fill::of_leaf(used, header.count, self.run.len()),
         };
-        self.take((id, header.overflow + 1), slot, fill)?;
+        self.take((id, header.overflow + 1), tree, fill)?;
         if header.kind == Kind::Leaf && !has_buckets(&self.run, header.count) {
             return Ok(());
         }
         let run = Bytes::copy_from_slice(&self.run);
         let page = Page::decode(run, id, hwm).map_err(|what| self.corrupt(id, what))?;
         match page.kind() {
-            Kind::Leaf => self.buckets(page, slot),
+            Kind::Leaf => self.buckets(page, tree),
             Kind::Branch => {
-                self.next.extend((0..page.count()).map(|index| (page.child(index), slot)));
+                self.next.extend((0..page.count()).map(|index| (page.child(index), tree)));
                 Ok(())
             }
         }
     }
 
     /// Reads the whole run of the first page of the rest of a level.
-    fn load(&mut self, rest: &[(u64, Slot)]) -> Result<(), Error> {
+    fn load(&mut self, rest: &[(u64, TreeId)]) -> Result<(), Error> {
         let id = rest[0].0;
         let size = self.pager.page_size();
         self.run.clear();
@@ -172,9 +175,9 @@ impl Walk<'_> {
     }
 
     /// Goes into the buckets of a leaf.
-    fn buckets(&mut self, page: Page, slot: Slot) -> Result<(), Error> {
+    fn buckets(&mut self, page: Page, tree: TreeId) -> Result<(), Error> {
         let id = page.id();
-        let mut slot = slot;
+        let mut tree = tree;
         // Inline buckets cannot have buckets by the format, but what is there is not lost.
         let mut leaves = vec![page];
         while let Some(leaf) = leaves.pop() {
@@ -182,29 +185,29 @@ impl Walk<'_> {
                 let (root, sequence) =
                     bucket::decode(&leaf.value(index)).map_err(|what| self.corrupt(id, what))?;
                 let name = leaf.key_bytes(index);
-                let inner = match slot {
-                    Slot::ROOT => self.found.slots.of(&name),
-                    Slot(_) => Slot::PINNED,
+                let inner = match tree {
+                    TreeId::ROOT => self.found.tree_ids.of(&name),
+                    TreeId(_) => TreeId::PINNED,
                 };
                 match &root {
                     Root::Page(page) => self.next.push((*page, inner)),
                     Root::Inline(page) => leaves.push(page.clone()),
                 }
-                if slot == Slot::ROOT {
+                if tree == TreeId::ROOT {
                     let name = Bytes::copy_from_slice(&name);
-                    self.found.buckets.insert(name, Bucket { slot: inner, sequence, root });
+                    self.found.buckets.insert(name, Bucket { tree: inner, sequence, root });
                 }
             }
-            slot = Slot::PINNED;
+            tree = TreeId::PINNED;
         }
         Ok(())
     }
 
-    fn take(&mut self, (id, pages): Run, slot: Slot, fill: Fill) -> Result<(), Error> {
+    fn take(&mut self, (id, pages): PageRun, tree: TreeId, fill: Fill) -> Result<(), Error> {
         if (id..id + pages).any(|page| self.found.map.get(page) != Use::Free) {
             return Err(self.corrupt(id, "the page is reached twice"));
         }
-        self.found.map.use_run(id, pages, slot, fill);
+        self.found.map.use_run(id, pages, tree, fill);
         Ok(())
     }
 }

@@ -16,10 +16,10 @@ use bytes::Bytes;
 use crate::apply::{Action, Op, apply};
 use crate::bucket::OpenBucket;
 use crate::error::Error;
-use crate::map::Slot;
+use crate::map::TreeId;
 use crate::packing::Buckets;
-use crate::state::State;
-use crate::store::Store;
+use crate::state::WriterState;
+use crate::writer::PageWriter;
 
 /// Bytes that one commit relocates, and that it packs, at most.
 const MOVE_BYTES: usize = 1024 * 1024;
@@ -28,23 +28,23 @@ const FILE_PAGES_MIN: u64 = 8;
 
 /// Relocates and packs a bounded number of pages, if there is reason to.
 pub(crate) fn step(
-    store: &mut Store<'_>,
-    state: &mut State,
+    writer: &mut PageWriter<'_>,
+    state: &mut WriterState,
     buckets: &mut BTreeMap<Bytes, Option<OpenBucket>>,
 ) -> Result<(), Error> {
-    if store.map.hwm() < FILE_PAGES_MIN {
+    if writer.map.hwm() < FILE_PAGES_MIN {
         return Ok(());
     }
-    let pages_max = (MOVE_BYTES / store.page_size()).max(4) as u64;
+    let pages_max = (MOVE_BYTES / writer.page_size()).max(4) as u64;
     let txid = state.current.tx_id();
-    let mut chosen = state.relocation.choose(store, txid, pages_max)?;
+    let mut chosen = state.relocation.choose(writer, txid, pages_max)?;
     let both = Buckets { committed: &state.current.inner.buckets, opened: buckets };
-    for (slot, keys) in state.packing.choose(store, txid, pages_max, &both)? {
-        chosen.entry(slot).or_default().extend(keys);
+    for (tree, keys) in state.packing.choose(writer, txid, pages_max, &both)? {
+        chosen.entry(tree).or_default().extend(keys);
     }
-    store.remember = false;
-    for (slot, keys) in chosen {
-        if slot == Slot::ROOT {
+    writer.remember = false;
+    for (tree, keys) in chosen {
+        if tree == TreeId::ROOT {
             // The root tree is written later in the commit: a bucket marked as changed has its
             // leaf there written anew.
             for name in keys {
@@ -52,18 +52,18 @@ pub(crate) fn step(
             }
             continue;
         }
-        let Some(name) = state.slots.name(slot).cloned() else { continue };
+        let Some(name) = state.tree_ids.name(tree).cloned() else { continue };
         let Some(open) = open(state, buckets, &name) else { continue };
         let mut ops = keys.into_iter().map(|key| Op { key, action: Action::Touch });
-        open.bucket.root = apply(store, &open.bucket.root, slot, &mut ops)?;
+        open.bucket.root = apply(writer, &open.bucket.root, tree, &mut ops)?;
     }
-    store.remember = true;
+    writer.remember = true;
     Ok(())
 }
 
 /// The bucket in the transaction, marked as changed; `None` if the transaction deletes it.
 fn open<'b>(
-    state: &State,
+    state: &WriterState,
     buckets: &'b mut BTreeMap<Bytes, Option<OpenBucket>>,
     name: &Bytes,
 ) -> Option<&'b mut OpenBucket> {

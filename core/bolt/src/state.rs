@@ -5,21 +5,21 @@ use std::sync::Weak;
 
 use crate::packing::Packing;
 use crate::relocate::Relocation;
-use crate::scan::Slots;
+use crate::scan::TreeIds;
 use crate::snapshot::Snapshot;
-use crate::store::Run;
 use crate::view::View;
+use crate::writer::PageRun;
 
 /// What a transaction changes besides pages.
 #[derive(Debug)]
-pub(crate) struct State {
+pub(crate) struct WriterState {
     pub(crate) current: View,
     /// All views that may still be alive, oldest first.
     pub(crate) views: VecDeque<(u64, Weak<Snapshot>)>,
-    pub(crate) pending: VecDeque<(u64, Vec<Run>)>,
-    pub(crate) slots: Slots,
+    pub(crate) pending: VecDeque<(u64, Vec<PageRun>)>,
+    pub(crate) tree_ids: TreeIds,
     /// The freelist on disk, which the first commit gives up.
-    pub(crate) freelist: Option<Run>,
+    pub(crate) freelist: Option<PageRun>,
     pub(crate) read_only: bool,
     pub(crate) poisoned: bool,
     pub(crate) relocation: Relocation,

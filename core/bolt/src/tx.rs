@@ -12,23 +12,23 @@ use bytes::Bytes;
 
 use crate::apply::{Action, Op, apply, check_put};
 use crate::bucket::{self, Bucket, OpenBucket, Root, inline_page};
-use crate::error::{Error, Reject};
-use crate::map::Slot;
+use crate::error::{Error, UsageError};
+use crate::map::TreeId;
 use crate::meta::{Meta, NO_FREELIST};
 use crate::page::{DEPTH_MAX, ITEM_BUCKET, Kind, Page};
 use crate::pager::Pager;
 use crate::shrink;
 use crate::snapshot::Snapshot;
-use crate::state::State;
-use crate::store::Store;
+use crate::state::WriterState;
 use crate::view::View;
+use crate::writer::PageWriter;
 
 /// The one write transaction. Dropped without a commit, it has changed nothing.
 #[derive(Debug)]
 pub struct Tx<'a> {
     pager: Arc<Pager>,
-    store: Store<'a>,
-    state: &'a mut State,
+    writer: PageWriter<'a>,
+    state: &'a mut WriterState,
     /// Buckets touched by this transaction; `None`: deleted.
     buckets: BTreeMap<Bytes, Option<OpenBucket>>,
     /// A call failed half-way.
@@ -39,7 +39,7 @@ pub struct Tx<'a> {
 impl Drop for Tx<'_> {
     fn drop(&mut self) {
         if !self.done {
-            self.store.roll_back();
+            self.writer.roll_back();
         }
     }
 }
@@ -54,10 +54,10 @@ fn op((key, value): (Bytes, Option<Bytes>)) -> Op {
 }
 
 impl<'a> Tx<'a> {
-    pub(crate) fn new(store: Store<'a>, state: &'a mut State) -> Tx<'a> {
+    pub(crate) fn new(writer: PageWriter<'a>, state: &'a mut WriterState) -> Tx<'a> {
         Tx {
-            pager: Arc::clone(store.pager()),
-            store,
+            pager: Arc::clone(writer.pager()),
+            writer,
             state,
             buckets: BTreeMap::new(),
             broken: false,
@@ -70,10 +70,10 @@ impl<'a> Tx<'a> {
             return Err(Error::Poisoned { file: self.pager.path().to_path_buf() });
         }
         if self.state.read_only {
-            return Err(Reject::ReadOnly.into());
+            return Err(UsageError::ReadOnly.into());
         }
         if self.broken {
-            return Err(Reject::Aborted.into());
+            return Err(UsageError::Aborted.into());
         }
         Ok(())
     }
@@ -87,20 +87,20 @@ impl<'a> Tx<'a> {
         result
     }
 
-    fn open(&mut self, name: &[u8]) -> Result<&mut OpenBucket, Reject> {
+    fn open(&mut self, name: &[u8]) -> Result<&mut OpenBucket, UsageError> {
         if !self.buckets.contains_key(name) {
             let (name, bucket) =
-                self.state.current.inner.buckets.get_key_value(name).ok_or(Reject::NoBucket)?;
+                self.state.current.inner.buckets.get_key_value(name).ok_or(UsageError::NoBucket)?;
             let open = OpenBucket::new(bucket.clone());
             self.buckets.insert(name.clone(), Some(open));
         }
-        self.buckets.get_mut(name).and_then(Option::as_mut).ok_or(Reject::NoBucket)
+        self.buckets.get_mut(name).and_then(Option::as_mut).ok_or(UsageError::NoBucket)
     }
 
     /// Makes a bucket, if there is none of that name; true if it did.
     ///
     /// # Errors
-    /// [`Reject::EmptyKey`], [`Reject::KeyTooLarge`]; [`Error::Poisoned`].
+    /// [`UsageError::EmptyKey`], [`UsageError::KeyTooLarge`]; [`Error::Poisoned`].
     pub fn create_bucket(&mut self, name: &[u8]) -> Result<bool, Error> {
         self.usable()?;
         check_put(name, &[])?;
@@ -108,8 +108,8 @@ impl<'a> Tx<'a> {
             return Ok(false);
         }
         let name = Bytes::copy_from_slice(name);
-        let slot = self.state.slots.of(&name);
-        let bucket = Bucket { slot, sequence: 0, root: Root::Inline(inline_page(&[])) };
+        let tree = self.state.tree_ids.of(&name);
+        let bucket = Bucket { tree, sequence: 0, root: Root::Inline(inline_page(&[])) };
         let open = OpenBucket { changed: true, ..OpenBucket::new(bucket) };
         self.buckets.insert(name, Some(open));
         Ok(true)
@@ -141,21 +141,21 @@ impl<'a> Tx<'a> {
             let (page, depth) = if let Some(page) = inline.pop() {
                 (page, 0)
             } else if let Some((id, depth)) = pages.pop() {
-                let page = self.store.read(id)?;
-                self.store.free(&page)?;
+                let page = self.writer.read(id)?;
+                self.writer.free(&page)?;
                 (page, depth)
             } else {
                 return Ok(());
             };
             if depth > 2 * DEPTH_MAX {
-                return Err(self.store.corrupt(page.id(), "a tree deeper than any writer makes"));
+                return Err(self.writer.corrupt(page.id(), "a tree deeper than any writer makes"));
             }
             for index in 0..page.count() {
                 match page.kind() {
                     Kind::Branch => pages.push((page.child(index), depth + 1)),
                     Kind::Leaf if page.is_bucket(index) => {
                         let (root, _) = bucket::decode(&page.value(index))
-                            .map_err(|what| self.store.corrupt(page.id(), what))?;
+                            .map_err(|what| self.writer.corrupt(page.id(), what))?;
                         match root {
                             Root::Inline(page) => inline.push(page),
                             Root::Page(id) => pages.push((id, depth + 1)),
@@ -170,7 +170,7 @@ impl<'a> Tx<'a> {
     /// Sets a key.
     ///
     /// # Errors
-    /// [`Reject`] for a missing bucket or a key or value out of bounds; [`Error::Poisoned`].
+    /// [`UsageError`] for a missing bucket or a key or value out of bounds; [`Error::Poisoned`].
     pub fn put(&mut self, bucket: &[u8], key: Bytes, value: Bytes) -> Result<(), Error> {
         self.usable()?;
         check_put(&key, &value)?;
@@ -181,7 +181,7 @@ impl<'a> Tx<'a> {
     /// Removes a key; true if it was there.
     ///
     /// # Errors
-    /// [`Reject::NoBucket`]; [`Error::Poisoned`], [`Error::Corrupt`], [`Error::Io`].
+    /// [`UsageError::NoBucket`]; [`Error::Poisoned`], [`Error::Corrupt`], [`Error::Io`].
     pub fn delete(&mut self, bucket: &[u8], key: &[u8]) -> Result<bool, Error> {
         self.usable()?;
         let found = self.get(bucket, key)?.is_some();
@@ -194,7 +194,7 @@ impl<'a> Tx<'a> {
     /// The value of a key as the transaction sees it.
     ///
     /// # Errors
-    /// [`Reject::NoBucket`]; [`Error::Corrupt`], [`Error::Io`].
+    /// [`UsageError::NoBucket`]; [`Error::Corrupt`], [`Error::Io`].
     pub fn get(&mut self, bucket: &[u8], key: &[u8]) -> Result<Option<Bytes>, Error> {
         let open = self.open(bucket)?;
         if let Some(value) = open.ops.get(key) {
@@ -208,7 +208,7 @@ impl<'a> Tx<'a> {
     fn find(&mut self, root: &Root, key: &[u8]) -> Result<Option<Bytes>, Error> {
         let mut page = match root {
             Root::Inline(page) => page.clone(),
-            Root::Page(id) => self.store.read(*id)?,
+            Root::Page(id) => self.writer.read(*id)?,
         };
         for _ in 0..DEPTH_MAX {
             match page.kind() {
@@ -216,17 +216,17 @@ impl<'a> Tx<'a> {
                     let found = page.search(key).ok().filter(|index| !page.is_bucket(*index));
                     return Ok(found.map(|index| page.value(index)));
                 }
-                Kind::Branch => page = self.store.read(page.child(page.child_index(key)))?,
+                Kind::Branch => page = self.writer.read(page.child(page.child_index(key)))?,
             }
         }
-        Err(self.store.corrupt(page.id(), "a tree deeper than any writer makes"))
+        Err(self.writer.corrupt(page.id(), "a tree deeper than any writer makes"))
     }
 
     /// Applies changes that come in strictly ascending order of their keys, `None` deleting: the
     /// fast way for many. Pages are written as they are complete, so memory stays small.
     ///
     /// # Errors
-    /// [`Reject`] as for [`Tx::put`], after which the transaction cannot be committed;
+    /// [`UsageError`] as for [`Tx::put`], after which the transaction cannot be committed;
     /// [`Error::Poisoned`], [`Error::Corrupt`], [`Error::Io`].
     ///
     /// # Panics
@@ -249,8 +249,8 @@ impl<'a> Tx<'a> {
             return Ok(());
         }
         open.changed = true;
-        let Bucket { root, slot, .. } = &mut open.bucket;
-        *root = apply(&mut self.store, root, *slot, &mut ops)?;
+        let Bucket { root, tree, .. } = &mut open.bucket;
+        *root = apply(&mut self.writer, root, *tree, &mut ops)?;
         Ok(())
     }
 
@@ -279,10 +279,10 @@ impl<'a> Tx<'a> {
         for name in &names {
             self.merge(name)?;
         }
-        shrink::step(&mut self.store, self.state, &mut self.buckets)?;
+        shrink::step(&mut self.writer, self.state, &mut self.buckets)?;
         let changed = |open: &Option<OpenBucket>| open.as_ref().is_none_or(|open| open.changed);
         self.buckets.retain(|_, open| changed(open));
-        let end = self.store.map.trim();
+        let end = self.writer.map.trim();
         if self.buckets.is_empty() && !self.shortens(end) {
             return Ok(self.state.current.clone());
         }
@@ -294,12 +294,12 @@ impl<'a> Tx<'a> {
             };
             Op { key: name.clone(), action }
         });
-        let root = apply(&mut self.store, &Root::Page(before.root), Slot::ROOT, &mut ops)?;
+        let root = apply(&mut self.writer, &Root::Page(before.root), TreeId::ROOT, &mut ops)?;
         let Root::Page(root) = root else { unreachable!("the root tree is never inline") };
         if let Some((first, pages)) = self.state.freelist {
-            self.store.free_run(first, pages)?;
+            self.writer.free_run(first, pages)?;
         }
-        let hwm = self.store.map.trim();
+        let hwm = self.writer.map.trim();
         let txid = before.txid + 1;
         let meta = Meta { root, hwm, txid, freelist: NO_FREELIST, ..before };
         self.write(&meta)?;
@@ -311,7 +311,7 @@ impl<'a> Tx<'a> {
     fn shortens(&self, end: u64) -> bool {
         let before = self.state.current.inner.meta.hwm;
         let needed = self.pager.offset(before);
-        before.saturating_sub(end) * 10 > before || self.store.is_too_long(needed)
+        before.saturating_sub(end) * 10 > before || self.writer.is_too_long(needed)
     }
 
     /// The two writes and syncs, and the cut of what neither meta needs.
@@ -321,22 +321,22 @@ impl<'a> Tx<'a> {
             let pager = &pager;
             move |source| pager.io(what, source)
         };
-        self.store.flush()?;
-        self.store.grow_file(pager.offset(meta.hwm))?;
+        self.writer.flush()?;
+        self.writer.grow_file(pager.offset(meta.hwm))?;
         pager.file().sync_data().map_err(io("sync"))?;
         let offset = pager.offset(meta.page());
         pager.file().write_at(&meta.encode(), offset).map_err(io("write"))?;
         pager.file().sync_data().map_err(io("sync"))?;
         // The other meta is what is left if this one is lost: its pages stay too.
         let needed = pager.offset(meta.hwm.max(self.state.current.inner.meta.hwm));
-        self.store.cut_file(needed)
+        self.writer.cut_file(needed)
     }
 
     /// Lets readers have the commit.
     fn publish(&mut self, meta: Meta) -> View {
         self.done = true;
         self.state.freelist = None;
-        self.state.pending.push_back((meta.txid, self.store.finish()));
+        self.state.pending.push_back((meta.txid, self.writer.finish()));
         let before = &self.state.current.inner;
         let mut buckets = before.buckets.clone();
         for (name, open) in std::mem::take(&mut self.buckets) {
@@ -349,7 +349,7 @@ impl<'a> Tx<'a> {
             pager: Arc::clone(&self.pager),
             meta,
             buckets,
-            free_pages: self.store.map.free(),
+            free_pages: self.writer.map.free(),
         });
         self.state.views.push_back((meta.txid, Arc::downgrade(&inner)));
         self.state.current = View { inner };

@@ -141,7 +141,7 @@ fn flipped_bytes_never_panic() {
         seal(&mut image, 1);
         match use_it(&disk_of(&image), &mut rng) {
             Ok(()) => accepted += 1,
-            Err(Error::Corrupt { .. } | Error::Reject(_)) => refused += 1,
+            Err(Error::Corrupt { .. } | Error::Usage(_)) => refused += 1,
             Err(error) => panic!("seed {seed}: {error}"),
         }
     }
@@ -165,7 +165,7 @@ fn exchanged_pages_never_panic() {
             }
         }
         match use_it(&disk_of(&image), &mut rng) {
-            Ok(()) | Err(Error::Corrupt { .. } | Error::Reject(_)) => {}
+            Ok(()) | Err(Error::Corrupt { .. } | Error::Usage(_)) => {}
             Err(error) => panic!("seed {seed}: {error}"),
         }
     }

@@ -13,7 +13,6 @@ const KNOWN: &[&str] = &[
     "core/cluster/src/lib.rs",
     "core/mvcc/src/lib.rs",
     "core/state/src/lib.rs",
-    "core/vfs/src/lib.rs",
     "edge/api/src/lib.rs",
     "edge/client/src/lib.rs",
     "edge/embed/src/lib.rs",

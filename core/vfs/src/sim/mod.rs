@@ -14,6 +14,7 @@
 //! Not here: time (the simulation of a cluster charges it).
 
 mod content;
+mod fault;
 mod file;
 mod rng;
 mod state;
@@ -21,95 +22,13 @@ mod state;
 mod tests;
 
 use crate::{File, LockKind, Mode, Vfs};
+pub use fault::{Fault, Injection, Operation};
 use file::FileNode;
-use state::{Node, NodeId, State};
+use state::{DiskState, Node, NodeId, Record};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-/// What a call to the disk does. Each but [`Operation::Read`] is a point.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
-    /// [`File::read_at`], [`File::try_read_at`].
-    Read,
-    /// [`File::write_at`].
-    Write,
-    /// [`File::sync_data`].
-    Sync,
-    /// [`File::set_len`].
-    SetLen,
-    /// [`File::allocate`].
-    Allocate,
-    /// [`Vfs::open`] when it makes the file.
-    Create,
-    /// [`Vfs::create_dir_all`] when it makes a directory.
-    CreateDir,
-    /// [`Vfs::rename`].
-    Rename,
-    /// [`Vfs::remove_file`], [`Vfs::remove_dir_all`].
-    Remove,
-    /// [`Vfs::sync_dir`].
-    SyncDir,
-}
-
-/// How a call fails.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// An input/output error. Half of a write is done; some of what a sync was to write reaches
-    /// the disk and the rest never will, though reads still show it.
-    Io,
-    /// No space left on the device. Half of a write is done.
-    NoSpace,
-    /// The machine stops in the middle: what the call did is not durable, and every call from
-    /// now on fails.
-    Stop,
-    /// A read succeeds with one bit wrong.
-    BitFlip,
-}
-
-impl Fault {
-    fn error(self) -> io::Error {
-        match self {
-            Fault::Io | Fault::BitFlip => io::Error::from(rustix::io::Errno::IO),
-            Fault::NoSpace => io::Error::from(rustix::io::Errno::NOSPC),
-            Fault::Stop => io::Error::other("the simulated machine stops"),
-        }
-    }
-}
-
-/// A fault that waits for the first call that fits.
-#[derive(Clone, Debug)]
-pub struct Injection {
-    /// The kind of call; any if `None`.
-    pub operation: Option<Operation>,
-    /// What the path contains.
-    pub path: String,
-    /// The number of the call among all points; any if `None`.
-    pub point: Option<u64>,
-    /// How many calls that fit go by unharmed.
-    pub skip: u64,
-    /// What happens.
-    pub fault: Fault,
-    /// Whether it happens again and again.
-    pub lasting: bool,
-}
-
-impl Injection {
-    /// The first call of a kind fails, on any path.
-    #[must_use]
-    pub fn first(operation: Operation, fault: Fault) -> Injection {
-        let path = String::new();
-        Injection { operation: Some(operation), path, point: None, skip: 0, fault, lasting: false }
-    }
-
-    /// The call with this number fails.
-    #[must_use]
-    pub fn at(point: u64, fault: Fault) -> Injection {
-        let path = String::new();
-        Injection { operation: None, path, point: Some(point), skip: 0, fault, lasting: false }
-    }
-}
 
 /// The disk at a point, with the call of that point under way: what the call does is there, and
 /// nothing of it is durable.
@@ -130,7 +49,7 @@ pub struct Recorded {
 /// A disk in memory. A clone is another handle to the same disk; see [`SimDisk::fork`] for a copy.
 #[derive(Clone)]
 pub struct SimDisk {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<DiskState>>,
 }
 
 impl fmt::Debug for SimDisk {
@@ -149,20 +68,20 @@ impl SimDisk {
     /// An empty disk. The seed decides what a failed sync loses and which bits flip.
     #[must_use]
     pub fn new(seed: u64) -> SimDisk {
-        SimDisk::from_state(State::new(seed))
+        SimDisk::from_state(DiskState::new(seed))
     }
 
-    fn from_state(state: State) -> SimDisk {
+    fn from_state(state: DiskState) -> SimDisk {
         SimDisk { state: Arc::new(Mutex::new(state)) }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, DiskState> {
         // A test that panicked elsewhere must still be able to look at the disk.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The state, unless the machine has stopped.
-    fn running(&self) -> io::Result<MutexGuard<'_, State>> {
+    fn running(&self) -> io::Result<MutexGuard<'_, DiskState>> {
         let state = self.lock();
         if state.control.stopped { Err(Fault::Stop.error()) } else { Ok(state) }
     }
@@ -193,7 +112,12 @@ impl SimDisk {
     /// Takes the copies kept so far.
     #[must_use]
     pub fn take_recorded(&self) -> Vec<Recorded> {
-        std::mem::take(&mut self.lock().control.recorded)
+        let recorded = std::mem::take(&mut self.lock().control.recorded);
+        let with_disk = |record: Record| {
+            let Record { point, operation, path, tag, state } = record;
+            Recorded { point, operation, path, tag, disk: SimDisk::from_state(state) }
+        };
+        recorded.into_iter().map(with_disk).collect()
     }
 
     /// A number that goes with the copies and images made from now on: how far the test has come.
@@ -270,7 +194,7 @@ impl SimDisk {
         &self,
         operation: Operation,
         path: &Path,
-        apply: impl FnOnce(&mut State) -> io::Result<T>,
+        apply: impl FnOnce(&mut DiskState) -> io::Result<T>,
     ) -> io::Result<T> {
         let mut state = self.lock();
         match state.enter(operation, path)? {
@@ -434,7 +358,7 @@ impl File for SimFile {
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         self.check_writable()?;
-        State::check_end(offset, buf.len() as u64)?;
+        DiskState::check_end(offset, buf.len() as u64)?;
         let mut state = self.disk.lock();
         let fault = state.enter(Operation::Write, &self.path)?;
         let done = match fault {
@@ -473,7 +397,7 @@ impl File for SimFile {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        State::check_end(0, len)?;
+        DiskState::check_end(0, len)?;
         self.change(Operation::SetLen, |file| {
             file.set_len(len);
             Ok(())
@@ -481,7 +405,7 @@ impl File for SimFile {
     }
 
     fn allocate(&self, len: u64) -> io::Result<()> {
-        State::check_end(0, len)?;
+        DiskState::check_end(0, len)?;
         self.change(Operation::Allocate, |file| {
             if file.current().len() < len {
                 file.set_len(len);

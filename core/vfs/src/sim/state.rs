@@ -2,13 +2,13 @@
 //! wait. Not here: the traits (see `mod.rs`), the bytes of a file (see `file.rs`).
 
 use super::content::LEN_MAX;
+use super::fault::{Fault, Injection, Operation};
 use super::file::{FileNode, Survival};
 use super::rng::Rng;
-use super::{Fault, Injection, Operation, Recorded};
 use crate::LockKind;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 pub(super) type NodeId = u64;
 const ROOT: NodeId = 0;
@@ -30,11 +30,11 @@ pub(super) struct Dir {
 /// changes reach the disk in their order.
 #[derive(Clone)]
 struct NameChange {
-    effects: Vec<Effect>,
+    edits: Vec<NameEdit>,
 }
 
 #[derive(Clone)]
-struct Effect {
+struct NameEdit {
     dir: NodeId,
     name: String,
     node: Option<NodeId>,
@@ -50,7 +50,7 @@ fn with_what_they_build_on(
         .iter()
         .rev()
         .map(|change| {
-            let keys = || change.effects.iter().map(|effect| (effect.dir, &effect.name));
+            let keys = || change.edits.iter().map(|edit| (edit.dir, &edit.name));
             let chosen = wanted(change) || keys().any(|key| names.contains(&key));
             if chosen {
                 names.extend(keys());
@@ -69,17 +69,26 @@ pub(super) struct Place {
     pub(super) node: Option<NodeId>,
 }
 
+/// A copy of the disk at a point.
+pub(super) struct Record {
+    pub(super) point: u64,
+    pub(super) operation: Operation,
+    pub(super) path: PathBuf,
+    pub(super) tag: u64,
+    pub(super) state: DiskState,
+}
+
 #[derive(Default)]
 pub(super) struct Control {
     pub(super) stopped: bool,
     pub(super) injections: Vec<Injection>,
     pub(super) record_every: u64,
-    pub(super) recorded: Vec<Recorded>,
+    pub(super) recorded: Vec<Record>,
     pub(super) cached_reads_miss_every: u64,
     pub(super) cached_reads: u64,
 }
 
-pub(super) struct State {
+pub(super) struct DiskState {
     nodes: BTreeMap<NodeId, Node>,
     next_node: NodeId,
     changes: Vec<NameChange>,
@@ -96,9 +105,9 @@ fn error(kind: io::ErrorKind, what: &str) -> io::Error {
     io::Error::new(kind, what)
 }
 
-impl State {
-    pub(super) fn new(seed: u64) -> State {
-        State {
+impl DiskState {
+    pub(super) fn new(seed: u64) -> DiskState {
+        DiskState {
             nodes: BTreeMap::from([(ROOT, Node::Dir(Dir::default()))]),
             next_node: ROOT + 1,
             changes: Vec::new(),
@@ -114,8 +123,8 @@ impl State {
 
     /// The same disk again, with what is and what is not durable, but nobody has it open and no
     /// fault waits.
-    pub(super) fn fork(&self) -> State {
-        State {
+    pub(super) fn fork(&self) -> DiskState {
+        DiskState {
             nodes: self.nodes.clone(),
             next_node: self.next_node,
             changes: self.changes.clone(),
@@ -130,10 +139,10 @@ impl State {
     }
 
     /// What is found after a crash.
-    pub(super) fn after_crash(&self, seed: u64) -> State {
+    pub(super) fn after_crash(&self, seed: u64) -> DiskState {
         let mut rng = Rng::new(seed);
         let survival = Survival::draw(&mut rng);
-        let mut left = State::new(seed);
+        let mut left = DiskState::new(seed);
         left.next_node = self.next_node;
         left.tag = self.tag;
         let mut dirs: BTreeMap<NodeId, BTreeMap<String, NodeId>> = BTreeMap::new();
@@ -144,8 +153,8 @@ impl State {
         }
         let kept = with_what_they_build_on(&self.changes, |_| survival.keeps(&mut rng));
         for (change, _) in self.changes.iter().zip(kept).filter(|(_, kept)| *kept) {
-            for effect in &change.effects {
-                dirs.entry(effect.dir).and_modify(|names| effect.apply_to(names));
+            for edit in &change.edits {
+                dirs.entry(edit.dir).and_modify(|names| edit.apply_to(names));
             }
         }
         for (id, node) in &self.nodes {
@@ -186,14 +195,14 @@ impl State {
     pub(super) fn record(&mut self, operation: Operation, path: &Path) {
         let every = self.control.record_every;
         if every != 0 && operation != Operation::Read && self.points.is_multiple_of(every) {
-            let recorded = Recorded {
+            let record = Record {
                 point: self.points,
                 operation,
                 path: path.to_path_buf(),
                 tag: self.tag,
-                disk: super::SimDisk::from_state(self.fork()),
+                state: self.fork(),
             };
-            self.control.recorded.push(recorded);
+            self.control.recorded.push(record);
         }
     }
 
@@ -264,13 +273,13 @@ impl State {
         Ok(self.dir(self.find(path)?)?.current.keys().cloned().collect())
     }
 
-    fn change(&mut self, effects: Vec<Effect>) {
-        for effect in &effects {
-            if let Some(Node::Dir(dir)) = self.nodes.get_mut(&effect.dir) {
-                effect.apply_to(&mut dir.current);
+    fn change(&mut self, edits: Vec<NameEdit>) {
+        for edit in &edits {
+            if let Some(Node::Dir(dir)) = self.nodes.get_mut(&edit.dir) {
+                edit.apply_to(&mut dir.current);
             }
         }
-        self.changes.push(NameChange { effects });
+        self.changes.push(NameChange { edits });
     }
 
     pub(super) fn create(&mut self, place: Place, node: Node) -> io::Result<NodeId> {
@@ -278,13 +287,13 @@ impl State {
         let id = self.next_node;
         self.next_node += 1;
         self.nodes.insert(id, node);
-        self.change(vec![Effect { dir: place.dir, name: place.name, node: Some(id) }]);
+        self.change(vec![NameEdit { dir: place.dir, name: place.name, node: Some(id) }]);
         Ok(id)
     }
 
     /// Makes the directory and those above it that are missing.
     pub(super) fn create_dirs(&mut self, path: &Path) -> io::Result<()> {
-        let mut above = std::path::PathBuf::new();
+        let mut above = PathBuf::new();
         for component in path.components() {
             above.push(component);
             let place = self.place(&above)?;
@@ -314,8 +323,8 @@ impl State {
             return Ok(());
         }
         self.change(vec![
-            Effect { dir: from.dir, name: from.name, node: None },
-            Effect { dir: to.dir, name: to.name, node: Some(node) },
+            NameEdit { dir: from.dir, name: from.name, node: None },
+            NameEdit { dir: to.dir, name: to.name, node: Some(node) },
         ]);
         Ok(())
     }
@@ -323,7 +332,7 @@ impl State {
     pub(super) fn remove_file(&mut self, path: &Path) -> io::Result<()> {
         self.file(self.find(path)?)?;
         let place = self.place(path)?;
-        self.change(vec![Effect { dir: place.dir, name: place.name, node: None }]);
+        self.change(vec![NameEdit { dir: place.dir, name: place.name, node: None }]);
         Ok(())
     }
 
@@ -331,7 +340,7 @@ impl State {
         let id = self.find(path)?;
         self.remove_below(id)?;
         let place = self.place(path)?;
-        self.change(vec![Effect { dir: place.dir, name: place.name, node: None }]);
+        self.change(vec![NameEdit { dir: place.dir, name: place.name, node: None }]);
         Ok(())
     }
 
@@ -340,7 +349,7 @@ impl State {
             if matches!(self.nodes.get(&child), Some(Node::Dir(_))) {
                 self.remove_below(child)?;
             }
-            self.change(vec![Effect { dir: id, name, node: None }]);
+            self.change(vec![NameEdit { dir: id, name, node: None }]);
         }
         Ok(())
     }
@@ -348,16 +357,16 @@ impl State {
     pub(super) fn sync_dir(&mut self, path: &Path) -> io::Result<()> {
         let id = self.find(path)?;
         self.dir(id)?;
-        let touches = |change: &NameChange| change.effects.iter().any(|effect| effect.dir == id);
+        let touches = |change: &NameChange| change.edits.iter().any(|edit| edit.dir == id);
         let synced = with_what_they_build_on(&self.changes, touches);
         for (change, synced) in std::mem::take(&mut self.changes).into_iter().zip(synced) {
             if !synced {
                 self.changes.push(change);
                 continue;
             }
-            for effect in &change.effects {
-                if let Some(Node::Dir(dir)) = self.nodes.get_mut(&effect.dir) {
-                    effect.apply_to(&mut dir.durable);
+            for edit in &change.edits {
+                if let Some(Node::Dir(dir)) = self.nodes.get_mut(&edit.dir) {
+                    edit.apply_to(&mut dir.durable);
                 }
             }
         }
@@ -368,8 +377,8 @@ impl State {
     fn forget_unreachable(&mut self) {
         let mut reachable: BTreeSet<NodeId> = BTreeSet::from([ROOT]);
         let mut todo = vec![ROOT];
-        let named = self.changes.iter().flat_map(|change| &change.effects);
-        todo.extend(named.filter_map(|effect| effect.node));
+        let named = self.changes.iter().flat_map(|change| &change.edits);
+        todo.extend(named.filter_map(|edit| edit.node));
         todo.extend(self.handles.keys());
         while let Some(id) = todo.pop() {
             reachable.insert(id);
@@ -426,25 +435,11 @@ impl State {
     }
 }
 
-impl Effect {
+impl NameEdit {
     fn apply_to(&self, names: &mut BTreeMap<String, NodeId>) {
         match self.node {
             Some(node) => names.insert(self.name.clone(), node),
             None => names.remove(&self.name),
         };
-    }
-}
-
-impl Injection {
-    fn hits(&mut self, operation: Operation, path: &Path, points: u64) -> bool {
-        let of_kind = self.operation.is_none_or(|wanted| wanted == operation);
-        let there = path.to_string_lossy().contains(&self.path);
-        let due = self.point.is_none_or(|point| point == points && operation != Operation::Read);
-        if !(of_kind && there && due) {
-            return false;
-        }
-        let hit = self.skip == 0;
-        self.skip = self.skip.saturating_sub(1);
-        hit
     }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::error::Error;
-use crate::map::{Fill, PageMap, Slot, Use};
+use crate::map::{Fill, PageMap, TreeId, Use};
 use crate::page::{HEADER, Item, Kind, Page, encode};
 use crate::pager::Pager;
 
@@ -25,11 +25,11 @@ const SLACK_MAX: u64 = 4 * 1024 * 1024;
 const SLACKS_MAX: u64 = 2;
 
 /// A run of pages: the first, and how many.
-pub(crate) type Run = (u64, u64);
+pub(crate) type PageRun = (u64, u64);
 
 /// The pages of one write transaction.
 #[derive(Debug)]
-pub(crate) struct Store<'a> {
+pub(crate) struct PageWriter<'a> {
     pager: &'a Arc<Pager>,
     pub(crate) map: &'a mut PageMap,
     /// The file's length in bytes.
@@ -40,18 +40,18 @@ pub(crate) struct Store<'a> {
     /// Runs written by this transaction.
     fresh: BTreeSet<u64>,
     /// Runs of older transactions that this one gives up, whose they were, and how full.
-    freed: Vec<(Run, Slot, Fill)>,
+    freed: Vec<(PageRun, TreeId, Fill)>,
     /// Whether pages go into the cache as they are written.
     pub(crate) remember: bool,
 }
 
-impl<'a> Store<'a> {
+impl<'a> PageWriter<'a> {
     pub(crate) fn new(
         pager: &'a Arc<Pager>,
         map: &'a mut PageMap,
         file_len: &'a mut u64,
-    ) -> Store<'a> {
-        Store {
+    ) -> PageWriter<'a> {
+        PageWriter {
             pager,
             map,
             file_len,
@@ -106,24 +106,29 @@ impl<'a> Store<'a> {
 
     /// Gives up a run.
     pub(crate) fn free_run(&mut self, id: u64, pages: u64) -> Result<(), Error> {
-        let Use::Run(slot) = self.map.get(id) else {
+        let Use::Run(tree) = self.map.get(id) else {
             return Err(self.corrupt(id, "the page is reached twice"));
         };
-        let whole = (1..pages).all(|n| self.map.get(id + n) == Use::Overflow(slot));
-        if !whole || self.map.get(id + pages) == Use::Overflow(slot) {
+        let whole = (1..pages).all(|n| self.map.get(id + n) == Use::Overflow(tree));
+        if !whole || self.map.get(id + pages) == Use::Overflow(tree) {
             return Err(self.corrupt(id, "the page's overflow is not what it was"));
         }
         if self.fresh.remove(&id) {
             self.map.make_free(id, pages);
         } else {
-            self.freed.push(((id, pages), slot, self.map.fill(id)));
+            self.freed.push(((id, pages), tree, self.map.fill(id)));
             self.map.make_pending(id, pages);
         }
         Ok(())
     }
 
-    /// Writes a page of the tree of `slot`, and returns its branch element.
-    pub(crate) fn write(&mut self, kind: Kind, items: &[Item], slot: Slot) -> Result<Item, Error> {
+    /// Writes a page of the tree of `tree`, and returns its branch element.
+    pub(crate) fn write(
+        &mut self,
+        kind: Kind,
+        items: &[Item],
+        tree: TreeId,
+    ) -> Result<Item, Error> {
         let page_size = self.page_size();
         let size = HEADER + items.iter().map(Item::size).sum::<usize>();
         let pages = size.div_ceil(page_size);
@@ -131,7 +136,7 @@ impl<'a> Store<'a> {
             Kind::Branch => Fill::FULL,
             Kind::Leaf => Fill::of_leaf(size, items.len(), pages * page_size),
         };
-        let id = self.map.allocate(pages as u64, slot, fill);
+        let id = self.map.allocate(pages as u64, tree, fill);
         self.fresh.insert(id);
         let data = encode(kind, id, pages as u64 - 1, items.iter(), pages * page_size);
         self.append(id, &data)?;
@@ -204,7 +209,7 @@ impl<'a> Store<'a> {
     }
 
     /// The transaction has become durable: what it gave up, for when no view needs it.
-    pub(crate) fn finish(&mut self) -> Vec<Run> {
+    pub(crate) fn finish(&mut self) -> Vec<PageRun> {
         self.fresh.clear();
         std::mem::take(&mut self.freed).into_iter().map(|(run, _, _)| run).collect()
     }
@@ -212,18 +217,18 @@ impl<'a> Store<'a> {
     /// The transaction will not become durable: everything is as it was before.
     pub(crate) fn roll_back(&mut self) {
         for id in std::mem::take(&mut self.fresh) {
-            let Use::Run(slot) = self.map.get(id) else {
+            let Use::Run(tree) = self.map.get(id) else {
                 unreachable!("what a transaction wrote and holds is in use")
             };
             let mut pages = 1;
-            while self.map.get(id + pages) == Use::Overflow(slot) {
+            while self.map.get(id + pages) == Use::Overflow(tree) {
                 pages += 1;
             }
             self.map.make_free(id, pages);
             self.pager.forget(id);
         }
-        for ((id, pages), slot, fill) in std::mem::take(&mut self.freed) {
-            self.map.use_run(id, pages, slot, fill);
+        for ((id, pages), tree, fill) in std::mem::take(&mut self.freed) {
+            self.map.use_run(id, pages, tree, fill);
         }
         self.buffer.clear();
     }
