@@ -8,7 +8,7 @@
 //!
 //! Source: etcd v3.7 server/storage/mvcc/{kvstore,kvstore_compaction}.go.
 
-use crate::index::{Index, Stored};
+use crate::index::{Index, StoredVersion};
 use backend::{Batch, Dropped};
 use std::collections::BTreeSet;
 
@@ -37,7 +37,7 @@ pub enum Slice {
 pub(crate) struct Job {
     pub(crate) revision: i64,
     /// Versions that are no longer in the index and still in the file.
-    superseded: BTreeSet<Stored>,
+    superseded: BTreeSet<StoredVersion>,
 }
 
 impl Job {
@@ -46,7 +46,7 @@ impl Job {
     }
 
     /// Adds the versions of `unindexed` that the compaction drops: they are in the file only.
-    pub(crate) fn take_unindexed(&mut self, unindexed: &mut Vec<Stored>) {
+    pub(crate) fn take_unindexed(&mut self, unindexed: &mut Vec<StoredVersion>) {
         let main = self.revision;
         self.superseded.extend(unindexed.extract_if(.., |stored| stored.main() <= main));
     }

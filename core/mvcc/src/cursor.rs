@@ -1,8 +1,8 @@
-//! Reading a range, one key-value after the other, so that a reader can stop and go on: when a
-//! page is not in memory, when it has worked long enough, when the client is slow.
+//! A range read, one key-value at a time. The reader can stop and continue: when a page is not in
+//! memory, after a while of work, or when the client is slow.
 
-use crate::error::{Error, Reject};
-use crate::index::{Entry, Index, Stored, Walk};
+use crate::error::{Error, RequestError};
+use crate::index::{Index, KeyEntry, StoredVersion, Walk};
 use crate::kv::KeyValue;
 use crate::range::RangeQuery;
 use auth::KeyRange;
@@ -17,58 +17,59 @@ pub(crate) const YIELD_BYTES: usize = 256 * 1024;
 /// Whether a call may wait for the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
-    /// It may.
+    /// The call may wait.
     Yes,
-    /// It may not: only for readers in a pool of their own may it.
+    /// The call must not wait: it runs on a thread that serves other requests too.
     No,
 }
 
-/// What a cursor has next.
+/// The next step of a cursor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// An encoded `mvccpb.KeyValue`.
     Item(Bytes),
-    /// The next item is not in memory: ask again where waiting is allowed.
+    /// The next item is not in memory. Call again where waiting is allowed.
     NeedsDisk,
-    /// It has worked for a while: let others work, and ask again.
+    /// The cursor has worked for a while. Let other tasks run, then call again.
     Yield,
-    /// There are no more.
+    /// There are no more items.
     End,
 }
 
-/// What is known of an answer's size before it is read.
+/// The size of an answer before its items are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Size {
     /// The bytes of all items as fields of a `RangeResponse`: tag, length, encoding.
     Bytes(u64),
-    /// It has worked for a while: let others work, and ask again.
+    /// The cursor has worked for a while. Let other tasks run, then call again.
     Yield,
-    /// The index does not know: the items have to be read.
+    /// The index does not hold the sizes: the items have to be read.
     Unknown,
 }
 
-/// Newest versions as seen from some revision.
+/// The revision that a range is read at.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct At {
     /// The main revision.
     pub(crate) revision: i64,
-    /// Whether it is that of the newest change in the index, so that heads and sums hold.
+    /// Whether this is the revision of the newest change in the index. If so, the newest version of
+    /// each key and the sums of the index are valid.
     pub(crate) is_newest: bool,
 }
 
-/// A range being read from the index; where values come from is the caller's business.
+/// A range read on the index. The caller fetches the values.
 #[derive(Debug)]
 pub(crate) struct Ranging {
     source: Source,
     at: At,
     keys_only: bool,
-    /// Items that may still be yielded.
+    /// How many more items may be yielded.
     left: u64,
-    /// How many keys are in the range, as far as counted.
+    /// The number of keys in the range that were counted so far.
     count: u64,
     counting: Option<Walk>,
     measuring: Option<(Source, u64, u64)>,
-    /// The bytes of all items, if the index's sums say it.
+    /// The bytes of all items, if the index holds their sum.
     framed: Option<u64>,
     spent_keys: usize,
     spent_bytes: usize,
@@ -76,20 +77,20 @@ pub(crate) struct Ranging {
 
 #[derive(Clone, Debug)]
 enum Source {
-    One(Option<Found>),
+    One(Option<RangeItem>),
     Walk(Walk),
 }
 
-/// A version that is to be read.
+/// A version to yield.
 #[derive(Clone, Debug)]
-struct Found {
-    stored: Stored,
-    /// The encoding without value and lease, where it was asked for and the index knows it.
+struct RangeItem {
+    stored: StoredVersion,
+    /// The encoding without value and lease, if it was asked for and the index can make it.
     keys_only: Option<Bytes>,
 }
 
 impl At {
-    fn live(self, entry: &Entry<'_>) -> Option<Stored> {
+    fn live(self, entry: &KeyEntry<'_>) -> Option<StoredVersion> {
         if self.is_newest {
             entry.head.is_live().then_some(entry.head.at)
         } else {
@@ -97,15 +98,15 @@ impl At {
         }
     }
 
-    fn find(self, entry: &Entry<'_>, keys_only: bool) -> Option<Found> {
+    fn find(self, entry: &KeyEntry<'_>, keys_only: bool) -> Option<RangeItem> {
         let stored = self.live(entry)?;
         let from_index = keys_only && stored == entry.head.at;
         let keys_only = from_index.then(|| keys_only_of(entry).to_bytes());
-        Some(Found { stored, keys_only })
+        Some(RangeItem { stored, keys_only })
     }
 }
 
-fn keys_only_of<'a>(entry: &Entry<'a>) -> KeyValue<'a> {
+fn keys_only_of<'a>(entry: &KeyEntry<'a>) -> KeyValue<'a> {
     KeyValue {
         key: entry.key,
         create_revision: entry.head.create,
@@ -166,7 +167,7 @@ impl Ranging {
         self.counting.is_none().then_some(self.count)
     }
 
-    /// Counts on for a while; true when the range is counted.
+    /// Continues counting for a while. True when the whole range is counted.
     fn has_counted(&mut self) -> bool {
         let Some(walk) = &mut self.counting else { return true };
         for _ in 0..YIELD_KEYS {
@@ -180,7 +181,7 @@ impl Ranging {
         false
     }
 
-    /// How many bytes the items that are still to come take in an answer.
+    /// The number of bytes that the remaining items take in an answer.
     pub(crate) fn size(&mut self) -> Size {
         if let Some(framed) = self.framed {
             return Size::Bytes(framed);
@@ -223,7 +224,7 @@ impl Ranging {
     /// The next item, its value from `fetch`.
     pub(crate) fn next(
         &mut self,
-        fetch: &mut dyn FnMut(Stored) -> Result<Lookup, Error>,
+        fetch: &mut dyn FnMut(StoredVersion) -> Result<Lookup, Error>,
     ) -> Result<Step, Error> {
         if !self.has_counted() {
             return Ok(Step::Yield);
@@ -258,8 +259,8 @@ impl Ranging {
 
     fn read(
         &self,
-        found: &Found,
-        fetch: &mut dyn FnMut(Stored) -> Result<Lookup, Error>,
+        found: &RangeItem,
+        fetch: &mut dyn FnMut(StoredVersion) -> Result<Lookup, Error>,
     ) -> Result<Option<Bytes>, Error> {
         if let Some(item) = &found.keys_only {
             return Ok(Some(item.clone()));
@@ -277,8 +278,8 @@ impl Ranging {
     }
 }
 
-/// The error of a version that the index has and the file has not.
-pub(crate) fn missing(stored: Stored) -> Error {
+/// The error for a version that is in the index but not in the file.
+pub(crate) fn missing(stored: StoredVersion) -> Error {
     Error::corrupt("a version is missing in the bucket `key`", &stored.revision().to_bytes())
 }
 
@@ -288,20 +289,20 @@ pub(crate) fn decode(value: &[u8]) -> Result<KeyValue<'_>, Error> {
     })
 }
 
-/// The revision at which a reader reads who asks for `revision`.
-pub(crate) fn resolve(revision: i64, current: i64, compacted: i64) -> Result<At, Reject> {
+/// Resolves the revision of a request to the revision to read at.
+pub(crate) fn resolve(revision: i64, current: i64, compacted: i64) -> Result<At, RequestError> {
     if revision > current {
-        return Err(Reject::FutureRevision);
+        return Err(RequestError::FutureRevision);
     }
     let revision = if revision <= 0 { current } else { revision };
     if revision < compacted {
-        return Err(Reject::Compacted);
+        return Err(RequestError::Compacted);
     }
     Ok(At { revision, is_newest: revision == current })
 }
 
-/// A range being read from a view. It holds the view's snapshot, and with it the pages that the
-/// snapshot can reach.
+/// A range read on a view. It holds the view's snapshot, which keeps the file from reusing the
+/// snapshot's pages.
 #[derive(Debug)]
 pub struct RangeCursor {
     ranging: Ranging,
@@ -316,28 +317,28 @@ impl RangeCursor {
     /// The next item, in order of key.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// If the file cannot be read.
     pub fn next(&mut self, wait: Wait) -> Result<Step, Error> {
         let reader = &mut self.reader;
         self.ranging.next(&mut |stored| fetch(reader, stored, wait))
     }
 
-    /// How many keys the range has, the limit left aside. Known at once at the current revision,
-    /// at others with the first item or the end.
+    /// The number of keys in the range, regardless of the limit. Known at once at the current
+    /// revision; at older ones with the first item or the end.
     #[must_use]
     pub fn count(&self) -> Option<u64> {
         self.ranging.count()
     }
 
-    /// How many bytes the items take in the answer. To be asked before the first item.
+    /// The number of bytes that the items take in the answer. Must be called before the first item.
     pub fn size(&mut self) -> Size {
         self.ranging.size()
     }
 
-    /// Reads all that is left, waiting for the disk; returns the items and the count.
+    /// Reads the remaining items, waiting for the disk. Returns the items and the count.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// If the file cannot be read.
     pub fn read_all(mut self) -> Result<(Vec<Bytes>, u64), Error> {
         let mut items = Vec::new();
         loop {
@@ -350,10 +351,10 @@ impl RangeCursor {
     }
 }
 
-/// The value of a version that is live somewhere.
+/// Reads the value of a version that is a put.
 pub(crate) fn fetch(
     reader: &mut VersionReader,
-    stored: Stored,
+    stored: StoredVersion,
     wait: Wait,
 ) -> Result<Lookup, Error> {
     Ok(match wait {

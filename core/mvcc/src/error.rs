@@ -1,41 +1,41 @@
-//! What can go wrong in the store, sorted by who has to act.
+//! The errors of the store, sorted by who has to act.
 
 use std::fmt;
 
-/// What a caller asked for in vain. Deterministic: every member says the same, and nothing was
-/// changed.
+/// A request that cannot be served. It is deterministic: every member gives the same error, and
+/// nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reject {
-    /// The revision is older than what compaction left.
+pub enum RequestError {
+    /// The revision is below the compacted revision.
     Compacted,
     /// The revision is newer than the store.
     FutureRevision,
-    /// A put was to keep the value or lease of a key that is not there.
+    /// A put should keep the value or the lease of a key that does not exist.
     KeyNotFound,
 }
 
-impl fmt::Display for Reject {
+impl fmt::Display for RequestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Reject::Compacted => "mvcc: required revision has been compacted",
-            Reject::FutureRevision => "mvcc: required revision is a future revision",
-            Reject::KeyNotFound => "etcdserver: key not found",
+            RequestError::Compacted => "mvcc: required revision has been compacted",
+            RequestError::FutureRevision => "mvcc: required revision is a future revision",
+            RequestError::KeyNotFound => "etcdserver: key not found",
         })
     }
 }
 
-impl std::error::Error for Reject {}
+impl std::error::Error for RequestError {}
 
-/// Why the store cannot go on. All of them mean: stop.
+/// A failure of the store. The member must stop.
 #[derive(Debug)]
 pub enum Error {
-    /// From below.
+    /// An error of the backend.
     Backend(backend::Error),
-    /// The file is sound, but holds what no etcd writes.
+    /// The file is intact, but its content is not what etcd writes.
     Corrupt {
         /// What is wrong.
         what: &'static str,
-        /// Where, as a key of its bucket.
+        /// The key of the bucket where it was found.
         key: Vec<u8>,
     },
 }

@@ -1,39 +1,40 @@
-//! What a watcher is told.
+//! The events that watchers receive.
 
 use crate::error::Error;
 use crate::kv::KeyValue;
 use bytes::Bytes;
 use proto::Revision;
 
-/// What happened to a key.
+/// The kind of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventKind {
-    /// It was put.
+    /// The key was put.
     Put,
-    /// It was deleted.
+    /// The key was deleted.
     Delete,
 }
 
 /// One change of one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// What happened.
+    /// The kind of the change.
     pub kind: EventKind,
     /// The key.
     pub key: Bytes,
-    /// An encoded `mvccpb.KeyValue`: what was stored; for a deletion the key and `mod_revision`.
+    /// An encoded `mvccpb.KeyValue`: the stored one, or for a deletion one with only the key and
+    /// `mod_revision`.
     pub kv: Bytes,
     /// The revision of the change.
     pub mod_revision: i64,
-    /// The revision of the first put since the last deletion; equal to `mod_revision` if this is
-    /// it. 0 for a deletion.
+    /// The revision of the first put since the last deletion, which equals `mod_revision` for that
+    /// put itself. 0 for a deletion.
     pub create_revision: i64,
     /// The number of puts since the last deletion; 0 for a deletion.
     pub version: i64,
 }
 
 impl Event {
-    /// Whether it is the put that made the key.
+    /// Whether this put created the key.
     #[must_use]
     pub fn is_create(&self) -> bool {
         self.kind == EventKind::Put && self.create_revision == self.mod_revision
@@ -46,11 +47,12 @@ impl Event {
         let kv = KeyValue::decode(&value)
             .map_err(|_| Error::corrupt("a stored value is not a key-value", key))?;
         let event = if tombstone {
-            let told = KeyValue { key: kv.key, mod_revision: revision.main, ..KeyValue::default() };
+            let notified =
+                KeyValue { key: kv.key, mod_revision: revision.main, ..KeyValue::default() };
             Event {
                 kind: EventKind::Delete,
                 key: value.slice_ref(kv.key),
-                kv: told.to_bytes(),
+                kv: notified.to_bytes(),
                 mod_revision: revision.main,
                 create_revision: 0,
                 version: 0,
@@ -72,7 +74,7 @@ impl Event {
 /// The changes of one transaction, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EventBatch {
-    /// The main revision that they all have.
+    /// The main revision of all changes.
     pub revision: i64,
     /// The changes.
     pub events: Vec<Event>,

@@ -1,22 +1,22 @@
-//! Sorting as Go's `sort.Sort` does. It is not stable: how it leaves equal items is arbitrary,
-//! but always the same, and a client of etcd sees it in a range sorted by version or value. So
-//! that ours gives the same order, this is the same algorithm: pattern-defeating quicksort with
-//! Go's choices of pivots, of thresholds and of what is shuffled.
+//! Sorts as Go's `sort.Sort` does. That sort is not stable, but it leaves equal items in a fixed
+//! order, and clients of etcd see this order in a range sorted by version or value. To give the
+//! same order, this is the same algorithm: pattern-defeating quicksort with Go's pivots, thresholds
+//! and shuffles.
 //!
 //! Source: Go 1.24 sort/zsortinterface.go; the paper is arXiv 2106.05123.
 
-/// Up to this length items are sorted by insertion.
+/// Lists up to this length are sorted by insertion.
 const INSERTION_MAX: usize = 12;
-/// From this length on a pivot is the median of three medians.
+/// From this length on the pivot is the median of three medians.
 const NINTHER_MIN: usize = 50;
-/// Swaps in choosing such a pivot if everything was in descending order.
+/// The number of swaps made while choosing such a pivot in a descending list.
 const NINTHER_SWAPS_MAX: usize = 12;
 /// Below this length a nearly sorted list is not repaired by shifting.
 const SHIFTING_MIN: usize = 50;
-/// Items out of order up to which a list counts as nearly sorted.
+/// The number of items out of order up to which a list counts as nearly sorted.
 const REPAIRS_MAX: usize = 5;
 
-/// Sorts. `less` says whether an item must come before another.
+/// Sorts a list. `less` says whether an item must come before another.
 pub fn sort<T>(items: &mut [T], less: &mut dyn FnMut(&T, &T) -> bool) {
     let len = items.len();
     let depth = usize::BITS - len.leading_zeros();
@@ -28,7 +28,7 @@ struct Sorter<'a, T> {
     less: &'a mut dyn FnMut(&T, &T) -> bool,
 }
 
-/// What the choice of a pivot told of the list.
+/// What choosing a pivot revealed about the list.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Hint {
     Unknown,
@@ -45,7 +45,7 @@ impl<T> Sorter<'_, T> {
         self.items.swap(a, b);
     }
 
-    /// Sorts from `a` to `b`; after `bad_max` unbalanced partitions by heap.
+    /// Sorts the items `a..b`. After `bad_max` unbalanced partitions it switches to heapsort.
     fn quicksort(&mut self, mut a: usize, mut b: usize, mut bad_max: u32) {
         let (mut was_balanced, mut was_partitioned) = (true, true);
         loop {
@@ -73,7 +73,7 @@ impl<T> Sorter<'_, T> {
                 return;
             }
             if a > 0 && !self.less(a - 1, pivot) {
-                // The pivot is the smallest there is: set its equals aside.
+                // The pivot is the smallest item: move its equals to the front.
                 a = self.partition_equal(a, b, pivot);
                 continue;
             }
@@ -129,8 +129,8 @@ impl<T> Sorter<'_, T> {
         }
     }
 
-    /// Puts what is less than the pivot before it, the rest behind. Returns where the pivot is,
-    /// and whether all was so before.
+    /// Moves the items less than the pivot before it and the others behind it. Returns the place of
+    /// the pivot, and whether the list was partitioned before.
     fn partition(&mut self, a: usize, b: usize, pivot: usize) -> (usize, bool) {
         self.swap(a, pivot);
         let (mut i, mut j) = (a + 1, b - 1);
@@ -154,8 +154,8 @@ impl<T> Sorter<'_, T> {
         (j, swaps == 0)
     }
 
-    /// Puts what equals the pivot, than which nothing is less, before the rest. Returns where
-    /// the rest begins.
+    /// Moves the items equal to the pivot, which is a smallest item, to the front. Returns where
+    /// the others begin.
     fn partition_equal(&mut self, a: usize, b: usize, pivot: usize) -> usize {
         self.swap(a, pivot);
         let (mut i, mut j) = (a + 1, b - 1);
@@ -175,7 +175,7 @@ impl<T> Sorter<'_, T> {
         }
     }
 
-    /// Shifts a few items that are out of order; true if all is sorted then.
+    /// Shifts a few items that are out of order. True if the list is sorted afterwards.
     fn repair(&mut self, a: usize, b: usize) -> bool {
         let mut i = a + 1;
         for _ in 0..REPAIRS_MAX {
@@ -207,7 +207,8 @@ impl<T> Sorter<'_, T> {
         false
     }
 
-    /// Scatters three items from the middle. Random numbers that depend on the length alone.
+    /// Swaps three items of the middle with pseudo-random ones. The random numbers depend on the
+    /// length alone.
     fn break_patterns(&mut self, a: usize, b: usize) {
         let len = b - a;
         if len < 8 {
@@ -270,8 +271,8 @@ impl<T> Sorter<'_, T> {
 mod tests {
     use super::*;
 
-    /// What Go's sort made of the same lists: length, pattern, whether reversed, and an FNV hash
-    /// of the order in which the items ended.
+    /// The results of Go's sort on the same lists: length, pattern, whether reversed, and an FNV
+    /// hash of the resulting order.
     const GO: &str = include_str!("../testdata/go_sort.txt");
 
     fn list(len: u64, pattern: u64) -> Vec<(u64, u64)> {

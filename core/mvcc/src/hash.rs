@@ -1,33 +1,34 @@
-//! HashKV: the hash by which members compare what they hold up to a revision, whatever compaction
-//! has done on each. It is computed in steps, so that it stalls nobody.
+//! HashKV: the hash by which members compare their data up to a revision, independent of how far
+//! compaction has come on each. It is computed in steps, so that other work can run between them.
 //!
 //! Source: etcd v3.7 server/storage/mvcc/{hash,kvstore}.go.
 
 use crate::cursor::{YIELD_BYTES, YIELD_KEYS, decode};
-use crate::error::{Error, Reject};
+use crate::error::{Error, RequestError};
 use crate::index::{Index, Walk};
-use crate::view::View;
+use crate::snapshot::Snapshot;
 use backend::{Bucket, Cursor};
 use proto::Revision;
 
-/// A hash, and what it says something about. Two are comparable if both revisions are equal.
+/// A hash and the data that it covers. Two hashes are comparable if both revisions are equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RevisionHash {
     /// CRC-32C.
     pub hash: u32,
-    /// The compact revision that it presumes; −1 for none.
+    /// The compact revision that the hash assumes; −1 for none.
     pub compact_revision: i64,
-    /// The newest revision in it.
+    /// The newest revision that the hash covers.
     pub revision: i64,
 }
 
-/// The hash in the making.
+/// The state of the computation.
 #[derive(Clone, Debug)]
 pub(crate) struct Hasher {
     crc: u32,
     compact_revision: i64,
     revision: i64,
-    /// Whether nothing at all is kept at `revision`: then old versions count, kept or not.
+    /// Whether no key is live at `revision`. Then superseded versions are hashed, too, as etcd
+    /// does.
     keeps_nothing: bool,
 }
 
@@ -37,8 +38,8 @@ impl Hasher {
         Hasher { crc, compact_revision, revision, keeps_nothing }
     }
 
-    /// Takes the next pair of the bucket. `is_kept` says whether compaction at the hash's
-    /// revision keeps this version.
+    /// Adds the next pair of the bucket. `is_kept` says whether a compaction at the hash's revision
+    /// keeps this version.
     pub(crate) fn write(
         &mut self,
         at: (Revision, bool),
@@ -49,7 +50,7 @@ impl Hasher {
         if revision.main > self.revision {
             return Ok(());
         }
-        // A tombstone at the compact revision: versions of etcd differ in whether it is there.
+        // Versions of etcd differ in whether compaction drops a tombstone at the compact revision.
         if tombstone && revision.main == self.compact_revision {
             return Ok(());
         }
@@ -70,59 +71,59 @@ impl Hasher {
     }
 }
 
-/// A hash that is being computed.
+/// A hash that is computed in steps.
 #[derive(Debug)]
 pub struct HashKv {
-    state: State,
-    /// The store's revision when it was asked for.
+    phase: HashPhase,
+    /// The store's revision when the hash was requested.
     current: i64,
 }
 
 #[derive(Debug)]
-enum State {
-    /// Looking for a key that is live at the revision.
-    Looking(Box<Work>, Walk),
+enum HashPhase {
+    /// Searching for a key that is live at the revision.
+    Searching(Box<Work>, Walk),
     Hashing(Box<Work>),
     Done(RevisionHash),
 }
 
 #[derive(Debug)]
 struct Work {
-    view: View,
+    snapshot: Snapshot,
     hasher: Hasher,
     cursor: Option<Cursor>,
 }
 
 impl HashKv {
-    pub(crate) fn new(view: &View, revision: i64) -> Result<HashKv, Reject> {
-        let current = view.revision;
-        if revision > 0 && revision < view.compact_revision {
-            return Err(Reject::Compacted);
+    pub(crate) fn new(snapshot: &Snapshot, revision: i64) -> Result<HashKv, RequestError> {
+        let current = snapshot.revision;
+        if revision > 0 && revision < snapshot.compact_revision {
+            return Err(RequestError::Compacted);
         }
         if revision > current {
-            return Err(Reject::FutureRevision);
+            return Err(RequestError::FutureRevision);
         }
         let revision = if revision == 0 { current } else { revision };
-        let hasher = Hasher::new(view.compact_revision, revision, true);
-        let walk = Walk::new(&view.index, b"", None);
-        let work = Box::new(Work { view: view.clone(), hasher, cursor: None });
-        Ok(HashKv { state: State::Looking(work, walk), current })
+        let hasher = Hasher::new(snapshot.compact_revision, revision, true);
+        let walk = Walk::new(&snapshot.index, b"", None);
+        let work = Box::new(Work { snapshot: snapshot.clone(), hasher, cursor: None });
+        Ok(HashKv { phase: HashPhase::Searching(work, walk), current })
     }
 
-    /// The store's revision when the hash was asked for.
+    /// The store's revision when the hash was requested.
     #[must_use]
     pub fn current_revision(&self) -> i64 {
         self.current
     }
 
-    /// Works on for a while, waiting for the disk; the hash when it is done.
+    /// Does one step, waiting for the disk. Returns the hash when it is done.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// If the file cannot be read.
     pub fn step(&mut self) -> Result<Option<RevisionHash>, Error> {
-        match &mut self.state {
-            State::Done(hash) => return Ok(Some(*hash)),
-            State::Looking(work, walk) => {
+        match &mut self.phase {
+            HashPhase::Done(hash) => return Ok(Some(*hash)),
+            HashPhase::Searching(work, walk) => {
                 let revision = work.hasher.revision;
                 let mut looked = 0;
                 while let Some(entry) = walk.entry() {
@@ -136,16 +137,16 @@ impl HashKv {
                     looked += 1;
                     walk.advance();
                 }
-                let State::Looking(work, _) =
-                    std::mem::replace(&mut self.state, State::Done(RevisionHash::NONE))
+                let HashPhase::Searching(work, _) =
+                    std::mem::replace(&mut self.phase, HashPhase::Done(RevisionHash::NONE))
                 else {
-                    unreachable!("it was looking a moment ago")
+                    unreachable!("the phase was `Searching` above")
                 };
-                self.state = State::Hashing(work);
+                self.phase = HashPhase::Hashing(work);
             }
-            State::Hashing(work) => {
+            HashPhase::Hashing(work) => {
                 if let Some(hash) = work.step()? {
-                    self.state = State::Done(hash);
+                    self.phase = HashPhase::Done(hash);
                     return Ok(Some(hash));
                 }
             }
@@ -153,10 +154,10 @@ impl HashKv {
         Ok(None)
     }
 
-    /// Works to the end, waiting for the disk.
+    /// Computes the hash to the end, waiting for the disk.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// If the file cannot be read.
     pub fn run(mut self) -> Result<RevisionHash, Error> {
         loop {
             if let Some(hash) = self.step()? {
@@ -174,7 +175,7 @@ impl Work {
     fn step(&mut self) -> Result<Option<RevisionHash>, Error> {
         let cursor = match &mut self.cursor {
             Some(cursor) => cursor,
-            none => none.insert(self.view.read.cursor(Bucket::Key, b"", false)?),
+            none => none.insert(self.snapshot.read.cursor(Bucket::Key, b"", false)?),
         };
         let revision = self.hasher.revision;
         let (mut pairs, mut bytes) = (0, 0);
@@ -186,7 +187,7 @@ impl Work {
             if at.0.main > revision {
                 return Ok(Some(self.hasher.finish()));
             }
-            let index = &self.view.index;
+            let index = &self.snapshot.index;
             self.hasher.write(at, (&key, &value), || is_live_at(index, revision, at, &value))?;
             pairs += 1;
             bytes += key.len() + value.len();
@@ -195,7 +196,7 @@ impl Work {
     }
 }
 
-/// Whether this version is what a reader at `revision` sees of its key.
+/// Whether a reader at `revision` sees this version of its key.
 fn is_live_at(
     index: &Index,
     revision: i64,

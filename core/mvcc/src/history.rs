@@ -1,27 +1,27 @@
-//! The changes of the past in order, for watchers that are behind.
+//! Past changes in order of revision, for watchers that are behind.
 
 use crate::error::Error;
 use crate::event::Event;
 use backend::{Bucket, Cursor, ReadView};
 use proto::Revision;
 
-/// Revisions up to which a history is read through the page cache, with the page at hand, and
-/// not ahead and past it.
+/// Histories of up to this many revisions are read through the page cache; longer ones are read
+/// ahead and bypass it.
 const SHORT: i64 = 1_000;
 
-/// A position in the history. It holds its snapshot: not for longer than needed.
+/// A cursor over past changes. It holds a snapshot of the file, so it should be dropped soon.
 #[derive(Debug)]
-pub struct History {
+pub struct HistoryCursor {
     cursor: Cursor,
     to: i64,
 }
 
-impl History {
-    pub(crate) fn new(read: &ReadView, from: i64, to: i64) -> Result<History, Error> {
+impl HistoryCursor {
+    pub(crate) fn new(read: &ReadView, from: i64, to: i64) -> Result<HistoryCursor, Error> {
         let first = Revision { main: from.max(0), sub: 0 };
         let cached = to.saturating_sub(from) <= SHORT;
         let cursor = read.cursor(Bucket::Key, &first.to_bytes(), cached)?;
-        Ok(History { cursor, to })
+        Ok(HistoryCursor { cursor, to })
     }
 
     fn read(&mut self) -> Result<Option<Event>, Error> {
@@ -31,9 +31,9 @@ impl History {
     }
 }
 
-/// The changes, waiting for the disk. They share memory with a page or a larger piece of the
-/// file: copy what is kept. An error is that of reading the file.
-impl Iterator for History {
+/// Yields the changes, waiting for the disk. They share the memory of a page or of a larger chunk
+/// of the file: copy those that are kept. An error is an error of reading the file.
+impl Iterator for HistoryCursor {
     type Item = Result<Event, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {

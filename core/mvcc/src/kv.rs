@@ -1,5 +1,5 @@
-//! The encoding of `mvccpb.KeyValue`, as it is stored, hashed and sent: fields in ascending
-//! order, zeros and empty strings left out. Read leniently, written in this one way.
+//! The encoding of `mvccpb.KeyValue`, as it is stored, hashed and sent: fields in ascending order,
+//! without zeros and empty strings. The decoder accepts other orders and unknown fields.
 //!
 //! Source: etcd v3.7 api/mvccpb/kv.proto.
 
@@ -12,7 +12,7 @@ const VERSION: u8 = 0x20;
 const VALUE: u8 = 0x2a;
 const LEASE: u8 = 0x30;
 
-/// A key-value, its strings borrowed.
+/// A key-value that borrows its strings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KeyValue<'a> {
     /// The key.
@@ -42,7 +42,7 @@ impl std::fmt::Display for DecodeError {
 impl std::error::Error for DecodeError {}
 
 impl<'a> KeyValue<'a> {
-    /// Reads an encoding; unknown fields are passed over.
+    /// Decodes a key-value. Unknown fields are skipped.
     ///
     /// # Errors
     /// When the bytes are not an encoding of the message.
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_prost_reads_is_read_alike() {
+    fn decoding_agrees_with_prost() {
         let mut seed = 1u64;
         for _ in 0..200_000 {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -230,8 +230,8 @@ mod tests {
             }
             let ours = KeyValue::decode(&bytes).map(|kv| pb(&kv)).ok();
             let theirs = proto::mvccpb::KeyValue::decode(&bytes[..]).ok();
-            // As Go, we pass over a known field of an unexpected type; prost does not. It passes
-            // over groups, which no etcd ever wrote.
+            // Like Go, we skip a known field of an unexpected type, and prost does not. Prost skips
+            // groups, which etcd never wrote.
             let group = bytes.iter().any(|byte| byte & 7 == 3);
             assert!(theirs.is_none() || ours == theirs || group, "{bytes:02x?}");
         }

@@ -1,10 +1,11 @@
-//! The versions of keys: an index of them in memory, their values in the backend, and what can be
-//! read of them: ranges at a revision, history, hashes. Not here: who may read (see `auth`), what
-//! a transaction decides (see `state`), leases beyond the number that a key carries.
+//! Multi-version keys: an in-memory index of the versions, their values in the backend, and reads
+//! of both: ranges at a revision, history, hashes. Not here: permission (see `auth`), the logic of
+//! transactions (see `state`), leases beyond the id that a key carries.
 //!
-//! - [`Store`] is the writer's, and is changed by one [`WriteTxn`] after the other.
+//! - [`Store`] belongs to the writer and is changed by one [`WriteTxn`] after the other.
 //! - [`View`] is an immutable snapshot for readers.
-//! - *Invariant:* values travel as they are stored, as encoded `mvccpb.KeyValue`s in [`bytes::Bytes`].
+//! - *Invariant:* values are passed on as they are stored, as encoded `mvccpb.KeyValue`s in
+//!   [`bytes::Bytes`].
 //!
 //! Source: etcd v3.7 server/storage/mvcc.
 
@@ -21,6 +22,7 @@ mod history;
 mod index;
 mod kv;
 mod range;
+mod snapshot;
 mod store;
 mod view;
 mod write;
@@ -28,10 +30,10 @@ mod write;
 pub use auth::KeyRange;
 pub use compaction::Slice;
 pub use cursor::{RangeCursor, Size, Step, Wait};
-pub use error::{Error, Reject};
+pub use error::{Error, RequestError};
 pub use event::{Event, EventBatch, EventKind};
 pub use hash::{HashKv, RevisionHash};
-pub use history::History;
+pub use history::HistoryCursor;
 pub use kv::{DecodeError, KeyValue};
 pub use range::{DeleteRange, PastVersion, Put, RangeQuery};
 pub use store::{FINISHED_COMPACT, Restored, SCHEDULED_COMPACT, Store};

@@ -1,20 +1,20 @@
-//! What may be asked of the store.
+//! The requests to the store.
 
 use auth::KeyRange;
 use bytes::Bytes;
 use proto::LeaseId;
 
-/// What the store is to look up for a range request. Sorting and filtering are the caller's; so
-/// is asking for one more than a client's limit.
+/// The lookup behind a range request. The caller sorts and filters, and adds one to a client's
+/// limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RangeQuery {
-    /// Which keys.
+    /// The keys.
     pub keys: KeyRange,
-    /// As of which revision; 0 or less for the current one.
+    /// The revision to read at; 0 or less for the current one.
     pub revision: i64,
-    /// How many key-values at most, in order of key; 0 for all.
+    /// The maximum number of key-values, in order of key; 0 for all.
     pub limit: u64,
-    /// Leave out values and leases, as etcd since 3.7 does when it answers from its index.
+    /// Leave out values and leases, as etcd since 3.7 does for answers from its index.
     pub keys_only: bool,
     /// Only count.
     pub count_only: bool,
@@ -33,20 +33,20 @@ impl RangeQuery {
 pub struct Put {
     /// The key.
     pub key: Bytes,
-    /// The value; none to keep that of the key.
+    /// The new value; none keeps the current one.
     pub value: Option<Bytes>,
-    /// The lease, 0 for none; none to keep that of the key.
+    /// The new lease, 0 for none; none keeps the current one.
     pub lease: Option<LeaseId>,
-    /// Whether what was there before is wanted.
+    /// Whether to return the previous key-value.
     pub prev_kv: bool,
 }
 
 /// A deletion.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeleteRange {
-    /// Which keys.
+    /// The keys.
     pub keys: KeyRange,
-    /// Whether what was there before is wanted.
+    /// Whether to return the previous key-value.
     pub prev_kv: bool,
 }
 

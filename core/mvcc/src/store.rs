@@ -1,12 +1,13 @@
-//! The store: what `state` owns and changes. Readers have [`View`]s.
+//! The store, owned and changed by `state`. Readers have [`View`]s.
 //!
 //! Source: etcd v3.7 server/storage/mvcc/kvstore.go.
 
 use crate::compaction::{Job, Slice};
 use crate::cursor::decode;
-use crate::error::{Error, Reject};
+use crate::error::{Error, RequestError};
 use crate::hash::parse;
-use crate::index::{Found, Index, Run, Stored, Walk};
+use crate::index::{Index, RestoredVersion, StoredVersion, VersionBatch, Walk};
+use crate::snapshot::Snapshot;
 use crate::view::View;
 use crate::write::WriteTxn;
 use backend::{Batch, Bucket, ReadView};
@@ -14,51 +15,45 @@ use bytes::Bytes;
 use proto::{LeaseId, Revision};
 use std::collections::VecDeque;
 
-/// The keys of bucket `meta` that are compaction's: a revision each.
+/// The key of bucket `meta` that holds the revision of the newest requested compaction.
 pub const SCHEDULED_COMPACT: &[u8] = b"scheduledCompactRev";
-/// See [`SCHEDULED_COMPACT`].
+/// The key of bucket `meta` that holds the revision of the last finished compaction.
 pub const FINISHED_COMPACT: &[u8] = b"finishedCompactRev";
 
 /// The writer's side of the store.
 ///
-/// - `current` is at least 1, at least the compact revision, and the main revision of the newest
-///   version in the index.
-/// - What a batch changed is in the index at once; it must be pushed onto the overlay and
-///   [`Store::attach`]ed before the next batch is begun.
+/// The changes of a batch are in the index at once. The batch must be pushed onto the overlay, and
+/// the overlay's view [`attach`](Store::attach)ed, before the next batch is begun.
 #[derive(Debug)]
 pub struct Store {
-    pub(crate) index: Index,
-    pub(crate) read: ReadView,
-    pub(crate) current: i64,
-    pub(crate) compacted: i64,
-    /// `finishedCompactRev`; none as long as the key is not in the file.
+    snapshot: Snapshot,
+    /// The last finished compaction; none before the first one.
     finished: Option<i64>,
-    /// The compaction under way, and one that waits for it.
+    /// The running compaction, and one that waits for it.
     jobs: VecDeque<Job>,
-    /// Versions of the file that the index left out; the next compaction drops them.
-    unindexed: Vec<Stored>,
+    /// Versions in the file that are not in the index. The next compaction drops them.
+    unindexed: Vec<StoredVersion>,
 }
 
-/// What a restored store has to tell.
+/// The result of a restore.
 #[derive(Debug)]
 pub struct Restored {
     /// The store.
     pub store: Store,
-    /// The keys that have a lease, in order of key, each with its lease. Whether that lease
-    /// exists is the caller's to check.
+    /// The keys with a lease, in order of key, each with its lease. The caller checks that the
+    /// lease exists.
     pub leases: Vec<(LeaseId, Bytes)>,
 }
 
 impl Store {
-    /// Reads everything that the file holds and builds the index. A compaction that had not
-    /// finished is under way again.
+    /// Reads the file and builds the index. An unfinished compaction continues.
     ///
     /// # Errors
-    /// When the file cannot be read, or holds what is no version.
+    /// If the file cannot be read or holds something that is not a version.
     pub fn restore(read: ReadView) -> Result<Restored, Error> {
         let finished = compact_revision(&read, FINISHED_COMPACT)?;
         let scheduled = compact_revision(&read, SCHEDULED_COMPACT)?;
-        let (mut index, mut run) = (Index::default(), Run::default());
+        let (mut index, mut versions) = (Index::default(), VersionBatch::default());
         let (mut last, mut previous) = (1, None);
         let first = Revision { main: 1, sub: 0 };
         for pair in read.cursor(Bucket::Key, &first.to_bytes(), false)? {
@@ -68,108 +63,101 @@ impl Store {
                 return Err(Error::corrupt("the keys of the bucket `key` do not ascend", &at));
             }
             let kv = decode(&value)?;
-            let stored = Stored::new(revision, value.len(), tombstone)
+            let stored = StoredVersion::new(revision, value.len(), tombstone)
                 .ok_or_else(|| Error::corrupt("a version is too large", &at))?;
             let (create, version, lease) = (kv.create_revision, kv.version, kv.lease);
-            run.push(kv.key, Found { at: stored, create, version, lease });
-            if run.is_full(&index) {
-                run.merge_into(&mut index);
+            versions.push(kv.key, RestoredVersion { at: stored, create, version, lease });
+            if versions.is_full(&index) {
+                versions.merge_into(&mut index);
             }
             last = revision.main;
         }
-        run.merge_into(&mut index);
+        versions.merge_into(&mut index);
         let compacted = finished.unwrap_or(-1);
         let current = last.max(compacted).max(scheduled.unwrap_or(0));
         let mut store = Store {
-            index,
-            read,
-            current,
-            compacted,
+            snapshot: Snapshot { index, read, revision: current, compact_revision: compacted },
             finished,
             jobs: VecDeque::new(),
-            unindexed: run.into_unindexed(),
+            unindexed: versions.into_unindexed(),
         };
         if let Some(scheduled) = scheduled.filter(|scheduled| *scheduled > compacted) {
             store.jobs.push_back(Job::new(scheduled));
-            store.compacted = scheduled;
+            store.snapshot.compact_revision = scheduled;
         }
-        let leases = leases(&store.index);
+        let leases = leases(&store.snapshot.index);
         Ok(Restored { store, leases })
     }
 
     /// The revision of the newest change.
     #[must_use]
     pub fn revision(&self) -> i64 {
-        self.current
+        self.snapshot.revision
     }
 
-    /// The revision below which versions are gone or going; −1 before the first compaction.
+    /// The revision below which versions are dropped or being dropped; −1 before the first
+    /// compaction.
     #[must_use]
     pub fn compact_revision(&self) -> i64 {
-        self.compacted
+        self.snapshot.compact_revision
     }
 
-    /// Reads through this snapshot from now on. It holds all that this store has changed.
+    /// Sets the snapshot of the buckets to read from. It must contain all changes of this store.
     pub fn attach(&mut self, read: ReadView) {
-        self.read = read;
+        self.snapshot.read = read;
     }
 
-    /// A snapshot for readers. Everything must be attached.
+    /// A snapshot for readers. All changes must be attached.
     #[must_use]
     pub fn view(&self) -> View {
-        View {
-            index: self.index.clone(),
-            read: self.read.clone(),
-            revision: self.current,
-            compact_revision: self.compacted,
-        }
+        View::new(self.snapshot.clone())
     }
 
     /// Begins a transaction whose changes go into `batch`.
     pub fn write<'a>(&'a mut self, batch: &'a mut Batch) -> WriteTxn<'a> {
-        WriteTxn::new(self, batch)
+        WriteTxn::new(&mut self.snapshot, batch)
     }
 
-    /// Begins a compaction: readers are refused below `revision` at once; the work is done by
-    /// [`Store::compaction_slice`].
+    /// Begins a compaction: reads below `revision` fail from now on. [`Store::compaction_slice`]
+    /// does the work.
     ///
     /// # Errors
-    /// When the revision is compacted already, or in the future.
-    pub fn compact(&mut self, revision: i64, batch: &mut Batch) -> Result<(), Reject> {
-        if revision <= self.compacted {
-            return Err(Reject::Compacted);
+    /// If the revision is already compacted or in the future.
+    pub fn compact(&mut self, revision: i64, batch: &mut Batch) -> Result<(), RequestError> {
+        if revision <= self.snapshot.compact_revision {
+            return Err(RequestError::Compacted);
         }
-        if revision > self.current {
-            return Err(Reject::FutureRevision);
+        if revision > self.snapshot.revision {
+            return Err(RequestError::FutureRevision);
         }
         if self.jobs.len() > 1 {
-            // The new one drops what the waiting one would have dropped.
+            // The new job drops everything that the waiting one would drop.
             self.jobs.pop_back();
         }
         self.jobs.push_back(Job::new(revision));
-        self.compacted = revision;
+        self.snapshot.compact_revision = revision;
         put_revision(batch, SCHEDULED_COMPACT, revision);
         Ok(())
     }
 
-    /// Whether a compaction is under way.
+    /// Whether a compaction is running.
     #[must_use]
     pub fn is_compacting(&self) -> bool {
         !self.jobs.is_empty()
     }
 
-    /// The revision of the last compaction that has finished.
+    /// The revision of the last finished compaction.
     #[must_use]
     pub fn finished_compaction(&self) -> Option<i64> {
         self.finished
     }
 
-    /// Does a slice of the compaction that is under way: takes some superseded versions out of the
-    /// index, or drops at most `max` of them from the file with `batch`. It reads no file.
+    /// Does a slice of the running compaction: takes superseded versions out of the index, or drops
+    /// at most `max` of them from the file with `batch`. It reads no file.
     pub fn compaction_slice(&mut self, batch: &mut Batch, max: usize) -> Slice {
         let Some(job) = self.jobs.front_mut() else { return Slice::Idle };
         job.take_unindexed(&mut self.unindexed);
-        let (dropped, is_done) = job.step(&mut self.index, batch, max.max(1));
+        let (dropped, is_done) = job.step(&mut self.snapshot.index, batch, max.max(1));
         if !is_done {
             return Slice::More(dropped);
         }

@@ -1,11 +1,12 @@
 //! An immutable snapshot of the store, which any thread may read.
 
 use crate::cursor::{At, RangeCursor, Wait, fetch, missing, resolve};
-use crate::error::{Error, Reject};
+use crate::error::{Error, RequestError};
 use crate::hash::HashKv;
-use crate::history::History;
-use crate::index::{Entry, Index, Stored, Walk};
+use crate::history::HistoryCursor;
+use crate::index::{Index, KeyEntry, StoredVersion, Walk};
 use crate::range::{PastVersion, RangeQuery};
+use crate::snapshot::Snapshot;
 use auth::{KeyRange, Permitted};
 use backend::{Lookup, ReadView};
 use bytes::Bytes;
@@ -13,13 +14,10 @@ use bytes::Bytes;
 /// A snapshot of the store. A clone costs two reference counts.
 #[derive(Clone, Debug)]
 pub struct View {
-    pub(crate) index: Index,
-    pub(crate) read: ReadView,
-    pub(crate) revision: i64,
-    pub(crate) compact_revision: i64,
+    snapshot: Snapshot,
 }
 
-/// What the index knows of a key that is live.
+/// The fields of a live key that the index holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyInfo {
     /// The revision of the first put since the key was last deleted.
@@ -30,11 +28,11 @@ pub struct KeyInfo {
     pub version: i64,
     /// The lease; 0 for none.
     pub lease: i64,
-    pub(crate) stored: Stored,
+    pub(crate) stored: StoredVersion,
 }
 
 impl KeyInfo {
-    pub(crate) fn of(entry: &Entry<'_>) -> Option<KeyInfo> {
+    pub(crate) fn of(entry: &KeyEntry<'_>) -> Option<KeyInfo> {
         let head = entry.head;
         head.is_live().then_some(KeyInfo {
             create_revision: head.create,
@@ -46,7 +44,7 @@ impl KeyInfo {
     }
 }
 
-/// The live keys of a range as of a snapshot, from the index alone.
+/// Iterates over the live keys of a range in a snapshot, using the index only.
 #[derive(Debug)]
 pub struct KeyWalk {
     walk: Walk,
@@ -81,88 +79,93 @@ impl Iterator for KeyWalk {
 }
 
 impl View {
+    pub(crate) fn new(snapshot: Snapshot) -> View {
+        View { snapshot }
+    }
+
     /// The revision of the newest change.
     #[must_use]
     pub fn revision(&self) -> i64 {
-        self.revision
+        self.snapshot.revision
     }
 
-    /// The revision below which versions are gone or going; −1 before the first compaction.
+    /// The revision below which versions are dropped or being dropped; −1 before the first
+    /// compaction.
     #[must_use]
     pub fn compact_revision(&self) -> i64 {
-        self.compact_revision
+        self.snapshot.compact_revision
     }
 
-    /// What the file and the overlay hold of every bucket.
+    /// The snapshot of all buckets: the file and the overlay.
     #[must_use]
     pub fn read(&self) -> &ReadView {
-        &self.read
+        &self.snapshot.read
     }
 
     /// The number of live keys.
     #[must_use]
     pub fn live_keys(&self) -> u64 {
-        self.index.sum().live
+        self.snapshot.index.sum().live
     }
 
-    /// The number of keys in the index, deleted ones that compaction has not removed included.
+    /// The number of keys in the index, including deleted ones that compaction has not removed.
     #[must_use]
     pub fn indexed_keys(&self) -> u64 {
-        self.index.sum().keys
+        self.snapshot.index.sum().keys
     }
 
     /// Starts reading a range.
     ///
     /// # Errors
-    /// When the revision is compacted, or in the future.
-    pub fn range(&self, query: &Permitted<RangeQuery>) -> Result<RangeCursor, Reject> {
+    /// If the revision is compacted or in the future.
+    pub fn range(&self, query: &Permitted<RangeQuery>) -> Result<RangeCursor, RequestError> {
         let query = query.get();
-        let at = resolve(query.revision, self.revision, self.compact_revision)?;
-        Ok(RangeCursor::new(&self.index, self.read.versions(), query, at))
+        let at = resolve(query.revision, self.snapshot.revision, self.snapshot.compact_revision)?;
+        Ok(RangeCursor::new(&self.snapshot.index, self.snapshot.read.versions(), query, at))
     }
 
-    /// Whether a reader may ask for a revision; 0 is the current one.
+    /// Checks that a revision can be read; 0 is the current one.
     ///
     /// # Errors
-    /// When it is compacted, or in the future.
-    pub fn check_revision(&self, revision: i64) -> Result<(), Reject> {
-        resolve(revision, self.revision, self.compact_revision).map(drop)
+    /// If the revision is compacted or in the future.
+    pub fn check_revision(&self, revision: i64) -> Result<(), RequestError> {
+        resolve(revision, self.snapshot.revision, self.snapshot.compact_revision).map(drop)
     }
 
     /// The encoded key-value of a key at a revision (0 for the current one), waiting for the
     /// disk.
     ///
     /// # Errors
-    /// When the revision cannot be read, or the file.
+    /// If the file cannot be read. The inner error: if the revision cannot be read.
     pub fn get(
         &self,
         version: &Permitted<PastVersion>,
-    ) -> Result<Result<Option<Bytes>, Reject>, Error> {
+    ) -> Result<Result<Option<Bytes>, RequestError>, Error> {
         let PastVersion { key, revision } = version.get();
-        let at = match resolve(*revision, self.revision, self.compact_revision) {
+        let at = match resolve(*revision, self.snapshot.revision, self.snapshot.compact_revision) {
             Ok(at) => at,
-            Err(reject) => return Ok(Err(reject)),
+            Err(error) => return Ok(Err(error)),
         };
-        let Some(stored) = self.index.get(key).and_then(|entry| live(&entry, at)) else {
+        let Some(stored) = self.snapshot.index.get(key).and_then(|entry| live(&entry, at)) else {
             return Ok(Ok(None));
         };
-        let value = self.read.version(stored.revision(), false)?;
+        let value = self.snapshot.read.version(stored.revision(), false)?;
         value.map(|value| Ok(Some(value))).ok_or_else(|| missing(stored))
     }
 
-    /// What the index knows of the live keys of a range.
+    /// The live keys of a range with their index fields.
     #[must_use]
     pub fn walk(&self, keys: &Permitted<KeyRange>) -> KeyWalk {
-        KeyWalk::new(&self.index, keys.get())
+        KeyWalk::new(&self.snapshot.index, keys.get())
     }
 
-    /// The encoded key-value of what [`View::walk`] of this view found; `None`
-    /// if that would need the disk and may not wait.
+    /// The encoded key-value of a key found by [`View::walk`] of this view; `None` if that needs
+    /// the disk and `wait` does not allow it.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// If the file cannot be read.
     pub fn fetch(&self, info: &KeyInfo, wait: Wait) -> Result<Option<Bytes>, Error> {
-        match fetch(&mut self.read.versions(), info.stored, wait)? {
+        match fetch(&mut self.snapshot.read.versions(), info.stored, wait)? {
             Lookup::Found(value) => Ok(Some(value)),
             Lookup::NeedsDisk => Ok(None),
             Lookup::Missing => Err(missing(info.stored)),
@@ -172,23 +175,27 @@ impl View {
     /// Starts hashing the bucket `key` as of a revision (0 for the current one), as HashKV does.
     ///
     /// # Errors
-    /// When the revision is compacted, or in the future.
-    pub fn hash_kv(&self, revision: i64) -> Result<HashKv, Reject> {
-        HashKv::new(self, revision)
+    /// If the revision is compacted or in the future.
+    pub fn hash_kv(&self, revision: i64) -> Result<HashKv, RequestError> {
+        HashKv::new(&self.snapshot, revision)
     }
 
     /// Starts reading the changes of the main revisions `from` to `to`, both included.
     ///
     /// # Errors
-    /// When `from` is compacted.
-    pub fn history(&self, from: i64, to: i64) -> Result<Result<History, Reject>, Error> {
-        if from < self.compact_revision {
-            return Ok(Err(Reject::Compacted));
+    /// If the file cannot be read. The inner error: if `from` is compacted.
+    pub fn history(
+        &self,
+        from: i64,
+        to: i64,
+    ) -> Result<Result<HistoryCursor, RequestError>, Error> {
+        if from < self.snapshot.compact_revision {
+            return Ok(Err(RequestError::Compacted));
         }
-        History::new(&self.read, from, to.min(self.revision)).map(Ok)
+        HistoryCursor::new(&self.snapshot.read, from, to.min(self.snapshot.revision)).map(Ok)
     }
 }
 
-fn live(entry: &Entry<'_>, at: At) -> Option<Stored> {
+fn live(entry: &KeyEntry<'_>, at: At) -> Option<StoredVersion> {
     entry.live_at(at.revision)
 }

@@ -1,25 +1,25 @@
-//! A writing transaction: all its changes have one main revision. What it changed, its own later
-//! reads see at once, readers with the next view.
+//! A write transaction. All its changes have one main revision. Its own reads see them at once,
+//! readers see them in the next view.
 //!
 //! Source: etcd v3.7 server/storage/mvcc/kvstore_txn.go.
 
 use crate::cursor::{Ranging, Step, decode, missing, resolve};
-use crate::error::{Error, Reject};
+use crate::error::{Error, RequestError};
 use crate::event::{Event, EventKind};
-use crate::index::{Head, Stored};
+use crate::index::{NewestVersion, StoredVersion};
 use crate::kv::KeyValue;
 use crate::range::{DeleteRange, Put, RangeQuery};
-use crate::store::Store;
+use crate::snapshot::Snapshot;
 use crate::view::{KeyInfo, KeyWalk};
 use auth::{KeyRange, Permitted};
 use backend::{Batch, Lookup, VersionReader};
 use bytes::Bytes;
 use proto::{LeaseId, Revision};
 
-/// A writing transaction.
+/// A write transaction.
 #[derive(Debug)]
 pub struct WriteTxn<'a> {
-    store: &'a mut Store,
+    snapshot: &'a mut Snapshot,
     batch: &'a mut Batch,
     reader: Option<VersionReader>,
     events: Vec<Event>,
@@ -27,31 +27,31 @@ pub struct WriteTxn<'a> {
     ops: Ops,
 }
 
-/// A key that went from one lease to another.
+/// A change of the lease of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaseChange {
     /// The key.
     pub key: Bytes,
-    /// The lease that it had; 0 for none.
+    /// The lease before; 0 for none.
     pub old: LeaseId,
-    /// The lease that it has; 0 for none.
+    /// The lease after; 0 for none.
     pub new: LeaseId,
 }
 
-/// What a transaction did.
+/// The result of a transaction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// The store's revision after it: one more than before if it changed anything.
+    /// The store's revision afterwards: increased by one if anything was changed.
     pub revision: i64,
     /// The changes in order.
     pub events: Vec<Event>,
     /// The keys whose lease changed, in order.
     pub leases: Vec<LeaseChange>,
-    /// How many operations it had.
+    /// The operations of the transaction, counted.
     pub ops: Ops,
 }
 
-/// How many operations a transaction had.
+/// Operations, counted by kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ops {
     /// Ranges.
@@ -64,30 +64,30 @@ pub struct Ops {
     pub put_bytes: u64,
 }
 
-/// What a put did.
+/// The result of a put.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PutDone {
     /// The main revision of the change.
     pub revision: i64,
-    /// What was there before, encoded, if it was asked for.
+    /// The previous key-value, encoded, if it was asked for.
     pub prev: Option<Bytes>,
 }
 
-/// What a deletion did.
+/// The result of a deletion.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeleteDone {
     /// The main revision of the change; the current one if nothing was changed.
     pub revision: i64,
-    /// How many keys are gone.
+    /// The number of deleted keys.
     pub deleted: u64,
-    /// What was there before, encoded and in order of key, if it was asked for.
+    /// The previous key-values, encoded and in order of key, if they were asked for.
     pub prevs: Vec<Bytes>,
 }
 
 impl<'a> WriteTxn<'a> {
-    pub(crate) fn new(store: &'a mut Store, batch: &'a mut Batch) -> WriteTxn<'a> {
+    pub(crate) fn new(snapshot: &'a mut Snapshot, batch: &'a mut Batch) -> WriteTxn<'a> {
         WriteTxn {
-            store,
+            snapshot,
             batch,
             reader: None,
             events: Vec::new(),
@@ -96,21 +96,23 @@ impl<'a> WriteTxn<'a> {
         }
     }
 
-    /// The revision that reads see: the current one, and one more after the first change.
+    /// The revision that reads of this transaction see: the current one, or one more after the
+    /// first change.
     #[must_use]
     pub fn revision(&self) -> i64 {
-        self.store.current + i64::from(!self.events.is_empty())
+        self.snapshot.revision + i64::from(!self.events.is_empty())
     }
 
-    /// The revision below which versions are gone or going; −1 before the first compaction.
+    /// The revision below which versions are dropped or being dropped; −1 before the first
+    /// compaction.
     #[must_use]
     pub fn compact_revision(&self) -> i64 {
-        self.store.compacted
+        self.snapshot.compact_revision
     }
 
     fn next(&self) -> Revision {
         Revision {
-            main: self.store.current + 1,
+            main: self.snapshot.revision + 1,
             sub: i64::try_from(self.events.len()).unwrap_or(i64::MAX),
         }
     }
@@ -118,15 +120,15 @@ impl<'a> WriteTxn<'a> {
     /// Puts a key.
     ///
     /// # Errors
-    /// When the file cannot be read; [`Reject::KeyNotFound`] when the value or the lease of a
-    /// key that is not there was to be kept, and nothing is changed.
-    pub fn put(&mut self, put: Permitted<Put>) -> Result<Result<PutDone, Reject>, Error> {
+    /// If the file cannot be read. The inner error is [`RequestError::KeyNotFound`] if the value or
+    /// the lease should be kept and the key does not exist; then nothing is changed.
+    pub fn put(&mut self, put: Permitted<Put>) -> Result<Result<PutDone, RequestError>, Error> {
         let Put { key, value, lease, prev_kv } = put.into_inner();
         let mut prev = None;
         if prev_kv || value.is_none() || lease.is_none() {
-            let info = self.store.index.get(&key).and_then(|entry| KeyInfo::of(&entry));
+            let info = self.snapshot.index.get(&key).and_then(|entry| KeyInfo::of(&entry));
             if info.is_none() && (value.is_none() || lease.is_none()) {
-                return Ok(Err(Reject::KeyNotFound));
+                return Ok(Err(RequestError::KeyNotFound));
             }
             prev = info.map(|info| self.fetch(&info)).transpose()?;
         }
@@ -137,14 +139,14 @@ impl<'a> WriteTxn<'a> {
         self.ops.put_bytes += (key.len() + value.len()) as u64;
         self.put_version(&key, value, lease);
         let prev = prev.filter(|_| prev_kv);
-        Ok(Ok(PutDone { revision: self.store.current + 1, prev }))
+        Ok(Ok(PutDone { revision: self.snapshot.revision + 1, prev }))
     }
 
     fn put_version(&mut self, key: &Bytes, value: &[u8], lease: i64) {
         let at = self.next();
         let batch = &mut *self.batch;
         let mut made = None;
-        self.store.index.put(key, &mut |last| {
+        self.snapshot.index.put(key, &mut |last| {
             let live = last.filter(|head| head.is_live());
             let kv = KeyValue {
                 key,
@@ -158,7 +160,7 @@ impl<'a> WriteTxn<'a> {
             let encoded = batch.encode(len, |buffer| kv.encode(buffer));
             let old_lease = live.map_or(0, |head| head.lease);
             made = Some((encoded, kv.create_revision, kv.version, old_lease));
-            Head {
+            NewestVersion {
                 at: stored(at, len, false),
                 create: kv.create_revision,
                 version: kv.version,
@@ -166,7 +168,7 @@ impl<'a> WriteTxn<'a> {
             }
         });
         let Some((encoded, create_revision, version, old_lease)) = made else {
-            unreachable!("the index asks for the version that it is to hold")
+            unreachable!("the index calls `make` exactly once")
         };
         self.note_lease(key, old_lease, lease);
         self.batch.put_version(at, false, encoded.clone());
@@ -183,16 +185,16 @@ impl<'a> WriteTxn<'a> {
     /// Deletes the live keys of a range, in order of key.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// If the file cannot be read.
     pub fn delete_range(&mut self, range: Permitted<DeleteRange>) -> Result<DeleteDone, Error> {
         let DeleteRange { keys, prev_kv } = range.into_inner();
         self.ops.deletes += 1;
         let found: Vec<(Bytes, KeyInfo)> = match keys {
             KeyRange::One(key) => {
-                let info = self.store.index.get(&key).and_then(|entry| KeyInfo::of(&entry));
+                let info = self.snapshot.index.get(&key).and_then(|entry| KeyInfo::of(&entry));
                 info.map(|info| (key, info)).into_iter().collect()
             }
-            KeyRange::Span { .. } => KeyWalk::new(&self.store.index, &keys).collect(),
+            KeyRange::Span { .. } => KeyWalk::new(&self.snapshot.index, &keys).collect(),
         };
         let mut prevs = Vec::new();
         if prev_kv {
@@ -211,15 +213,15 @@ impl<'a> WriteTxn<'a> {
         let tombstone = KeyValue { key, ..KeyValue::default() };
         let len = tombstone.encoded_len();
         let encoded = self.batch.encode(len, |buffer| tombstone.encode(buffer));
-        let told = KeyValue { key, mod_revision: at.main, ..KeyValue::default() };
-        let told = self.batch.encode(told.encoded_len(), |buffer| told.encode(buffer));
-        self.store.index.put(key, &mut |_| Head::tombstone(stored(at, len, true)));
+        let notified = KeyValue { key, mod_revision: at.main, ..KeyValue::default() };
+        let notified = self.batch.encode(notified.encoded_len(), |buffer| notified.encode(buffer));
+        self.snapshot.index.put(key, &mut |_| NewestVersion::tombstone(stored(at, len, true)));
         self.note_lease(key, old_lease, 0);
         self.batch.put_version(at, true, encoded);
         self.events.push(Event {
             kind: EventKind::Delete,
             key: key.clone(),
-            kv: told,
+            kv: notified,
             mod_revision: at.main,
             create_revision: 0,
             version: 0,
@@ -236,21 +238,20 @@ impl<'a> WriteTxn<'a> {
     /// Whether the key of a put exists, so that its value or lease can be kept.
     #[must_use]
     pub fn has_key_of(&self, put: &Permitted<Put>) -> bool {
-        let entry = self.store.index.get(&put.get().key);
+        let entry = self.snapshot.index.get(&put.get().key);
         entry.is_some_and(|entry| KeyInfo::of(&entry).is_some())
     }
 
-    /// What the index knows of the live keys of a range.
+    /// The live keys of a range with their index fields.
     #[must_use]
     pub fn walk(&self, keys: &Permitted<KeyRange>) -> KeyWalk {
-        KeyWalk::new(&self.store.index, keys.get())
+        KeyWalk::new(&self.snapshot.index, keys.get())
     }
 
-    /// The encoded key-value of what [`WriteTxn::walk`] found, waiting for
-    /// the disk.
+    /// The encoded key-value of a key found by [`WriteTxn::walk`], waiting for the disk.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// If the file cannot be read.
     pub fn fetch(&mut self, info: &KeyInfo) -> Result<Bytes, Error> {
         match self.lookup(info.stored)? {
             Lookup::Found(value) => Ok(value),
@@ -258,32 +259,32 @@ impl<'a> WriteTxn<'a> {
         }
     }
 
-    fn lookup(&mut self, stored: Stored) -> Result<Lookup, Error> {
+    fn lookup(&mut self, stored: StoredVersion) -> Result<Lookup, Error> {
         let revision = stored.revision();
         if let Some(version) = self.batch.version(revision) {
             return Ok(Lookup::Found(version.value.clone()));
         }
-        let store = &*self.store;
-        let reader = self.reader.get_or_insert_with(|| store.read.versions());
+        let read = &self.snapshot.read;
+        let reader = self.reader.get_or_insert_with(|| read.versions());
         Ok(reader.put(revision)?.map_or(Lookup::Missing, Lookup::Found))
     }
 
-    /// Reads a range, waiting for the disk: the items, and how many keys it has, the limit left
-    /// aside.
+    /// Reads a range, waiting for the disk. Returns the items, and the number of keys in the range
+    /// regardless of the limit.
     ///
     /// # Errors
-    /// When the file cannot be read, or the revision.
+    /// If the file cannot be read. The inner error: if the revision cannot be read.
     pub fn range(
         &mut self,
         query: &Permitted<RangeQuery>,
-    ) -> Result<Result<(Vec<Bytes>, u64), Reject>, Error> {
+    ) -> Result<Result<(Vec<Bytes>, u64), RequestError>, Error> {
         self.ops.ranges += 1;
         let query = query.get();
-        let at = match resolve(query.revision, self.revision(), self.store.compacted) {
+        let at = match resolve(query.revision, self.revision(), self.snapshot.compact_revision) {
             Ok(at) => at,
-            Err(reject) => return Ok(Err(reject)),
+            Err(error) => return Ok(Err(error)),
         };
-        let mut ranging = Ranging::new(&self.store.index, query, at);
+        let mut ranging = Ranging::new(&self.snapshot.index, query, at);
         let mut items = Vec::new();
         loop {
             match ranging.next(&mut |stored| self.lookup(stored))? {
@@ -294,13 +295,13 @@ impl<'a> WriteTxn<'a> {
         }
     }
 
-    /// Ends the transaction; if it changed anything, the store's revision is one higher.
+    /// Ends the transaction. If it changed anything, the store's revision increases by one.
     pub fn end(self) -> Changes {
         if !self.events.is_empty() {
-            self.store.current += 1;
+            self.snapshot.revision += 1;
         }
         Changes {
-            revision: self.store.current,
+            revision: self.snapshot.revision,
             events: self.events,
             leases: self.leases,
             ops: self.ops,
@@ -308,9 +309,9 @@ impl<'a> WriteTxn<'a> {
     }
 }
 
-fn stored(at: Revision, len: usize, tombstone: bool) -> Stored {
-    let Some(stored) = Stored::new(at, len, tombstone) else {
-        panic!("a request is below 2 GiB and changes fewer than 2^32 keys")
+fn stored(at: Revision, len: usize, tombstone: bool) -> StoredVersion {
+    let Some(stored) = StoredVersion::new(at, len, tombstone) else {
+        panic!("a version is below 2 GiB and a transaction changes fewer than 2^32 keys")
     };
     stored
 }

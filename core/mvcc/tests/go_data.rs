@@ -1,5 +1,5 @@
-//! What Go's etcd left: every single-member directory is opened, restored, read and hashed, and
-//! must give what the server answered just before it stopped.
+//! Data directories of Go's etcd: each single-member directory is opened, restored, read and
+//! hashed. The results must equal the answers that the server gave before it stopped.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::print_stdout, reason = "a test says what it skipped")]
 
@@ -15,7 +15,7 @@ use std::sync::Arc;
 const SCENARIOS: [&str; 5] = ["plain-TERM", "plain-KILL", "auth", "nospace", "v2"];
 const VERSIONS: [&str; 6] = ["3.4.23", "3.4.45", "3.5.1", "3.5.30", "3.6.14", "3.7.1"];
 
-/// What the door returns while authentication is off.
+/// Permits a request while authentication is off.
 fn permitted<R: Guarded>(request: R) -> Permitted<R> {
     AuthStore::disabled().permit(&Caller::default(), request).unwrap()
 }
@@ -25,7 +25,8 @@ fn unpack(archive: &Path) -> tempfile::TempDir {
     let mut tar = Command::new("tar");
     tar.arg("-xzf").arg(archive).arg("-C").arg(dir.path()).arg("--wildcards");
     tar.args(["*/snap/db", "*snapshot.db", "*/expected/*.json"]);
-    // An archive may lack one of them, which tar reports; the files are missed when opened.
+    // Archives may lack some of them, which tar reports. A file that is needed is missed when it is
+    // opened.
     tar.stderr(std::process::Stdio::null()).status().unwrap();
     dir
 }
@@ -90,7 +91,7 @@ fn check(dir: &Path) {
     assert_eq!(leases.len(), leased);
 }
 
-/// What `etcdctl snapshot save` wrote of the same state has the same hash.
+/// A file written by `etcdctl snapshot save` has the same hash.
 fn check_snapshot(dir: &Path) {
     let backend = open(&dir.join("snapshot.db"));
     let store = Store::restore(ReadView::of_file(backend.view())).unwrap().store;
@@ -100,7 +101,7 @@ fn check_snapshot(dir: &Path) {
 }
 
 #[test]
-fn every_directory_of_go_gives_its_answers() {
+fn every_directory_of_go_gives_the_answers_of_its_server() {
     let Some(shared) = std::env::var_os("RETCD_TESTDATA").map(PathBuf::from) else {
         println!("skipped: RETCD_TESTDATA is not set");
         return;

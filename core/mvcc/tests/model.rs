@@ -1,6 +1,6 @@
-//! The store, the overlay and the file together against a dumb twin: random transactions, reads
-//! at random revisions from views of any age, compactions in slices of any size, commits of any
-//! prefix, restarts with whatever was committed.
+//! Compares the store, the overlay and the file with a simple twin: random transactions, reads at
+//! random revisions from views of any age, compactions in slices of any size, commits of any
+//! prefix, restarts with the committed state.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::print_stdout, reason = "a test says which seed failed")]
 
@@ -10,8 +10,8 @@ use auth::{AuthStore, Caller, Guarded, Permitted};
 use backend::{Backend, Batch, Bucket, Overlay};
 use bytes::Bytes;
 use mvcc::{
-    DeleteRange, EventKind, KeyRange, KeyValue, Put, RangeQuery, Reject, Size, Slice, Step, Store,
-    View, Wait,
+    DeleteRange, EventKind, KeyRange, KeyValue, Put, RangeQuery, RequestError, Size, Slice, Step,
+    Store, View, Wait,
 };
 use proto::{EntryId, Index, LeaseId, Term};
 use std::collections::VecDeque;
@@ -19,7 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 use twin::{Seed, Twin};
 
-/// What the door returns while authentication is off.
+/// Permits a request while authentication is off.
 fn permitted<R: Guarded>(request: R) -> Permitted<R> {
     AuthStore::disabled().permit(&Caller::default(), request).unwrap()
 }
@@ -31,9 +31,9 @@ struct World {
     store: Store,
     twin: Twin,
     applied: u64,
-    /// The twin as of the file, and after each batch in the overlay.
+    /// The twin at the file's state, and after each batch in the overlay.
     twins: VecDeque<Twin>,
-    /// What a crash falls back to.
+    /// The twin at the last committed state.
     durable: Twin,
     views: Vec<(View, Twin)>,
 }
@@ -128,8 +128,8 @@ impl World {
                 let at = if main == 0 { self.twin.read_revision() } else { main };
                 match txn.range(&permitted(query)).unwrap() {
                     Ok((items, _)) => assert_eq!(items, self.twin.range(b"", None, at)),
-                    Err(reject) => {
-                        assert!(at < self.twin.compacted && reject == Reject::Compacted);
+                    Err(error) => {
+                        assert!(at < self.twin.compacted && error == RequestError::Compacted);
                     }
                 }
             }
@@ -162,8 +162,8 @@ impl World {
         let mut batch = self.batch();
         match self.store.compact(main, &mut batch) {
             Ok(()) => self.twin.compact(main),
-            Err(Reject::Compacted) => assert!(main <= self.twin.compacted),
-            Err(reject) => assert!(main > self.twin.current, "{reject}"),
+            Err(RequestError::Compacted) => assert!(main <= self.twin.compacted),
+            Err(error) => assert!(main > self.twin.current, "{error}"),
         }
         self.push(batch);
     }
@@ -197,7 +197,7 @@ impl World {
         self.store.attach(self.overlay.view());
         let applied = self.backend.applied();
         self.applied = applied.index.0;
-        // The old handle goes before the file is opened again, as its lock must.
+        // The old handle is dropped before the file is opened again, because it holds the lock.
         let other = vfs::SimDisk::new(1);
         drop(std::mem::replace(&mut self.backend, open(&other)));
         self.backend = open(&self.disk);
@@ -227,8 +227,8 @@ fn put(twin: &mut Twin, txn: &mut mvcc::WriteTxn<'_>, seed: &mut Seed, key: &[u8
     };
     let wants_prev = request.prev_kv;
     match (txn.put(permitted(request)).unwrap(), kept) {
-        (Err(reject), None) => {
-            assert!(reject == Reject::KeyNotFound && (keep_value || keep_lease));
+        (Err(error), None) => {
+            assert!(error == RequestError::KeyNotFound && (keep_value || keep_lease));
             twin.put(key, &value, lease);
             let request = Put {
                 key: Bytes::copy_from_slice(key),
@@ -247,7 +247,7 @@ fn put(twin: &mut Twin, txn: &mut mvcc::WriteTxn<'_>, seed: &mut Seed, key: &[u8
             let value = if keep_value { kept.value } else { &value };
             twin.put(key, value, if keep_lease { kept.lease } else { lease });
         }
-        (Err(reject), Some(_)) => panic!("{reject}"),
+        (Err(error), Some(_)) => panic!("{error}"),
     }
 }
 
@@ -262,7 +262,7 @@ fn compare(view: &View, twin: &Twin, seed: &mut Seed, space: i64) {
         let query = RangeQuery { revision: main, limit, ..RangeQuery::of(span(&from, end)) };
         let at = if main == 0 { twin.current } else { main };
         let mut cursor = match view.range(&permitted(query)) {
-            Err(Reject::FutureRevision) => {
+            Err(RequestError::FutureRevision) => {
                 assert!(at > twin.current);
                 continue;
             }
@@ -320,7 +320,7 @@ fn history(view: &View, twin: &Twin, seed: &mut Seed) {
     let from = seed.below(twin.current + 1);
     let to = from + seed.below(40);
     match view.history(from, to).unwrap() {
-        Err(reject) => assert!(from < twin.compacted && reject == Reject::Compacted),
+        Err(error) => assert!(from < twin.compacted && error == RequestError::Compacted),
         Ok(history) => {
             let events: Vec<_> = history.map(Result::unwrap).collect();
             let want = twin.history(from, to);
@@ -340,8 +340,8 @@ fn history(view: &View, twin: &Twin, seed: &mut Seed) {
 fn hash(view: &View, twin: &Twin, seed: &mut Seed) {
     let revision = if seed.one_in(4) { 0 } else { twin.current - seed.below(30) };
     match view.hash_kv(revision.max(0)) {
-        Err(reject) => {
-            assert!(revision < twin.compacted && reject == Reject::Compacted);
+        Err(error) => {
+            assert!(revision < twin.compacted && error == RequestError::Compacted);
         }
         Ok(job) => {
             let hash = job.run().unwrap();

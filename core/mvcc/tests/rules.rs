@@ -1,18 +1,18 @@
-//! The rules that a random run meets too seldom, each as a fact.
+//! Rules that random runs meet too rarely, each as a test.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use auth::{AuthStore, Caller, Guarded, Permitted};
 use backend::{Backend, Batch, Bucket, Overlay, ReadView};
 use bytes::Bytes;
 use mvcc::{
-    DeleteRange, FINISHED_COMPACT, KeyRange, KeyValue, PastVersion, Put, RangeQuery, Reject,
+    DeleteRange, FINISHED_COMPACT, KeyRange, KeyValue, PastVersion, Put, RangeQuery, RequestError,
     RevisionHash, SCHEDULED_COMPACT, Slice, Store,
 };
 use proto::{EntryId, Index, LeaseId, Revision, Term};
 use std::path::Path;
 use std::sync::Arc;
 
-/// What the door returns while authentication is off.
+/// Permits a request while authentication is off.
 fn permitted<R: Guarded>(request: R) -> Permitted<R> {
     AuthStore::disabled().permit(&Caller::default(), request).unwrap()
 }
@@ -43,7 +43,7 @@ impl World {
         World { backend, overlay, store, index }
     }
 
-    /// What a restart finds after everything so far was committed.
+    /// Commits everything and restarts.
     fn restarted(mut self) -> World {
         self.commit();
         World::over(self.backend)
@@ -88,7 +88,7 @@ impl World {
         })
     }
 
-    fn compact(&mut self, revision: i64) -> Result<(), Reject> {
+    fn compact(&mut self, revision: i64) -> Result<(), RequestError> {
         self.change(|store, batch| store.compact(revision, batch))
     }
 
@@ -102,7 +102,7 @@ impl World {
         }
     }
 
-    /// The stored versions as `main` and whether it is a tombstone.
+    /// The stored versions: main revision, and whether it is a tombstone.
     fn stored(&self) -> Vec<(i64, bool)> {
         let cursor = self.overlay.view().cursor(Bucket::Key, b"", true).unwrap();
         cursor
@@ -115,7 +115,7 @@ impl World {
         self.store.view().hash_kv(revision).unwrap().run().unwrap()
     }
 
-    fn keys_at(&self, revision: i64) -> Result<u64, Reject> {
+    fn keys_at(&self, revision: i64) -> Result<u64, RequestError> {
         let keys = KeyRange::Span { from: Bytes::from_static(b"\0"), end: None };
         let query = RangeQuery { revision, ..RangeQuery::of(keys) };
         let cursor = self.store.view().range(&permitted(query))?;
@@ -140,16 +140,16 @@ fn a_fresh_store_is_at_revision_1_and_never_compacted() {
 }
 
 #[test]
-fn compaction_is_refused_at_the_old_and_the_future() {
+fn compaction_is_refused_at_compacted_and_future_revisions() {
     let mut world = World::new();
     world.put("a");
-    assert_eq!(world.compact(3), Err(Reject::FutureRevision));
+    assert_eq!(world.compact(3), Err(RequestError::FutureRevision));
     assert_eq!(world.compact(2), Ok(()));
-    assert_eq!(world.compact(2), Err(Reject::Compacted));
-    assert_eq!(world.compact(-1), Err(Reject::Compacted));
-    assert_eq!(world.keys_at(1), Err(Reject::Compacted));
+    assert_eq!(world.compact(2), Err(RequestError::Compacted));
+    assert_eq!(world.compact(-1), Err(RequestError::Compacted));
+    assert_eq!(world.keys_at(1), Err(RequestError::Compacted));
     assert_eq!(world.keys_at(2), Ok(1), "the compacted revision itself can be read");
-    assert_eq!(world.keys_at(3), Err(Reject::FutureRevision));
+    assert_eq!(world.keys_at(3), Err(RequestError::FutureRevision));
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn a_tombstone_at_the_compacted_revision_stays_until_the_next_compaction() {
     world.compact(deleted).unwrap();
     world.finish();
     assert_eq!(world.stored(), [(deleted, true), (4, false)]);
-    // A watcher that starts there sees it.
+    // A watcher that starts there receives it.
     let events: Vec<_> =
         world.store.view().history(deleted, 9).unwrap().unwrap().map(Result::unwrap).collect();
     assert_eq!(events.len(), 2);
@@ -184,7 +184,7 @@ fn a_tombstone_at_the_compacted_revision_is_not_hashed_even_when_nothing_is_kept
 }
 
 #[test]
-fn with_nothing_kept_what_compaction_has_not_reached_is_hashed() {
+fn if_no_key_is_live_versions_not_yet_dropped_are_hashed() {
     let mut world = World::new();
     world.put("a");
     world.delete("a");
@@ -215,7 +215,7 @@ fn the_hash_at_a_compacted_revision_presumes_that_compaction() {
         assert_eq!((hash.compact_revision, hash.revision), (second, second));
         assert_ne!(hash.hash, before.hash);
         assert_eq!(world.hash(0), hash, "nothing is newer");
-        assert_eq!(world.store.view().hash_kv(first).err(), Some(Reject::Compacted));
+        assert_eq!(world.store.view().hash_kv(first).err(), Some(RequestError::Compacted));
         world.finish();
     }
 }
@@ -237,7 +237,7 @@ fn a_compaction_that_waits_is_done_by_a_later_one() {
     assert_eq!(world.stored(), [(5, false), (6, false)]);
 }
 
-/// Each slice of the job that scanned the file could look at 1,000 versions: it took a hundred.
+/// A slice used to examine up to 1,000 versions of the file, so this took a hundred slices.
 #[test]
 fn compaction_of_ten_superseded_versions_among_100_000_keys_takes_one_slice() {
     let mut world = World::new();
@@ -295,7 +295,7 @@ fn compaction_reads_no_file_and_drops_in_order_of_revision() {
     assert_eq!(dropped, [(2, false), (3, false), (4, false), (6, true)]);
 }
 
-/// No etcd writes such a file. The index leaves the second tombstone out, and the next compaction
+/// No etcd writes such a file. The index ignores the second tombstone, and the next compaction
 /// drops it.
 #[test]
 fn a_tombstone_of_a_deleted_key_is_dropped_although_the_index_leaves_it_out() {
@@ -347,7 +347,7 @@ fn a_compaction_goes_on_after_a_restart_at_any_slice() {
 
 #[test]
 fn the_revision_does_not_decrease_when_compaction_takes_the_newest_version() {
-    // The newest change is a tombstone that a compaction of an older etcd removed.
+    // The newest change is a tombstone that a compaction of an older etcd dropped.
     let mut world = World::new();
     world.put("a");
     let deleted = world.delete("a");
@@ -360,7 +360,7 @@ fn the_revision_does_not_decrease_when_compaction_takes_the_newest_version() {
         assert_eq!(world.store.revision(), deleted);
         assert_eq!(world.store.compact_revision(), deleted);
     }
-    // Killed between deleting it and saying so.
+    // Killed after dropping it and before recording the end of the compaction.
     let mut world = World::new();
     world.change(|_, batch| {
         let revision = Revision { main: 9, sub: 0 };
@@ -401,7 +401,7 @@ fn a_bump_record_is_a_revision_without_a_key() {
 }
 
 #[test]
-fn bytes_that_are_no_version_are_an_error_at_restore() {
+fn restore_fails_on_bytes_that_are_not_a_version() {
     for (value, tombstone) in [(&b"\xff"[..], false), (b"\x0a\x05k", true), (b"\x00", false)] {
         let mut overlay = Overlay::new(None, Overlay::LIMIT);
         let mut batch = Batch::new(EntryId::default());
@@ -418,7 +418,7 @@ fn bytes_that_are_no_version_are_an_error_at_restore() {
 }
 
 #[test]
-fn a_version_that_the_file_lacks_is_an_error_and_not_an_answer() {
+fn reading_a_version_that_is_missing_in_the_file_is_an_error() {
     let mut world = World::new();
     world.put("a");
     world.commit();
@@ -430,10 +430,10 @@ fn a_version_that_the_file_lacks_is_an_error_and_not_an_answer() {
     assert!(error.to_string().contains("missing"), "{error}");
 }
 
-/// No etcd writes such a file, but a damaged one may hold it: a put and a deletion of the same key
-/// at the same revision.
+/// No etcd writes such a file, but a damaged one may contain it: a put and a deletion of the same
+/// key at the same revision.
 #[test]
-fn a_file_with_a_revision_twice_is_compacted_and_not_a_panic() {
+fn a_file_with_a_revision_twice_is_compacted_without_a_panic() {
     let disk = vfs::SimDisk::new(1);
     drop(open(&disk));
     let cache = Arc::new(bolt::PageCache::new(64 << 10));

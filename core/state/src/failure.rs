@@ -33,12 +33,12 @@ impl From<mvcc::Error> for Failure {
     }
 }
 
-impl From<mvcc::Reject> for Failure {
-    fn from(reject: mvcc::Reject) -> Failure {
+impl From<mvcc::RequestError> for Failure {
+    fn from(reject: mvcc::RequestError) -> Failure {
         Failure::Reject(match reject {
-            mvcc::Reject::Compacted => Reject::Compacted,
-            mvcc::Reject::FutureRevision => Reject::FutureRevision,
-            mvcc::Reject::KeyNotFound => Reject::KeyNotFound,
+            mvcc::RequestError::Compacted => Reject::Compacted,
+            mvcc::RequestError::FutureRevision => Reject::FutureRevision,
+            mvcc::RequestError::KeyNotFound => Reject::KeyNotFound,
         })
     }
 }

@@ -1,5 +1,5 @@
-//! The part of a response that watchers share: the events, encoded as the field `events` of a
-//! `WatchResponse`. It is made once for all watchers that get the same events.
+//! The part of a response that watchers share: events, encoded as the field `events` of a
+//! `WatchResponse`. It is encoded once for all watchers that receive the same events.
 
 use crate::{Event, EventKind, History};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -10,7 +10,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(crate) struct Body {
     pub(crate) events: Bytes,
-    /// Where each event ends.
+    /// The end offset of each event.
     pub(crate) ends: Vec<usize>,
 }
 
@@ -19,9 +19,9 @@ pub(crate) struct Body {
 pub(crate) struct Encoder<'a, H> {
     events: &'a [Event],
     history: &'a H,
-    /// What was there before each event, once it was looked up.
+    /// The previous key-value of each event, once it was looked up.
     previous: Vec<Option<Option<Bytes>>>,
-    /// By the events' places; without and with what was there before.
+    /// The bodies by the places of their events: without and with `prev_kv`.
     bodies: BTreeMap<Vec<usize>, [Option<Arc<Body>>; 2]>,
 }
 
@@ -76,7 +76,7 @@ impl<'a, H: History> Encoder<'a, H> {
         Encoder { events, history, previous: vec![None; events.len()], bodies: BTreeMap::new() }
     }
 
-    /// The events at these places.
+    /// The encoded events at these places.
     pub(crate) fn body(&mut self, places: &[usize], prev_kv: bool) -> Result<Arc<Body>, H::Error> {
         let known = self.bodies.get(places).and_then(|two| two[usize::from(prev_kv)].clone());
         if let Some(body) = known {
@@ -109,7 +109,7 @@ impl<'a, H: History> Encoder<'a, H> {
         Ok(previous)
     }
 
-    /// The bytes of all bodies that somebody else holds as well.
+    /// The total bytes of the bodies that are referenced elsewhere.
     pub(crate) fn kept_bytes(&self) -> usize {
         let bodies = self.bodies.values().flatten().flatten();
         let kept = bodies.filter(|body| Arc::strong_count(body) > 1);

@@ -1,4 +1,4 @@
-//! What a shard reads of the store: what happened, and what was before.
+//! The part of the store that a shard reads: past events and previous values.
 
 use crate::Event;
 use auth::Permitted;
@@ -6,22 +6,22 @@ use bytes::Bytes;
 use mvcc::{PastVersion, View};
 use std::ops::ControlFlow;
 
-/// An unchanging view of the store with its history.
+/// An immutable view of the store and its history.
 pub trait History {
-    /// Why the store cannot be read.
+    /// The error of reading the store.
     type Error;
 
     /// The revision of the newest change in the view.
     fn revision(&self) -> i64;
 
-    /// Events below this revision are gone; not positive before the first compaction.
+    /// Events below this revision are dropped; not positive before the first compaction.
     fn compact_revision(&self) -> i64;
 
-    /// Tells `visit` the events of all revisions from `from` to `to`, in order, until it breaks.
-    /// `from` is not below the compact revision.
+    /// Calls `visit` with the events of all revisions from `from` to `to`, in order, until it
+    /// breaks. `from` must not be below the compact revision.
     ///
     /// # Errors
-    /// When the store cannot be read.
+    /// If the store cannot be read.
     fn replay(
         &self,
         from: i64,
@@ -29,15 +29,15 @@ pub trait History {
         visit: &mut dyn FnMut(Event) -> ControlFlow<()>,
     ) -> Result<(), Self::Error>;
 
-    /// The encoded `mvccpb.KeyValue` of a key as it was at a revision; none when it was not there,
-    /// or when the revision was compacted.
+    /// The encoded `mvccpb.KeyValue` of a key at a revision; none if the key did not exist or the
+    /// revision is compacted.
     ///
     /// # Errors
-    /// When the store cannot be read.
+    /// If the store cannot be read.
     fn value_at(&self, key: &[u8], revision: i64) -> Result<Option<Bytes>, Self::Error>;
 }
 
-/// The store itself. Reading may wait for the disk.
+/// The store itself. Reads may wait for the disk.
 impl History for View {
     type Error = mvcc::Error;
 
@@ -56,7 +56,7 @@ impl History for View {
         visit: &mut dyn FnMut(Event) -> ControlFlow<()>,
     ) -> Result<(), mvcc::Error> {
         let history = self.history(from, to)?;
-        for event in history.expect("the caller has ended the watchers of compacted revisions") {
+        for event in history.expect("watchers of compacted revisions were canceled before") {
             if visit(event?).is_break() {
                 break;
             }
@@ -64,7 +64,7 @@ impl History for View {
         Ok(())
     }
 
-    /// Reads a key that the watcher may read: its whole range was permitted when it was created.
+    /// The watcher may read this key: its whole range was permitted when it was created.
     fn value_at(&self, key: &[u8], revision: i64) -> Result<Option<Bytes>, mvcc::Error> {
         if revision <= 0 {
             return Ok(None);

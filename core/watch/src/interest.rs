@@ -1,5 +1,4 @@
-//! Who wants which keys: watchers in groups of the same keys and the same interest, and for a key
-//! the groups that want it.
+//! Finds the watchers of a key. Watchers with the same keys and the same interest form a group.
 
 use crate::KeyRange;
 use crate::interval::IntervalMap;
@@ -8,7 +7,7 @@ use bytes::Bytes;
 use slab::Slab;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A watcher's place in the shard.
+/// The key of a watcher in the shard.
 pub(crate) type WatcherKey = usize;
 
 /// All ranges that are watched.
@@ -29,15 +28,15 @@ struct Watched {
 /// Watchers of the same keys with the same interest.
 #[derive(Debug, Default)]
 pub(crate) struct Group {
-    /// How many watchers it has, the parked ones too.
+    /// The number of watchers, including parked ones.
     members: usize,
-    /// Those that get events as they come.
+    /// Watchers that receive events as they happen.
     pub(crate) synced: BTreeSet<WatcherKey>,
-    /// Those that read history, and have room for what they read.
+    /// Watchers that read history and have room for it.
     pub(crate) behind: BTreeSet<WatcherKey>,
 }
 
-/// The name of a group.
+/// The id of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct GroupId {
     range: usize,
@@ -51,7 +50,7 @@ impl GroupId {
 }
 
 impl Interests {
-    /// Adds a member to the group of these keys and this interest.
+    /// Adds a member to the group with these keys and this interest.
     pub(crate) fn join(&mut self, keys: &KeyRange, interest: Interest) -> GroupId {
         let known = match keys {
             KeyRange::One(key) => self.single.get(key).copied(),
@@ -59,7 +58,7 @@ impl Interests {
         };
         let range = known.unwrap_or_else(|| self.insert(keys));
         let watched = self.ranges.get_mut(range);
-        let watched = watched.expect("both maps name ranges that exist");
+        let watched = watched.expect("the maps refer to existing ranges");
         watched.groups.entry(interest).or_default().members += 1;
         GroupId { range, interest }
     }
@@ -76,7 +75,7 @@ impl Interests {
         range
     }
 
-    /// Takes a member out of its group.
+    /// Removes a member from its group.
     pub(crate) fn leave(&mut self, id: GroupId, watcher: WatcherKey) {
         let group = self.group(id);
         group.synced.remove(&watcher);
@@ -98,14 +97,14 @@ impl Interests {
         }
     }
 
-    /// A group that has members.
+    /// A group, which must have members.
     pub(crate) fn group(&mut self, id: GroupId) -> &mut Group {
         let watched = self.ranges.get_mut(id.range);
         let group = watched.and_then(|watched| watched.groups.get_mut(&id.interest));
         group.expect("a group exists as long as it has members")
     }
 
-    /// Tells `visit` all groups that watch `key`.
+    /// Calls `visit` with each group that watches `key`.
     pub(crate) fn find(&self, key: &[u8], visit: &mut dyn FnMut(GroupId, &Group)) {
         let mut tell = |range: usize| {
             for (interest, group) in &self.ranges[range].groups {
@@ -118,7 +117,7 @@ impl Interests {
         self.spans.stab(key, &mut tell);
     }
 
-    /// True when nobody watches anything.
+    /// Whether there are no watchers.
     pub(crate) fn is_empty(&self) -> bool {
         self.ranges.is_empty()
     }

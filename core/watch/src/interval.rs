@@ -1,12 +1,12 @@
-//! Half-open ranges of keys, each with a number, and the question which of them hold a key: a
-//! binary search tree over the ranges' starts that knows of each subtree the largest end. It is
-//! kept balanced as a treap whose priorities come from a counter, so that no choice of keys can
-//! unbalance it and equal histories give equal trees.
+//! A map from half-open key ranges to numbers that finds all ranges containing a key. It is a
+//! binary search tree ordered by start, in which each node holds the largest end of its subtree. It
+//! is balanced as a treap whose priorities come from a counter, so no choice of keys can unbalance
+//! it, and equal histories give equal trees.
 
 use bytes::Bytes;
 use std::cmp::Ordering;
 
-/// The key behind the last; none for a range without end.
+/// The exclusive end; none for a range without end.
 pub(crate) type End = Option<Bytes>;
 
 #[derive(Debug, Default)]
@@ -29,7 +29,7 @@ struct Node {
     right: Link,
 }
 
-/// A missing end lies behind all keys.
+/// A missing end is greater than all keys.
 fn larger(a: &End, b: &End) -> End {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.max(b).clone()),
@@ -75,7 +75,7 @@ impl IntervalMap {
         None
     }
 
-    /// Adds a range that is not there yet.
+    /// Adds a range that is not in the map.
     pub(crate) fn insert(&mut self, from: Bytes, end: End, value: usize) {
         self.made += 1;
         let (left, right) = split(self.root.take(), &from, &end);
@@ -91,12 +91,12 @@ impl IntervalMap {
         self.root = merge(merge(left, Some(node)), right);
     }
 
-    /// Takes a range out.
+    /// Removes a range.
     pub(crate) fn remove(&mut self, from: &Bytes, end: &End) {
         remove(&mut self.root, from, end);
     }
 
-    /// Tells `visit` the numbers of all ranges that hold `key`.
+    /// Calls `visit` with the numbers of all ranges that contain `key`.
     pub(crate) fn stab(&self, key: &[u8], visit: &mut dyn FnMut(usize)) {
         stab(self.root.as_deref(), key, visit);
     }
@@ -116,7 +116,7 @@ fn stab(node: Option<&Node>, key: &[u8], visit: &mut dyn FnMut(usize)) {
     }
 }
 
-/// The ranges before the given one, and those behind it.
+/// Splits into the ranges before the given one, and the others.
 fn split(link: Link, from: &Bytes, end: &End) -> (Link, Link) {
     let Some(mut node) = link else { return (None, None) };
     if compare(from, end, &node) == Ordering::Greater {
@@ -132,7 +132,7 @@ fn split(link: Link, from: &Bytes, end: &End) -> (Link, Link) {
     }
 }
 
-/// One tree of two, of which the first lies before the second.
+/// Joins two trees, of which the first contains the smaller ranges.
 fn merge(left: Link, right: Link) -> Link {
     match (left, right) {
         (None, link) | (link, None) => link,
@@ -163,7 +163,7 @@ fn remove(link: &mut Link, from: &Bytes, end: &End) {
     node.update();
 }
 
-/// A number that looks random (splitmix64).
+/// A pseudo-random number (splitmix64).
 fn scramble(seed: u64) -> u64 {
     let mut mixed = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,8 +1,8 @@
-//! Watchers. A [`Shard`] holds those of one worker: a plain state machine that is fed the events
-//! of each revision once, finds the watchers that they concern, and keeps for each stream the
-//! responses that wait to be sent. What a slow stream cannot take is not kept: its watchers fall
-//! behind and read it from the history later, as do those that start in the past. Not here:
-//! threads, sockets, permission (see `auth`), and where history is kept (see `mvcc`).
+//! Watchers. A [`Shard`] holds the watchers of one worker. It is a state machine: the caller feeds
+//! it the events of each revision once, it finds the watchers that want them, and it queues
+//! responses for each stream. The queues are bounded. If a queue is full, its watchers fall behind
+//! and read the missing events from the history later, as do watchers that start in the past. Not
+//! here: threads, sockets, permission (see `auth`), and the storage of the history (see `mvcc`).
 //!
 //! Source: etcd v3.7 server/storage/mvcc/{watchable_store,watcher_group,watcher}.go,
 //! server/etcdserver/api/v3rpc/watch.go.

@@ -1,4 +1,4 @@
-//! What a client asks to watch, in its canonical form.
+//! A watch request in canonical form.
 //!
 //! Source: etcd v3.7 server/etcdserver/api/v3rpc/watch.go `recvLoop`.
 
@@ -8,25 +8,27 @@ use bytes::Bytes;
 use proto::etcdserverpb::WatchCreateRequest;
 use proto::etcdserverpb::watch_create_request::FilterType;
 
-/// What to watch. Permission is asked for these `keys`: they are what will be read.
+/// A request to create a watcher. Permission is checked for `keys`: the watcher reads exactly
+/// these.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CreateRequest {
-    /// Which keys. The empty key is the smallest that can be, a zero byte.
+    /// The keys. An empty key is replaced by a zero byte, the smallest key.
     pub keys: KeyRange,
-    /// From which revision on: 0 for all that comes, a negative one is refused as compacted.
+    /// The first revision to send; 0 for future events only. A negative one is refused as
+    /// compacted.
     pub start_revision: i64,
-    /// The id that the client chose; 0 to be given one.
+    /// The id chosen by the client; 0 to assign one.
     pub watch_id: i64,
-    /// Whether to tell of progress when nothing has been sent for a while.
+    /// Whether to send progress when no events were sent for a while.
     pub progress_notify: bool,
-    /// Whether a large response may be cut into several.
+    /// Whether a large response may be split into several.
     pub fragment: bool,
-    /// What of the events is wanted.
+    /// Which events and fields are wanted.
     pub(crate) interest: Interest,
 }
 
-/// What a watcher wants of the events of its keys. Watchers of the same keys with the same
-/// interest get the same bytes.
+/// Which events and fields a watcher wants. Watchers with the same keys and the same interest
+/// receive the same bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Interest {
     pub(crate) no_put: bool,
@@ -44,7 +46,7 @@ impl Interest {
 }
 
 impl CreateRequest {
-    /// The canonical form of a request. Unknown filters are ignored, as etcd does.
+    /// Makes the canonical form of a request. Unknown filters are ignored, as in etcd.
     #[must_use]
     pub fn new(request: WatchCreateRequest) -> CreateRequest {
         let mut interest = Interest { prev_kv: request.prev_kv, ..Interest::default() };
@@ -66,7 +68,7 @@ impl CreateRequest {
         }
     }
 
-    /// Whether no key can be in the range.
+    /// Whether the range contains no key.
     pub(crate) fn is_empty(&self) -> bool {
         match &self.keys {
             KeyRange::One(_) | KeyRange::Span { end: None, .. } => false,

@@ -1,11 +1,11 @@
-//! A `WatchResponse` in two parts: a head of its own, and the events that it shares with others.
+//! A `WatchResponse` in two parts: the head, and the events, which are shared with other responses.
 
 use crate::body::{Body, put_varint, varint_len};
 use bytes::{BufMut, Bytes, BytesMut};
 use proto::answer::Origin;
 use std::sync::Arc;
 
-/// The id in responses that are about no watcher: failed creations, progress of a whole stream.
+/// The watch id of responses without a watcher: failed creations, and progress of a whole stream.
 pub(crate) const NO_WATCH: i64 = -1;
 
 /// An encoded `WatchResponse`: `head` followed by `events`.
@@ -13,7 +13,7 @@ pub(crate) const NO_WATCH: i64 = -1;
 pub struct Response {
     /// The fields before the events.
     pub head: Bytes,
-    /// The events; empty in all other responses. Shared with other streams.
+    /// The events; empty in other responses. Shared with other streams.
     pub events: Bytes,
 }
 
@@ -24,16 +24,16 @@ impl Response {
         self.head.len() + self.events.len()
     }
 
-    /// Never true: a response has at least a header.
+    /// Always false: a response has at least a header.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// All fields but the events and what the caller supplies of the header.
+/// All fields except the events and the parts of the header that the caller supplies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Head {
+pub(crate) struct ResponseHead {
     pub(crate) revision: i64,
     pub(crate) watch_id: i64,
     pub(crate) created: bool,
@@ -43,16 +43,16 @@ pub(crate) struct Head {
     pub(crate) fragment: bool,
 }
 
-/// Events of one watcher that wait to be sent.
+/// Queued events of one watcher.
 #[derive(Clone, Debug)]
 pub(crate) struct Events {
     pub(crate) watch_id: i64,
     pub(crate) revision: i64,
     pub(crate) body: Arc<Body>,
-    /// How many of the events have been sent already, in fragments.
+    /// The number of events already sent in fragments.
     pub(crate) sent: usize,
-    /// Responses of this length and more are cut into fragments; none for a watcher that does not
-    /// want it.
+    /// Responses of at least this length are split into fragments; none if the watcher does not
+    /// want fragments.
     pub(crate) fragment_from: Option<usize>,
 }
 
@@ -71,7 +71,7 @@ fn put_number(to: &mut BytesMut, tag: u8, number: u64) {
     }
 }
 
-impl Head {
+impl ResponseHead {
     pub(crate) fn put(&self, to: &mut BytesMut, origin: &Origin) {
         let header =
             [origin.cluster_id, origin.member_id, self.revision.cast_unsigned(), origin.raft_term];
@@ -96,9 +96,13 @@ impl Head {
 }
 
 impl Events {
-    /// The next response: all that is left, or the next fragment.
+    /// Takes the next response: all remaining events, or the next fragment.
     pub(crate) fn take(&mut self, buffer: &mut BytesMut, origin: &Origin) -> Response {
-        let head = Head { revision: self.revision, watch_id: self.watch_id, ..Head::default() };
+        let head = ResponseHead {
+            revision: self.revision,
+            watch_id: self.watch_id,
+            ..ResponseHead::default()
+        };
         let start = self.sent.checked_sub(1).map_or(0, |last| self.body.ends[last]);
         let mut until = self.body.ends.len();
         head.put(buffer, origin);
@@ -106,7 +110,7 @@ impl Events {
             && until > 1
             && (self.sent > 0 || buffer.len() + self.body.events.len() >= limit)
         {
-            // The length that counts is that of a response that says it is a fragment.
+            // The limit applies to the response with the fragment flag.
             let room = limit.saturating_sub(buffer.len() + 2);
             until = self.sent + 1;
             while until < self.body.ends.len() && self.body.ends[until] - start < room {

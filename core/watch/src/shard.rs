@@ -10,8 +10,8 @@ mod progress;
 pub use catch_up::{Budget, CatchUp};
 
 use crate::interest::{Interests, WatcherKey};
-use crate::response::{Head, NO_WATCH, Response};
-use crate::stream::{RESPONSE_BYTES, State, Stream, Waiting, Watcher};
+use crate::response::{NO_WATCH, Response, ResponseHead};
+use crate::stream::{RESPONSE_BYTES, Stream, Waiting, Watcher, WatcherState};
 use crate::{CreateRequest, History, StreamId};
 use auth::Permitted;
 use bytes::BytesMut;
@@ -20,16 +20,16 @@ use slab::Slab;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-/// What a shard may hold.
+/// The limits of a shard's queues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of responses that wait in one stream. More are taken only by an empty queue.
+    /// Bytes of responses queued in one stream. Above it, only an empty queue takes more.
     pub stream_bytes: usize,
-    /// Bytes of events that wait in all streams, those that are shared counted once. Above it a
-    /// stream takes more only when its queue is empty.
+    /// Bytes of events queued in all streams; shared bytes count once. Above it, only empty queues
+    /// take more.
     pub shard_bytes: usize,
-    /// Responses of this length or more are cut for those who ask for fragments. In etcd the
-    /// largest request and 512 KiB.
+    /// Responses of at least this length are split for watchers that want fragments. In etcd the
+    /// largest request plus 512 KiB.
     pub fragment_from: usize,
 }
 
@@ -43,7 +43,7 @@ impl Default for Limits {
     }
 }
 
-/// What a shard holds.
+/// The contents of a shard, counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Open streams.
@@ -52,40 +52,40 @@ pub struct Stats {
     pub watchers: usize,
     /// Watchers that are behind.
     pub slow_watchers: usize,
-    /// Bytes of events that wait, those that are shared counted once.
+    /// Bytes of queued events; shared bytes count once.
     pub queued_bytes: usize,
-    /// Events that wait, counted for each watcher.
+    /// Queued events, counted for each watcher.
     pub pending_events: u64,
-    /// Events that were taken to be sent, counted for each watcher.
+    /// Events taken out to be sent, counted for each watcher.
     pub sent_events: u64,
 }
 
-/// Watchers, and what is to be told to them.
+/// Watchers and their queued responses.
 ///
-/// - Each watcher is told each event of its keys from its start on once, in order of revision, and
-///   all those of one revision in one response (or in its fragments); nothing else.
-/// - What was promised is told even if the client reads slowly; only compaction ends a watcher
-///   that is too far behind, and then it is told so.
-/// - A response of progress says "as of revision r" only when all events up to r that its watchers
-///   want stand before it in the stream. With events the header has the revision at which they
-///   were found, which may be newer than the events.
-/// - A watcher's "created" stands before its events, its "canceled" behind them.
+/// - Each watcher receives each event of its keys from its start on exactly once, in order of
+///   revision, with all events of a revision in one response (or its fragments).
+/// - A slow client misses nothing. Only compaction ends a watcher that is too far behind, and the
+///   watcher is notified of it.
+/// - A progress response with revision r is queued only after all events up to r of its watchers.
+///   In responses with events, the header has the revision at which they were found, which may be
+///   newer than the events.
+/// - The response "created" of a watcher comes before its events, and "canceled" after them.
 #[derive(Debug)]
 pub struct Shard {
     limits: Limits,
-    /// The events of all revisions up to this one have been seen.
+    /// The revision up to which all events were fed or skipped.
     revision: i64,
     streams: Slab<Stream>,
     watchers: Slab<Watcher>,
     interests: Interests,
-    /// Watchers that read history, by the revision that they read next. Invariant: `State::Behind`
-    /// and nothing else.
+    /// Watchers that read history, by the revision that they read next. Invariant: exactly the
+    /// watchers in [`WatcherState::Behind`].
     behind: BTreeSet<(i64, WatcherKey)>,
-    /// From where history is read next, so that no watcher waits for ever.
+    /// Where the next slice of history starts. It advances, so that every watcher gets its turn.
     scan_from: i64,
-    /// Streams in which something waits that the caller does not know of.
+    /// Streams with queued responses that were not announced to the caller.
     ready: VecDeque<StreamId>,
-    /// When to look at which stream's progress.
+    /// The streams by the time of their next progress check.
     progress: BTreeSet<(u64, StreamId)>,
     counts: Counts,
     buffer: BytesMut,
@@ -93,7 +93,7 @@ pub struct Shard {
 
 #[derive(Debug, Default)]
 struct Counts {
-    /// Watchers in [`State::Parked`].
+    /// Watchers in [`WatcherState::Parked`].
     parked: usize,
     queued_bytes: usize,
     pending_events: u64,
@@ -101,7 +101,7 @@ struct Counts {
 }
 
 impl Shard {
-    /// A shard that is fed the events of all revisions behind `revision`.
+    /// A shard that will be fed the events of all revisions after `revision`.
     #[must_use]
     pub fn new(revision: i64, limits: Limits) -> Shard {
         Shard {
@@ -119,13 +119,13 @@ impl Shard {
         }
     }
 
-    /// The revision up to which the shard has seen all events.
+    /// The revision up to which all events were fed or skipped.
     #[must_use]
     pub fn revision(&self) -> i64 {
         self.revision
     }
 
-    /// What the shard holds.
+    /// The contents of the shard, counted.
     #[must_use]
     pub fn stats(&self) -> Stats {
         Stats {
@@ -138,8 +138,8 @@ impl Shard {
         }
     }
 
-    /// Opens a stream whose watchers are told of progress every so often, those that ask for it.
-    /// The caller adds up to a tenth to the interval, so that not all streams are due together.
+    /// Opens a stream. Watchers that ask for progress get it at this interval. The caller adds up
+    /// to a tenth to the interval, so that the streams are not all due together.
     pub fn open_stream(&mut self, now_ms: u64, progress_interval_ms: u64) -> StreamId {
         let progress_interval_ms = progress_interval_ms.max(1);
         let progress_due_ms = now_ms.saturating_add(progress_interval_ms);
@@ -157,7 +157,7 @@ impl Shard {
         id
     }
 
-    /// Closes a stream: its watchers are gone, and nothing is sent any more.
+    /// Closes a stream with its watchers and drops its queue.
     pub fn close_stream(&mut self, id: StreamId) {
         let watchers: Vec<WatcherKey> = self.stream(id).watchers.values().copied().collect();
         for watcher in watchers {
@@ -169,16 +169,16 @@ impl Shard {
         self.ready.retain(|ready| *ready != id);
     }
 
-    /// Whether so much waits that no more requests should be read from the stream.
+    /// Whether so much is queued that no more requests should be read from the stream.
     #[must_use]
     pub fn is_full(&self, id: StreamId) -> bool {
         self.streams.get(id.0).is_some_and(|stream| stream.bytes >= self.limits.stream_bytes)
     }
 
-    /// Creates a watcher; whether it was created or why not is answered in the stream.
+    /// Creates a watcher. The response, also of a failure, is queued in the stream.
     ///
-    /// All that the view has and the shard has not seen yet may still be fed to it: the watcher
-    /// gets what its start asks for, and with no start what is newer than the view.
+    /// Events that the view contains and the shard was not fed yet may still be fed. The watcher
+    /// receives those at or after its start revision; without one, those newer than the view.
     pub fn create(
         &mut self,
         stream: StreamId,
@@ -205,52 +205,57 @@ impl Shard {
             stream,
             id,
             group,
-            state: State::Parked,
+            state: WatcherState::Parked,
             start_revision: request.start_revision,
             next_revision,
             fragment: request.fragment,
             progress_notify: request.progress_notify,
-            was_told: false,
+            was_notified: false,
         });
         self.counts.parked += 1;
         self.stream(stream).parked.insert(watcher);
         self.stream(stream).watchers.insert(id, watcher);
         self.settle(watcher);
-        let head = Head { revision: current, watch_id: id, created: true, ..Head::default() };
+        let head = ResponseHead {
+            revision: current,
+            watch_id: id,
+            created: true,
+            ..ResponseHead::default()
+        };
         self.push_head(stream, head);
     }
 
-    /// Answers that a watcher was not created, as etcd does when the user may not read the keys.
+    /// Queues the response that a watcher was not created, as etcd does if the user may not read
+    /// the keys.
     pub fn refuse(&mut self, stream: StreamId, reason: &str) {
-        let head = Head {
+        let head = ResponseHead {
             revision: self.revision,
             watch_id: NO_WATCH,
             created: true,
             canceled: true,
             cancel_reason: reason.to_owned(),
-            ..Head::default()
+            ..ResponseHead::default()
         };
         self.push_head(stream, head);
     }
 
-    /// Ends a watcher at the client's wish. An unknown id is not answered.
+    /// Cancels a watcher. For an unknown id there is no response.
     pub fn cancel(&mut self, stream: StreamId, watch_id: i64) {
         let Some(watcher) = self.stream(stream).watchers.get(&watch_id).copied() else { return };
         self.remove(watcher);
         let revision = self.revision;
-        let head = Head { revision, watch_id, canceled: true, ..Head::default() };
+        let head = ResponseHead { revision, watch_id, canceled: true, ..ResponseHead::default() };
         self.push_head(stream, head);
     }
 
-    /// A stream in which something waits that was not announced before; the caller takes
-    /// responses with [`next`](Self::next) until there are none, and is told again of what comes
-    /// later.
+    /// The next stream with newly queued responses. The caller takes the responses with
+    /// [`next`](Self::next) until there are none; later responses are announced again.
     pub fn next_ready(&mut self) -> Option<StreamId> {
         self.ready.pop_front()
     }
 
-    /// Takes the next response of a stream. Watchers that waited for room go on then; see
-    /// [`has_behind`](Self::has_behind).
+    /// Takes the next response of a stream. Watchers parked for lack of room may continue
+    /// afterwards; see [`has_behind`](Self::has_behind).
     pub fn next(&mut self, stream: StreamId, origin: &Origin) -> Option<Response> {
         let waiting = self.stream(stream).queue.front_mut();
         let Some(waiting) = waiting else {
@@ -260,7 +265,7 @@ impl Shard {
         if let Waiting::Events(_) = waiting {
             return Some(self.next_events(stream, origin));
         }
-        let Some(Waiting::Head(head)) = self.pop(stream) else { return None };
+        let Some(Waiting::Notice(head)) = self.pop(stream) else { return None };
         head.put(&mut self.buffer, origin);
         Some(Response { head: self.buffer.split().freeze(), events: bytes::Bytes::new() })
     }
@@ -268,7 +273,7 @@ impl Shard {
     fn next_events(&mut self, stream: StreamId, origin: &Origin) -> Response {
         let front = self.streams[stream.0].queue.front_mut();
         let Some(Waiting::Events(events)) = front else {
-            unreachable!("the caller has seen events at the front");
+            unreachable!("events are at the front of the queue");
         };
         let sent_before = events.sent;
         let response = events.take(&mut self.buffer, origin);
@@ -281,18 +286,18 @@ impl Shard {
         response
     }
 
-    /// Whether there is something for [`catch_up`](Self::catch_up) to do.
+    /// Whether [`catch_up`](Self::catch_up) has something to do.
     #[must_use]
     pub fn has_behind(&self) -> bool {
         !self.behind.is_empty()
     }
 
     fn stream(&mut self, id: StreamId) -> &mut Stream {
-        self.streams.get_mut(id.0).expect("the caller names streams that it has open")
+        self.streams.get_mut(id.0).expect("the caller refers to open streams")
     }
 
-    fn push_head(&mut self, stream: StreamId, head: Head) {
-        self.push(stream, Waiting::Head(Box::new(head)));
+    fn push_head(&mut self, stream: StreamId, head: ResponseHead) {
+        self.push(stream, Waiting::Notice(Box::new(head)));
     }
 
     fn push(&mut self, id: StreamId, waiting: Waiting) {
@@ -308,7 +313,7 @@ impl Shard {
         }
     }
 
-    /// Takes the response at the front, and lets watchers go on that waited for its room.
+    /// Takes the response at the front, and unparks the stream's watchers if there is room.
     fn pop(&mut self, id: StreamId) -> Option<Waiting> {
         let stream = &mut self.streams[id.0];
         let waiting = stream.queue.pop_front()?;
@@ -336,54 +341,54 @@ impl Shard {
                 && self.counts.queued_bytes <= self.limits.shard_bytes)
     }
 
-    /// Puts a watcher where its next revision belongs.
+    /// Sets the state that fits the watcher's next revision.
     fn settle(&mut self, watcher: WatcherKey) {
         let synced = self.watchers[watcher].next_revision > self.revision;
-        self.set_state(watcher, if synced { State::Synced } else { State::Behind });
+        self.set_state(watcher, if synced { WatcherState::Synced } else { WatcherState::Behind });
     }
 
-    fn set_state(&mut self, key: WatcherKey, state: State) {
+    fn set_state(&mut self, key: WatcherKey, state: WatcherState) {
         let watcher = &mut self.watchers[key];
         let group = self.interests.group(watcher.group);
         match watcher.state {
-            State::Synced => {
+            WatcherState::Synced => {
                 group.synced.remove(&key);
             }
-            State::Behind => {
+            WatcherState::Behind => {
                 group.behind.remove(&key);
                 self.behind.remove(&(watcher.next_revision, key));
             }
-            State::Parked => {
+            WatcherState::Parked => {
                 self.streams[watcher.stream.0].parked.remove(&key);
                 self.counts.parked -= 1;
             }
         }
         watcher.state = state;
         match state {
-            State::Synced => {
+            WatcherState::Synced => {
                 group.synced.insert(key);
             }
-            State::Behind => {
+            WatcherState::Behind => {
                 group.behind.insert(key);
                 self.behind.insert((watcher.next_revision, key));
             }
-            State::Parked => {
+            WatcherState::Parked => {
                 self.streams[watcher.stream.0].parked.insert(key);
                 self.counts.parked += 1;
             }
         }
     }
 
-    /// Moves a watcher on to its next revision, and to where it belongs then.
+    /// Sets the next revision of a watcher, and the state that fits it.
     fn advance(&mut self, key: WatcherKey, next_revision: i64) {
-        // Out of the order by revision first, then in again.
-        self.set_state(key, State::Parked);
+        // Leave the order by revision before the revision changes.
+        self.set_state(key, WatcherState::Parked);
         self.watchers[key].next_revision = next_revision;
         self.settle(key);
     }
 
     fn remove(&mut self, key: WatcherKey) {
-        self.set_state(key, State::Parked);
+        self.set_state(key, WatcherState::Parked);
         let watcher = self.watchers.remove(key);
         let stream = &mut self.streams[watcher.stream.0];
         stream.parked.remove(&key);
@@ -392,20 +397,23 @@ impl Shard {
         self.interests.leave(watcher.group, key);
     }
 
-    /// Asserts the rules of the type; for tests and simulations.
+    /// Asserts the invariants of the type, for tests and simulations.
     ///
     /// # Panics
-    /// When one is broken.
+    /// If one is violated.
     pub fn check(&mut self) {
         let mut queued: BTreeMap<*const crate::body::Body, usize> = BTreeMap::new();
         let mut watchers = 0;
         for (_, stream) in &self.streams {
             watchers += stream.watchers.len();
             let bytes: usize = stream.queue.iter().map(Waiting::bytes).sum();
-            assert_eq!(stream.bytes, bytes, "a stream knows what it holds");
-            assert!(stream.queue.is_empty() || stream.announced, "what waits is announced");
+            assert_eq!(stream.bytes, bytes, "a stream counts its bytes");
+            assert!(
+                stream.queue.is_empty() || stream.announced,
+                "a stream with a queue is announced"
+            );
             let stuck = stream.queue.is_empty() && !stream.parked.is_empty();
-            assert!(!stuck, "an empty stream has no watcher that waits for room");
+            assert!(!stuck, "no watcher is parked on an empty queue");
             for waiting in &stream.queue {
                 if let Waiting::Events(events) = waiting {
                     queued.insert(Arc::as_ptr(&events.body), events.body.events.len());
@@ -426,19 +434,26 @@ impl Shard {
             let in_order = self.behind.contains(&place);
             let parked = self.streams[watcher.stream.0].parked.contains(&key);
             let (want, at) = match watcher.state {
-                State::Synced => ([true, false, false, false], 0),
-                State::Behind => ([false, true, true, false], 1),
-                State::Parked => ([false, false, false, true], 2),
+                WatcherState::Synced => ([true, false, false, false], 0),
+                WatcherState::Behind => ([false, true, true, false], 1),
+                WatcherState::Parked => ([false, false, false, true], 2),
             };
             count[at] += 1;
-            let have = [in_group[0], in_group[1], in_order, parked];
-            assert_eq!(have, want, "a watcher is where its state says");
+            let actual = [in_group[0], in_group[1], in_order, parked];
+            assert_eq!(actual, want, "a watcher is in the sets of its state");
             let lags = watcher.next_revision <= self.revision;
-            assert!(lags || watcher.state == State::Synced, "who is behind lacks something");
+            assert!(
+                lags || watcher.state == WatcherState::Synced,
+                "a watcher without missing events is synced"
+            );
         }
-        assert_eq!(count[1], self.behind.len(), "the order has those that are behind");
+        assert_eq!(count[1], self.behind.len(), "`behind` has the watchers that are behind");
         assert_eq!(count[2], self.counts.parked, "the parked are counted");
-        assert_eq!(watchers == 0, self.interests.is_empty(), "interests come from watchers");
+        assert_eq!(
+            watchers == 0,
+            self.interests.is_empty(),
+            "there are interests if and only if there are watchers"
+        );
     }
 }
 
@@ -446,7 +461,7 @@ impl Waiting {
     fn bytes(&self) -> usize {
         match self {
             Waiting::Events(events) => events.body.events.len() + RESPONSE_BYTES,
-            Waiting::Head(_) => RESPONSE_BYTES,
+            Waiting::Notice(_) => RESPONSE_BYTES,
         }
     }
 }

@@ -1,50 +1,50 @@
-//! One client's stream: its watchers by id, and the responses that wait to be sent.
+//! One client's stream: its watchers by id, and its queue of responses.
 
 use crate::interest::{GroupId, WatcherKey};
-use crate::response::{Events, Head};
+use crate::response::{Events, ResponseHead};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// A stream of a shard. The number is used again after the stream was closed.
+/// The id of a stream in its shard. It may be reused after the stream is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamId(
-    /// The shard's own number for it.
+    /// The number in the shard.
     pub usize,
 );
 
-/// What a waiting response takes besides its events, in bytes.
+/// The bytes that a queued response takes besides its events.
 pub(crate) const RESPONSE_BYTES: usize = 128;
 
-/// A response that waits.
+/// A queued response.
 #[derive(Debug)]
 pub(crate) enum Waiting {
     Events(Events),
-    Head(Box<Head>),
+    Notice(Box<ResponseHead>),
 }
 
 #[derive(Debug)]
 pub(crate) struct Stream {
     pub(crate) watchers: BTreeMap<i64, WatcherKey>,
-    /// The id to try first for a watcher that brings none.
+    /// The first id to try for a watcher without a chosen id.
     pub(crate) next_id: i64,
     pub(crate) queue: VecDeque<Waiting>,
-    /// What the queue takes, in bytes; bodies count in each queue that they are in.
+    /// The bytes of the queue. A shared body counts in each queue.
     pub(crate) bytes: usize,
-    /// Watchers that are behind and had no room.
+    /// Watchers that are behind and for which the queue has no room.
     pub(crate) parked: BTreeSet<WatcherKey>,
-    /// Whether the caller was told that there is something to send.
+    /// Whether the caller knows that the queue is not empty.
     pub(crate) announced: bool,
     pub(crate) progress_interval_ms: u64,
     pub(crate) progress_due_ms: u64,
 }
 
-/// Where a watcher stands.
+/// How a watcher gets its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
-    /// It gets events as they come.
+pub(crate) enum WatcherState {
+    /// It receives events as they happen.
     Synced,
     /// It reads history.
     Behind,
-    /// It will read history when its stream has room again.
+    /// It waits for room in its stream to read history.
     Parked,
 }
 
@@ -53,20 +53,20 @@ pub(crate) struct Watcher {
     pub(crate) stream: StreamId,
     pub(crate) id: i64,
     pub(crate) group: GroupId,
-    pub(crate) state: State,
-    /// From which revision on events are wanted, as asked for; 0 for those to come.
+    pub(crate) state: WatcherState,
+    /// The requested start revision; 0 for future events.
     pub(crate) start_revision: i64,
-    /// Events below this revision were sent, or are not wanted. Of a synced watcher that also
-    /// holds for all revisions that the shard has seen, and the number may lag.
+    /// Events below this revision were sent or are not wanted. The number of a synced watcher may
+    /// lag behind: it has also received everything up to the shard's revision.
     pub(crate) next_revision: i64,
     pub(crate) fragment: bool,
     pub(crate) progress_notify: bool,
-    /// Whether events were sent since the last look at progress.
-    pub(crate) was_told: bool,
+    /// Whether events were sent since the last progress check.
+    pub(crate) was_notified: bool,
 }
 
 impl Stream {
-    /// The id for a watcher that wants `id`, or any if that is 0; none if it is taken.
+    /// Chooses the id of a new watcher: `id`, or any if that is 0. None if `id` is taken.
     pub(crate) fn choose_id(&mut self, id: i64) -> Option<i64> {
         if id != 0 {
             return (!self.watchers.contains_key(&id)).then_some(id);

@@ -1,6 +1,6 @@
-//! Seeded sequences of operations against a twin that keeps a list of all events: whatever is
-//! slow, late, dropped, canceled or compacted, each watcher is told exactly its events, in order,
-//! none twice and none lost, and progress is told only of what was told before.
+//! Seeded sequences of operations, compared with a list of all events. Whatever is slow, late,
+//! lost, canceled or compacted, each watcher receives exactly its events, in order and once, and
+//! progress is sent only after the events that it covers.
 
 #![expect(clippy::unwrap_used, reason = "a test, with functions of its own")]
 
@@ -19,12 +19,12 @@ use watch::{
     Budget, CreateRequest, Event, EventBatch, EventKind, History, Limits, Shard, StreamId,
 };
 
-/// What the door returns while authentication is off.
+/// Permits a request while authentication is off.
 fn permitted<R: Guarded>(request: R) -> Permitted<R> {
     AuthStore::disabled().permit(&Caller::default(), request).unwrap()
 }
 
-/// All events there ever were.
+/// All past events.
 #[derive(Default)]
 struct Log {
     batches: Vec<EventBatch>,
@@ -109,17 +109,17 @@ impl History for Log {
     }
 }
 
-/// What a watcher has asked for and has got.
+/// A watcher as its client sees it.
 struct Watcher {
     request: WatchCreateRequest,
-    /// All its events below this revision were told.
+    /// All its events below this revision were received.
     next: i64,
     fragments: Vec<mvccpb::Event>,
 }
 
 #[derive(Default)]
 struct Stream {
-    /// Requests that were made and not answered; none for one that has to be refused.
+    /// Requests without a response yet; none for one that must be refused.
     asked: VecDeque<(i64, Option<Watcher>)>,
     watchers: BTreeMap<i64, Watcher>,
     canceled: usize,
@@ -131,7 +131,7 @@ struct World {
     shard: Shard,
     /// The next batch to feed to the shard; those before it were fed or lost.
     fed: usize,
-    /// Whether batches were lost since the shard was last told so.
+    /// Whether batches were lost since the shard was last notified.
     has_lost: bool,
     streams: BTreeMap<StreamId, Stream>,
     context: String,
@@ -149,7 +149,7 @@ impl Watcher {
         in_range && !self.request.filters.contains(&filter)
     }
 
-    /// Takes note of events that were told: they must be the next ones.
+    /// Handles received events, which must be the next ones.
     fn take(&mut self, response: WatchResponse, log: &Log, context: &str) {
         assert!(self.request.fragment || !response.fragment, "{context}");
         self.fragments.extend(response.events);
@@ -221,7 +221,7 @@ impl World {
         self.has_lost |= lost > 0;
     }
 
-    /// Tells the shard of the loss. The view may be newer than batches that are fed later.
+    /// Notifies the shard of the loss. The view may be newer than batches that are fed later.
     fn report_loss(&mut self) {
         self.shard.events_lost(&self.log);
         self.has_lost = false;
@@ -272,7 +272,7 @@ impl World {
         stream.asked.push_back((watch_id, (!refused).then_some(watcher)));
     }
 
-    /// Takes the next response of a stream and holds it against the twin.
+    /// Takes the next response of a stream and checks it.
     fn take(&mut self, id: StreamId) -> bool {
         let Some(response) = self.shard.next(id, &Origin::default()) else { return false };
         let bytes = [&response.head[..], &response.events[..]].concat();
@@ -355,7 +355,7 @@ impl World {
         self.shard.check();
     }
 
-    /// Lets everybody read all there is; then nobody may lack anything.
+    /// Delivers everything. Afterwards no watcher may miss an event.
     fn finish(&mut self) {
         while self.fed < self.log.batches.len() {
             self.feed();
@@ -387,7 +387,7 @@ impl World {
 }
 
 #[test]
-fn watchers_are_told_what_a_list_of_all_events_says() {
+fn watchers_receive_exactly_their_events() {
     let mut compacted = 0;
     for seed in 0..150 {
         let mut world = World::new(seed);

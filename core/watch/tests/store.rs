@@ -1,5 +1,6 @@
-//! A shard on the real store: what it reads of the history, with what was before, is what the
-//! store told when it happened, through overwrites, deletions and compactions at every place.
+//! A shard on the real store: the events and previous values that it reads from the history equal
+//! those that were reported at the time of the change, through overwrites, deletions and
+//! compactions at every place.
 
 #![expect(clippy::unwrap_used, reason = "a test, with functions of its own")]
 
@@ -18,7 +19,7 @@ use watch::{
     Budget, CatchUp, CreateRequest, Event, EventBatch, EventKind, Limits, Shard, StreamId,
 };
 
-/// What the door returns while authentication is off.
+/// Permits a request while authentication is off.
 fn permitted<R: Guarded>(request: R) -> Permitted<R> {
     AuthStore::disabled().permit(&Caller::default(), request).unwrap()
 }
@@ -98,7 +99,7 @@ impl World {
         events
     }
 
-    /// Watches everything from `start` on, and compares.
+    /// Watches all keys from `start` on and compares the events.
     fn look(&mut self, start: i64, context: &str) {
         let request = WatchCreateRequest {
             range_end: "\0".into(),
@@ -134,7 +135,7 @@ impl World {
 }
 
 #[test]
-fn the_history_that_is_read_is_what_happened() {
+fn events_read_from_the_history_equal_the_reported_ones() {
     for seed in 0..30 {
         let rng = &mut SmallRng::seed_from_u64(seed);
         let mut world = World::new();
@@ -147,7 +148,7 @@ fn the_history_that_is_read_is_what_happened() {
             if rng.random_bool(0.5) {
                 world.compaction_slice(rng.random_range(1..20));
             }
-            // The start right at the compacted revision is the one that has lost events before.
+            // At a start at the compacted revision, the previous values are dropped.
             for start in [world.store.compact_revision(), newest, rng.random_range(1..=newest)] {
                 if start >= world.store.compact_revision().max(1) {
                     world.look(start, &format!("seed {seed}, step {step}, start {start}"));

@@ -45,12 +45,12 @@ impl From<mvcc::Error> for Error {
     }
 }
 
-impl From<mvcc::Reject> for Error {
-    fn from(reject: mvcc::Reject) -> Error {
+impl From<mvcc::RequestError> for Error {
+    fn from(reject: mvcc::RequestError) -> Error {
         match reject {
-            mvcc::Reject::Compacted => Error::Rejected(Reject::Compacted),
-            mvcc::Reject::FutureRevision => Error::Rejected(Reject::FutureRevision),
-            mvcc::Reject::KeyNotFound => Error::Rejected(Reject::KeyNotFound),
+            mvcc::RequestError::Compacted => Error::Rejected(Reject::Compacted),
+            mvcc::RequestError::FutureRevision => Error::Rejected(Reject::FutureRevision),
+            mvcc::RequestError::KeyNotFound => Error::Rejected(Reject::KeyNotFound),
         }
     }
 }

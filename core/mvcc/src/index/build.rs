@@ -1,46 +1,48 @@
-//! Building the index at restart: the versions come in order of revision, are sorted by key in
-//! runs, and each run is merged with the tree so far into a new tree of full leaves. A run is
-//! let grow with the tree, so that a version is moved about five times at most however many there
-//! are, and the old tree is given back while the new one grows.
+//! Builds the index at restart. Versions come in order of revision. Batches of them are sorted by
+//! key and merged with the current tree into a new tree of full leaves. The batch size grows with
+//! the tree, so each version is moved about five times at most. The old tree is freed while the new
+//! one grows.
 
 use super::keys::Keys;
 use super::node::{INNER_MAX, Inner, LEAF_MAX, Leaf, Node, Split};
-use super::{Head, Index, Older, Stored};
+use super::older::Older;
+use super::stored::{NewestVersion, StoredVersion};
+use super::tree::Index;
 use std::sync::Arc;
 
-/// Versions in a run at least.
+/// The minimum number of versions in a batch.
 const RUN_MIN: usize = 128 * 1024;
-/// Bytes of keys in a run at most.
+/// The maximum number of key bytes in a batch.
 const RUN_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Bytes of keys at which a built leaf is closed.
+/// The number of key bytes at which a built leaf is closed.
 const LEAF_FILL_BYTES: usize = 12 * 1024;
 
-/// A version as it was found in the file.
+/// A version read from the file.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Found {
-    pub(crate) at: Stored,
+pub(crate) struct RestoredVersion {
+    pub(crate) at: StoredVersion,
     pub(crate) create: i64,
     pub(crate) version: i64,
     pub(crate) lease: i64,
 }
 
-/// Versions that wait for being sorted in.
+/// Versions that are not yet merged into the tree.
 #[derive(Debug, Default)]
-pub(crate) struct Run {
+pub(crate) struct VersionBatch {
     keys: Vec<u8>,
-    found: Vec<(usize, Found)>,
-    /// Tombstones of deleted keys: the index leaves them out.
-    unindexed: Vec<Stored>,
+    found: Vec<(usize, RestoredVersion)>,
+    /// Tombstones of keys that were already deleted. The index ignores them, as etcd does.
+    unindexed: Vec<StoredVersion>,
 }
 
-impl Run {
-    /// Adds a version. They come in order of revision.
-    pub(crate) fn push(&mut self, key: &[u8], found: Found) {
+impl VersionBatch {
+    /// Adds a version. Versions come in order of revision.
+    pub(crate) fn push(&mut self, key: &[u8], found: RestoredVersion) {
         self.keys.extend_from_slice(key);
         self.found.push((self.keys.len(), found));
     }
 
-    /// Whether it is time to merge the run into a tree.
+    /// Whether the batch should be merged into the tree.
     pub(crate) fn is_full(&self, index: &Index) -> bool {
         let keys = usize::try_from(index.sum.keys).unwrap_or(usize::MAX);
         self.found.len() >= RUN_MIN.max(keys / 4) || self.keys.len() >= RUN_BYTES_MAX
@@ -51,8 +53,8 @@ impl Run {
         &self.keys[start..self.found[at].0]
     }
 
-    /// The versions in order of key, then of revision. Most comparisons look only at the eight
-    /// bytes behind what all keys begin with.
+    /// The versions in order of key, then of revision. Most comparisons use only the eight bytes
+    /// after the common prefix of all keys.
     fn sorted(&self) -> Vec<(u64, usize)> {
         let first = if self.found.is_empty() { &[][..] } else { self.key(0) };
         let shared = (1..self.found.len()).fold(first.len(), |shared, at| {
@@ -77,7 +79,7 @@ impl Run {
         order
     }
 
-    /// Merges the run into a tree, and is empty then.
+    /// Merges the batch into a tree and empties it.
     pub(crate) fn merge_into(&mut self, index: &mut Index) {
         if self.found.is_empty() {
             return;
@@ -106,19 +108,19 @@ impl Run {
         self.found.clear();
     }
 
-    /// The versions of all merges that the index left out.
-    pub(crate) fn into_unindexed(self) -> Vec<Stored> {
+    /// All versions that the merges ignored.
+    pub(crate) fn into_unindexed(self) -> Vec<StoredVersion> {
         self.unindexed
     }
 }
 
-/// What the versions of a key add up to, by etcd's rules: the first version found of a key is
-/// believed, later ones count on from it; a tombstone on a tombstone is ignored.
+/// Combines the versions of a key by etcd's rules: the counters of the first version are taken from
+/// the file, later versions count on from it. A tombstone after a tombstone is ignored.
 fn replay(
-    before: Option<(Head, Older)>,
-    versions: impl Iterator<Item = Found>,
-    unindexed: &mut Vec<Stored>,
-) -> (Head, Older) {
+    before: Option<(NewestVersion, Older)>,
+    versions: impl Iterator<Item = RestoredVersion>,
+    unindexed: &mut Vec<StoredVersion>,
+) -> (NewestVersion, Older) {
     let (mut head, mut older) = match before {
         Some((head, older)) => (Some(head), older),
         None => (None, Older::None),
@@ -126,8 +128,8 @@ fn replay(
     let mut passed = Vec::new();
     for found in versions {
         let next = match &head {
-            None if found.at.is_tombstone() => Head::tombstone(found.at),
-            None => Head {
+            None if found.at.is_tombstone() => NewestVersion::tombstone(found.at),
+            None => NewestVersion {
                 at: found.at,
                 create: found.create,
                 version: found.version,
@@ -138,7 +140,7 @@ fn replay(
                     unindexed.push(found.at);
                     continue;
                 }
-                Head::tombstone(found.at)
+                NewestVersion::tombstone(found.at)
             }
             Some(last) => follow(last, found.at, found.lease),
         };
@@ -146,20 +148,20 @@ fn replay(
         head = Some(next);
     }
     older.extend(&passed);
-    let Some(head) = head else { unreachable!("a key is there because of a version") };
+    let Some(head) = head else { unreachable!("each key of a batch has a version") };
     (head, older)
 }
 
-/// The put that comes after `last`.
-fn follow(last: &Head, at: Stored, lease: i64) -> Head {
+/// The newest version after a put that follows `last`.
+fn follow(last: &NewestVersion, at: StoredVersion, lease: i64) -> NewestVersion {
     if last.is_live() {
-        Head { at, create: last.create, version: last.version.saturating_add(1), lease }
+        NewestVersion { at, create: last.create, version: last.version.saturating_add(1), lease }
     } else {
-        Head { at, create: at.main(), version: 1, lease }
+        NewestVersion { at, create: at.main(), version: 1, lease }
     }
 }
 
-/// Takes a tree apart from the left, giving its memory back on the way.
+/// Takes a tree apart from the left and frees its nodes on the way.
 struct Drain {
     path: Vec<std::vec::IntoIter<Arc<Node>>>,
     leaf: Leaf,
@@ -192,7 +194,7 @@ impl Drain {
         false
     }
 
-    /// Stands on a key, unless there are no more.
+    /// Moves to the next key if the current leaf is used up. False at the end.
     fn settle(&mut self) -> bool {
         while self.at >= self.leaf.heads.len() {
             if !self.next_leaf() {
@@ -220,8 +222,8 @@ impl Drain {
         }
     }
 
-    /// The key's entry if it is the next.
-    fn take(&mut self, key: &[u8]) -> Option<(Head, Older)> {
+    /// Takes the entry of a key if it is the next one.
+    fn take(&mut self, key: &[u8]) -> Option<(NewestVersion, Older)> {
         if !self.settle() || self.leaf.keys.get(self.at) != key {
             return None;
         }
@@ -239,8 +241,8 @@ pub(crate) struct Builder {
 }
 
 impl Builder {
-    /// Adds a key that is greater than all before.
-    pub(crate) fn push(&mut self, key: &[u8], head: Head, older: Older) {
+    /// Adds a key that is greater than all keys before.
+    pub(crate) fn push(&mut self, key: &[u8], head: NewestVersion, older: Older) {
         let full = self.leaf.heads.len() == LEAF_MAX
             || self.leaf.keys.byte_len() + key.len() > LEAF_FILL_BYTES;
         if full && !self.leaf.heads.is_empty() {
@@ -263,7 +265,7 @@ impl Builder {
         self.add(0, Split { low, node: Arc::new(Node::Leaf(leaf)), summary });
     }
 
-    /// Adds a node to a level, and what that level's nodes make up to the next one.
+    /// Adds a node to a level. A full level becomes one node of the level above.
     fn add(&mut self, level: usize, node: Split) {
         if self.levels.len() == level {
             self.levels.push(Vec::with_capacity(INNER_MAX));

@@ -1,4 +1,4 @@
-//! Keys of one node, packed into one buffer.
+//! The keys of one node, packed into one buffer.
 
 use std::cmp::Ordering;
 
@@ -10,7 +10,7 @@ pub(crate) struct Keys {
 }
 
 impl Clone for Keys {
-    /// The copy has room for a key or two more, for a node is copied in order to be changed.
+    /// The copy has room for one or two more keys, because nodes are copied in order to be changed.
     fn clone(&self) -> Keys {
         let mean = self.bytes.len() / self.ends.len().max(1);
         let mut bytes = Vec::with_capacity(self.bytes.len() + 2 * mean);
@@ -39,7 +39,7 @@ impl Keys {
         &self.bytes[self.start(at)..self.ends[at] as usize]
     }
 
-    /// Where the key is, or where it would be.
+    /// The place of the key, or the place to insert it.
     pub(crate) fn search(&self, key: &[u8]) -> Result<usize, usize> {
         let (mut low, mut high) = (0, self.len());
         while low < high {
@@ -57,7 +57,7 @@ impl Keys {
         let len = end(key.len());
         assert!(
             self.bytes.len() + key.len() <= u32::MAX as usize,
-            "a node's keys stay below 4 GiB"
+            "the keys of a node take less than 4 GiB"
         );
         let start = self.start(at);
         reserve(&mut self.bytes, key.len(), 2 * key.len());
@@ -86,7 +86,7 @@ impl Keys {
         }
     }
 
-    /// Cuts off the keys from `at` on and returns them.
+    /// Splits off the keys from `at` on.
     pub(crate) fn split_off(&mut self, at: usize) -> Keys {
         let start = self.start(at);
         let bytes = self.bytes[start..].to_vec();
@@ -96,11 +96,11 @@ impl Keys {
         Keys { bytes, ends }
     }
 
-    /// Adds keys that are greater than all here.
+    /// Appends keys that are greater than all keys here.
     pub(crate) fn append(&mut self, right: &Keys) {
         assert!(
             self.bytes.len() + right.bytes.len() <= u32::MAX as usize,
-            "a node's keys stay below 4 GiB"
+            "the keys of a node take less than 4 GiB"
         );
         let base = end(self.bytes.len());
         self.bytes.extend_from_slice(&right.bytes);
@@ -112,13 +112,14 @@ impl Keys {
         self.ends.clear();
     }
 
-    /// A copy without room for more.
+    /// A copy without spare capacity.
     pub(crate) fn exact(&self) -> Keys {
         Keys { bytes: self.bytes.as_slice().to_vec(), ends: self.ends.as_slice().to_vec() }
     }
 }
 
-/// Makes room for `more` items, and then for `spare` at once instead of doubling.
+/// Ensures capacity for `more` items. If the list must grow, it grows by `spare` items instead of
+/// doubling.
 pub(crate) fn reserve<T>(list: &mut Vec<T>, more: usize, spare: usize) {
     if list.capacity() - list.len() < more {
         list.reserve_exact(spare.max(more));
@@ -126,5 +127,5 @@ pub(crate) fn reserve<T>(list: &mut Vec<T>, more: usize, spare: usize) {
 }
 
 fn end(offset: usize) -> u32 {
-    u32::try_from(offset).unwrap_or_else(|_| panic!("a node's keys stay below 4 GiB"))
+    u32::try_from(offset).unwrap_or_else(|_| panic!("the keys of a node take less than 4 GiB"))
 }

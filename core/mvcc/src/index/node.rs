@@ -1,6 +1,5 @@
-//! The nodes of the copy-on-write B+tree: finding, putting, editing. A node that a view shares is
-//! copied before it is changed (`Arc::make_mut`), one that only the writer holds is not, so the
-//! copies of a batch are paid once for each node that it touches.
+//! The nodes of the copy-on-write B+tree. A node shared with a view is copied before it is changed
+//! (`Arc::make_mut`); other nodes are changed in place. So a batch copies each node at most once.
 //!
 //! - The keys of a leaf, and of neighbouring leaves, ascend.
 //! - An inner node's `lows[i]` is at most the smallest key below child `i` and greater than every
@@ -8,35 +7,37 @@
 //! - `below[i]` is the summary of the leaves below child `i`.
 //! - No leaf is empty, unless it is the root.
 
+use super::entry::{KeyEntry, NEVER, droppable_from};
 use super::keys::{Keys, reserve};
 use super::older::Older;
-use super::stored::Head;
-use super::supersede::{NEVER, droppable_from};
+use super::stored::NewestVersion;
 use std::sync::Arc;
 
-/// Keys in a leaf at most. A leaf is copied whole: 32 keys of 30 bytes are about 3 KiB.
+/// The maximum number of keys in a leaf. A leaf is copied whole: 32 keys of 30 bytes are about 3
+/// KiB.
 pub(crate) const LEAF_MAX: usize = 32;
-/// Below this a leaf looks for a neighbour to merge with.
+/// A leaf with fewer keys is merged with a neighbour if possible.
 const LEAF_MIN: usize = 8;
-/// Bytes of keys in a leaf at most, unless one key alone is longer.
+/// The maximum number of key bytes in a leaf, unless it has a single longer key.
 const LEAF_BYTES_MAX: usize = 16 * 1024;
-/// Children of an inner node at most. Copying one counts up this many references.
+/// The maximum number of children of an inner node. Copying one increments this many reference
+/// counts.
 pub(crate) const INNER_MAX: usize = 32;
 const INNER_MIN: usize = 8;
 
-/// What a subtree holds.
+/// Sums over the keys of a subtree.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sum {
-    /// Keys in the index, those whose newest version is a tombstone included.
+    /// Keys, including those whose newest version is a tombstone.
     pub(crate) keys: u64,
-    /// Keys that are live.
+    /// Live keys.
     pub(crate) live: u64,
     /// The bytes of the live keys' newest versions as items of a `RangeResponse`.
     pub(crate) framed: u64,
 }
 
 impl Sum {
-    pub(crate) fn of(head: &Head) -> Sum {
+    pub(crate) fn of(head: &NewestVersion) -> Sum {
         let live = u64::from(head.is_live());
         Sum { keys: 1, live, framed: live * head.at.framed_len() }
     }
@@ -54,11 +55,12 @@ impl Sum {
     }
 }
 
-/// What an inner node knows of the subtree below a child.
+/// The summary of a subtree, which its parent holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Summary {
     pub(crate) sum: Sum,
-    /// The smallest compaction revision that drops a version; [`NEVER`] if none does.
+    /// The smallest compaction revision that drops a version of the subtree; [`NEVER`] if none
+    /// does.
     pub(crate) droppable_from: i64,
 }
 
@@ -81,7 +83,7 @@ pub(crate) enum Node {
 #[derive(Debug, Default)]
 pub(crate) struct Leaf {
     pub(crate) keys: Keys,
-    pub(crate) heads: Vec<Head>,
+    pub(crate) heads: Vec<NewestVersion>,
     pub(crate) older: Vec<Older>,
 }
 
@@ -102,8 +104,8 @@ pub(crate) struct Inner {
     pub(crate) below: Vec<Summary>,
 }
 
-/// A node that was split off to the right of another, or is to become a child, with its lowest
-/// key.
+/// A node with its lowest key, to be inserted into a parent: the right half of a split, or a built
+/// node.
 #[derive(Debug)]
 pub(crate) struct Split {
     pub(crate) low: Vec<u8>,
@@ -111,12 +113,12 @@ pub(crate) struct Split {
     pub(crate) summary: Summary,
 }
 
-/// What a put did: what the key's newest version was, and what it is.
+/// The result of a put.
 pub(crate) struct Placed {
-    pub(crate) old: Option<Head>,
-    pub(crate) new: Head,
-    /// From which compaction revision on the put makes a version droppable; [`NEVER`] if the key
-    /// had a droppable version before, or has none.
+    pub(crate) old: Option<NewestVersion>,
+    pub(crate) new: NewestVersion,
+    /// The smallest compaction revision that drops a version because of this put. [`NEVER`] if
+    /// there is none, or if an older version was droppable before.
     pub(crate) droppable_from: i64,
     pub(crate) split: Option<Split>,
 }
@@ -131,13 +133,22 @@ impl Leaf {
         summary
     }
 
-    /// Whether there is no room for one more key.
+    /// The entry at a place in the leaf.
+    pub(crate) fn entry(&self, at: usize) -> KeyEntry<'_> {
+        KeyEntry { key: self.keys.get(at), head: &self.heads[at], older: &self.older[at] }
+    }
+
+    /// Whether the leaf has no room for one more key.
     fn is_full(&self, key: &[u8]) -> bool {
         let len = self.heads.len();
         len == LEAF_MAX || (len > 0 && self.keys.byte_len() + key.len() > LEAF_BYTES_MAX)
     }
 
-    fn put(&mut self, key: &[u8], make: &mut dyn FnMut(Option<&Head>) -> Head) -> Placed {
+    fn put(
+        &mut self,
+        key: &[u8],
+        make: &mut dyn FnMut(Option<&NewestVersion>) -> NewestVersion,
+    ) -> Placed {
         match self.keys.search(key) {
             Ok(at) => {
                 let old = self.heads[at];
@@ -158,7 +169,7 @@ impl Leaf {
             Err(at) => {
                 let new = make(None);
                 let split = if self.is_full(key) {
-                    // Before and not after, so that no list is ever longer than a full leaf's.
+                    // Split before inserting, so that no list is longer than that of a full leaf.
                     Some(self.split_for(at, key, new))
                 } else {
                     self.insert(at, key, new);
@@ -170,7 +181,7 @@ impl Leaf {
         }
     }
 
-    fn insert(&mut self, at: usize, key: &[u8], head: Head) {
+    fn insert(&mut self, at: usize, key: &[u8], head: NewestVersion) {
         self.keys.insert(at, key);
         let spare = 4.min(LEAF_MAX.saturating_sub(self.heads.len()));
         reserve(&mut self.heads, 1, spare);
@@ -179,9 +190,9 @@ impl Leaf {
         self.older.insert(at, Older::None);
     }
 
-    /// Splits in the middle, but for a key that is appended, so that ascending keys fill leaves;
-    /// then inserts.
-    fn split_for(&mut self, inserted: usize, key: &[u8], head: Head) -> Split {
+    /// Splits the leaf and inserts the key. The split is in the middle, or at the end if the key is
+    /// appended, so that ascending keys fill leaves.
+    fn split_for(&mut self, inserted: usize, key: &[u8], head: NewestVersion) -> Split {
         let len = self.heads.len();
         let at = if inserted == len { len } else { len / 2 };
         let mut right = Leaf {
@@ -212,7 +223,7 @@ impl Inner {
         summary
     }
 
-    /// The child below which the key is, if it is anywhere.
+    /// The child that contains the key if the tree does.
     pub(crate) fn child_of(&self, key: &[u8]) -> usize {
         match self.lows.search(key) {
             Ok(at) => at,
@@ -220,7 +231,7 @@ impl Inner {
         }
     }
 
-    /// Takes in what was split off child `at`.
+    /// Inserts the node that was split off child `at`. Splits this node if it is full.
     fn adopt(&mut self, at: usize, new: Split) -> Option<Split> {
         self.below[at] = self.children[at].summary();
         self.lows.insert(at + 1, &new.low);
@@ -241,8 +252,8 @@ impl Inner {
         Some(Split { low, node: Arc::new(Node::Inner(right)), summary })
     }
 
-    /// After keys went from below child `at`: drops it if it is empty, merges it with a
-    /// neighbour if both are small.
+    /// Repairs child `at` after keys were removed below it: removes it if it is empty, merges it
+    /// with a neighbour if both are small.
     pub(crate) fn tidy(&mut self, at: usize) {
         if self.below[at].sum.keys == 0 {
             self.drop_child(at);
@@ -291,7 +302,7 @@ impl Node {
         }
     }
 
-    /// Whether the right neighbour fits in, with room for some puts.
+    /// Whether the right neighbour fits in and leaves room for some puts.
     fn can_take(&self, right: &Node) -> bool {
         match (self, right) {
             (Node::Leaf(a), Node::Leaf(b)) => {
@@ -302,12 +313,12 @@ impl Node {
                 a.children.len() + b.children.len() <= INNER_MAX * 3 / 4
             }
             (Node::Leaf(_), Node::Inner(_)) | (Node::Inner(_), Node::Leaf(_)) => {
-                unreachable!("the leaves are all at one depth")
+                unreachable!("all leaves have the same depth")
             }
         }
     }
 
-    /// Takes in the right neighbour, whose keys are `low` and greater.
+    /// Appends the right neighbour, whose lowest key is `low`.
     fn take(&mut self, right: Node, low: &[u8]) {
         match (self, right) {
             (Node::Leaf(a), Node::Leaf(mut b)) => {
@@ -323,17 +334,17 @@ impl Node {
                 a.below.append(&mut b.below);
             }
             (Node::Leaf(_), Node::Inner(_)) | (Node::Inner(_), Node::Leaf(_)) => {
-                unreachable!("the leaves are all at one depth")
+                unreachable!("all leaves have the same depth")
             }
         }
     }
 }
 
-/// Puts a newest version; `make` is given the one that it follows.
+/// Puts a new version of a key; `make` gets the previous newest version.
 pub(crate) fn put(
     node: &mut Arc<Node>,
     key: &[u8],
-    make: &mut dyn FnMut(Option<&Head>) -> Head,
+    make: &mut dyn FnMut(Option<&NewestVersion>) -> NewestVersion,
 ) -> Placed {
     match Arc::make_mut(node) {
         Node::Leaf(leaf) => leaf.put(key, make),

@@ -1,16 +1,16 @@
-//! The older versions of one key, oldest first: nothing, one slice, or a copy-on-write tree of
-//! 64-entry chunks with a short tail, so that a put costs the same however long the history is.
+//! The older versions of one key, oldest first: none, one slice, or a copy-on-write tree of
+//! 64-entry chunks with a short tail. A put costs the same regardless of the length of the history.
 //! The newest version is not here but in the leaf.
 //!
 //! - Revisions ascend, through all chunks and into the tail.
 //! - Every chunk but the first of the tree is full; none is empty.
 //! - A history of at most 64 versions is a slice; compaction brings a tree back to one.
 
-use super::stored::Stored;
+use super::stored::StoredVersion;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-/// Versions in a chunk, and links in an inner node of the tree.
+/// The number of versions in a chunk, and of links in an inner node of the tree.
 const CHUNK: usize = 64;
 
 /// The older versions of a key.
@@ -18,35 +18,35 @@ const CHUNK: usize = 64;
 pub(crate) enum Older {
     #[default]
     None,
-    Few(Arc<[Stored]>),
+    Few(Arc<[StoredVersion]>),
     Many(Arc<Many>),
 }
 
-/// More than a chunk of them.
+/// A history that is longer than a chunk.
 #[derive(Clone, Debug)]
 pub(crate) struct Many {
     root: Arc<Vec<Link>>,
     /// Levels of links below the root.
     height: usize,
-    tail: Vec<Stored>,
+    tail: Vec<StoredVersion>,
 }
 
 #[derive(Clone, Debug)]
 struct Link {
-    /// The first revision below, or one that was there before a compaction.
-    first: Stored,
+    /// The first version below, or an earlier one that compaction has removed.
+    first: StoredVersion,
     below: Below,
 }
 
 #[derive(Clone, Debug)]
 enum Below {
-    Chunk(Arc<[Stored]>),
+    Chunk(Arc<[StoredVersion]>),
     Links(Arc<Vec<Link>>),
 }
 
 impl Older {
-    /// Adds a version that is newer than all others.
-    pub(crate) fn push(&mut self, stored: Stored) {
+    /// Appends a version that is newer than all here.
+    pub(crate) fn push(&mut self, stored: StoredVersion) {
         match self {
             Older::None => *self = Older::Few(Arc::new([stored])),
             Older::Few(few) if few.len() < CHUNK => {
@@ -62,8 +62,8 @@ impl Older {
         }
     }
 
-    /// Adds versions that are newer than all others, and ascend.
-    pub(crate) fn extend(&mut self, list: &[Stored]) {
+    /// Appends ascending versions that are newer than all here.
+    pub(crate) fn extend(&mut self, list: &[StoredVersion]) {
         match self {
             Older::None => *self = Older::from_list(list),
             Older::Few(few) if few.len() + list.len() <= CHUNK => {
@@ -75,8 +75,8 @@ impl Older {
         }
     }
 
-    /// All of `list`, which ascends.
-    fn from_list(list: &[Stored]) -> Older {
+    /// Makes a history from an ascending list.
+    fn from_list(list: &[StoredVersion]) -> Older {
         match list {
             [] => Older::None,
             few if few.len() <= CHUNK => Older::Few(few.into()),
@@ -89,7 +89,7 @@ impl Older {
     }
 
     /// The newest version with a main revision of at most `main`.
-    pub(crate) fn at(&self, main: i64) -> Option<Stored> {
+    pub(crate) fn at(&self, main: i64) -> Option<StoredVersion> {
         match self {
             Older::None => None,
             Older::Few(few) => newest_at(few, main),
@@ -100,7 +100,7 @@ impl Older {
     }
 
     /// The two oldest versions.
-    pub(crate) fn first_two(&self) -> (Option<Stored>, Option<Stored>) {
+    pub(crate) fn first_two(&self) -> (Option<StoredVersion>, Option<StoredVersion>) {
         match self {
             Older::None => (None, None),
             Older::Few(few) => (few.first().copied(), few.get(1).copied()),
@@ -116,12 +116,12 @@ impl Older {
         }
     }
 
-    /// Takes out the versions before `bound`, oldest first and at most `max`; returns how many.
+    /// Removes the versions before `bound`, oldest first and at most `max`. Returns their number.
     pub(crate) fn take_below(
         &mut self,
-        bound: Stored,
+        bound: StoredVersion,
         max: usize,
-        taken: &mut dyn FnMut(Stored),
+        taken: &mut dyn FnMut(StoredVersion),
     ) -> usize {
         let mut count = 0;
         let mut first_left = bound;
@@ -140,8 +140,8 @@ impl Older {
         count
     }
 
-    /// Forgets the versions before `bound`.
-    fn drop_below(&mut self, bound: Stored) {
+    /// Removes the versions before `bound`.
+    fn drop_below(&mut self, bound: StoredVersion) {
         match self {
             Older::None => {}
             Older::Few(few) => {
@@ -165,7 +165,10 @@ impl Older {
     }
 
     /// Visits the versions, oldest first, until `f` breaks.
-    pub(crate) fn visit(&self, f: &mut dyn FnMut(Stored) -> ControlFlow<()>) -> ControlFlow<()> {
+    pub(crate) fn visit(
+        &self,
+        f: &mut dyn FnMut(StoredVersion) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
         match self {
             Older::None => ControlFlow::Continue(()),
             Older::Few(few) => few.iter().copied().try_for_each(f),
@@ -178,9 +181,9 @@ impl Older {
 }
 
 impl Many {
-    fn push(&mut self, stored: Stored) {
+    fn push(&mut self, stored: StoredVersion) {
         if self.tail.len() == CHUNK {
-            let chunk: Arc<[Stored]> = self.tail.as_slice().into();
+            let chunk: Arc<[StoredVersion]> = self.tail.as_slice().into();
             self.tail.clear();
             let link = Link { first: chunk[0], below: Below::Chunk(chunk) };
             if let Some(right) = push_link(&mut self.root, self.height, link) {
@@ -192,18 +195,18 @@ impl Many {
             }
         }
         if self.tail.capacity() < CHUNK {
-            // The copy of a shared tail is as long as the tail was.
+            // Cloning a shared tail leaves no spare capacity.
             self.tail.reserve_exact(8.min(CHUNK - self.tail.len()));
         }
         self.tail.push(stored);
     }
 
-    /// Returns what is left when it is few enough for a slice.
-    fn drop_below(&mut self, bound: Stored) -> Option<Vec<Stored>> {
+    /// Removes the versions before `bound`. Returns the remaining ones if they fit into a slice.
+    fn drop_below(&mut self, bound: StoredVersion) -> Option<Vec<StoredVersion>> {
         drop_links_below(&mut self.root, bound);
         while self.height > 0 && self.root.len() == 1 {
             let Below::Links(links) = &self.root[0].below else {
-                unreachable!("above height 0 there are links below")
+                unreachable!("a node above height 0 has links")
             };
             self.root = Arc::clone(links);
             self.height -= 1;
@@ -229,21 +232,21 @@ impl Many {
     }
 }
 
-fn newest_at(list: &[Stored], main: i64) -> Option<Stored> {
+fn newest_at(list: &[StoredVersion], main: i64) -> Option<StoredVersion> {
     let behind = list.partition_point(|stored| stored.main() <= main);
     behind.checked_sub(1).map(|at| list[at])
 }
 
-fn at_in_links(links: &[Link], main: i64) -> Option<Stored> {
+fn at_in_links(links: &[Link], main: i64) -> Option<StoredVersion> {
     let behind = links.partition_point(|link| link.first.main() <= main);
-    // After a compaction the first link may hold less than its `first` says.
+    // After a compaction the first link may begin later than its `first`.
     match &links[behind.checked_sub(1)?].below {
         Below::Chunk(chunk) => newest_at(chunk, main),
         Below::Links(links) => at_in_links(links, main),
     }
 }
 
-/// Adds a link at the right edge; returns a new neighbour of `links` if they are full.
+/// Appends a link at the right edge. Returns a new right neighbour if `links` is full.
 fn push_link(links: &mut Arc<Vec<Link>>, height: usize, mut link: Link) -> Option<Arc<Vec<Link>>> {
     let list = Arc::make_mut(links);
     if height > 0
@@ -259,7 +262,7 @@ fn push_link(links: &mut Arc<Vec<Link>>, height: usize, mut link: Link) -> Optio
     None
 }
 
-fn drop_links_below(links: &mut Arc<Vec<Link>>, bound: Stored) {
+fn drop_links_below(links: &mut Arc<Vec<Link>>, bound: StoredVersion) {
     let behind = links.partition_point(|link| link.first <= bound);
     let list = Arc::make_mut(links);
     list.drain(..behind.saturating_sub(1));
@@ -282,7 +285,10 @@ fn drop_links_below(links: &mut Arc<Vec<Link>>, bound: Stored) {
     }
 }
 
-fn visit_links(links: &[Link], f: &mut dyn FnMut(Stored) -> ControlFlow<()>) -> ControlFlow<()> {
+fn visit_links(
+    links: &[Link],
+    f: &mut dyn FnMut(StoredVersion) -> ControlFlow<()>,
+) -> ControlFlow<()> {
     links.iter().try_for_each(|link| match &link.below {
         Below::Chunk(chunk) => chunk.iter().copied().try_for_each(&mut *f),
         Below::Links(links) => visit_links(links, f),
@@ -294,11 +300,11 @@ mod tests {
     use super::*;
     use proto::Revision;
 
-    fn stored(main: i64, sub: i64) -> Stored {
-        Stored::new(Revision { main, sub }, 10, false).unwrap()
+    fn stored(main: i64, sub: i64) -> StoredVersion {
+        StoredVersion::new(Revision { main, sub }, 10, false).unwrap()
     }
 
-    fn list(older: &Older) -> Vec<Stored> {
+    fn list(older: &Older) -> Vec<StoredVersion> {
         let mut all = Vec::new();
         let _ = older.visit(&mut |stored| {
             all.push(stored);
@@ -332,18 +338,19 @@ mod tests {
             }
         }
         assert_eq!(list(&older), model);
-        older.drop_below(Stored::first_of(i64::MAX));
+        older.drop_below(StoredVersion::first_of(i64::MAX));
         assert!(older.is_empty());
     }
 
     #[test]
     fn every_cut_of_a_tree_is_right() {
-        let all: Vec<Stored> = (1..=64 * 64 + 130).map(|main| stored(main, 0)).collect();
+        let all: Vec<StoredVersion> = (1..=64 * 64 + 130).map(|main| stored(main, 0)).collect();
         let whole = Older::from_list(&all);
         for main in (0..=64 * 64 + 131).step_by(7) {
             let mut cut = whole.clone();
-            cut.drop_below(Stored::first_of(main));
-            let want: Vec<Stored> = all.iter().copied().filter(|s| s.main() >= main).collect();
+            cut.drop_below(StoredVersion::first_of(main));
+            let want: Vec<StoredVersion> =
+                all.iter().copied().filter(|s| s.main() >= main).collect();
             assert_eq!(list(&cut), want, "{main}");
             cut.push(stored(9_000, 0));
             assert_eq!(cut.at(i64::MAX), Some(stored(9_000, 0)));
@@ -354,7 +361,7 @@ mod tests {
     #[test]
     fn the_oldest_versions_are_taken_first_and_no_more_than_asked_for() {
         for len in [1, 2, 63, 64, 65, 200, 5_000] {
-            let all: Vec<Stored> = (1..=len).map(|main| stored(main, 0)).collect();
+            let all: Vec<StoredVersion> = (1..=len).map(|main| stored(main, 0)).collect();
             let mut older = Older::from_list(&all);
             let bound = stored(len - len / 3, 0);
             let mut taken = Vec::new();

@@ -1,45 +1,34 @@
-//! Taking out of the tree the versions that a compaction drops. Every inner node knows for each
-//! child the smallest compaction revision that drops something below it, so only the nodes on the
-//! way to such versions are visited. What was taken out is not found again: there is no position
-//! to keep between calls.
+//! Removes the versions that a compaction drops from the tree. An inner node holds for each child
+//! the smallest compaction revision that drops a version below it, so only the paths to such
+//! versions are visited. A removed version is not found again, so calls need no position to
+//! continue from.
 
+use super::entry::{NEVER, droppable_from, kept_at};
 use super::node::{Inner, Leaf, Node};
 use super::older::Older;
-use super::stored::{Head, Stored};
-use super::{Index, kept_at};
+use super::stored::{NewestVersion, StoredVersion};
+use super::tree::Index;
 use std::sync::Arc;
-
-/// The value of "no compaction drops anything here".
-pub(crate) const NEVER: i64 = i64::MAX;
-
-/// The smallest compaction revision that drops a version of a key: the one at which its oldest
-/// version is superseded. A tombstone is superseded by the next revision.
-pub(crate) fn droppable_from(head: &Head, older: &Older) -> i64 {
-    let (oldest, next) = match older.first_two() {
-        (None, _) => (head.at, NEVER),
-        (Some(oldest), next) => (oldest, next.unwrap_or(head.at).main()),
-    };
-    if oldest.is_tombstone() { next.min(oldest.main().saturating_add(1)) } else { next }
-}
 
 /// One call of [`Index::take_superseded`].
 struct Taking<'a> {
     /// The compaction's revision.
     main: i64,
-    /// How many versions may still be taken.
+    /// How many more versions may be removed.
     room: usize,
-    taken: &'a mut dyn FnMut(Stored),
+    taken: &'a mut dyn FnMut(StoredVersion),
     visited_nodes: usize,
 }
 
 impl Index {
-    /// Takes out at most `max` of the versions that a compaction at `main` drops. Returns the
-    /// number of nodes visited: at most the depth of the tree for each version taken.
+    /// Removes at most `max` of the versions that a compaction at `main` drops, and passes them to
+    /// `taken`. Returns the number of visited nodes: at most the depth of the tree for each removed
+    /// version.
     pub(crate) fn take_superseded(
         &mut self,
         main: i64,
         max: usize,
-        taken: &mut dyn FnMut(Stored),
+        taken: &mut dyn FnMut(StoredVersion),
     ) -> usize {
         if !self.has_superseded(main) {
             return 0;
@@ -74,7 +63,10 @@ impl Taking<'_> {
         {
             let room = self.room;
             self.visit(&mut inner.children[at]);
-            assert!(self.room < room, "a child that has something to drop gives a version");
+            assert!(
+                self.room < room,
+                "a version is removed below a child whose `droppable_from` is due"
+            );
             inner.below[at] = inner.children[at].summary();
             inner.tidy(at);
         }
@@ -91,13 +83,13 @@ impl Taking<'_> {
         }
     }
 
-    /// Takes versions of one key; true if the key is gone.
-    fn take_of_key(&mut self, head: &Head, older: &mut Older) -> bool {
+    /// Removes versions of one key. True if the key is to be removed, too.
+    fn take_of_key(&mut self, head: &NewestVersion, older: &mut Older) -> bool {
         if droppable_from(head, older) > self.main {
             return false;
         }
         let kept = kept_at(head, older, self.main);
-        let bound = kept.unwrap_or_else(|| Stored::first_of(self.main.saturating_add(1)));
+        let bound = kept.unwrap_or_else(|| StoredVersion::first_of(self.main.saturating_add(1)));
         self.room -= older.take_below(bound, self.room, self.taken);
         let is_gone = self.room > 0 && kept.is_none() && older.is_empty() && head.at < bound;
         if is_gone {

@@ -1,13 +1,14 @@
-//! The index against a `BTreeMap` of lists.
+//! Compares the index with a `BTreeMap` of lists.
 
-use super::node::Summary;
+use super::node::{self, Node, Sum, Summary};
 use super::*;
 use bytes::Bytes;
 use proto::Revision;
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::sync::Arc;
 
-/// A small generator, so that a seed is a whole test.
+/// A small generator of pseudo-random numbers.
 pub(crate) struct Seed(pub(crate) u64);
 
 impl Seed {
@@ -28,10 +29,10 @@ impl Seed {
     }
 }
 
-type Model = BTreeMap<Vec<u8>, Vec<Head>>;
+type Model = BTreeMap<Vec<u8>, Vec<NewestVersion>>;
 
 impl Index {
-    /// The invariants of the tree.
+    /// Checks the invariants of the tree.
     pub(crate) fn check(&self) {
         let mut last: Option<Vec<u8>> = None;
         let mut depths = Vec::new();
@@ -83,7 +84,7 @@ fn check_node(
 }
 
 fn key_of(n: i64) -> Vec<u8> {
-    // Prefixes of each other, long ones, and the usual kind.
+    // Prefixes of each other, long keys, and usual ones.
     match n % 5 {
         0 => vec![b'a'; usize::try_from(n % 40).unwrap()],
         1 => format!("/registry/pods/{:05}", n).into_bytes(),
@@ -133,15 +134,15 @@ fn compare(index: &Index, model: &Model, revision: i64, seed: &mut Seed) {
 
 fn put(index: &mut Index, model: &mut Model, key: &[u8], next: (Revision, i64)) {
     let (revision, lease) = next;
-    let at = Stored::new(revision, usize::try_from(lease * 37).unwrap(), false).unwrap();
+    let at = StoredVersion::new(revision, usize::try_from(lease * 37).unwrap(), false).unwrap();
     let mut made = None;
     index.put(key, &mut |last| {
         assert_eq!(last, model.get(key).and_then(|versions| versions.last()));
         let head = match last {
             Some(last) if last.is_live() => {
-                Head { at, create: last.create, version: last.version + 1, lease }
+                NewestVersion { at, create: last.create, version: last.version + 1, lease }
             }
-            _ => Head { at, create: revision.main, version: 1, lease },
+            _ => NewestVersion { at, create: revision.main, version: 1, lease },
         };
         made = Some(head);
         head
@@ -153,13 +154,14 @@ fn delete(index: &mut Index, model: &mut Model, key: &[u8], revision: Revision) 
     let live = index.get(key).is_some_and(|entry| entry.head.is_live());
     assert_eq!(live, model.get(key).is_some_and(|v| v.last().unwrap().is_live()));
     if live {
-        let head = Head::tombstone(Stored::new(revision, key.len() + 2, true).unwrap());
+        let head =
+            NewestVersion::tombstone(StoredVersion::new(revision, key.len() + 2, true).unwrap());
         index.put(key, &mut |_| head);
         model.get_mut(key).unwrap().push(head);
     }
 }
 
-/// Takes out what a compaction at `main` drops, a few versions at a time.
+/// Removes the versions that a compaction at `main` drops, a few at a time.
 fn compact(index: &mut Index, model: &mut Model, main: i64, seed: &mut Seed) {
     let mut taken = Vec::new();
     while index.has_superseded(main) {
@@ -224,11 +226,11 @@ fn the_index_agrees_with_a_map_of_lists() {
 }
 
 #[test]
-fn a_built_index_is_the_one_that_was_put_together() {
+fn a_built_index_equals_one_made_by_puts() {
     for seed in 0..6 {
         let mut seed = Seed(seed);
         let (mut index, mut model) = (Index::default(), Model::new());
-        let (mut built, mut run) = (Index::default(), Run::default());
+        let (mut built, mut run) = (Index::default(), VersionBatch::default());
         let merge_each = 1 + seed.below(800);
         for main in 2..4_000 {
             let key = key_of(seed.below(900));
@@ -241,8 +243,8 @@ fn a_built_index_is_the_one_that_was_put_together() {
             }
             match model.get(&key) {
                 Some(versions) if versions.len() > before => {
-                    let Head { at, create, version, lease } = *versions.last().unwrap();
-                    run.push(&key, Found { at, create, version, lease });
+                    let NewestVersion { at, create, version, lease } = *versions.last().unwrap();
+                    run.push(&key, RestoredVersion { at, create, version, lease });
                 }
                 _ => {}
             }
@@ -260,8 +262,8 @@ fn a_built_index_is_the_one_that_was_put_together() {
 fn ascending_keys_fill_the_leaves() {
     let mut index = Index::default();
     for n in 0..10_000i64 {
-        let at = Stored::new(Revision { main: n + 1, sub: 0 }, 1, false).unwrap();
-        index.put(format!("{n:08}").as_bytes(), &mut |_| Head {
+        let at = StoredVersion::new(Revision { main: n + 1, sub: 0 }, 1, false).unwrap();
+        index.put(format!("{n:08}").as_bytes(), &mut |_| NewestVersion {
             at,
             create: n + 1,
             version: 1,
@@ -281,8 +283,8 @@ fn ascending_keys_fill_the_leaves() {
 }
 
 fn put_at(index: &mut Index, key: &str, main: i64) {
-    let at = Stored::new(Revision { main, sub: 0 }, 1, false).unwrap();
-    index.put(key.as_bytes(), &mut |_| Head { at, create: main, version: 1, lease: 0 });
+    let at = StoredVersion::new(Revision { main, sub: 0 }, 1, false).unwrap();
+    index.put(key.as_bytes(), &mut |_| NewestVersion { at, create: main, version: 1, lease: 0 });
 }
 
 #[test]

@@ -1,17 +1,18 @@
-//! Going through the keys of a snapshot of the index, from one on. A walk holds its snapshot and
-//! can stop and go on at any time.
+//! Iterates over the keys of a snapshot of the index. A walk holds its snapshot and can pause at
+//! any time.
 
+use super::entry::KeyEntry;
 use super::node::Node;
-use super::{Entry, Index};
+use super::tree::Index;
 use bytes::Bytes;
 use std::sync::Arc;
 
 /// A position in a snapshot of the index.
 #[derive(Clone, Debug)]
 pub(crate) struct Walk {
-    /// From the root to the current leaf, each with the place in it.
+    /// The path from the root to the current leaf, with the place in each node.
     path: Vec<(Arc<Node>, usize)>,
-    /// The key before which it ends; none to go on to the last.
+    /// The exclusive end; none to walk to the last key.
     end: Option<Bytes>,
 }
 
@@ -40,8 +41,8 @@ impl Walk {
         walk
     }
 
-    /// The key at which the walk stands; none at its end.
-    pub(crate) fn entry(&self) -> Option<Entry<'_>> {
+    /// The current entry; none at the end.
+    pub(crate) fn entry(&self) -> Option<KeyEntry<'_>> {
         let (node, at) = self.path.last()?;
         let Node::Leaf(leaf) = &**node else { unreachable!("a path ends in a leaf") };
         if *at >= leaf.heads.len() {
@@ -54,7 +55,7 @@ impl Walk {
         }
     }
 
-    /// Goes to the next key.
+    /// Moves to the next key.
     pub(crate) fn advance(&mut self) {
         if let Some((_, at)) = self.path.last_mut() {
             *at += 1;
@@ -62,7 +63,7 @@ impl Walk {
         self.settle();
     }
 
-    /// From behind the last key of a leaf to the first of the next one.
+    /// If the current leaf is used up, moves to the first key of the next one.
     fn settle(&mut self) {
         let Some((node, at)) = self.path.last() else { return };
         let Node::Leaf(leaf) = &**node else { unreachable!("a path ends in a leaf") };

@@ -1,12 +1,12 @@
-//! The dumb twin of the store: etcd's rules taken literally, with generations for every key, a
-//! map for a file, and no thought of speed.
+//! A simple twin of the store: etcd's rules taken literally, with generations for each key and a
+//! map for the file.
 
 use prost::Message as _;
 use proto::Revision;
 use proto::mvccpb::KeyValue;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A small generator, so that a seed is a whole test.
+/// A small generator of pseudo-random numbers.
 pub(crate) struct Seed(pub(crate) u64);
 
 impl Seed {
@@ -65,7 +65,7 @@ impl KeyIndex {
         self.generations.push(Generation::default());
     }
 
-    /// Revision, create revision and version of what a reader sees.
+    /// Revision, create revision and version of the version that a reader sees.
     fn get(&self, main: i64) -> Option<(Revision, i64, i64)> {
         for (at, generation) in self.generations.iter().enumerate().rev() {
             let (Some(first), Some(last)) =
@@ -86,7 +86,7 @@ impl KeyIndex {
         None
     }
 
-    /// The generation that a compaction starts at, and the revision in it that stays.
+    /// The generation that a compaction starts at, and the revision of it that is kept.
     fn compaction(&self, main: i64) -> (usize, Option<usize>) {
         let mut at = 0;
         while at + 1 < self.generations.len()
@@ -101,7 +101,7 @@ impl KeyIndex {
 #[derive(Clone, Debug)]
 pub(crate) struct Job {
     revision: i64,
-    /// The keys of the file that go, once the job has begun.
+    /// The keys of the file to drop, once the job has begun.
     dropped: Option<BTreeSet<Vec<u8>>>,
 }
 
@@ -238,8 +238,8 @@ impl Twin {
         self.jobs[0].dropped = Some(dropped);
     }
 
-    /// One slice, which drops this many versions, those of the smallest revisions first; true if
-    /// the compaction has nothing more to drop.
+    /// One slice, which drops `count` versions, those of the smallest revisions first. True if
+    /// nothing is left to drop.
     pub(crate) fn slice(&mut self, count: usize) -> bool {
         self.begin();
         let job = &mut self.jobs[0];
@@ -280,7 +280,7 @@ impl Twin {
         (TwinHash { hash, compact_revision: self.compacted, revision }, keep.is_empty())
     }
 
-    /// What a restart makes of the file.
+    /// The twin after a restart with this file.
     pub(crate) fn restore(&self) -> Twin {
         let mut twin = Twin::new();
         twin.file = self.file.clone();

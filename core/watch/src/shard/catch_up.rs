@@ -1,23 +1,23 @@
-//! Watchers that are behind: they read the history together, a slice at a time.
+//! Watchers that are behind read the history together, one slice at a time.
 
 use super::Shard;
 use crate::body::Encoder;
 use crate::interest::{GroupId, WatcherKey};
-use crate::response::Head;
-use crate::stream::State;
+use crate::response::ResponseHead;
+use crate::stream::WatcherState;
 use crate::{Event, History};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-/// How much of the history one slice reads. A revision is never cut, so a slice can be longer by
+/// How much of the history one slice reads. Revisions are not split, so a slice can exceed it by
 /// one revision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
-    /// Events that are looked at.
+    /// Events that are read.
     pub events: usize,
-    /// Bytes of the events that somebody wants.
+    /// Bytes of the events that a watcher wants.
     pub bytes: usize,
-    /// Revisions in which somebody wants something. In etcd the most that one response has.
+    /// Revisions with an event that a watcher wants. In etcd the maximum of one response.
     pub revisions: usize,
 }
 
@@ -27,23 +27,23 @@ impl Default for Budget {
     }
 }
 
-/// What is left to do after a slice.
+/// The work left after a slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CatchUp {
-    /// More of the same.
+    /// There is more history to read.
     More,
-    /// Nothing until watchers fall behind again, or streams have room again.
+    /// Nothing, until watchers fall behind again or streams have room again.
     Done,
-    /// The view is older than what the watchers lack: come again with a newer one.
+    /// The view does not contain the missing events. Call again with a newer one.
     AwaitView,
 }
 
-/// A part of the history that was read.
+/// A part of the history.
 #[derive(Debug, Default)]
-struct Slice {
-    /// The events that somebody wants.
+struct HistorySlice {
+    /// The events that a watcher wants.
     events: Vec<Event>,
-    /// For each group the places of its events.
+    /// The places of each group's events.
     hits: BTreeMap<GroupId, Vec<usize>>,
     /// The revision of the last event that was read.
     last: i64,
@@ -52,7 +52,7 @@ struct Slice {
     revisions: usize,
 }
 
-impl Slice {
+impl HistorySlice {
     fn is_full(&self, budget: &Budget) -> bool {
         self.looked_at >= budget.events
             || self.bytes >= budget.bytes
@@ -61,11 +61,11 @@ impl Slice {
 }
 
 impl Shard {
-    /// Reads a slice of the history for the watchers that are behind. To be called again, between
-    /// other work, while there is more.
+    /// Reads a slice of the history for the watchers that are behind. The caller repeats it,
+    /// between other work, while there is more.
     ///
     /// # Errors
-    /// When the view cannot be read.
+    /// If the view cannot be read.
     pub fn catch_up<H: History>(&mut self, view: &H, budget: &Budget) -> Result<CatchUp, H::Error> {
         self.end_compacted(view.compact_revision());
         let newest = self.revision.min(view.revision());
@@ -84,14 +84,14 @@ impl Shard {
         Ok(if self.behind.is_empty() { CatchUp::Done } else { CatchUp::More })
     }
 
-    /// The first watcher at or behind the place where the last slice ended, so that all have
-    /// their turn however many start at the front anew.
+    /// The next watcher at or after the end of the last slice. Going round gives every watcher a
+    /// turn, even if new watchers keep starting at the front.
     fn next_behind(&self) -> Option<(i64, WatcherKey)> {
         let onward = self.behind.range((self.scan_from, 0)..).next();
         onward.or_else(|| self.behind.first()).copied()
     }
 
-    /// Ends the watchers whose next events are gone.
+    /// Cancels the watchers whose next events were dropped by compaction.
     fn end_compacted(&mut self, compact_revision: i64) {
         while let Some((next_revision, key)) = self.behind.first().copied() {
             if next_revision >= compact_revision {
@@ -99,20 +99,25 @@ impl Shard {
             }
             let (stream, watch_id) = (self.watchers[key].stream, self.watchers[key].id);
             self.remove(key);
-            let head = Head { watch_id, canceled: true, compact_revision, ..Head::default() };
+            let head = ResponseHead {
+                watch_id,
+                canceled: true,
+                compact_revision,
+                ..ResponseHead::default()
+            };
             self.push_head(stream, head);
         }
     }
 
-    /// Reads on from `from`; returns what was found, and the last revision that was read whole.
+    /// Reads from `from` on. Returns the slice and the last revision that was read completely.
     fn read_slice<H: History>(
         &self,
         view: &H,
         from: i64,
         newest: i64,
         budget: &Budget,
-    ) -> Result<(Slice, i64), H::Error> {
-        let mut slice = Slice { last: from, ..Slice::default() };
+    ) -> Result<(HistorySlice, i64), H::Error> {
+        let mut slice = HistorySlice { last: from, ..HistorySlice::default() };
         let mut until = newest;
         view.replay(from, newest, &mut |event| {
             if event.mod_revision > slice.last {
@@ -143,10 +148,10 @@ impl Shard {
         Ok((slice, until))
     }
 
-    /// Tells each watcher that is behind what the slice has for it, and moves it on.
+    /// Queues the events of the slice for each watcher that is behind, and advances it.
     fn hand_out<H: History>(
         &mut self,
-        slice: &Slice,
+        slice: &HistorySlice,
         from: i64,
         until: i64,
         view: &H,
@@ -165,10 +170,10 @@ impl Shard {
                 continue;
             }
             let body = encoder.body(places, group.interest().prev_kv)?;
-            if self.tell(key, &body, self.revision) {
+            if self.queue_events(key, &body, self.revision) {
                 self.advance(key, until + 1);
             } else {
-                self.set_state(key, State::Parked);
+                self.set_state(key, WatcherState::Parked);
             }
         }
         self.counts.queued_bytes += encoder.kept_bytes();

@@ -1,22 +1,23 @@
-//! Events as they come.
+//! Delivery of new events to synced watchers.
 
 use super::Shard;
 use crate::body::{Body, Encoder};
 use crate::interest::{GroupId, WatcherKey};
 use crate::response::Events;
-use crate::stream::{State, Waiting};
+use crate::stream::{Waiting, WatcherState};
 use crate::{EventBatch, History};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 impl Shard {
-    /// Takes the events of the next revision. `view` has that revision or a later one; it is read
-    /// for what was there before the events, where somebody wants that.
+    /// Handles the events of the next revision. `view` contains that revision; it is read for the
+    /// previous values that watchers want.
     ///
-    /// A batch that was seen already is ignored. If one is missing, the shard skips to this one.
+    /// A batch that was fed or skipped before is ignored. If batches before this one are missing,
+    /// this one is skipped too: synced watchers read the history up to it.
     ///
     /// # Errors
-    /// When the view cannot be read.
+    /// If the view cannot be read.
     pub fn on_events<H: History>(&mut self, batch: &EventBatch, view: &H) -> Result<(), H::Error> {
         let revision = batch.revision;
         if revision <= self.revision {
@@ -38,7 +39,7 @@ impl Shard {
                 }
             });
         }
-        // Watchers of the future wait until their revision comes.
+        // Watchers with a future start revision are not due yet.
         let mut encoder = Encoder::new(&batch.events, view);
         let mut due: Vec<WatcherKey> = Vec::new();
         for (id, places) in &hits {
@@ -49,10 +50,10 @@ impl Shard {
             }
             let body = encoder.body(places, id.interest().prev_kv)?;
             for key in due.drain(..) {
-                let told = self.tell(key, &body, revision);
-                self.watchers[key].next_revision = if told { revision + 1 } else { revision };
-                if !told {
-                    self.set_state(key, State::Parked);
+                let queued = self.queue_events(key, &body, revision);
+                self.watchers[key].next_revision = if queued { revision + 1 } else { revision };
+                if !queued {
+                    self.set_state(key, WatcherState::Parked);
                 }
             }
         }
@@ -80,22 +81,27 @@ impl Shard {
         let keys: Vec<WatcherKey> = self.watchers.iter().map(|(key, _)| key).collect();
         for key in keys {
             let watcher = &self.watchers[key];
-            if watcher.state == State::Synced {
+            if watcher.state == WatcherState::Synced {
                 let next_revision = watcher.next_revision.max(seen + 1);
                 self.advance(key, next_revision);
             }
         }
     }
 
-    /// Queues a body for a watcher, if there is room.
-    pub(super) fn tell(&mut self, key: WatcherKey, body: &Arc<Body>, revision: i64) -> bool {
+    /// Queues a body for a watcher. False if there is no room.
+    pub(super) fn queue_events(
+        &mut self,
+        key: WatcherKey,
+        body: &Arc<Body>,
+        revision: i64,
+    ) -> bool {
         let watcher = &self.watchers[key];
         let (stream, watch_id) = (watcher.stream, watcher.id);
         let fragment_from = watcher.fragment.then_some(self.limits.fragment_from);
         if !self.has_room(stream, body.events.len()) {
             return false;
         }
-        self.watchers[key].was_told = true;
+        self.watchers[key].was_notified = true;
         let body = Arc::clone(body);
         let events = Events { watch_id, revision, body, sent: 0, fragment_from };
         self.push(stream, Waiting::Events(events));

@@ -1,15 +1,15 @@
-//! Telling clients up to which revision they know everything.
+//! Progress responses: the revision up to which a client has received everything.
 
 use super::Shard;
 use crate::StreamId;
 use crate::interest::WatcherKey;
-use crate::response::{Head, NO_WATCH};
-use crate::stream::State;
+use crate::response::{NO_WATCH, ResponseHead};
+use crate::stream::WatcherState;
 
 impl Shard {
-    /// Answers a client that asks how far it is: once for the whole stream, if all its watchers
-    /// are there. Without watchers, or with one that is behind or waits for the future, there is
-    /// no answer, as in etcd.
+    /// Handles a progress request: one response for the whole stream if all its watchers are
+    /// current. Without watchers, or with one that is behind or starts in the future, there is no
+    /// response, as in etcd.
     pub fn request_progress(&mut self, stream: StreamId) {
         let Some(open) = self.streams.get(stream.0) else { return };
         let mut watchers = open.watchers.values();
@@ -18,7 +18,7 @@ impl Shard {
         }
     }
 
-    /// Tells of progress in the streams in which it is due.
+    /// Queues progress responses in the streams that are due.
     pub fn tick(&mut self, now_ms: u64) {
         while let Some((due_ms, stream)) = self.progress.first().copied() {
             if due_ms > now_ms {
@@ -32,7 +32,7 @@ impl Shard {
                 open.watchers.iter().map(|(id, key)| (*id, *key)).collect();
             for (id, key) in watchers {
                 let watcher = &mut self.watchers[key];
-                let is_idle = !std::mem::take(&mut watcher.was_told);
+                let is_idle = !std::mem::take(&mut watcher.was_notified);
                 if watcher.progress_notify && is_idle && self.is_current(key) {
                     self.push_progress(stream, id);
                 }
@@ -40,22 +40,23 @@ impl Shard {
         }
     }
 
-    /// When [`tick`](Self::tick) has something to do next, by the clock of its argument.
+    /// The time of the next [`tick`](Self::tick), by the clock of its argument.
     #[must_use]
     pub fn next_tick_ms(&self) -> Option<u64> {
         self.progress.first().map(|(due_ms, _)| *due_ms)
     }
 
-    /// Whether the watcher has all events up to the shard's revision, and wanted them.
+    /// Whether the watcher has received all events up to the shard's revision, and its start is not
+    /// later.
     fn is_current(&self, key: WatcherKey) -> bool {
         let watcher = &self.watchers[key];
-        watcher.state == State::Synced
+        watcher.state == WatcherState::Synced
             && watcher.start_revision <= self.revision
             && watcher.next_revision <= self.revision + 1
     }
 
     fn push_progress(&mut self, stream: StreamId, watch_id: i64) {
         let revision = self.revision;
-        self.push_head(stream, Head { revision, watch_id, ..Head::default() });
+        self.push_head(stream, ResponseHead { revision, watch_id, ..ResponseHead::default() });
     }
 }

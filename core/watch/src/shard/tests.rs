@@ -1,4 +1,4 @@
-//! Facts about single streams and watchers; random sequences are in tests/model.rs.
+//! Tests of single streams and watchers. Random sequences are in tests/model.rs.
 
 use super::*;
 use crate::{Budget, CatchUp, Event, EventBatch, EventKind};
@@ -12,12 +12,12 @@ use std::ops::ControlFlow;
 
 const ORIGIN: Origin = Origin { cluster_id: 11, member_id: 22, raft_term: 3 };
 
-/// What the door returns while authentication is off.
+/// Permits a request while authentication is off.
 fn permitted<R: Guarded>(request: R) -> Permitted<R> {
     AuthStore::disabled().permit(&Caller::default(), request).unwrap()
 }
 
-/// All events there ever were.
+/// All past events.
 #[derive(Default)]
 struct Store {
     batches: Vec<EventBatch>,
@@ -59,7 +59,7 @@ impl History for Store {
 }
 
 impl Store {
-    /// Makes a revision: each key is put, with a value, or deleted, without.
+    /// Writes a revision: each key is put if it has a value, else deleted.
     fn write(&mut self, changes: &[(&str, Option<&str>)]) -> EventBatch {
         let revision = self.revision() + 1;
         let event = |(key, value): &(&str, Option<&str>)| {
@@ -134,7 +134,7 @@ impl Setting {
         }
     }
 
-    /// All that waits, decoded.
+    /// All queued responses, decoded.
     fn responses(&mut self) -> Vec<etcdserverpb::WatchResponse> {
         let mut responses = Vec::new();
         while let Some(response) = self.shard.next(self.stream, &ORIGIN) {
@@ -148,7 +148,7 @@ impl Setting {
         responses
     }
 
-    /// All that waits, in short.
+    /// All queued responses, abbreviated.
     fn told(&mut self) -> Vec<String> {
         self.responses().iter().map(short).collect()
     }
@@ -188,7 +188,7 @@ fn short(response: &etcdserverpb::WatchResponse) -> String {
 }
 
 #[test]
-fn the_header_is_the_callers_and_the_shards() {
+fn the_header_has_the_fields_of_the_caller_and_of_the_shard() {
     let mut setting = Setting::new();
     setting.watch("a", 0);
     let header =
@@ -199,7 +199,7 @@ fn the_header_is_the_callers_and_the_shards() {
 }
 
 #[test]
-fn events_come_to_those_who_watch_their_keys() {
+fn events_reach_the_watchers_of_their_keys() {
     let mut setting = Setting::new();
     setting.watch("b", 0);
     for (key, range_end) in [("a", "c"), ("b", "\0"), ("", "\0"), ("c", "d")] {
@@ -216,7 +216,7 @@ fn events_come_to_those_who_watch_their_keys() {
 }
 
 #[test]
-fn the_events_of_a_revision_come_in_one_response_and_in_order() {
+fn the_events_of_a_revision_are_in_one_response_and_in_order() {
     let mut setting = Setting::new();
     setting.put("x", "0");
     setting.create(WatchCreateRequest { range_end: "\0".into(), ..Default::default() });
@@ -225,7 +225,7 @@ fn the_events_of_a_revision_come_in_one_response_and_in_order() {
 }
 
 #[test]
-fn filters_leave_out_and_an_empty_response_is_not_sent() {
+fn filtered_events_are_left_out_and_empty_responses_are_not_sent() {
     let mut setting = Setting::new();
     for filters in [vec![0], vec![1], vec![0, 1], vec![7]] {
         setting.create(WatchCreateRequest { key: "a".into(), filters, ..Default::default() });
@@ -237,7 +237,7 @@ fn filters_leave_out_and_an_empty_response_is_not_sent() {
 }
 
 #[test]
-fn what_was_before_comes_on_request() {
+fn previous_values_are_sent_on_request() {
     let mut setting = Setting::new();
     setting.put("a", "1");
     let request = WatchCreateRequest {
@@ -255,7 +255,7 @@ fn what_was_before_comes_on_request() {
     assert_eq!(setting.told(), ["0@2 created".to_owned(), format!("0@5{all}")]);
     setting.put("a", "4");
     assert_eq!(setting.told(), ["0@6 a=4@6(was 3)"]);
-    // At a start right behind a compaction the value before is gone.
+    // If the watcher starts at the compacted revision, the previous value is dropped.
     setting.store.compact_revision = 6;
     setting.create(WatchCreateRequest { start_revision: 6, ..request });
     setting.catch_up();
@@ -263,7 +263,7 @@ fn what_was_before_comes_on_request() {
 }
 
 #[test]
-fn a_start_in_the_past_reads_history_and_then_goes_on() {
+fn a_watcher_that_starts_in_the_past_reads_history_and_then_new_events() {
     let mut setting = Setting::new();
     for value in ["1", "2", "3"] {
         setting.put("a", value);
@@ -279,7 +279,7 @@ fn a_start_in_the_past_reads_history_and_then_goes_on() {
 }
 
 #[test]
-fn a_start_in_the_future_waits_for_it() {
+fn a_watcher_that_starts_in_the_future_gets_nothing_earlier() {
     let mut setting = Setting::new();
     setting.watch("a", 4);
     setting.watch("a", i64::MAX - 2);
@@ -290,7 +290,7 @@ fn a_start_in_the_future_waits_for_it() {
 }
 
 #[test]
-fn a_watcher_without_a_start_gets_nothing_that_its_view_had() {
+fn a_watcher_without_a_start_gets_no_event_of_its_view() {
     let mut setting = Setting::new();
     let batch = setting.store.write(&[("a", Some("1"))]);
     setting.watch("a", 0);
@@ -302,7 +302,7 @@ fn a_watcher_without_a_start_gets_nothing_that_its_view_had() {
 }
 
 #[test]
-fn a_compacted_start_ends_the_watcher() {
+fn a_watcher_with_a_compacted_start_is_canceled() {
     let mut setting = Setting::new();
     for value in ["1", "2", "3"] {
         setting.put("a", value);
@@ -345,7 +345,7 @@ fn creations_are_refused_as_etcd_refuses_them() {
 }
 
 #[test]
-fn ids_are_given_from_zero_and_skip_those_taken() {
+fn ids_are_assigned_from_zero_and_skip_taken_ones() {
     let mut setting = Setting::new();
     setting.watch("a", 0);
     setting.create(WatchCreateRequest { key: "a".into(), watch_id: 1, ..Default::default() });
@@ -359,7 +359,7 @@ fn ids_are_given_from_zero_and_skip_those_taken() {
 }
 
 #[test]
-fn a_failed_creation_leaves_watcher_zero_alone() {
+fn a_failed_creation_does_not_affect_watcher_zero() {
     let mut setting = Setting::new();
     setting.watch("a", 0);
     setting.watch("a", -1);
@@ -369,7 +369,7 @@ fn a_failed_creation_leaves_watcher_zero_alone() {
 }
 
 #[test]
-fn a_canceled_watcher_is_told_nothing_more() {
+fn a_canceled_watcher_receives_nothing_more() {
     let mut setting = Setting::new();
     setting.watch("a", 0);
     setting.put("a", "1");
@@ -381,7 +381,7 @@ fn a_canceled_watcher_is_told_nothing_more() {
 }
 
 #[test]
-fn progress_is_told_once_for_a_stream_whose_watchers_are_all_there() {
+fn progress_is_sent_once_for_a_stream_whose_watchers_are_current() {
     let mut setting = Setting::new();
     setting.shard.request_progress(setting.stream);
     assert_eq!(setting.told(), [] as [&str; 0], "without watchers there is no answer");
@@ -406,7 +406,7 @@ fn progress_is_told_once_for_a_stream_whose_watchers_are_all_there() {
 }
 
 #[test]
-fn idle_watchers_that_want_it_are_told_of_progress_at_intervals() {
+fn idle_watchers_that_want_progress_receive_it_at_intervals() {
     let mut setting = Setting::new();
     let request =
         WatchCreateRequest { key: "a".into(), progress_notify: true, ..Default::default() };
@@ -431,7 +431,7 @@ fn idle_watchers_that_want_it_are_told_of_progress_at_intervals() {
 }
 
 #[test]
-fn large_responses_are_cut_for_those_who_want_it() {
+fn large_responses_are_split_for_watchers_that_want_fragments() {
     let mut setting = Setting::with(Limits { fragment_from: 100, ..Limits::default() });
     let all = WatchCreateRequest { range_end: "\0".into(), ..Default::default() };
     setting.create(all.clone());
@@ -453,7 +453,7 @@ fn large_responses_are_cut_for_those_who_want_it() {
 }
 
 #[test]
-fn a_slow_stream_keeps_little_and_misses_nothing() {
+fn a_slow_stream_queues_little_and_misses_nothing() {
     let mut setting = Setting::with(Limits { stream_bytes: 1000, ..Limits::default() });
     setting.watch("a", 0);
     setting.told();
@@ -475,7 +475,7 @@ fn a_slow_stream_keeps_little_and_misses_nothing() {
 }
 
 #[test]
-fn a_slow_stream_delays_nobody_else() {
+fn a_slow_stream_does_not_delay_other_streams() {
     let mut setting = Setting::with(Limits { stream_bytes: 1000, ..Limits::default() });
     setting.watch("a", 0);
     let slow = setting.stream;
@@ -526,7 +526,7 @@ fn a_stream_is_announced_once_until_it_is_empty() {
 }
 
 #[test]
-fn a_batch_that_is_missing_or_comes_twice_does_no_harm() {
+fn missing_and_repeated_batches_lose_and_double_no_event() {
     let mut setting = Setting::new();
     setting.watch("a", 0);
     setting.watch("a", 5);
@@ -543,7 +543,7 @@ fn a_batch_that_is_missing_or_comes_twice_does_no_harm() {
 }
 
 #[test]
-fn a_snapshot_does_not_end_watchers_that_had_seen_all() {
+fn skipped_revisions_do_not_cancel_current_watchers() {
     let mut setting = Setting::new();
     setting.watch("quiet", 0);
     setting.watch("quiet", i64::MAX - 2);
@@ -560,7 +560,7 @@ fn a_snapshot_does_not_end_watchers_that_had_seen_all() {
 }
 
 #[test]
-fn lost_events_are_read_from_the_history_before_progress_is_told() {
+fn lost_events_are_read_from_the_history_before_progress_is_sent() {
     let mut setting = Setting::new();
     let key = "a".into();
     setting.create(WatchCreateRequest { key, progress_notify: true, ..Default::default() });
@@ -592,7 +592,7 @@ fn lost_events_are_read_from_the_history_before_progress_is_told() {
 }
 
 #[test]
-fn no_start_however_often_it_comes_makes_others_wait_for_ever() {
+fn watchers_that_keep_starting_in_the_past_do_not_starve_others() {
     let mut setting = Setting::new();
     for number in 0..100 {
         setting.put("a", &number.to_string());
@@ -608,7 +608,7 @@ fn no_start_however_often_it_comes_makes_others_wait_for_ever() {
 }
 
 #[test]
-fn a_view_that_is_too_old_is_waited_for() {
+fn catching_up_waits_for_a_view_that_is_new_enough() {
     let mut setting = Setting::new();
     setting.put("a", "1");
     setting.watch("a", 2);

@@ -27,7 +27,7 @@ pub(super) fn store_status(error: &mvcc::Error) -> Status {
 }
 
 /// What a client hears of a revision that cannot be read.
-pub(super) fn revision_status(reject: mvcc::Reject) -> Status {
+pub(super) fn revision_status(reject: mvcc::RequestError) -> Status {
     status_of(reject.into())
 }
 
