@@ -17,14 +17,14 @@ fn main() -> std::process::ExitCode {
     embed::main(&arguments, &variables).into()
 }
 
-/// The allocator asks for huge pages, of 2 MiB, and each that holds a few bytes counts whole:
-/// measured, a third of the memory. Where the kernel does not know this call it works as well.
+/// Disables huge pages: the allocator asks for pages of 2 MiB, each of which counts whole however
+/// little it holds. Measured: a third of the memory. Kernels without this call are unaffected.
 fn use_small_pages() {
     rustix::thread::disable_transparent_huge_pages(true).ok();
 }
 
-/// Gives freed memory back after 10 ms rather than a second: measured, a fifth of the peak, for
-/// no processor time that shows.
+/// Returns freed memory to the system after 10 ms instead of a second. Measured: a fifth of the
+/// peak, without a visible cost in processor time.
 #[expect(unsafe_code, reason = "the allocator's options have no other interface")]
 fn give_back_soon() {
     /// `mi_option_purge_delay` of mimalloc.h, in milliseconds.

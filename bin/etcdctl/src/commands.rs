@@ -1,4 +1,4 @@
-//! The commands and flags as a table. Nothing here does anything.
+//! The table of commands and flags.
 
 use cli::{Command, Flag, Kind};
 
@@ -247,12 +247,12 @@ const SNAPSHOT: Command = Command {
     ..Command::NONE
 };
 
-/// A word that is known, and whose command is to come.
+/// A command that is not implemented yet.
 const fn later(usage: &'static str, short: &'static str, group: &'static str) -> Command {
     Command { usage, short, group, ..Command::NONE }
 }
 
-/// Commands that only say that they are not built yet.
+/// Commands that are not implemented yet; they print an error.
 pub(crate) const LATER: &[&str] =
     &["auth", "check", "completion", "elect", "lock", "make-mirror", "role", "user"];
 

@@ -1,4 +1,4 @@
-//! `endpoint …` and what else asks each endpoint by itself: `defrag`.
+//! Commands that call each endpoint separately: `endpoint …` and `defrag`.
 //!
 //! Source: etcd v3.7.1 etcdctl/ctlv3/command/{ep,defrag}_command.go.
 
@@ -67,7 +67,7 @@ pub(crate) async fn health(mut session: Session) -> CommandResult {
     }
 }
 
-/// An endpoint is well when it can read a key, even one that it must not show, and has no alarms.
+/// An endpoint is healthy if it can read a key (or denies permission) and has no alarms.
 async fn check(client: Client, endpoint: String) -> Health {
     let start = Instant::now();
     let request = pb::RangeRequest { key: "health".into(), ..Default::default() };

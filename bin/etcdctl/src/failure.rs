@@ -1,11 +1,11 @@
-//! How a command ends when it does not end well.
+//! Failures of commands: exit codes and messages.
 
 /// The exit code, and what stands on stderr behind `Error: `.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
     /// What the process exits with.
     pub(crate) code: Code,
-    /// Nothing when all has been said already.
+    /// `None` if the message was printed already.
     pub(crate) message: Option<String>,
 }
 
@@ -18,17 +18,17 @@ pub(crate) enum Code {
     Error = 1,
     /// The server cannot be reached.
     BadConnection = 2,
-    /// What came from standard input is no use.
+    /// Standard input is invalid.
     InvalidInput = 3,
     /// A flag has a value that is not supported.
     BadFeature = 4,
-    /// The server ended what should go on.
+    /// The server ended a stream.
     Interrupted = 5,
-    /// Arguments or flags do not fit.
+    /// Arguments or flags are invalid.
     BadArgs = 128,
 }
 
-/// What a command comes to.
+/// The result of a command.
 pub(crate) type CommandResult<T = ()> = Result<T, Failure>;
 
 impl Code {
@@ -37,13 +37,12 @@ impl Code {
         Failure { code: self, message: Some(message.to_string()) }
     }
 
-    /// A failure about which all has been said.
+    /// A failure whose message was printed already.
     pub(crate) fn silent(self) -> Failure {
         Failure { code: self, message: None }
     }
 }
 
-/// An error of the server's.
 impl From<client::Error> for Failure {
     fn from(error: client::Error) -> Failure {
         Code::Error.with(error)

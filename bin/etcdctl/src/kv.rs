@@ -118,7 +118,7 @@ fn revisions(flags: &Flags, min: &str, max: &str, shown: [&str; 2]) -> CommandRe
     Ok((lowest.max(0), highest.max(0)))
 }
 
-/// The request that a `get` line means.
+/// The request of a `get` command.
 pub(crate) fn range_request(flags: &Flags, args: &Words) -> CommandResult<pb::RangeRequest> {
     let bad = |text: &str| Err(Code::BadArgs.with(text));
     let Some(key) = args.first() else {
@@ -160,7 +160,7 @@ pub(crate) fn range_request(flags: &Flags, args: &Words) -> CommandResult<pb::Ra
     })
 }
 
-/// The request that a `put` line means. A value that is missing is read from the standard input.
+/// The request of a `put` command. A missing value is read from standard input.
 pub(crate) fn put_request(flags: &Flags, args: &Words) -> CommandResult<pb::PutRequest> {
     let usage = "put command needs 1 argument and input from stdin or 2 arguments";
     let Some(key) = args.first() else { return Err(Code::BadArgs.with(usage)) };
@@ -192,8 +192,7 @@ pub(crate) fn put_request(flags: &Flags, args: &Words) -> CommandResult<pb::PutR
     })
 }
 
-/// The request that a `del` line means. A range without `--range` is warned of, with two seconds
-/// to think again.
+/// The request of a `del` command. A range without `--range` prints a warning and waits two seconds.
 pub(crate) fn delete_request(flags: &Flags, args: &Words) -> CommandResult<pb::DeleteRangeRequest> {
     let bad = |text: &str| Err(Code::BadArgs.with(text));
     let (Some(key), 1..=2) = (args.first(), args.len()) else {

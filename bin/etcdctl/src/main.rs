@@ -38,13 +38,13 @@ fn main() {
         Err(error) => Err(Code::Error.with(error)),
     };
     match done {
-        // At once, so that nothing waits for a thread that reads the standard input.
+        // Exit without waiting for the thread that reads standard input.
         Ok(()) => std::process::exit(0),
         Err(failure) => end(failure),
     }
 }
 
-/// Ends the process with what went wrong.
+/// Prints a failure and exits with its code.
 fn end(failure: Failure) -> ! {
     if let Some(message) = failure.message {
         output::error_line(&format!("Error: {message}"));

@@ -80,7 +80,7 @@ pub(crate) async fn snapshot_save(mut session: Session) -> CommandResult {
     let client = connect(config).await?;
     let part = format!("{path}.part");
     let saving = save(&client, endpoint, &part, path);
-    // Only a limit that was asked for holds: a snapshot may take long.
+    // The default timeout does not apply: a snapshot may take long.
     let saved = match session.flags.changed("command-timeout") {
         true => {
             let limit = session.flags.duration("command-timeout");
@@ -90,7 +90,7 @@ pub(crate) async fn snapshot_save(mut session: Session) -> CommandResult {
         false => saving.await,
     };
     if saved.is_err() {
-        // Half a snapshot is none; there is nothing to be done if it cannot be removed.
+        // Remove the incomplete snapshot; an error here cannot be handled.
         _ = std::fs::remove_file(&part);
     }
     let version = saved?;
@@ -165,7 +165,7 @@ fn io_text(path: &str, error: &std::io::Error) -> String {
     format!("open {path}: {text}")
 }
 
-/// What has come of a snapshot: the database and, as its last 32 bytes, the hash of the rest.
+/// The received part of a snapshot: the database and, in its last 32 bytes, the hash of the rest.
 #[derive(Default)]
 struct Fetched {
     size: u64,

@@ -1,4 +1,4 @@
-//! What the global flags and the environment come to: a printer, a client.
+//! The printer and the client, made from global flags and environment.
 //!
 //! Source: etcd v3.7.1 etcdctl/ctlv3/command/global.go.
 
@@ -18,13 +18,13 @@ const PREFIX: &str = "ETCDCTL";
 /// Variables that only `watch` reads, which are no flags.
 const WATCH_VARIABLES: [&str; 2] = ["ETCDCTL_WATCH_KEY", "ETCDCTL_WATCH_RANGE_END"];
 
-/// A command with its flags, ready to be run.
+/// A parsed command that is ready to run.
 pub(crate) struct Session {
     /// The flags, those from the environment too once it was opened.
     pub(crate) flags: Flags,
     /// The arguments.
     pub(crate) args: cli::Words,
-    /// How many of them stand before `--`, if it is there.
+    /// The number of arguments before `--`, if there is one.
     pub(crate) dash: Option<usize>,
     /// The command's words.
     pub(crate) name: String,

@@ -53,7 +53,7 @@ pub(crate) async fn watch(mut session: Session) -> CommandResult {
     Err(Code::Interrupted.with("watch is canceled by the server"))
 }
 
-/// Tells what is watched from what is run. `dash` is how many arguments stand before `--`.
+/// Separates the keys from the command to run. `dash` is the number of arguments before `--`.
 fn wanted(args: &Words, dash: Option<usize>, from: &FromEnvironment) -> CommandResult<Wanted> {
     let (keys, command) = args.split_at(dash.unwrap_or(args.len()));
     if dash.is_some() && command.is_empty() {
@@ -93,7 +93,7 @@ fn request(flags: &Flags, keys: &Words) -> CommandResult<pb::WatchCreateRequest>
     })
 }
 
-/// Prints what a watch has to say, to its end.
+/// Prints the responses of a watch until it ends.
 async fn print(printer: Printer, mut watcher: Watcher, command: Words) -> CommandResult {
     while let Some(watched) = watcher.next().await {
         if let Some(error) = &watched.error {

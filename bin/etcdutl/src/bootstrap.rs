@@ -1,4 +1,4 @@
-//! Whether names and URLs of a new cluster fit together.
+//! The check that names and URLs of a new cluster are consistent.
 //!
 //! Source: etcd v3.7.1 server/config/config.go `VerifyBootstrap`, client/pkg/types/urlsmap.go,
 //! pkg/netutil/netutil.go.

@@ -1,4 +1,4 @@
-//! The commands and flags as a table. Nothing here does anything.
+//! The table of commands and flags.
 
 use cli::{Command, Flag, Kind};
 
@@ -38,7 +38,7 @@ const RESTORE: &[Flag] = &[
     Flag::new("wal-dir", Kind::Text, "", "the directory of the log, if not in the data directory"),
 ];
 
-/// A word that is known, and whose command is to come.
+/// A command that is not implemented yet.
 const fn later(usage: &'static str, short: &'static str) -> Command {
     Command { usage, short, ..Command::NONE }
 }

@@ -1,4 +1,4 @@
-//! How a command ends when it does not end well.
+//! Failures of commands: exit codes and messages.
 
 /// The exit code, and what stands on stderr behind `Error: `.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,11 +18,11 @@ pub(crate) enum Code {
     Error = 1,
     /// What was asked for is not supported.
     BadFeature = 4,
-    /// Arguments or flags do not fit.
+    /// Arguments or flags are invalid.
     BadArgs = 128,
 }
 
-/// What a command comes to.
+/// The result of a command.
 pub(crate) type CommandResult<T = ()> = Result<T, Failure>;
 
 impl Code {

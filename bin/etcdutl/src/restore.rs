@@ -24,13 +24,13 @@ use wal::{Metadata, SnapshotRecord, Wal};
 const HASH_LENGTH: u64 = 32;
 const MEMBER_BUCKETS: [&[u8]; 2] = [b"members", b"members_removed"];
 
-/// What is made of what.
+/// The options of a restore.
 struct Plan {
     snapshot: String,
     data_dir: PathBuf,
     wal_dir: PathBuf,
     skip_hash_check: bool,
-    /// How much the revision is raised; all before is taken for compacted then.
+    /// How much the revision is raised; earlier revisions are marked as compacted.
     bump: i64,
     memory_map_size: u64,
     own: NodeId,
@@ -182,7 +182,7 @@ fn write_copy(plan: &Plan, mut source: impl Read) -> CommandResult<[u8; 32]> {
     Ok(hash.finalize().into())
 }
 
-/// The log of a cluster that has only been founded, and the snapshot at its end.
+/// Writes the log of a new cluster and a snapshot at its end.
 fn log_and_snap(plan: &Plan) -> CommandResult<EntryId> {
     let term = Term(1);
     let entries: Vec<Entry> = (1..)
@@ -218,7 +218,7 @@ fn log_and_snap(plan: &Plan) -> CommandResult<EntryId> {
     Ok(end)
 }
 
-/// Makes the database the new cluster's: its members, and where its log ends.
+/// Rewrites the database for the new cluster: its members and its consistent index.
 fn database(plan: &Plan, end: EntryId) -> CommandResult {
     const NO_WAIT: Duration = Duration::from_secs(1);
     let mut db = status::open(&plan.db(), false, NO_WAIT)?;
@@ -264,7 +264,7 @@ fn latest_revision(view: &bolt::View) -> CommandResult<i64> {
     Ok(latest)
 }
 
-/// Raises the revision, so that clients see none twice, and takes what was before for compacted.
+/// Raises the revision, so that clients see no revision twice, and marks earlier ones as compacted.
 fn bump(tx: &mut Tx<'_>, latest: i64, amount: i64) -> CommandResult {
     let too_large = || failed("--bump-revision is too large");
     let main = latest.checked_add(amount).ok_or_else(too_large)?;

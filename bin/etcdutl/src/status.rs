@@ -1,4 +1,4 @@
-//! `snapshot status`: what is in a database file.
+//! `snapshot status`: a summary of a database file.
 //!
 //! Source: etcd v3.7.1 etcdutl/snapshot/v3_snapshot.go `Status`, etcdutl/printer*.go.
 
@@ -20,7 +20,7 @@ use vfs::RealDisk;
 const PAGE_CACHE_BYTES: usize = 16 << 20;
 const NEW_PAGE_SIZE: usize = 4096;
 
-/// What a snapshot holds.
+/// The summary of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Status {
     /// CRC-32C over the names, keys and values of all buckets.
@@ -63,7 +63,7 @@ pub(crate) fn open(path: &Path, read_only: bool, wait: Duration) -> CommandResul
         let cache = Arc::new(PageCache::new(PAGE_CACHE_BYTES));
         let options = Options { new_page_size: NEW_PAGE_SIZE, cache, read_only };
         match Db::open(&RealDisk, path, options) {
-            // No time at all means for ever.
+            // A timeout of zero means none.
             Err(bolt::Error::Locked { .. }) if wait.is_zero() || start.elapsed() < wait => {
                 std::thread::sleep(PAUSE);
             }

@@ -21,8 +21,8 @@ pub(crate) struct Call<H> {
 }
 
 impl<H: Host> Call<H> {
-    /// Takes the request of a unary call and checks what comes with it. `for_learners` says of
-    /// the request whether a learner answers it.
+    /// Receives the request of a unary call and checks its metadata. `for_learners` decides whether
+    /// a learner may answer the request.
     pub(crate) async fn request<M: prost::Message + Default>(
         self,
         for_learners: impl FnOnce(&M) -> bool,
@@ -38,7 +38,7 @@ impl<H: Host> Call<H> {
         Ok((service, request))
     }
 
-    /// As [`Call::request`] for a call with one request and a stream of answers.
+    /// As [`Call::request`], for a call with one request and a stream of responses.
     pub(crate) async fn stream_request<M: prost::Message + Default>(
         mut self,
         for_learners: bool,
@@ -53,7 +53,7 @@ impl<H: Host> Call<H> {
         Ok((tally, rpc::frame::decode_in_stream(message)?))
     }
 
-    /// Checks what comes with a call that is a stream both ways.
+    /// Checks the metadata of a bidirectional stream.
     pub(crate) fn check_stream(&self) -> Result<(), Status> {
         if self.service.host.is_learner() {
             return Err(Error::NotSupportedForLearner.into());
@@ -61,7 +61,7 @@ impl<H: Host> Call<H> {
         self.service.check_metadata(&self.head.headers)
     }
 
-    /// What a call that is a stream both ways consists of.
+    /// Splits a bidirectional stream into its counters and its requests.
     pub(crate) fn into_stream(self) -> (Tally<H>, Messages<Incoming>) {
         (Tally::new(self.service, self.streamed), self.messages)
     }

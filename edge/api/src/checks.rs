@@ -1,6 +1,6 @@
-//! What is wrong with a request that can be told before it goes anywhere: missing keys, options
-//! that exclude each other, transactions that are too large or touch a key twice. Not here: what
-//! depends on the store's content.
+//! Validation of requests before they are executed or proposed: missing keys, options that exclude
+//! each other, transactions that are too large or change a key twice. Not here: checks that depend
+//! on the store's content.
 //!
 //! Source: etcd v3.7 server/etcdserver/api/v3rpc/key.go, pkg/adt/interval_tree.go.
 
@@ -31,7 +31,7 @@ pub(crate) fn range(request: &RangeRequest) -> Result<(), Error> {
     Ok(())
 }
 
-/// A range that is answered as a stream can be neither sorted nor filtered.
+/// A streamed range can be neither sorted nor filtered.
 ///
 /// # Errors
 /// As [`range`], and Unimplemented in etcd's words.
@@ -86,14 +86,14 @@ pub(crate) fn delete(request: &DeleteRangeRequest) -> Result<(), Error> {
 /// The error of etcd's table.
 pub(crate) fn txn(request: &TxnRequest, ops_max: usize) -> Result<(), Error> {
     operations(request, ops_max)?;
-    // Only now, so that what is too large is not looked at pair by pair.
+    // After the size checks: this compares the operations with each other.
     overlaps(&request.success)?;
     overlaps(&request.failure)?;
     Ok(())
 }
 
-/// Transactions inside get the operations that this one leaves of its own limit. Every level
-/// with a transaction inside uses up one at least, so the limit bounds the nesting too.
+/// A nested transaction may have as many operations as this one leaves of its own limit. Each level
+/// of nesting uses at least one, so the limit bounds the depth too.
 fn operations(request: &TxnRequest, ops_max: usize) -> Result<(), Error> {
     let used = request.compare.len().max(request.success.len()).max(request.failure.len());
     let Some(left) = ops_max.checked_sub(used) else { return Err(Error::TooManyOps) };
@@ -106,7 +106,7 @@ fn operations(request: &TxnRequest, ops_max: usize) -> Result<(), Error> {
             Some(Request::RequestPut(inner)) => put(inner)?,
             Some(Request::RequestDeleteRange(inner)) => delete(inner)?,
             Some(Request::RequestTxn(inner)) => operations(inner, left)?,
-            // etcd's word for an operation that says nothing.
+            // etcd's error for an empty operation.
             None => return Err(Error::KeyNotFound),
         }
     }
@@ -120,9 +120,9 @@ struct Changes<'a> {
     deletes: Intervals<'a>,
 }
 
-/// Looks for keys that one branch changes twice. The order is etcd's, for it decides what is
-/// seen: this level's deletes, then what is nested, then this level's puts. Puts of the two
-/// branches of one transaction inside may meet, for only one of them happens.
+/// Finds keys that one branch changes twice. The order is etcd's, because it decides which error
+/// is reported: the deletes of this level, then nested transactions, then the puts of this level.
+/// The two branches of a nested transaction may put the same key, since only one is executed.
 fn overlaps(ops: &[RequestOp]) -> Result<Changes<'_>, Error> {
     let mut changes = Changes::default();
     for op in ops {

@@ -1,4 +1,4 @@
-//! The Cluster service: so far, who is in it.
+//! The Cluster service: so far only `MemberList`.
 //!
 //! Source: etcd v3.7 server/etcdserver/api/v3rpc/member.go.
 

@@ -1,4 +1,4 @@
-//! Calls in the metrics: what is begun, comes, goes and ends.
+//! Metrics of calls: started, messages received and sent, handled.
 //!
 //! Source: go-grpc-prometheus (calls), etcd server/etcdserver/api/v3rpc/codec.go (bytes).
 
@@ -57,7 +57,7 @@ impl Counted {
         }
     }
 
-    /// The call was answered; one that streams has its end still before it, unless it was refused.
+    /// Records the result of the handler. A stream that was not refused ends later.
     /// A unary call that took longer than `slow` is logged.
     pub(crate) fn answered(&self, replied: &Result<Reply, Status>, slow: Duration) {
         let code = replied.as_ref().map_or_else(|status| status.code, |_| Code::Ok);
@@ -99,7 +99,7 @@ impl Drop for Streamed {
     }
 }
 
-/// What the handler of a call that streams counts with.
+/// The counters of a streaming call, for its handler.
 pub(crate) struct Tally<H> {
     pub(crate) service: Rc<Shared<H>>,
     streamed: Option<Rc<Streamed>>,
@@ -116,7 +116,7 @@ impl<H: Host> Tally<H> {
         Tally { service, streamed }
     }
 
-    /// A message of this length has come.
+    /// Counts a received message of this length.
     pub(crate) fn received(&self, bytes: usize) {
         self.service.host.count_received(bytes);
         if let Some(streamed) = &self.streamed {
@@ -124,7 +124,7 @@ impl<H: Host> Tally<H> {
         }
     }
 
-    /// Messages go, together of this length.
+    /// Counts sent messages and their total length.
     pub(crate) fn sent(&self, messages: usize, bytes: usize) {
         self.service.host.count_sent(bytes);
         if let Some(streamed) = &self.streamed {
@@ -132,7 +132,7 @@ impl<H: Host> Tally<H> {
         }
     }
 
-    /// The call ends with this code, as soon as everybody lets go of it.
+    /// Sets the code that is counted when the last holder drops the call.
     pub(crate) fn end(&self, code: Code) {
         if let Some(streamed) = &self.streamed {
             streamed.code.set(code);

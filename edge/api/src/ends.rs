@@ -1,5 +1,5 @@
-//! What ends a stream before its client does: the deadline that it came with, and the loss of a
-//! leader where it requires one.
+//! The reasons to end a stream before its client does: its deadline has passed, or it requires a
+//! leader and the member has lost it.
 //!
 //! Source: etcd v3.7 server/etcdserver/api/v3rpc/interceptor.go monitorLeader.
 
@@ -8,7 +8,7 @@ use crate::shared::Shared;
 use rpc::{Error, Status};
 use tokio::time::Instant;
 
-/// Waits for such an end; for ever if none is possible.
+/// Waits until the stream must end; for ever if it has no deadline and requires no leader.
 pub(crate) async fn early<H: Host>(
     service: &Shared<H>,
     deadline: Option<Instant>,

@@ -6,11 +6,10 @@ use rpc::Segments;
 use std::cell::RefCell;
 use watch::Response;
 
-/// What is longer than this together, in bytes, is not kept.
+/// Responses that are longer than this in total, in bytes, are not kept.
 const KEPT_MAX: usize = 256 * 1024;
 
-/// What went to a stream last, and as which bytes. When something happens, many streams are to
-/// hear the same of it one after the other, and mostly to the byte.
+/// The last responses and their frames.
 #[derive(Debug, Default)]
 pub(crate) struct LastFramed(RefCell<(Vec<Response>, Vec<Bytes>)>);
 
@@ -35,7 +34,7 @@ impl LastFramed {
     }
 }
 
-/// The heads, which are short, are equal, and the events are the same bytes in memory.
+/// True if the heads are equal and the events are the same bytes in memory.
 fn same((left, right): (&Response, &Response)) -> bool {
     std::ptr::eq(left.events.as_ptr(), right.events.as_ptr())
         && left.events.len() == right.events.len()
@@ -67,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_long_is_not_kept() {
+    fn long_responses_are_not_kept() {
         let last = LastFramed::default();
         let long = response(1, &vec![0; KEPT_MAX].into());
         assert_eq!(last.framed(vec![long]).concat().len(), KEPT_MAX + 9);

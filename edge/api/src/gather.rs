@@ -1,6 +1,6 @@
-//! Gathers what a connection writes while it is polled once, so that it goes out in one call to
-//! the system. HTTP/2 writes frame by frame; a watch's event is a frame, and a call of its own for
-//! each costs several times what the rest of the event does.
+//! A write buffer for a connection's socket. HTTP/2 writes frame by frame, and a system call for
+//! each watch event would cost several times the rest of the event. The buffer collects the writes
+//! of one poll of the connection and sends them in one system call.
 
 use bytes::{Buf as _, BytesMut};
 use std::cell::RefCell;
@@ -10,14 +10,13 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// How much is gathered, in bytes, before it is sent in the middle of a poll.
+/// The buffer is sent in the middle of a poll when it would exceed this many bytes.
 const GATHERED_MAX: usize = 64 * 1024;
-/// What is at least this long, in bytes, is sent from where it lies, together with what was
-/// gathered before it.
+/// A write of at least this many bytes is not copied: it is sent together with the buffer before it.
 const DIRECT: usize = 8 * 1024;
 
-/// A connection's socket. Cheap to clone; the clone is for whoever polls the connection, to call
-/// [`Gather::send`] after each poll.
+/// A connection's socket with its write buffer. The task that polls the connection keeps a clone
+/// and calls [`Gather::send`] after each poll.
 #[derive(Debug)]
 pub(crate) struct Gather<I>(Rc<RefCell<Inner<I>>>);
 
@@ -38,7 +37,7 @@ impl<I: AsyncWrite + Unpin> Gather<I> {
         Gather(Rc::new(RefCell::new(Inner { io, gathered: BytesMut::new() })))
     }
 
-    /// Sends what was gathered, as far as the socket takes it.
+    /// Sends the buffer, as far as the socket accepts it.
     pub(crate) fn send(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.0.borrow_mut().send(cx)
     }
@@ -65,7 +64,8 @@ impl<I: AsyncWrite + Unpin> Inner<I> {
         Ok(())
     }
 
-    /// Sends what was gathered and then `parts`, in one call; says how much of `parts` went.
+    /// Sends the buffer and then `parts` in one system call; returns how many bytes of `parts` were
+    /// sent.
     fn send_with(
         &mut self,
         cx: &mut Context<'_>,
@@ -129,7 +129,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Gather<I> {
         true
     }
 
-    /// Nothing yet: whoever polls the connection sends when it has been polled.
+    /// Does nothing: the task that polls the connection calls [`Gather::send`] after the poll.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_goes_out_in_order_when_it_is_sent() {
+    fn writes_are_sent_in_order_and_not_before_send() {
         on_a_narrow_pipe(|mut gather, mut far| async move {
             for part in 0..250_u8 {
                 gather.write_all(&[part; 3]).await.unwrap();
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn long_writes_follow_what_was_gathered_before_them() {
+    fn long_writes_follow_the_buffered_ones() {
         on_a_narrow_pipe(|mut gather, mut far| async move {
             let write = async {
                 gather.write_all(b"head").await.unwrap();

@@ -1,4 +1,4 @@
-//! The standard health service: one service of the empty name, which serves.
+//! The standard gRPC health service. The only known service has the empty name and is serving.
 //!
 //! Source: grpc-go 1.82 health/server.go, as etcd v3.7 uses it.
 
@@ -31,7 +31,7 @@ pub(crate) async fn list<H: Host>(call: Call<H>) -> Result<Reply, Status> {
     Ok(encoded(&HealthListResponse { statuses }))
 }
 
-/// Says how it is, and then nothing, since it does not change.
+/// Sends the status once; it never changes.
 pub(crate) async fn watch<H: Host>(call: Call<H>) -> Result<Reply, Status> {
     let deadline = call.deadline;
     let requires_leader = call.requires_leader();

@@ -1,7 +1,7 @@
-//! What the services need of the member they speak for. In production it is the worker thread's
-//! handle on the server; tests bring a small member of their own. Not here: gRPC.
+//! The interface between the gRPC services and the member. In production it is implemented by a
+//! worker's handle on the server, in tests by a small member in memory. Not here: gRPC.
 //!
-//! Everything lives on one thread, so nothing of it need be `Send`.
+//! Everything stays on one thread, so nothing needs to be `Send`.
 
 use bytes::Bytes;
 use proto::answer::{Answer, Origin, RangeAnswer, TxnAnswer};
@@ -26,19 +26,19 @@ pub trait Host: Clone + 'static {
     /// Where calls of the method at `path` are counted, if they are.
     fn counters(&self, path: &str) -> Option<Arc<Method>>;
 
-    /// Counts the bytes of a message that has come.
+    /// Counts the bytes of a received message.
     fn count_received(&self, bytes: usize);
 
-    /// Counts the bytes of messages that go.
+    /// Counts the bytes of sent messages.
     fn count_sent(&self, bytes: usize);
 
-    /// The revision of what is published.
+    /// The revision of the published view.
     fn revision(&self) -> i64;
 
     /// Whether the member knows a leader.
     fn has_leader(&self) -> bool;
 
-    /// Whether the member is a learner, which serves little.
+    /// Whether the member is a learner, which serves few methods.
     fn is_learner(&self) -> bool;
 
     /// Whether a request fits the quota; if not, the NOSPACE alarm has been asked for.
@@ -50,31 +50,31 @@ pub trait Host: Clone + 'static {
     /// The status for the client.
     async fn range(&self, request: RangeRequest) -> Result<Ranged, Status>;
 
-    /// Answers a range piece by piece, each a message of the stream.
+    /// Answers a range in chunks; each is one message of the stream.
     ///
     /// # Errors
     /// The status for the client.
     async fn range_stream(&self, request: RangeRequest) -> Result<Box<dyn RangeChunks>, Status>;
 
-    /// Carries out a transaction: one that only reads from a view, others through the log.
+    /// Executes a transaction: a read-only one on a view, any other through the log.
     ///
     /// # Errors
     /// The status for the client.
     async fn txn(&self, request: TxnRequest) -> Result<TxnAnswer, Status>;
 
-    /// Has a request committed and applied. The header is the host's to fill in.
+    /// Proposes a request and waits until it is applied. The host fills in the header.
     ///
     /// # Errors
     /// The status for the client.
     async fn propose(&self, request: InternalRaftRequest) -> Result<Answer, Status>;
 
-    /// Renews a lease; the seconds that it has from now, 0 if there is no such lease.
+    /// Renews a lease. Returns its TTL in seconds, 0 if there is no such lease.
     ///
     /// # Errors
     /// The status for the client.
     async fn lease_renew(&self, id: i64) -> Result<i64, Status>;
 
-    /// What is left of a lease, without a header; `None` if there is no such lease.
+    /// The remaining time of a lease, without a header; `None` if there is no such lease.
     ///
     /// # Errors
     /// The status for the client.
@@ -99,10 +99,10 @@ pub trait Host: Clone + 'static {
     /// The alarms that are active.
     fn alarms(&self) -> Vec<AlarmMember>;
 
-    /// How the member is, without header and alarms.
+    /// The member's status, without header and alarms.
     fn status(&self) -> StatusResponse;
 
-    /// Gives back space that the file does not need.
+    /// Returns free space of the database file to the file system.
     ///
     /// # Errors
     /// The status for the client.
@@ -126,7 +126,7 @@ pub trait Host: Clone + 'static {
     /// The status for the client.
     async fn snapshot(&self) -> Result<Box<dyn SnapshotFile>, Status>;
 
-    /// Opens a stream of watches. `deliver` takes what it has to say.
+    /// Opens a stream of watches. `deliver` receives its responses.
     fn watch(&self, deliver: Deliver) -> Self::Watch;
 }
 
@@ -134,7 +134,7 @@ pub trait Host: Clone + 'static {
 pub enum Ranged {
     /// All of it.
     Answer(RangeAnswer),
-    /// So much that it is read while it is sent.
+    /// A long response, which is read while it is sent.
     Large(LargeRange),
 }
 
@@ -172,12 +172,12 @@ pub trait Items {
     fn next(&mut self) -> Result<Item, Status>;
 }
 
-/// What comes next.
+/// One step of reading a range.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Item {
     /// An encoded key-value.
     Next(Bytes),
-    /// It has worked for a while: let others work, and ask again.
+    /// The time slice is used up: yield to other tasks and call again.
     Yield,
     /// There are no more.
     End,
@@ -194,12 +194,12 @@ pub enum Growth<'a> {
     Grant,
 }
 
-/// Takes responses, in order.
+/// Receives responses, in order.
 pub type Deliver = Rc<dyn Fn(Vec<watch::Response>)>;
 
 /// One stream of watches. Dropping it ends every watch on it.
 pub trait WatchStream: 'static {
-    /// Takes what the client asks: to create, to cancel, to report progress.
+    /// Handles a request of the client: create, cancel or progress.
     fn request(&self, request: WatchRequest);
 
     /// The client has taken this many bytes.
@@ -227,6 +227,6 @@ pub trait SnapshotFile: Send {
     /// The next bytes of the file, empty at its end.
     ///
     /// # Errors
-    /// In words, when the file cannot be read.
+    /// A message, when the file cannot be read.
     fn next(&mut self) -> Result<Bytes, String>;
 }

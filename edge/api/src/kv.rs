@@ -94,7 +94,7 @@ pub(crate) async fn range_stream<H: Host>(call: Call<H>) -> Result<Reply, Status
     Ok(held(RangeStream { tally, chunks, pieces: VecDeque::new() }, limits))
 }
 
-/// Turns chunks into messages while they are sent.
+/// Encodes chunks as messages while they are sent.
 struct RangeStream<H> {
     tally: Tally<H>,
     chunks: Box<dyn RangeChunks>,

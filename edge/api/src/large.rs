@@ -1,5 +1,5 @@
-//! A large range on its way out: its length goes first, its key-values are read while it is sent.
-//! The client's window bounds what is in memory.
+//! A large range response. Its length is sent first; its key-values are read while it is sent, so
+//! the client's window bounds the memory it takes.
 
 use crate::held::HeldSource;
 use crate::host::{Item, Items, LargeRange};
@@ -13,11 +13,11 @@ use std::task::{Context, Poll};
 
 /// The body.
 ///
-/// Invariant: the bytes that were promised by the prefix are given exactly, or the stream ends
-/// with an error.
+/// Invariant: either exactly as many bytes as the prefix announces are sent, or the stream ends with
+/// an error.
 pub(crate) struct LargeBody {
     items: Box<dyn Items>,
-    /// What is written behind the items: `more` and `count`.
+    /// The encoded fields after the items: `more` and `count`.
     tail: Bytes,
     /// Bytes of items that are still to come.
     items_left: usize,
@@ -40,7 +40,7 @@ impl LargeBody {
         LargeBody { items, tail, items_left: items_len, message_len: len, pieces, done: false }
     }
 
-    /// Reads items for about one piece. True if it should let others work first.
+    /// Reads items for about one piece. Returns true if the task should yield first.
     fn fill(&mut self) -> Result<bool, Status> {
         let mut segments = Segments::new();
         let mut yields = false;
@@ -74,16 +74,19 @@ impl LargeBody {
     }
 }
 
-/// The fields behind the key-values, as the answer's own encoding has them.
+/// The encoded fields after the key-values.
 fn tail_of(answer: &RangeAnswer) -> Bytes {
     let nothing = RangeAnswer { kvs: Vec::new(), revision: 0, ..*answer };
     // Without a header's content its field is two bytes.
     nothing.encode(Origin::default()).to_bytes().slice(2..)
 }
 
-/// The index was wrong about the length: our own mistake, which must not garble the stream.
+/// The index announced a wrong length: a bug, which must not garble the stream.
 fn wrong_length() -> Status {
-    Status::new(Code::Internal, "retcd: the range has not the length that the index knows")
+    Status::new(
+        Code::Internal,
+        "retcd: the length of the range differs from the length in the index",
+    )
 }
 
 impl Source for LargeBody {
@@ -174,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_that_lies_ends_in_an_error() {
+    fn a_wrong_length_ends_in_an_error() {
         assert_eq!(read(body(&[10, 20], 1)).unwrap_err(), wrong_length());
         let mut short = body(&[10, 20], 0);
         short.items_left -= 1;

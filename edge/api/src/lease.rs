@@ -18,7 +18,7 @@ use rpc::frame::{Messages, decode_in_stream, in_stream};
 use rpc::queue::{Feeder, queue};
 use rpc::{Code, Error, Status};
 
-/// Answers of keep-alives that may wait for the client, in bytes, before no more are made.
+/// No further request of a stream is read while more than this many bytes of responses are queued.
 const ANSWERS_MAX: usize = 64 * 1024;
 
 pub(crate) async fn grant<H: Host>(call: Call<H>) -> Result<Reply, Status> {
@@ -82,7 +82,7 @@ pub(crate) fn keep_alive<H: Host>(call: Call<H>) -> Result<Reply, Status> {
     Ok(stream(receiver))
 }
 
-/// Renews what is asked, one after the other, until the client has no more.
+/// Renews leases one after the other until the client closes its side.
 async fn renew<H: Host>(
     tally: &Tally<H>,
     mut messages: Messages<Incoming>,
@@ -100,7 +100,7 @@ async fn renew<H: Host>(
         tally.sent(1, answer.encoded_len());
         feeder.encoded(&answer);
         if !feeder.below(ANSWERS_MAX).await {
-            // Nobody hears it, but it is counted so.
+            // The client is gone; the status is only counted.
             return Err(Status::new(Code::Cancelled, "context canceled"));
         }
     }

@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 
 /// The bytes of the file in one message of a snapshot.
 const BLOB_LEN: usize = 32 * 1024;
-/// Messages of a snapshot that are read before they are sent.
+/// Messages of a snapshot that are read ahead. When they are not sent, reading waits.
 const BLOBS_AHEAD: usize = 4;
 
 pub(crate) async fn alarm<H: Host>(call: Call<H>) -> Result<Reply, Status> {
@@ -88,14 +88,14 @@ pub(crate) async fn snapshot<H: Host>(call: Call<H>) -> Result<Reply, Status> {
     let file = tally.service.host.snapshot().await?;
     let limits = HoldLimits { deadline, age_max: snapshot_age_max(file.size()) };
     let (to, from) = mpsc::channel(BLOBS_AHEAD);
-    // Reading waits for the disk, and hashing takes time: neither belongs on this thread.
+    // Reading blocks on the disk and hashing takes long, so both run on their own thread.
     tokio::task::spawn_blocking(move || send_file(file, &to));
     Ok(held(Snapshot { tally, from, pieces: VecDeque::new() }, limits))
 }
 
 type Blob = Result<SnapshotResponse, Status>;
 
-/// Sends the file in blobs, and behind it the hash of it all. Stops when nobody listens.
+/// Sends the file in blobs, then its SHA-256. Stops when the receiver is gone.
 fn send_file(mut file: Box<dyn SnapshotFile>, to: &mpsc::Sender<Blob>) {
     let version = file.version();
     let mut hasher = Sha256::new();
@@ -108,7 +108,7 @@ fn send_file(mut file: Box<dyn SnapshotFile>, to: &mpsc::Sender<Blob>) {
                 bytes.is_empty()
             }
             Err(why) => {
-                // Nobody may be listening any more; then nobody misses it.
+                // The receiver may be gone; then nobody needs the error.
                 drop(to.blocking_send(Err(Status::new(Code::Unknown, why))));
                 return;
             }

@@ -1,5 +1,5 @@
-//! The host in production: a worker's handle on the server. Reads are answered here, from the
-//! worker's view; what changes something is proposed.
+//! The host in production: a worker's handle on the server. Reads are answered from the current
+//! view, writes are proposed.
 //!
 //! Source: etcd v3.7 server/etcdserver/v3_server.go.
 
@@ -36,7 +36,7 @@ pub struct OfWorker {
 }
 
 impl OfWorker {
-    /// Speaks for the member behind `worker`.
+    /// The services' host for `worker`.
     #[must_use]
     pub fn new(worker: Worker) -> OfWorker {
         let chunk_bytes = worker.limits().request_bytes_max;
@@ -66,7 +66,7 @@ impl OfWorker {
     }
 }
 
-/// After so many commits that gave nothing back a defragmentation ends.
+/// A defragmentation ends after this many commits that did not shrink the file.
 const COMMITS_IN_VAIN_MAX: u32 = 10;
 
 impl Host for OfWorker {
@@ -235,7 +235,7 @@ impl Host for OfWorker {
         let mut in_vain = 0;
         while in_vain < COMMITS_IN_VAIN_MAX {
             let size = file.size();
-            // What the older view can reach is not given back.
+            // Pages that the older view can reach cannot be freed.
             drop(file);
             file = self.worker.flushed_file().await.map_err(status_of)?;
             in_vain = if file.size() < size { 0 } else { in_vain + 1 };
@@ -282,7 +282,7 @@ impl Host for OfWorker {
     }
 }
 
-/// Runs what waits for the disk on a thread that may.
+/// Runs work that blocks on the disk on a thread of the blocking pool.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Status> {
@@ -321,7 +321,7 @@ impl WatchStream for OfStream {
             }
             Some(RequestUnion::CancelRequest(request)) => self.stream.cancel(request.watch_id),
             Some(RequestUnion::ProgressRequest(_)) => self.stream.request_progress(),
-            // As etcd: what is not understood does not end the stream.
+            // As in etcd, an unknown request does not end the stream.
             None => tracing::info!("invalid watch request received in gRPC stream"),
         }
     }

@@ -1,6 +1,5 @@
-//! One connection: HTTP/2 and HTTP/1.1 on the same port, gRPC told from plain HTTP, the method
-//! found, what comes with every call checked, the handler called. Not here: what a handler does,
-//! listening, TLS.
+//! Serves one connection: detects HTTP/2 or HTTP/1.1, separates gRPC from plain HTTP, parses the
+//! deadline and dispatches each call to its handler. Not here: the handlers, listening, TLS.
 //!
 //! Source: etcd v3.7 server/etcdserver/api/v3rpc/{grpc,interceptor}.go; words of grpc-go 1.82.
 
@@ -29,19 +28,19 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
-/// How much a client may send on one stream, and on one connection, before it is read.
+/// The flow-control windows that a client gets for one stream and for its connection, in bytes.
 const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 /// The longest HTTP/2 frame that clients may send.
 const FRAME_MAX: u32 = 64 * 1024;
-/// How much of one answer may be written and not yet sent.
+/// The bytes of one response that HTTP/2 buffers.
 const SEND_BUFFER: usize = 256 * 1024;
-/// A connection that has not sent its first request's head by then is closed.
+/// A connection that has not sent the head of its first request within this time is closed.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
-/// Answers what is not gRPC.
+/// Answers requests that are not gRPC.
 pub type HttpHandler = Rc<dyn Fn(Request<Incoming>) -> HttpAnswer>;
-/// The answer to a plain HTTP request, in the making.
+/// The future response to a plain HTTP request.
 pub type HttpAnswer = Pin<Box<dyn Future<Output = Reply>>>;
 
 /// The services of the client port, for the connections of one worker thread.
@@ -78,8 +77,8 @@ impl<H: Host> Service<H> {
         Service { shared: Rc::new(Shared::new(host, limits)), http }
     }
 
-    /// Serves one connection until the client closes it. When `stop` is done, no new calls are
-    /// taken, those that run are finished, and streams are left to their own ends. Must run
+    /// Serves one connection until the client closes it. When `stop` completes, new calls are
+    /// refused and running calls are finished; streams run until they end by themselves. Must run
     /// inside a `LocalSet`.
     ///
     /// # Errors
@@ -176,8 +175,8 @@ impl<H: Host> Service<H> {
 
 type Replied = Result<Reply, Status>;
 
-/// Calls the handler of the method. The rare ones are boxed, so that a call's task is as small as
-/// the frequent ones allow.
+/// Calls the handler of the method. The futures of rare methods are boxed, which keeps the task of
+/// a frequent call small.
 async fn route<H: Host>(call: Call<H>) -> Replied {
     check_encoding(&call.head.headers)?;
     let path = call.head.uri.path();
@@ -208,7 +207,7 @@ async fn route<H: Host>(call: Call<H>) -> Replied {
     }
 }
 
-/// Methods of etcd's that are not built yet.
+/// Methods of etcd that are not implemented yet.
 const NOT_BUILT: [(&str, &[&str]); 5] = [
     (
         "etcdserverpb.Auth",
@@ -238,7 +237,7 @@ const NOT_BUILT: [(&str, &[&str]); 5] = [
     ("v3electionpb.Election", &["Campaign", "Proclaim", "Leader", "Observe", "Resign"]),
 ];
 
-/// Services with methods that are built.
+/// Services with implemented methods.
 const SERVICES: [&str; 6] = [
     "etcdserverpb.KV",
     "etcdserverpb.Watch",
@@ -248,7 +247,7 @@ const SERVICES: [&str; 6] = [
     "grpc.health.v1.Health",
 ];
 
-/// What is said of a method that has no handler.
+/// The status of a call to a method without a handler.
 fn unknown(path: &str) -> Status {
     let Some((service, method)) = path.strip_prefix('/').and_then(|path| path.rsplit_once('/'))
     else {
@@ -273,7 +272,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn methods_without_a_handler_are_told_in_grpc_gos_words() {
+    fn methods_without_a_handler_get_the_messages_of_grpc_go() {
         for (path, want) in [
             ("/etcdserverpb.KV/Foo", "unknown method Foo for service etcdserverpb.KV"),
             ("/etcdserverpb.Auth/Foo", "unknown method Foo for service etcdserverpb.Auth"),

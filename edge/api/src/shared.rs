@@ -21,11 +21,11 @@ pub struct Limits {
     pub txn_ops_max: usize,
     /// `--max-concurrent-streams`, for one connection.
     pub streams_max: u32,
-    /// How long a leader may be unknown before streams that require one are cancelled: three
+    /// Streams that require a leader are cancelled when none has been known for this long: three
     /// election timeouts.
     pub no_leader_max: Duration,
-    /// A client that says nothing for so long is asked whether it is there, and has so long to
-    /// answer: `--grpc-keepalive-interval` and `--grpc-keepalive-timeout`.
+    /// The idle time after which a client is pinged, and the time it has to answer:
+    /// `--grpc-keepalive-interval` and `--grpc-keepalive-timeout`.
     pub pings: Option<(Duration, Duration)>,
     /// A unary call that takes longer is logged.
     pub slow_request: Duration,

@@ -1,5 +1,5 @@
-//! The Watch service: what a client asks goes to the host's watchers, and what they have to say
-//! into the stream. How watchers behave is `core/watch`'s.
+//! The Watch service: passes requests to the host's watchers and their responses to the stream.
+//! Not here: how watchers behave (see `core/watch`).
 //!
 //! Source: etcd v3.7 server/etcdserver/api/v3rpc/watch.go.
 
@@ -39,7 +39,7 @@ pub(crate) fn watch<H: Host>(call: Call<H>) -> Result<Reply, Status> {
     Ok(stream(receiver))
 }
 
-/// Takes what the client asks. A client that asks no more goes on hearing.
+/// Handles the requests of the client. A client that closes its side still gets events.
 async fn read<H: Host>(
     watchers: &H::Watch,
     mut messages: Messages<Incoming>,
@@ -61,7 +61,7 @@ async fn read<H: Host>(
     }
 }
 
-/// Tells the watchers what the client has taken, until it is gone.
+/// Tells the watchers how many bytes the client has taken, until it is gone.
 async fn drain<W: WatchStream>(watchers: &W, feeder: &Feeder) {
     while let Some(bytes) = feeder.drained().await {
         watchers.drained(bytes);

@@ -1,4 +1,4 @@
-//! What a program's commands and flags are, as constant tables.
+//! Commands and flags as constant tables.
 
 /// How a flag's value is read and shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

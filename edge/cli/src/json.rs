@@ -1,5 +1,5 @@
 //! JSON as Go's encoding/json writes structs: fields in their order, bytes in base64, and `<`,
-//! `>`, `&` escaped. Built from the inside out, as text.
+//! `>`, `&` escaped.
 
 use std::fmt::{Display, Write as _};
 
@@ -82,7 +82,7 @@ impl Object {
         if items.is_empty() { self } else { self.raw(name, &list(items, json)) }
     }
 
-    /// The fields of another object behind those of this one.
+    /// Appends the fields of another object.
     #[must_use]
     pub fn and(mut self, other: &Object) -> Object {
         self.fields.extend(other.fields.iter().cloned());

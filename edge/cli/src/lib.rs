@@ -1,7 +1,7 @@
-//! A command line in the manner of cobra and pflag, which etcd's tools are known by: commands
-//! that may be shortened, flags anywhere, the same error texts and layout of help; and the output
-//! of Go's formatting: quoted strings, durations, sizes, JSON of structs, boxed tables, zap's log
-//! lines. All of it is pure: text in, text out. Not here: the commands themselves, and printing.
+//! Command lines as cobra and pflag parse them (abbreviated commands, flags anywhere, the same errors
+//! and layout of help), and values as Go formats them: quoted strings, durations, sizes, JSON of
+//! structs, boxed tables, zap's log lines. Pure functions from text to text. Not here: the commands
+//! of the tools, and printing.
 
 mod command;
 mod flags;

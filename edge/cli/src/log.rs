@@ -3,10 +3,10 @@
 use crate::json::Object;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// How much a line matters.
+/// The level of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
-    /// For those who look for it.
+    /// Details for debugging.
     Debug,
     /// Something was done.
     Info,
@@ -33,9 +33,9 @@ impl Level {
 /// One line.
 #[derive(Clone, Debug)]
 pub struct Line<'a> {
-    /// How much it matters.
+    /// The level.
     pub level: Level,
-    /// The part of the program that has a logger of its own, or nothing.
+    /// The name of the logger, or empty.
     pub logger: &'a str,
     /// The place in our source: file and line.
     pub caller: &'a str,

@@ -1,4 +1,4 @@
-//! From words to a command, its arguments and its flags.
+//! Parsing of a command line into a command, its arguments and its flags.
 //!
 //! Source: spf13/cobra @ 1.10.2 command.go `Find`, spf13/pflag @ 1.0.10 flag.go `parseArgs`.
 
@@ -10,14 +10,14 @@ use crate::help::{help, usage};
 /// The words of a command line: bytes, since a key may be any.
 pub type Words = Vec<Vec<u8>>;
 
-/// A command with all that was said to it.
+/// A parsed command.
 #[derive(Debug)]
 pub struct Parsed {
-    /// The commands from the root to the one that is meant.
+    /// The commands from the root to the chosen one.
     pub path: Vec<&'static Command>,
-    /// What is neither command nor flag.
+    /// The arguments.
     pub args: Words,
-    /// How many of the arguments stand before `--`, if it is there.
+    /// The number of arguments before `--`, if there is one.
     pub dash: Option<usize>,
     /// The values of all flags that hold here.
     pub flags: Flags,
@@ -30,7 +30,7 @@ impl Parsed {
         self.path[1..].iter().map(|command| command.name()).collect::<Vec<_>>().join(" ")
     }
 
-    /// The flags that commands above this one brought: those that the environment may set.
+    /// The persistent flags of the commands above this one, which the environment may set.
     #[must_use]
     pub fn inherited(&self) -> Vec<&'static str> {
         let above = &self.path[..self.path.len() - 1];
@@ -38,14 +38,14 @@ impl Parsed {
     }
 }
 
-/// What a command line comes to.
+/// The result of parsing a command line.
 #[derive(Debug)]
 pub enum Invocation {
-    /// A command is to be run.
+    /// Run this command.
     Run(Parsed),
-    /// This text is to be printed, and that is all.
+    /// Print this text and exit.
     Help(String),
-    /// Nothing can be run: this text goes to the error output.
+    /// The command line is invalid; print this text to standard error.
     Wrong(String),
 }
 
@@ -90,7 +90,7 @@ pub fn parse_flags(command: &'static Command, words: &[Vec<u8>]) -> Result<Parse
     Ok(Parsed { path: vec![command], args, dash, flags })
 }
 
-/// What is left when the flags have been read.
+/// The arguments without the flags.
 struct Args {
     words: Words,
     /// How many of them stand before `--`.
@@ -107,7 +107,7 @@ fn help_topic(root: &'static Command, rest: &[Vec<u8>]) -> Invocation {
     Invocation::Help(help(&path))
 }
 
-/// Follows command words down; what is left is arguments and flags.
+/// Follows the command words down the tree; the rest is arguments and flags.
 fn find(root: &'static Command, words: &[Vec<u8>]) -> (Vec<&'static Command>, Words) {
     let mut path = vec![root];
     let mut rest = words.to_vec();

@@ -16,7 +16,7 @@ macro_rules! calls {
                 $(#[$doc])*
                 ///
                 /// # Errors
-                /// When there was no answer in time, or the answer is an error.
+                /// When the response is an error, or does not come in time.
                 pub async fn $name(&self, request: pb::$request) -> Result<pb::$answer, Error> {
                     self.unary(concat!("/etcdserverpb.", $method), $policy, request).await
                 }
@@ -32,15 +32,15 @@ calls! {
     put(PutRequest) -> PutResponse: Once "KV/Put";
     /// Deletes keys.
     delete_range(DeleteRangeRequest) -> DeleteRangeResponse: Once "KV/DeleteRange";
-    /// Compares, then does one of two lists of operations.
+    /// Executes a transaction.
     txn(TxnRequest) -> TxnResponse: Once "KV/Txn";
-    /// Forgets old revisions.
+    /// Compacts the history.
     compact(CompactionRequest) -> CompactionResponse: Once "KV/Compact";
-    /// Makes a lease.
+    /// Grants a lease.
     lease_grant(LeaseGrantRequest) -> LeaseGrantResponse: Repeatable "Lease/LeaseGrant";
-    /// Ends a lease and deletes its keys.
+    /// Revokes a lease and deletes its keys.
     lease_revoke(LeaseRevokeRequest) -> LeaseRevokeResponse: Repeatable "Lease/LeaseRevoke";
-    /// How long a lease still lives.
+    /// The remaining TTL of a lease.
     lease_time_to_live(LeaseTimeToLiveRequest) -> LeaseTimeToLiveResponse: Repeatable "Lease/LeaseTimeToLive";
     /// All leases.
     lease_leases(LeaseLeasesRequest) -> LeaseLeasesResponse: Repeatable "Lease/LeaseLeases";
@@ -52,19 +52,19 @@ calls! {
     member_update(MemberUpdateRequest) -> MemberUpdateResponse: Once "Cluster/MemberUpdate";
     /// All members.
     member_list(MemberListRequest) -> MemberListResponse: Repeatable "Cluster/MemberList";
-    /// Lets a learner vote.
+    /// Promotes a learner to a voter.
     member_promote(MemberPromoteRequest) -> MemberPromoteResponse: Once "Cluster/MemberPromote";
     /// Asks for, raises or disarms alarms.
     alarm(AlarmRequest) -> AlarmResponse: Repeatable "Maintenance/Alarm";
-    /// What the endpoint says of itself.
+    /// The status of the endpoint.
     status(StatusRequest) -> StatusResponse: Repeatable "Maintenance/Status";
-    /// Gives free space in the database back.
+    /// Defragments the database.
     defragment(DefragmentRequest) -> DefragmentResponse: Once "Maintenance/Defragment";
     /// A hash of the whole database.
     hash(HashRequest) -> HashResponse: Repeatable "Maintenance/Hash";
     /// A hash of the keys up to a revision.
     hash_kv(HashKvRequest) -> HashKvResponse: Repeatable "Maintenance/HashKV";
-    /// Makes another member the leader.
+    /// Transfers the leadership.
     move_leader(MoveLeaderRequest) -> MoveLeaderResponse: Repeatable "Maintenance/MoveLeader";
     /// Checks, starts or ends a downgrade.
     downgrade(DowngradeRequest) -> DowngradeResponse: Once "Maintenance/Downgrade";
@@ -103,19 +103,19 @@ impl Client {
             self.unary("/etcdserverpb.Auth/Authenticate", Once, request).await;
         match answer {
             Ok(answer) => Ok(Some(answer.token)),
-            // Nothing asks for a token then.
+            // No token is needed then.
             Err(e) if e.message() == "etcdserver: authentication is not enabled" => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// The same client, with so much time for each call.
+    /// The same client with this timeout for each call.
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> Client {
         Client { timeout: Some(timeout), ..self.clone() }
     }
 
-    /// Reads keys through a stream, and puts the parts together.
+    /// Reads keys through a stream and joins the chunks.
     ///
     /// # Errors
     /// As [`Client::range`].

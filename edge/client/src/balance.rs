@@ -1,4 +1,4 @@
-//! The endpoints in turn: each call gets the next one that can be connected to.
+//! Round-robin balancing: each call uses the next endpoint that can be connected to.
 //!
 //! Source: etcd v3.7.1 client/v3 (round robin, wait for ready); grpc-go's connection backoff.
 
@@ -33,7 +33,7 @@ pub struct Config {
     pub user: Option<(String, String)>,
     /// A token, instead of name and password.
     pub token: Option<String>,
-    /// Told of each try that failed.
+    /// Called with each failed attempt.
     pub on_warning: Option<OnWarning>,
 }
 
@@ -61,7 +61,7 @@ impl Config {
     }
 }
 
-/// A try of a call that failed; it may be tried again.
+/// A failed attempt of a call.
 #[derive(Clone, Debug)]
 pub struct Warning {
     /// The endpoints, as Go's client names its target.
@@ -91,7 +91,7 @@ struct Endpoints {
     next: usize,
 }
 
-/// The endpoints and what connections there are.
+/// The endpoints and their connections.
 #[derive(Debug)]
 pub(crate) struct Balancer {
     pub(crate) config: Config,
@@ -116,13 +116,13 @@ impl Balancer {
         })
     }
 
-    /// As Go's client names what it is connected to; the number tells clients apart.
+    /// The target name of Go's client; the number distinguishes clients.
     pub(crate) fn target(self: &Arc<Self>) -> String {
         let first = authority(&self.config.endpoints[0]);
         format!("etcd-endpoints://{:p}/{first}", Arc::as_ptr(self))
     }
 
-    /// Why the last connection failed, if none has succeeded since.
+    /// The error of the last connection attempt, if none has succeeded since.
     pub(crate) fn last_error(&self) -> Option<String> {
         self.last_error.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
@@ -131,7 +131,7 @@ impl Balancer {
         *self.last_error.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = error;
     }
 
-    /// Waits, for ever if need be, until there is a connection.
+    /// Waits until there is a connection, without a limit.
     pub(crate) async fn pick(&self) -> Connection {
         loop {
             let mut endpoints = self.endpoints.lock().await;
@@ -191,7 +191,7 @@ impl Balancer {
     }
 }
 
-/// A try that failed.
+/// A failed attempt.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Failed<'a> {
     pub(crate) peer: &'a str,

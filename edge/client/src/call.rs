@@ -1,4 +1,4 @@
-//! One call: which tries it gets, how long it may take, what is sent along.
+//! One call: attempts, deadline and metadata.
 //!
 //! Source: etcd v3.7.1 client/v3/retry_interceptor.go, retry.go, ctx.go.
 
@@ -27,9 +27,9 @@ pub struct Client {
 /// Whether a request may be sent twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Policy {
-    /// It changes nothing, or the same way twice.
+    /// It changes nothing, or is idempotent.
     Repeatable,
-    /// It may have been carried out although no answer came.
+    /// It must not be sent again if it may have been executed.
     Once,
 }
 
@@ -92,7 +92,7 @@ impl Client {
         let request = self.request(request, deadline)?;
         let path = PathAndQuery::from_static(method);
         let answer = grpc.unary(request, path, ProstCodec::<Q, A>::default()).await;
-        Ok(answer.map_err(in_gos_words)?.into_inner())
+        Ok(answer.map_err(with_text_of_go)?.into_inner())
     }
 
     /// Opens a stream, once.
@@ -110,7 +110,7 @@ impl Client {
         grpc.ready().await?;
         let path = PathAndQuery::from_static(method);
         let answer = grpc.streaming(request, path, ProstCodec::<Q, A>::default()).await;
-        Ok(answer.map_err(in_gos_words)?.into_inner())
+        Ok(answer.map_err(with_text_of_go)?.into_inner())
     }
 
     fn grpc(&self, connection: Connection) -> Grpc<Connection> {
@@ -120,7 +120,7 @@ impl Client {
             .max_encoding_message_size(usize::MAX)
     }
 
-    /// The message with what every call carries.
+    /// The request with the metadata of every call.
     pub(crate) fn request<T>(
         &self,
         message: T,
@@ -150,7 +150,7 @@ impl Client {
         Err(Status::resource_exhausted(text))
     }
 
-    /// What grpc-go says when the time was up while there was no connection, or no answer.
+    /// grpc-go's status when the deadline passed without a connection, or without a response.
     fn expired(&self, peer: &str) -> Status {
         match self.balancer.last_error() {
             Some(why) if peer == NO_PEER => {
@@ -168,7 +168,7 @@ async fn before<T>(deadline: Option<Instant>, work: impl Future<Output = T>) -> 
     }
 }
 
-/// A request that changes something is repeated only where it cannot have been sent.
+/// A write is repeated only if it cannot have been sent.
 fn may_repeat(policy: Policy, status: &Status) -> bool {
     if status.code() != Code::Unavailable {
         return false;
@@ -180,8 +180,8 @@ fn may_repeat(policy: Policy, status: &Status) -> bool {
     }
 }
 
-/// tonic's own errors as grpc-go words them.
-fn in_gos_words(status: Status) -> Status {
+/// Replaces the text of tonic's own errors by grpc-go's.
+fn with_text_of_go(status: Status) -> Status {
     let message = status.message();
     let Some(behind) = message.strip_prefix("Error, decoded message length too large: found ")
     else {
@@ -210,11 +210,11 @@ mod tests {
     }
 
     #[test]
-    fn too_large_an_answer_is_told_in_gos_words() {
+    fn a_too_large_response_has_the_message_of_grpc_go() {
         let status = Status::out_of_range(
             "Error, decoded message length too large: found 12 bytes, the limit is: 4 bytes",
         );
-        let status = in_gos_words(status);
+        let status = with_text_of_go(status);
         assert_eq!(status.message(), "grpc: received message larger than max (12 vs. 4)");
         assert_eq!(status.code(), Code::ResourceExhausted);
     }

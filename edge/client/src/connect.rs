@@ -1,4 +1,4 @@
-//! One HTTP/2 connection to one endpoint, as the service that tonic sends requests through.
+//! One HTTP/2 connection to one endpoint, as a service for tonic.
 
 use crate::endpoint::{Address, Endpoint};
 use http_body_util::BodyExt as _;
@@ -14,7 +14,7 @@ use tonic::Status;
 use tonic::body::Body;
 use tower::Service;
 
-/// What a connection needs to know of the configuration.
+/// The settings of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Dial {
     /// How long to wait for the connection.
@@ -37,7 +37,7 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// # Errors
-    /// grpc-go's sentence about why there is no connection.
+    /// grpc-go's message.
     pub(crate) async fn open(endpoint: &Endpoint, dial: Dial) -> Result<Connection, String> {
         let origin = format!("http://{}", endpoint.authority)
             .parse()
@@ -46,7 +46,7 @@ impl Connection {
             Address::Tcp(host) => {
                 let name = format!("dial tcp {host}");
                 let stream = within(dial, &name, TcpStream::connect(host)).await?;
-                // A small request must not wait for the acknowledgement of the one before.
+                // Without it, a small request waits for the acknowledgement of the previous one.
                 stream.set_nodelay(true).map_err(|error| io_error(&name, &error))?;
                 let shown = |address: std::io::Result<std::net::SocketAddr>| {
                     address.map_or_else(|_| "<nil>".into(), |address| format!("'{address}'"))
@@ -145,7 +145,7 @@ impl Service<http::Request<Body>> for Connection {
     }
 }
 
-/// A connection that broke is a passing fault: the request may be tried elsewhere.
+/// A broken connection is Unavailable, so that the request may be tried on another endpoint.
 fn broken(error: &hyper::Error) -> Status {
     let mut cause: &dyn std::error::Error = error;
     while let Some(deeper) = cause.source() {

@@ -1,18 +1,18 @@
-//! What can go wrong with a call, in the words of Go's client.
+//! Errors of a call, with the messages of Go's client.
 //!
 //! Source: etcd v3.7.1 client/v3/client.go `ContextError`, api/v3rpc/rpctypes/error.go `Error`.
 
 use std::fmt;
 use tonic::{Code, Status};
 
-/// Why a call gave no answer.
+/// Why a call failed.
 #[derive(Clone, Debug)]
 pub enum Error {
-    /// The server, or the way to it, answered with an error.
+    /// The server responded with an error, or could not be reached.
     Status(Box<Status>),
-    /// The time given for the call was up; the status says what it was waiting for.
+    /// The deadline of the call has passed; the status says what the call waited for.
     DeadlineExceeded(Box<Status>),
-    /// The client cannot be used like that.
+    /// The configuration is invalid.
     Config(String),
 }
 
@@ -36,7 +36,7 @@ impl Error {
         }
     }
 
-    /// The whole of it as grpc-go prints it, whatever the kind.
+    /// The error as grpc-go prints it.
     #[must_use]
     pub fn as_rpc_error(&self) -> String {
         match self {
@@ -52,7 +52,7 @@ impl From<Status> for Error {
     }
 }
 
-/// etcd's own errors are known by their text; only they are printed without the code.
+/// etcd's own errors, recognized by their prefix, are printed without the code.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

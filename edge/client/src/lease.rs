@@ -1,4 +1,4 @@
-//! Leases that are kept alive.
+//! Lease keep-alive.
 //!
 //! Source: etcd v3.7.1 client/v3/lease.go.
 
@@ -14,7 +14,7 @@ use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 
 const METHOD: &str = "/etcdserverpb.Lease/LeaseKeepAlive";
-/// Before a broken stream is opened again.
+/// The pause before a broken stream is opened again.
 const BACKOFF: Duration = Duration::from_millis(500);
 /// How long a lease may go without an answer before the first one came.
 const FIRST_TTL: Duration = Duration::from_secs(5);
@@ -22,7 +22,7 @@ const FIRST_TTL: Duration = Duration::from_secs(5);
 /// are sent, and the lease expires if its owner reads nothing for that long.
 const ANSWERS_MAX: usize = 16;
 
-/// A lease that is being kept alive. Dropping it ends that, not the lease.
+/// Keeps a lease alive until it is dropped; the lease then lives until its TTL ends.
 #[derive(Debug)]
 pub struct KeepAlive {
     answers: mpsc::Receiver<pb::LeaseKeepAliveResponse>,
@@ -104,7 +104,7 @@ async fn run(client: Client, id: i64, answers: mpsc::Sender<pb::LeaseKeepAliveRe
     }
 }
 
-/// Renews over one stream; true when another may be tried.
+/// Sends renewals on one stream; returns true if another stream may be tried.
 async fn stream(
     client: &Client,
     id: i64,

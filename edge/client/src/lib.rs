@@ -1,7 +1,6 @@
-//! A client of etcd's v3 API: connections to the endpoints in turn, calls that are repeated where
-//! that is safe, watches that go on across broken connections, leases that are kept alive.
-//! Requests and answers are the messages of `proto`. It prints nothing. Not here: TLS, and
-//! recipes such as locks.
+//! A client of etcd's v3 API: round-robin over the endpoints, retries where they are safe, watches
+//! that resume after a broken connection, and lease keep-alive. Requests and responses are the
+//! messages of `proto`. Not here: TLS, and recipes such as locks.
 //!
 //! Source: etcd v3.7.1 client/v3.
 
@@ -22,5 +21,5 @@ pub use lease::KeepAlive;
 pub use range::{from_key, prefix_end};
 pub use watch::{WatchHub, Watched, Watcher};
 
-/// The version whose behaviour this client has, and which it tells the server.
+/// The etcd version whose client this one follows; it is sent to the server.
 pub const VERSION: &str = "3.7.1";

@@ -1,5 +1,5 @@
-//! Watches: many over one stream, and over as many streams, one after another, as connections
-//! break; a watch goes on with the revision behind the last that it has seen.
+//! Watches. A hub multiplexes many watches over one stream, and opens a new stream when one breaks;
+//! each watch then resumes after the last revision it has seen.
 //!
 //! Source: etcd v3.7.1 client/v3/watch.go.
 
@@ -17,20 +17,20 @@ use tonic::metadata::MetadataValue;
 use tonic::{Code, Status, Streaming};
 
 const METHOD: &str = "/etcdserverpb.Watch/Watch";
-/// Before a broken stream is opened again.
+/// The pause before a broken stream is opened again.
 const BACKOFF: Duration = Duration::from_millis(100);
 /// Responses that are queued for one slow reader. When the queue is full, the whole stream waits
 /// and the server notices by its flow control.
 const RESPONSES_MAX: usize = 128;
 /// Commands that are queued for the task of a hub. When the queue is full, [`WatchHub::watch`]
-/// waits, and a request for progress is dropped: one is queued already.
+/// waits, and a request for progress is dropped.
 const COMMANDS_MAX: usize = 64;
 /// Requests that are queued for the server. When the queue is full, the task of the hub waits.
 const REQUESTS_MAX: usize = 16;
 /// The watch id of an answer that is for all watches of the stream, or for none.
 const NO_WATCH: i64 = -1;
 
-/// What a watch has to say.
+/// One response of a watch.
 #[derive(Clone, Debug)]
 pub struct Watched {
     /// Events, or a notice of progress, or the end.
@@ -40,7 +40,7 @@ pub struct Watched {
 }
 
 impl Watched {
-    /// Whether it only tells how far the watch has come.
+    /// True if it is a progress notification.
     #[must_use]
     pub fn is_progress(&self) -> bool {
         let response = &self.response;
@@ -90,11 +90,11 @@ enum Command {
 
 #[derive(Debug)]
 struct Watch {
-    /// Its start revision is where the watch would go on.
+    /// Its start revision is the one from which the watch resumes.
     request: pb::WatchCreateRequest,
-    /// What the server calls it on the stream of now.
+    /// The watch id on the current stream.
     id: Option<i64>,
-    /// Parts of an answer that comes in fragments.
+    /// The fragments of an incomplete response.
     fragments: Option<pb::WatchResponse>,
     answers: mpsc::Sender<Watched>,
 }
@@ -127,29 +127,29 @@ impl WatchHub {
         Watcher { answers, dropped: Arc::clone(&self.dropped) }
     }
 
-    /// Asks how far the watches have come; each of them gets an answer.
+    /// Requests a progress notification for each watch.
     pub fn request_progress(&self) {
         _ = self.commands.try_send(Command::Progress);
     }
 }
 
-/// What is known of all watches of a hub.
+/// The state of the watches of a hub.
 #[derive(Default)]
 struct Hub {
     watches: BTreeMap<u64, Watch>,
-    /// Watches that the server does not know yet; it is told one at a time, since its answers
-    /// say which request they belong to by their order alone.
+    /// Watches that must be created on the server, at most as many as `watches`. They are created
+    /// one at a time: responses are matched to requests by their order.
     to_create: VecDeque<u64>,
     creating: Option<u64>,
 }
 
-/// Why a stream is left.
+/// Why a stream has ended.
 enum Left {
-    /// Nobody wants anything any more.
+    /// There are no watches, and the hub was dropped.
     Unused,
-    /// It broke, and another may work.
+    /// It broke; another stream may work.
     Broken,
-    /// Another would not help.
+    /// The server refused it; another stream would not help.
     Refused(Status),
 }
 
@@ -157,7 +157,7 @@ async fn run(client: Client, mut commands: mpsc::Receiver<Command>, dropped: Arc
     let mut hub = Hub::default();
     loop {
         while hub.to_create.is_empty() {
-            // Progress can only be asked for on a stream, and there is none.
+            // A request for progress is dropped here, since there is no stream.
             match commands.recv().await {
                 Some(command) => _ = hub.obey(command),
                 None => return,
@@ -205,7 +205,7 @@ async fn stream(
             answer = answers.next() => match answer {
                 Some(Ok(answer)) => {
                     if answer.created {
-                        // It may have been dropped meanwhile.
+                        // The watcher may have been dropped before the response came.
                         dropped.notify_one();
                     }
                     hub.take(answer).await;
@@ -231,13 +231,13 @@ async fn open(
     requests: mpsc::Receiver<pb::WatchRequest>,
 ) -> Result<Streaming<pb::WatchResponse>, Status> {
     let mut request = client.request(ReceiverStream::new(requests), None)?;
-    // A member that has lost its leader is to say so rather than be silent.
+    // A member without a leader must end the stream instead of being silent.
     request.metadata_mut().insert("hasleader", MetadataValue::from_static("true"));
     client.stream(METHOD, request).await
 }
 
 impl Hub {
-    /// Does what the owner wants; gives what the server is to be told.
+    /// Executes a command; returns the request for the server, if any.
     fn obey(&mut self, command: Command) -> Option<pb::WatchRequest> {
         match command {
             Command::Watch(number, watch) => {
@@ -313,14 +313,14 @@ impl Hub {
         let Some(watch) = self.watches.get_mut(&number) else { return };
         watch.id = Some(answer.watch_id);
         if watch.request.start_revision == 0 {
-            // It must not miss what happens while it has no connection later.
+            // Resume here after a broken connection, so that no event is missed.
             let revision = answer.header.map_or(0, |header| header.revision);
             watch.request.start_revision = revision + 1;
         }
     }
 
-    /// Gives an answer to its watch, waiting while that has too many, and remembers how far the
-    /// watch has come.
+    /// Passes a response to its watch, waiting while its queue is full, and advances the revision
+    /// from which the watch resumes.
     async fn give(&mut self, number: u64, response: pb::WatchResponse) {
         let Some(watch) = self.watches.get_mut(&number) else { return };
         let revision = response.header.as_ref().map_or(0, |header| header.revision);
@@ -346,7 +346,7 @@ impl Hub {
         }
     }
 
-    /// All watches are to be made again on the next stream.
+    /// Prepares all watches to be created again on the next stream.
     fn forget_stream(&mut self) {
         self.creating = None;
         self.watches.values_mut().for_each(|watch| {

@@ -1,5 +1,5 @@
 //! The command line, in Go's syntax: `-x v`, `--x v`, `-x=v`, `--x=v`; a boolean takes a value
-//! only after `=`; the first word that is no flag ends the flags.
+//! only after `=`; the first word that is not a flag ends the flags.
 //!
 //! Source: the documentation of Go's `flag` package.
 
@@ -7,10 +7,10 @@ use crate::flags::{self, Flag};
 use crate::settings::Settings;
 use crate::value::{Kind, Value};
 
-/// What a command line asks for.
+/// A parsed command line.
 #[derive(Debug)]
 pub enum Parsed {
-    /// Flags, and the first word that is none.
+    /// Flags, and the first word that is not a flag.
     Flags(Box<Settings>, Option<String>),
     /// `-h` or `--help`.
     Help,

@@ -1,4 +1,4 @@
-//! The configuration of a server, checked: everything that the parts below need, in their types.
+//! The validated configuration of a server, in the types that the layers below need.
 //!
 //! Source: etcd server/embed/config.go `Config` @ v3.7.1.
 
@@ -10,7 +10,7 @@ use net::{SocketOptions, Url};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// etcd's quota where none is given, in bytes.
+/// The default quota, in bytes.
 pub const DEFAULT_QUOTA: i64 = 2 * 1024 * 1024 * 1024;
 
 /// A checked configuration.
@@ -18,9 +18,9 @@ pub const DEFAULT_QUOTA: i64 = 2 * 1024 * 1024 * 1024;
 pub struct Config {
     /// The member itself.
     pub member: Member,
-    /// Where it listens and what it tells others.
+    /// The URLs to listen on and to advertise.
     pub urls: Urls,
-    /// How a new member begins.
+    /// The bootstrap of a new member.
     pub bootstrap: Bootstrap,
     /// Limits of requests and memory.
     pub limits: Limits,
@@ -30,7 +30,7 @@ pub struct Config {
     pub keepalive: Keepalive,
     /// Automatic compaction.
     pub auto_compaction: AutoCompaction,
-    /// When things are told.
+    /// Intervals and thresholds of notifications.
     pub notices: Notices,
     /// Where log lines go.
     pub logging: Logging,
@@ -80,7 +80,7 @@ impl Member {
     }
 }
 
-/// Where the member listens, and what it tells others.
+/// The URLs to listen on and to advertise.
 #[derive(Clone, Debug)]
 pub struct Urls {
     /// For peers.
@@ -89,15 +89,15 @@ pub struct Urls {
     pub listen_client: Vec<Url>,
     /// For metrics and health alone.
     pub listen_metrics: Vec<Url>,
-    /// Told to peers.
+    /// Advertised to peers.
     pub advertise_peer: Vec<Url>,
-    /// Told to clients.
+    /// Advertised to clients.
     pub advertise_client: Vec<Url>,
     /// Options of the listening sockets.
     pub sockets: SocketOptions,
 }
 
-/// How a new member begins; without meaning once there is data.
+/// The bootstrap of a new member; ignored once there is data.
 #[derive(Clone, Debug)]
 pub struct Bootstrap {
     /// `name=url,…` as given, or made of the name and the advertised URLs.
@@ -128,9 +128,9 @@ pub struct Limits {
 /// When the database is committed, and compacted.
 #[derive(Clone, Copy, Debug)]
 pub struct Commits {
-    /// The longest time that batches are gathered.
+    /// The longest time between two commits.
     pub interval: Duration,
-    /// The most batches that are gathered.
+    /// The maximal number of batches in one commit.
     pub batches_max: usize,
     /// Revisions that a compaction goes through in each interval.
     pub compaction_batch: usize,
@@ -147,10 +147,10 @@ pub struct Keepalive {
     pub timeout: Duration,
 }
 
-/// When things are told.
+/// Intervals and thresholds of notifications.
 #[derive(Clone, Copy, Debug)]
 pub struct Notices {
-    /// A watch without events is told of progress this often.
+    /// The interval of progress notifications to watches without events.
     pub watch_progress: Duration,
     /// An apply that takes longer is logged.
     pub slow_apply: Duration,

@@ -1,5 +1,4 @@
-//! What each worker does with the connections that it is given: the gRPC services over its
-//! handle, and the HTTP endpoints beside them.
+//! Serves the client connections of each worker: the gRPC services and the HTTP endpoints.
 
 use crate::facts::MemberFacts;
 use api::{HttpAnswer, Limits, OfWorker, Service};
@@ -79,7 +78,7 @@ async fn serve(service: Service<OfWorker>, stream: TcpStream, mut stopping: watc
     }
 }
 
-/// Answers what is not gRPC.
+/// Answers requests that are not gRPC.
 fn answer(facts: Arc<MemberFacts>, request: http::Request<Incoming>) -> HttpAnswer {
     Box::pin(async move {
         let uri = request.uri();

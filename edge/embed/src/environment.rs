@@ -1,4 +1,4 @@
-//! `ETCD_*` variables: a value for each flag that the command line does not give.
+//! `ETCD_*` variables. They set the flags that the command line does not.
 //!
 //! Source: etcd pkg/flags/flag.go and server/etcdmain/config.go @ v3.7.1.
 
@@ -22,7 +22,7 @@ pub fn lookup<'a>(variables: &'a Variables, name: &str) -> Option<&'a str> {
     (!value.is_empty()).then_some(value)
 }
 
-/// Fills in what the command line did not give.
+/// Sets the flags that the command line did not.
 ///
 /// # Errors
 /// A value that its flag refuses; or, with a `fatal` notice, a flag that is given twice.

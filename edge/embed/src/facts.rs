@@ -1,4 +1,4 @@
-//! What the HTTP endpoints say of a running member.
+//! The state of a running member, as the HTTP endpoints report it.
 
 use bytes::Bytes;
 use executor::Moment;
@@ -11,10 +11,10 @@ use server::metrics::Metrics;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-/// How often a read looks whether the member can answer again.
+/// The interval at which a waiting read checks whether the member can answer.
 const POLL: Duration = Duration::from_millis(10);
 
-/// The member behind the endpoints, which begin before it runs.
+/// The member behind the endpoints. The endpoints are served before it runs.
 #[derive(Debug)]
 pub(crate) struct MemberFacts {
     handle: OnceLock<Handle>,
@@ -27,7 +27,7 @@ impl MemberFacts {
         Self { handle: OnceLock::new(), metrics, read_time_max }
     }
 
-    /// From here on the member can be asked.
+    /// Sets the handle of the running member.
     pub(crate) fn set(&self, handle: Handle) {
         if self.handle.set(handle).is_err() {
             tracing::debug!("a member runs already");
@@ -38,7 +38,7 @@ impl MemberFacts {
         self.handle.get().map(Handle::moment)
     }
 
-    /// Brings the gauges up to date that follow from the published moment.
+    /// Updates the gauges that are derived from the published state.
     fn refresh(&self) {
         let (Some(handle), Some(moment)) = (self.handle.get(), self.moment()) else { return };
         let (m, published) = (&self.metrics, &moment.published);
@@ -158,7 +158,7 @@ impl Facts for MemberFacts {
     }
 }
 
-/// The version that the data is recorded to have, empty before 3.6.
+/// The recorded storage version; empty before 3.6.
 pub(crate) fn storage_version(file: &bolt::View) -> String {
     match file.get(b"meta", b"storageVersion") {
         Ok(Some(version)) => String::from_utf8_lossy(&version).into_owned(),

@@ -1,4 +1,4 @@
-//! `--config-file`: YAML (or JSON) with the flags' names as keys, but for a few sections.
+//! `--config-file`: YAML (or JSON) whose keys are names of flags, and a few sections.
 //!
 //! Source: etcd server/embed/config.go `configFromFile` @ v3.7.1.
 
@@ -13,7 +13,7 @@ use serde_json::{Map, Value as Json};
 pub enum Error {
     /// Logged as `failed to verify flags`.
     Invalid(String),
-    /// Printed as it is: etcd says so of URLs.
+    /// Printed as it is, as etcd does for URLs.
     Printed(String),
 }
 
@@ -107,7 +107,7 @@ pub fn parse(text: &str, settings: &mut Settings) -> Result<(), Error> {
     Ok(())
 }
 
-/// Go's server says nothing of keys that it does not know.
+/// As in etcd, unknown keys are ignored.
 fn unknown(settings: &mut Settings, key: &str) {
     let message = "unrecognized key in the configuration file; it is ignored";
     settings.notices.push(Notice::new("warn", message, [("key", key.to_owned())]));

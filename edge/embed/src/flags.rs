@@ -1,19 +1,19 @@
-//! The one table of the server's flags: it drives the command line, the environment, the
-//! configuration file, `--help`, the defaults, and what is refused because it is not built.
+//! The table of the server's flags. It drives the command line, the environment, the configuration
+//! file, `--help`, the defaults, and the refusal of flags that are not implemented.
 //!
 //! Source of names, kinds and defaults: etcd server/etcdmain/{config,help}.go and
 //! server/embed/config.go @ v3.7.1.
 
 use crate::value::Kind;
 
-/// Whether a flag does something here.
+/// Whether a flag is implemented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Built {
-    /// It works.
+    /// Implemented.
     Yes,
-    /// Another value than the default stops the server, naming this capability.
+    /// The server refuses to start with any value but the default; the error names this capability.
     No(&'static str),
-    /// It is accepted, and a log line says why it changes nothing.
+    /// Accepted without effect; a log line gives this reason.
     NoEffect(&'static str),
 }
 

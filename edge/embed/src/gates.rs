@@ -1,4 +1,4 @@
-//! Feature gates: the names of `--feature-gates`, their defaults, and which may be turned.
+//! Feature gates: the names of `--feature-gates`, their defaults, and whether they can be changed.
 //!
 //! Source: etcd server/features/etcd_features.go and pkg/featuregate @ v3.7.1.
 
@@ -30,7 +30,7 @@ pub struct Gate {
     pub name: &'static str,
     /// The stage, which sets the default: beta is on.
     pub stage: Stage,
-    /// Whether the other value can be chosen; else the server refuses it.
+    /// Whether the other value is supported; if not, the server refuses it.
     pub turnable: bool,
 }
 
@@ -41,16 +41,16 @@ const fn gate(name: &'static str, stage: Stage, turnable: bool) -> Gate {
 /// Every gate but the groups, by name.
 pub const GATES: [Gate; 9] = [
     gate("CompactHashCheck", Stage::Alpha, false),
-    // Leases are renewed the fast way always; the answer is the same.
+    // Leases are always renewed the fast way; the response is the same.
     gate("FastLeaseKeepAlive", Stage::Beta, true),
     gate("InitialCorruptCheck", Stage::Alpha, false),
     gate("LeaseCheckpoint", Stage::Alpha, true),
     gate("LeaseCheckpointPersist", Stage::Alpha, true),
     gate("PriorityRequest", Stage::Alpha, false),
     gate("SetMemberLocalAddr", Stage::Alpha, false),
-    // A defragmentation stops nothing here, so there is no service to stop for it.
+    // Defragmentation does not block requests here, so no service must be stopped.
     gate("StopGRPCServiceOnDefrag", Stage::Alpha, true),
-    // How the Go server copies its buffers; there are none here.
+    // An option of the Go server's transaction buffers, which do not exist here.
     gate("TxnModeWriteWithSharedBuffer", Stage::Beta, true),
 ];
 
@@ -113,7 +113,7 @@ impl Gates {
         GATES.iter().zip(self.on).any(|(gate, on)| gate.name == name && on)
     }
 
-    /// The first gate with a value that this server cannot have.
+    /// The first gate with an unsupported value.
     pub fn not_built(&self) -> Option<&'static str> {
         GATES
             .iter()

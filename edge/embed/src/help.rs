@@ -12,7 +12,7 @@ pub const GIT_SHA: &str = env!("RETCD_GIT_SHA");
 /// The compiler.
 pub const RUSTC: &str = env!("RETCD_RUSTC");
 
-/// What stands under an error of the command line, and above the flags in `--help`.
+/// The usage line: printed after an error of the command line, and at the top of `--help`.
 pub const USAGE: &str = "Usage:
 
   etcd [flags]

@@ -1,4 +1,5 @@
-//! `--initial-cluster`: who begins, and whether this member is among them as it says of itself.
+//! `--initial-cluster`: the first members, and the check that this member is one of them with its
+//! advertised URLs.
 //!
 //! Source: etcd client/pkg/types/urlsmap.go and server/config/config.go `VerifyBootstrap`
 //! @ v3.7.1.
@@ -11,7 +12,7 @@ use std::net::ToSocketAddrs;
 /// The members of a new cluster by name, with their URLs sorted.
 pub type Members = BTreeMap<String, Vec<Url>>;
 
-/// Reads and checks the members that a new cluster begins with.
+/// Reads and checks the members of a new cluster.
 ///
 /// # Errors
 /// etcd's message, or that more than one member is not built yet.

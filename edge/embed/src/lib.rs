@@ -1,5 +1,5 @@
-//! embed: how the server starts. Flags, environment, configuration file, log, and the wiring of
-//! the parts below into a running `etcd`.
+//! embed: the start of a server. Flags, environment, configuration file, log, and the wiring of the
+//! layers below into a running `etcd`.
 //!
 //! Not here: any behaviour of the store or the cluster, and the command line of `etcdctl`.
 //!

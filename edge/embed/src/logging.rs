@@ -19,7 +19,7 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
-/// Libraries whose lines below a warning nobody asked for.
+/// Libraries of which only warnings and errors are logged.
 const QUIET: [&str; 6] = ["h2", "hyper", "hyper_util", "mio", "tonic", "tower"];
 
 /// One line before it is written.
@@ -57,7 +57,7 @@ impl Output {
     }
 }
 
-/// A log: a format, a lowest level, and outputs.
+/// A log: its format, its lowest level and its outputs.
 #[derive(Debug)]
 pub struct LogOutput {
     format: Format,
@@ -68,7 +68,7 @@ pub struct LogOutput {
 }
 
 impl LogOutput {
-    /// The log before the settings are known: JSON on standard error.
+    /// The log until the settings are known: JSON on standard error.
     pub fn early() -> Self {
         Self {
             format: Format::Json,
@@ -115,7 +115,7 @@ impl LogOutput {
         })
     }
 
-    /// Makes this log the program's. The first call wins; later ones change nothing.
+    /// Installs this log for the process. Only the first call has an effect.
     pub fn install(self) {
         let subscriber = tracing_subscriber::registry().with(self);
         if tracing::subscriber::set_global_default(subscriber).is_err() {
@@ -123,7 +123,7 @@ impl LogOutput {
         }
     }
 
-    /// Writes a line that arose before the log was there.
+    /// Writes a notice that was collected before the log was open.
     pub fn notice(&self, notice: &Notice) {
         self.write(&Record {
             level: notice.level.to_owned(),
@@ -146,7 +146,7 @@ impl LogOutput {
         let mut outputs = self.outputs.lock().unwrap_or_else(PoisonError::into_inner);
         for output in outputs.iter_mut() {
             if output.write(&line).is_err() {
-                // There is nowhere left to tell that a log cannot be written.
+                // A log that cannot be written cannot report its error anywhere.
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The life of a server: listen, open the data, serve, and on a signal stop in order.
+//! The life cycle of a server: bind the ports, open the data, serve, and stop in order on a signal.
 //!
 //! - **Invariant:** every port is bound before the data is touched, so that a port that is taken
 //!   changes nothing.
@@ -27,7 +27,7 @@ use vfs::{RealDisk, Vfs};
 
 /// How long open requests may take after the signal to stop.
 const GRACE: Duration = Duration::from_millis(500);
-/// How often the end or the beginning of something is looked for.
+/// The polling interval for the start and the end of the member.
 const POLL: Duration = Duration::from_millis(2);
 
 /// Why a server ended.
@@ -56,8 +56,8 @@ struct Serving {
     ends: mpsc::Receiver<End>,
 }
 
-/// Serves until a signal or a fault ends it. The exit code: 1 after a fault; after a signal the
-/// process has ended by it, but for the first process of a container, which ends with 0.
+/// Serves until a signal or a fault. Returns the exit code 1 after a fault. After a signal the
+/// process ends by that signal's default action; the init process of a container returns 0.
 pub fn run(config: &Config) -> u8 {
     let fatal = |error: &str| {
         tracing::error!(level = "fatal", error, "discovery failed");
@@ -92,7 +92,7 @@ pub fn run(config: &Config) -> u8 {
     }
 }
 
-/// Looks what is in the data directory.
+/// Logs the kind of the data directory.
 fn identify(dir: &Path) -> Result<(), String> {
     let data_dir = dir.display().to_string();
     let entries = match std::fs::read_dir(dir) {
@@ -141,7 +141,7 @@ fn begin(config: &Config) -> Result<Serving, String> {
     let listeners = bind_all(config)?;
     let disk: Arc<dyn Vfs> = Arc::new(RealDisk);
     let has_data = options::has_data(&disk, config)?;
-    // What a new cluster begins with is of no account once there is data.
+    // The bootstrap flags are ignored once there is data.
     let members = if has_data { None } else { Some(crate::initial::members(config)?) };
     banner::starting(config, members.as_ref(), has_data);
     let metrics = Arc::new(Metrics::new(config.metrics_extensive));
@@ -181,7 +181,7 @@ fn bind_all(config: &Config) -> Result<Listeners, String> {
     Ok(Listeners { peers, clients, watched: bind(&config.urls.listen_metrics)? })
 }
 
-/// One thread waits for the member's end, another for a signal; the first of both counts.
+/// Starts two threads: one waits for the member's end, the other for a signal.
 fn watch_ends(running: Running) -> std::io::Result<mpsc::Receiver<End>> {
     // One message from each of the two threads.
     let (to, ends) = mpsc::sync_channel(2);
@@ -204,7 +204,7 @@ fn tell(to: &mpsc::SyncSender<End>, end: End) {
     }
 }
 
-/// Takes connections once the member can answer them.
+/// Accepts connections once the member can serve them.
 fn serve(
     config: &Config,
     facts: &Arc<MemberFacts>,
@@ -243,11 +243,11 @@ fn serve(
     Ok(Serving { handle, clients, others, peers, watched, stop, open, ends })
 }
 
-/// Waits until the member leads and the cluster knows what it tells of itself: a restored directory
-/// has the name already, and not the client URLs.
+/// Waits until the member is leader and its attributes are published in the cluster. (A restored
+/// directory has the name already, but not the client URLs.)
 fn wait_until_ready(
     handle: &Handle,
-    told: &cluster::Attributes,
+    attributes: &cluster::Attributes,
     ends: &mpsc::Receiver<End>,
 ) -> Result<(), String> {
     let me = handle.identity().member;
@@ -261,7 +261,7 @@ fn wait_until_ready(
         }
         let moment = handle.moment();
         let member = moment.published.cluster.member(me);
-        let is_told = member.is_some_and(|member| member.attributes() == *told);
+        let is_told = member.is_some_and(|member| member.attributes() == *attributes);
         if moment.is_linearizable() && is_told && moment.published.cluster.version().is_some() {
             return Ok(());
         }
@@ -269,7 +269,7 @@ fn wait_until_ready(
     }
 }
 
-/// Stops in order; true if everything that was applied is in the files.
+/// Stops in order; returns true if all applied entries are in the files.
 fn end(config: &Config, mut serving: Serving) -> bool {
     banner::end(config, "closing etcd server");
     for acceptor in &mut serving.clients {

@@ -1,4 +1,4 @@
-//! The values that were given, from whichever source, over the defaults of the table.
+//! The values of all flags: those that were given, from any source, and the defaults.
 
 use crate::duration::GoDuration;
 use crate::flags::{self, Flag};
@@ -6,7 +6,7 @@ use crate::value::Value;
 use net::Url;
 use std::collections::BTreeMap;
 
-/// A line for the log that arose before the log was set up.
+/// A log line that is collected before the log is open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
     /// `info`, `warn` or `fatal`.
@@ -28,7 +28,7 @@ impl Notice {
     }
 }
 
-/// Flags with the values they were given. What was not given has its default.
+/// The values of all flags. A flag that was not given has its default.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
     given: BTreeMap<&'static str, Value>,

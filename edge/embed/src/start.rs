@@ -1,5 +1,5 @@
-//! From the arguments to a running server, and to its exit code: 0 after `--help` and
-//! `--version`, 2 for a command line that cannot be read, 1 for everything else that is wrong.
+//! The program: from arguments to a running server and its exit code. 0 after `--help` and
+//! `--version`, 2 for an invalid command line, 1 for any other error.
 //!
 //! Source: etcd server/etcdmain/{config,etcd}.go @ v3.7.1.
 
@@ -9,7 +9,7 @@ use crate::logging::LogOutput;
 use crate::settings::{Notice, Settings};
 use crate::{environment, file, help, validate};
 
-/// What the arguments, the environment and the file lead to.
+/// What to do, decided from arguments, environment and file.
 #[derive(Debug)]
 pub enum Decision {
     /// Print this on standard output and end with 0.
@@ -20,7 +20,7 @@ pub enum Decision {
     Serve(Box<Plan>),
 }
 
-/// What is to be logged, and with which outcome.
+/// The log, its first lines, and the configuration or the error.
 #[derive(Debug)]
 pub struct Plan {
     /// Lines for the log that exists before the settings are known.
@@ -119,7 +119,7 @@ pub fn main(arguments: &[String], variables: &environment::Variables) -> u8 {
 
 fn say(to: &mut impl std::io::Write, text: &str) {
     if to.write_all(text.as_bytes()).is_err() {
-        // A closed pipe is no reason to fail.
+        // A closed pipe is not an error.
     }
 }
 

@@ -1,4 +1,4 @@
-//! The operating system around the process: signals, limits, and the init daemon.
+//! Operating system: signals, the file descriptor limit, and systemd.
 //!
 //! Source: etcd pkg/osutil/interrupt_unix.go and server/etcdmain/main.go @ v3.7.1.
 
@@ -16,8 +16,8 @@ fn ending() -> SigSet {
     [Signal::SIGINT, Signal::SIGTERM].into_iter().collect()
 }
 
-/// Holds the ending signals back from this thread and from those that it will start, so that
-/// [`wait_for_signal`] gets them.
+/// Blocks the terminating signals in this thread and in the threads it starts, so that
+/// [`wait_for_signal`] receives them.
 pub(crate) fn hold_signals() -> io::Result<()> {
     ending().thread_block().map_err(io::Error::from)
 }
@@ -27,7 +27,7 @@ pub(crate) fn wait_for_signal() -> io::Result<Signal> {
     ending().wait().map_err(io::Error::from)
 }
 
-/// What Go calls a signal.
+/// The name of a signal in Go.
 pub(crate) fn signal_name(signal: Signal) -> &'static str {
     if signal == Signal::SIGINT { "interrupt" } else { "terminated" }
 }
@@ -43,7 +43,7 @@ pub(crate) fn end_by(signal: Signal) {
     }
 }
 
-/// Raises the limit of file descriptors as far as it goes, as Go's runtime does, and tells it.
+/// Raises the file descriptor limit to its maximum, as Go's runtime does, and returns it.
 pub(crate) fn raise_fd_limit() -> io::Result<u64> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     if soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() {
@@ -52,7 +52,7 @@ pub(crate) fn raise_fd_limit() -> io::Result<u64> {
     Ok(soft)
 }
 
-/// Tells systemd that the server is ready, if it asked. `false` when it did not.
+/// Notifies systemd that the server is ready. Returns `false` if systemd did not ask for it.
 pub(crate) fn notify_ready() -> io::Result<bool> {
     let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return Ok(false) };
     let text = path.to_string_lossy();

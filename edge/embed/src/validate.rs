@@ -1,4 +1,5 @@
-//! The checks of a configuration, in etcd's order and words, and then what is not built.
+//! Validation of the configuration: etcd's checks in etcd's order with its messages, then the
+//! refusal of features that are not implemented.
 //!
 //! Source: etcd server/embed/config.go `Validate` and server/embed/etcd.go
 //! `parseCompactionRetention` @ v3.7.1.
@@ -12,7 +13,7 @@ use executor::AutoCompaction;
 use net::Url;
 use std::net::IpAddr;
 
-/// The error when listening elsewhere without telling clients where.
+/// The error when client listen URLs are given without advertised ones.
 pub const UNSET_ADVERTISE: &str =
     "--advertise-client-urls is required when --listen-client-urls is set explicitly";
 
@@ -26,7 +27,7 @@ pub fn check(settings: &Settings) -> (Result<Config, String>, Vec<Notice>) {
     (config, notices)
 }
 
-/// Checks what the log needs, before there is a log.
+/// Checks the settings of the log, before the log is opened.
 ///
 /// # Errors
 /// etcd's message.
@@ -240,7 +241,7 @@ fn check_tls(s: &Settings) -> Result<(), String> {
     Ok(())
 }
 
-/// No flag is silently ignored: it works, or it is refused, or a line says why it does nothing.
+/// No flag is ignored silently: it is implemented, refused, or logged as having no effect.
 fn refuse_not_built(s: &Settings, gates: &Gates, notices: &mut Vec<Notice>) -> Result<(), String> {
     for (flag, _) in s.changed() {
         match flag.built {
@@ -314,7 +315,7 @@ pub(crate) fn auto_compaction(s: &Settings) -> Result<AutoCompaction, String> {
         });
     }
     if !periodic {
-        // etcd takes a duration for its number of nanoseconds here; nobody means that.
+        // etcd reads a duration here as a number of nanoseconds, which is never intended.
         return text.parse::<u64>().map(AutoCompaction::Revision).map_err(|_| {
             format!("error parsing CompactionRetention: {text:?} is no number of revisions")
         });

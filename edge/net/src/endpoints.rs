@@ -1,7 +1,7 @@
 //! The HTTP endpoints beside gRPC: `/health`, `/livez`, `/readyz`, `/version`, `/metrics` for
 //! clients, `/version` and `/members` for peers.
 //!
-//! They decide what to say from a caller's [`Facts`]; sockets and framing are the caller's.
+//! The responses are computed from the caller's [`Facts`]; the caller owns sockets and framing.
 //!
 //! Source: etcd server/etcdserver/api/etcdhttp/{health,version,metrics,peer}.go @ v3.7.1.
 
@@ -46,7 +46,7 @@ impl Alarm {
     }
 }
 
-/// What the endpoints need to know.
+/// The state that the endpoints report.
 pub trait Facts {
     /// Alarms that are raised, of any member.
     fn alarms(&self) -> Vec<Alarm>;
@@ -103,7 +103,7 @@ pub fn peer<F: Facts>(
     }
 }
 
-/// Go's answer for a path that nobody serves.
+/// Go's response to an unknown path.
 pub fn not_found() -> Response<Bytes> {
     error(StatusCode::NOT_FOUND, "404 page not found")
 }

@@ -1,7 +1,7 @@
-//! Listening sockets, and one thread for each that hands connections on.
+//! Listening sockets, each with a thread that accepts connections.
 //!
-//! A port that is taken is an error: SO_REUSEPORT only when the flag asks. What Go's listener sets
-//! is set here: SO_REUSEADDR, and for each connection TCP_NODELAY and keep-alive.
+//! SO_REUSEPORT is set only if the flag asks for it, so a port in use is an error. As in Go,
+//! SO_REUSEADDR is set, and TCP_NODELAY and keep-alive for each connection.
 //!
 //! Source: etcd client/pkg/transport/{listener,sockopt}.go @ v3.7.1.
 
@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Connections that the kernel holds until they are accepted.
+/// The kernel's queue of connections that are not accepted yet.
 const BACKLOG: i32 = 4096;
 const KEEPALIVE: Duration = Duration::from_secs(15);
 /// How long accepting pauses when the process is out of file descriptors.
@@ -61,7 +61,7 @@ impl std::error::Error for BindError {
     }
 }
 
-/// A bound socket that accepts nothing yet.
+/// A bound socket that does not accept connections yet.
 #[derive(Debug)]
 pub struct Listener {
     socket: TcpListener,
@@ -97,11 +97,11 @@ impl Listener {
         self.socket.local_addr()
     }
 
-    /// Starts a thread that hands each connection to `sink`, non-blocking and with its options
-    /// set. `sink` must not block: it picks a worker and queues.
+    /// Starts a thread that passes each accepted connection to `sink`, in non-blocking mode and with
+    /// its options set. `sink` must not block.
     ///
     /// # Errors
-    /// When the thread cannot be started or the socket not be shared with it.
+    /// When the thread cannot be started or the socket cannot be cloned.
     pub fn accept(self, sink: impl Fn(TcpStream) + Send + 'static) -> io::Result<Acceptor> {
         let stopping = Arc::new(AtomicBool::new(false));
         let address = self.url.address().to_owned();
@@ -150,7 +150,7 @@ fn accept_loop(socket: &TcpListener, stopping: &AtomicBool, sink: &(impl Fn(TcpS
                 }
                 sink(stream);
             }
-            // The client went away before it was accepted, or a signal came.
+            // The client closed the connection before it was accepted, or a signal arrived.
             Err(e)
                 if matches!(
                     e.kind(),
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_taken_port_is_an_error_in_gos_words() {
+    fn a_port_in_use_is_an_error_with_the_message_of_go() {
         let first = Listener::bind(&any_port(), SocketOptions::default()).unwrap();
         let port = first.local_addr().unwrap().port();
         let url = Url::parse(&format!("http://127.0.0.1:{port}")).unwrap();

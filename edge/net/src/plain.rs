@@ -1,7 +1,7 @@
-//! A small HTTP server for the ports that carry no load: peers and `--listen-metrics-urls`.
+//! A small HTTP server for ports without load: peers and `--listen-metrics-urls`.
 //!
-//! One thread and one runtime serve all its listeners; connections are limited in number, and
-//! each has a time limit for its headers. Not for clients: those go to the workers.
+//! One thread serves all listeners. The number of connections is limited, and so is the time for a
+//! request's headers. Clients are served by the workers instead.
 
 use crate::tasks;
 use bytes::Bytes;
@@ -31,7 +31,7 @@ const LIMITS: ConnectionLimits = ConnectionLimits { served: 256, waiting: 64 };
 /// etcd's limit for a request's headers.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// What a server says to a request.
+/// Answers the requests of a server.
 pub trait Handler: Send + Sync + 'static {
     /// Answers one request; `path` and `query` are as the client sent them.
     fn answer(
@@ -78,7 +78,7 @@ impl Server {
             if let Some(queue) = &queue
                 && queue.try_send(stream).is_err()
             {
-                tracing::warn!("too many connections wait at a port for peers or metrics");
+                tracing::warn!("closing a connection for peers or metrics: too many are waiting");
             }
         }
     }
@@ -107,8 +107,8 @@ async fn serve<H: Handler>(
     served_max: usize,
 ) {
     let slots = Arc::new(Semaphore::new(served_max));
-    // A connection leaves the queue when there is a slot for it; the queue's bound is the limit of
-    // the waiting ones.
+    // A connection stays in the queue until there is a slot for it, so the bound of the queue is
+    // the limit of waiting connections.
     while let Ok(slot) = Arc::clone(&slots).acquire_owned().await
         && let Some(stream) = connections.recv().await
     {
@@ -126,7 +126,7 @@ async fn serve<H: Handler>(
                 .serve_connection(TokioIo::new(stream), service)
                 .await;
             if let Err(error) = served {
-                tracing::debug!(%error, "a connection of a peer or for metrics ended");
+                tracing::debug!(%error, "a connection for peers or metrics broke");
             }
         });
     }

@@ -1,8 +1,8 @@
-//! The bodies of answers: nothing, one message, a message made while it is sent, a stream of
-//! messages fed by a task, or plain HTTP; and the responses around them.
+//! Response bodies: empty, one message, a source that produces pieces while they are sent, a queue
+//! that a task feeds, or plain HTTP.
 //!
-//! HTTP/2 asks a body for its next piece when the client has room for it, so what is made on
-//! request is bounded by the client's window, and what is fed shows its feeder how much is left.
+//! HTTP/2 polls a body only while the client's window has room. A source is therefore bounded by
+//! the client's window; the feeder of a queue sees how many bytes wait.
 //!
 //! Source: gRPC over HTTP/2 (grpc.io doc/PROTOCOL-HTTP2.md).
 
@@ -16,12 +16,12 @@ use proto::answer::Sink;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-/// The most bytes that are given to HTTP/2 at once.
+/// The maximal length of a piece, in bytes.
 pub const PIECE_MAX: usize = 64 * 1024;
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
-/// A body could not be given to its end; the stream is reset.
+/// A body failed before its end; the stream is reset.
 #[derive(Debug)]
 pub struct BodyError(pub String);
 
@@ -33,7 +33,7 @@ impl std::fmt::Display for BodyError {
 
 impl std::error::Error for BodyError {}
 
-/// What makes a body piece by piece, when HTTP/2 asks for one.
+/// Produces a body piece by piece while HTTP/2 polls it.
 pub trait Source {
     /// The next piece of at most [`PIECE_MAX`] bytes, prefixes of messages included; `None` at
     /// the end.
@@ -51,7 +51,7 @@ pub trait Source {
 /// A body of plain HTTP, of any kind.
 pub type PlainBody = Pin<Box<dyn http_body::Body<Data = Bytes, Error = BodyError>>>;
 
-/// The body of an answer.
+/// The body of a response.
 pub struct Body(Kind);
 
 enum Kind {
@@ -169,7 +169,7 @@ impl http_body::Body for Body {
     }
 }
 
-/// What a call is answered with.
+/// The response to a call.
 pub type Reply = Response<Body>;
 
 fn reply(kind: Kind) -> Reply {
@@ -202,7 +202,7 @@ pub fn framed(len: usize, write: impl FnOnce(&mut dyn Sink)) -> Vec<Bytes> {
     segments.into_pieces()
 }
 
-/// An answer of one message that prost encodes.
+/// A response of one message, encoded by prost.
 #[must_use]
 pub fn encoded<M: prost::Message>(answer: &M) -> Reply {
     let len = answer.encoded_len();
@@ -212,19 +212,19 @@ pub fn encoded<M: prost::Message>(answer: &M) -> Reply {
     reply(Kind::Piece(buffer.freeze(), Status::OK))
 }
 
-/// An answer that is made while it is sent.
+/// A response whose body is produced while it is sent.
 #[must_use]
 pub fn source(source: Box<dyn Source>) -> Reply {
     reply(Kind::Source(source))
 }
 
-/// An answer of messages that a task feeds.
+/// A response whose messages a task feeds.
 #[must_use]
 pub fn stream(queue: Receiver) -> Reply {
     reply(Kind::Queue(queue))
 }
 
-/// An answer that is an error and nothing else: its status stands in the only headers.
+/// An error response without a body: its status is in the headers.
 #[must_use]
 pub fn refuse(status: &Status) -> Reply {
     let mut response = reply(Kind::Empty);
@@ -232,7 +232,7 @@ pub fn refuse(status: &Status) -> Reply {
     response
 }
 
-/// True if a request of this header is gRPC's.
+/// True if a request with these headers is a gRPC call.
 #[must_use]
 pub fn is_grpc(headers: &HeaderMap) -> bool {
     let Some(value) = headers.get(CONTENT_TYPE) else { return false };
@@ -247,7 +247,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn content_types_are_told_apart() {
+    fn grpc_is_recognized_by_its_content_type() {
         for (value, grpc) in [
             ("application/grpc", true),
             ("application/grpc+proto", true),
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_message_is_given_in_pieces_of_bounded_length() {
+    fn a_large_message_is_split_into_bounded_pieces() {
         let value = Bytes::from(vec![7; 3 * PIECE_MAX + 1]);
         let pieces = framed(value.len() + 10, |to| {
             to.slice(b"0123456789");
@@ -277,12 +277,12 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "length that was announced")]
-    fn a_length_that_lies_is_a_bug() {
+    fn a_wrong_length_panics() {
         drop(message(3, |to| to.slice(b"four")));
     }
 
     #[test]
-    fn a_refusal_ends_with_its_headers() {
+    fn an_error_response_has_headers_only() {
         let reply = refuse(&Status::from(crate::Error::EmptyKey));
         assert_eq!(reply.headers()["grpc-status"], "3");
         assert_eq!(reply.headers()["grpc-message"], "etcdserver: key is not provided");

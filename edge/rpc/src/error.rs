@@ -1,5 +1,5 @@
-//! The one table of etcd's errors: each with its gRPC code and its exact text, which clients
-//! compare. Not here: errors of gRPC itself (see [`crate::Status`]), and who raises which.
+//! The table of etcd's errors: gRPC code and exact text, which clients compare. Not here: errors of
+//! gRPC itself (see [`crate::Status`]).
 //!
 //! Source: etcd v3.7 api/v3rpc/rpctypes/error.go, server/etcdserver/api/v3rpc/util.go.
 
@@ -125,8 +125,8 @@ table! {
 }
 
 impl Error {
-    /// The code with which the error leaves the server. Two of them are handed to etcd's gRPC
-    /// layer as errors of its client library, which are not statuses, and so become Unknown.
+    /// The code that the server sends. etcd's server passes two of the errors to gRPC as errors of
+    /// its client library, which are not statuses, so gRPC sends Unknown.
     #[must_use]
     pub fn wire_code(self) -> Code {
         if matches!(self, Error::MemberNotEnoughStarted | Error::TooManyRequests) {

@@ -1,6 +1,5 @@
-//! Messages on a stream: five bytes in front of each say whether it is compressed and how long
-//! it is. Reading takes a message out of HTTP/2's data without copying when it came in one piece.
-//! Not here: what a message says.
+//! Message framing: a prefix of five bytes holds the compression flag and the length. A message that
+//! arrives in one piece is not copied.
 //!
 //! Source: gRPC over HTTP/2 (grpc.io doc/PROTOCOL-HTTP2.md); the words are grpc-go 1.82's.
 
@@ -14,13 +13,13 @@ use std::task::ready;
 use std::task::{Context, Poll};
 use tonic::Code;
 
-/// The length of what stands in front of a message, in bytes.
+/// The length of the prefix, in bytes.
 pub const PREFIX_LEN: usize = 5;
 
 /// The prefix of a message of this length in bytes.
 ///
 /// # Panics
-/// When a message is 4 GiB or longer; those who answer keep below it.
+/// When the message is 4 GiB or longer; callers keep below that.
 #[must_use]
 pub fn prefix(len: usize) -> [u8; PREFIX_LEN] {
     let len = u32::try_from(len).unwrap_or_else(|_| panic!("a message of {len} bytes"));
@@ -28,7 +27,7 @@ pub fn prefix(len: usize) -> [u8; PREFIX_LEN] {
     [0, a, b, c, d]
 }
 
-/// Refuses a call whose messages are compressed, since nothing here decompresses.
+/// Refuses a call with compressed messages, which are not supported.
 ///
 /// # Errors
 /// When the `grpc-encoding` header names anything but identity.
@@ -46,16 +45,15 @@ pub fn check_encoding(headers: &HeaderMap) -> Result<(), Status> {
 
 /// The messages of one stream, in order.
 ///
-/// - Holds at most one message that is not complete, so never more than `max` bytes and one
-///   HTTP/2 frame.
-/// - After an error it is not to be asked again.
+/// - Buffers at most one incomplete message: no more than `max` bytes and one HTTP/2 frame.
+/// - Must not be polled again after an error.
 #[derive(Debug)]
 pub struct Messages<B> {
     body: B,
     max: usize,
-    /// What has come and was not taken. One piece where possible.
+    /// Received data that was not taken yet.
     pending: Bytes,
-    /// A message in more than one piece.
+    /// The start of a message that arrives in several pieces.
     gathered: BytesMut,
 }
 
@@ -103,7 +101,7 @@ where
         }
     }
 
-    /// The first of a call of which only the answers are a stream.
+    /// The only request of a call with a stream of responses.
     ///
     /// # Errors
     /// As [`Messages::next`], and when there is none.
@@ -118,7 +116,7 @@ where
         }
     }
 
-    /// Takes a message out of what has come, if it is whole.
+    /// Takes the next message, if it is complete.
     fn take(&mut self) -> Result<Option<Bytes>, Status> {
         if !self.gathered.is_empty() {
             return self.take_gathered();
@@ -162,7 +160,7 @@ where
             let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
                 None => return Poll::Ready(Ok(false)),
                 Some(Ok(frame)) => frame,
-                // The client went away: nobody reads this.
+                // The client is gone; nobody reads this status.
                 Some(Err(_)) => {
                     let gone = Status::new(Code::Cancelled, "context canceled");
                     return Poll::Ready(Err(gone));
@@ -175,7 +173,7 @@ where
             if self.pending.is_empty() {
                 self.pending = data;
             } else {
-                // An incomplete message is pending: from here on it is gathered.
+                // `pending` is the start of a message: collect the message in `gathered`.
                 let begun = std::mem::replace(&mut self.pending, data);
                 self.gathered.extend_from_slice(&begun);
             }
@@ -188,7 +186,7 @@ where
 fn message_len(bytes: &[u8], max: usize) -> Result<Option<usize>, Status> {
     let Some(prefix) = bytes.first_chunk::<PREFIX_LEN>() else { return Ok(None) };
     let [_, len @ ..] = prefix;
-    // A u32 fits a usize wherever this runs; the limit holds where it would not.
+    // A u32 fits a usize on all supported platforms; elsewhere the limit refuses the message.
     let len = usize::try_from(u32::from_be_bytes(*len)).unwrap_or(usize::MAX);
     if len > max {
         let why = format!("grpc: received message larger than max ({len} vs. {max})");
@@ -215,7 +213,7 @@ fn cut_short() -> Status {
     Status::new(Code::Unknown, "unexpected EOF")
 }
 
-/// grpc-go tells a message that is cut short as an internal error where a call is a stream.
+/// grpc-go reports a truncated message of a stream as an internal error.
 #[must_use]
 pub fn in_stream(status: Status) -> Status {
     if status == cut_short() { Status { code: Code::Internal, ..status } } else { status }
@@ -243,7 +241,7 @@ pub fn decode_in_stream<M: prost::Message + Default>(message: Bytes) -> Result<M
     })
 }
 
-/// What Go's protobuf says of such bytes; it knows two reasons.
+/// The error message of Go's protobuf.
 fn go_words(error: &prost::DecodeError) -> &'static str {
     if error.to_string().contains("UTF-8") {
         "string field contains invalid UTF-8"

@@ -1,6 +1,5 @@
-//! What client and server share of gRPC, and the server's own framing: the generated stubs, the one
-//! table of error strings, messages on HTTP/2 streams, and bodies that are made while they are
-//! sent. Not here: which service answers what (see `api`).
+//! gRPC for client and server: the generated stubs, the table of etcd's errors, message framing, and
+//! the server's response bodies. Not here: the services (see `api`).
 
 pub mod body;
 pub mod error;

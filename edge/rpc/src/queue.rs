@@ -13,7 +13,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-/// Pieces are joined up to this length, in bytes: the longest frame that every client takes.
+/// Short pieces are joined up to this length, in bytes: the frame size that every client accepts.
 const JOINED_MAX: usize = 16 * 1024;
 
 #[derive(Debug, Default)]
@@ -44,8 +44,7 @@ impl Shared {
         }
     }
 
-    /// The next piece; short ones that wait together become one, for a frame costs more than a
-    /// copy.
+    /// The next piece. Short queued pieces are joined, since a frame costs more than a copy.
     fn take_piece(&mut self) -> Option<Bytes> {
         let first = self.pieces.pop_front()?;
         let fits = |joined: usize, next: &Bytes| joined + next.len() <= JOINED_MAX;
@@ -61,17 +60,17 @@ impl Shared {
     }
 }
 
-/// A new queue: the end that feeds, and the body's.
+/// Creates a queue.
 #[must_use]
 pub fn queue() -> (Feeder, Receiver) {
     let shared = Rc::new(RefCell::new(Shared::default()));
     (Feeder(Rc::clone(&shared)), Receiver(shared))
 }
 
-/// The end that feeds. Cheap to clone.
+/// The sending end. Cheap to clone.
 ///
-/// The stream ends with [`Feeder::end`] alone; a body whose feeders are all gone without it
-/// would wait for ever, so the last one to go ends it as cancelled.
+/// The stream ends with [`Feeder::end`]. If all feeders are dropped without it, the stream ends as
+/// cancelled, so that the body does not wait for ever.
 #[derive(Clone, Debug)]
 pub struct Feeder(Rc<RefCell<Shared>>);
 
@@ -98,7 +97,7 @@ impl Feeder {
         shared.wake_body();
     }
 
-    /// Ends the stream behind what is queued. The first end counts.
+    /// Ends the stream after the queued pieces. Only the first call has an effect.
     pub fn end(&self, status: Status) {
         let mut shared = self.0.borrow_mut();
         shared.end.get_or_insert(status);
@@ -112,15 +111,15 @@ impl Feeder {
         self.0.borrow().queued
     }
 
-    /// True if nobody will read any more: the client left, or the stream was ended.
+    /// True if the body is gone or the stream was ended.
     #[must_use]
     pub fn is_over(&self) -> bool {
         let shared = self.0.borrow();
         shared.gone || shared.end.is_some()
     }
 
-    /// Waits until bytes were taken, and says how many since the last time; `None` when the
-    /// stream is over. One waits at a time.
+    /// Waits until bytes were taken; returns how many since the last call, `None` when the stream
+    /// is over. Only one task may wait.
     pub async fn drained(&self) -> Option<usize> {
         poll_fn(|cx| self.poll_drained(cx)).await
     }
@@ -151,14 +150,14 @@ impl Feeder {
 
 impl Drop for Feeder {
     fn drop(&mut self) {
-        // The body and this one are left: nobody else feeds.
+        // The last feeder: the other reference is the body's.
         if Rc::strong_count(&self.0) == 2 {
             self.end(Status::new(tonic::Code::Cancelled, "context canceled"));
         }
     }
 }
 
-/// The body's end.
+/// The receiving end, for the body.
 #[derive(Debug)]
 pub struct Receiver(Rc<RefCell<Shared>>);
 
@@ -204,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn the_feeder_sees_what_is_queued_and_what_was_taken() {
+    fn the_feeder_sees_queued_and_taken_bytes() {
         let (feeder, receiver) = queue();
         assert_eq!(drained(&feeder), Poll::Pending);
         feeder.pieces(crate::body::framed(3, |to| to.slice(b"abc")));
@@ -217,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_together_is_joined_up_to_a_frame() {
+    fn short_pieces_are_joined_up_to_a_frame() {
         let (feeder, receiver) = queue();
         let lengths = [10_000, 6_384, 1, 20_000, 0, 3];
         feeder.pieces(lengths.map(|len| Bytes::from(vec![7; len])));
@@ -230,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_comes_behind_what_is_queued() {
+    fn the_end_follows_the_queued_pieces() {
         let (feeder, receiver) = queue();
         feeder.encoded(&proto::etcdserverpb::WatchResponse::default());
         feeder.end(Status::OK);
@@ -242,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_leaves_is_noticed_and_frees_the_queue() {
+    fn a_dropped_body_frees_the_queue() {
         let (feeder, receiver) = queue();
         feeder.pieces([Bytes::from_static(b"x")]);
         drop(receiver);
@@ -252,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_whose_feeders_are_gone_does_not_hang() {
+    fn a_stream_without_feeders_is_cancelled() {
         let (feeder, receiver) = queue();
         let second = feeder.clone();
         drop(feeder);

@@ -1,12 +1,11 @@
-//! Bytes on their way out, in pieces of bounded length: what is short is copied together, what
-//! is long is shared.
+//! Output as pieces of bounded length: short slices are copied together, long ones are shared.
 
 use crate::body::PIECE_MAX;
 use crate::frame::{PREFIX_LEN, prefix};
 use bytes::{Bytes, BytesMut};
 use proto::answer::Sink;
 
-/// From this length on shared bytes are not copied. A piece costs about as much as this copy.
+/// Shared bytes of at least this length are not copied: a piece costs about as much as that copy.
 const SHARED_MIN: usize = 4 * 1024;
 
 /// Collects pieces.

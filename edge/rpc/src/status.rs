@@ -1,5 +1,5 @@
-//! How a call ends: code and message, their form in headers and trailers, and the deadline that
-//! a call comes with. Not here: etcd's own errors (see [`Error`]).
+//! The status of a call, its form in headers and trailers, and the `grpc-timeout` header. Not here:
+//! etcd's own errors (see [`Error`]).
 //!
 //! Source: gRPC over HTTP/2 (grpc.io doc/PROTOCOL-HTTP2.md); the words are grpc-go 1.82's.
 
@@ -12,12 +12,12 @@ use tonic::Code;
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
-/// The end of a call.
+/// The status that a call ends with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
     /// The code; [`Code::Ok`] is success.
     pub code: Code,
-    /// What went wrong, for people and for clients that compare it.
+    /// The error message; clients compare it.
     pub message: Cow<'static, str>,
 }
 
@@ -30,7 +30,7 @@ impl Status {
         Status { code, message: message.into() }
     }
 
-    /// What clients hear that ask for a part which does not exist yet.
+    /// The status of a method that is not implemented yet.
     #[must_use]
     pub fn not_built(what: &str) -> Status {
         Status::new(Code::Unimplemented, format!("retcd: {what} is not built yet"))
@@ -79,7 +79,7 @@ impl std::error::Error for Status {}
 /// The code as Go's gRPC writes it.
 #[must_use]
 pub fn code_name(code: Code) -> String {
-    // One word is spelled in two ways.
+    // tonic spells it differently.
     if code == Code::Cancelled { "Canceled".to_owned() } else { format!("{code:?}") }
 }
 
@@ -164,7 +164,7 @@ pub fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Status> {
         let digits = go_quoted(digits);
         return Err(malformed(format!("strconv.ParseUint: parsing {digits}: invalid syntax")));
     };
-    // Eight digits of hours overflow Go's duration; it takes the longest one then.
+    // Eight digits of hours overflow Go's duration; grpc-go then uses the longest duration.
     let nanos = number.saturating_mul(nanos_per_unit).min(i64::MAX.unsigned_abs());
     Ok(Some(Duration::from_nanos(nanos)))
 }

@@ -1,4 +1,4 @@
-//! What lists of endpoints and members have to say: rows, boxes and fields.
+//! Lists of endpoints and members: rows, tables and fields.
 //!
 //! Source: etcd v3.7.1 etcdctl/ctlv3/command/printer.go `make…Table`, printer_table.go.
 
@@ -17,16 +17,16 @@ pub(crate) struct Health {
     pub(crate) health: bool,
     /// How long the answer took, in Go's notation.
     pub(crate) took: String,
-    /// What is wrong, or nothing.
+    /// The error, or empty.
     pub(crate) error: String,
 }
 
-/// What an endpoint says of itself.
+/// The status of an endpoint.
 #[derive(Clone, Debug)]
 pub(crate) struct Status {
     /// As it was given.
     pub(crate) endpoint: String,
-    /// What it said.
+    /// Its response.
     pub(crate) answer: pb::StatusResponse,
 }
 
@@ -35,7 +35,7 @@ pub(crate) struct Status {
 pub(crate) struct Hash {
     /// As it was given.
     pub(crate) endpoint: String,
-    /// What it said.
+    /// Its response.
     pub(crate) answer: pb::HashKvResponse,
 }
 

@@ -1,4 +1,4 @@
-//! Answers as text in the format that `--write-out` asks for. Pure: an answer in, bytes out.
+//! Responses as text in the format of `--write-out`. Pure: a response in, bytes out.
 //!
 //! Source: etcd v3.7.1 etcdctl/ctlv3/command/printer.go.
 
@@ -77,7 +77,7 @@ pub(crate) enum MemberChange {
     Promoted(u64),
 }
 
-/// Bytes to be printed, or the news that this format does not have them.
+/// Bytes to print, or an error if the format does not support the response.
 pub(crate) type Printed = CommandResult<Vec<u8>>;
 
 impl Printer {
@@ -161,7 +161,7 @@ impl Printer {
             Format::Simple => line(format!("lease {id:016x} revoked")),
             Format::Fields => Ok(fields::header(self, answer.header.as_ref()).into_bytes()),
             Format::Json => line(json::only_header(answer.header.as_ref())),
-            // Go's type cannot be marshalled, and Go says so with a dump of its memory.
+            // Go's type cannot be marshalled, and etcdctl prints an error with its memory.
             Format::Protobuf => {
                 Err(Code::BadFeature
                     .with("marshal unsupported for type *clientv3.LeaseRevokeResponse"))

@@ -1,4 +1,4 @@
-//! The format for people.
+//! The `simple` format.
 //!
 //! Source: etcd v3.7.1 etcdctl/ctlv3/command/printer_simple.go.
 

@@ -1,4 +1,4 @@
-//! The ranges that a transaction deletes, to be asked whether they hold a key.
+//! The set of ranges that a transaction deletes.
 //!
 //! A range whose end is not above its begin holds nothing, and so does one that goes to the end
 //! of the key space (`\0`): etcd sees an inverted interval there, and lets puts inside it pass.

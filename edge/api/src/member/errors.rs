@@ -1,4 +1,4 @@
-//! The server's and the store's errors as etcd's.
+//! Conversion of errors of the server and the store to etcd's.
 //!
 //! Source: etcd v3.7 server/etcdserver/api/v3rpc/util.go.
 
@@ -7,7 +7,7 @@ use rpc::{Code, Error, Status};
 use server::Error as ServerError;
 use state::Reject;
 
-/// What a client hears of a server's error.
+/// The status of a server error.
 pub(super) fn status_of(error: ServerError) -> Status {
     match error {
         ServerError::Rejected(reject) => status_of_reject(&reject),
@@ -20,18 +20,18 @@ pub(super) fn status_of(error: ServerError) -> Status {
     }
 }
 
-/// What a client hears of a store that cannot be read.
+/// The status when the store cannot be read.
 pub(super) fn store_status(error: &mvcc::Error) -> Status {
     tracing::error!(%error, "cannot read the store");
     Status::new(Code::Unknown, error.to_string())
 }
 
-/// What a client hears of a revision that cannot be read.
+/// The status when a revision cannot be read.
 pub(super) fn revision_status(reject: mvcc::RequestError) -> Status {
     status_of(reject.into())
 }
 
-/// What a client hears of a request that it may not make.
+/// The status of a request that is not permitted.
 pub(super) fn denied_status(denied: Denied) -> Status {
     self::denied(denied).into()
 }
@@ -55,7 +55,7 @@ fn status_of_reject(reject: &Reject) -> Status {
         Reject::KeyNotFound => Error::KeyNotFound,
         Reject::NoSpace => Error::NoSpace,
         Reject::Corrupt => Error::Corrupt,
-        // etcd makes no difference between a member that was removed and one that never was.
+        // etcd does not distinguish a removed member from one that never existed.
         Reject::MemberRemoved | Reject::MemberNotFound => Error::MemberNotFound,
         Reject::MemberExists => Error::MemberExist,
         Reject::PeerUrlExists => Error::PeerUrlExist,

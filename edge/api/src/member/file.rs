@@ -1,4 +1,4 @@
-//! The database as a file: its image for a snapshot, its hash, its version.
+//! Reading the database file: its image for a snapshot, its hash, its storage version.
 //!
 //! Source: etcd v3.7 server/storage/backend/backend.go Hash, storage/schema/bucket.go.
 
@@ -7,11 +7,11 @@ use bolt::{Copier, Error, View};
 use bytes::Bytes;
 
 const META: &[u8] = b"meta";
-/// What the hash leaves out of the bucket `meta`: it differs between members that agree.
+/// Keys of the bucket `meta` that are not hashed: they differ between members with equal data.
 const NOT_HASHED: [&[u8]; 3] =
     [backend::meta::CONSISTENT_INDEX, backend::meta::TERM, backend::meta::STORAGE_VERSION];
 
-/// The version of the storage as text; empty where none is known.
+/// The storage version as text; empty if unknown.
 pub(super) fn storage_version(file: &View) -> String {
     let field = |key: &[u8]| file.get(META, key).ok().flatten();
     let term = field(backend::meta::TERM)
@@ -40,7 +40,7 @@ pub(super) fn hash(file: &View) -> Result<u32, Error> {
     Ok(hash)
 }
 
-/// The file as a snapshot streams it.
+/// The file image of a snapshot.
 pub(super) struct Image {
     copier: Copier,
     version: String,
@@ -48,7 +48,7 @@ pub(super) struct Image {
 
 impl Image {
     pub(super) fn new(file: &View) -> Image {
-        // Only what the file says itself; a version that is merely inferred is not told.
+        // Only a version that is stored in the file; an inferred one is not reported.
         let stored = file.get(META, backend::meta::STORAGE_VERSION).ok().flatten();
         let version = stored.map(|text| String::from_utf8_lossy(&text).into_owned());
         Image { copier: file.copy(), version: version.unwrap_or_default() }

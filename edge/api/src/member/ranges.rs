@@ -1,5 +1,5 @@
-//! Ranges from a view. What is small or has to be sorted is collected; what is large and comes in
-//! the order of keys is read while it is sent, so that its memory is the client's window.
+//! Ranges from a view. A small or sorted range is collected first. A large range in key order is
+//! read while it is sent, so that it takes no more memory than the client's window.
 //!
 //! Source: etcd v3.7 server/etcdserver/txn/range.go, v3_server.go rangeStream.
 
@@ -12,7 +12,7 @@ use proto::etcdserverpb::RangeRequest;
 use rpc::{Code, Status};
 use state::range::{Collector, is_plain, query};
 
-/// From this size on an answer is read while it is sent.
+/// A response of at least this many bytes is read while it is sent.
 const LARGE_BYTES: u64 = 128 * 1024;
 /// How many keys the first chunk of a streamed range has.
 const FIRST_CHUNK_KEYS: u64 = 10;
@@ -55,7 +55,7 @@ fn open(host: &OfWorker, view: &View, query: RangeQuery) -> Result<RangeCursor, 
     view.range(&host.permit(query)?).map_err(revision_status)
 }
 
-/// The cursor of a range that is large, comes as it is stored, and is all counted.
+/// The cursor of a range, if the range is large, in key order, unfiltered, and of known count.
 async fn large(
     host: &OfWorker,
     view: &View,
@@ -64,7 +64,7 @@ async fn large(
     if request.range_end.is_empty() || request.count_only || !is_plain(request) {
         return Ok(None);
     }
-    // The limit itself, not one more: the count says whether there are more.
+    // Exactly the limit: `count` tells whether there are more keys.
     host.worker.count_range();
     let limit = u64::try_from(request.limit).unwrap_or(0);
     let mut cursor = open(host, view, RangeQuery { limit, ..query(request) })?;
@@ -101,7 +101,7 @@ impl Items for Cursor {
     }
 }
 
-/// The next item. Waits for the disk where it must.
+/// The next item. Blocks on the disk if necessary.
 fn step(cursor: &mut RangeCursor) -> Result<Item, Status> {
     loop {
         return match cursor.next(Wait::Yes) {
@@ -122,7 +122,7 @@ pub(super) fn chunks(
 ) -> Result<Box<dyn RangeChunks>, Status> {
     let limit = u64::try_from(request.limit).unwrap_or(0);
     let mut cursor = open(host, view, RangeQuery { limit, ..query(request) })?;
-    // Where the count is not known at once, the first step counts.
+    // If the count is not known yet, the first step computes it.
     let mut first = None;
     while cursor.count().is_none() {
         first = Some(step(&mut cursor)?);

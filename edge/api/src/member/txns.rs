@@ -1,4 +1,4 @@
-//! Transactions that only read, from a view.
+//! Read-only transactions, executed on a view.
 //!
 //! Source: etcd v3.7 server/etcdserver/v3_server.go Txn, txn/txn.go.
 
@@ -11,7 +11,7 @@ use proto::etcdserverpb::{RangeRequest, TxnRequest, request_op::Request};
 use rpc::{Error, Status};
 use state::{GuardedTxn, ReadError};
 
-/// Compares, checks what is chosen, and reads it.
+/// Evaluates the comparisons, then checks and reads the chosen branch.
 pub(super) async fn read(
     host: &OfWorker,
     view: &View,
@@ -41,7 +41,7 @@ pub(super) async fn read(
     Ok(TxnAnswer { revision: view.revision(), succeeded, responses })
 }
 
-/// Everything is checked before anything is read.
+/// Checks the revision of a range. All ranges are checked before the first is read.
 fn check(view: &View, request: &RangeRequest) -> Result<(), Error> {
     if request.revision == 0 {
         Ok(())

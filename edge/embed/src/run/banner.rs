@@ -1,4 +1,4 @@
-//! The lines that tell how a server starts and ends, in etcd's words and order.
+//! The log lines of start and stop, with etcd's messages in etcd's order.
 //!
 //! Source: etcd server/embed/etcd.go `print`, server/etcdserver/{bootstrap,server}.go @ v3.7.1.
 
@@ -24,7 +24,7 @@ fn go(duration: Duration) -> String {
     GoDuration(i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)).to_string()
 }
 
-/// The configuration that is in force.
+/// Logs the effective configuration.
 pub(super) fn starting(config: &Config, members: Option<&Members>, has_data: bool) {
     let (member, urls) = (&config.member, &config.urls);
     let (os, arch) = help::platform();
@@ -85,7 +85,7 @@ pub(super) fn starting(config: &Config, members: Option<&Members>, has_data: boo
     tracing::info!(%fields, "starting an etcd server");
 }
 
-/// The data is open.
+/// Logs that the data is open.
 pub(super) fn opened(config: &Config, booted: &Booted, took: Duration) {
     let path = config.member.data_dir.join("member").join("snap").join("db");
     tracing::info!(path = %path.display(), took = go(took), "opened backend db");
@@ -112,7 +112,7 @@ pub(super) fn opened(config: &Config, booted: &Booted, took: Duration) {
     );
 }
 
-/// The member is known to the cluster by its name.
+/// Logs that the member's attributes are published.
 pub(super) fn published(config: &Config, handle: &Handle) {
     let urls = crate::validate::join(&config.urls.advertise_client).replace(',', " ");
     let identity = handle.identity();
@@ -125,7 +125,7 @@ pub(super) fn published(config: &Config, handle: &Handle) {
     );
 }
 
-/// The beginning or the end of the end.
+/// Logs the start or the end of the shutdown.
 pub(super) fn end(config: &Config, message: &str) {
     let peers = shown(&config.urls.advertise_peer);
     let clients = shown(&config.urls.advertise_client);

@@ -1,4 +1,4 @@
-//! The configuration in the words of the layers below.
+//! Conversion of the configuration into the options of the layers below.
 
 use crate::config::{Config, VersionUpgrade};
 use executor::BootOptions;
@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use vfs::Vfs;
 
-/// A batch of a compaction is done in so many slices, evenly through its interval: what comes in
-/// meanwhile waits for one slice and no longer.
+/// A compaction batch is divided into this many slices, spread evenly over its interval, so that a
+/// request waits for at most one slice.
 const COMPACTION_PARTS: u32 = 10;
 
 /// Where the write-ahead log is.
@@ -45,7 +45,7 @@ fn strings(urls: &[net::Url]) -> Vec<String> {
     urls.iter().map(net::Url::to_string).collect()
 }
 
-/// What the member tells of itself.
+/// The attributes that the member publishes.
 pub(super) fn attributes(config: &Config) -> cluster::Attributes {
     cluster::Attributes {
         name: config.member.name.clone(),
@@ -90,7 +90,7 @@ pub(super) fn boot(config: &Config) -> BootOptions {
     }
 }
 
-/// Different at each start, and on each member: the nanoseconds of now and the process.
+/// The seed of the member's random numbers: differs between starts and between members.
 fn seed() -> u64 {
     let nanos = u64::try_from(now().as_nanos() & u128::from(u64::MAX)).unwrap_or(0);
     nanos ^ (u64::from(std::process::id()) << 32)
@@ -137,7 +137,7 @@ pub(super) fn api_limits(config: &Config) -> api::Limits {
     }
 }
 
-/// Sets the metrics that stay as they are.
+/// Sets the metrics that do not change.
 pub(super) fn describe(config: &Config, metrics: &Metrics) {
     let identity = &metrics.identity;
     identity.server_version.with_label_values(&[crate::help::ETCD_VERSION]).set(1);

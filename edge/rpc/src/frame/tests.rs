@@ -110,7 +110,7 @@ fn compressed_messages_are_refused() {
 }
 
 #[test]
-fn broken_messages_are_told_in_gos_words() {
+fn broken_messages_have_the_errors_of_grpc_go() {
     let status = decode::<proto::etcdserverpb::PutRequest>(vec![0xff].into()).unwrap_err();
     assert_eq!(status.code, Code::Internal);
     assert_eq!(
