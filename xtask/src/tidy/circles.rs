@@ -11,11 +11,8 @@ const KNOWN: &[&str] = &[
     "bin/etcdutl/src/main.rs",
     "core/backend/src/lib.rs",
     "core/cluster/src/lib.rs",
-    "core/mvcc/src/lib.rs",
     "core/state/src/lib.rs",
     "edge/api/src/lib.rs",
-    "edge/client/src/lib.rs",
-    "edge/embed/src/lib.rs",
     "edge/rpc/src/lib.rs",
     "test/sim/src/lib.rs",
 ];

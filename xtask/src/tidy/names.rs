@@ -15,8 +15,8 @@ const CONTESTED: [&str; 12] = [
 
 /// Names that still mean several things. Entries may only be removed.
 const KNOWN: &[&str] = &[
-    "Corrupt", "Cursor", "Entry", "Found", "Head", "History", "Log", "Lookup", "Member", "Outcome",
-    "Reject", "Restored", "Run", "Slot", "State", "Store", "Version", "View", "Write",
+    "Corrupt", "Cursor", "Lookup", "Member", "Outcome", "Reject", "Restored", "Store", "Version",
+    "View", "Write",
 ];
 
 /// Type names that occur more than once.
