@@ -6,6 +6,7 @@
 use backend::{Backend, Batch, Bucket, Dropped, Lookup, Overlay, ReadView, meta};
 use bytes::Bytes;
 use proto::{ConfState, EntryId, Index, NodeId, Revision, Term};
+use random::Random;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,22 +14,6 @@ use std::sync::Arc;
 type Model = BTreeMap<Bucket, BTreeMap<Vec<u8>, Vec<u8>>>;
 
 const OTHERS: [Bucket; 4] = [Bucket::Lease, Bucket::Alarm, Bucket::Members, Bucket::AuthUsers];
-
-struct Seed(u64);
-
-impl Seed {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % n
-    }
-
-    fn index(&mut self, n: usize) -> usize {
-        usize::try_from(self.below(n as u64)).unwrap()
-    }
-}
 
 fn open(disk: &vfs::SimDisk) -> Result<Backend, backend::Error> {
     let cache = Arc::new(bolt::PageCache::new(32 << 10));
@@ -41,7 +26,7 @@ fn key_of(revision: Revision, tombstone: bool) -> Vec<u8> {
     if tombstone { revision.to_tombstone_bytes().to_vec() } else { revision.to_bytes().to_vec() }
 }
 
-fn fill(batch: &mut Batch, model: &mut Model, seed: &mut Seed, main: &mut i64) {
+fn fill(batch: &mut Batch, model: &mut Model, seed: &mut Random, main: &mut i64) {
     for _ in 0..seed.below(4) {
         *main += 1;
         for sub in 0..=seed.index(3) {
@@ -82,7 +67,7 @@ fn fill(batch: &mut Batch, model: &mut Model, seed: &mut Seed, main: &mut i64) {
     }
 }
 
-fn compare(view: &ReadView, model: &Model, seed: &mut Seed) {
+fn compare(view: &ReadView, model: &Model, seed: &mut Random) {
     for bucket in OTHERS.into_iter().chain([Bucket::Key]) {
         let none = BTreeMap::new();
         let want = model.get(&bucket).unwrap_or(&none);
@@ -118,7 +103,7 @@ fn compare(view: &ReadView, model: &Model, seed: &mut Seed) {
 }
 
 fn run(seed: u64) {
-    let mut seed = Seed(seed);
+    let mut seed = Random::new(seed);
     let disk = vfs::SimDisk::new(seed.0);
     let mut backend = open(&disk).unwrap();
     let mut overlay = Overlay::new(Some(backend.view()), Overlay::LIMIT);
@@ -165,7 +150,7 @@ fn the_overlay_and_the_file_read_as_one() {
 #[test]
 fn a_crash_leaves_the_batches_up_to_the_entry_that_the_file_names() {
     for seed in 0..12 {
-        let mut seed = Seed(seed);
+        let mut seed = Random::new(seed);
         let disk = vfs::SimDisk::new(seed.0);
         let mut backend = open(&disk).unwrap();
         let mut overlay = Overlay::new(Some(backend.view()), Overlay::LIMIT);

@@ -4,6 +4,7 @@
 //! Source: etcd v3.7 api/mvccpb/kv.proto.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use proto::varint;
 
 const KEY: u8 = 0x0a;
 const CREATE_REVISION: u8 = 0x10;
@@ -82,11 +83,11 @@ impl<'a> KeyValue<'a> {
     pub fn encoded_len(&self) -> usize {
         let string = |string: &[u8]| match string.len() {
             0 => 0,
-            len => 1 + varint_len(len as u64) + len,
+            len => 1 + varint::len(len as u64) + len,
         };
         let number = |number: i64| match number {
             0 => 0,
-            number => 1 + varint_len(number.cast_unsigned()),
+            number => 1 + varint::len(number.cast_unsigned()),
         };
         string(self.key)
             + number(self.create_revision)
@@ -115,22 +116,10 @@ impl<'a> KeyValue<'a> {
     }
 }
 
-fn varint_len(number: u64) -> usize {
-    (64 - (number | 1).leading_zeros() as usize).div_ceil(7)
-}
-
-fn put_varint(to: &mut BytesMut, mut number: u64) {
-    while number >= 0x80 {
-        to.put_u8((number & 0x7f) as u8 | 0x80);
-        number >>= 7;
-    }
-    to.put_u8((number & 0x7f) as u8);
-}
-
 fn put_string(to: &mut BytesMut, tag: u8, string: &[u8]) {
     if !string.is_empty() {
         to.put_u8(tag);
-        put_varint(to, string.len() as u64);
+        varint::put(to, string.len() as u64);
         to.put_slice(string);
     }
 }
@@ -138,7 +127,7 @@ fn put_string(to: &mut BytesMut, tag: u8, string: &[u8]) {
 fn put_number(to: &mut BytesMut, tag: u8, number: i64) {
     if number != 0 {
         to.put_u8(tag);
-        put_varint(to, number.cast_unsigned());
+        varint::put(to, number.cast_unsigned());
     }
 }
 
@@ -148,18 +137,9 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn varint(&mut self) -> Result<u64, DecodeError> {
-        let mut number = 0u64;
-        for (at, byte) in self.bytes.iter().enumerate().take(10) {
-            if at == 9 && *byte > 1 {
-                return Err(DecodeError);
-            }
-            number |= u64::from(byte & 0x7f) << (7 * at);
-            if byte & 0x80 == 0 {
-                self.bytes = &self.bytes[at + 1..];
-                return Ok(number);
-            }
-        }
-        Err(DecodeError)
+        let (number, len) = varint::read(self.bytes).ok_or(DecodeError)?;
+        self.bytes = &self.bytes[len..];
+        Ok(number)
     }
 
     fn take(&mut self, len: u64) -> Result<&'a [u8], DecodeError> {

@@ -368,7 +368,7 @@ fn file_is_the_twins(world: &World) {
 }
 
 fn run(seed: u64, rounds: usize) {
-    let mut seed = Seed(seed);
+    let mut seed = Seed::new(seed);
     let mut world = World::new();
     let space = [8, 40, 300][seed.index(3)];
     for _ in 0..rounds {

@@ -9,6 +9,7 @@
 //! Source: etcd v3.7 api/etcdserverpb/rpc.proto, server/etcdserver/txn.
 
 use crate::etcdserverpb::AlarmMember;
+use crate::varint;
 use bytes::{BufMut, Bytes, BytesMut};
 
 /// Who answers: the parts of a response header that are not the store's.
@@ -249,12 +250,8 @@ impl Header {
         self.len += 1;
     }
 
-    fn varint(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.push(value.to_le_bytes()[0] | 0x80);
-            value >>= 7;
-        }
-        self.push(value.to_le_bytes()[0]);
+    fn varint(&mut self, value: u64) {
+        self.len += varint::write(&mut self.bytes[self.len..], value);
     }
 }
 
@@ -262,17 +259,10 @@ fn as_u64(number: i64) -> u64 {
     u64::from_le_bytes(number.to_le_bytes())
 }
 
-/// The length of a varint in bytes.
-#[must_use]
-pub fn varint_len(value: u64) -> usize {
-    // 7 bits a byte; 0 takes one byte too.
-    ((70 - (value | 1).leading_zeros()) / 7) as usize
-}
-
 /// The length in bytes of a field that holds `len` bytes, with a tag of one byte.
 #[must_use]
 pub fn field_len(len: usize) -> usize {
-    1 + varint_len(len as u64) + len
+    1 + varint::len(len as u64) + len
 }
 
 /// Writes the tag and the length that precede a field of `len` bytes.
@@ -280,16 +270,10 @@ pub fn put_field_head(tag: u8, len: usize, to: &mut dyn Sink) {
     put_number(tag, len as u64, to);
 }
 
-fn put_number(tag: u8, mut value: u64, to: &mut dyn Sink) {
-    let mut bytes = [tag; 11];
-    let mut at = 1;
-    while value >= 0x80 {
-        bytes[at] = value.to_le_bytes()[0] | 0x80;
-        value >>= 7;
-        at += 1;
-    }
-    bytes[at] = value.to_le_bytes()[0];
-    to.slice(&bytes[..=at]);
+fn put_number(tag: u8, value: u64, to: &mut dyn Sink) {
+    let mut bytes = [tag; 1 + varint::LEN_MAX];
+    let len = varint::write(&mut bytes[1..], value);
+    to.slice(&bytes[..=len]);
 }
 
 fn put_shared(tag: u8, bytes: &Bytes, to: &mut dyn Sink) {
@@ -304,7 +288,7 @@ fn put_header(header: &[u8], to: &mut dyn Sink) {
 
 /// The length of a field of a number, which is left out when it is 0.
 fn number_len(value: i64) -> usize {
-    if value == 0 { 0 } else { 1 + varint_len(as_u64(value)) }
+    if value == 0 { 0 } else { 1 + varint::len(as_u64(value)) }
 }
 
 impl Message for RangeAnswer {

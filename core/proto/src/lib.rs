@@ -5,6 +5,7 @@
 pub mod answer;
 mod ids;
 mod raft;
+pub mod varint;
 
 pub use ids::{EntryId, Index, LeaseId, NodeId, Revision, RevisionBytesError, Term};
 pub use raft::{ConfChange, ConfState, Entry, EntryKind, HardState, RaftDecodeError};

@@ -2,7 +2,8 @@
 //! each number, since etcd up to 3.6 always writes zeros and 3.7 leaves them out. Readers here
 //! take both; writers write every number, as etcd up to 3.6 does.
 
-use crate::{EntryId, Index, NodeId, Term, raftpb};
+use crate::ids::{EntryId, Index, NodeId, Term};
+use crate::raftpb;
 use bytes::Bytes;
 use prost::Message as _;
 use std::fmt;

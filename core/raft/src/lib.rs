@@ -88,7 +88,6 @@ mod message;
 mod node;
 mod output;
 pub mod quorum;
-mod random;
 mod read;
 mod reads;
 mod ready;

@@ -9,13 +9,13 @@ use crate::config::{Config, Restored};
 use crate::error::{DroppedRequest, Error};
 use crate::log::{Progressed, RaftLog};
 use crate::output::{Outbox, Role, Writes};
-use crate::random::Random;
 use crate::reads::Reads;
 use crate::tracker::{self, ProgressMap, Tracker};
 use bytes::Bytes;
 use prost::Message as _;
 use proto::raftpb;
 use proto::{ConfChange, ConfState, Entry, EntryId, EntryKind, HardState, Index, NodeId, Term};
+use random::Random;
 
 /// The outcome of a proposal.
 #[derive(Clone, Debug, PartialEq, Eq)]

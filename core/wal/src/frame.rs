@@ -11,7 +11,7 @@
 
 use crate::record::{Mark, RecordKind};
 use crc32c::crc32c_append;
-use proto::{Entry, EntryKind};
+use proto::{Entry, EntryKind, varint};
 
 /// The length field in bytes, and what frames are aligned to.
 pub(crate) const ALIGN: u64 = 8;
@@ -154,12 +154,8 @@ impl FieldBuf {
         self.len += 1;
     }
 
-    fn varint(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.byte(value.to_le_bytes()[0] | 0x80);
-            value >>= 7;
-        }
-        self.byte(value.to_le_bytes()[0]);
+    fn varint(&mut self, value: u64) {
+        self.len += varint::write(&mut self.bytes[self.len..], value);
     }
 
     fn bytes(&self) -> &[u8] {

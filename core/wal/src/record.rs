@@ -10,6 +10,7 @@
 
 use bytes::Bytes;
 use crc32c::crc32c_append;
+use proto::varint;
 
 /// What a record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,20 +125,9 @@ struct Fields<'a> {
 
 impl Fields<'_> {
     fn varint(&mut self) -> Option<u64> {
-        let mut value = 0_u64;
-        for shift in (0..64).step_by(7) {
-            let byte = *self.bytes.get(self.at)?;
-            self.at += 1;
-            let bits = u64::from(byte & 0x7f);
-            if shift == 63 && bits > 1 {
-                return None;
-            }
-            value |= bits << shift;
-            if byte & 0x80 == 0 {
-                return Some(value);
-            }
-        }
-        None
+        let (value, len) = varint::read(self.bytes.get(self.at..)?)?;
+        self.at += len;
+        Some(value)
     }
 
     fn bytes(&mut self) -> Option<Bytes> {

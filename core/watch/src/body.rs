@@ -3,6 +3,7 @@
 
 use crate::{Event, EventKind, History};
 use bytes::{BufMut, Bytes, BytesMut};
+use proto::varint;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -30,26 +31,13 @@ const TYPE: u8 = 1 << 3;
 const KV: u8 = 2 << 3 | 2;
 const PREV_KV: u8 = 3 << 3 | 2;
 
-pub(crate) fn varint_len(number: u64) -> usize {
-    (64 - (number | 1).leading_zeros() as usize).div_ceil(7)
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "the lowest byte is meant")]
-pub(crate) fn put_varint(to: &mut BytesMut, mut number: u64) {
-    while number >= 0x80 {
-        to.put_u8(number as u8 | 0x80);
-        number >>= 7;
-    }
-    to.put_u8(number as u8);
-}
-
 fn field_len(bytes: &Bytes) -> usize {
-    1 + varint_len(bytes.len() as u64) + bytes.len()
+    1 + varint::len(bytes.len() as u64) + bytes.len()
 }
 
 fn put_field(to: &mut BytesMut, tag: u8, bytes: &Bytes) {
     to.put_u8(tag);
-    put_varint(to, bytes.len() as u64);
+    varint::put(to, bytes.len() as u64);
     to.put_slice(bytes);
 }
 
@@ -59,9 +47,9 @@ fn put_event(to: &mut BytesMut, event: &Event, previous: Option<&Bytes>) {
         EventKind::Delete => 2,
     };
     let len = kind + field_len(&event.kv) + previous.map_or(0, field_len);
-    to.reserve(1 + varint_len(len as u64) + len);
+    to.reserve(1 + varint::len(len as u64) + len);
     to.put_u8(EVENTS);
-    put_varint(to, len as u64);
+    varint::put(to, len as u64);
     if kind > 0 {
         to.put_slice(&[TYPE, 1]);
     }

@@ -4,6 +4,7 @@
 //! it, and equal histories give equal trees.
 
 use bytes::Bytes;
+use random::Random;
 use std::cmp::Ordering;
 
 /// The exclusive end; none for a range without end.
@@ -84,7 +85,7 @@ impl IntervalMap {
             from,
             end,
             value,
-            priority: scramble(self.made),
+            priority: Random::new(self.made).draw(),
             left: None,
             right: None,
         });
@@ -161,14 +162,6 @@ fn remove(link: &mut Link, from: &Bytes, end: &End) {
         }
     }
     node.update();
-}
-
-/// A pseudo-random number (splitmix64).
-fn scramble(seed: u64) -> u64 {
-    let mut mixed = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! A `WatchResponse` in two parts: the head, and the events, which are shared with other responses.
 
-use crate::body::{Body, put_varint, varint_len};
+use crate::body::Body;
 use bytes::{BufMut, Bytes, BytesMut};
 use proto::answer::Origin;
+use proto::varint;
 use std::sync::Arc;
 
 /// The watch id of responses without a watcher: failed creations, and progress of a whole stream.
@@ -67,7 +68,7 @@ const FRAGMENT: u8 = 7 << 3;
 fn put_number(to: &mut BytesMut, tag: u8, number: u64) {
     if number != 0 {
         to.put_u8(tag);
-        put_varint(to, number);
+        varint::put(to, number);
     }
 }
 
@@ -76,9 +77,9 @@ impl ResponseHead {
         let header =
             [origin.cluster_id, origin.member_id, self.revision.cast_unsigned(), origin.raft_term];
         let set = header.iter().filter(|number| **number != 0);
-        let len: usize = set.map(|number| 1 + varint_len(*number)).sum();
+        let len: usize = set.map(|number| 1 + varint::len(*number)).sum();
         to.put_u8(HEADER);
-        put_varint(to, len as u64);
+        varint::put(to, len as u64);
         for (tag, number) in [1 << 3, 2 << 3, 3 << 3, 4 << 3].into_iter().zip(header) {
             put_number(to, tag, number);
         }
@@ -88,7 +89,7 @@ impl ResponseHead {
         put_number(to, COMPACT_REVISION, self.compact_revision.cast_unsigned());
         if !self.cancel_reason.is_empty() {
             to.put_u8(CANCEL_REASON);
-            put_varint(to, self.cancel_reason.len() as u64);
+            varint::put(to, self.cancel_reason.len() as u64);
             to.put_slice(self.cancel_reason.as_bytes());
         }
         put_number(to, FRAGMENT, self.fragment.into());

@@ -4,20 +4,21 @@ use super::node::{self, Node, Sum, Summary};
 use super::*;
 use bytes::Bytes;
 use proto::Revision;
+use random::Random;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
-/// A small generator of pseudo-random numbers.
-pub(crate) struct Seed(pub(crate) u64);
+/// Random numbers in the types that the tests use.
+pub(crate) struct Seed(Random);
 
 impl Seed {
+    pub(crate) fn new(seed: u64) -> Seed {
+        Seed(Random::new(seed))
+    }
+
     pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.draw()
     }
 
     pub(crate) fn below(&mut self, n: i64) -> i64 {
@@ -188,7 +189,7 @@ fn compact(index: &mut Index, model: &mut Model, main: i64, seed: &mut Seed) {
 #[test]
 fn the_index_agrees_with_a_map_of_lists() {
     for seed in 0..12 {
-        let mut seed = Seed(seed);
+        let mut seed = Seed::new(seed);
         let (mut index, mut model) = (Index::default(), Model::new());
         let mut snapshots: Vec<(Index, Model, i64)> = Vec::new();
         let space = [20, 150, 600][seed.index(3)];
@@ -228,7 +229,7 @@ fn the_index_agrees_with_a_map_of_lists() {
 #[test]
 fn a_built_index_equals_one_made_by_puts() {
     for seed in 0..6 {
-        let mut seed = Seed(seed);
+        let mut seed = Seed::new(seed);
         let (mut index, mut model) = (Index::default(), Model::new());
         let (mut built, mut run) = (Index::default(), VersionBatch::default());
         let merge_each = 1 + seed.below(800);

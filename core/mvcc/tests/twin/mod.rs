@@ -4,18 +4,19 @@
 use prost::Message as _;
 use proto::Revision;
 use proto::mvccpb::KeyValue;
+use random::Random;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A small generator of pseudo-random numbers.
-pub(crate) struct Seed(pub(crate) u64);
+/// Random numbers in the types that the tests use.
+pub(crate) struct Seed(Random);
 
 impl Seed {
+    pub(crate) fn new(seed: u64) -> Seed {
+        Seed(Random::new(seed))
+    }
+
     pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.draw()
     }
 
     pub(crate) fn below(&mut self, n: i64) -> i64 {

@@ -166,12 +166,3 @@ fn deep_nesting_is_measured_once() {
     let encoding = answer.encode(ORIGIN);
     assert_eq!(encoding.to_bytes().len(), encoding.len());
 }
-
-#[test]
-fn varints_have_their_length() {
-    for (value, len) in
-        [(0, 1), (127, 1), (128, 2), (1 << 14, 3), (u64::MAX >> 1, 9), (u64::MAX, 10)]
-    {
-        assert_eq!(varint_len(value), len, "{value}");
-    }
-}

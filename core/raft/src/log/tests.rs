@@ -203,7 +203,7 @@ impl Twin {
 #[test]
 fn the_log_does_what_its_dumb_twin_does() {
     for seed in 1..=300 {
-        let mut random = crate::random::Random::new(seed);
+        let mut random = random::Random::new(seed);
         let (mut log, mut twin) = (log(&[]), Twin::default());
         let (mut term, mut number) = (1, 0);
         for _ in 0..200 {

@@ -153,12 +153,12 @@ impl Content {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sim::rng::Rng;
+    use random::Random;
 
     #[test]
     fn content_is_as_a_plain_vector_and_copies_do_not_change() {
         for seed in 0..30 {
-            let mut rng = Rng::new(seed);
+            let mut rng = Random::new(seed);
             let mut content = Content::default();
             let mut plain = Vec::new();
             let mut copies = Vec::new();

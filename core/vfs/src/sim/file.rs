@@ -2,7 +2,7 @@
 //! what lies between. Not here: names (see `state.rs`).
 
 use super::content::{BLOCK, Block, Content, SECTOR};
-use super::rng::Rng;
+use random::Random;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -82,7 +82,7 @@ pub(super) enum Survival {
 
 impl Survival {
     /// The extremes too: independent sectors alone would hardly ever all be kept or all lost.
-    pub(super) fn draw(rng: &mut Rng) -> Survival {
+    pub(super) fn draw(rng: &mut Random) -> Survival {
         match rng.below(8) {
             0 => Survival::All,
             1 => Survival::Nothing,
@@ -92,7 +92,7 @@ impl Survival {
         }
     }
 
-    pub(super) fn keeps(self, rng: &mut Rng) -> bool {
+    pub(super) fn keeps(self, rng: &mut Random) -> bool {
         match self {
             Survival::All => true,
             Survival::Nothing => false,
@@ -195,7 +195,7 @@ impl FileNode {
     /// A sync that fails, as on Linux: some of the dirty sectors reached the disk. All of them
     /// stay readable and count as clean, so no later sync writes the others; only a new write
     /// to them does.
-    pub(super) fn sync_fails(&mut self, rng: &mut Rng) {
+    pub(super) fn sync_fails(&mut self, rng: &mut Random) {
         let left = self.image(Survival::Each(128), rng);
         for (start, end) in std::mem::take(&mut self.dirty).0 {
             self.doomed.add(start, end);
@@ -217,12 +217,12 @@ impl FileNode {
     }
 
     /// What is found after a crash.
-    pub(super) fn after_crash(&self, survival: Survival, rng: &mut Rng) -> FileNode {
+    pub(super) fn after_crash(&self, survival: Survival, rng: &mut Random) -> FileNode {
         let left = self.image(survival, rng);
         FileNode { current: left.clone(), durable: left, ..FileNode::default() }
     }
 
-    fn image(&self, survival: Survival, rng: &mut Rng) -> Content {
+    fn image(&self, survival: Survival, rng: &mut Random) -> Content {
         let mut left = self.durable.clone();
         for number in self.dirty.blocks() {
             let same = |version: &Content| version.shares_block(&self.durable, number);
@@ -250,7 +250,7 @@ impl FileNode {
         left
     }
 
-    fn choose_version(&self, survival: Survival, rng: &mut Rng) -> &Content {
+    fn choose_version(&self, survival: Survival, rng: &mut Random) -> &Content {
         if survival.keeps(rng) {
             return &self.current;
         }
@@ -264,7 +264,7 @@ impl FileNode {
         between.unwrap_or(&self.durable)
     }
 
-    fn choose_len(&self, survival: Survival, rng: &mut Rng) -> u64 {
+    fn choose_len(&self, survival: Survival, rng: &mut Random) -> u64 {
         if survival.keeps(rng) {
             return self.current.len();
         }
@@ -303,7 +303,7 @@ mod tests {
     }
 
     fn found(file: &FileNode, seed: u64) -> Vec<u8> {
-        let mut rng = Rng::new(seed);
+        let mut rng = Random::new(seed);
         let survival = Survival::draw(&mut rng);
         read(&file.after_crash(survival, &mut rng).current)
     }
@@ -311,7 +311,7 @@ mod tests {
     #[test]
     fn ranges_are_as_a_plain_set() {
         for seed in 0..200 {
-            let mut rng = Rng::new(seed);
+            let mut rng = Random::new(seed);
             let mut ranges = Ranges::default();
             let mut plain = [false; 64];
             for _ in 0..40 {
@@ -407,7 +407,7 @@ mod tests {
             file.write(&[1; 512], 0);
             file.sync();
             file.write(&[2; 512], 0);
-            file.sync_fails(&mut Rng::new(seed));
+            file.sync_fails(&mut Random::new(seed));
             assert_eq!(read(&file.current), [2; 512], "the cache still shows it");
             file.sync();
             let bytes = found(&file, seed);
@@ -422,7 +422,7 @@ mod tests {
     /// A file with one durable sector of ones, over which a write of twos was lost by a failed
     /// sync.
     fn with_a_lost_write(seed: u64) -> FileNode {
-        let mut rng = Rng::new(seed);
+        let mut rng = Random::new(seed);
         loop {
             let mut file = FileNode::default();
             file.write(&[1; 512], 0);

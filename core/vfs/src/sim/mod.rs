@@ -16,7 +16,6 @@
 mod content;
 mod fault;
 mod file;
-mod rng;
 mod state;
 #[cfg(test)]
 mod tests;

@@ -4,8 +4,8 @@
 use super::content::LEN_MAX;
 use super::fault::{Fault, Injection, Operation};
 use super::file::{FileNode, Survival};
-use super::rng::Rng;
 use crate::LockKind;
+use random::Random;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Component, Path, PathBuf};
@@ -97,7 +97,7 @@ pub(super) struct DiskState {
     next_handle: u64,
     pub(super) points: u64,
     pub(super) tag: u64,
-    pub(super) rng: Rng,
+    pub(super) rng: Random,
     pub(super) control: Control,
 }
 
@@ -116,7 +116,7 @@ impl DiskState {
             next_handle: 0,
             points: 0,
             tag: 0,
-            rng: Rng::new(seed),
+            rng: Random::new(seed),
             control: Control::default(),
         }
     }
@@ -140,7 +140,7 @@ impl DiskState {
 
     /// What is found after a crash.
     pub(super) fn after_crash(&self, seed: u64) -> DiskState {
-        let mut rng = Rng::new(seed);
+        let mut rng = Random::new(seed);
         let survival = Survival::draw(&mut rng);
         let mut left = DiskState::new(seed);
         left.next_node = self.next_node;

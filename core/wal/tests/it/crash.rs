@@ -1,9 +1,10 @@
 //! Crashes at every write, sync, truncation, rename and directory sync of a workload. Each image
 //! opens, has everything that was synced, and has only a beginning of the unfinished batch.
 
-use crate::model::{DIR, LogContent, Model, Rng, SEGMENT, entries, metadata, open};
+use crate::model::{DIR, LogContent, Model, SEGMENT, entries, metadata, open};
 use crate::support::rounds;
 use proto::Term;
+use random::Random;
 use std::path::Path;
 use std::sync::Arc;
 use vfs::SimDisk;
@@ -13,7 +14,7 @@ const OPERATIONS: u64 = 120;
 const IMAGES: u64 = 4;
 
 fn run(seed: u64) -> (u64, u64) {
-    let mut rng = Rng(seed);
+    let mut rng = Random::new(seed);
     let disk = SimDisk::new(seed);
     disk.record_every(1);
     let created =
@@ -71,7 +72,7 @@ fn check_goes_on(disk: &SimDisk, log: &LogContent, context: &str) {
     assert_eq!(found.torn, None, "{context}");
     let mut log = log.clone();
     log.state.term = log.state.term.max(Term(1));
-    let more = entries(&mut Rng(1), log.last().index.0 + 1, log.state.term);
+    let more = entries(&mut Random::new(1), log.last().index.0 + 1, log.state.term);
     wal.append(&more, log.state).unwrap();
     wal.sync().unwrap();
     more.iter().for_each(|entry| log.append(entry));

@@ -2,9 +2,10 @@
 //! in which the lost batch is still readable, and goes on; later the machine loses power. All that
 //! was synced, or returned by the start, is still there.
 
-use crate::model::{DIR, LogContent, Model, Rng, SEGMENT, metadata, open};
+use crate::model::{DIR, LogContent, Model, SEGMENT, metadata, open};
 use crate::support::rounds;
 use proto::EntryId;
+use random::Random;
 use std::path::Path;
 use std::sync::Arc;
 use vfs::{Fault, Injection, Operation, SimDisk};
@@ -32,7 +33,7 @@ fn start(disk: &SimDisk) -> Result<(Wal, EntryId, Recovered), Error> {
 }
 
 /// Runs the workload until an operation fails; false if none does.
-fn fails(disk: &SimDisk, model: &mut Model, rng: &mut Rng) -> bool {
+fn fails(disk: &SimDisk, model: &mut Model, rng: &mut Random) -> bool {
     let Ok((mut wal, _, _)) = start(disk) else { return true };
     for _ in 0..OPERATIONS {
         let step = model.next_step(rng);
@@ -47,7 +48,12 @@ fn fails(disk: &SimDisk, model: &mut Model, rng: &mut Rng) -> bool {
 }
 
 /// Power fails while the log is opened and at each point of the operations that follow.
-fn restart_and_lose_power(disk: &SimDisk, model: &mut Model, rng: &mut Rng, context: &str) -> u64 {
+fn restart_and_lose_power(
+    disk: &SimDisk,
+    model: &mut Model,
+    rng: &mut Random,
+    context: &str,
+) -> u64 {
     let mut images = 0;
     let mut check = |disk: &SimDisk, model: &Model, context: &str| {
         for recorded in disk.take_recorded() {
@@ -85,7 +91,7 @@ fn each_failing(operation: Operation) -> (u64, u64) {
         for skip in 0.. {
             let disk = SimDisk::new(seed << 32 | skip);
             disk.inject(Injection { skip, ..Injection::first(operation, Fault::Io) });
-            let (mut model, mut rng) = (Model::default(), Rng(seed));
+            let (mut model, mut rng) = (Model::default(), Random::new(seed));
             if !fails(&disk, &mut model, &mut rng) {
                 break;
             }

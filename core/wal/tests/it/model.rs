@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use proto::{ConfState, Entry, EntryId, EntryKind, HardState, Index, NodeId, Term};
+use random::Random;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,23 +14,6 @@ pub(crate) const SEGMENT: u64 = 24 * 1024;
 
 pub(crate) fn metadata() -> Metadata {
     Metadata { node: NodeId(0x0720_14b8_29d2_85e6), cluster: 7 }
-}
-
-/// Random numbers (splitmix64).
-pub(crate) struct Rng(pub(crate) u64);
-
-impl Rng {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    pub(crate) fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
 }
 
 /// The content of a log.
@@ -122,7 +106,7 @@ impl Model {
         self.durable = found;
     }
 
-    pub(crate) fn next_step(&self, rng: &mut Rng) -> Step {
+    pub(crate) fn next_step(&self, rng: &mut Random) -> Step {
         let last = self.durable.last();
         let mut state = self.state;
         match rng.below(12) {
@@ -207,7 +191,7 @@ impl Model {
     }
 }
 
-pub(crate) fn entries(rng: &mut Rng, from: u64, term: Term) -> Vec<Entry> {
+pub(crate) fn entries(rng: &mut Random, from: u64, term: Term) -> Vec<Entry> {
     let count = 1 + rng.below(4);
     let mut entry = |index| {
         let len = match rng.below(8) {

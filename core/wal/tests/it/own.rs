@@ -1,9 +1,9 @@
 //! Logs of our own: their bytes, damage, failing disks, what must be refused.
 
-use crate::model::Rng;
 use crate::support::{content, rounds};
 use bytes::Bytes;
 use proto::{ConfState, Entry, EntryId, EntryKind, HardState, Index, NodeId, Term};
+use random::Random;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use vfs::{Fault, Injection, LockKind, Mode, Operation, SimDisk, Vfs as _};
@@ -49,7 +49,7 @@ fn put(wal: &mut Wal, from: u64, lens: &[usize]) {
 /// A log of a few segments, with a snapshot in the middle.
 fn sample(disk: &SimDisk) -> Vec<DumpedRecord> {
     let mut wal = create(disk);
-    let mut rng = Rng(5);
+    let mut rng = Random::new(5);
     let mut next = 1;
     for round in 0..61 {
         let lens: Vec<_> =
@@ -148,7 +148,7 @@ fn one_damaged_record_before_the_last_batch_is_reported_where_it_is() {
     let last = records.len() - 1;
     let batch = (0..last).rev().find(|at| records[*at].kind != RecordKind::Entry).unwrap() + 1;
     assert!(batch < last, "the last batch has entries");
-    let mut rng = Rng(9);
+    let mut rng = Random::new(9);
     let (mut flips, mut harmless) = (0_u64, 0_u64);
     for record in &records[..batch] {
         let zeroed = disk.fork();
@@ -474,7 +474,7 @@ fn random_bytes_never_panic_and_never_give_other_entries() {
     let records = sample(&disk);
     let whole = open(&disk.fork(), &at(0, 0)).unwrap().1;
     let files: Vec<_> = disk.list(Path::new(DIR)).unwrap();
-    let mut rng = Rng(77);
+    let mut rng = Random::new(77);
     let mut opened = 0;
     for _ in 0..300 * rounds() {
         let bad = disk.fork();
@@ -491,10 +491,10 @@ fn random_bytes_never_panic_and_never_give_other_entries() {
     println!("{opened} opened");
 }
 
-fn mutate(disk: &SimDisk, files: &[String], records: &[DumpedRecord], rng: &mut Rng) {
-    let pick = |rng: &mut Rng, count: usize| usize::try_from(rng.below(count as u64)).unwrap();
+fn mutate(disk: &SimDisk, files: &[String], records: &[DumpedRecord], rng: &mut Random) {
+    let pick = |rng: &mut Random, count: usize| usize::try_from(rng.below(count as u64)).unwrap();
     let record = &records[pick(rng, records.len())];
-    let bytes: Vec<u8> = (0..1 + rng.below(24)).map(|_| rng.next().to_le_bytes()[0]).collect();
+    let bytes: Vec<u8> = (0..1 + rng.below(24)).map(|_| rng.draw().to_le_bytes()[0]).collect();
     let offset = record.offset + rng.below(record.len);
     let file = Path::new(DIR).join(&files[pick(rng, files.len())]);
     // What lies behind the end of a file cannot be changed.
