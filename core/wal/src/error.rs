@@ -1,48 +1,49 @@
-//! What can go wrong with a log or a snapshot file, sorted by who has to act.
+//! The errors of logs and `.snap` files.
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// A log that cannot be read or written.
+/// An error of a log or a `.snap` file.
 #[derive(Debug)]
 pub enum Error {
-    /// The bytes on the disk are not what was written. Nothing was overwritten. The member must
-    /// not vote with this log; it recovers from the others.
+    /// The file is damaged. Nothing was changed. The member must not vote with this log; it recovers
+    /// from the other members.
     Corrupt {
         /// The file.
         file: PathBuf,
-        /// Where in it, in bytes.
+        /// The position of the damage, in bytes.
         offset: u64,
-        /// What is wrong there.
+        /// The kind of damage.
         what: String,
     },
-    /// The disk failed. Every later call answers [`Error::Poisoned`].
+    /// A file operation failed. If it was a write or a sync of a log, every later call fails with
+    /// [`Error::Poisoned`].
     Io {
         /// The file or directory.
         file: PathBuf,
-        /// What was being done.
+        /// The operation.
         what: &'static str,
-        /// The system's answer.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// The disk failed before, so that nothing is known about what later writes would do.
+    /// A write or a sync failed before, so the content of the file is not known.
     Poisoned,
     /// Another process has the file open for writing.
     Locked {
         /// The file.
         file: PathBuf,
     },
-    /// There is a log already.
+    /// A log exists already.
     Exists {
         /// The directory.
         dir: PathBuf,
     },
-    /// The directory lacks what was asked for.
+    /// The directory does not contain the requested part of a log.
     NotFound {
         /// The directory.
         dir: PathBuf,
-        /// What is not there.
+        /// What is missing.
         what: String,
     },
 }
@@ -65,11 +66,13 @@ impl fmt::Display for Error {
                 write!(f, "{} is damaged at byte {offset}: {what}", file.display())
             }
             Error::Io { file, what, source } => write!(f, "{what} {}: {source}", file.display()),
-            Error::Poisoned => f.write_str("the disk failed before; nothing is written any more"),
+            Error::Poisoned => {
+                f.write_str("an earlier write or sync failed; the log accepts no more writes")
+            }
             Error::Locked { file } => {
                 write!(f, "{} is locked by another process", file.display())
             }
-            Error::Exists { dir } => write!(f, "there is a log in {} already", dir.display()),
+            Error::Exists { dir } => write!(f, "a log exists already in {}", dir.display()),
             Error::NotFound { dir, what } => write!(f, "{}: {what}", dir.display()),
         }
     }

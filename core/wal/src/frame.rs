@@ -1,4 +1,4 @@
-//! Frames: how records lie in a segment. Layout (etcd server/storage/wal/encoder.go @ v3.7.1):
+//! Frames, which contain the records of a segment. Layout (etcd server/storage/wal/encoder.go @ v3.7.1):
 //!
 //! | bytes | what |
 //! |---|---|
@@ -6,24 +6,24 @@
 //! | L | the record |
 //! | P | zeros |
 //!
-//! A length of 0 is the end of the segment. One crc32c runs over the data of all records, through
-//! all segments. Frames begin at multiples of 8, so a length is never torn.
+//! A length field of 0 ends the segment. The running crc32c covers the data of all records of all
+//! segments. Frames begin at multiples of 8, so a crash never tears a length field.
 
 use crate::record::{Mark, RecordKind};
 use crc32c::crc32c_append;
 use proto::{Entry, EntryKind, varint};
 
-/// The length field in bytes, and what frames are aligned to.
+/// The length of the length field and the alignment of frames, in bytes.
 pub(crate) const ALIGN: u64 = 8;
 
-/// What a length field says.
+/// A parsed length field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Header {
-    /// Nothing was written here.
+    /// No frame was written here.
     Zero,
-    /// A record of so many bytes and so much padding.
+    /// The length of the record and of the padding, in bytes.
     Frame { len: u64, pad: u64 },
-    /// No writer makes this.
+    /// No writer produces this.
     Malformed,
 }
 
@@ -46,7 +46,7 @@ impl Header {
     }
 }
 
-/// Gathers the frames of a batch, so that they go to the file in one write.
+/// Collects the frames of a batch, so that they go to the file in one write.
 #[derive(Debug, Default)]
 pub(crate) struct Encoder {
     buf: Vec<u8>,
@@ -54,7 +54,7 @@ pub(crate) struct Encoder {
     crc: u32,
 }
 
-/// Larger buffers are not kept between batches.
+/// The largest buffer that is kept between batches, in bytes.
 const BUF_KEPT_MAX: usize = 4 << 20;
 
 impl Encoder {
@@ -72,7 +72,7 @@ impl Encoder {
         self.buf.shrink_to(BUF_KEPT_MAX);
     }
 
-    /// The head of a segment: the crc so far.
+    /// The first record of a segment: the running crc.
     pub(crate) fn crc_record(&mut self) {
         let crc = self.crc;
         self.frame(RecordKind::Crc, crc, &[], None);
@@ -90,7 +90,8 @@ impl Encoder {
         self.frame(kind, self.crc, &[data], Some(mark));
     }
 
-    /// An entry: type, term and index always, data if there is any, as etcd up to 3.6 writes.
+    /// An entry record. Type, term and index are written even if they are 0, as etcd up to 3.6 does;
+    /// empty data is left out.
     pub(crate) fn entry(&mut self, entry: &Entry) {
         let mut head = FieldBuf::new();
         head.byte(0x08);
@@ -138,7 +139,7 @@ impl Encoder {
     }
 }
 
-/// The fields before the data, gathered without an allocation.
+/// The encoded fields before the data, on the stack.
 struct FieldBuf {
     bytes: [u8; 40],
     len: usize,

@@ -1,9 +1,9 @@
-//! Names of segments: sequence number and the index of the first entry that may be inside, both as
-//! 16 hexadecimal digits (etcd server/storage/wal/util.go @ v3.7.1).
+//! Names of segments: the sequence number and the index of the first entry that the segment may
+//! contain, each as 16 hexadecimal digits (etcd server/storage/wal/util.go @ v3.7.1).
 
 use proto::Index;
 
-/// What a segment's name says. Ordered as the names are.
+/// A parsed segment name, in the order of the names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct SegmentName {
     pub(crate) seq: u64,
@@ -11,14 +11,14 @@ pub(crate) struct SegmentName {
 }
 
 impl SegmentName {
-    /// `None` for names that are no segment's: `0.tmp`, `*.broken`, and whatever a user left.
+    /// `None` if it is not the name of a segment: `0.tmp`, `*.broken`, files of the user.
     pub(crate) fn parse(name: &str) -> Option<SegmentName> {
         let (seq, index) = name.strip_suffix(".wal")?.split_once('-')?;
         Some(SegmentName { seq: hex(seq)?, index: Index(hex(index)?) })
     }
 }
 
-/// Exactly 16 hexadecimal digits.
+/// Parses exactly 16 hexadecimal digits.
 pub(crate) fn hex(digits: &str) -> Option<u64> {
     let plain = digits.len() == 16 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
     plain.then(|| u64::from_str_radix(digits, 16).ok()).flatten()
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_survives_and_others_are_none() {
+    fn segment_names_are_parsed_and_others_refused() {
         let name = SegmentName { seq: 1, index: Index(0x45) };
         assert_eq!(name.to_string(), "0000000000000001-0000000000000045.wal");
         assert_eq!(SegmentName::parse(&name.to_string()), Some(name));

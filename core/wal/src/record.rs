@@ -1,27 +1,27 @@
-//! A record of the log as bytes: proto2 `walpb.Record`, read and written by hand, since every
-//! entry passes through here. Layout (etcd server/storage/wal/walpb/record.proto @ v3.7.1):
+//! A record of the log: proto2 `walpb.Record`, decoded by hand because every entry passes through
+//! here. Layout (etcd server/storage/wal/walpb/record.proto @ v3.7.1):
 //!
 //! | field | number | type |
 //! |---|---|---|
 //! | type | 1 | int64: 1 metadata, 2 entry, 3 state, 4 crc, 5 snapshot |
-//! | crc | 2 | uint32: crc32c of all data up to and with this record's |
+//! | crc | 2 | uint32: crc32c of the data of all records up to and including this one |
 //! | data | 3 | bytes; absent in a crc record |
-//! | mark | 15 | fixed64, ours: see [`Mark`]; every etcd skips it as unknown |
+//! | mark | 15 | fixed64, ours: see [`Mark`]; etcd skips it as an unknown field |
 
 use bytes::Bytes;
 use crc32c::crc32c_append;
 use proto::varint;
 
-/// What a record is.
+/// The type of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordKind {
-    /// The ids of member and cluster.
+    /// The ids of the member and the cluster.
     Metadata,
     /// An entry of the raft log.
     Entry,
     /// A hard state.
     State,
-    /// The head of a segment.
+    /// The running crc, at the beginning of a segment.
     Crc,
     /// A snapshot was taken or received.
     Snapshot,
@@ -50,7 +50,7 @@ impl RecordKind {
     }
 }
 
-/// A record as read; its crc is not checked yet.
+/// A decoded record. Its crc is not checked yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) kind: RecordKind,
@@ -59,10 +59,10 @@ pub(crate) struct Record {
     pub(crate) mark: Option<Mark>,
 }
 
-/// The end of a batch that we wrote, with what nothing else in the file says: where the batch
-/// began. All before it was synced before the batch was written, so a gap there is damage, and a
-/// gap behind it is a torn batch. The check ties the mark to its place, so that it can be trusted
-/// even when the records around it are lost.
+/// The batch mark, in the last record of each batch that we write: the distance back to the start
+/// of the batch, and a checksum. Everything before the start was synced before the batch was
+/// written, so a gap there is damage, while a gap after it is a torn batch. The checksum includes
+/// the position of the mark, so the mark can be trusted even if the records around it are lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mark(pub(crate) u64);
 
@@ -70,12 +70,12 @@ impl Mark {
     /// The mark of a record whose frame is at `offset` of segment `seq`, in a batch that began at
     /// `start`; `crc` is the record's.
     pub(crate) fn new(seq: u64, start: u64, offset: u64, crc: u32) -> Mark {
-        // A batch of 32 GiB cannot be held in memory to be written.
+        // A batch is written from memory, so it is always shorter than 32 GiB.
         let distance = u32::try_from((offset - start) / 8).unwrap_or(u32::MAX);
         Mark(u64::from(distance) << 32 | u64::from(check(seq, distance, offset, crc)))
     }
 
-    /// Where the batch began, if the mark belongs here.
+    /// The offset at which the batch begins; `None` if the mark was not written at this position.
     pub(crate) fn start(self, seq: u64, offset: u64, crc: u32) -> Option<u64> {
         let [d0, d1, d2, d3, c0, c1, c2, c3] = self.0.to_be_bytes();
         let distance = u32::from_be_bytes([d0, d1, d2, d3]);
@@ -92,7 +92,7 @@ fn check(seq: u64, distance: u32, offset: u64, crc: u32) -> u32 {
 }
 
 impl Record {
-    /// Reads a record. The error is a few words.
+    /// Decodes a record. The error is a short description.
     pub(crate) fn parse(bytes: &Bytes) -> Result<Record, &'static str> {
         let mut fields = Fields { bytes, at: 0 };
         let mut record = Record { kind: RecordKind::Crc, crc: 0, data: Bytes::new(), mark: None };
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_holds_in_its_place_only() {
+    fn a_mark_is_valid_only_at_its_own_position() {
         let mark = Mark::new(3, 80, 4096, 0xdead_beef);
         assert_eq!(mark.start(3, 4096, 0xdead_beef), Some(80));
         assert_eq!(mark.start(4, 4096, 0xdead_beef), None);

@@ -1,6 +1,6 @@
-//! What the records of a log mean, read in their order (etcd server/storage/wal/wal.go @ v3.7.1
-//! `ReadAll`). Stricter than etcd where the crc does not reach: a record's type lies outside of
-//! it, so what a wrong type would make is refused by its content.
+//! Replays the records of a log in order (etcd server/storage/wal/wal.go @ v3.7.1 `ReadAll`).
+//! Stricter than etcd where the crc gives no protection: it does not cover the type of a record, so
+//! a record whose content does not fit its type is refused.
 
 use crate::error::Error;
 use crate::metadata::{Metadata, SnapshotRecord};
@@ -12,7 +12,7 @@ use proto::{Entry, EntryId, EntryKind, HardState, Index, NodeId, Term};
 use std::collections::VecDeque;
 use std::path::Path;
 
-/// What has been read so far.
+/// The state after the records read so far.
 #[derive(Debug)]
 pub(crate) struct Replay {
     at: OpenAt,
@@ -23,11 +23,11 @@ pub(crate) struct Replay {
     pub(crate) entries: VecDeque<Entry>,
     entries_bytes: u64,
     pub(crate) snapshot_found: bool,
-    /// The term of the newest entry at the snapshot's index, if that was read.
+    /// The term of the newest entry at the snapshot's index, if there was one.
     snapshot_term: Option<Term>,
-    /// The last entry written, or the last snapshot's, whichever is later.
+    /// The index of the last entry, or of the last snapshot if it is later.
     pub(crate) last_index: Index,
-    /// Records in the present segment.
+    /// The number of records in the current segment.
     pub(crate) segment_records: u64,
 }
 
@@ -47,7 +47,7 @@ impl Replay {
         }
     }
 
-    /// How many records every writer syncs before a segment gets its name.
+    /// The number of records that every writer syncs before a segment gets its name.
     pub(crate) fn head_records(seq: u64) -> u64 {
         if seq == 0 { 3 } else { 2 }
     }
@@ -66,7 +66,7 @@ impl Replay {
             _ => None,
         };
         if expected.is_some_and(|expected| expected != record.kind) {
-            return Err(format!("a {:?} record where {expected:?} belongs", record.kind));
+            return Err(format!("a {:?} record instead of {expected:?}", record.kind));
         }
         match record.kind {
             RecordKind::Crc => Ok(()),
@@ -79,7 +79,9 @@ impl Replay {
 
     fn on_metadata(&mut self, data: &Bytes) -> Result<(), String> {
         match &self.metadata {
-            Some((_, first)) if first != data => Err("metadata of another log".to_owned()),
+            Some((_, first)) if first != data => {
+                Err("the metadata differs from that of the first segment".to_owned())
+            }
             Some(_) => Ok(()),
             None => {
                 self.metadata = Some((Metadata::decode(data)?, data.clone()));
@@ -94,7 +96,7 @@ impl Replay {
             return Err("a configuration change without content".to_owned());
         }
         let index = entry.index;
-        // The crc of a record without data says nothing of its type.
+        // A record without data has the same crc whatever its type is.
         if index == Index(0) {
             return Err("an entry without an index".to_owned());
         }
@@ -105,8 +107,8 @@ impl Replay {
         if self.before != self.at.snapshot {
             return Err(format!("entry {index} replaces one that was applied"));
         }
-        // Whatever follows an entry is replaced with it. (etcd does not look here, and may bring
-        // entries back that another leader had replaced.)
+        // An entry replaces all entries after it. (etcd does not do this here, and may restore
+        // entries that another leader had replaced.)
         self.entries.clear();
         self.entries_bytes = 0;
         let at_snapshot = index == self.at.snapshot.index;
@@ -127,7 +129,7 @@ impl Replay {
         for replaced in self.entries.drain(slot..) {
             self.entries_bytes -= replaced.data.len() as u64;
         }
-        // Entries written before the snapshot may be of a branch that was given up.
+        // Entries written before the snapshot record may have been replaced by the snapshot.
         let first = if self.snapshot_found { self.before.term } else { Term(0) };
         let last = self.entries.back().map_or(first, |last| last.term);
         if entry.term < last {
@@ -139,7 +141,7 @@ impl Replay {
         Ok(())
     }
 
-    /// Entries that were applied are only kept as far as the caller wants them.
+    /// Removes the oldest applied entries that exceed the limit of the caller.
     fn forget_old(&mut self) {
         while self.entries_bytes > self.at.applied_bytes_max
             && let Some(first) = self.entries.front()
@@ -154,15 +156,18 @@ impl Replay {
     fn on_state(&mut self, data: &Bytes) -> Result<(), String> {
         let state = decode_state(data)?;
         if state.term < self.state.term || state.commit < self.state.commit {
-            return Err(format!("a state that goes back, to term {}", state.term));
+            return Err(format!(
+                "a hard state with a lower term or commit index, term {}",
+                state.term
+            ));
         }
         self.state = state;
         Ok(())
     }
 
-    /// The state that the log gives: the last one written, and no older than the last entry. A
-    /// crash can keep an entry and lose the state that was written with it; no vote can have been
-    /// given in that entry's term then, since a vote is synced before it is given.
+    /// The last hard state of the log, with at least the term of the last entry. A crash can keep an
+    /// entry and lose the state record of the same batch. No vote was given in the entry's term then,
+    /// since a vote is synced before it is sent.
     pub(crate) fn hard_state(&self) -> HardState {
         let term = self.entries.back().map_or(self.state.term, |last| last.term);
         if term > self.state.term {
@@ -176,10 +181,10 @@ impl Replay {
         if snapshot.id.index == self.at.snapshot.index {
             if snapshot.id.term != self.at.snapshot.term {
                 let term = snapshot.id.term;
-                return Err(format!("the snapshot has term {term} here"));
+                return Err(format!("its record of the snapshot has term {term}"));
             }
             self.snapshot_found = true;
-            // A snapshot from another member replaces a log that differs from it.
+            // A snapshot from another member replaces a log that does not contain its last entry.
             if self.snapshot_term.is_some_and(|term| term != snapshot.id.term)
                 || self.last_index < snapshot.id.index
             {
@@ -192,7 +197,7 @@ impl Replay {
     }
 }
 
-/// A hard state; what an entry's bytes would give is refused.
+/// Decodes a hard state, and refuses the bytes of an entry.
 pub(crate) fn decode_state(data: &Bytes) -> Result<HardState, String> {
     let state = HardState::decode(data.clone()).map_err(|error| error.to_string())?;
     let longest = 3 * 11;

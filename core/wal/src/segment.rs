@@ -1,6 +1,7 @@
-//! Reading a segment frame by frame, without trusting it: every length is held against the file
-//! before anything is allocated for it. Not here: what the records mean (`replay.rs`), and whether
-//! a bad frame is a torn tail (`tail.rs`).
+//! Reads a segment frame by frame. The content is not trusted: every length is compared with the
+//! file before memory is allocated for it.
+//!
+//! Not here: the meaning of records (`replay.rs`), whether a bad frame is a torn tail (`tail.rs`).
 
 use crate::error::Error;
 use crate::frame::{ALIGN, Header};
@@ -11,13 +12,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use vfs::File;
 
-/// Bytes read at once. Entries are slices of these pieces.
+/// The bytes read at once. Entries are slices of these chunks.
 const CHUNK: u64 = 256 * 1024;
 static ZEROS: [u8; 256 * 1024] = [0; 256 * 1024];
-/// What a disk writes whole or not at all, in bytes.
+/// The unit that a disk writes atomically, in bytes.
 const SECTOR: u64 = 512;
 
-/// An open segment and the piece of it read last.
+/// An open segment and the last chunk read.
 #[derive(Debug)]
 pub(crate) struct Segment {
     file: Arc<dyn File>,
@@ -27,35 +28,35 @@ pub(crate) struct Segment {
     chunk_at: u64,
 }
 
-/// A frame that holds a record; its crc is not checked yet.
+/// A frame with a record. The crc is not checked yet.
 #[derive(Debug)]
 pub(crate) struct Frame {
     pub(crate) record: Record,
-    /// Where it begins.
+    /// Where the frame begins.
     pub(crate) offset: u64,
-    /// Where the next one begins.
+    /// Where the frame ends.
     pub(crate) end: u64,
-    /// All of its bytes, as they were read.
+    /// All bytes of the frame, as they were read.
     pub(crate) bytes: Bytes,
 }
 
-/// Why there is no good frame.
+/// The reason why there is no good frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Bad {
     pub(crate) why: &'static str,
-    /// Whether a write that was cut off by a crash can have left this: the frame ends behind the
-    /// file, or one of its sectors is all zeros.
+    /// True if an interrupted write can be the cause: the frame ends after the end of the file, or
+    /// one of its sectors is all zeros.
     pub(crate) maybe_torn: bool,
 }
 
-/// What comes next in a segment.
+/// The next item of a segment.
 #[derive(Debug)]
 pub(crate) enum Next {
-    /// A record, its crc checked.
+    /// A frame whose crc is correct.
     Frame(Frame),
     /// A length of zero, or the end of the file.
     End,
-    /// No good frame, but something.
+    /// A bad frame.
     Bad(Bad),
 }
 
@@ -69,7 +70,7 @@ impl Segment {
         self.len
     }
 
-    /// So many bytes from there; `None` if the file ends before.
+    /// Reads `count` bytes; `None` if the file ends before that.
     fn bytes(&mut self, offset: u64, count: u64) -> Result<Option<Bytes>, Error> {
         if count > self.len.saturating_sub(offset) {
             return Ok(None);
@@ -88,13 +89,13 @@ impl Segment {
                 return Ok(None);
             }
         }
-        // Both fit: they lie inside the chunk.
+        // Both positions are inside the chunk, so they fit.
         let from = usize::try_from(offset - self.chunk_at).unwrap_or(usize::MAX);
         let to = usize::try_from(offset - self.chunk_at + count).unwrap_or(usize::MAX);
         Ok(Some(self.chunk.slice(from..to)))
     }
 
-    /// The frame at an offset, whatever its crc.
+    /// The frame at an offset. Does not check the crc.
     pub(crate) fn frame(&mut self, offset: u64) -> Result<Result<Frame, Bad>, Error> {
         let bad = |why, maybe_torn| Ok(Err(Bad { why, maybe_torn }));
         let Some(field) = self.bytes(offset, ALIGN)? else {
@@ -103,7 +104,7 @@ impl Segment {
         let (len, pad) = match Header::parse(le_u64(&field)) {
             Header::Frame { len, pad } => (len, pad),
             Header::Zero => return bad("a length of zero", true),
-            Header::Malformed => return bad("a length that no writer makes", false),
+            Header::Malformed => return bad("an invalid length", false),
         };
         let Some(bytes) = self.bytes(offset, ALIGN + len + pad)? else {
             return bad("the file ends inside a frame", true);
@@ -126,7 +127,7 @@ impl Segment {
         }
     }
 
-    /// The frame at an offset, checked against the running crc, which moves on.
+    /// The frame at an offset, checked against the running crc, which is updated.
     pub(crate) fn next(&mut self, offset: u64, seq: u64, crc: &mut u32) -> Result<Next, Error> {
         if offset == self.len {
             return Ok(Next::End);
@@ -138,7 +139,7 @@ impl Segment {
         };
         let record = &frame.record;
         let good = if record.kind == RecordKind::Crc {
-            // The head of the first segment read says where the crc begins.
+            // The first record of the first segment gives the initial crc.
             let first = offset == 0 && *crc == 0;
             (first || record.crc == *crc) && record.data.is_empty() && record.mark.is_none()
         } else {
@@ -154,14 +155,14 @@ impl Segment {
         Ok(Next::Frame(frame))
     }
 
-    /// The first offset from there on, a multiple of 8 away, with something but zeros.
+    /// The first multiple of 8 from `offset` on at which the next 8 bytes are not all zeros.
     pub(crate) fn next_written(&mut self, mut offset: u64) -> Result<Option<u64>, Error> {
         while offset < self.len {
             let count = (CHUNK - offset % CHUNK).min(self.len - offset);
             let Some(bytes) = self.bytes(offset, count)? else {
                 return Ok(None);
             };
-            // Comparing is much faster than looking at each byte, and nearly all is zeros.
+            // Nearly all chunks are zeros, and comparing is much faster than testing each byte.
             let zeros = ZEROS.get(..bytes.len()).is_some_and(|zeros| zeros == bytes);
             if !zeros && let Some(at) = bytes.iter().position(|byte| *byte != 0) {
                 return Ok(Some(offset + at as u64 / ALIGN * ALIGN));
@@ -176,7 +177,7 @@ fn le_u64(bytes: &Bytes) -> u64 {
     bytes.first_chunk().copied().map(u64::from_le_bytes).unwrap_or_default()
 }
 
-/// Whether, cut at the file's sectors, one of the pieces is all zeros.
+/// True if the bytes contain, within one sector of the file, a piece that is all zeros.
 fn has_zero_sector(bytes: &[u8], offset: u64) -> bool {
     let first = usize::try_from(SECTOR - offset % SECTOR).unwrap_or_default().min(bytes.len());
     let (head, rest) = bytes.split_at(first);
@@ -189,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_zero_sector_is_seen_in_every_place() {
+    fn a_zero_sector_is_found_at_every_position() {
         let mut bytes = vec![1; 2000];
         assert!(!has_zero_sector(&bytes, 100));
         bytes[412..924].fill(0);

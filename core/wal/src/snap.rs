@@ -1,9 +1,9 @@
 //! The `.snap` files: the raft snapshots of a member, each `<term>-<index>.snap`. Layout (etcd
 //! server/etcdserver/api/snap/snapshotter.go @ v3.7.1): `snappb.snapshot { crc, data }`, where
-//! `data` is a `raftpb.Snapshot` and `crc` its crc32c. What the snapshot's own data means is not
-//! known here (it is the v2 store as JSON; see `v2store`).
+//! `data` is a `raftpb.Snapshot` and `crc` its crc32c. The data of the snapshot is the v2 store as
+//! JSON (`v2store`), which is not interpreted here.
 //!
-//! Written beside its name and renamed: unlike etcd's, a file under its name is always whole.
+//! A file is written under a temporary name and renamed, so unlike etcd's it is never incomplete.
 
 use crate::error::Error;
 use crate::metadata::SnapshotRecord;
@@ -18,29 +18,29 @@ use vfs::{Mode, Vfs};
 /// A raft snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SnapFile {
-    /// The last entry that it holds.
+    /// The last entry that it contains.
     pub id: EntryId,
-    /// The configuration there.
+    /// The configuration at that entry.
     pub conf_state: ConfState,
     /// The v2 store as JSON.
     pub data: Bytes,
 }
 
-/// What [`load_newest_valid`] found.
+/// The result of [`load_newest_valid`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Loaded {
-    /// The newest snapshot that can be read and that the log vouches for.
+    /// The newest snapshot that is intact and has a record in the log.
     pub snap: Option<SnapFile>,
-    /// Files that could not be read, newest first: each was renamed to `<name>.broken`.
+    /// Damaged files, newest first. Each was renamed to `<name>.broken`.
     pub broken: Vec<Broken>,
 }
 
-/// A `.snap` file that could not be read.
+/// A damaged `.snap` file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Broken {
-    /// The name that it had.
+    /// Its path before it was renamed.
     pub file: PathBuf,
-    /// What is wrong with it.
+    /// The kind of damage.
     pub what: String,
 }
 
@@ -68,10 +68,10 @@ pub fn encode(snap: &SnapFile) -> Vec<u8> {
     snappb::Snapshot { crc: Some(crc32c(&data)), data: Some(data.into()) }.encode_to_vec()
 }
 
-/// Reads the bytes of a `.snap` file.
+/// Decodes a `.snap` file.
 ///
 /// # Errors
-/// What is wrong with them, in words.
+/// A description of the damage.
 pub fn decode(bytes: Bytes) -> Result<SnapFile, String> {
     let unreadable = |error: prost::DecodeError| format!("not a snapshot: {error}");
     let outer = snappb::Snapshot::decode(bytes).map_err(unreadable)?;
@@ -93,13 +93,14 @@ pub fn decode(bytes: Bytes) -> Result<SnapFile, String> {
     })
 }
 
-/// Writes a snapshot's file; it is durable on return.
+/// Writes a `.snap` file. It is durable on return.
 ///
 /// # Errors
-/// [`Error::Io`]; there is no new file then.
+/// [`Error::Io`]. The file may exist only if the sync of the directory failed; it has no record in
+/// the log then, and is ignored.
 pub fn save(vfs: &dyn Vfs, dir: &Path, snap: &SnapFile) -> Result<(), Error> {
     let name = file_name(snap.id);
-    // Every etcd removes names with this beginning when it starts.
+    // etcd removes files with this prefix when it starts.
     let building = dir.join(format!("tmp-{name}"));
     let written = write_synced(vfs, &building, &encode(snap));
     if written.is_err() && matches!(vfs.exists(&building), Ok(true)) {
@@ -118,14 +119,18 @@ fn write_synced(vfs: &dyn Vfs, path: &Path, bytes: &[u8]) -> Result<(), Error> {
     file.sync_data().map_err(Error::io(path, "sync"))
 }
 
-/// Reads one snapshot's file.
+/// Reads the `.snap` file of one snapshot.
 ///
 /// # Errors
-/// [`Error::Corrupt`] if it is damaged, or another than its name says; [`Error::Io`].
+/// [`Error::Corrupt`] if it is damaged or its content does not fit its name; [`Error::Io`].
 pub fn load(vfs: &dyn Vfs, dir: &Path, id: EntryId) -> Result<SnapFile, Error> {
     let path = dir.join(file_name(id));
     let snap = load_file(vfs, &path)?;
-    if snap.id == id { Ok(snap) } else { Err(Error::corrupt(&path, 0, "another snapshot")) }
+    if snap.id == id {
+        Ok(snap)
+    } else {
+        Err(Error::corrupt(&path, 0, "its content is another snapshot"))
+    }
 }
 
 fn load_file(vfs: &dyn Vfs, path: &Path) -> Result<SnapFile, Error> {
@@ -138,9 +143,8 @@ fn load_file(vfs: &dyn Vfs, path: &Path) -> Result<SnapFile, Error> {
     decode(bytes.into()).map_err(|what| Error::corrupt(path, 0, what))
 }
 
-/// The newest snapshot that can be read and is one of those the log vouches for
-/// ([`crate::valid_snapshots`]). Files that cannot be read are renamed to `<name>.broken`, as etcd
-/// does.
+/// Reads the newest intact snapshot that has a record in the log (`known`, from
+/// [`crate::valid_snapshots`]). Damaged files are renamed to `<name>.broken`, as etcd does.
 ///
 /// # Errors
 /// [`Error::Io`].
@@ -159,9 +163,9 @@ pub fn load_newest_valid(
             }
             Ok(_) => {}
             Err(Error::Corrupt { file, what, .. }) => {
-                let mut aside = path.as_os_str().to_owned();
-                aside.push(".broken");
-                vfs.rename(&path, Path::new(&aside)).map_err(Error::io(&path, "rename"))?;
+                let mut broken = path.as_os_str().to_owned();
+                broken.push(".broken");
+                vfs.rename(&path, Path::new(&broken)).map_err(Error::io(&path, "rename"))?;
                 loaded.broken.push(Broken { file, what });
             }
             Err(other) => return Err(other),
@@ -176,10 +180,10 @@ fn names(vfs: &dyn Vfs, dir: &Path) -> Result<Vec<(EntryId, String)>, Error> {
         return Ok(Vec::new());
     }
     let names = vfs.list(dir).map_err(Error::io(dir, "list"))?;
-    let mut found: Vec<_> =
+    let mut names: Vec<_> =
         names.into_iter().filter_map(|name| Some((parse_name(&name)?, name))).collect();
-    found.sort_unstable();
-    Ok(found)
+    names.sort_unstable();
+    Ok(names)
 }
 
 /// Removes the oldest `.snap` files until `files_max` are left (0: removes none), and returns the

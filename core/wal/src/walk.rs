@@ -1,5 +1,5 @@
-//! The segments of a log, one after the other: which they are, and their good frames in order.
-//! Not here: what the records mean (`replay.rs`).
+//! Finds the segments of a log and visits their good frames in order. Not here: the meaning of
+//! records (`replay.rs`).
 
 use crate::error::Error;
 use crate::name::SegmentName;
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use vfs::{File, LockKind, Mode, Vfs};
 
-/// A segment that is open.
+/// An open segment.
 #[derive(Debug)]
 pub(crate) struct OpenSegment {
     pub(crate) name: SegmentName,
@@ -17,7 +17,7 @@ pub(crate) struct OpenSegment {
     pub(crate) file: Arc<dyn File>,
 }
 
-/// Where a walk ended: in the last segment.
+/// The end of the log, in the last segment.
 #[derive(Debug)]
 pub(crate) struct Walked {
     pub(crate) tail: Segment,
@@ -25,11 +25,11 @@ pub(crate) struct Walked {
     pub(crate) end: u64,
     /// The running crc there.
     pub(crate) crc: u32,
-    /// Whether something other than zeros follows.
+    /// True if something other than zeros follows.
     pub(crate) gap: bool,
 }
 
-/// The names of all segments in a directory, sorted. A directory that does not exist has none.
+/// The names of all segments in a directory, sorted. Empty if the directory does not exist.
 pub(crate) fn segment_names(vfs: &dyn Vfs, dir: &Path) -> Result<Vec<SegmentName>, Error> {
     if !vfs.exists(dir).map_err(Error::io(dir, "look for"))? {
         return Ok(Vec::new());
@@ -48,7 +48,7 @@ pub fn exists(vfs: &dyn Vfs, dir: &Path) -> Result<bool, Error> {
     Ok(!segment_names(vfs, dir)?.is_empty())
 }
 
-/// The segments that hold what follows an index.
+/// The segments that contain the entries after an index.
 pub(crate) fn select(vfs: &dyn Vfs, dir: &Path, index: Index) -> Result<Vec<SegmentName>, Error> {
     let mut names = segment_names(vfs, dir)?;
     let Some(first) = names.iter().rposition(|name| name.index <= index) else {
@@ -64,7 +64,7 @@ pub(crate) fn select(vfs: &dyn Vfs, dir: &Path, index: Index) -> Result<Vec<Segm
     Ok(names)
 }
 
-/// All segments of the newest unbroken run.
+/// The newest segments whose sequence numbers have no gap.
 pub(crate) fn newest_sequence(vfs: &dyn Vfs, dir: &Path) -> Result<Vec<SegmentName>, Error> {
     let mut names = segment_names(vfs, dir)?;
     let broken = names.windows(2).rposition(|pair| pair[0].seq.checked_add(1) != Some(pair[1].seq));
@@ -74,7 +74,7 @@ pub(crate) fn newest_sequence(vfs: &dyn Vfs, dir: &Path) -> Result<Vec<SegmentNa
     Ok(names)
 }
 
-/// Opens segments; with the lock that keeps others from writing, when they are to be written.
+/// Opens segments, and locks them unless they are opened for reading.
 pub(crate) fn open_all(
     vfs: &dyn Vfs,
     dir: &Path,
@@ -102,14 +102,14 @@ pub(crate) fn lock(file: &dyn File, path: &Path) -> Result<(), Error> {
     }
 }
 
-/// Shows every good frame, and finds where they end. All but the last segment must be whole; in
-/// the last one, only what a crash cannot have left is an error here.
+/// Calls `visit` for every good frame, and finds the end of the log. All segments but the last must
+/// be complete. In the last one, only a fault that a crash cannot cause is an error here.
 pub(crate) fn walk(
     held: &[OpenSegment],
-    mut see: impl FnMut(&Frame, &OpenSegment) -> Result<(), Error>,
+    mut visit: impl FnMut(&Frame, &OpenSegment) -> Result<(), Error>,
 ) -> Result<Option<Walked>, Error> {
     let mut crc = 0;
-    // The segment before, if it has zeros behind its last frame: a sign that the fault is there.
+    // The previous segment, if zeros follow its last frame: then the fault is probably there.
     let mut short: Option<(&Path, u64)> = None;
     for (number, one) in held.iter().enumerate() {
         let mut segment = Segment::new(one.file.clone(), &one.path)?;
@@ -119,7 +119,7 @@ pub(crate) fn walk(
             match segment.next(offset, one.name.seq, &mut crc)? {
                 Next::Frame(frame) => {
                     offset = frame.end;
-                    see(&frame, one)?;
+                    visit(&frame, one)?;
                 }
                 Next::End => break None,
                 Next::Bad(bad) => break Some(bad),

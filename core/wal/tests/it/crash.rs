@@ -94,7 +94,7 @@ fn crash_while_opening(disk: &SimDisk, model: &Model, context: &str) {
 }
 
 #[test]
-fn every_crash_leaves_what_was_synced_and_a_beginning_of_the_rest() {
+fn after_a_crash_everything_synced_is_there_and_at_most_a_prefix_of_the_rest() {
     let (mut points, mut tries) = (0, 0);
     for seed in 0..2 * rounds() {
         let (more_points, more_tries) = run(seed);

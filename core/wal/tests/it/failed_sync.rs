@@ -109,14 +109,14 @@ fn each_failing(operation: Operation) -> (u64, u64) {
 }
 
 #[test]
-fn what_a_start_reads_after_a_failed_sync_survives_power_loss() {
+fn a_batch_read_after_a_failed_sync_survives_power_loss() {
     let (failures, images) = each_failing(Operation::Sync);
     println!("{failures} failed syncs, {images} images");
     assert!(failures > 60);
 }
 
 #[test]
-fn what_a_start_reads_after_a_failed_directory_sync_survives_power_loss() {
+fn a_log_read_after_a_failed_directory_sync_survives_power_loss() {
     let (failures, images) = each_failing(Operation::SyncDir);
     println!("{failures} failed directory syncs, {images} images");
     assert!(failures > 10);

@@ -1,4 +1,4 @@
-//! Logs of our own: their bytes, damage, failing disks, what must be refused.
+//! Logs written by this crate: their bytes, damage, failing disks, and input that is refused.
 
 use crate::support::{content, rounds};
 use bytes::Bytes;
@@ -93,7 +93,7 @@ fn a_fresh_log_has_the_bytes_of_etcds() {
 }
 
 #[test]
-fn a_commit_alone_waits_for_the_next_batch() {
+fn a_commit_index_alone_is_written_with_the_next_batch() {
     let disk = SimDisk::new(1);
     let mut wal = create(&disk);
     put(&mut wal, 1, &[10]);
@@ -183,7 +183,8 @@ fn one_damaged_record_before_the_last_batch_is_reported_where_it_is() {
     assert!(harmless * 100 < flips);
 }
 
-/// True if opening reports this record and changes nothing; false if nothing has changed for it.
+/// True if opening reports this record as damaged and changes nothing; false if it opens the log
+/// with the original content.
 fn refused(disk: &SimDisk, record: &DumpedRecord, whole: &Recovered) -> bool {
     let points = disk.points();
     match open(disk, &at(0, 0)) {
@@ -203,7 +204,7 @@ fn refused(disk: &SimDisk, record: &DumpedRecord, whole: &Recovered) -> bool {
 }
 
 #[test]
-fn a_torn_last_batch_is_cut_and_kept_aside() {
+fn a_torn_last_batch_is_copied_and_cut() {
     let disk = SimDisk::new(1);
     let mut wal = create(&disk);
     put(&mut wal, 1, &[100]);
@@ -319,7 +320,7 @@ fn a_failure_while_creating_leaves_no_log() {
 }
 
 #[test]
-fn a_length_of_any_size_is_held_against_the_file() {
+fn a_length_field_larger_than_the_file_is_refused() {
     let disk = SimDisk::new(1);
     let mut wal = create(&disk);
     put(&mut wal, 1, &[100]);
@@ -375,7 +376,7 @@ fn an_entry_without_an_index_is_refused() {
 }
 
 #[test]
-fn what_is_missing_or_of_another_log_is_refused() {
+fn missing_segments_and_segments_of_another_log_are_refused() {
     let disk = SimDisk::new(1);
     let records = sample(&disk);
     let names: Vec<_> = disk.list(Path::new(DIR)).unwrap();
@@ -453,7 +454,7 @@ fn applied_entries_can_be_left_out() {
 }
 
 #[test]
-fn a_snapshot_counts_once_the_log_is_committed_as_far() {
+fn a_snapshot_record_is_valid_up_to_the_commit_index() {
     let disk = SimDisk::new(1);
     let mut wal = create(&disk);
     put(&mut wal, 1, &[1, 1, 1]);
@@ -469,7 +470,7 @@ fn a_snapshot_counts_once_the_log_is_committed_as_far() {
 }
 
 #[test]
-fn random_bytes_never_panic_and_never_give_other_entries() {
+fn random_damage_never_panics_and_never_yields_other_entries() {
     let disk = SimDisk::new(1);
     let records = sample(&disk);
     let whole = open(&disk.fork(), &at(0, 0)).unwrap().1;
@@ -485,7 +486,7 @@ fn random_bytes_never_panic_and_never_give_other_entries() {
         drop(known);
         if let Ok((_, found)) = open(&bad, &at(0, 0)) {
             opened += 1;
-            assert!(whole.entries.starts_with(&found.entries), "entries that nobody wrote");
+            assert!(whole.entries.starts_with(&found.entries), "entries that were never written");
         }
     }
     println!("{opened} opened");
@@ -497,7 +498,7 @@ fn mutate(disk: &SimDisk, files: &[String], records: &[DumpedRecord], rng: &mut 
     let bytes: Vec<u8> = (0..1 + rng.below(24)).map(|_| rng.draw().to_le_bytes()[0]).collect();
     let offset = record.offset + rng.below(record.len);
     let file = Path::new(DIR).join(&files[pick(rng, files.len())]);
-    // What lies behind the end of a file cannot be changed.
+    // Changes after the end of the file fail.
     let _changed = match rng.below(6) {
         0 => disk.tamper(&record.file, record.offset, &bytes[..bytes.len().min(8)]),
         1 => disk.cut(&file, rng.below(SEGMENT)),

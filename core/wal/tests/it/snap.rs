@@ -31,7 +31,7 @@ fn record(snap: &SnapFile) -> SnapshotRecord {
 }
 
 #[test]
-fn the_files_of_every_etcd_are_read_and_written_back_alike() {
+fn files_of_every_etcd_version_are_read_and_written_byte_for_byte() {
     let Some(logs) = go_logs() else { return };
     let (mut read, mut alike) = (0, 0);
     for log in logs {
@@ -54,7 +54,7 @@ fn the_files_of_every_etcd_are_read_and_written_back_alike() {
 }
 
 #[test]
-fn the_newest_that_the_log_vouches_for_is_loaded() {
+fn the_newest_snapshot_with_a_record_in_the_log_is_loaded() {
     let disk = disk();
     for snap in [snap(1, 100), snap(2, 50), snap(2, 200)] {
         save(&disk, Path::new(DIR), &snap).unwrap();
@@ -68,7 +68,7 @@ fn the_newest_that_the_log_vouches_for_is_loaded() {
 }
 
 #[test]
-fn a_damaged_file_is_put_aside_and_the_one_before_taken() {
+fn a_damaged_file_is_renamed_and_the_previous_one_is_loaded() {
     let whole = encode(&snap(2, 200));
     let mut harmless = 0;
     for offset in 0..whole.len() as u64 {
@@ -88,14 +88,14 @@ fn a_damaged_file_is_put_aside_and_the_one_before_taken() {
         assert_eq!(loaded.broken[0].file, path);
         assert!(disk.exists(Path::new(&format!("{}.broken", path.display()))).unwrap());
     }
-    assert!(harmless < 2, "bits of the crc that nobody reads");
+    assert!(harmless < 2, "unused bits of the crc field");
     for len in 0..whole.len() {
         assert!(decode(Bytes::copy_from_slice(&whole[..len])).is_err());
     }
 }
 
 #[test]
-fn a_crash_leaves_the_whole_file_or_none() {
+fn a_crash_leaves_a_complete_file_or_none() {
     let disk = disk();
     disk.record_every(1);
     save(&disk, Path::new(DIR), &snap(1, 100)).unwrap();

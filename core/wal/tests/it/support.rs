@@ -1,18 +1,19 @@
-//! What the tests of the log share: real logs, loaded onto simulated disks.
+//! Shared by the tests: logs of Go's etcd, loaded onto simulated disks.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 use vfs::{Mode, RealDisk, SimDisk, Vfs as _};
 
-/// The `wal` and `snap` directories of one member, as Go's etcd left them, on a simulated disk at
-/// `/wal` and `/snap`.
+/// The `wal` and `snap` directories of one member of Go's etcd, on a simulated disk at `/wal` and
+/// `/snap`.
 pub(crate) struct GoLog {
     pub(crate) name: String,
     pub(crate) disk: SimDisk,
 }
 
-/// All logs of go-data, not to be changed; `None`, with a word, when there is no test data.
+/// All logs of go-data, which tests must not change. Prints a message and returns `None` if there is
+/// no test data.
 pub(crate) fn go_logs() -> Option<&'static [GoLog]> {
     static LOGS: OnceLock<Vec<GoLog>> = OnceLock::new();
     let Some(data) = std::env::var_os("RETCD_TESTDATA") else {
@@ -79,7 +80,7 @@ fn find_members(dir: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Takes most of the zeros off the last segment, so that thousands of tries stay fast.
+/// Removes most of the zeros at the end of the last segment, so that thousands of runs are fast.
 pub(crate) fn shorten(disk: &SimDisk) {
     let dir = Path::new("/wal");
     let records = wal::dump(disk, dir).unwrap();
@@ -91,7 +92,7 @@ pub(crate) fn shorten(disk: &SimDisk) {
     }
 }
 
-/// The first bytes of a file, as many as there are up to `len`.
+/// The first bytes of a file, at most `len`.
 pub(crate) fn content(disk: &SimDisk, path: &Path, len: u64) -> Vec<u8> {
     let file = disk.open(path, Mode::Read).unwrap();
     let mut bytes = vec![0; usize::try_from(len.min(file.len().unwrap())).unwrap()];
@@ -99,7 +100,7 @@ pub(crate) fn content(disk: &SimDisk, path: &Path, len: u64) -> Vec<u8> {
     bytes
 }
 
-/// How often to try what is tried by chance; the long form sets `RETCD_LONG`.
+/// The factor for the number of random runs; `RETCD_LONG` increases it.
 pub(crate) fn rounds() -> u64 {
     if std::env::var_os("RETCD_LONG").is_some() { 16 } else { 1 }
 }
