@@ -103,8 +103,8 @@ fn compare(view: &ReadView, model: &Model, seed: &mut Random) {
 }
 
 fn run(seed: u64) {
+    let disk = vfs::SimDisk::new(seed);
     let mut seed = Random::new(seed);
-    let disk = vfs::SimDisk::new(seed.0);
     let mut backend = open(&disk).unwrap();
     let mut overlay = Overlay::new(Some(backend.view()), Overlay::LIMIT);
     let (mut model, mut main, mut index) = (Model::new(), 1, 0);
@@ -150,8 +150,8 @@ fn the_overlay_and_the_file_read_as_one() {
 #[test]
 fn a_crash_leaves_the_batches_up_to_the_entry_that_the_file_names() {
     for seed in 0..12 {
+        let disk = vfs::SimDisk::new(seed);
         let mut seed = Random::new(seed);
-        let disk = vfs::SimDisk::new(seed.0);
         let mut backend = open(&disk).unwrap();
         let mut overlay = Overlay::new(Some(backend.view()), Overlay::LIMIT);
         let (mut model, mut main) = (Model::new(), 1);
