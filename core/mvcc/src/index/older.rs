@@ -106,11 +106,12 @@ impl Older {
             Older::Few(few) => (few.first().copied(), few.get(1).copied()),
             Older::Many(_) => {
                 let mut two = [None; 2];
-                let _ = self.visit(&mut |stored| {
-                    let at = usize::from(two[0].is_some());
-                    two[at] = Some(stored);
-                    if at == 0 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-                });
+                let (ControlFlow::Continue(()) | ControlFlow::Break(())) =
+                    self.visit(&mut |stored| {
+                        let at = usize::from(two[0].is_some());
+                        two[at] = Some(stored);
+                        if at == 0 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+                    });
                 (two[0], two[1])
             }
         }
@@ -125,7 +126,7 @@ impl Older {
     ) -> usize {
         let mut count = 0;
         let mut first_left = bound;
-        let _ = self.visit(&mut |stored| {
+        let (ControlFlow::Continue(()) | ControlFlow::Break(())) = self.visit(&mut |stored| {
             if stored >= bound || count == max {
                 first_left = first_left.min(stored);
                 return ControlFlow::Break(());
@@ -223,10 +224,11 @@ impl Many {
             return None;
         }
         let mut rest = Vec::with_capacity(left_in_tree + self.tail.len());
-        let _ = visit_links(&self.root, &mut |stored| {
-            rest.push(stored);
-            ControlFlow::Continue(())
-        });
+        let (ControlFlow::Continue(()) | ControlFlow::Break(())) =
+            visit_links(&self.root, &mut |stored| {
+                rest.push(stored);
+                ControlFlow::Continue(())
+            });
         rest.extend_from_slice(&self.tail);
         Some(rest)
     }
@@ -306,7 +308,7 @@ mod tests {
 
     fn list(older: &Older) -> Vec<StoredVersion> {
         let mut all = Vec::new();
-        let _ = older.visit(&mut |stored| {
+        let (ControlFlow::Continue(()) | ControlFlow::Break(())) = older.visit(&mut |stored| {
             all.push(stored);
             ControlFlow::Continue(())
         });
