@@ -1,0 +1,199 @@
+//! The order in which the machines send their messages, and when a moment is linearizable: a member
+//! on a simulated disk whose machines are called one after the other.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use cluster::{Attributes, Cluster};
+use executor::boot::Files;
+use executor::{
+    AutoCompaction, BootOptions, ClientMessage, ConsensusInput, Envelope, IdLane, MachineOptions,
+    Machines, Moment, RequestIds,
+};
+use member::Proposal;
+use prost::Message as _;
+use proto::NodeId;
+use proto::answer::Answer;
+use proto::etcdserverpb::{InternalRaftRequest, PutRequest, RequestHeader};
+use state::{Published, Settings};
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use vfs::{SimDisk, Vfs};
+
+fn options() -> BootOptions {
+    let attributes = Attributes { name: "n".into(), client_urls: vec!["http://c:1".into()] };
+    BootOptions {
+        data_dir: PathBuf::from("/data"),
+        wal_dir: None,
+        peer_urls: vec!["http://p:1".into()],
+        token: "t".into(),
+        attributes: attributes.clone(),
+        cache_bytes: 64 << 10,
+        election_ticks: 10,
+        raise_cluster_version: None,
+        settings: Settings {
+            member: NodeId::NONE,
+            quota: state::quota::Quota::from_flag(0),
+            snapshot_count: 1_000,
+            compaction_slice: 10,
+            lease_ttl_s_min: 2,
+            lease_extend_ms: 1_000,
+            learners_max: 1,
+            raise_cluster_version: true,
+            attributes,
+        },
+        seed: 1,
+        segment_bytes: 32 << 10,
+    }
+}
+
+/// A member whose messages are delivered in order, and checked on the way.
+struct World {
+    machines: Machines,
+    queue: VecDeque<Envelope>,
+    ids: IdLane,
+    published: Arc<Moment>,
+    /// The revision of the last put that was answered.
+    answered: i64,
+    events: usize,
+}
+
+impl World {
+    fn boot(disk: &SimDisk, start: u64) -> World {
+        let vfs: Arc<dyn Vfs> = Arc::new(disk.clone());
+        let options = options();
+        let files = Files::open(&vfs, &options).unwrap();
+        let (keys, log) = (files.read_keys(), files.open_log().unwrap());
+        let booted = files.start(keys, log).unwrap();
+        let ids = RequestIds::new(booted.metadata.node, start << 20, 2);
+        let options = MachineOptions {
+            auto_compaction: AutoCompaction::Off,
+            batch_interval: Duration::from_secs(1),
+            batch_limit: usize::MAX,
+            catch_up_entries: 100,
+            snapshots_max: 2,
+            segments_max: 2,
+            ids,
+            own_lane: 1,
+        };
+        let machines = Machines::new(vfs, booted, &options);
+        let published = Arc::clone(machines.applier.moment());
+        let (queue, ids) = (VecDeque::new(), ids.lane(0));
+        World { machines, queue, ids, published, answered: 0, events: 0 }
+    }
+
+    fn put(&mut self, value: &'static str) {
+        let id = self.ids.next_id();
+        let put = PutRequest { key: "k".into(), value: value.into(), ..PutRequest::default() };
+        let header = Some(RequestHeader { id, ..RequestHeader::default() });
+        let request = InternalRaftRequest { header, put: Some(put), ..Default::default() };
+        let data = request.encode_to_vec().into();
+        self.send(Envelope::Consensus(ConsensusInput::Propose(Proposal { id, data })));
+    }
+
+    /// Ticks until the member leads: the first one applies what is committed already.
+    fn lead(&mut self) {
+        for _ in 0..3 {
+            self.send(Envelope::Consensus(ConsensusInput::Tick));
+        }
+        assert!(self.published.is_linearizable());
+    }
+
+    /// Delivers a message and all that follow from it. The database commits nothing.
+    fn send(&mut self, message: Envelope) {
+        self.queue.push_back(message);
+        while let Some(message) = self.queue.pop_front() {
+            self.deliver(message);
+        }
+    }
+
+    fn deliver(&mut self, message: Envelope) {
+        let now = Duration::ZERO;
+        let mut out = Vec::new();
+        match message {
+            Envelope::Consensus(input) => {
+                if let ConsensusInput::Applied(index) = &input {
+                    let shown = self.published.published.applied.index;
+                    assert!(shown >= *index, "{index} is applied, but readers see {shown}");
+                }
+                self.machines.consensus.take(input, &mut out);
+                self.machines.consensus.end_round(&mut out);
+            }
+            Envelope::Apply(input) => {
+                self.machines.applier.take(now, input, &mut out).unwrap();
+                while self.machines.applier.apply_next(now, &mut out).unwrap().is_some() {}
+            }
+            Envelope::Log(input) => {
+                self.machines.log_writer.take(input);
+                while self.machines.log_writer.step(&mut out).unwrap().is_some() {}
+            }
+            Envelope::Backend(input) => self.machines.backend_writer.take(now, input),
+            Envelope::Client(message) => self.observe(message),
+        }
+        self.queue.extend(out);
+    }
+
+    fn observe(&mut self, message: ClientMessage) {
+        let shown = self.published.published.view.revision();
+        match message {
+            ClientMessage::Publish(moment) => self.published = moment,
+            ClientMessage::Events(batches) => {
+                for batch in batches {
+                    let revision = batch.revision;
+                    assert!(revision <= shown, "event of {revision}, but readers see {shown}");
+                    self.events += 1;
+                }
+            }
+            ClientMessage::Answer(_, Ok(Answer::Put(put))) => {
+                let revision = put.revision;
+                assert!(revision <= shown, "answer of {revision}, but readers see {shown}");
+                self.answered = revision;
+            }
+            ClientMessage::Answer(..) | ClientMessage::Reply(..) | ClientMessage::File(..) => {}
+        }
+    }
+}
+
+#[test]
+fn answers_events_and_consensus_follow_the_moment_that_contains_them() {
+    let mut world = World::boot(&SimDisk::new(1), 1);
+    world.lead();
+    for value in ["a", "b", "c"] {
+        world.put(value);
+    }
+    assert_eq!((world.answered, world.events), (4, 3));
+}
+
+#[test]
+fn after_a_restart_no_moment_is_linearizable_before_it_contains_every_answered_write() {
+    let disk = SimDisk::new(1);
+    let mut world = World::boot(&disk, 1);
+    world.lead();
+    world.put("a");
+    let answered = world.answered;
+    drop(world);
+    let mut world = World::boot(&disk, 2);
+    assert!(world.published.published.view.revision() < answered, "the file has it already");
+    for _ in 0..3 {
+        world.queue.push_back(Envelope::Consensus(ConsensusInput::Tick));
+        while let Some(message) = world.queue.pop_front() {
+            world.deliver(message);
+            let has_all = world.published.published.view.revision() >= answered;
+            assert!(has_all || !world.published.is_linearizable(), "a stale read is possible");
+        }
+    }
+    assert!(world.published.is_linearizable());
+}
+
+#[test]
+fn a_moment_with_a_second_voter_is_not_linearizable() {
+    let mut world = World::boot(&SimDisk::new(1), 1);
+    world.lead();
+    let moment = (*world.published).clone();
+    let members = ["p", "q"].map(|name| (name.to_owned(), vec![format!("http://{name}:1")]));
+    let cluster = Cluster::initial(&members, "t").unwrap();
+    assert!(cluster.member(moment.member).is_some(), "this member is one of the two voters");
+    let published = Published { cluster: Arc::new(cluster), ..moment.published.clone() };
+    assert!(!Moment { published, ..moment }.is_linearizable());
+}
