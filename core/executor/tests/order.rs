@@ -39,6 +39,7 @@ fn options() -> BootOptions {
             compaction_slice: 10,
             lease_ttl_s_min: 2,
             lease_extend_ms: 1_000,
+            lease_checkpoints: state::LeaseCheckpoints::default(),
             learners_max: 1,
             raise_cluster_version: true,
             attributes,

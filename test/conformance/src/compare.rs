@@ -1,6 +1,5 @@
-//! One ordered client of two servers: every step goes to both, and the answers must be equal in
-//! every field but those of [`crate::differences`] and those that name a server, a time or a
-//! size.
+//! Sends the same sequence of steps to two servers. The responses must be equal in all fields,
+//! except for the rows of [`crate::differences`] and for fields with server ids, times and sizes.
 
 use crate::differences::Differences;
 use crate::generate::{Generator, LeaseStep, Step};
@@ -19,16 +18,16 @@ use std::fmt::Debug;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
-/// How often HashKV is compared, in steps.
+/// The number of steps after which HashKV is compared.
 const HASH_EVERY: u64 = 1_000;
-/// How often the watchers are brought up to one revision and compared, in steps.
+/// The number of steps after which the events of all watchers are compared.
 const BARRIER_EVERY: u64 = 200;
-/// The most watchers at a time.
+/// The maximum number of watchers.
 const WATCHERS_MAX: usize = 24;
-/// How many streams the watchers are spread over.
+/// The number of streams for the watchers.
 const STREAMS: usize = 4;
 
-/// One server as the client sees it.
+/// The clients of one server.
 #[derive(Debug)]
 struct Side {
     kv: KvClient<Channel>,
@@ -54,16 +53,16 @@ impl Side {
     }
 }
 
-/// What a run did.
+/// The counts of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// Steps that both servers answered alike.
+    /// Steps with equal responses.
     pub steps: u64,
-    /// Answers among them that were errors.
+    /// Those of them that were errors.
     pub errors: u64,
-    /// Events that watchers were told alike.
+    /// Equal events of watchers.
     pub events: u64,
-    /// HashKV answers that were equal.
+    /// Equal responses of HashKV.
     pub hashes: u64,
     /// How often each row of differences was needed.
     pub differences: Differences,
@@ -75,7 +74,7 @@ pub struct Pair {
     ours: Side,
     theirs: Side,
     generator: Generator,
-    /// Stream and watch id at ours and at theirs.
+    /// Stream, and watch id on our server and on theirs.
     watchers: Vec<(usize, i64, i64)>,
     /// The highest revision at which a watcher starts.
     start_max: i64,
@@ -167,7 +166,7 @@ impl Pair {
 
     async fn compact(&mut self, revision: i64) -> Result<()> {
         let request = CompactionRequest { revision, physical: true };
-        // A watcher that lags may or may not see what is compacted away under it.
+        // A watcher that is behind may or may not receive events that are compacted meanwhile.
         self.barrier().await?;
         let ours = self.ours.kv.compact(request).await;
         let theirs = self.theirs.kv.compact(request).await;
@@ -263,9 +262,9 @@ impl Pair {
         Ok(())
     }
 
-    /// Brings every watcher up to the current revision and compares what they were told.
+    /// Waits until every watcher has reached the current revision, and compares their events.
     async fn barrier(&mut self) -> Result<()> {
-        // A stream says how far it is only once each of its watchers has begun.
+        // A stream reports progress only once all of its watchers have started.
         while self.generator.revision < self.start_max {
             let request = PutRequest { key: "barrier".into(), ..PutRequest::default() };
             let ours = self.ours.kv.put(request.clone()).await;
@@ -306,7 +305,7 @@ impl Pair {
         self.same(&request, answers, |answer| &mut answer.header)
     }
 
-    /// Both answers, or nothing if both are the same error.
+    /// Both responses, or `None` if both are the same error.
     fn pair<Q: Debug, A: Debug>(
         &mut self,
         request: &Q,
@@ -328,7 +327,7 @@ impl Pair {
         }
     }
 
-    /// Compares two answers but for who gave them.
+    /// Compares two responses without the ids of the servers.
     fn same<Q: Debug, A: Debug + PartialEq>(
         &mut self,
         request: &Q,
@@ -357,7 +356,7 @@ async fn keep_alive(
     first.map(tonic::Response::new).ok_or_else(|| Status::internal("no answer"))
 }
 
-/// Leaves only the revision, which is all that must be equal.
+/// Clears all fields but the revision, the only one that must be equal.
 fn plain(header: &mut Option<ResponseHeader>) {
     if let Some(header) = header {
         *header = ResponseHeader { revision: header.revision, ..ResponseHeader::default() };

@@ -1,6 +1,6 @@
-//! The rows of `docs/differences.md` that a conformance run may meet. Each is applied only where
-//! two answers differ, and counted: a difference without a row fails a run, and so does a row
-//! that a run never needed.
+//! The rows of `docs/differences.md` for the conformance run. A row is applied, and counted, only
+//! if two responses differ. A run fails on a difference without a row and on a row that it never
+//! needed.
 
 use proto::etcdserverpb::{
     HashKvResponse, RangeRequest, RangeResponse, RequestOp, ResponseOp, TxnRequest,
@@ -9,7 +9,7 @@ use proto::etcdserverpb::{
 use std::collections::BTreeMap;
 use tonic::Status;
 
-/// The names of the rows, as they stand in the first column of the table.
+/// The names of the rows, as in the first column of the table.
 pub const ROWS: [&str; 3] = ["hashkv-hash-revision", "keys-only-lease", "txn-check-order"];
 
 /// How often each row was needed.
@@ -23,14 +23,14 @@ impl Differences {
         *self.used.entry(row).or_default() += 1;
     }
 
-    /// The rows with how often each was needed.
+    /// The rows, and how often each was needed.
     #[must_use]
     pub fn counts(&self) -> Vec<(&'static str, u64)> {
         ROWS.iter().map(|row| (*row, self.used.get(row).copied().unwrap_or(0))).collect()
     }
 
-    /// True if two errors of one transaction may differ: where several of its operations cannot
-    /// be done, either may be the one that is named.
+    /// True if two errors of one transaction may differ: if several of its operations are invalid,
+    /// a server may report any of them.
     pub fn status(&mut self, ours: &Status, theirs: &Status) -> bool {
         const REASONS: [&str; 4] = [
             "etcdserver: requested lease not found",
@@ -45,7 +45,7 @@ impl Differences {
         allowed
     }
 
-    /// Evens out what is allowed to differ in HashKV.
+    /// Removes the allowed differences of HashKV.
     pub fn hash_kv(&mut self, ours: &mut HashKvResponse, theirs: &HashKvResponse) {
         if ours.hash_revision != theirs.hash_revision && theirs.hash_revision == 0 {
             ours.hash_revision = 0;
@@ -53,7 +53,7 @@ impl Differences {
         }
     }
 
-    /// Evens out what is allowed to differ in a range.
+    /// Removes the allowed differences of a range.
     pub fn range(
         &mut self,
         request: &RangeRequest,
@@ -72,7 +72,7 @@ impl Differences {
         }
     }
 
-    /// Evens out what is allowed to differ in the ranges of a transaction.
+    /// Removes the allowed differences of the ranges of a transaction.
     pub fn txn(
         &mut self,
         request: &TxnRequest,

@@ -1,4 +1,4 @@
-//! Random requests, the same for the same seed. Keys are few, so that requests meet.
+//! Random requests, determined by a seed. There are few keys, so that requests affect each other.
 
 use bytes::Bytes;
 use proto::etcdserverpb::{
@@ -8,7 +8,7 @@ use proto::etcdserverpb::{
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-/// What a client sends next.
+/// A step of the client.
 #[derive(Clone, Debug)]
 pub enum Step {
     /// KV.Range.
@@ -21,15 +21,15 @@ pub enum Step {
     Txn(TxnRequest),
     /// KV.Compact at this revision, physically.
     Compact(i64),
-    /// Something about leases.
+    /// A lease request.
     Lease(LeaseStep),
     /// A new watcher.
     Watch(proto::etcdserverpb::WatchCreateRequest),
-    /// The end of a watcher, counted among the live ones.
+    /// Cancels a watcher, given by its place among the live ones.
     Unwatch(usize),
 }
 
-/// What a client does with leases.
+/// A lease request.
 #[derive(Clone, Copy, Debug)]
 pub enum LeaseStep {
     /// Lease.LeaseGrant of this id and TTL in seconds.
@@ -44,18 +44,18 @@ pub enum LeaseStep {
     KeepAlive(i64),
 }
 
-/// The source of steps.
+/// The generator of steps.
 #[derive(Debug)]
 pub struct Generator {
     rng: StdRng,
-    /// The last revision seen in an answer.
+    /// The last revision seen in a response.
     pub revision: i64,
     /// The last revision compacted.
     pub compacted: i64,
 }
 
 impl Generator {
-    /// A source that gives the same steps for the same seed and answers.
+    /// A generator; the same seed and responses give the same steps.
     #[must_use]
     pub fn new(seed: u64) -> Generator {
         Generator { rng: StdRng::seed_from_u64(seed), revision: 1, compacted: 0 }
@@ -128,7 +128,7 @@ impl Generator {
         self.rng.random_range(1..12)
     }
 
-    /// Mostly none, else something around what there is.
+    /// Mostly 0, else a revision near the existing ones.
     fn read_revision(&mut self) -> i64 {
         if self.chance(75) {
             return 0;
@@ -198,8 +198,8 @@ impl Generator {
         DeleteRangeRequest { key, range_end, prev_kv: self.chance(40) }
     }
 
-    /// A deletion for a transaction. Not without end: where a put behind it keeps something of a
-    /// key, etcd 3.5 and 3.7 panic.
+    /// A deletion for a transaction. Its range has an end, because etcd 3.5 and 3.7 panic on an
+    /// unbounded deletion before a put with `ignore_value` or `ignore_lease`.
     fn delete_in_txn(&mut self) -> DeleteRangeRequest {
         let mut delete = self.delete();
         if &delete.range_end[..] == b"\0" {

@@ -1,8 +1,12 @@
-//! Whole servers, real ones. Ours and Go's etcd side by side are asked the same random things
-//! (`conformance`), and led through fixed conversations where time or the grouping of responses
-//! counts (`scripts`); ours alone is killed again and again under load (`kill9`), and has to give
-//! space back under load (`space`). Here is what the programs share; nothing in the product
-//! depends on it.
+//! Tests of whole servers as processes.
+//!
+//! - `conformance`: sends the same random requests to our server and to Go's etcd.
+//! - `scripts`: runs fixed requests against both, for behaviour that depends on time or on how
+//!   responses are grouped.
+//! - `kill9`: kills our server repeatedly under load.
+//! - `space`: measures how the database file shrinks under load.
+//!
+//! This library holds what the programs share. The product does not depend on it.
 
 #![expect(clippy::print_stderr, reason = "programs that report")]
 

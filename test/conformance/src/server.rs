@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tonic::transport::{Channel, Endpoint};
 
-/// How long a server may take to answer after it was started.
+/// The time limit for a server to answer after its start.
 const START_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// A running server. It is killed when this is dropped.
@@ -38,7 +38,7 @@ impl Server {
         Ok(server)
     }
 
-    /// Kills it as `kill -9` does and waits until it is gone.
+    /// Kills it as `kill -9` does and waits for its exit.
     ///
     /// # Errors
     /// When the operating system refuses.
@@ -58,7 +58,7 @@ impl Server {
         self.wait_until_it_answers().await
     }
 
-    /// Where clients connect to.
+    /// The client endpoint.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.client_port)
@@ -70,7 +70,7 @@ impl Server {
         self.child.id()
     }
 
-    /// What the server printed.
+    /// The output of the server.
     #[must_use]
     pub fn log(&self) -> PathBuf {
         self.dir.path().join("log")
@@ -84,7 +84,7 @@ impl Server {
         lines[lines.len().saturating_sub(10)..].join("\n")
     }
 
-    /// Its database.
+    /// The path of its database file.
     #[must_use]
     pub fn db_file(&self) -> PathBuf {
         self.dir.path().join("data/member/snap/db")
@@ -93,7 +93,7 @@ impl Server {
     /// A connection to it.
     ///
     /// # Errors
-    /// When it does not accept one.
+    /// When it does not accept the connection.
     pub async fn connect(&self) -> Result<Channel> {
         let endpoint = Endpoint::from_shared(self.url())?.tcp_nodelay(true);
         Ok(endpoint.connect().await?)

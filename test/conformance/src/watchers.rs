@@ -1,5 +1,5 @@
-//! Watchers on one server: every stream is read by a task, and what each watcher was told is
-//! kept in a row, whatever responses it came in.
+//! Watchers on one server. A task reads each stream and appends the events of each watcher to a
+//! list, however they were grouped into responses.
 
 use anyhow::{Context, Result, bail};
 use proto::etcdserverpb::{
@@ -15,17 +15,17 @@ use tokio::time::{Instant, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 
-/// How long watchers may take to catch up.
+/// The time limit for watchers to catch up.
 const CATCH_UP_TIME_MAX: Duration = Duration::from_secs(30);
-/// Go's etcd answers a progress request only while nothing lags, so it is asked again.
+/// The interval of progress requests: Go's etcd ignores them while a watcher is behind.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 
-/// What one watcher was told so far.
+/// What one watcher has received so far.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Told {
-    /// Its events, in the order in which they came.
+    /// Its events, in the order of arrival.
     pub events: Vec<Event>,
-    /// How it ended, if it did: compact revision and reason.
+    /// Compact revision and reason, if the server canceled it.
     pub canceled: Option<(i64, String)>,
 }
 
@@ -35,8 +35,8 @@ pub struct Stream {
     requests: mpsc::Sender<WatchRequest>,
     responses: mpsc::UnboundedReceiver<WatchResponse>,
     told: BTreeMap<i64, Told>,
-    /// Watchers that the server ended and that were not canceled from here yet. Go's etcd gives
-    /// no progress on a stream that has one.
+    /// Watchers that the server canceled and that the client has not canceled yet. Go's etcd sends
+    /// no progress on a stream with one.
     ended: Vec<i64>,
 }
 
@@ -61,7 +61,7 @@ impl Stream {
         Ok(Stream { requests, responses, told: BTreeMap::new(), ended: Vec::new() })
     }
 
-    /// Makes a watcher; returns its id, or how it was refused.
+    /// Creates a watcher; returns its id, or the reason if it was refused.
     ///
     /// # Errors
     /// When the stream breaks.
@@ -82,7 +82,7 @@ impl Stream {
         }
     }
 
-    /// Ends a watcher.
+    /// Cancels a watcher.
     ///
     /// # Errors
     /// When the stream breaks.
@@ -95,15 +95,15 @@ impl Stream {
         Ok(())
     }
 
-    /// Reads until every watcher of the stream has been told everything up to `revision`.
+    /// Reads until every watcher of the stream has received all events up to `revision`.
     ///
     /// # Errors
-    /// When the stream breaks or that does not happen in time.
+    /// When the stream breaks, or on a timeout.
     pub async fn catch_up(&mut self, revision: i64) -> Result<()> {
         let deadline = Instant::now() + CATCH_UP_TIME_MAX;
         loop {
             if self.told.values().all(|told| told.canceled.is_some()) {
-                // Nobody is left who could say how far the stream is, nor anything else.
+                // Without watchers there is no progress to wait for.
                 return Ok(());
             }
             for watch_id in std::mem::take(&mut self.ended) {
@@ -125,7 +125,7 @@ impl Stream {
         }
     }
 
-    /// What a watcher was told, taken out; what comes later is kept anew.
+    /// Removes and returns what a watcher has received.
     pub fn take_told(&mut self, watch_id: i64) -> Told {
         match self.told.get_mut(&watch_id) {
             None => Told::default(),
@@ -144,10 +144,10 @@ impl Stream {
         self.requests.send(request).await.context("the watch stream is closed")
     }
 
-    /// The next response, whoever it is for.
+    /// The next response for any watcher.
     ///
     /// # Errors
-    /// When the stream is closed or nothing comes for long.
+    /// When the stream is closed, or on a timeout.
     pub async fn next(&mut self) -> Result<WatchResponse> {
         let response = timeout(CATCH_UP_TIME_MAX, self.responses.recv()).await;
         response.context("no watch response in time")?.context("the watch stream is closed")

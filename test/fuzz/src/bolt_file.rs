@@ -1,4 +1,4 @@
-//! A database file: opened, walked in every way, checked, copied, written to, opened again.
+//! A database file: opens, reads, checks, copies and changes it, and opens it again.
 
 use bolt::{Db, Error, Options, PageCache};
 use bytes::Bytes;
@@ -9,10 +9,10 @@ use vfs::{Mode, SimDisk, Vfs};
 const FILE: &str = "db";
 const PAGE: usize = 1024;
 
-/// How many items of a bucket are looked at one by one.
+/// How many items of a bucket are read one by one.
 const ITEMS_MAX: usize = 200;
 
-/// The target; true if the file is right.
+/// The target; true if the file is valid.
 ///
 /// # Panics
 /// When something is found.
@@ -25,7 +25,7 @@ pub fn run(data: &[u8]) -> bool {
     }
     disk.settle();
     drop(file);
-    // What is wrong with the file is told; where nothing is, the file stays right.
+    // An invalid file gives an error. A valid one is still valid after the changes.
     let is_right = write(&disk).is_ok();
     if is_right {
         let db = Db::open(&disk, Path::new(FILE), options());
@@ -84,7 +84,7 @@ fn write(disk: &SimDisk) -> Result<(), Error> {
     checked
 }
 
-/// The keys of a bucket, as many as are wanted; the walk goes to its end.
+/// The first keys of a bucket; the cursor is read to its end.
 fn walk(view: &bolt::View, bucket: &[u8], cached: bool) -> Result<Vec<Bytes>, Error> {
     let mut cursor = view.cursor(bucket, cached);
     let mut keys = Vec::new();
@@ -96,7 +96,7 @@ fn walk(view: &bolt::View, bucket: &[u8], cached: bool) -> Result<Vec<Bytes>, Er
     Ok(keys)
 }
 
-/// Makes the checksums of both metas right again.
+/// Corrects the checksums of both meta pages.
 #[must_use]
 pub fn reseal(mut data: Vec<u8>) -> Vec<u8> {
     const META_AT: usize = 16;
@@ -119,10 +119,10 @@ pub fn reseal(mut data: Vec<u8>) -> Vec<u8> {
     data
 }
 
-/// Databases of our own: an empty one, a small one, one with deep buckets and free pages.
+/// Valid databases: an empty one, a small one, one with deep trees and free pages.
 ///
 /// # Panics
-/// When they cannot be made.
+/// When they cannot be written.
 #[must_use]
 pub fn seeds() -> Vec<Vec<u8>> {
     [0, 12, 400].map(database).to_vec()

@@ -1,6 +1,5 @@
-//! What the mutator begins with, besides what the targets make themselves: the files that other
-//! etcds left, where they are at hand (`RETCD_TESTDATA`), each cut to a size that can be tried
-//! often.
+//! The corpus from files of other etcd versions, if they are available (`RETCD_TESTDATA`). Each
+//! file is cut to a size that allows many runs. The targets generate further inputs.
 
 use crate::mutate::INPUT_BYTES_MAX;
 use anyhow::{Context, Result, ensure};
@@ -9,10 +8,10 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The files that other etcds left, for a target; none where there is no test data.
+/// The files of other etcd versions for a target; none if there is no test data.
 ///
 /// # Errors
-/// When there is test data and it cannot be read.
+/// When there is test data that cannot be read.
 pub fn left_by_others(target: &str) -> Result<Vec<Vec<u8>>> {
     let Some(data) = std::env::var_os("RETCD_TESTDATA") else { return Ok(Vec::new()) };
     let ending = match target {
@@ -60,7 +59,7 @@ fn files(directory: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// The beginning of a file, without the zeros that a segment ends in.
+/// The start of a file, without the zeros at the end of a segment.
 fn beginning(path: &Path) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let max = u64::try_from(INPUT_BYTES_MAX)?;

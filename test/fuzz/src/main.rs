@@ -1,4 +1,4 @@
-//! Feeds the fuzz targets, from the command line.
+//! Runs the fuzz targets from the command line.
 
 #![expect(clippy::print_stdout, reason = "a program that reports")]
 
@@ -13,33 +13,33 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-/// No single input may take longer.
+/// The time limit of one input.
 const EXEC_TIME_MAX: Duration = Duration::from_secs(20);
 
-/// Gives seeded inputs to everything that reads files or requests, and sees that nothing panics.
+/// Runs everything that reads files or requests with seeded inputs, and checks for panics.
 #[derive(Debug, Parser)]
 struct Args {
-    /// wal, bolt, snapshot or request; without it all of them, one after the other.
+    /// wal, bolt, snapshot or request; all of them if not given.
     #[arg(long)]
     target: Vec<String>,
-    /// For how long, for each target.
+    /// How long each target runs.
     #[arg(long, default_value_t = 10)]
     seconds: u64,
-    /// At most so many inputs for each target.
+    /// The maximum number of inputs of each target.
     #[arg(long, default_value_t = u64::MAX)]
     inputs: u64,
-    /// The same seed makes the same inputs.
+    /// The seed; the same seed gives the same inputs.
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Only this file, once.
     #[arg(long)]
     file: Option<PathBuf>,
-    /// Where an input that panicked is written.
+    /// The directory for inputs that panicked.
     #[arg(long, default_value = ".")]
     save: PathBuf,
 }
 
-/// The input that is being tried, and since when.
+/// The current input and its start.
 static CURRENT: Mutex<Option<(Vec<u8>, Instant)>> = Mutex::new(None);
 
 fn main() -> Result<ExitCode> {
@@ -66,7 +66,7 @@ fn main() -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Feeds one target; false if it panicked.
+/// Runs one target; false if it panicked.
 fn feed(target: &Target, args: &Args) -> Result<bool> {
     let mut inputs = (target.seeds)();
     let own = inputs.len();
@@ -129,7 +129,7 @@ fn watch_the_clock(target: &'static str, save: PathBuf) {
     });
 }
 
-/// The most memory that this process has had, in MiB; Linux tells it.
+/// The peak memory of this process in MiB, on Linux.
 fn peak_memory_mib() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;

@@ -1,15 +1,15 @@
-//! A seeded mutator: the same seed makes the same inputs from the same corpus.
+//! A seeded mutator: the same seed and corpus give the same inputs.
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-/// No input grows beyond this many bytes.
+/// The maximum length of an input in bytes.
 pub const INPUT_BYTES_MAX: usize = 256 * 1024;
 
-/// Makes an input's checksums right again, as far as it can be read.
+/// Corrects the checksums of an input as far as it can be parsed.
 pub type Reseal = fn(Vec<u8>) -> Vec<u8>;
 
-/// Numbers at which code changes its mind.
+/// Numbers at which code often behaves differently.
 const EDGES: [u64; 14] = [
     0,
     1,
@@ -27,7 +27,7 @@ const EDGES: [u64; 14] = [
     u64::MAX,
 ];
 
-/// Makes inputs from a corpus.
+/// Generates inputs from a corpus.
 #[derive(Debug)]
 pub struct Mutator<'a> {
     corpus: &'a [Vec<u8>],
@@ -36,17 +36,17 @@ pub struct Mutator<'a> {
 }
 
 impl<'a> Mutator<'a> {
-    /// From a corpus that is not empty.
+    /// A mutator of a corpus that is not empty.
     ///
     /// # Panics
-    /// When it is.
+    /// When it is empty.
     #[must_use]
     pub fn new(corpus: &'a [Vec<u8>], reseal: Reseal, seed: u64) -> Mutator<'a> {
         assert!(!corpus.is_empty(), "a mutator needs something to begin with");
         Mutator { corpus, reseal, seed }
     }
 
-    /// The input with this number; the first ones are the corpus as it is.
+    /// The input with this number. The first ones are the unchanged corpus.
     #[must_use]
     pub fn input(&self, number: u64) -> Vec<u8> {
         if let Some(first) = usize::try_from(number).ok().and_then(|at| self.corpus.get(at)) {
@@ -55,7 +55,7 @@ impl<'a> Mutator<'a> {
         let mut rng =
             SmallRng::seed_from_u64(self.seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let mut input = self.pick(&mut rng).clone();
-        // Often one change, seldom many.
+        // Usually one change, rarely many.
         let changes = 1 << rng.random_range(0..4_u32);
         for _ in 0..rng.random_range(1..=changes) {
             self.change(&mut input, &mut rng);
@@ -114,7 +114,7 @@ impl<'a> Mutator<'a> {
     }
 }
 
-/// A place in an input; half of the time near its start, where the heads are.
+/// An offset in an input; half of them are near its start, where headers are.
 fn place(len: usize, rng: &mut SmallRng) -> usize {
     if len == 0 {
         return 0;

@@ -1,7 +1,7 @@
-//! Requests as they come from a client, and as they come out of the log: frames are cut into
-//! messages, messages are decoded as what they may be, and requests of the log are applied.
+//! Requests from a client and from the log: splits frames into messages, decodes the messages as
+//! each type they may have, and applies them as requests of the log.
 //!
-//! The first byte says how the rest arrives: in pieces of that many bytes.
+//! The rest of the input arrives in pieces; the first byte is the length of a piece.
 
 use backend::Backend;
 use bolt::PageCache;
@@ -46,7 +46,7 @@ pub fn run(data: &[u8]) -> bool {
     apply(&messages)
 }
 
-/// What comes over a connection, in pieces.
+/// A connection that delivers the input in pieces.
 struct Pieces {
     rest: Bytes,
     len: usize,
@@ -81,7 +81,7 @@ fn cut(pieces: Pieces) -> Vec<Bytes> {
     }
 }
 
-/// What is decoded is encoded and decoded to the same again.
+/// Checks that a decoded message is the same after encoding and decoding it.
 fn one<M: Message + Default + PartialEq>(bytes: &Bytes) {
     assert_eq!(
         decode::<M>(bytes.clone()).is_ok(),
@@ -176,7 +176,7 @@ fn empty_state() -> State {
     State::open(settings, backend.view(), &log).expect("an empty database")
 }
 
-/// Makes the lengths in the prefixes fit what stands there: an input of one message.
+/// Corrects the length in the prefix, which makes the input one message.
 #[must_use]
 pub fn reseal(mut data: Vec<u8>) -> Vec<u8> {
     if data.len() < 1 + PREFIX_LEN {
@@ -188,7 +188,7 @@ pub fn reseal(mut data: Vec<u8>) -> Vec<u8> {
     data
 }
 
-/// Requests of every kind, alone and several in a row.
+/// Requests of every kind, alone and in sequences.
 #[must_use]
 pub fn seeds() -> Vec<Vec<u8>> {
     let mut seeds = Vec::new();

@@ -1,5 +1,5 @@
-//! A `.snap` file with the v2 tree in it: decoded, its tree read and written, and loaded from a
-//! disk as a start does it.
+//! A `.snap` file with its v2 tree: decodes it, reads and writes the tree, and loads the file from
+//! a disk as a start does.
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -12,7 +12,7 @@ use wal::snap::{self, SnapFile};
 
 const DIR: &str = "/snap";
 
-/// The target; true if there is a tree.
+/// The target; true if the input holds a tree.
 ///
 /// # Panics
 /// When something is found.
@@ -25,7 +25,7 @@ pub fn run(data: &[u8]) -> bool {
         assert_eq!(again.as_ref(), Ok(&file), "what was read is written the same");
         is_good |= tree(&file.data);
     }
-    // The bytes as a tree without a file around them, so that changes reach deep into it.
+    // The input as a tree without the file around it, so that mutations reach deep into it.
     is_good |= tree(data);
     load(data);
     is_good
@@ -54,12 +54,12 @@ fn load(data: &[u8]) {
         return;
     }
     disk.settle();
-    // Whether it is one does not matter here.
+    // Whether it is valid does not matter here.
     drop(snap::load(&disk, dir, id));
     drop(snap::load_newest_valid(&disk, dir, &[SnapshotRecord { id, conf_state: None }]));
 }
 
-/// Makes the checksum right again.
+/// Corrects the checksum.
 #[must_use]
 pub fn reseal(data: Vec<u8>) -> Vec<u8> {
     let Ok(mut file) = proto::snappb::Snapshot::decode(data.as_slice()) else { return data };
@@ -67,7 +67,7 @@ pub fn reseal(data: Vec<u8>) -> Vec<u8> {
     file.encode_to_vec()
 }
 
-/// Files of our own, and a tree alone.
+/// Valid files, and a tree alone.
 #[must_use]
 pub fn seeds() -> Vec<Vec<u8>> {
     let tree = Store::default().to_json();

@@ -1,5 +1,5 @@
-//! A segment of a log: listed, read, opened, written on. What was read is there again after the
-//! next start, and what was opened can be written on.
+//! A log segment: dumps, reads, opens and extends it. A log that was opened can be extended, and
+//! its entries are there after the next open.
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -13,7 +13,7 @@ const DIR: &str = "/wal";
 const SEGMENT: &str = "/wal/0000000000000000-0000000000000000.wal";
 const SEGMENT_BYTES: u64 = 64 * 1024;
 
-/// How many of the snapshots that a log names are opened.
+/// How many of the recorded snapshots are opened.
 const SNAPSHOTS_MAX: usize = 3;
 
 /// The target; true if the log opens.
@@ -24,7 +24,7 @@ const SNAPSHOTS_MAX: usize = 3;
 pub fn run(data: &[u8]) -> bool {
     let Some(disk) = disk_of(data) else { return false };
     let dir = Path::new(DIR);
-    // Whether there is damage is not the question here, only that it is told without a panic.
+    // Damage must give an error and not a panic; whether it is detected is tested elsewhere.
     drop(wal::dump(&disk, dir));
     drop(wal::exists(&disk, dir));
     let mut at = vec![EntryId::default()];
@@ -56,7 +56,7 @@ fn open(disk: &SimDisk, snapshot: EntryId) -> bool {
     let last = log.last_index();
     let term = recovered.entries.last().map_or(recovered.before.term, |entry| entry.term);
     let term = term.max(recovered.hard_state.term);
-    // A log that ends in a snapshot from another member goes on from there, and from nowhere else.
+    // A log that ends in a snapshot of another member can only be opened there.
     let told = recovered.entries.last().map_or(recovered.before.index, |entry| entry.index);
     if last != told || last.0 >= u64::MAX - 1 {
         return true;
@@ -83,7 +83,7 @@ fn disk_of(data: &[u8]) -> Option<SimDisk> {
     Some(disk)
 }
 
-/// Makes the chain of checksums right again: each record's is over the data of all before it.
+/// Corrects the chain of checksums: each one covers the data of all records up to its own.
 #[must_use]
 pub fn reseal(data: Vec<u8>) -> Vec<u8> {
     let mut sealed = Vec::with_capacity(data.len());
@@ -91,7 +91,7 @@ pub fn reseal(data: Vec<u8>) -> Vec<u8> {
     let mut crc = 0;
     while let Some((head, behind)) = rest.split_first_chunk::<8>() {
         let head = u64::from_le_bytes(*head);
-        // Zeros behind the last record.
+        // Zeros after the last record.
         if head == 0 {
             break;
         }
@@ -120,8 +120,8 @@ pub fn reseal(data: Vec<u8>) -> Vec<u8> {
     sealed
 }
 
-/// The end of a batch of ours: a field that other etcds skip, with how far back the batch began
-/// and a check over that and its place.
+/// The mark at the end of a batch, a field that etcd skips: the distance to the start of the batch,
+/// and a checksum over it and the offset.
 const MARK_TAG: u8 = 0x79;
 const MARK_LEN: usize = 9;
 
@@ -143,10 +143,10 @@ fn frame(head: u64) -> (usize, usize) {
     (len, padding)
 }
 
-/// A log of our own: a first start, some entries, a snapshot, more entries.
+/// A valid log: a first start, some entries, a snapshot, more entries.
 ///
 /// # Panics
-/// When it cannot be made.
+/// When it cannot be written.
 #[must_use]
 pub fn seeds() -> Vec<Vec<u8>> {
     let disk = SimDisk::new(1);
@@ -172,7 +172,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
     seeds
 }
 
-/// What is in the segment, with some of the zeros behind.
+/// The content of the segment, with some of the zeros after it.
 fn content(disk: &SimDisk) -> Vec<u8> {
     let file = disk.open(Path::new(SEGMENT), Mode::Read).expect("the segment is there");
     let len = file.len().ok().and_then(|len| usize::try_from(len).ok()).unwrap_or(0);

@@ -7,9 +7,9 @@ use std::str::FromStr;
 /// An argument: `key`, `key=value` or `key=(value, value)`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Arg {
-    /// What stands before the equals sign, or the whole argument.
+    /// The text before the equals sign, or the whole argument.
     pub key: String,
-    /// What stands behind it; empty when there is no equals sign.
+    /// The values after it; empty if there is no equals sign.
     pub values: Vec<String>,
 }
 
@@ -22,26 +22,26 @@ pub struct Case {
     pub line: usize,
     /// The first word.
     pub command: String,
-    /// The other words, in their order.
+    /// The other words, in order.
     pub args: Vec<Arg>,
     /// The lines up to the separator, without the last newline.
     pub input: String,
 }
 
 impl Case {
-    /// Where the case stands, for messages.
+    /// The location of the case, for messages.
     #[must_use]
     pub fn place(&self) -> String {
         format!("{}:{}", self.path.display(), self.line)
     }
 
-    /// The first argument of this name.
+    /// The first argument with this name.
     #[must_use]
     pub fn arg(&self, key: &str) -> Option<&Arg> {
         self.args.iter().find(|arg| arg.key == key)
     }
 
-    /// Whether there is an argument of this name, with or without values.
+    /// Whether there is an argument with this name, with or without values.
     #[must_use]
     pub fn has(&self, key: &str) -> bool {
         self.arg(key).is_some()
@@ -50,7 +50,7 @@ impl Case {
     /// The one value of an argument.
     ///
     /// # Panics
-    /// When it has none or several, or one of another type.
+    /// When it has no value, several, or one of another type.
     #[must_use]
     pub fn value<T: FromStr<Err: Display>>(&self, key: &str) -> Option<T> {
         let arg = self.arg(key)?;
@@ -60,7 +60,7 @@ impl Case {
         Some(self.parse(value))
     }
 
-    /// All values of an argument; none when it is not there.
+    /// All values of an argument; none if there is no such argument.
     ///
     /// # Panics
     /// When one is of another type.
@@ -70,16 +70,16 @@ impl Case {
         values.iter().map(|value| self.parse(value)).collect()
     }
 
-    /// The names of the arguments that have no values, in their order: the positional ones.
+    /// The arguments without values, in order: the positional ones.
     #[must_use]
     pub fn words(&self) -> Vec<&str> {
         self.args.iter().filter(|arg| arg.values.is_empty()).map(|arg| arg.key.as_str()).collect()
     }
 
-    /// The argument at this place, from 0, read as one word.
+    /// The argument at this position, from 0, as one word.
     ///
     /// # Panics
-    /// When it is not there, has values or is of another type.
+    /// When it is missing, has values, or is of another type.
     #[must_use]
     pub fn word<T: FromStr<Err: Display>>(&self, at: usize) -> T {
         match self.args.get(at) {
@@ -88,7 +88,7 @@ impl Case {
         }
     }
 
-    /// Refuses arguments that the command does not know, so that a slip does not pass unseen.
+    /// Checks that there are no other arguments, to find typing mistakes.
     ///
     /// # Panics
     /// When there is one.

@@ -1,9 +1,9 @@
-//! The data-driven runner: reads scripts of commands and expected outputs, runs each command
-//! through a function of the caller, and compares, or with `REWRITE=1` in the environment writes
-//! down what came out. Not here: any command; each crate brings its own.
+//! A runner for data-driven tests. It reads scripts of commands and expected outputs, calls a
+//! function of the test for each command, and compares the output. With `REWRITE=1` in the
+//! environment it writes the actual output to the script. Each crate defines its own commands.
 //!
-//! The format is the one of github.com/cockroachdb/datadriven, so that etcd raft's own scripts run
-//! unchanged:
+//! The format is that of github.com/cockroachdb/datadriven, so that the scripts of etcd's raft
+//! library run unchanged:
 //!
 //! ```text
 //! # a comment: why this case matters
@@ -16,10 +16,10 @@
 //!
 //! - An argument is `name`, `name=value` or `name=(value, value)`. A backslash at the end of a
 //!   command line continues it on the next.
-//! - An output that has blank lines stands between two lines `----` at its start and two at its end.
-//! - Comments and blank lines between the cases stay as they are when a script is rewritten.
+//! - An output with blank lines is enclosed in two lines `----` at its start and two at its end.
+//! - Rewriting a script keeps the comments and blank lines between cases.
 //!
-//! A running example is the test of this crate; real ones are in `core/raft/tests`.
+//! See the test of this crate for an example, and `core/raft/tests` for real scripts.
 
 mod case;
 mod parse;
@@ -31,13 +31,13 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Runs one script: `handler` gets each case in turn, and what it returns must be what stands
-/// there. An output that does not end in a newline gets one. `REWRITE=1` has no effect on the
-/// scripts of [`shared`]: they are what others expect.
+/// Runs one script: `handler` gets each case in turn and must return the expected output. A newline
+/// is added to an output that does not end in one. `REWRITE=1` does not change the scripts of
+/// [`shared`], which belong to etcd.
 ///
 /// # Panics
-/// When an output differs, and when the script cannot be read or has a bad form: this is a test's
-/// assertion. All cases run before the differences are reported.
+/// When an output differs, or the script cannot be read or is invalid: this is the assertion of a
+/// test. All cases run before the differences are reported.
 pub fn run(path: impl AsRef<Path>, handler: impl FnMut(&Case) -> String) {
     let path = path.as_ref();
     let text = fs::read_to_string(path)
@@ -55,10 +55,10 @@ pub fn run(path: impl AsRef<Path>, handler: impl FnMut(&Case) -> String) {
     assert!(differences.is_empty(), "{}", differences.concat());
 }
 
-/// The scripts of a directory (`*.txt`, not below), sorted by name.
+/// The scripts of a directory (`*.txt`, not in subdirectories), sorted by name.
 ///
 /// # Panics
-/// When the directory cannot be read or has no script: a test that runs nothing proves nothing.
+/// When the directory cannot be read or has no script.
 #[must_use]
 pub fn scripts(directory: impl AsRef<Path>) -> Vec<PathBuf> {
     let directory = directory.as_ref();
@@ -77,7 +77,7 @@ pub fn scripts(directory: impl AsRef<Path>) -> Vec<PathBuf> {
 
 /// A file or directory of the shared test data, which `RETCD_TESTDATA` points to.
 ///
-/// Returns nothing, after saying what is skipped, when the variable is not set.
+/// Returns `None` and prints what is skipped if the variable is not set.
 ///
 /// # Panics
 /// When the variable is set and the file is not there.
@@ -93,11 +93,11 @@ pub fn shared(relative: &str) -> Option<PathBuf> {
     Some(path)
 }
 
-/// What running a script gave.
+/// The result of a script.
 struct Report {
-    /// The script with the outputs that came.
+    /// The script with the actual outputs.
     rewritten: String,
-    /// One paragraph for each case that came out otherwise.
+    /// A message for each case whose output differs.
     differences: Vec<String>,
 }
 
@@ -130,7 +130,7 @@ fn run_text(path: &Path, text: &str, mut handler: impl FnMut(&Case) -> String) -
     report
 }
 
-/// Says which case was running when a handler panics.
+/// Prints the current case if the handler panics.
 struct Place<'a>(&'a Case);
 
 impl Drop for Place<'_> {

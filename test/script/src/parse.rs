@@ -1,4 +1,4 @@
-//! Cuts a script into its cases. Source of the format: cockroachdb/datadriven line_scanner.go,
+//! Splits a script into its cases. Source of the format: cockroachdb/datadriven line_scanner.go,
 //! test_data_reader.go.
 
 use crate::case::{Arg, Case};
@@ -6,15 +6,15 @@ use std::path::Path;
 
 const SEPARATOR: &str = "----";
 
-/// A piece of a script; all pieces in a row are the script.
+/// A part of a script; all parts together are the script.
 pub(crate) enum Part {
     /// Comments and blank lines between cases.
     Between(String),
-    /// A case: `source` is its text up to and with the separator.
+    /// A case; `source` is its text up to the separator, inclusive.
     Case { case: Case, source: String, expected: String },
 }
 
-/// A bad form: the line and what is wrong.
+/// A syntax error: the line and a message.
 pub(crate) type Bad = (usize, String);
 
 pub(crate) fn parse(path: &Path, text: &str) -> Result<Vec<Part>, Bad> {
@@ -50,7 +50,7 @@ pub(crate) fn parse(path: &Path, text: &str) -> Result<Vec<Part>, Bad> {
     Ok(parts)
 }
 
-/// An output as it stands in a script: with a frame if a blank line would end it too early.
+/// An output as written in a script: framed if it contains a blank line.
 pub(crate) fn framed(output: &str) -> String {
     let needs_frame = output.lines().any(|line| line.trim().is_empty() || line == SEPARATOR);
     if needs_frame {
@@ -62,7 +62,7 @@ pub(crate) fn framed(output: &str) -> String {
 
 struct Lines<'a> {
     lines: Vec<&'a str>,
-    /// How many are taken: the number of the last one, from 1.
+    /// How many lines were taken: the number of the last one, from 1.
     at: usize,
 }
 
@@ -78,7 +78,7 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// The command with the lines that it goes on with, and its text.
+/// The command with its continuation lines, and its source text.
 fn whole_command(lines: &mut Lines<'_>, first: &str) -> (String, String) {
     let mut source = String::from(first);
     let mut command = String::from(first.trim());

@@ -1,19 +1,19 @@
-//! Two transcripts of one script side by side.
+//! Compares two transcripts of one script.
 
 use crate::guide::{self, Shown};
 use std::collections::BTreeMap;
 
-/// What came of a comparison.
+/// The result of a comparison.
 #[derive(Clone, Debug, Default)]
 pub struct Differences {
     /// The differences as text, with `-` for the left and `+` for the right.
     pub text: String,
-    /// How often a row of `docs/differences.md` was needed.
+    /// How often each row of `docs/differences.md` was needed.
     pub rows: BTreeMap<String, u64>,
 }
 
-/// Compares two transcripts of one script. A command that may differ by a row of
-/// `docs/differences.md` is counted, if it does.
+/// Compares two transcripts of one script. If a command differs that a row of
+/// `docs/differences.md` allows to differ, the row is counted.
 #[must_use]
 pub fn transcripts(left: &[Shown], right: &[Shown]) -> Differences {
     let mut differences = Differences::default();
@@ -31,8 +31,8 @@ pub fn transcripts(left: &[Shown], right: &[Shown]) -> Differences {
     differences
 }
 
-/// Compares a transcript with one that was kept as text. Steps that may differ between servers
-/// must be as recorded: what is recorded is what ours has to print.
+/// Compares a transcript with a recorded one. Steps that may differ between servers must be equal,
+/// too: the record holds what our programs have to print.
 #[must_use]
 pub fn with_recorded(transcript: &[Shown], recorded: &str) -> Differences {
     let mut differences = Differences::default();
@@ -54,7 +54,7 @@ pub fn with_recorded(transcript: &[Shown], recorded: &str) -> Differences {
     differences
 }
 
-/// The lines in which two texts differ, without what is equal at their ends.
+/// The lines in which two texts differ, without their common start and end.
 #[must_use]
 pub fn lines(left: &str, right: &str) -> String {
     let (left, right): (Vec<&str>, Vec<&str>) = (left.lines().collect(), right.lines().collect());

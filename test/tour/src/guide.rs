@@ -1,4 +1,4 @@
-//! Runs a script: a fresh server, the commands one after the other, and what they printed.
+//! Runs a script: starts a new server, runs the commands in order, and records their output.
 
 use crate::normal::{self, Known};
 use crate::process::{Printed, Running, wait_for};
@@ -10,13 +10,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// How long one command may take.
+/// The time limit of one command.
 const COMMAND_TIME_MAX: Duration = Duration::from_secs(20);
 
-/// How long `$large` is.
+/// The length of `$large`.
 const LARGE: usize = 60_000;
 
-/// A server with the clients that talk to it.
+/// A server and the client programs for it.
 #[derive(Clone, Debug)]
 pub struct Side {
     /// The server.
@@ -27,18 +27,18 @@ pub struct Side {
     pub utl: Option<PathBuf>,
 }
 
-/// What one command printed.
+/// The output of one command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shown {
-    /// The command with its input, as it stands in the script.
+    /// The command with its input, as written in the script.
     pub command: String,
-    /// Its output, without what changes from run to run.
+    /// Its output; what changes from run to run is masked.
     pub output: String,
-    /// The row of `docs/differences.md` by which it may differ.
+    /// The row of `docs/differences.md` that allows the output to differ.
     pub differs: Option<String>,
 }
 
-/// A transcript as text: each command behind `$ `, and what it printed.
+/// A transcript as text: each command after `$ `, then its output.
 #[must_use]
 pub fn text(transcript: &[Shown]) -> String {
     let mut text = String::new();
@@ -57,7 +57,7 @@ pub fn text(transcript: &[Shown]) -> String {
 /// Runs a script.
 ///
 /// # Errors
-/// When the server does not start, or a program cannot be run or does not end.
+/// When the server does not start, or a program does not start or end.
 pub fn run(script: &Script, side: &Side) -> Result<Vec<Shown>> {
     let mut tour = Tour::new(script, side)?;
     let mut transcript = Vec::new();
@@ -111,7 +111,7 @@ impl<'a> Tour<'a> {
         Ok(())
     }
 
-    /// Does one step; returns what it shows, if it shows anything.
+    /// Does one step. Returns its output, if the step shows any.
     fn step(&mut self, step: &Step) -> Result<Option<String>> {
         match &step.action {
             Action::Run { program, words, input } => {
@@ -168,7 +168,7 @@ impl<'a> Tour<'a> {
             (Program::Utl, None) => &self.side.ctl,
             (Program::Ctl, _) => {
                 if !words.iter().any(|word| word.starts_with("--endpoints")) {
-                    // In front, so that nothing behind `--` takes it for its own.
+                    // At the front, because arguments after `--` are not read as flags.
                     words.insert(0, format!("--endpoints={}", self.known.endpoint));
                 }
                 &self.side.ctl
@@ -177,7 +177,7 @@ impl<'a> Tour<'a> {
         Running::start(path, &words, &self.work())
     }
 
-    /// Puts the ids of leases in.
+    /// Replaces variables such as `$lease1`.
     fn with_ids(&self, words: &[String]) -> Vec<String> {
         let put_in = |word: &String| {
             let mut word = word.replace("$endpoint", &self.known.endpoint);
@@ -192,7 +192,7 @@ impl<'a> Tour<'a> {
         words.iter().map(put_in).collect()
     }
 
-    /// Remembers the id of a lease that was granted.
+    /// Records the id of a granted lease.
     fn note_leases(&mut self, words: &[String], printed: &Printed) {
         if !words.iter().any(|word| word == "grant") {
             return;

@@ -1,8 +1,8 @@
-//! The tour: what a user does with `etcdctl` and `etcdutl`, as scripts, run with real programs
-//! against real servers. What they print is written down without what changes from run to run
-//! (ids of leases, ports, times, sizes, raft indexes, versions) and then compared: one client
-//! with two servers, two clients with one server, or ours with what etcd 3.7.1 printed
-//! (`transcripts/`). Nothing in the product depends on this crate.
+//! The tour: scripts that use `etcdctl` and `etcdutl` as a user does, run with real programs
+//! against real servers. What changes from run to run (lease ids, ports, times, sizes, raft
+//! indexes, versions) is masked in the output. The rest is compared: one client with two servers,
+//! two clients with one server, or our programs with the recorded output of etcd 3.7.1
+//! (`transcripts/`). The product does not depend on this crate.
 
 pub mod compare;
 pub mod guide;

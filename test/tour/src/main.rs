@@ -1,4 +1,4 @@
-//! The tour, from the command line.
+//! The command line of the tour.
 
 #![expect(clippy::print_stdout, reason = "a program that reports")]
 
@@ -14,8 +14,8 @@ use tour::guide::{self, Side};
 use tour::process;
 use tour::script::{self, Script};
 
-/// Runs the scripts of the tour. With --against: one client, two servers. With --ctl-b: two
-/// clients, one server. With neither: what is printed against the transcripts.
+/// Runs the scripts of the tour. With --against: compares one client on two servers. With --ctl-b:
+/// compares two clients on one server. With neither: compares the output with the transcripts.
 #[derive(Debug, Parser)]
 struct Args {
     /// The server.
@@ -24,19 +24,19 @@ struct Args {
     /// etcdctl.
     #[arg(long, value_parser = program)]
     ctl: PathBuf,
-    /// etcdutl; without it etcdctl does its work.
+    /// etcdutl. Without it, etcdctl runs its commands.
     #[arg(long, value_parser = program)]
     utl: Option<PathBuf>,
-    /// Another server: the client must print the same with it.
+    /// Another server. The client must print the same with it.
     #[arg(long, value_parser = program)]
     against: Option<PathBuf>,
-    /// Another etcdctl: it must print the same with the same server (or with --against).
+    /// Another etcdctl. It must print the same with the same server (or with --against).
     #[arg(long, value_parser = program)]
     ctl_b: Option<PathBuf>,
-    /// Another etcdutl, beside --ctl-b.
+    /// Another etcdutl, together with --ctl-b.
     #[arg(long, value_parser = program)]
     utl_b: Option<PathBuf>,
-    /// Where `scripts` and `transcripts` are.
+    /// The directory of `scripts` and `transcripts`.
     #[arg(long, default_value = "test/tour")]
     root: PathBuf,
     /// Writes the transcripts instead of comparing with them.
@@ -45,12 +45,12 @@ struct Args {
     /// Only these scripts.
     #[arg(long)]
     script: Vec<String>,
-    /// How many scripts run at a time.
+    /// How many scripts run in parallel.
     #[arg(long, default_value_t = 4)]
     jobs: usize,
 }
 
-/// A program's path, which counts from here and not from where the program runs.
+/// The absolute path of a program, because it runs in another directory.
 fn program(path: &str) -> std::io::Result<PathBuf> {
     std::path::absolute(path)
 }
@@ -60,7 +60,7 @@ impl Args {
         Side { server: self.server.clone(), ctl: self.ctl.clone(), utl: self.utl.clone() }
     }
 
-    /// The other side, if two are compared.
+    /// The other programs, if two sets are compared.
     fn right(&self) -> Option<Side> {
         let left = self.left();
         match (&self.against, &self.ctl_b) {
@@ -109,7 +109,7 @@ fn main() -> Result<ExitCode> {
     Ok(if bad == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Lets every wait fail when this process is asked to end, so that what it started ends first.
+/// On a signal, makes every wait fail, so that the child processes end before this one.
 fn end_on_signals() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::spawn(move || {
@@ -127,7 +127,7 @@ fn end_on_signals() -> Result<()> {
     Ok(())
 }
 
-/// Runs the scripts, several at a time; the results are in the order of the scripts.
+/// Runs the scripts in parallel. The results are in the order of the scripts.
 fn run_all(args: &Args, scripts: &[Script]) -> Vec<Result<Differences>> {
     let next = AtomicUsize::new(0);
     let results = Mutex::new(BTreeMap::new());

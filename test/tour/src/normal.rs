@@ -1,15 +1,15 @@
-//! What a program printed, without what changes from run to run.
+//! Normalizes output: masks what changes from run to run.
 
 use crate::process::Printed;
 use crate::table;
 use crate::wire;
 
-/// What is known about a run and must not show.
+/// The values of a run that are masked.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
-    /// Where the server is, as `127.0.0.1:PORT`.
+    /// The server's address, as `127.0.0.1:PORT`.
     pub endpoint: String,
-    /// The directory that the programs run in.
+    /// The working directory of the programs.
     pub directory: String,
     /// The ids of the leases granted so far, in order.
     pub leases: Vec<u64>,
@@ -33,16 +33,16 @@ const CHANGING: &[&str] = &[
     "Took",
 ];
 
-/// Those of a snapshot's status.
+/// The same for the status of a snapshot.
 const CHANGING_IN_SNAPSHOTS: &[&str] =
     &["hash", "totalKey", "totalSize", "Hash", "Keys", "Size", "Total Keys", "Total Size"];
 
-/// Fields of a log line that say when, where in the code and how large.
+/// Fields of a log line with a time, a source location or a size.
 const CHANGING_IN_LOGS: &[&str] =
     &["ts", "caller", "stacktrace", "stack", "size", "took", "etcd-version"];
 
-/// The output of a program as it stands in a transcript: the lines of the standard output, those
-/// of the standard error behind `! `, and the exit code behind `? ` if it is not 0.
+/// The output of a program as recorded in a transcript: the lines of standard output, those of
+/// standard error after `! `, and the exit code after `? ` if it is not 0.
 #[must_use]
 pub fn transcript(printed: &Printed, words: &[String], known: &Known) -> String {
     let mut text = String::new();
@@ -75,7 +75,7 @@ fn lines(bytes: &[u8], words: &[String], known: &Known) -> Vec<String> {
     lines
 }
 
-/// Bytes that are no text as `\xNN`.
+/// Bytes that are not UTF-8 as `\xNN`.
 fn escaped(bytes: &[u8]) -> String {
     let mut text = String::new();
     for chunk in bytes.utf8_chunks() {
@@ -143,7 +143,7 @@ fn masked(text: &str, words: &[String], known: &Known) -> String {
     text = mask_between(&text, "endpoint://client-", "/");
     text = mask_between(&text, "LocalAddr: '", "'");
     text = table::mask(&text, of_snapshot);
-    // Go's protobuf prints one space or two between fields, and some versions one at the end.
+    // Go's protobuf prints one or two spaces between fields, and some versions one at the end.
     text = text
         .replace("  alarm:NOSPACE", " alarm:NOSPACE")
         .replace("alarm:NOSPACE ", "alarm:NOSPACE");
@@ -159,7 +159,7 @@ fn masked(text: &str, words: &[String], known: &Known) -> String {
     masked
 }
 
-/// Masks the value behind `"name":` or `"name" : `.
+/// Masks the value after `"name":` or `"name" : `.
 fn mask_named(text: &str, name: &str, only_strings: bool) -> String {
     let mut masked = String::new();
     let mut rest = text;
@@ -212,7 +212,7 @@ fn mask_between(text: &str, before: &str, behind: &str) -> String {
     masked
 }
 
-/// Go tells the keys of a lease in any order.
+/// Sorts the keys of a lease, because Go prints them in any order.
 fn sort_between(text: &str, before: &str, behind: &str) -> String {
     let Some((head, rest)) = text.split_once(before) else { return text.to_owned() };
     let Some((words, tail)) = rest.split_once(behind) else { return text.to_owned() };
@@ -221,14 +221,14 @@ fn sort_between(text: &str, before: &str, behind: &str) -> String {
     format!("{head}{before}{}{behind}{tail}", words.join(" "))
 }
 
-/// Masks what changes in a line of values with commas between.
+/// Masks what changes in a line of comma-separated values.
 fn mask_parts(line: &str, of_snapshot: bool) -> String {
     let (line, end) = line.strip_suffix('\n').map_or((line, ""), |line| (line, "\n"));
     if !line.contains(", ") || line.contains(['{', '│', '|']) {
         return format!("{line}{end}");
     }
     let parts: Vec<&str> = line.split(", ").collect();
-    // The term does not change from run to run; the raft indexes behind it do.
+    // The term is the same in each run; the raft indexes after it are not.
     let mut numbers = 0;
     let masked: Vec<String> = parts
         .iter()
@@ -240,7 +240,7 @@ fn mask_parts(line: &str, of_snapshot: bool) -> String {
             let version = part.matches('.').count() == 2
                 && part.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
             let changes = if of_snapshot {
-                // The revision is the second.
+                // The second one is the revision.
                 at != 1
             } else {
                 (number && numbers > 1) || size || version || part.ends_with('%')
@@ -251,7 +251,7 @@ fn mask_parts(line: &str, of_snapshot: bool) -> String {
     format!("{}{end}", masked.join(", "))
 }
 
-/// A line of zap's JSON: level, message, and what else does not change.
+/// A log line in zap's JSON format: level, message, and the fields that do not change.
 fn json_log(line: &str) -> Option<String> {
     if !line.starts_with("{\"level\":") {
         return None;
@@ -261,7 +261,7 @@ fn json_log(line: &str) -> Option<String> {
     Some(log(text("level"), text("msg"), &fields))
 }
 
-/// A line of zap's console form: time, level, perhaps a logger, place, message, fields.
+/// A log line in zap's console format: time, level, an optional logger, location, message, fields.
 fn console_log(line: &str) -> Option<String> {
     let mut parts: Vec<&str> = line.trim_end().split('\t').collect();
     if parts.len() < 4 || !parts[0].ends_with('Z') || !["info", "warn", "error"].contains(&parts[1])

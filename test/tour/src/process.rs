@@ -1,5 +1,5 @@
-//! Programs as child processes: what they print is collected while they run, every wait has an
-//! end, and whatever was started is killed when it is no longer needed.
+//! Child processes. Their output is collected while they run, every wait has a time limit, and they
+//! are killed when they are dropped.
 
 use anyhow::{Context, Result, bail};
 use std::io::{Read, Write};
@@ -10,11 +10,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How often something is looked at that is waited for.
+/// The interval between two checks of a condition.
 const STEP: Duration = Duration::from_millis(5);
 
-/// Set when this process was asked to end: every wait then fails, and so all that was started is
-/// killed on the way out.
+/// Set when this process was asked to end. Every wait then fails, so that all child processes are
+/// dropped and killed.
 static STOPPED: AtomicBool = AtomicBool::new(false);
 
 /// Makes every wait fail from now on.
@@ -22,10 +22,10 @@ pub fn stop() {
     STOPPED.store(true, Ordering::Relaxed);
 }
 
-/// Looks at something again and again until it is there.
+/// Calls a check repeatedly until it returns something.
 ///
 /// # Errors
-/// When it is not there in time, or looking fails.
+/// When that takes too long, or the check fails.
 pub fn wait_for<T>(
     what: &str,
     limit: Duration,
@@ -46,18 +46,18 @@ pub fn wait_for<T>(
     }
 }
 
-/// What a program printed and how it ended.
+/// The output and the exit code of a program.
 #[derive(Clone, Debug)]
 pub struct Printed {
     /// Standard output.
     pub out: Vec<u8>,
     /// Standard error.
     pub err: Vec<u8>,
-    /// The exit code; nothing when it was killed.
+    /// The exit code; `None` if it was killed.
     pub code: Option<i32>,
 }
 
-/// A program that runs. It is killed when this is dropped.
+/// A running program. It is killed when this is dropped.
 #[derive(Debug)]
 pub struct Running {
     child: Child,
@@ -88,7 +88,7 @@ impl Running {
         Ok(Running { child, input, out, err })
     }
 
-    /// Writes to its standard input. A program that no longer reads is no error.
+    /// Writes to its standard input. It is no error if the program has closed it.
     pub fn write(&mut self, text: &str) {
         if let Some(input) = &mut self.input
             && input.write_all(text.as_bytes()).and_then(|()| input.flush()).is_err()
@@ -103,7 +103,7 @@ impl Running {
         self.out.lock().iter().filter(|byte| **byte == b'\n').count()
     }
 
-    /// Waits until it has ended by itself; its standard input ends first.
+    /// Closes its standard input and waits until it exits.
     ///
     /// # Errors
     /// When it does not end in time.
@@ -137,14 +137,14 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Either fails only when the process is gone already.
+        // Both fail only if the process has exited already.
         if self.child.kill().is_ok() {
             drop(self.child.wait());
         }
     }
 }
 
-/// Collects what comes out of a pipe.
+/// Reads a pipe to its end in a thread.
 #[derive(Debug)]
 struct Collector {
     bytes: Arc<Mutex<Vec<u8>>>,

@@ -12,18 +12,18 @@
 //! end w
 //! ```
 //!
-//! - `server FLAG…`: flags of the server, before any command.
+//! - `server FLAG…`: flags of the server; before any command.
 //! - `ctl WORD…`, `utl WORD…`: runs etcdctl or etcdutl. Words are quoted as in a shell: `'…'` is
-//!   taken as it is, `"…"` knows `\n`, `\t`, `\xNN`, `\"` and `\\`. `$lease1` is the id of the first
-//!   lease that was granted, in hexadecimal, `$endpoint` is where the server listens, and `$large`
+//!   taken literally, `"…"` knows `\n`, `\t`, `\xNN`, `\"` and `\\`. `$lease1` is the id of the
+//!   first granted lease in hexadecimal, `$endpoint` is the address of the server, and `$large`
 //!   is a value of 60,000 bytes. Lines that begin with `<` are the standard input.
-//! - `start NAME ctl WORD…` runs it beside what follows, until `join NAME` (it ends by itself) or
-//!   `end NAME` (it is killed); either shows what it printed. `say NAME TEXT` writes a line to its
-//!   standard input, `until NAME LINES` waits for that many lines of output.
-//! - `pause MILLISECONDS`: for what nothing tells when it has happened.
-//! - `serve DIRECTORY`: the server ends, and starts again on this directory.
-//! - `differs ROW`: the next command may differ between servers, by this row of
-//!   `docs/differences.md`.
+//! - `start NAME ctl WORD…` runs it in the background, until `join NAME` (waits for its exit) or
+//!   `end NAME` (kills it); both show its output. `say NAME TEXT` writes a line to its standard
+//!   input, `until NAME LINES` waits for that many lines of output.
+//! - `pause MILLISECONDS`: waits; for events that cannot be observed.
+//! - `serve DIRECTORY`: stops the server and starts it on this directory.
+//! - `differs ROW`: this row of `docs/differences.md` allows the output of the next command to
+//!   differ between servers.
 
 use anyhow::{Context, Result, bail, ensure};
 use std::path::Path;
@@ -32,40 +32,40 @@ use std::time::Duration;
 /// A script.
 #[derive(Clone, Debug, Default)]
 pub struct Script {
-    /// The file's name without its ending.
+    /// The file's name without its extension.
     pub name: String,
     /// Flags of the server besides the usual ones.
     pub server_flags: Vec<String>,
-    /// What happens, in order.
+    /// The steps, in order.
     pub steps: Vec<Step>,
 }
 
-/// One command with its place.
+/// One command and its location.
 #[derive(Clone, Debug)]
 pub struct Step {
     /// The line in the file, from 1.
     pub line: usize,
-    /// The command as it stands there.
+    /// The command as written.
     pub text: String,
-    /// The row of `docs/differences.md` by which the output may differ.
+    /// The row of `docs/differences.md` that allows the output to differ.
     pub differs: Option<String>,
-    /// What is done.
+    /// The action.
     pub action: Action,
 }
 
-/// Which client program is run.
+/// A client program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Program {
     /// etcdctl.
     Ctl,
-    /// etcdutl, or where there is none etcdctl, which had its commands once.
+    /// etcdutl, or etcdctl if there is none: it had these commands in older versions.
     Utl,
 }
 
-/// What a line of a script says.
+/// The action of one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Runs a program to its end.
+    /// Runs a program until it exits.
     Run {
         /// The program.
         program: Program,
@@ -74,9 +74,9 @@ pub enum Action {
         /// Its standard input.
         input: String,
     },
-    /// Runs a program beside what follows.
+    /// Starts a program in the background.
     Start {
-        /// What it is called in the script.
+        /// Its name in the script.
         name: String,
         /// The program.
         program: Program,
@@ -87,30 +87,30 @@ pub enum Action {
     Say {
         /// The program's name in the script.
         name: String,
-        /// The line, without its end.
+        /// The line, without the newline.
         text: String,
     },
-    /// Waits until a started program has printed that many lines.
+    /// Waits until a started program has printed this many lines.
     Until {
         /// The program's name in the script.
         name: String,
         /// How many.
         lines: usize,
     },
-    /// Kills a started program and shows what it printed.
+    /// Kills a started program and shows its output.
     End(String),
-    /// Waits until a started program has ended, and shows what it printed.
+    /// Waits until a started program exits, and shows its output.
     Join(String),
-    /// Waits that long.
+    /// Waits this long.
     Pause(Duration),
-    /// Ends the server and starts it on another directory.
+    /// Stops the server and starts it on another directory.
     Serve(String),
 }
 
 /// Reads the scripts of a directory, sorted by name.
 ///
 /// # Errors
-/// When a file cannot be read or has a line that means nothing.
+/// When a file cannot be read or has an invalid line.
 pub fn read_all(directory: &Path) -> Result<Vec<Script>> {
     let entries = std::fs::read_dir(directory)
         .with_context(|| format!("cannot list {}", directory.display()))?;
@@ -131,7 +131,7 @@ pub fn read_all(directory: &Path) -> Result<Vec<Script>> {
 /// Reads one script.
 ///
 /// # Errors
-/// When a line means nothing.
+/// When a line is invalid.
 pub fn parse(name: String, text: &str) -> Result<Script> {
     let mut script = Script { name, ..Script::default() };
     let mut differs = None;
@@ -197,7 +197,7 @@ fn program_named(name: &str) -> Result<Program> {
     }
 }
 
-/// Splits a line into words, as a shell does it with quotes.
+/// Splits a line into words, with quotes as in a shell.
 ///
 /// # Errors
 /// When a quote is not closed or an escape is unknown.

@@ -1,5 +1,5 @@
-//! A server as a child process on loopback. What it tells of itself (name, URLs) is the same at
-//! every start, whatever ports it listens on, so that the ids of member and cluster are too.
+//! A server as a child process on loopback. Its advertised name and URLs are the same at every
+//! start, whatever ports it listens on, so that the member and cluster ids are the same, too.
 
 use crate::process::wait_for;
 use anyhow::{Context, Result, bail};
@@ -10,14 +10,13 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// How long a server may take to answer after it was started.
+/// The time limit for a server to answer after its start.
 const START_TIME_MAX: Duration = Duration::from_secs(60);
 
-/// How often other ports are tried.
+/// How many times other ports are tried.
 const TRIES: usize = 3;
 
-/// The flags that make a server tell the same of itself everywhere; a restored directory needs
-/// the same.
+/// The flags for the advertised name and URLs. Restoring a directory needs the same ones.
 const IDENTITY: [&str; 8] = [
     "--name",
     "default",
@@ -37,7 +36,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a server on a data directory; what it prints is added to `log`.
+    /// Starts a server on a data directory. Its output is appended to `log`.
     ///
     /// # Errors
     /// When it cannot be started or does not answer.
@@ -49,7 +48,7 @@ impl Server {
             let mut server = Server { child, port: ports.0 };
             match server.wait_until_it_answers() {
                 Ok(()) => return Ok(server),
-                // Another process may have taken the port meanwhile.
+                // Another process may have taken the port in the meantime.
                 Err(error) => last = Some(error),
             }
         }
@@ -58,7 +57,7 @@ impl Server {
         Err(error.context(format!("{} said:\n{said}", program.display())))
     }
 
-    /// Where clients connect to.
+    /// The client endpoint.
     #[must_use]
     pub fn endpoint(&self) -> String {
         format!("127.0.0.1:{}", self.port)
@@ -86,7 +85,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Either fails only when the process is gone already.
+        // Both fail only if the process has exited already.
         if self.child.kill().is_ok() {
             drop(self.child.wait());
         }
@@ -110,7 +109,7 @@ fn spawn(program: &Path, data: &Path, log: &Path, how: ((u16, u16), &[String])) 
         .with_context(|| format!("cannot start {}", program.display()))
 }
 
-/// A port of five digits, so that what stands in tables has the same width everywhere.
+/// A free port of five digits, so that table columns have the same width in each run.
 fn free_port() -> Result<u16> {
     loop {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();

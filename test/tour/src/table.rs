@@ -1,5 +1,5 @@
 //! Tables as etcdctl prints them (`+---+` up to 3.6, `┌───┐` since): cells that change from run to
-//! run give way to a `*`, and their columns lose the width that those cells gave them.
+//! run are replaced with `*`, and their columns get a fixed width.
 
 /// Columns whose cells change from run to run, or with the version.
 const CHANGING: &[&str] = &[
@@ -13,21 +13,21 @@ const CHANGING: &[&str] = &[
     "TOOK",
 ];
 
-/// Those of a snapshot's status: the hash is of the whole file, and how many keys there are
-/// besides users' own depends on the version.
+/// The same for the status of a snapshot: the hash covers the whole file, and the number of
+/// internal keys depends on the version.
 const CHANGING_IN_SNAPSHOTS: &[&str] = &["HASH", "TOTAL KEYS", "TOTAL SIZE"];
 
-/// Columns with text that Go's protobuf formats with one space or two, by its build.
+/// Columns with text in which Go's protobuf puts one or two spaces, depending on the build.
 const SPACED: &[&str] = &["ERRORS"];
 
-/// What is done to a column.
+/// How a column is normalized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Column {
-    /// Every byte stays.
+    /// Not at all.
     Keep,
-    /// The text stays, the width goes.
+    /// The text is kept, the width is not.
     Narrow,
-    /// The width goes, and the text too.
+    /// Text and width are masked.
     Mask,
 }
 
@@ -90,7 +90,7 @@ fn masked_row(row: &str, columns: &[Column], is_head: bool) -> String {
     for (at, cell) in cells(row).enumerate() {
         match columns.get(at) {
             None | Some(Column::Keep) => masked.push_str(cell),
-            // A cell without a value is a fact.
+            // An empty cell is not masked: it means that there is no value.
             Some(Column::Mask) if !is_head && !cell.trim().is_empty() => masked.push_str(" * "),
             Some(Column::Mask | Column::Narrow) => masked.push_str(&format!(" {} ", cell.trim())),
         }

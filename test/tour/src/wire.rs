@@ -1,12 +1,11 @@
-//! Protobuf messages as text, without knowing their types: what `-w protobuf` prints, for people
-//! and for comparing.
+//! Protobuf messages of unknown type as text, to read and compare the output of `-w protobuf`.
 
 use std::fmt::Write;
 
-/// How deep messages in messages are followed.
+/// The maximum depth of nested messages.
 const DEPTH_MAX: usize = 8;
 
-/// The fields of a message, one a line; nothing if these bytes are no message.
+/// The fields of a message, one per line; `None` if the bytes are not a message.
 #[must_use]
 pub fn dump(bytes: &[u8]) -> Option<String> {
     let mut text = String::new();

@@ -1,4 +1,4 @@
-//! Asks two servers the same random things and stops at the first difference.
+//! Sends the same random requests to two servers and stops at the first difference.
 
 #![expect(clippy::print_stdout, reason = "a program that reports")]
 
@@ -8,8 +8,8 @@ use conformance::compare::Pair;
 use conformance::server::Server;
 use std::path::PathBuf;
 
-/// Asks our server and Go's etcd the same random things, in one order, and compares every field
-/// of every answer.
+/// Sends the same random requests to our server and to Go's etcd, and compares every field of every
+/// response.
 #[derive(Debug, Parser)]
 struct Args {
     /// Our server.
@@ -18,10 +18,10 @@ struct Args {
     /// Go's etcd.
     #[arg(long)]
     theirs: PathBuf,
-    /// How many requests.
+    /// The number of requests.
     #[arg(long, default_value_t = 100_000)]
     requests: u64,
-    /// The same seed sends the same requests.
+    /// The seed; the same seed gives the same requests.
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Fail if a row of docs/differences.md was never needed.
@@ -38,8 +38,8 @@ async fn main() -> Result<()> {
     let report = match Pair::new(&ours, &theirs, args.seed).await?.run(args.requests).await {
         Ok(report) => report,
         Err(error) => {
-            println!("ours said last:\n{}", ours.last_lines());
-            println!("theirs said last:\n{}", theirs.last_lines());
+            println!("last lines of ours:\n{}", ours.last_lines());
+            println!("last lines of theirs:\n{}", theirs.last_lines());
             return Err(error);
         }
     };

@@ -1,6 +1,6 @@
-//! Kills our server under load, again and again, and checks after each start that everything it
-//! acknowledged is there, that watchers were told every change once and in order, and that
-//! nothing half done is left.
+//! Kills our server repeatedly under load. After each start it checks that all acknowledged writes
+//! are there, that watchers received every change once and in order, and that no write is half
+//! done.
 
 #![expect(clippy::print_stdout, reason = "a program that reports")]
 
@@ -22,31 +22,31 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tonic::transport::Channel;
 
-/// How many clients write at a time.
+/// The number of writers.
 const WRITERS: usize = 16;
 
-/// Kills our server with -9 under load, again and again, and checks what it acknowledged.
+/// Kills our server with -9 repeatedly under load, and checks the acknowledged writes.
 #[derive(Debug, Parser)]
 struct Args {
     /// Our server.
     #[arg(long)]
     ours: PathBuf,
-    /// How often it is killed.
+    /// The number of kills.
     #[arg(long, default_value_t = 200)]
     cycles: u64,
-    /// The same seed kills after the same times.
+    /// The seed of the times between kills.
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
 
-/// What the clients know. Each writer has a key of its own and counts up in its value, so that
-/// what may be stored is the last acknowledged number, or one more that was on its way.
+/// What the clients know. Each writer has its own key and increments its value, so the stored value
+/// is the last acknowledged number, or the next one if its put was in flight.
 #[derive(Debug, Default)]
 struct Ledger {
-    /// For each writer the last number acknowledged, with its revision.
+    /// The last acknowledged number of each writer, with its revision.
     acknowledged: BTreeMap<usize, (u64, i64)>,
     writes: u64,
-    /// Every event told, over all watches, each watch going on where the one before ended.
+    /// All events of all watches; each watch starts where the one before ended.
     events: Vec<Event>,
 }
 
@@ -93,13 +93,13 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-/// Counts up until the server is gone.
+/// Increments until the server is gone.
 async fn write(channel: Channel, writer: usize, ledger: Shared) {
     let mut kv = KvClient::new(channel);
     loop {
         let next = lock(&ledger).acknowledged.get(&writer).map_or(0, |last| last.0) + 1;
-        // One that was on its way when the server was killed may be there already; the number
-        // is then written once more.
+        // A put that was in flight when the server was killed may be stored; its number is then
+        // written again.
         let value = next.to_string().into();
         let request = PutRequest { key: key(writer), value, ..PutRequest::default() };
         let Ok(answer) = kv.put(request).await else { return };
@@ -110,7 +110,7 @@ async fn write(channel: Channel, writer: usize, ledger: Shared) {
     }
 }
 
-/// Watches all writers from behind the last event told.
+/// Watches all keys from the revision after the last event.
 async fn watch(channel: Channel, ledger: Shared) {
     let start = lock(&ledger).events.last().map_or(1, |event| mod_revision(event) + 1);
     let create = WatchCreateRequest {
@@ -120,7 +120,7 @@ async fn watch(channel: Channel, ledger: Shared) {
         ..WatchCreateRequest::default()
     };
     let request = WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) };
-    // The stream stays open as long as its requests may go on.
+    // The stream stays open as long as its request sender lives.
     let (sender, receiver) = tokio::sync::mpsc::channel(1);
     if sender.send(request).await.is_err() {
         return;
@@ -137,7 +137,7 @@ fn mod_revision(event: &Event) -> i64 {
     event.kv.as_ref().map_or(0, |kv| kv.mod_revision)
 }
 
-/// What is stored is what was acknowledged last, or the one that was on its way.
+/// The stored value is the last acknowledged one, or the one that was in flight.
 async fn check(server: &Server, ledger: &Shared) -> Result<()> {
     let channel = server.connect().await?;
     let mut kv = KvClient::new(channel.clone());
@@ -162,7 +162,7 @@ async fn check(server: &Server, ledger: &Shared) -> Result<()> {
     Ok(())
 }
 
-/// The events told are the changes that happened: every revision once, in order, none left out.
+/// The events contain every revision once, in order, without a gap.
 async fn check_events(server: &Server, ledger: &Shared) -> Result<()> {
     let mut kv = KvClient::new(server.connect().await?);
     let answer = kv.range(RangeRequest { key: key(0), ..RangeRequest::default() }).await?;

@@ -1,4 +1,4 @@
-//! Holds the same fixed conversations with two servers and compares what they said.
+//! Runs the same scripts against two servers and compares the transcripts.
 
 #![expect(clippy::print_stdout, reason = "a program that reports")]
 
@@ -8,8 +8,8 @@ use conformance::scripts;
 use conformance::server::Server;
 use std::path::{Path, PathBuf};
 
-/// Holds fixed conversations about time and the grouping of responses with our server and with
-/// Go's etcd, and compares what they said.
+/// Runs scripts about timing and the grouping of responses against our server and Go's etcd, and
+/// compares the transcripts.
 #[derive(Debug, Parser)]
 struct Args {
     /// Our server.
@@ -18,7 +18,7 @@ struct Args {
     /// Go's etcd.
     #[arg(long)]
     theirs: PathBuf,
-    /// Print what was said.
+    /// Print the transcripts.
     #[arg(long)]
     show: bool,
 }

@@ -1,5 +1,5 @@
-//! Space comes back while a server serves: fills it, deletes nine keys of ten, compacts, and looks
-//! how large the file is and how long puts take meanwhile.
+//! Measures how the database file shrinks under load: fills it, deletes nine of ten keys, compacts,
+//! and then measures the size of the file and the latency of puts.
 
 #![expect(clippy::print_stdout, reason = "a program that reports")]
 
@@ -17,25 +17,25 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tonic::transport::Channel;
 
-/// Bytes of a value.
+/// The length of a value in bytes.
 const VALUE_BYTES: usize = 256;
-/// Connections, and tasks that fill and delete.
+/// The number of connections, and of tasks that fill and delete.
 const TASKS: u64 = 32;
-/// What a leaf needs beside a key-value's encoding: an element, and the key, a revision.
+/// The bytes of a leaf for each encoded key-value: the element, and the key, which is a revision.
 const ITEM_BYTES: u64 = 16 + 17;
-/// How long the space may take to come back.
+/// The time limit for the file to shrink.
 const TIME_MAX: Duration = Duration::from_secs(60);
 
-/// Deletes nine tenths of a database under load and waits for the space.
+/// Deletes nine tenths of a database under load and waits until the file shrinks.
 #[derive(Debug, Parser)]
 struct Args {
     /// The server's program.
     #[arg(long)]
     ours: PathBuf,
-    /// How many keys there are at first.
+    /// The initial number of keys.
     #[arg(long, default_value_t = 1_000_000)]
     keys: u64,
-    /// How many clients put meanwhile, each one key after the other.
+    /// The number of clients that put keys during the run, each one after the other.
     #[arg(long, default_value_t = 16)]
     loaders: u64,
 }
@@ -86,7 +86,7 @@ where
     Ok(())
 }
 
-/// Puts kept keys again, one after the other, until it is told to stop; how long each took.
+/// Overwrites the kept keys one after the other until it is stopped; returns the latencies.
 async fn load(
     server: &Server,
     keys: u64,
@@ -115,7 +115,7 @@ async fn status(server: &Server) -> Result<StatusResponse> {
     Ok(maintenance.status(StatusRequest {}).await?.into_inner())
 }
 
-/// Deletes all but the kept keys, a thousand of the numbers in each transaction.
+/// Deletes all but the kept keys, in transactions that cover a thousand numbers each.
 async fn delete(server: &Server, keys: u64) -> Result<()> {
     for_all(server, keys / 1000, |mut kv, thousand| async move {
         let ranges = (0..100).map(|ten| thousand * 1000 + ten * 10).map(|first| RequestOp {
@@ -132,7 +132,7 @@ async fn delete(server: &Server, keys: u64) -> Result<()> {
     .await
 }
 
-/// The bytes of a version, as a file holds it.
+/// The bytes of a version in the file.
 fn version_bytes() -> u64 {
     use prost::Message as _;
     let kv = proto::mvccpb::KeyValue {
@@ -151,7 +151,7 @@ fn ratio(left: u64, right: u64) -> f64 {
     left as f64 / right as f64
 }
 
-/// Runs `work` under load: its result, and the 99th percentile of the load's puts.
+/// Runs `work` under load. Returns its result and the 99th percentile of the put latencies.
 async fn under_load<T>(
     server: &Arc<Server>,
     args: &Args,
@@ -200,7 +200,7 @@ async fn main() -> Result<()> {
         println!("the compaction took {:.1} s", begun.elapsed().as_secs_f64());
         loop {
             let size = server.db_file().metadata()?.len();
-            // What the load has put since is live as well, the older versions too.
+            // The versions that the load has put since are live, too.
             let since = status(&server).await?.header.context("no header")?.revision - revision;
             let kept = (0..args.keys).filter(|number| is_kept(*number)).count() as u64;
             let live = (kept + u64::try_from(since)?) * version_bytes();
