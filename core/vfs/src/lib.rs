@@ -5,6 +5,7 @@
 //! Invariant: `real.rs` is the only file of the core that touches the operating system.
 
 mod copy;
+mod lock;
 mod real;
 mod sim;
 

@@ -7,8 +7,8 @@
     reason = "this file is the one place of the core that opens files; all else goes through Vfs"
 )]
 
+use crate::lock;
 use crate::{File, LockKind, Mode, Vfs};
-use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 use std::fmt;
 use std::fs;
@@ -156,27 +156,15 @@ impl File for RealFile {
 
     fn try_lock(&self, kind: LockKind) -> io::Result<bool> {
         match kind {
-            LockKind::Flock => flock(&self.file, FlockOperation::NonBlockingLockExclusive),
-            LockKind::OpenFileDescription => ofd::lock(&self.file),
+            LockKind::Flock => lock::try_flock(&self.file),
+            LockKind::OpenFileDescription => lock::try_whole_file(&self.file),
         }
     }
 
     fn unlock(&self, kind: LockKind) -> io::Result<()> {
         match kind {
-            LockKind::Flock => flock(&self.file, FlockOperation::Unlock).map(drop),
-            LockKind::OpenFileDescription => ofd::unlock(&self.file),
-        }
-    }
-}
-
-/// True if it was done; false if another holds the lock.
-fn flock(file: &fs::File, operation: FlockOperation) -> io::Result<bool> {
-    loop {
-        match rustix::fs::flock(file, operation) {
-            Ok(()) => return Ok(true),
-            Err(Errno::WOULDBLOCK) => return Ok(false),
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
+            LockKind::Flock => lock::unlock_flock(&self.file),
+            LockKind::OpenFileDescription => lock::unlock_whole_file(&self.file),
         }
     }
 }
@@ -200,68 +188,6 @@ fn reserve(file: &fs::File, len: u64) -> Result<(), Errno> {
 #[cfg(not(target_os = "linux"))]
 fn reserve(_: &fs::File, _: u64) -> Result<(), Errno> {
     Err(Errno::NOSYS)
-}
-
-/// Open-file-description locks over a whole file; `flock` on a kernel without them.
-#[cfg(target_os = "linux")]
-mod ofd {
-    use super::{FlockOperation, flock};
-    use nix::errno::Errno;
-    use nix::fcntl::{FcntlArg, fcntl};
-    use nix::libc;
-    use std::fs;
-    use std::io;
-
-    pub(super) fn lock(file: &fs::File) -> io::Result<bool> {
-        match set(file, libc::F_WRLCK) {
-            Ok(()) => Ok(true),
-            Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
-            Err(Errno::EINVAL) => flock(file, FlockOperation::NonBlockingLockExclusive),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    pub(super) fn unlock(file: &fs::File) -> io::Result<()> {
-        match set(file, libc::F_UNLCK) {
-            Ok(()) => Ok(()),
-            Err(Errno::EINVAL) => flock(file, FlockOperation::Unlock).map(drop),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn set(file: &fs::File, kind: libc::c_int) -> Result<(), Errno> {
-        let short = |number: libc::c_int| libc::c_short::try_from(number).unwrap_or_default();
-        // From the start to the end, however far the file grows.
-        let range = libc::flock {
-            l_type: short(kind),
-            l_whence: short(libc::SEEK_SET),
-            l_start: 0,
-            l_len: 0,
-            l_pid: 0,
-        };
-        loop {
-            match fcntl(file, FcntlArg::F_OFD_SETLK(&range)) {
-                Ok(_) => return Ok(()),
-                Err(Errno::EINTR) => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-mod ofd {
-    use super::{FlockOperation, flock};
-    use std::fs;
-    use std::io;
-
-    pub(super) fn lock(file: &fs::File) -> io::Result<bool> {
-        flock(file, FlockOperation::NonBlockingLockExclusive)
-    }
-
-    pub(super) fn unlock(file: &fs::File) -> io::Result<()> {
-        flock(file, FlockOperation::Unlock).map(drop)
-    }
 }
 
 #[cfg(test)]
