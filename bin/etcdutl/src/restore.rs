@@ -205,7 +205,7 @@ fn log_and_snap(plan: &Plan) -> CommandResult<EntryId> {
     log.append(&entries, state).map_err(failed)?;
     log.sync().map_err(failed)?;
     let items = plan.cluster.to_v2();
-    let mut tree = v2store::Store::default();
+    let mut tree = v2store::V2Tree::default();
     let items =
         items.iter().map(|(id, raft, other)| (id.as_str(), raft.as_str(), other.as_deref()));
     tree.set_cluster(items, [], None);

@@ -2,11 +2,12 @@
 //!
 //! Source: etcd v3.7 server/etcdserver/api/membership/cluster.go.
 
-use crate::member::{BadJson, ChangeContext, write};
-use crate::{
-    Attributes, LEARNERS_MAX_DEFAULT, Member, SERVER_MINOR, SERVER_VERSION, Table, Version, Write,
-    load, member_id,
+use crate::ids::member_id;
+use crate::member::{Attributes, BadJson, ChangeContext, Member, write};
+use crate::stored::{
+    CLUSTER_VERSION_KEY, DOWNGRADE_KEY, MEMBER_REMOVED_VALUE, MembershipWrite, Table,
 };
+use crate::version::{SERVER_MINOR, SERVER_VERSION, Version};
 use bytes::Bytes;
 use proto::raftpb::ConfChangeType;
 use proto::{ConfChange, ConfState, NodeId};
@@ -14,11 +15,14 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// Members, the ids of those that were removed, and the version.
+/// The limit of learners, unless `--max-learners` sets another.
+pub const LEARNERS_MAX_DEFAULT: usize = 1;
+
+/// The members, the ids of removed members, and the version.
 ///
-/// - An id that was removed never comes back.
-/// - The members are one source of truth: raft's configuration ([`conf_state`](Self::conf_state)),
-///   the buckets and the v2 tree are made from them.
+/// - The id of a removed member is never used again.
+/// - Raft's configuration ([`conf_state`](Self::conf_state)), the buckets and the v2 tree are all
+///   derived from the members.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cluster {
     pub(crate) members: BTreeMap<NodeId, Member>,
@@ -28,7 +32,7 @@ pub struct Cluster {
     pub(crate) learners_max: usize,
 }
 
-/// Whether the cluster is on its way to an older version.
+/// A downgrade of the cluster to an older version.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Downgrade {
     /// The cluster version to reach; empty when off.
@@ -41,14 +45,14 @@ pub struct Downgrade {
 
 /// A valid change of the membership.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum MembershipChange {
     /// A member, voter or learner, joins.
     Add(Member),
     /// A learner becomes a voter.
     Promote(NodeId),
-    /// A member leaves for ever.
+    /// A member leaves for good.
     Remove(NodeId),
-    /// A member has new peer URLs. Nothing else of it changes.
+    /// The peer URLs of a member change.
     Update {
         /// The member.
         id: NodeId,
@@ -59,49 +63,49 @@ pub enum Change {
 
 /// Why a change of the membership is invalid. The same on every member that applies it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reject {
+pub enum InvalidChange {
     /// The id was removed before.
     IdRemoved,
-    /// The id is a member's.
+    /// There is a member with this id.
     IdExists,
-    /// The id is no member's.
+    /// There is no member with this id.
     IdNotFound,
-    /// Another member has such a peer URL.
+    /// Another member has one of the peer URLs.
     PeerUrlExists,
     /// The member is a voter already.
     NotLearner,
-    /// As many learners as there may be.
+    /// The limit of learners is reached.
     TooManyLearners,
 }
 
-impl fmt::Display for Reject {
+impl fmt::Display for InvalidChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Reject::IdRemoved => "membership: ID removed",
-            Reject::IdExists => "membership: ID exists",
-            Reject::IdNotFound => "membership: ID not found",
-            Reject::PeerUrlExists => "membership: peerURL exists",
-            Reject::NotLearner => "membership: can only promote a learner member",
-            Reject::TooManyLearners => "membership: too many learner members in cluster",
+            InvalidChange::IdRemoved => "membership: ID removed",
+            InvalidChange::IdExists => "membership: ID exists",
+            InvalidChange::IdNotFound => "membership: ID not found",
+            InvalidChange::PeerUrlExists => "membership: peerURL exists",
+            InvalidChange::NotLearner => "membership: can only promote a learner member",
+            InvalidChange::TooManyLearners => "membership: too many learner members in cluster",
         })
     }
 }
 
-impl std::error::Error for Reject {}
+impl std::error::Error for InvalidChange {}
 
 /// Why a committed configuration change has no effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChangeError {
-    /// It is invalid: raft applies it for nobody, and the proposer is told.
-    Reject(Reject),
-    /// It is not what any etcd writes; the member has to stop.
+    /// It is invalid: raft applies no change, and the proposer gets the error.
+    Invalid(InvalidChange),
+    /// No etcd writes such a change; the member has to stop.
     Bad(BadJson),
 }
 
 impl fmt::Display for ChangeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ChangeError::Reject(reject) => reject.fmt(f),
+            ChangeError::Invalid(invalid) => invalid.fmt(f),
             ChangeError::Bad(bad) => bad.fmt(f),
         }
     }
@@ -109,16 +113,16 @@ impl fmt::Display for ChangeError {
 
 impl std::error::Error for ChangeError {}
 
-impl From<Reject> for ChangeError {
-    fn from(reject: Reject) -> ChangeError {
-        ChangeError::Reject(reject)
+impl From<InvalidChange> for ChangeError {
+    fn from(invalid: InvalidChange) -> ChangeError {
+        ChangeError::Invalid(invalid)
     }
 }
 
 /// Why a committed setting cannot be applied; the member has to stop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SetError {
-    /// Attributes for an id that never was a member's.
+    /// Attributes for an id that never was a member.
     UnknownMember(NodeId),
     /// The cluster is at a version above this server's.
     ClusterTooNew(Version),
@@ -154,8 +158,8 @@ impl Default for Cluster {
 }
 
 impl Cluster {
-    /// The members that a new cluster is started with, as voters: names and peer URLs. None when
-    /// two of them get the same id, or one gets 0, which is nobody's.
+    /// A new cluster whose members, given by name and peer URLs, are voters. None when two of them
+    /// get the same id, or one gets the reserved id 0.
     #[must_use]
     pub fn initial(members: &[(String, Vec<String>)], token: &str) -> Option<Cluster> {
         let mut cluster = Cluster::default();
@@ -174,7 +178,7 @@ impl Cluster {
         Some(cluster)
     }
 
-    /// The entries that a new cluster's log begins with, by id.
+    /// The first entries of a new cluster's log, by id.
     pub fn initial_changes(&self) -> impl Iterator<Item = ConfChange> {
         self.members.values().map(|member| ConfChange {
             id: 0,
@@ -184,7 +188,7 @@ impl Cluster {
         })
     }
 
-    /// Sets how many learners there may be. Must be the same on all members.
+    /// Sets the limit of learners, which must be the same on all members.
     pub fn set_learners_max(&mut self, learners_max: usize) {
         self.learners_max = learners_max;
     }
@@ -200,12 +204,12 @@ impl Cluster {
         self.members.get(&id)
     }
 
-    /// The ids that were members' and will not be again.
+    /// The ids of removed members.
     pub fn removed(&self) -> impl Iterator<Item = NodeId> {
         self.removed.iter().copied()
     }
 
-    /// Whether the id was a member's and will not be again.
+    /// Whether the member with this id was removed.
     #[must_use]
     pub fn is_removed(&self, id: NodeId) -> bool {
         self.removed.contains(&id)
@@ -217,7 +221,7 @@ impl Cluster {
         self.version
     }
 
-    /// Whether the cluster is on its way to an older version.
+    /// The downgrade under way, if any.
     #[must_use]
     pub fn downgrade(&self) -> &Downgrade {
         &self.downgrade
@@ -233,84 +237,85 @@ impl Cluster {
         ConfState { voters: ids(false), learners: ids(true), ..ConfState::default() }
     }
 
-    /// Finds out what a committed configuration change means here and now.
+    /// Validates a committed configuration change against the members.
     ///
     /// # Errors
     /// See [`ChangeError`].
-    pub fn validate(&self, change: &ConfChange) -> Result<Change, ChangeError> {
+    pub fn validate(&self, change: &ConfChange) -> Result<MembershipChange, ChangeError> {
         let id = change.node;
         if self.is_removed(id) {
-            return Err(Reject::IdRemoved.into());
+            return Err(InvalidChange::IdRemoved.into());
         }
         let known = self.members.get(&id);
         match change.kind {
             ConfChangeType::ConfChangeRemoveNode => {
-                known.ok_or(Reject::IdNotFound)?;
-                Ok(Change::Remove(id))
+                known.ok_or(InvalidChange::IdNotFound)?;
+                Ok(MembershipChange::Remove(id))
             }
             ConfChangeType::ConfChangeAddNode | ConfChangeType::ConfChangeAddLearnerNode => {
                 let ChangeContext { member, is_promote } = context(change)?;
                 if is_promote {
-                    let known = known.ok_or(Reject::IdNotFound)?;
+                    let known = known.ok_or(InvalidChange::IdNotFound)?;
                     if !known.is_learner {
-                        return Err(Reject::NotLearner.into());
+                        return Err(InvalidChange::NotLearner.into());
                     }
-                    return Ok(Change::Promote(id));
+                    return Ok(MembershipChange::Promote(id));
                 }
                 if known.is_some() {
-                    return Err(Reject::IdExists.into());
+                    return Err(InvalidChange::IdExists.into());
                 }
                 self.peer_urls_are_free(id, &member.peer_urls)?;
                 let as_learner = change.kind == ConfChangeType::ConfChangeAddLearnerNode;
                 if member.is_learner && as_learner {
                     let learners = self.members.values().filter(|known| known.is_learner).count();
                     if learners >= self.learners_max {
-                        return Err(Reject::TooManyLearners.into());
+                        return Err(InvalidChange::TooManyLearners.into());
                     }
                 }
-                Ok(Change::Add(member))
+                Ok(MembershipChange::Add(member))
             }
             ConfChangeType::ConfChangeUpdateNode => {
-                known.ok_or(Reject::IdNotFound)?;
+                known.ok_or(InvalidChange::IdNotFound)?;
                 let peer_urls = context(change)?.member.peer_urls;
                 self.peer_urls_are_free(id, &peer_urls)?;
-                Ok(Change::Update { id, peer_urls })
+                Ok(MembershipChange::Update { id, peer_urls })
             }
         }
     }
 
-    fn peer_urls_are_free(&self, id: NodeId, urls: &[String]) -> Result<(), Reject> {
+    fn peer_urls_are_free(&self, id: NodeId, urls: &[String]) -> Result<(), InvalidChange> {
         let mut others = self.members.values().filter(|member| member.id != id);
         let taken = others.any(|other| urls.iter().any(|url| other.peer_urls.contains(url)));
-        if taken { Err(Reject::PeerUrlExists) } else { Ok(()) }
+        if taken { Err(InvalidChange::PeerUrlExists) } else { Ok(()) }
     }
 
-    /// Makes a change that [`validate`](Self::validate) has found, and returns what to store.
-    pub fn apply(&mut self, change: Change) -> Vec<Write> {
+    /// Applies a change that [`validate`](Self::validate) returned, and returns the writes that
+    /// store it.
+    pub fn apply(&mut self, change: MembershipChange) -> Vec<MembershipWrite> {
         match change {
-            Change::Add(member) => {
+            MembershipChange::Add(member) => {
                 let write = save(&member);
                 self.members.insert(member.id, member);
                 vec![write]
             }
-            Change::Promote(id) => self.change(id, |member| member.is_learner = false),
-            Change::Update { id, peer_urls } => {
+            MembershipChange::Promote(id) => self.change(id, |member| member.is_learner = false),
+            MembershipChange::Update { id, peer_urls } => {
                 self.change(id, |member| member.peer_urls = peer_urls)
             }
-            Change::Remove(id) => {
+            MembershipChange::Remove(id) => {
                 self.members.remove(&id);
                 self.removed.insert(id);
                 let key = hex(id);
-                let removed = Bytes::from_static(load::MEMBER_REMOVED_VALUE);
+                let removed = Bytes::from_static(MEMBER_REMOVED_VALUE);
                 vec![
-                    Write { table: Table::Members, key: key.clone(), value: None },
-                    Write { table: Table::MembersRemoved, key, value: Some(removed) },
+                    MembershipWrite { table: Table::Members, key: key.clone(), value: None },
+                    MembershipWrite { table: Table::MembersRemoved, key, value: Some(removed) },
                 ]
             }
         }
     }
 
-    fn change(&mut self, id: NodeId, change: impl FnOnce(&mut Member)) -> Vec<Write> {
+    fn change(&mut self, id: NodeId, change: impl FnOnce(&mut Member)) -> Vec<MembershipWrite> {
         let member = self.members.get_mut(&id).map(|member| {
             change(member);
             save(member)
@@ -318,7 +323,7 @@ impl Cluster {
         member.into_iter().collect()
     }
 
-    /// Applies what a member tells of itself. For one that was removed it has no effect.
+    /// Applies the attributes that a member publishes. They have no effect for a removed member.
     ///
     /// # Errors
     /// `UnknownMember`.
@@ -326,7 +331,7 @@ impl Cluster {
         &mut self,
         id: NodeId,
         attributes: Attributes,
-    ) -> Result<Vec<Write>, SetError> {
+    ) -> Result<Vec<MembershipWrite>, SetError> {
         if !self.members.contains_key(&id) && !self.is_removed(id) {
             return Err(SetError::UnknownMember(id));
         }
@@ -340,12 +345,12 @@ impl Cluster {
     ///
     /// # Errors
     /// `ClusterTooNew`.
-    pub fn set_version(&mut self, version: Version) -> Result<Write, SetError> {
+    pub fn set_version(&mut self, version: Version) -> Result<MembershipWrite, SetError> {
         self.version = Some(version);
         self.check_version()?;
-        Ok(Write {
+        Ok(MembershipWrite {
             table: Table::Cluster,
-            key: Bytes::from_static(load::CLUSTER_VERSION_KEY),
+            key: Bytes::from_static(CLUSTER_VERSION_KEY),
             value: Some(version.to_string().into()),
         })
     }
@@ -361,29 +366,29 @@ impl Cluster {
         }
     }
 
-    /// Starts or ends the way to an older version.
-    pub fn set_downgrade(&mut self, target: Option<String>) -> Write {
+    /// Starts or ends a downgrade.
+    pub fn set_downgrade(&mut self, target: Option<String>) -> MembershipWrite {
         let enabled = target.is_some();
         self.downgrade = Downgrade { target_version: target.unwrap_or_default(), enabled };
-        Write {
+        MembershipWrite {
             table: Table::Cluster,
-            key: Bytes::from_static(load::DOWNGRADE_KEY),
+            key: Bytes::from_static(DOWNGRADE_KEY),
             value: Some(write(&self.downgrade).into()),
         }
     }
 
-    /// All of it as writes, for a store that has none of it yet.
+    /// The writes that store the whole cluster.
     #[must_use]
-    pub fn all_writes(&self) -> Vec<Write> {
-        let mut writes: Vec<Write> = self.members.values().map(save).collect();
-        writes.extend(self.removed.iter().map(|id| Write {
+    pub fn all_writes(&self) -> Vec<MembershipWrite> {
+        let mut writes: Vec<MembershipWrite> = self.members.values().map(save).collect();
+        writes.extend(self.removed.iter().map(|id| MembershipWrite {
             table: Table::MembersRemoved,
             key: hex(*id),
-            value: Some(Bytes::from_static(load::MEMBER_REMOVED_VALUE)),
+            value: Some(Bytes::from_static(MEMBER_REMOVED_VALUE)),
         }));
-        writes.extend(self.version.map(|version| Write {
+        writes.extend(self.version.map(|version| MembershipWrite {
             table: Table::Cluster,
-            key: Bytes::from_static(load::CLUSTER_VERSION_KEY),
+            key: Bytes::from_static(CLUSTER_VERSION_KEY),
             value: Some(version.to_string().into()),
         }));
         writes
@@ -395,7 +400,10 @@ fn context(change: &ConfChange) -> Result<ChangeContext, ChangeError> {
     if context.member.id == change.node {
         Ok(context)
     } else {
-        let why = format!("it is for {:x}, its context for {:x}", change.node, context.member.id);
+        let why = format!(
+            "the change is for member {:x}, its context for {:x}",
+            change.node, context.member.id
+        );
         Err(ChangeError::Bad(BadJson { what: "context of a configuration change", why }))
     }
 }
@@ -404,8 +412,12 @@ pub(crate) fn hex(id: NodeId) -> Bytes {
     format!("{id:x}").into()
 }
 
-fn save(member: &Member) -> Write {
-    Write { table: Table::Members, key: hex(member.id), value: Some(member.to_json().into()) }
+fn save(member: &Member) -> MembershipWrite {
+    MembershipWrite {
+        table: Table::Members,
+        key: hex(member.id),
+        value: Some(member.to_json().into()),
+    }
 }
 
 #[cfg(test)]

@@ -1,16 +1,15 @@
-//! The cluster read from where it is kept: the buckets `members`, `members_removed` and `cluster`
-//! (3.6 on), or the v2 tree of a .snap file (before).
+//! Loads the cluster from the buckets `members`, `members_removed` and `cluster` (from 3.6 on) or
+//! from the v2 tree of a .snap file (before).
 //!
 //! Source: etcd v3.7 server/storage/schema/membership.go,
 //! server/etcdserver/api/membership/storev2.go.
 
-use crate::{Attributes, Cluster, Downgrade, Member, Version, parse_hex_id};
+use crate::change::{Cluster, Downgrade};
+use crate::ids::parse_hex_id;
+use crate::member::{Attributes, Member};
+use crate::stored::{CLUSTER_VERSION_KEY, DOWNGRADE_KEY};
+use crate::version::Version;
 use std::fmt;
-
-/// The value of each item of the bucket `members_removed`.
-pub const MEMBER_REMOVED_VALUE: &[u8] = b"removed";
-pub(crate) const CLUSTER_VERSION_KEY: &[u8] = b"clusterVersion";
-pub(crate) const DOWNGRADE_KEY: &[u8] = b"downgrade";
 
 /// The items of the three buckets.
 #[derive(Clone, Copy, Debug)]
@@ -26,28 +25,28 @@ pub struct BackendItems<M, R, C> {
 /// A member in the v2 tree: id in hex, `raftAttributes`, and `attributes` if there are any.
 pub type V2Item<'a> = (&'a str, &'a str, Option<&'a str>);
 
-/// Something stored is not what it should be.
+/// A stored item is invalid.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Corrupt {
-    /// Where it stands.
+pub struct CorruptMembership {
+    /// The place of the item.
     pub place: String,
     /// What is wrong with it.
     pub why: String,
 }
 
-impl fmt::Display for Corrupt {
+impl fmt::Display for CorruptMembership {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.place, self.why)
     }
 }
 
-impl std::error::Error for Corrupt {}
+impl std::error::Error for CorruptMembership {}
 
-fn corrupt(place: impl fmt::Display, why: impl fmt::Display) -> Corrupt {
-    Corrupt { place: place.to_string(), why: why.to_string() }
+fn corrupt(place: impl fmt::Display, why: impl fmt::Display) -> CorruptMembership {
+    CorruptMembership { place: place.to_string(), why: why.to_string() }
 }
 
-fn id_of_key(bucket: &str, key: &[u8]) -> Result<proto::NodeId, Corrupt> {
+fn id_of_key(bucket: &str, key: &[u8]) -> Result<proto::NodeId, CorruptMembership> {
     let id = std::str::from_utf8(key).ok().and_then(parse_hex_id);
     id.ok_or_else(|| corrupt(format_args!("bucket {bucket}, key {key:02x?}"), "not a member id"))
 }
@@ -56,14 +55,14 @@ impl Cluster {
     /// Reads the three buckets.
     ///
     /// # Errors
-    /// When an item is not what it should be.
+    /// When an item is invalid.
     pub fn load<K, V>(
         items: BackendItems<
             impl IntoIterator<Item = (K, V)>,
             impl IntoIterator<Item = (K, V)>,
             impl IntoIterator<Item = (K, V)>,
         >,
-    ) -> Result<Cluster, Corrupt>
+    ) -> Result<Cluster, CorruptMembership>
     where
         K: AsRef<[u8]>,
         V: AsRef<[u8]>,
@@ -95,15 +94,15 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Reads what the v2 tree says: its members, the removed ids in hex, and the version.
+    /// Reads the v2 tree: its members, the removed ids in hex, and the version.
     ///
     /// # Errors
-    /// When something is not what it should be.
+    /// When an item is invalid.
     pub fn load_v2<'a>(
         members: impl IntoIterator<Item = V2Item<'a>>,
         removed: impl IntoIterator<Item = &'a str>,
         version: Option<&str>,
-    ) -> Result<Cluster, Corrupt> {
+    ) -> Result<Cluster, CorruptMembership> {
         let mut cluster = Cluster::default();
         let parse_id = |path: &str, id: &str| {
             parse_hex_id(id).ok_or_else(|| corrupt(format_args!("{path}/{id}"), "not a member id"))
@@ -133,7 +132,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// The members as the v2 tree of our own .snap has them: id in hex, `raftAttributes`, and
+    /// The members for the v2 tree of our own .snap files: id in hex, `raftAttributes`, and
     /// `attributes` of those that have client URLs.
     #[must_use]
     pub fn to_v2(&self) -> Vec<(String, String, Option<String>)> {
@@ -146,7 +145,7 @@ impl Cluster {
     }
 }
 
-fn downgrade(text: &str) -> Result<Downgrade, Corrupt> {
+fn downgrade(text: &str) -> Result<Downgrade, CorruptMembership> {
     const PLACE: &str = "bucket cluster, key downgrade";
     let downgrade: Downgrade = serde_json::from_str(text).map_err(|bad| corrupt(PLACE, bad))?;
     if downgrade.enabled {
@@ -158,6 +157,7 @@ fn downgrade(text: &str) -> Result<Downgrade, Corrupt> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stored::Table;
 
     type Items<'a> = &'a [(&'a str, &'a str)];
 
@@ -165,7 +165,7 @@ mod tests {
         members: Items<'_>,
         removed: Items<'_>,
         cluster: Items<'_>,
-    ) -> Result<Cluster, Corrupt> {
+    ) -> Result<Cluster, CorruptMembership> {
         let own = |items: Items<'_>| {
             items.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<Vec<_>>()
         };
@@ -183,14 +183,14 @@ mod tests {
     fn the_buckets_are_read_and_written_alike() {
         let cluster = load(&[N1], &[("b", "removed")], &[("clusterVersion", "3.5.0")]).unwrap();
         let writes = cluster.all_writes();
-        let table = |table: crate::Table| -> Vec<(Vec<u8>, Vec<u8>)> {
+        let table = |table: Table| -> Vec<(Vec<u8>, Vec<u8>)> {
             let writes = writes.iter().filter(|write| write.table == table);
             writes
                 .map(|write| (write.key.to_vec(), write.value.clone().unwrap().to_vec()))
                 .collect()
         };
         let [members, removed, settings] =
-            [crate::Table::Members, crate::Table::MembersRemoved, crate::Table::Cluster].map(table);
+            [Table::Members, Table::MembersRemoved, Table::Cluster].map(table);
         assert_eq!(members, [(N1.0.as_bytes().to_vec(), N1.1.as_bytes().to_vec())]);
         let again = Cluster::load(BackendItems { members, removed, cluster: settings });
         assert_eq!(again, Ok(cluster));

@@ -1,11 +1,11 @@
-//! The version of the data file, `meta/storageVersion`: who may open it, and when to write it.
-//! What is written decides which older etcd can start on the directory again, so nothing is
-//! written that the cluster version does not ask for.
+//! The version of the data file, `meta/storageVersion`: which servers can open it, and when to
+//! write it. It decides which older etcd can start on the directory again, so it never goes above
+//! the cluster version.
 //!
 //! Source: etcd v3.7 server/storage/schema/{schema,migration}.go,
 //! server/etcdserver/version/monitor.go.
 
-use crate::{CLUSTER_VERSION_MIN, SERVER_MINOR, Version};
+use crate::version::{CLUSTER_VERSION_MIN, SERVER_MINOR, Version};
 use std::fmt;
 
 const V3_5: Version = Version { major: 3, minor: 5, patch: 0 };
@@ -35,7 +35,7 @@ impl fmt::Display for UnsupportedStorage {
 
 impl std::error::Error for UnsupportedStorage {}
 
-/// What to do with `meta/storageVersion`.
+/// A change of `meta/storageVersion`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StorageVersionChange {
     /// Nothing.
@@ -50,8 +50,8 @@ impl StorageVersion {
     /// The key in the bucket `meta`.
     pub const KEY: &'static [u8] = b"storageVersion";
 
-    /// Tells the version from the stored field, if there is one, and the stored raft term (0 when
-    /// absent), which 3.5 brought.
+    /// Detects the version from the stored field, if there is one, and the stored raft term (0
+    /// when absent), which 3.5 introduced.
     ///
     /// # Errors
     /// When the version is not one that this server can open.
@@ -68,7 +68,7 @@ impl StorageVersion {
         }
     }
 
-    /// What a member does when the cluster version is `cluster`, now or anew.
+    /// The change that makes the storage version follow the cluster version.
     #[must_use]
     pub fn follow(self, cluster: Option<Version>) -> StorageVersionChange {
         let Some(cluster) = cluster.map(Version::of_cluster) else {
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_told_by_its_field_or_its_term() {
+    fn the_version_is_detected_from_the_field_or_the_term() {
         let detect = StorageVersion::detect;
         assert_eq!(detect(None, 0), Ok(StorageVersion::Unknown));
         assert_eq!(detect(None, 2), Ok(StorageVersion::Known(version(5))));

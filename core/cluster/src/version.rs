@@ -1,9 +1,18 @@
-//! Versions of clusters and servers: three numbers. What follows a `-` or `+` (a pre-release, a
-//! build) is read and dropped, since nothing depends on it.
+//! Versions of clusters and servers: three numbers. A suffix after `-` or `+` (a pre-release, a
+//! build) is dropped, because nothing depends on it.
 //!
 //! Source: etcd v3.7 api/version/version.go.
 
 use std::fmt;
+
+/// The version of this server: `Status.version`, `/version`, `--version`.
+pub const SERVER_VERSION: &str = "3.7.1";
+
+/// The major and minor number of [`SERVER_VERSION`]: the highest cluster version it can serve.
+pub const SERVER_MINOR: Version = Version { major: 3, minor: 7, patch: 0 };
+
+/// The cluster version before anything is known of the members.
+pub const CLUSTER_VERSION_MIN: Version = Version { major: 3, minor: 0, patch: 0 };
 
 /// A version. A cluster's has patch 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,7 +73,6 @@ impl fmt::Display for Version {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{SERVER_MINOR, SERVER_VERSION};
 
     #[test]
     fn versions_are_read_and_ordered_by_number() {

@@ -147,7 +147,7 @@ pub struct OpenedLog {
     wal: Wal,
     recovered: Recovered,
     snapshot: EntryId,
-    v2: Option<v2store::Store>,
+    v2: Option<v2store::V2Tree>,
 }
 
 impl<'a> Files<'a> {
@@ -357,12 +357,12 @@ fn newest_snapshot(
     vfs: &dyn Vfs,
     wal_dir: &Path,
     snap_dir: &Path,
-) -> Result<(EntryId, Option<v2store::Store>), BootError> {
+) -> Result<(EntryId, Option<v2store::V2Tree>), BootError> {
     let known = wal::valid_snapshots(vfs, wal_dir)?;
     let file = snap::load_newest_valid(vfs, snap_dir, &known)?.snap;
     let newest = known.iter().map(|record: &SnapshotRecord| record.id).max_by_key(|id| id.index);
     let Some(file) = file else { return Ok((newest.unwrap_or_default(), None)) };
-    let tree = v2store::Store::parse(&file.data)
+    let tree = v2store::V2Tree::parse(&file.data)
         .map_err(|error| BootError::Mismatch(format!("{}: {error}", snap::file_name(file.id))))?;
     Ok((file.id, Some(tree)))
 }

@@ -3,7 +3,8 @@
 //! Source: etcd v3.7 server/lease/lessor.go.
 
 use crate::{
-    CHECKPOINT_INTERVAL_S, Corrupt, EXPIRED_RETRY_MS, LeaseError, StoredLease, TTL_S_MAX, Write,
+    CHECKPOINT_INTERVAL_S, CorruptLease, EXPIRED_RETRY_MS, LeaseError, LeaseWrite, StoredLease,
+    TTL_S_MAX,
 };
 use bytes::Bytes;
 use proto::LeaseId;
@@ -78,7 +79,7 @@ pub struct Granted {
     /// The time to live, in seconds; it may be longer than was asked for.
     pub ttl_s: i64,
     /// What to store.
-    pub write: Write,
+    pub write: LeaseWrite,
 }
 
 /// A lease was revoked.
@@ -89,7 +90,7 @@ pub struct Revoked {
     /// It had expired: [`Lessor::expired`] has named it here since it was last renewed.
     pub had_expired: bool,
     /// What to store.
-    pub write: Write,
+    pub write: LeaseWrite,
 }
 
 /// The answer to a keep-alive.
@@ -147,7 +148,7 @@ impl Lessor {
     pub fn restore<K, V>(
         ttl_s_min: i64,
         items: impl IntoIterator<Item = (K, V)>,
-    ) -> Result<Lessor, Corrupt>
+    ) -> Result<Lessor, CorruptLease>
     where
         K: AsRef<[u8]>,
         V: AsRef<[u8]>,
@@ -209,7 +210,7 @@ impl Lessor {
         self.leases.insert(id, lease);
         self.schedule_checkpoint(id, now_ms);
         let stored = StoredLease { id, ttl_s, remaining_ttl_s: 0 };
-        let write = Write { key: StoredLease::key(id), value: Some(stored.encode()) };
+        let write = LeaseWrite { key: StoredLease::key(id), value: Some(stored.encode()) };
         Ok(Granted { ttl_s, write })
     }
 
@@ -226,7 +227,7 @@ impl Lessor {
         for key in &lease.keys {
             self.items.remove(key);
         }
-        let write = Write { key: StoredLease::key(id), value: None };
+        let write = LeaseWrite { key: StoredLease::key(id), value: None };
         let had_expired = lease.due_ms > lease.expires_ms;
         Ok(Revoked { keys: lease.keys.into_iter().collect(), had_expired, write })
     }
@@ -254,13 +255,13 @@ impl Lessor {
     /// Applies a checkpoint: the time that a lease has left at the next promotion. Its expiry here
     /// stays the same. An unknown lease is ignored. Returns the write that makes the checkpoint
     /// survive a restart.
-    pub fn checkpoint(&mut self, checkpoint: Checkpoint, now_ms: u64) -> Option<Write> {
+    pub fn checkpoint(&mut self, checkpoint: Checkpoint, now_ms: u64) -> Option<LeaseWrite> {
         let Checkpoint { id, remaining_ttl_s } = checkpoint;
         let lease = self.leases.get_mut(&id)?;
         lease.remaining_ttl_s = remaining_ttl_s;
         let stored = StoredLease { id, ttl_s: lease.ttl_s, remaining_ttl_s };
         self.schedule_checkpoint(id, now_ms);
-        Some(Write { key: StoredLease::key(id), value: Some(stored.encode()) })
+        Some(LeaseWrite { key: StoredLease::key(id), value: Some(stored.encode()) })
     }
 
     /// Up to `limit` checkpoints that are due, to be proposed. Each is due again after

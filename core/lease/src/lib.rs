@@ -1,6 +1,6 @@
 //! Leases: which exist, how long they live, and which keys go with them. A plain value: the
 //! caller brings the time in milliseconds of a clock that never goes back, puts the returned
-//! [`Write`]s into its own batch and deletes the keys of what it revoked. Not here: who proposes a
+//! [`LeaseWrite`]s into its own batch and deletes the keys of what it revoked. Not here: who proposes a
 //! revocation, and the key space.
 //!
 //! Source: etcd v3.7 server/lease/{lessor,lease,lease_queue}.go, server/storage/schema/lease.go.
@@ -11,7 +11,7 @@ mod lessor;
 mod stored;
 
 pub use lessor::{Checkpoint, Granted, Lessor, Renewal, Revoked, TimeToLive};
-pub use stored::{StoredLease, Write};
+pub use stored::{LeaseWrite, StoredLease};
 
 use std::fmt;
 
@@ -61,17 +61,17 @@ impl std::error::Error for LeaseError {}
 
 /// An item of the bucket `lease` that is not a lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Corrupt {
+pub struct CorruptLease {
     /// The item's key.
     pub key: Vec<u8>,
     /// What is wrong with it.
     pub why: String,
 }
 
-impl fmt::Display for Corrupt {
+impl fmt::Display for CorruptLease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "bucket lease, key {:02x?}: {}", self.key, self.why)
     }
 }
 
-impl std::error::Error for Corrupt {}
+impl std::error::Error for CorruptLease {}

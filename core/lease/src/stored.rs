@@ -2,7 +2,7 @@
 //!
 //! Source: etcd v3.7 server/storage/schema/lease.go.
 
-use crate::Corrupt;
+use crate::CorruptLease;
 use bytes::Bytes;
 use prost::Message as _;
 use proto::{LeaseId, leasepb};
@@ -37,8 +37,8 @@ impl StoredLease {
     ///
     /// # Errors
     /// When the value is not a lease, or not the one that the key names.
-    pub fn decode(key: &[u8], value: &[u8]) -> Result<StoredLease, Corrupt> {
-        let corrupt = |why: String| Corrupt { key: key.to_vec(), why };
+    pub fn decode(key: &[u8], value: &[u8]) -> Result<StoredLease, CorruptLease> {
+        let corrupt = |why: String| CorruptLease { key: key.to_vec(), why };
         let pb = leasepb::Lease::decode(value).map_err(|error| corrupt(error.to_string()))?;
         if key != pb.id.to_be_bytes() {
             return Err(corrupt(format!("the value is that of lease {:x}", pb.id)));
@@ -49,7 +49,7 @@ impl StoredLease {
 
 /// A change of the bucket `lease`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Write {
+pub struct LeaseWrite {
     /// The key.
     pub key: [u8; 8],
     /// The new value; none deletes the key.

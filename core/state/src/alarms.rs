@@ -9,14 +9,14 @@ use prost::Message as _;
 use proto::etcdserverpb::{AlarmMember, AlarmRequest, AlarmType, alarm_request::AlarmAction};
 use std::collections::BTreeSet;
 
-/// Which members have which alarms.
+/// The alarms by type and member.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Alarms {
     rows: BTreeSet<(i32, u64)>,
 }
 
 impl Alarms {
-    /// Reads the keys of the bucket. A key that is no alarm is left where it is, as etcd does.
+    /// Reads the keys of the bucket. Keys that are not alarms are ignored, as etcd does.
     pub fn load(keys: impl IntoIterator<Item = Bytes>) -> Alarms {
         let rows = keys
             .into_iter()
@@ -43,7 +43,7 @@ impl Alarms {
             .collect()
     }
 
-    /// Does what the request says; returns the alarms it asked for or changed.
+    /// Executes the request; returns the alarms that it asked for or changed.
     pub fn apply(&mut self, request: &AlarmRequest, batch: &mut Batch) -> Vec<AlarmMember> {
         let row = (request.alarm, request.member_id);
         let alarm = AlarmMember { member_id: request.member_id, alarm: request.alarm };
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn an_alarm_is_on_until_the_last_member_drops_it() {
+    fn an_alarm_is_on_until_the_last_member_deactivates_it() {
         let mut alarms = Alarms::default();
         apply(&mut alarms, AlarmAction::Activate, 1);
         apply(&mut alarms, AlarmAction::Activate, 2);
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_stored_is_read_again() {
+    fn stored_alarms_are_loaded() {
         let key = AlarmMember { member_id: 7, alarm: AlarmType::Corrupt.into() }.encode_to_vec();
         let alarms = Alarms::load([key.into(), Bytes::from_static(b"\xff")]);
         assert!(alarms.is_on(AlarmType::Corrupt));

@@ -1,14 +1,15 @@
-//! One committed entry after the other: what it is, whether alarms and quota let it be done, and
-//! who does it. The order of the checks is etcd's: corrupt, capped, auth, quota; every member
-//! must decide alike.
+//! Applies committed entries: decodes them, checks alarms, permission and quota, and dispatches
+//! them. The order of the checks is etcd's: corrupt, capped, auth, quota. Every member must decide
+//! alike.
 //!
 //! Source: etcd v3.7 server/etcdserver/apply/uber_applier.go, server/etcdserver/server.go
 //! `applyEntryNormal`.
 
+use crate::effect::Effect;
 use crate::failure::{Failure, Fatal};
+use crate::machine::State;
 use crate::quota::{self, LEASE_COST};
 use crate::reject::Reject;
-use crate::{Effect, State};
 use auth::Caller;
 use backend::Batch;
 use proto::answer::{Answer, GrantAnswer};
@@ -26,7 +27,7 @@ impl State {
     ) -> Result<(), Fatal> {
         let Some(last) = entries.last().map(Entry::id) else { return Ok(()) };
         let mut batch = Batch::new(last);
-        self.put_pending_writes(&mut batch);
+        self.put_first_writes(&mut batch);
         for entry in entries {
             let id = entry.id();
             assert!(
@@ -35,7 +36,7 @@ impl State {
                 id.index,
                 self.applied.index
             );
-            self.log_bytes_since_snapshot += entry.data.len() as u64;
+            self.snapshots.log_bytes += entry.data.len() as u64;
             self.apply_entry(now_ms, entry, &mut batch, effects)?;
             self.applied = id;
         }
@@ -62,7 +63,7 @@ impl State {
                 self.conf_change(change, batch, effects).map_err(bad)
             }
             EntryKind::ConfChangeV2 => Err(bad("etcd never writes a ConfChangeV2".into())),
-            // The first entry of a leader.
+            // A new leader's first entry has no data.
             EntryKind::Normal if entry.data.is_empty() => Ok(()),
             EntryKind::Normal => {
                 match v2store::classify(&entry.data).map_err(|error| bad(error.to_string()))? {
@@ -96,16 +97,16 @@ impl State {
             Err(Failure::Entry(why)) => return Err(Fatal::Entry { index, why }),
         };
         match (physical, &result) {
-            // Answered when the work is done.
+            // Answered when the compaction has finished.
             (Some(compaction), Ok(_)) => {
                 self.waiters.await_compaction(compaction.revision, id);
             }
-            (Some(_) | None, _) => self.outcome.answers.push((id, result)),
+            (Some(_) | None, _) => self.output.answers.push((id, result)),
         }
         Ok(())
     }
 
-    /// Does what the one field that is set says.
+    /// Executes the one field that is set.
     fn dispatch(
         &mut self,
         now_ms: u64,
@@ -131,15 +132,15 @@ impl State {
         }
         if let Some(compaction) = request.compaction {
             self.refuse_if_corrupt()?;
-            self.store.compact(compaction.revision, batch)?;
-            return Ok(Answer::Compact { revision: self.store.revision() });
+            self.storage.store.compact(compaction.revision, batch)?;
+            return Ok(Answer::Compact { revision: self.storage.store.revision() });
         }
         if let Some(grant) = request.lease_grant {
             let over = self.admit(LEASE_COST)?;
             let granted = self.lease_grant(now_ms, LeaseId(grant.id), grant.ttl, batch);
             return over.answer(granted.map(|ttl_s| {
                 Answer::LeaseGrant(GrantAnswer {
-                    revision: self.store.revision(),
+                    revision: self.storage.store.revision(),
                     id: grant.id,
                     ttl_s,
                 })
@@ -148,7 +149,7 @@ impl State {
         if let Some(revoke) = request.lease_revoke {
             self.refuse_if_corrupt()?;
             self.lease_revoke(caller, LeaseId(revoke.id), batch)?;
-            return Ok(Answer::LeaseRevoke { revision: self.store.revision() });
+            return Ok(Answer::LeaseRevoke { revision: self.storage.store.revision() });
         }
         self.dispatch_rare(now_ms, request, batch)
     }
@@ -162,7 +163,7 @@ impl State {
         if let Some(alarm) = request.alarm {
             let alarms = self.alarms.apply(&alarm, batch);
             if self.alarms.is_on(AlarmType::Corrupt) {
-                self.outcome.replies.extend(self.waiters.revocations_forbidden());
+                self.output.replies.extend(self.waiters.revocations_forbidden());
             }
             return Ok(Answer::Alarm { alarms });
         }
@@ -179,7 +180,7 @@ impl State {
             return Ok(Answer::Done);
         }
         if let Some(set) = request.downgrade_info_set {
-            let write = self.cluster.set_downgrade(set.enabled.then_some(set.ver));
+            let write = self.membership.cluster.set_downgrade(set.enabled.then_some(set.ver));
             crate::membership::put(batch, write);
             return Ok(Answer::Done);
         }
@@ -192,13 +193,13 @@ impl State {
         Err(Failure::Entry("a request for a part of the server that is not built yet".into()))
     }
 
-    /// Whether a request that takes space may be done at all, and whether it fits.
+    /// Checks the alarms for a request that takes space, and whether it fits the quota.
     fn admit(&self, cost: u64) -> Result<Fit, Failure> {
         self.refuse_if_corrupt()?;
         if cost > 0 && self.alarms.is_on(AlarmType::Nospace) {
             return Err(Reject::NoSpace.into());
         }
-        Ok(Fit(self.settings.quota.fits(self.backend_size, cost)))
+        Ok(Fit(self.settings.quota.fits(self.storage.file_bytes, cost)))
     }
 
     fn refuse_if_corrupt(&self) -> Result<(), Failure> {
@@ -209,8 +210,8 @@ impl State {
     }
 }
 
-/// Whether a request asks about users and roles, and changes none: etcd puts these into the log
-/// too, with and without authentication.
+/// Whether a request only reads users and roles. Etcd puts these into the log too, with and without
+/// authentication.
 fn only_reads_auth(request: &InternalRaftRequest) -> bool {
     request.auth_status.is_some()
         || request.authenticate.is_some()
@@ -220,8 +221,8 @@ fn only_reads_auth(request: &InternalRaftRequest) -> bool {
         || request.auth_role_list.is_some()
 }
 
-/// Whether a request fits the quota. One that does not is done all the same, since other members
-/// may have more room; only its answer says no.
+/// Whether a request fits the quota. One that does not is applied all the same, because other
+/// members may have more space; only its answer is an error.
 struct Fit(bool);
 
 impl Fit {

@@ -1,17 +1,17 @@
-//! The two ways in which applying an entry can fail: the entry is rejected, by every member
-//! alike, or this member cannot go on.
+//! Errors of applying an entry: every member rejects the entry alike, or this member cannot go on.
 
 use crate::reject::Reject;
+use lease::LeaseError;
 use std::fmt;
 
 /// Why an entry was not applied.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// The entry's result says no; nothing was changed.
+    /// The entry is rejected; nothing was changed.
     Reject(Reject),
     /// The store cannot be read; the member stops.
     Store(mvcc::Error),
-    /// The entry is nothing that this server can apply; the member stops.
+    /// This server cannot apply the entry; the member stops.
     Entry(String),
 }
 
@@ -43,14 +43,14 @@ impl From<mvcc::RequestError> for Failure {
     }
 }
 
-impl From<lease::LeaseError> for Failure {
-    fn from(reject: lease::LeaseError) -> Failure {
-        Failure::Reject(match reject {
-            lease::LeaseError::NotFound => Reject::LeaseNotFound,
-            lease::LeaseError::Exists => Reject::LeaseExists,
-            lease::LeaseError::TtlTooLarge => Reject::LeaseTtlTooLarge,
-            other @ lease::LeaseError::NotPrimary => {
-                return Failure::Entry(format!("an unexpected rejection: {other}"));
+impl From<LeaseError> for Failure {
+    fn from(error: LeaseError) -> Failure {
+        Failure::Reject(match error {
+            LeaseError::NotFound => Reject::LeaseNotFound,
+            LeaseError::Exists => Reject::LeaseExists,
+            LeaseError::TtlTooLarge => Reject::LeaseTtlTooLarge,
+            other @ LeaseError::NotPrimary => {
+                return Failure::Entry(format!("unexpected error of the lessor: {other}"));
             }
         })
     }
@@ -59,7 +59,7 @@ impl From<lease::LeaseError> for Failure {
 /// Why a read from a view failed.
 #[derive(Debug)]
 pub enum ReadError {
-    /// The caller may not read it.
+    /// The caller has no permission.
     Denied(auth::Denied),
     /// The store cannot be read.
     Store(mvcc::Error),
@@ -82,16 +82,16 @@ impl From<mvcc::Error> for ReadError {
 pub enum Fatal {
     /// The store cannot be read.
     Store(mvcc::Error),
-    /// What is stored does not fit together.
+    /// The stored data is inconsistent.
     Corrupt(String),
-    /// A committed entry is nothing that this server can apply.
+    /// This server cannot apply a committed entry.
     Entry {
         /// Its index.
         index: u64,
-        /// Why not.
+        /// The reason.
         why: String,
     },
-    /// The directory needs a part of the server that is not built yet, or is too new.
+    /// The directory is of a newer version, or needs a part of the server that is not built yet.
     Unsupported(String),
 }
 

@@ -1,10 +1,10 @@
-//! What puts, deletions, ranges and transactions do when their entry is applied.
+//! Applies puts, deletions, ranges and transactions.
 //!
 //! Source: etcd v3.7 server/etcdserver/txn/{put,delete,range,txn}.go.
 
-use crate::State;
 use crate::failure::Failure;
 use crate::guard::{self, GuardedPut, GuardedTxn};
+use crate::machine::State;
 use crate::range::{self, Collector};
 use crate::reject::Reject;
 use crate::txn::{self, Path};
@@ -20,9 +20,10 @@ use proto::etcdserverpb::{
 use proto::mvccpb::KeyValue;
 use std::sync::Arc;
 
-type Outcome<A> = Result<A, Failure>;
+/// The answer of an operation.
+type OpResult<A> = Result<A, Failure>;
 
-/// What an operation of a transaction will have done.
+/// An operation of a transaction that comes before the one being checked.
 enum Earlier {
     Put(Bytes),
     Delete(KeyRange),
@@ -34,11 +35,11 @@ impl State {
         caller: &Caller,
         request: &PutRequest,
         batch: &mut Batch,
-    ) -> Outcome<PutAnswer> {
+    ) -> OpResult<PutAnswer> {
         let door = self.auth.door(caller);
         door.permit(GuardedPut(request, &self.lessor))?;
         self.check_lease(request)?;
-        let mut write = self.store.write(batch);
+        let mut write = self.storage.store.write(batch);
         let answer = put(&mut write, door, request);
         let changes = write.end();
         self.note(changes);
@@ -50,8 +51,8 @@ impl State {
         caller: &Caller,
         request: &DeleteRangeRequest,
         batch: &mut Batch,
-    ) -> Outcome<DeleteAnswer> {
-        let mut write = self.store.write(batch);
+    ) -> OpResult<DeleteAnswer> {
+        let mut write = self.storage.store.write(batch);
         let answer = delete(&mut write, self.auth.door(caller), request);
         let changes = write.end();
         self.note(changes);
@@ -63,8 +64,8 @@ impl State {
         caller: &Caller,
         request: &RangeRequest,
         batch: &mut Batch,
-    ) -> Outcome<RangeAnswer> {
-        read(&mut self.store.write(batch), self.auth.door(caller), request)
+    ) -> OpResult<RangeAnswer> {
+        read(&mut self.storage.store.write(batch), self.auth.door(caller), request)
     }
 
     pub(crate) fn txn(
@@ -72,14 +73,14 @@ impl State {
         caller: &Caller,
         request: &TxnRequest,
         batch: &mut Batch,
-    ) -> Outcome<TxnAnswer> {
+    ) -> OpResult<TxnAnswer> {
         let door = self.auth.door(caller);
         door.permit(GuardedTxn::new(request, &self.lessor))?;
-        let mut write = self.store.write(batch);
+        let mut write = self.storage.store.write(batch);
         let path = txn::path(request, &mut |compare, each| live(&mut write, door, compare, each))?;
         drop(write);
         self.check_txn(caller, request, &path, batch, &mut Vec::new())?;
-        let mut write = self.store.write(batch);
+        let mut write = self.storage.store.write(batch);
         let answer = execute(&mut write, self.auth.door(caller), request, &path);
         let changes = write.end();
         let revision = changes.revision;
@@ -87,8 +88,8 @@ impl State {
         answer.map(|answer| TxnAnswer { revision, ..answer })
     }
 
-    /// Checks each operation of the branches that are taken, before any of them is done; `earlier`
-    /// has what those before it will have put and deleted.
+    /// Checks each operation of the taken branches before any of them is executed. `earlier` lists
+    /// the puts and deletions that come before it.
     fn check_txn(
         &mut self,
         caller: &Caller,
@@ -96,7 +97,7 @@ impl State {
         path: &Path,
         batch: &mut Batch,
         earlier: &mut Vec<Earlier>,
-    ) -> Outcome<()> {
+    ) -> OpResult<()> {
         let mut nested = path.nested.iter();
         for op in txn::chosen(request, path.succeeded) {
             match &op.request {
@@ -124,67 +125,68 @@ impl State {
         Ok(())
     }
 
-    /// Whether a key will be there behind the earlier operations of its transaction. That a
-    /// deletion may stand before a put of the same key, etcd only sees where the range has an
-    /// end: its members all panic at the put that then finds nothing to keep.
+    /// Whether the key of a put will exist after the earlier operations of its transaction. Etcd
+    /// overlooks an earlier deletion of that single key: its members all panic at the put that then
+    /// finds no value to keep.
     fn will_exist(
         &mut self,
         caller: &Caller,
         put: &PutRequest,
         batch: &mut Batch,
         earlier: &[Earlier],
-    ) -> Outcome<bool> {
+    ) -> OpResult<bool> {
         let last = earlier.iter().rev().find_map(|operation| match operation {
             Earlier::Put(key) => (*key == put.key).then_some(true),
             Earlier::Delete(range) => range.contains(&put.key).then_some(false),
         });
         let Some(last) = last else {
             let put = self.auth.permit(caller, guard::mvcc_put(put))?;
-            return Ok(self.store.write(batch).has_key_of(&put));
+            return Ok(self.storage.store.write(batch).has_key_of(&put));
         };
         Ok(last)
     }
 
-    fn check_range(&self, request: &RangeRequest) -> Outcome<()> {
+    fn check_range(&self, request: &RangeRequest) -> OpResult<()> {
         if request.revision == 0 {
             Ok(())
-        } else if request.revision > self.store.revision() {
+        } else if request.revision > self.storage.store.revision() {
             Err(Reject::FutureRevision.into())
-        } else if request.revision < self.store.compact_revision() {
+        } else if request.revision < self.storage.store.compact_revision() {
             Err(Reject::Compacted.into())
         } else {
             Ok(())
         }
     }
 
-    fn check_lease(&self, request: &PutRequest) -> Outcome<()> {
+    fn check_lease(&self, request: &PutRequest) -> OpResult<()> {
         if request.lease != 0 && !self.lessor.contains(LeaseId(request.lease)) {
             return Err(Reject::LeaseNotFound.into());
         }
         Ok(())
     }
 
-    /// Tells watchers and leases what a transaction changed.
+    /// Passes the changes of a transaction on to watchers and leases.
     pub(crate) fn note(&mut self, changes: mvcc::Changes) {
         self.totals.add(changes.ops);
         for change in changes.leases {
             self.lessor.detach(&change.key);
             if change.new != LeaseId(0) && self.lessor.attach(&change.key, change.new).is_err() {
-                // Only a lease that was kept by `ignore_lease` can be gone.
+                // Only a lease kept by `ignore_lease` can be missing.
                 tracing::warn!(
                     lease = format_args!("{:016x}", change.new),
-                    "a key kept a lease that is gone"
+                    "a key kept a lease that does not exist"
                 );
             }
         }
         if !changes.events.is_empty() {
             let (revision, events) = (changes.revision, changes.events);
-            self.outcome.events.push(Arc::new(EventBatch { revision, events }));
+            self.output.events.push(Arc::new(EventBatch { revision, events }));
         }
     }
 }
 
-/// Goes through the live key-values of a compare's range as long as `each` says.
+/// Calls `each` for the live key-values in a compare's range until it returns false; returns the
+/// number of calls.
 fn live(
     write: &mut WriteTxn<'_>,
     door: Door<'_>,
@@ -205,7 +207,7 @@ fn live(
     Ok(seen)
 }
 
-fn put(write: &mut WriteTxn<'_>, door: Door<'_>, request: &PutRequest) -> Outcome<PutAnswer> {
+fn put(write: &mut WriteTxn<'_>, door: Door<'_>, request: &PutRequest) -> OpResult<PutAnswer> {
     let done = write.put(door.permit(guard::mvcc_put(request))?)??;
     Ok(PutAnswer { revision: done.revision, prev: done.prev })
 }
@@ -214,13 +216,13 @@ fn delete(
     write: &mut WriteTxn<'_>,
     door: Door<'_>,
     request: &DeleteRangeRequest,
-) -> Outcome<DeleteAnswer> {
+) -> OpResult<DeleteAnswer> {
     let done = write.delete_range(door.permit(guard::mvcc_delete(request))?)?;
     let deleted = i64::try_from(done.deleted).unwrap_or(i64::MAX);
     Ok(DeleteAnswer { revision: done.revision, deleted, prevs: done.prevs })
 }
 
-fn read(write: &mut WriteTxn<'_>, door: Door<'_>, request: &RangeRequest) -> Outcome<RangeAnswer> {
+fn read(write: &mut WriteTxn<'_>, door: Door<'_>, request: &RangeRequest) -> OpResult<RangeAnswer> {
     let query = door.permit(range::query(request))?;
     let (items, count) = write.range(&query)??;
     let mut collector = Collector::new(request);
@@ -237,7 +239,7 @@ fn execute(
     door: Door<'_>,
     request: &TxnRequest,
     path: &Path,
-) -> Outcome<TxnAnswer> {
+) -> OpResult<TxnAnswer> {
     let mut nested = path.nested.iter();
     let mut responses = Vec::new();
     for op in txn::chosen(request, path.succeeded) {
@@ -251,7 +253,7 @@ fn execute(
                 let path = nested.next().expect("there is a path for each nested transaction");
                 execute(write, door, inner, path).map(OpAnswer::Txn)
             }
-            // Refused before it is proposed, but not by every etcd.
+            // We refuse an empty operation before it is proposed, but not every etcd does.
             None => continue,
         };
         assert!(

@@ -5,36 +5,13 @@
 //! Source: etcd v3.7 server/etcdserver/server.go `applyEntryNormal` (promotion on the empty entry
 //! of a new leader), `monitorVersions`, `publishV3`.
 
-use crate::{Effect, State};
+use crate::effect::Effect;
+use crate::leadership::Leadership;
+use crate::machine::State;
 use cluster::{Member, SERVER_MINOR, Version};
 use proto::Term;
 use proto::etcdserverpb::InternalRaftRequest;
 use proto::membershippb::{ClusterMemberAttrSetRequest, ClusterVersionSetRequest};
-
-/// This member's leadership.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Leadership {
-    /// The term in which this member leads.
-    term: Option<Term>,
-    /// Whether an entry of that term is applied.
-    is_established: bool,
-    /// What was proposed in this term, and is not proposed again.
-    proposed: Proposed,
-}
-
-/// What a leader proposes once in a term.
-#[derive(Clone, Copy, Debug, Default)]
-struct Proposed {
-    version: bool,
-    attributes: bool,
-}
-
-impl Leadership {
-    /// True from the election until the first entry of the term is applied.
-    pub(crate) fn is_pending(&self) -> bool {
-        self.term.is_some() && !self.is_established
-    }
-}
 
 impl State {
     /// Takes note that this member leads in `term`, or that it does not lead.
@@ -47,8 +24,7 @@ impl State {
         effects.extend(replies.map(|(id, reply)| Effect::Reply(id, reply)));
         self.leadership = Leadership { term, ..Leadership::default() };
         self.establish_if_due(now_ms);
-        let replies = self.outcome.replies.drain(..);
-        effects.extend(replies.map(|(id, reply)| Effect::Reply(id, reply)));
+        self.flush_replies(effects);
         self.propose_clears(now_ms, effects);
     }
 
@@ -63,7 +39,7 @@ impl State {
         self.lessor.promote(now_ms, self.settings.lease_extend_ms);
         for (id, question) in self.waiters.promoted() {
             if let Some(reply) = self.reply(now_ms, id, question) {
-                self.outcome.replies.push((id, reply));
+                self.output.replies.push((id, reply));
             }
         }
     }
@@ -84,14 +60,14 @@ impl State {
     /// settings say so. Being alone, it need not ask which versions the others support.
     fn propose_cluster_version(&mut self, effects: &mut Vec<Effect>) {
         let wanted: Version = SERVER_MINOR;
-        let is_wanted = match self.cluster.version() {
+        let is_wanted = match self.membership.cluster.version() {
             None => true,
             Some(version) => self.settings.raise_cluster_version && version < wanted,
         };
-        if !is_wanted || self.leadership.proposed.version {
+        if !is_wanted || self.leadership.has_proposed_version {
             return;
         }
-        self.leadership.proposed.version = true;
+        self.leadership.has_proposed_version = true;
         let set = ClusterVersionSetRequest { ver: wanted.to_string() };
         let request = InternalRaftRequest { cluster_version_set: Some(set), ..Default::default() };
         effects.push(Effect::Propose(Box::new(request)));
@@ -101,16 +77,16 @@ impl State {
     /// this version understand.
     fn propose_attributes(&mut self, effects: &mut Vec<Effect>) {
         let id = self.settings.member;
-        let stored = self.cluster.member(id).map(Member::attributes);
+        let stored = self.membership.cluster.member(id).map(Member::attributes);
         let wanted = &self.settings.attributes;
         let is_current = stored.is_none_or(|stored| stored == *wanted);
-        if self.leadership.proposed.attributes || is_current {
+        if self.leadership.has_proposed_attributes || is_current {
             return;
         }
-        self.leadership.proposed.attributes = true;
+        self.leadership.has_proposed_attributes = true;
         let mut request = InternalRaftRequest::default();
         let speaks_v3_only = Version { major: 3, minor: 5, patch: 0 };
-        if self.cluster.version().is_none_or(|version| version >= speaks_v3_only) {
+        if self.membership.cluster.version().is_none_or(|version| version >= speaks_v3_only) {
             request.cluster_member_attr_set = Some(ClusterMemberAttrSetRequest {
                 member_id: id.0,
                 member_attributes: Some(proto::membershippb::Attributes {

@@ -1,23 +1,25 @@
-//! Leases: what their entries do, and what is asked of them without an entry.
+//! Applies the entries of leases, and answers questions about them.
 //!
 //! Source: etcd v3.7 server/lease/lessor.go, server/etcdserver/v3_server.go (LeaseRenew,
 //! LeaseTimeToLive, LeaseLeases), server/etcdserver/server.go `revokeExpiredLeases`.
 
+use crate::effect::{Effect, Reply};
 use crate::failure::Failure;
 use crate::guard::{ReadLease, ReadLeases, WriteLease};
-use crate::{Effect, LeaseQuery, Question, Reply, State};
+use crate::input::{LeaseQuery, Question};
+use crate::machine::State;
 use auth::{Caller, KeyRange};
 use backend::{Batch, Bucket};
 use bytes::Bytes;
 use cluster::Version;
-use lease::{Checkpoint, Renewal, Write};
+use lease::{Checkpoint, LeaseError, LeaseWrite, Renewal};
 use mvcc::DeleteRange;
 use proto::LeaseId;
 use proto::etcdserverpb::{
     AlarmType, InternalRaftRequest, LeaseCheckpointRequest, LeaseRevokeRequest,
 };
 
-/// How many expired leases are revoked in one turn.
+/// How many expired leases a leader proposes to revoke in one tick.
 ///
 /// Source: etcd v3.7 server/lease/lessor.go `leaseRevokeRate` / 2.
 const EXPIRED_MAX: usize = 500;
@@ -46,7 +48,7 @@ impl State {
         Ok(granted.ttl_s)
     }
 
-    /// Deletes the lease with its keys, all at one revision.
+    /// Deletes the lease and its keys, all at one revision.
     pub(crate) fn lease_revoke(
         &mut self,
         caller: &Caller,
@@ -57,7 +59,7 @@ impl State {
         door.permit(WriteLease(id, &self.lessor))?;
         let revoked = self.lessor.revoke(id)?;
         self.totals.expired_leases += u64::from(revoked.had_expired);
-        let mut write = self.store.write(batch);
+        let mut write = self.storage.store.write(batch);
         for key in revoked.keys {
             let delete = DeleteRange { keys: KeyRange::One(key), prev_kv: false };
             write.delete_range(door.permit(delete)?)?;
@@ -65,11 +67,11 @@ impl State {
         let changes = write.end();
         self.note(changes);
         put(batch, revoked.write);
-        self.outcome.replies.extend(self.waiters.revoked(id));
+        self.output.replies.extend(self.waiters.revoked(id));
         Ok(())
     }
 
-    /// Proposes the end of what has expired.
+    /// Proposes to revoke expired leases.
     pub(crate) fn expire(&mut self, now_ms: u64, effects: &mut Vec<Effect>) {
         for id in self.lessor.expired(now_ms, EXPIRED_MAX) {
             let revoke = Some(LeaseRevokeRequest { id: id.0 });
@@ -106,7 +108,7 @@ impl State {
         request: LeaseCheckpointRequest,
         batch: &mut Batch,
     ) {
-        let version = self.cluster.version();
+        let version = self.membership.cluster.version();
         let is_stored = self.settings.lease_checkpoints.persist
             || version.is_some_and(|version| version >= CHECKPOINTS_STORED_FROM);
         for proto::etcdserverpb::LeaseCheckpoint { id, remaining_ttl } in request.checkpoints {
@@ -118,7 +120,7 @@ impl State {
             if remaining_ttl == 0 {
                 for (id, question) in self.waiters.cleared(checkpoint.id) {
                     let reply = self.reply(now_ms, id, question);
-                    self.outcome.replies.extend(reply.map(|reply| (id, reply)));
+                    self.output.replies.extend(reply.map(|reply| (id, reply)));
                 }
             }
         }
@@ -167,7 +169,7 @@ impl State {
                     self.waiters.await_revocation(lease, id);
                     return None;
                 }
-                Err(reject) => absent(reject),
+                Err(error) => refusal(error),
             },
             LeaseQuery::TimeToLive { lease, keys } => {
                 match self.lessor.time_to_live(lease, now_ms) {
@@ -176,7 +178,7 @@ impl State {
                         remaining_s: found.remaining_s,
                         keys: self.keys_of(lease, keys),
                     },
-                    Err(reject) => absent(reject),
+                    Err(error) => refusal(error),
                 }
             }
             LeaseQuery::List => Reply::Leases(self.lessor.list()),
@@ -199,16 +201,14 @@ fn propose(checkpoints: Vec<Checkpoint>) -> Effect {
     Effect::Propose(Box::new(request))
 }
 
-fn absent(reject: lease::LeaseError) -> Reply {
-    match reject {
-        lease::LeaseError::NotPrimary => Reply::NotLeader,
-        lease::LeaseError::NotFound
-        | lease::LeaseError::Exists
-        | lease::LeaseError::TtlTooLarge => Reply::NoLease,
+fn refusal(error: LeaseError) -> Reply {
+    match error {
+        LeaseError::NotPrimary => Reply::NotLeader,
+        LeaseError::NotFound | LeaseError::Exists | LeaseError::TtlTooLarge => Reply::NoLease,
     }
 }
 
-fn put(batch: &mut Batch, write: Write) {
+fn put(batch: &mut Batch, write: LeaseWrite) {
     let key = Bytes::copy_from_slice(&write.key);
     match write.value {
         Some(value) => batch.put(Bucket::Lease, key, value),

@@ -1,22 +1,25 @@
-//! What configuration changes, attributes and versions in the log do.
+//! Applies configuration changes, member attributes and versions.
 //!
 //! Source: etcd v3.7 server/etcdserver/server.go `applyConfChange`, v3.6
 //! server/etcdserver/apply_v2.go.
 
+use crate::effect::Effect;
+use crate::machine::State;
 use crate::reject::Reject;
-use crate::{Effect, State};
 use backend::{Batch, Bucket};
 use bytes::Bytes;
 use cluster::{
-    Attributes, ChangeError, StorageVersion, StorageVersionChange, Table, Version, Write,
+    Attributes, ChangeError, InvalidChange, MembershipWrite, StorageVersion, StorageVersionChange,
+    Table, Version,
 };
 use proto::answer::Answer;
 use proto::etcdserverpb::Request;
 use proto::membershippb::ClusterMemberAttrSetRequest;
 use proto::{ConfChange, NodeId};
+use v2store::V2Change;
 
 impl State {
-    /// Changes the membership, or finds that it cannot be; raft hears of it either way.
+    /// Applies a configuration change if it is valid. Raft gets the outcome either way.
     pub(crate) fn conf_change(
         &mut self,
         change: ConfChange,
@@ -24,45 +27,45 @@ impl State {
         effects: &mut Vec<Effect>,
     ) -> Result<(), String> {
         let id = change.id;
-        let result = match self.cluster.validate(&change) {
+        let result = match self.membership.cluster.validate(&change) {
             Ok(valid) => {
-                for write in self.cluster.apply(valid) {
+                for write in self.membership.cluster.apply(valid) {
                     put(batch, write);
                 }
-                batch.conf_state(&self.cluster.conf_state());
+                batch.conf_state(&self.membership.cluster.conf_state());
                 effects.push(Effect::ConfChanged(Some(change)));
                 Ok(Answer::Done)
             }
             Err(ChangeError::Reject(reject)) => {
                 effects.push(Effect::ConfChanged(None));
-                Err(rejected(reject))
+                Err(rejected(invalid))
             }
             Err(ChangeError::Bad(bad)) => return Err(bad.to_string()),
         };
-        self.published_cluster = None;
-        self.outcome.answers.push((id, result));
+        self.membership.published = None;
+        self.output.answers.push((id, result));
         Ok(())
     }
 
-    /// A request of etcd's own housekeeping before 3.6.
+    /// Applies a v2 request, in which etcd before 3.6 writes attributes and cluster versions.
     pub(crate) fn v2_request(
         &mut self,
         request: &Request,
         batch: &mut Batch,
     ) -> Result<(), String> {
         let id = request.id.unwrap_or_default();
-        match self.v2.apply(request).map_err(|error| error.to_string())? {
-            v2store::Effect::None => {}
-            v2store::Effect::MemberAttributes { id, json } => {
+        match self.membership.v2.apply(request).map_err(|error| error.to_string())? {
+            V2Change::None => {}
+            V2Change::MemberAttributes { id, json } => {
                 let attributes = Attributes::from_json(json.as_bytes());
                 let attributes = attributes.map_err(|error| error.to_string())?;
-                self.take_attributes(id, attributes, batch)?;
+                self.apply_attributes(id, attributes, batch)?;
             }
-            v2store::Effect::ClusterVersion(version) => {
+            V2Change::ClusterVersion(version) => {
                 self.set_cluster_version(&version, batch)?;
             }
         }
-        self.outcome.answers.push((id, Ok(Answer::Done)));
+        self.output.answers.push((id, Ok(Answer::Done)));
         Ok(())
     }
 
@@ -71,22 +74,22 @@ impl State {
         request: ClusterMemberAttrSetRequest,
         batch: &mut Batch,
     ) -> Result<(), String> {
-        let told = request.member_attributes.unwrap_or_default();
-        let attributes = Attributes { name: told.name, client_urls: told.client_urls };
-        self.take_attributes(NodeId(request.member_id), attributes, batch)
+        let set = request.member_attributes.unwrap_or_default();
+        let attributes = Attributes { name: set.name, client_urls: set.client_urls };
+        self.apply_attributes(NodeId(request.member_id), attributes, batch)
     }
 
-    fn take_attributes(
+    fn apply_attributes(
         &mut self,
         id: NodeId,
         attributes: Attributes,
         batch: &mut Batch,
     ) -> Result<(), String> {
-        let writes = self.cluster.set_attributes(id, attributes);
+        let writes = self.membership.cluster.set_attributes(id, attributes);
         for write in writes.map_err(|error| error.to_string())? {
             put(batch, write);
         }
-        self.published_cluster = None;
+        self.membership.published = None;
         Ok(())
     }
 
@@ -96,32 +99,33 @@ impl State {
         batch: &mut Batch,
     ) -> Result<(), String> {
         let version = Version::parse(version).map_err(|error| error.to_string())?;
-        let write = self.cluster.set_version(version).map_err(|error| error.to_string())?;
+        let write =
+            self.membership.cluster.set_version(version).map_err(|error| error.to_string())?;
         put(batch, write);
         self.follow_cluster_version(batch);
-        self.published_cluster = None;
+        self.membership.published = None;
         Ok(())
     }
 
-    /// Marks the file with the version that it has now, as far as the cluster's allows.
+    /// Writes or deletes the storage version so that it follows the cluster version.
     pub(crate) fn follow_cluster_version(&mut self, batch: &mut Batch) {
         let key = Bytes::from_static(StorageVersion::KEY);
-        match self.storage_version.follow(self.cluster.version()) {
+        match self.membership.storage_version.follow(self.membership.cluster.version()) {
             StorageVersionChange::Keep => {}
             StorageVersionChange::Write(version) => {
                 batch.put(Bucket::Meta, key, version.to_string().into());
-                self.storage_version = StorageVersion::Known(version);
+                self.membership.storage_version = StorageVersion::Known(version);
             }
             StorageVersionChange::Delete => {
                 batch.delete(Bucket::Meta, key);
-                self.storage_version = StorageVersion::Unknown;
+                self.membership.storage_version = StorageVersion::Unknown;
             }
         }
     }
 }
 
-/// Puts what the cluster wants stored into the batch.
-pub(crate) fn put(batch: &mut Batch, write: Write) {
+/// Adds a write of the membership to the batch.
+pub(crate) fn put(batch: &mut Batch, write: MembershipWrite) {
     let bucket = match write.table {
         Table::Members => Bucket::Members,
         Table::MembersRemoved => Bucket::MembersRemoved,
@@ -133,13 +137,13 @@ pub(crate) fn put(batch: &mut Batch, write: Write) {
     }
 }
 
-fn rejected(reject: cluster::Reject) -> Reject {
-    match reject {
-        cluster::Reject::IdRemoved => Reject::MemberRemoved,
-        cluster::Reject::IdExists => Reject::MemberExists,
-        cluster::Reject::PeerUrlExists => Reject::PeerUrlExists,
-        cluster::Reject::NotLearner => Reject::NotLearner,
-        cluster::Reject::TooManyLearners => Reject::TooManyLearners,
-        cluster::Reject::IdNotFound => Reject::MemberNotFound,
+fn rejected(invalid: InvalidChange) -> Reject {
+    match invalid {
+        InvalidChange::IdRemoved => Reject::MemberRemoved,
+        InvalidChange::IdExists => Reject::MemberExists,
+        InvalidChange::PeerUrlExists => Reject::PeerUrlExists,
+        InvalidChange::NotLearner => Reject::NotLearner,
+        InvalidChange::TooManyLearners => Reject::TooManyLearners,
+        InvalidChange::IdNotFound => Reject::MemberNotFound,
     }
 }

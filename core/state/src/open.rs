@@ -1,12 +1,16 @@
-//! From what a directory holds to a state that goes on from there: leases, keys, alarms, auth
-//! and membership, in this order.
+//! Opens the state of a directory: leases, keys, alarms, auth and membership, in this order.
 //!
 //! The v2 tree is in the .snap file only, so v2 requests between that and the applied index are
 //! always replayed. If the file has no storage version, the membership is replayed as well: etcd
 //! before 3.5.20 does not keep the buckets up to date (formats.md §3.2 of the project's reference).
 
+use crate::alarms::Alarms;
+use crate::effect::Totals;
 use crate::failure::Fatal;
-use crate::{Settings, State, alarms::Alarms};
+use crate::leadership::Leadership;
+use crate::machine::{Membership, Output, SnapshotPolicy, State, Storage};
+use crate::settings::Settings;
+use crate::waiters::Waiters;
 use auth::AuthStore;
 use backend::{Bucket, Overlay, ReadView};
 use bytes::Bytes;
@@ -15,40 +19,41 @@ use lease::Lessor;
 use mvcc::{Restored, Store};
 use proto::{ConfChange, Entry, EntryId, EntryKind, Index};
 use std::sync::Arc;
-use v2store::{Effect as V2Effect, EntryPayload};
+use v2store::{EntryPayload, V2Change, V2Tree};
 
-/// What a directory holds besides the database.
+/// The newest .snap file and the log behind it.
 #[derive(Debug)]
-pub struct Log {
-    /// The v2 tree of the newest .snap, if there is one.
-    pub v2: Option<v2store::Store>,
-    /// The index of that .snap; 0 without one.
+pub struct LogTail {
+    /// The v2 tree of the .snap file, if there is one.
+    pub v2: Option<V2Tree>,
+    /// The index of the .snap file; 0 without one.
     pub snapshot_index: Index,
-    /// The entries behind it.
+    /// The entries behind it, applied or not.
     pub entries: Vec<Entry>,
 }
 
-impl Log {
+impl LogTail {
     /// The bytes of the entries that are applied but in no .snap file.
     fn bytes_up_to(&self, applied: Index) -> u64 {
-        let covered = |entry: &&Entry| entry.index > self.snapshot_index && entry.index <= applied;
+        let covered = |entry: &&Entry| entry.index > self.snapshots.index && entry.index <= applied;
         self.entries.iter().filter(covered).map(|entry| entry.data.len() as u64).sum()
     }
 }
 
 impl State {
-    /// A state that goes on after the last entry that the database holds.
+    /// Opens the state as of the last entry in the database.
     ///
     /// # Errors
-    /// When something stored cannot be read, does not fit together, or needs a part of the
-    /// server that is not built yet.
-    pub fn open(settings: Settings, file: bolt::View, log: &Log) -> Result<State, Fatal> {
+    /// When something stored cannot be read, is inconsistent, or needs a part of the server that
+    /// is not built yet.
+    pub fn open(settings: Settings, file: bolt::View, log: &LogTail) -> Result<State, Fatal> {
         let restored = Store::restore(ReadView::of_file(file.clone()));
         State::open_restored(settings, file, restored, log)
     }
 
-    /// As [`State::open`], with the keys as [`Store::restore`] found them in the same file: it
-    /// takes most of the time of a start, and needs nothing of the log.
+    /// As [`State::open`], with the keys that [`Store::restore`] read from the same file. Restoring
+    /// takes most of the time of a start and needs nothing of the log, so it can run beside
+    /// reading that.
     ///
     /// # Errors
     /// As [`State::open`].
@@ -56,7 +61,7 @@ impl State {
         settings: Settings,
         file: bolt::View,
         restored: Result<Restored, mvcc::Error>,
-        log: &Log,
+        log: &LogTail,
     ) -> Result<State, Fatal> {
         let overlay = Overlay::new(Some(file.clone()), Overlay::LIMIT);
         let read = overlay.view();
@@ -67,7 +72,7 @@ impl State {
             .map_err(|error| Fatal::Unsupported(error.to_string()))?;
         let mut v2 = match &log.v2 {
             Some(tree) => tree.clone(),
-            None => v2store::Store::default(),
+            None => V2Tree::default(),
         };
         let buckets_are_stale = stored.is_none() && applied.index > Index(0);
         let mut cluster = if stored.is_some() {
@@ -88,37 +93,31 @@ impl State {
             if lessor.attach(&key, lease).is_err() {
                 tracing::warn!(
                     lease = format_args!("{lease:016x}"),
-                    "a key has a lease that is gone"
+                    "a key has a lease that does not exist"
                 );
             }
         }
-        let pending_writes = first_writes(&read, &cluster, buckets_are_stale)?;
+        let first_writes = first_writes(&read, &cluster, buckets_are_stale)?;
+        let file_bytes = file.size();
+        let log_bytes = log.bytes_up_to(applied.index);
         Ok(State {
-            totals: crate::Totals::default(),
-            backend_size: file.size(),
             settings,
-            store,
-            overlay,
+            storage: Storage { store, overlay, file_bytes, first_writes },
             lessor,
-            cluster,
+            membership: Membership { cluster, v2, storage_version, published: None },
             alarms,
             auth: Arc::new(auth),
-            v2,
-            storage_version,
             applied,
-            snapshot_index: log.snapshot_index,
-            log_bytes_since_snapshot: log.bytes_up_to(applied.index),
-            pending_writes,
-            waiters: crate::waiters::Waiters::default(),
-            outcome: crate::Outcome::default(),
-            published_cluster: None,
-            leadership: crate::leader::Leadership::default(),
+            snapshots: SnapshotPolicy { index: log.snapshot_index, log_bytes },
+            waiters: Waiters::default(),
+            leadership: Leadership::default(),
+            output: Output::default(),
+            totals: Totals::default(),
         })
     }
 }
 
-/// What was put into the file outside of any entry, and must be there: it goes into the first
-/// batch.
+/// Writes that no entry produces but the file must contain; they go into the first batch.
 fn first_writes(
     read: &ReadView,
     cluster: &Cluster,
@@ -144,7 +143,7 @@ fn first_writes(
     Ok(writes)
 }
 
-fn load_v2_cluster(v2: &v2store::Store) -> Result<Cluster, Fatal> {
+fn load_v2_cluster(v2: &V2Tree) -> Result<Cluster, Fatal> {
     Cluster::load_v2(v2.members(), v2.removed_members(), v2.version())
         .map_err(|error| Fatal::Corrupt(format!("the members in the .snap file: {error}")))
 }
@@ -153,9 +152,9 @@ fn load_v2_cluster(v2: &v2store::Store) -> Result<Cluster, Fatal> {
 /// whose state at the applied index is in no other place; membership on `cluster` if the buckets
 /// do not have it.
 fn replay(
-    v2: &mut v2store::Store,
+    v2: &mut V2Tree,
     mut cluster: Option<&mut Cluster>,
-    log: &Log,
+    log: &LogTail,
     applied: EntryId,
 ) -> Result<(), Fatal> {
     for entry in log.entries.iter().filter(|entry| entry.index <= applied.index) {
@@ -184,18 +183,18 @@ fn replay(
 
 fn replay_request(
     cluster: Option<&mut Cluster>,
-    v2: &mut v2store::Store,
+    v2: &mut V2Tree,
     payload: EntryPayload,
 ) -> Result<(), String> {
     let (mut attributes, mut version) = (None, None);
     match payload {
         EntryPayload::V2(request) => match v2.apply(&request).map_err(|error| error.to_string())? {
-            V2Effect::None => {}
-            V2Effect::MemberAttributes { id, json } => {
+            V2Change::None => {}
+            V2Change::MemberAttributes { id, json } => {
                 let told = Attributes::from_json(json.as_bytes());
                 attributes = Some((id, told.map_err(|error| error.to_string())?));
             }
-            V2Effect::ClusterVersion(text) => version = Some(text),
+            V2Change::ClusterVersion(text) => version = Some(text),
         },
         EntryPayload::Request(request) => {
             attributes = request.cluster_member_attr_set.map(|set| {

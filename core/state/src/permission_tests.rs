@@ -1,5 +1,5 @@
-//! What reaches the door of permission: each operation of a client, with the canonical ranges of
-//! everything that it reads and writes.
+//! Each operation of a client is checked for permission on the canonical ranges of everything
+//! that it reads and writes.
 
 use crate::{Effect, Input, LeaseQuery, Question, Reject, Reply, Settings, State};
 use auth::{Access, AuthStore, Caller, Denied, KeyRange, Rules};
@@ -14,7 +14,7 @@ use proto::{Entry, EntryKind, Index, LeaseId, NodeId, Term};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-/// Notes every access that it is asked about, and denies those that contain `secret`.
+/// Records every access that is checked, and denies ranges that contain `secret`.
 #[derive(Debug, Default)]
 struct DenySecret {
     asked: Mutex<Vec<String>>,
@@ -73,7 +73,7 @@ impl World {
             raise_cluster_version: false,
             attributes: cluster::Attributes { name: "n".into(), client_urls: Vec::new() },
         };
-        let log = crate::Log { v2: None, snapshot_index: Index(0), entries: Vec::new() };
+        let log = crate::LogTail { v2: None, snapshot_index: Index(0), entries: Vec::new() };
         let mut state = State::open(settings, backend.view(), &log).unwrap();
         let mut effects = Vec::new();
         state.step(0, Input::Leads(Some(Term(1))), &mut effects).unwrap();
@@ -132,7 +132,7 @@ impl World {
         reply
     }
 
-    /// What was asked since it was last taken, each once.
+    /// The accesses checked since the last call, sorted and without duplicates.
     fn asked(&self) -> Vec<String> {
         let mut asked = std::mem::take(&mut *self.rules.asked.lock().unwrap());
         asked.sort();
@@ -189,7 +189,7 @@ fn a_put_with_a_lease_writes_all_keys_of_the_lease() {
 }
 
 #[test]
-fn ranges_reach_the_door_in_canonical_form() {
+fn ranges_are_checked_in_canonical_form() {
     let mut world = World::new();
     let mut asked = |request: RangeRequest| {
         let request = InternalRaftRequest { range: Some(request), ..Default::default() };

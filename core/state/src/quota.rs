@@ -1,5 +1,5 @@
-//! How much space a request may take. The quota is asked twice: by a worker before it proposes,
-//! and here when the entry is applied; both use [`Quota::fits`].
+//! The quota of the database. It is checked twice with [`Quota::fits`]: by a worker before it
+//! proposes, and when the entry is applied.
 //!
 //! Source: etcd v3.7 server/storage/quota.go.
 
@@ -7,9 +7,9 @@ use proto::etcdserverpb::{PutRequest, RequestOp, TxnRequest, request_op::Request
 
 /// The limit when none is configured, in bytes.
 pub const DEFAULT_QUOTA_BYTES: u64 = 2 * 1024 * 1024 * 1024;
-/// What a lease is reckoned to take, in bytes.
+/// The cost of a lease, in bytes.
 pub const LEASE_COST: u64 = 64;
-/// What a key takes besides its own bytes and its value's.
+/// The cost of a key besides the bytes of key and value.
 const KEY_COST: u64 = 256;
 
 /// The limit of the database's size; `None` is no limit.
@@ -36,8 +36,7 @@ impl Quota {
         self.limit_bytes
     }
 
-    /// Whether a request of this cost fits a database of `size` bytes. What costs nothing
-    /// always fits.
+    /// Whether a request of this cost fits a database of `size` bytes. A cost of 0 always fits.
     #[must_use]
     pub fn fits(self, size: u64, cost: u64) -> bool {
         cost == 0 || self.limit_bytes.is_none_or(|limit| size.saturating_add(cost) < limit)
@@ -50,7 +49,7 @@ pub fn put_cost(request: &PutRequest) -> u64 {
     KEY_COST + request.key.len() as u64 + request.value.len() as u64
 }
 
-/// The cost of a transaction in bytes: the dearer of its branches, nested ones counted.
+/// The cost of a transaction in bytes: that of its more expensive branch, including nested ones.
 #[must_use]
 pub fn txn_cost(request: &TxnRequest) -> u64 {
     let branch = |ops: &[RequestOp]| ops.iter().map(op_cost).sum::<u64>();
@@ -75,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn the_dearer_branch_counts_and_nested_puts_too() {
+    fn the_more_expensive_branch_counts_with_nested_puts() {
         let inner = TxnRequest { success: vec![put(10), put(20)], ..TxnRequest::default() };
         let nested = RequestOp { request: Some(Request::RequestTxn(inner)) };
         let outer =
@@ -84,11 +83,11 @@ mod tests {
     }
 
     #[test]
-    fn a_request_fits_below_the_limit_only() {
+    fn a_request_fits_only_below_the_limit() {
         let quota = Quota::from_flag(100);
         assert!(quota.fits(49, 50));
         assert!(!quota.fits(50, 50));
-        assert!(quota.fits(1_000, 0), "what costs nothing always fits");
+        assert!(quota.fits(1_000, 0), "a cost of 0 always fits");
         assert!(Quota::from_flag(-1).fits(u64::MAX, 1));
         assert_eq!(Quota::from_flag(0).limit_bytes(), Some(DEFAULT_QUOTA_BYTES));
     }

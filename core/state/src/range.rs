@@ -1,6 +1,6 @@
-//! What a range request does with the key-values that the store finds: filters by revision,
-//! sorts, cuts to the limit, drops values. A worker that answers a Range and a transaction in an
-//! entry both collect with [`Collector`], so that they cannot differ.
+//! Turns the key-values of a range into the answer: filters by revision, sorts, cuts to the limit
+//! and drops values. Workers that answer a Range and applied transactions both use [`Collector`],
+//! so that they cannot differ.
 //!
 //! Source: etcd v3.7 server/etcdserver/txn/range.go.
 
@@ -16,8 +16,8 @@ use proto::etcdserverpb::{
 use proto::mvccpb::KeyValue;
 use std::cmp::Ordering;
 
-/// What the store is to look up for a request: one more than its limit, to know whether there
-/// are more, and everything where a filter or a sort must see it first.
+/// The query for a request. Its limit is one more than the request's, to know whether there are
+/// more; there is no limit if a filter or a sort has to see all keys first.
 #[must_use]
 pub fn query(request: &RangeRequest) -> RangeQuery {
     let limit = u64::try_from(request.limit).unwrap_or(0);
@@ -31,14 +31,13 @@ pub fn query(request: &RangeRequest) -> RangeQuery {
     }
 }
 
-/// True if the answer is told from the index alone: keys without values, which is also when the
-/// lease is left out.
+/// True if the index alone gives the answer: keys without values. The lease is left out then.
 fn keys_from_index(request: &RangeRequest) -> bool {
     request.keys_only && request.sort_target != i32::from(SortTarget::Value)
 }
 
-/// The order in which the store finds keys is the order that is asked for. An order of NONE
-/// counts as that whatever the target: the cut comes before the sort then.
+/// True if the requested order is that of the store. An order of NONE counts as that whatever the
+/// target: the limit is then applied before the sort.
 #[must_use]
 pub fn is_default_order(request: &RangeRequest) -> bool {
     request.sort_order == i32::from(SortOrder::None)
@@ -55,51 +54,51 @@ pub fn has_filters(request: &RangeRequest) -> bool {
         || request.max_create_revision != 0
 }
 
-/// True if the answer has to be put into another order than the keys'.
+/// True if the answer has to be sorted.
 fn sorts(request: &RangeRequest) -> bool {
     request.sort_target != i32::from(SortTarget::Key) || !is_default_order(request)
 }
 
-/// True if the answer is what the store finds, one after the other, but for the cut.
+/// True if the answer is the store's key-values in order, without filters; the limit may cut it.
 #[must_use]
 pub fn is_plain(request: &RangeRequest) -> bool {
     !has_filters(request) && !sorts(request)
 }
 
-/// The answer to a range request in the making.
+/// Collects the answer to a range request.
 #[derive(Debug)]
 pub struct Collector<'a> {
     request: &'a RangeRequest,
-    found: Vec<Found>,
+    items: Vec<Item>,
 }
 
-/// A key-value as it is stored, decoded only where a filter or a sort has to look into it.
+/// A key-value as stored, decoded only if a filter or a sort needs it.
 #[derive(Debug)]
-struct Found {
+struct Item {
     encoded: Bytes,
     decoded: Option<KeyValue>,
 }
 
 impl<'a> Collector<'a> {
-    /// Nothing found yet.
+    /// An empty answer.
     #[must_use]
     pub fn new(request: &'a RangeRequest) -> Collector<'a> {
-        Collector { request, found: Vec::new() }
+        Collector { request, items: Vec::new() }
     }
 
-    /// Takes the next key-value that the store found.
+    /// Takes the next key-value of the store.
     ///
     /// # Errors
-    /// When it has to be looked into and is not a key-value.
+    /// When it has to be decoded and is not a key-value.
     pub fn push(&mut self, encoded: Bytes) -> Result<(), prost::DecodeError> {
         let drops_value = self.request.keys_only && !keys_from_index(self.request);
         if !drops_value && is_plain(self.request) {
-            self.found.push(Found { encoded, decoded: None });
+            self.items.push(Item { encoded, decoded: None });
             return Ok(());
         }
         let decoded = KeyValue::decode(encoded.clone())?;
         if self.passes(&decoded) {
-            self.found.push(Found { encoded, decoded: Some(decoded) });
+            self.items.push(Item { encoded, decoded: Some(decoded) });
         }
         Ok(())
     }
@@ -113,7 +112,7 @@ impl<'a> Collector<'a> {
             && within(kv.create_revision, request.min_create_revision, request.max_create_revision)
     }
 
-    /// The answer. `count` is how many keys are in the range, whatever was filtered or cut;
+    /// The answer. `count` is the number of keys in the range before filters and limit;
     /// `revision` goes into the header.
     #[must_use]
     pub fn finish(mut self, revision: i64, count: u64) -> RangeAnswer {
@@ -121,29 +120,29 @@ impl<'a> Collector<'a> {
             let descending = self.request.sort_order == i32::from(SortOrder::Descend);
             let target = self.request.sort_target;
             let before = if descending { Ordering::Greater } else { Ordering::Less };
-            mvcc::go_sort::sort(&mut self.found, &mut |left, right| {
+            mvcc::go_sort::sort(&mut self.items, &mut |left, right| {
                 compare(left, right, target) == before
             });
         }
         let limit = usize::try_from(self.request.limit).unwrap_or(0);
-        let more = limit > 0 && self.found.len() > limit;
+        let more = limit > 0 && self.items.len() > limit;
         if more {
-            self.found.truncate(limit);
+            self.items.truncate(limit);
         }
         let drops_value = self.request.keys_only && !keys_from_index(self.request);
-        let kvs = self.found.into_iter().map(|found| match found.decoded {
+        let kvs = self.items.into_iter().map(|item| match item.decoded {
             Some(mut kv) if drops_value => {
                 kv.value = Bytes::new();
                 kv.encode_to_vec().into()
             }
-            Some(_) | None => found.encoded,
+            Some(_) | None => item.encoded,
         });
         let count = i64::try_from(count).unwrap_or(i64::MAX);
         RangeAnswer { revision, kvs: kvs.collect(), more, count }
     }
 }
 
-fn compare(left: &Found, right: &Found, target: i32) -> Ordering {
+fn compare(left: &Item, right: &Item, target: i32) -> Ordering {
     let (Some(left), Some(right)) = (&left.decoded, &right.decoded) else {
         return Ordering::Equal;
     };
@@ -186,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_stored_is_answered_as_it_is() {
+    fn a_plain_range_answers_the_stored_bytes() {
         let answer = collect(&RangeRequest::default());
         assert_eq!(answer.kvs[0], stored("a", 4, "z"));
         assert_eq!((keys(&answer).as_str(), answer.more, answer.count), ("abc", false, 3));
@@ -222,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn values_that_are_sorted_by_are_dropped_afterwards() {
+    fn values_are_dropped_after_sorting_by_them() {
         let request = RangeRequest {
             keys_only: true,
             sort_target: SortTarget::Value.into(),

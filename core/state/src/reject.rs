@@ -1,8 +1,7 @@
-//! Why a committed entry changed nothing: the deterministic half of all errors. Every member
-//! that applies the entry says the same, so a rejection is the entry's result and never a
-//! reason to stop. Texts and gRPC codes are not here: `rpc` has the one table of them.
+//! The errors that are the result of a committed entry. Every member that applies the entry gets
+//! the same error, so it is never a reason to stop. The texts and gRPC codes are in `rpc`.
 
-/// A result that says no.
+/// Why an entry was rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reject {
     /// The revision is older than the oldest kept one.
@@ -11,11 +10,11 @@ pub enum Reject {
     FutureRevision,
     /// There is no such lease.
     LeaseNotFound,
-    /// A lease with this id is there already.
+    /// A lease with this id exists already.
     LeaseExists,
     /// The TTL is above the maximum.
     LeaseTtlTooLarge,
-    /// `ignore_value` or `ignore_lease` for a key that is not there, or an empty operation.
+    /// `ignore_value` or `ignore_lease` for a key that does not exist, or an empty operation.
     KeyNotFound,
     /// The quota is exceeded, or the NOSPACE alarm is on.
     NoSpace,
@@ -23,18 +22,18 @@ pub enum Reject {
     Corrupt,
     /// A member with this id was removed before.
     MemberRemoved,
-    /// A member with this id is there already.
+    /// A member with this id exists already.
     MemberExists,
     /// Another member has one of these peer URLs.
     PeerUrlExists,
     /// There is no such member.
     MemberNotFound,
-    /// The member to be promoted is no learner.
+    /// The member to be promoted is not a learner.
     NotLearner,
-    /// There are as many learners as there may be.
+    /// The limit of learners is reached.
     TooManyLearners,
-    /// The caller may not do it.
+    /// The caller has no permission.
     Denied(auth::Denied),
-    /// The request needs a part of the server that is not built yet; the sentence says which.
+    /// The request needs a part of the server that is not built yet, which the text names.
     NotBuilt(&'static str),
 }

@@ -1,5 +1,5 @@
-//! Transactions: which branch is taken, and whether every operation of it can be done. Both are
-//! settled on the state before the transaction, so that carrying it out cannot fail.
+//! Transactions: which branch is taken. It is decided, and the operations of the branch are
+//! checked, on the state before the transaction, so that executing it cannot fail.
 //!
 //! Source: etcd v3.7 server/etcdserver/txn/txn.go; the order of the steps is in formats.md §5.7
 //! of the project's reference: compare everything, check everything, then execute in order.
@@ -17,28 +17,27 @@ use proto::etcdserverpb::{
 use proto::mvccpb::KeyValue;
 use std::cmp::Ordering;
 
-/// Which branch a transaction takes, and those nested in that branch, in order.
+/// The branch that a transaction takes, and the paths of those nested in it, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Path {
-    /// Every compare held: the branch `success`.
+    /// Every compare holds: the branch `success`.
     pub(crate) succeeded: bool,
-    /// The paths of the transactions that stand in the chosen branch.
+    /// The paths of the transactions in that branch.
     pub(crate) nested: Vec<Path>,
 }
 
-/// The operations of the branch that is taken.
+/// The operations of the taken branch.
 pub(crate) fn chosen(request: &TxnRequest, succeeded: bool) -> &[RequestOp] {
     if succeeded { &request.success } else { &request.failure }
 }
 
-/// True if both branches only read at the top level; nothing nested counts as reading.
+/// True if both branches consist of ranges only. A nested transaction does not count as one.
 #[must_use]
 pub fn is_read_only(request: &TxnRequest) -> bool {
     both(request).all(|op| matches!(op.request, Some(Request::RequestRange(_))))
 }
 
-/// True if nothing in the transaction asks for more than a serializable read; so also when it
-/// is empty.
+/// True if all operations are serializable ranges; also for an empty transaction.
 #[must_use]
 pub fn is_serializable(request: &TxnRequest) -> bool {
     both(request)
@@ -49,11 +48,11 @@ fn both(request: &TxnRequest) -> impl Iterator<Item = &RequestOp> {
     request.success.iter().chain(&request.failure)
 }
 
-/// Calls its second argument for each live key-value in a compare's range until that says no;
-/// returns how many it went through.
+/// Calls its second argument for each live key-value in a compare's range until that returns
+/// false; returns the number of calls.
 type Live<'a, E> = dyn FnMut(&Compare, &mut dyn FnMut(&KeyValue) -> bool) -> Result<usize, E> + 'a;
 
-/// Finds the path.
+/// Decides the path by evaluating the compares.
 pub(crate) fn path<E>(request: &TxnRequest, live: &mut Live<'_, E>) -> Result<Path, E> {
     let mut succeeded = true;
     for compare in &request.compare {
@@ -71,8 +70,8 @@ pub(crate) fn path<E>(request: &TxnRequest, live: &mut Live<'_, E>) -> Result<Pa
     Ok(Path { succeeded, nested })
 }
 
-/// A compare holds if it holds for every live key in its range. Where there is none, a compare
-/// of values fails, and others look at zeros.
+/// A compare holds if it holds for every live key in its range. If there is none, a compare of
+/// values fails, and other compares see zeros.
 fn holds<E>(compare: &Compare, live: &mut Live<'_, E>) -> Result<bool, E> {
     let mut all = true;
     let seen = live(compare, &mut |kv| {
@@ -115,12 +114,12 @@ fn holds_for(compare: &Compare, kv: &KeyValue) -> bool {
         Ok(CompareResult::Greater) => order.is_gt(),
         Ok(CompareResult::Less) => order.is_lt(),
         Ok(CompareResult::NotEqual) => order.is_ne(),
-        // As etcd: what it does not know never fails a transaction.
+        // As etcd: an unknown result never fails a transaction.
         Err(_) => true,
     }
 }
 
-/// Whether the compares of a transaction that only reads hold in a view.
+/// Evaluates the compares of a read-only transaction in a view.
 ///
 /// # Errors
 /// When the store cannot be read, or the caller may not read the keys.
@@ -143,7 +142,7 @@ pub fn compares_hold(view: &View, request: &TxnRequest, door: Door<'_>) -> Resul
     path(request, &mut live).map(|path| path.succeeded)
 }
 
-/// What a compare looks at: the index knows all but the value.
+/// The key-value that a compare looks at. The index has everything but the value.
 pub(crate) fn to_compare(info: &KeyInfo, stored: Option<Bytes>) -> Result<KeyValue, mvcc::Error> {
     let Some(stored) = stored else {
         return Ok(KeyValue {

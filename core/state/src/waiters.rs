@@ -1,7 +1,8 @@
 //! Requests and questions that cannot be answered at once, by what they wait for. Each of them is
 //! answered on every path: see the fields.
 
-use crate::{Question, Reply};
+use crate::effect::Reply;
+use crate::input::Question;
 use proto::LeaseId;
 use std::collections::BTreeMap;
 

@@ -1,8 +1,7 @@
-//! What a normal entry of the raft log carries: a request of the v3 API, or, up to 3.5 and in
-//! part in 3.6, a bare v2 request. Nothing marks the one or the other. Etcd reads the bytes
-//! strictly as a v3 request, whose field 2 is a v2 request; of a bare v2 request that field is the
-//! method's name, and no method's name can be read as a message. So the order of the attempts is
-//! what tells them apart.
+//! The payload of a normal entry of the raft log: a request of the v3 API, or, up to 3.5 and in
+//! part in 3.6, a bare v2 request. No field marks which one it is. Etcd first decodes the bytes
+//! strictly as a v3 request, whose field 2 is a v2 request. In a bare v2 request field 2 is the
+//! name of the method, which never decodes as a message, so the first attempt fails for it.
 //!
 //! Source: etcd v3.6 server/etcdserver/server.go `applyEntryNormal`.
 
@@ -14,7 +13,7 @@ use std::fmt;
 /// The methods that v2 requests in a log can have.
 const METHODS: [&str; 7] = ["PUT", "POST", "DELETE", "QGET", "SYNC", "GET", "HEAD"];
 
-/// What an entry carries.
+/// The payload of an entry.
 #[derive(Clone, Debug, PartialEq)]
 pub enum EntryPayload {
     /// A request of the v3 API.
@@ -40,11 +39,11 @@ impl fmt::Display for BadEntry {
 
 impl std::error::Error for BadEntry {}
 
-/// Tells what the data of a normal entry is. Empty data, the first entry of a leader, is for the
-/// caller to tell.
+/// Decodes the data of a normal entry. The caller handles empty data, the first entry of a
+/// leader.
 ///
 /// # Errors
-/// When it is neither.
+/// When it is neither a v3 nor a v2 request.
 pub fn classify(data: &Bytes) -> Result<EntryPayload, BadEntry> {
     let v3 = match InternalRaftRequest::decode(data.clone()) {
         Ok(mut request) => {

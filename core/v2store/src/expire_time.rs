@@ -1,10 +1,10 @@
-//! Times as Go's encoding/json writes them: RFC 3339 with up to nine digits of a second. Here
-//! they are only compared, so all that is wanted is the nanoseconds since 1970.
+//! Times as Go's encoding/json writes them: RFC 3339 with up to nine digits of a second. They are
+//! only compared, so they are parsed to nanoseconds since 1970.
 
 /// No time: the node is permanent.
 pub(crate) const PERMANENT: &str = "0001-01-01T00:00:00Z";
 
-/// Nanoseconds since 1970 of `2026-07-01T12:34:56.789+02:00`; none when it is no time.
+/// Nanoseconds since 1970 of `2026-07-01T12:34:56.789+02:00`; none for an invalid time.
 pub(crate) fn unix_ns(text: &str) -> Option<i128> {
     let (date, rest) = text.split_at_checked(10)?;
     let (time, rest) = rest.strip_prefix('T')?.split_at_checked(8)?;
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn other_texts_are_no_times() {
+    fn other_texts_are_refused() {
         for text in [
             "",
             "1970-01-01",

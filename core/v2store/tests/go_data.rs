@@ -8,7 +8,7 @@ use proto::{raftpb, snappb};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use v2store::Store;
+use v2store::V2Tree;
 
 const VERSIONS: [&str; 6] = ["3.4.23", "3.4.45", "3.5.1", "3.5.30", "3.6.14", "3.7.1"];
 
@@ -75,7 +75,7 @@ fn as_kept(told: &Value) -> Members {
     members
 }
 
-fn kept(store: &Store) -> Members {
+fn kept(store: &V2Tree) -> Members {
     let member = |(id, raft_attributes, _): (&str, &str, Option<&str>)| {
         let raft_attributes: Value = serde_json::from_str(raft_attributes).unwrap();
         (id.to_owned(), raft_attributes["peerURLs"].clone())
@@ -102,7 +102,7 @@ fn trees_of_go_etcds_are_kept_to_the_byte() {
         for path in snaps(&paths) {
             let json = tree(path);
             let name = path.display();
-            let store = Store::parse(&json).unwrap_or_else(|bad| panic!("{name}: {bad}"));
+            let tree = V2Tree::parse(&json).unwrap_or_else(|bad| panic!("{name}: {bad}"));
             assert_eq!(store.to_json().as_bytes(), json, "{name}");
             newest = Some((name, kept(&store)));
         }

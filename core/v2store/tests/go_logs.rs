@@ -8,7 +8,7 @@ use proto::etcdserverpb::{InternalRaftRequest, Request};
 use proto::{Entry, EntryKind};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use v2store::{Effect, EntryPayload, Store, classify};
+use v2store::{EntryPayload, V2Change, V2Tree, classify};
 
 /// The normal entries of the log in an archive.
 fn entries(archive: &Path) -> Vec<Entry> {
@@ -62,11 +62,12 @@ fn every_entry_of_go_etcds_logs_is_told() {
             assert_eq!(v2, [], "{version}");
             continue;
         }
-        let mut store = Store::default();
-        let effects: Vec<Effect> = v2.iter().map(|request| store.apply(request).unwrap()).collect();
-        let tells = |effect: &Effect| matches!(effect, Effect::MemberAttributes { .. });
+        let mut tree = V2Tree::default();
+        let effects: Vec<V2Change> =
+            v2.iter().map(|request| store.apply(request).unwrap()).collect();
+        let tells = |effect: &V2Change| matches!(effect, V2Change::MemberAttributes { .. });
         assert!(effects.iter().any(tells), "{version}: {effects:?}");
-        let cluster_version = Effect::ClusterVersion(format!("{}.0", &version[..3]));
+        let cluster_version = V2Change::ClusterVersion(format!("{}.0", &version[..3]));
         assert!(effects.contains(&cluster_version), "{version}: {effects:?}");
 
         let (v2, _) = requests(&entries(&archive("v2")), version);

@@ -172,7 +172,7 @@ fn empty_state() -> State {
         raise_cluster_version: true,
         attributes,
     };
-    let log = state::Log { v2: None, snapshot_index: Index(0), entries: Vec::new() };
+    let log = state::LogTail { v2: None, snapshot_index: Index(0), entries: Vec::new() };
     State::open(settings, backend.view(), &log).expect("an empty database")
 }
 

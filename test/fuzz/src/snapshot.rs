@@ -5,7 +5,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use proto::{ConfState, EntryId, Index, NodeId, Term};
 use std::path::Path;
-use v2store::Store;
+use v2store::V2Tree;
 use vfs::{Mode, SimDisk, Vfs};
 use wal::SnapshotRecord;
 use wal::snap::{self, SnapFile};
@@ -32,9 +32,9 @@ pub fn run(data: &[u8]) -> bool {
 }
 
 fn tree(json: &[u8]) -> bool {
-    let Ok(store) = Store::parse(json) else { return false };
+    let Ok(store) = V2Tree::parse(json) else { return false };
     let written = store.to_json();
-    let again = Store::parse(written.as_bytes()).expect("a tree that was written is read");
+    let again = V2Tree::parse(written.as_bytes()).expect("a tree that was written is read");
     assert_eq!(again.to_json(), written, "and it is the same");
     let found = store.members().count() + store.removed_members().count();
     assert!(found < json.len(), "each member takes a byte at least");
@@ -70,7 +70,7 @@ pub fn reseal(data: Vec<u8>) -> Vec<u8> {
 /// Valid files, and a tree alone.
 #[must_use]
 pub fn seeds() -> Vec<Vec<u8>> {
-    let tree = Store::default().to_json();
+    let tree = V2Tree::default().to_json();
     let file = |data: Bytes| SnapFile {
         id: EntryId { term: Term(2), index: Index(9) },
         conf_state: ConfState { voters: vec![NodeId(7)], ..ConfState::default() },

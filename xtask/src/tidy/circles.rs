@@ -10,8 +10,6 @@ const KNOWN: &[&str] = &[
     "bin/etcdctl/src/main.rs",
     "bin/etcdutl/src/main.rs",
     "core/backend/src/lib.rs",
-    "core/cluster/src/lib.rs",
-    "core/state/src/lib.rs",
     "edge/api/src/lib.rs",
     "edge/rpc/src/lib.rs",
     "test/sim/src/lib.rs",

@@ -8,7 +8,7 @@ fn cluster() -> Cluster {
         Cluster::initial(&[("n1".into(), urls("n1")), ("n2".into(), urls("n2"))], "t").unwrap();
     let learner =
         Member { id: NodeId(3), peer_urls: urls("n3"), is_learner: true, ..Member::default() };
-    cluster.apply(Change::Add(learner));
+    cluster.apply(MembershipChange::Add(learner));
     cluster
 }
 
@@ -56,16 +56,16 @@ fn invalid_changes_are_refused_as_etcd_refuses_them() {
     let json = |id: u64, rest: &str| format!(r#"{{"id":{id}{rest}}}"#);
     let taken = r#","peerURLs":["http://n1:2380"]"#;
     for (kind, id, rest, reject) in [
-        (ADD, 4, "", Reject::IdRemoved),
-        (REMOVE, 4, "", Reject::IdRemoved),
-        (ADD, 3, "", Reject::IdExists),
-        (ADD, 5, taken, Reject::PeerUrlExists),
-        (ADD_LEARNER, 5, r#","isLearner":true"#, Reject::TooManyLearners),
-        (ADD, 5, r#","isPromote":true"#, Reject::IdNotFound),
-        (ADD, n1, r#","isPromote":true"#, Reject::NotLearner),
-        (REMOVE, 5, "", Reject::IdNotFound),
-        (UPDATE, 5, "", Reject::IdNotFound),
-        (UPDATE, 3, taken, Reject::PeerUrlExists),
+        (ADD, 4, "", InvalidChange::IdRemoved),
+        (REMOVE, 4, "", InvalidChange::IdRemoved),
+        (ADD, 3, "", InvalidChange::IdExists),
+        (ADD, 5, taken, InvalidChange::PeerUrlExists),
+        (ADD_LEARNER, 5, r#","isLearner":true"#, InvalidChange::TooManyLearners),
+        (ADD, 5, r#","isPromote":true"#, InvalidChange::IdNotFound),
+        (ADD, n1, r#","isPromote":true"#, InvalidChange::NotLearner),
+        (REMOVE, 5, "", InvalidChange::IdNotFound),
+        (UPDATE, 5, "", InvalidChange::IdNotFound),
+        (UPDATE, 3, taken, InvalidChange::PeerUrlExists),
     ] {
         let change = change(kind, id, &json(id, rest));
         assert_eq!(cluster.validate(&change), Err(reject.into()), "{change:?}");
@@ -95,7 +95,7 @@ fn members_come_change_and_go() {
         let change = cluster.validate(&change(kind, 3, context)).unwrap();
         cluster.apply(change)
     };
-    let save = |json: &str| Write {
+    let save = |json: &str| MembershipWrite {
         table: Table::Members,
         key: "3".into(),
         value: Some(Bytes::copy_from_slice(json.as_bytes())),
@@ -112,8 +112,8 @@ fn members_come_change_and_go() {
     assert_eq!(
         apply(REMOVE, ""),
         [
-            Write { table: Table::Members, key: "3".into(), value: None },
-            Write {
+            MembershipWrite { table: Table::Members, key: "3".into(), value: None },
+            MembershipWrite {
                 table: Table::MembersRemoved,
                 key: "3".into(),
                 value: Some(Bytes::from_static(b"removed"))
@@ -141,7 +141,7 @@ fn attributes_reach_members_and_nobody_else() {
     let attributes = Attributes { name: "n3".into(), client_urls: vec!["http://c3".into()] };
     assert_eq!(cluster.set_attributes(NodeId(3), attributes.clone()).unwrap().len(), 1);
     assert_eq!(cluster.member(NodeId(3)).unwrap().attributes(), attributes);
-    cluster.apply(Change::Remove(NodeId(3)));
+    cluster.apply(MembershipChange::Remove(NodeId(3)));
     assert_eq!(cluster.set_attributes(NodeId(3), attributes.clone()), Ok(Vec::new()));
     let unknown = cluster.set_attributes(NodeId(5), attributes);
     assert_eq!(unknown, Err(SetError::UnknownMember(NodeId(5))));

@@ -52,7 +52,7 @@ impl World {
             raise_cluster_version: false,
             attributes: cluster::Attributes { name: "n".into(), client_urls: Vec::new() },
         };
-        let log = state::Log { v2: None, snapshot_index: Index(0), entries: Vec::new() };
+        let log = state::LogTail { v2: None, snapshot_index: Index(0), entries: Vec::new() };
         let state = State::open(settings, backend.view(), &log).unwrap();
         let mut world = World { state, index: 1, now_ms: 0, _disk: disk };
         world.step(Input::Leads(Some(Term(1))));

@@ -42,7 +42,7 @@ impl World {
         let cache = Arc::new(bolt::PageCache::new(64 * 1024));
         let options = bolt::Options { new_page_size: 4096, cache, read_only: false };
         let backend = Backend::open(&disk, Path::new("db"), options).unwrap();
-        let log = state::Log { v2: None, snapshot_index: Index(0), entries: Vec::new() };
+        let log = state::LogTail { v2: None, snapshot_index: Index(0), entries: Vec::new() };
         let state = State::open(settings, backend.view(), &log).unwrap();
         World { state, index: 0, now_ms: 0, backend, batches: Vec::new(), log: Vec::new() }
     }
@@ -55,7 +55,7 @@ impl World {
         let mut backend = Backend::open(&disk, Path::new("db"), options).unwrap();
         backend.commit(&[Arc::new(batch)]).unwrap();
         let index = backend.applied().index.0;
-        let log = state::Log { v2: None, snapshot_index: Index(0), entries };
+        let log = state::LogTail { v2: None, snapshot_index: Index(0), entries };
         let state = State::open(settings, backend.view(), &log).unwrap();
         World { state, index, now_ms: 0, backend, batches: Vec::new(), log: Vec::new() }
     }
@@ -64,7 +64,7 @@ impl World {
     pub(crate) fn restart(&mut self, settings: Settings) {
         self.backend.commit(&std::mem::take(&mut self.batches)).unwrap();
         let entries = self.log.clone();
-        let log = state::Log { v2: None, snapshot_index: Index(0), entries };
+        let log = state::LogTail { v2: None, snapshot_index: Index(0), entries };
         self.state = State::open(settings, self.backend.view(), &log).unwrap();
     }
 

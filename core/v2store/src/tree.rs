@@ -1,12 +1,12 @@
-//! The tree itself.
+//! The v2 tree.
 //!
-//! | node | what it is |
+//! | node | content |
 //! |---|---|
 //! | `/0/members/ID/raftAttributes` | a member's peer URLs and whether it is a learner, as JSON |
-//! | `/0/members/ID/attributes` | its name and client URLs, as JSON, once it has told them |
-//! | `/0/removed_members/ID` | an id that was a member's |
+//! | `/0/members/ID/attributes` | its name and client URLs, as JSON, once published |
+//! | `/0/removed_members/ID` | the id of a removed member |
 //! | `/0/version` | the cluster version |
-//! | `/1/…` | what users of the v2 API stored |
+//! | `/1/…` | keys of users of the v2 API |
 //! | `/2/…` | the v2 API's users and roles |
 //!
 //! Source: etcd v3.5 server/etcdserver/api/v2store/store.go; v3.7
@@ -23,17 +23,17 @@ use std::fmt;
 /// The version of the JSON form that every etcd writes.
 const FORM_VERSION: u64 = 2;
 
-/// The tree, with what else the JSON form has in it.
+/// The v2 tree with the other fields of its JSON form.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Store {
+pub struct V2Tree {
     #[serde(rename = "Root")]
     root: Node,
-    /// The last events. Kept as read.
+    /// The last events, kept unchanged.
     #[serde(rename = "WatcherHub", default, skip_serializing_if = "Option::is_none")]
     watcher_hub: Option<Value>,
     #[serde(rename = "CurrentIndex")]
     current_index: u64,
-    /// Counters. Kept as read.
+    /// Counters, kept unchanged.
     #[serde(rename = "Stats", default, skip_serializing_if = "Option::is_none")]
     stats: Option<Value>,
     #[serde(rename = "CurrentVersion")]
@@ -59,41 +59,41 @@ struct Node {
 
 /// Bytes that are not the JSON form of a tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BadStore(
+pub struct BadV2Tree(
     /// What is wrong.
     pub String,
 );
 
-impl fmt::Display for BadStore {
+impl fmt::Display for BadV2Tree {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "bad v2 store: {}", self.0)
     }
 }
 
-impl std::error::Error for BadStore {}
+impl std::error::Error for BadV2Tree {}
 
-/// What a request means for the rest of the server.
+/// The change that a v2 request makes outside of the tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// Nothing.
+pub enum V2Change {
+    /// None.
     None,
-    /// A member tells its name and client URLs, as JSON.
+    /// A member publishes its name and client URLs.
     MemberAttributes {
         /// The member.
         id: NodeId,
-        /// What it tells.
+        /// The attributes as JSON.
         json: String,
     },
-    /// The cluster is at this version.
+    /// The cluster version is set.
     ClusterVersion(String),
 }
 
-/// A request of the v2 API that is more than etcd's own housekeeping.
+/// A request of a user of the v2 API, which is not supported yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotBuilt {
     /// The request's method.
     pub method: String,
-    /// The node that it is about.
+    /// The node of the request.
     pub path: String,
 }
 
@@ -135,7 +135,7 @@ impl Node {
         self.children.iter().flatten().map(|(name, node)| (name.as_str(), node))
     }
 
-    /// The first node, from here down, whose time cannot be read.
+    /// The first node in this subtree whose expiry time is invalid.
     fn bad_expire_time(&self) -> Option<&Node> {
         if expire_time::unix_ns(&self.expire_time).is_none() {
             return Some(self);
@@ -143,7 +143,7 @@ impl Node {
         self.children().find_map(|(_, node)| node.bad_expire_time())
     }
 
-    /// A node, from here down, that expires by then.
+    /// A node in this subtree that expires by then.
     fn expires_by(&self, unix_ns: i128) -> Option<&Node> {
         let expires = self.expire_time != expire_time::PERMANENT
             && expire_time::unix_ns(&self.expire_time).is_some_and(|at| at <= unix_ns);
@@ -154,13 +154,13 @@ impl Node {
     }
 }
 
-impl Default for Store {
+impl Default for V2Tree {
     /// An empty tree.
-    fn default() -> Store {
+    fn default() -> V2Tree {
         let mut root = Node::dir("/", 0);
         let dirs = ["0", "1"].map(|name| (name.to_owned(), Node::dir(&format!("/{name}"), 0)));
         root.children = Some(dirs.into());
-        Store {
+        V2Tree {
             root,
             watcher_hub: None,
             current_index: 0,
@@ -170,30 +170,30 @@ impl Default for Store {
     }
 }
 
-impl Store {
+impl V2Tree {
     /// Reads the JSON form.
     ///
     /// # Errors
-    /// When it is not that.
-    pub fn parse(json: &[u8]) -> Result<Store, BadStore> {
-        let store: Store =
-            serde_json::from_slice(json).map_err(|error| BadStore(error.to_string()))?;
-        if store.current_version != FORM_VERSION {
-            return Err(BadStore(format!("version {} is not known", store.current_version)));
+    /// When the JSON is not the form of a tree.
+    pub fn parse(json: &[u8]) -> Result<V2Tree, BadV2Tree> {
+        let tree: V2Tree =
+            serde_json::from_slice(json).map_err(|error| BadV2Tree(error.to_string()))?;
+        if tree.current_version != FORM_VERSION {
+            return Err(BadV2Tree(format!("unknown version {}", tree.current_version)));
         }
-        match store.root.bad_expire_time() {
-            Some(node) => Err(BadStore(format!(
-                "{:?} expires at {:?}, which is no time",
+        match tree.root.bad_expire_time() {
+            Some(node) => Err(BadV2Tree(format!(
+                "{:?} has the invalid expiry time {:?}",
                 node.path, node.expire_time
             ))),
-            None => Ok(store),
+            None => Ok(tree),
         }
     }
 
     /// The JSON form, as Go writes it.
     #[must_use]
     pub fn to_json(&self) -> String {
-        // Go escapes these, too. They occur inside strings only.
+        // Go escapes these too. They occur only inside strings.
         let json = serde_json::to_string(self);
         json.expect("a tree of strings and numbers is always written")
             .replace('<', "\\u003c")
@@ -216,7 +216,7 @@ impl Store {
         })
     }
 
-    /// The ids that were members', in hex.
+    /// The ids of removed members, in hex.
     pub fn removed_members(&self) -> impl Iterator<Item = &str> {
         let removed = self.node(&["0", "removed_members"]).into_iter().flat_map(Node::children);
         removed.map(|(id, _)| id)
@@ -228,7 +228,7 @@ impl Store {
         self.node(&["0", "version"]).map(|node| node.value.as_str())
     }
 
-    /// Makes `/0` anew, as etcd does for each .snap since 3.6, and leaves the rest as it is.
+    /// Generates `/0` from the cluster, as etcd does for each .snap since 3.6. The rest stays.
     pub fn set_cluster<'a>(
         &mut self,
         members: impl IntoIterator<Item = (&'a str, &'a str, Option<&'a str>)>,
@@ -251,7 +251,7 @@ impl Store {
         }
     }
 
-    /// Sets a leaf, and makes the directories above it.
+    /// Sets a leaf, and creates the directories above it.
     fn set(&mut self, path: &[&str], value: &str) {
         self.current_index += 1;
         let mut node = &mut self.root;
@@ -267,18 +267,18 @@ impl Store {
     /// Applies a v2 request of the log.
     ///
     /// # Errors
-    /// For all but the requests of etcd's own housekeeping: a member telling its attributes, the
-    /// cluster version, reads, and the clock of expiry while nothing expires by it.
-    pub fn apply(&mut self, request: &Request) -> Result<Effect, NotBuilt> {
+    /// For all requests but etcd's own: member attributes, the cluster version, reads, and the
+    /// clock of expiry (SYNC) while no node expires.
+    pub fn apply(&mut self, request: &Request) -> Result<V2Change, NotBuilt> {
         let not_built = |path: &str| NotBuilt {
             method: request.method().to_owned(),
             path: path.chars().take(256).collect(),
         };
         match request.method() {
-            "QGET" | "GET" | "HEAD" => Ok(Effect::None),
+            "QGET" | "GET" | "HEAD" => Ok(V2Change::None),
             "SYNC" => match self.root.expires_by(request.time().into()) {
                 Some(node) => Err(not_built(&node.path)),
-                None => Ok(Effect::None),
+                None => Ok(V2Change::None),
             },
             "PUT" if is_plain(request) => {
                 self.put(request).ok_or_else(|| not_built(request.path()))
@@ -287,14 +287,14 @@ impl Store {
         }
     }
 
-    fn put(&mut self, request: &Request) -> Option<Effect> {
+    fn put(&mut self, request: &Request) -> Option<V2Change> {
         let path: Vec<&str> = request.path().strip_prefix('/')?.split('/').collect();
         let effect = match path[..] {
-            ["0", "version"] => Effect::ClusterVersion(request.val().to_owned()),
+            ["0", "version"] => V2Change::ClusterVersion(request.val().to_owned()),
             ["0", "members", id, "attributes"] => {
                 let hex = (1..=16).contains(&id.len()) && id.bytes().all(|c| c.is_ascii_hexdigit());
                 let id = hex.then(|| u64::from_str_radix(id, 16).ok()).flatten()?;
-                Effect::MemberAttributes { id: NodeId(id), json: request.val().to_owned() }
+                V2Change::MemberAttributes { id: NodeId(id), json: request.val().to_owned() }
             }
             _ => return None,
         };
@@ -332,8 +332,8 @@ mod tests {
 
     #[test]
     fn a_generated_tree_is_what_etcd_generates() {
-        let mut store = Store::default();
-        store.set_cluster([("a", "R", Some("A<")), ("b", "S", None)], ["c"], Some("3.7.0"));
+        let mut tree = V2Tree::default();
+        tree.set_cluster([("a", "R", Some("A<")), ("b", "S", None)], ["c"], Some("3.7.0"));
         let leaf = |path: &str, index: u64, value: &str| {
             format!(
                 r#"{{"Path":"{path}","CreatedIndex":{index},"ModifiedIndex":{index},"ExpireTime":"0001-01-01T00:00:00Z","Value":"{value}","Children":null}}"#
@@ -360,34 +360,34 @@ mod tests {
         let root = format!(r#""0":{},"1":{}"#, dir("/0", 0, &cluster), dir("/1", 0, ""));
         let all =
             format!(r#"{{"Root":{},"CurrentIndex":5,"CurrentVersion":2}}"#, dir("/", 0, &root));
-        assert_eq!(store.to_json(), all);
-        assert_eq!(Store::parse(all.as_bytes()), Ok(store));
+        assert_eq!(tree.to_json(), all);
+        assert_eq!(V2Tree::parse(all.as_bytes()), Ok(tree));
     }
 
     #[test]
     fn a_store_without_members_has_none() {
-        let store = Store::default();
-        assert_eq!(store.members().count() + store.removed_members().count(), 0);
-        assert_eq!(store.version(), None);
+        let tree = V2Tree::default();
+        assert_eq!(tree.members().count() + tree.removed_members().count(), 0);
+        assert_eq!(tree.version(), None);
     }
 
     #[test]
     fn etcds_own_puts_are_applied() {
-        let mut store = Store::default();
+        let mut tree = V2Tree::default();
         let json = r#"{"name":"n1","clientURLs":["http://x"]}"#;
-        let told = store.apply(&put("/0/members/a1/attributes", json));
-        assert_eq!(told, Ok(Effect::MemberAttributes { id: NodeId(0xa1), json: json.into() }));
-        assert_eq!(store.members().collect::<Vec<_>>(), [("a1", "", Some(json))]);
-        let told = store.apply(&put("/0/version", "3.5.0"));
-        assert_eq!(told, Ok(Effect::ClusterVersion("3.5.0".into())));
-        assert_eq!(store.version(), Some("3.5.0"));
-        assert_eq!(store.current_index, 2);
+        let told = tree.apply(&put("/0/members/a1/attributes", json));
+        assert_eq!(told, Ok(V2Change::MemberAttributes { id: NodeId(0xa1), json: json.into() }));
+        assert_eq!(tree.members().collect::<Vec<_>>(), [("a1", "", Some(json))]);
+        let told = tree.apply(&put("/0/version", "3.5.0"));
+        assert_eq!(told, Ok(V2Change::ClusterVersion("3.5.0".into())));
+        assert_eq!(tree.version(), Some("3.5.0"));
+        assert_eq!(tree.current_index, 2);
     }
 
     #[test]
     fn requests_of_users_are_refused_and_change_nothing() {
-        let mut store = Store::default();
-        let before = store.clone();
+        let mut tree = V2Tree::default();
+        let before = tree.clone();
         let with_method = |method: &str| Request { method: Some(method.into()), ..put("/1/k", "") };
         for request in [
             put("/1/key", "v"),
@@ -401,29 +401,29 @@ mod tests {
             with_method("DELETE"),
             with_method(""),
         ] {
-            let refused = store.apply(&request).unwrap_err();
+            let refused = tree.apply(&request).unwrap_err();
             assert_eq!(refused.path, request.path());
         }
-        assert_eq!(store, before);
-        assert_eq!(store.apply(&with_method("QGET")), Ok(Effect::None));
+        assert_eq!(tree, before);
+        assert_eq!(tree.apply(&with_method("QGET")), Ok(V2Change::None));
     }
 
     #[test]
-    fn the_clock_passes_while_nothing_expires() {
-        let mut store = Store::default();
-        store.set(&["1", "dir", "k"], "v");
-        assert_eq!(store.apply(&sync(i64::MAX)), Ok(Effect::None));
-        let json = store.to_json();
+    fn a_sync_is_applied_while_no_node_expires() {
+        let mut tree = V2Tree::default();
+        tree.set(&["1", "dir", "k"], "v");
+        assert_eq!(tree.apply(&sync(i64::MAX)), Ok(V2Change::None));
+        let json = tree.to_json();
         let (start, end) = json.split_at(json.find(r#""/1/dir/k""#).unwrap());
         let end = end.replacen(expire_time::PERMANENT, "1970-01-01T00:00:05Z", 1);
-        let mut store = Store::parse(format!("{start}{end}").as_bytes()).unwrap();
-        assert_eq!(store.apply(&sync(4_999_999_999)), Ok(Effect::None));
-        assert_eq!(store.apply(&sync(5_000_000_000)).unwrap_err().path, "/1/dir/k");
+        let mut tree = V2Tree::parse(format!("{start}{end}").as_bytes()).unwrap();
+        assert_eq!(tree.apply(&sync(4_999_999_999)), Ok(V2Change::None));
+        assert_eq!(tree.apply(&sync(5_000_000_000)).unwrap_err().path, "/1/dir/k");
     }
 
     #[test]
     fn other_texts_are_refused() {
-        let good = Store::default().to_json();
+        let good = V2Tree::default().to_json();
         for bad in [
             String::new(),
             "{}".into(),
@@ -432,9 +432,9 @@ mod tests {
             good.replace("{\"Path\":\"/0\"", "{\"Path\":0"),
             good[..good.len() - 1].into(),
         ] {
-            assert!(Store::parse(bad.as_bytes()).is_err(), "{bad}");
+            assert!(V2Tree::parse(bad.as_bytes()).is_err(), "{bad}");
         }
         let deep = r#"{"Root":{"Children":"#.to_owned() + &r#"{"a":"#.repeat(100_000);
-        assert!(Store::parse(deep.as_bytes()).is_err());
+        assert!(V2Tree::parse(deep.as_bytes()).is_err());
     }
 }
