@@ -1,4 +1,4 @@
-//! The leases themselves, and the queue of those that fall due.
+//! The lessor: all leases of a member, and the queues of expiry and checkpoints.
 //!
 //! Source: etcd v3.7 server/lease/lessor.go.
 
@@ -10,17 +10,16 @@ use bytes::Bytes;
 use proto::LeaseId;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// From this many leases on, promotion spreads what falls due together.
+/// With this many leases, promotion spreads expiries that would come together.
 const SPREAD_FROM: usize = 1_000;
-/// How many leases may fall due in one second before promotion moves the others.
+/// The limit of leases that expire in one second after a promotion.
 const DUE_PER_SECOND: u64 = 750;
 
 /// All leases of a member.
 ///
-/// - The order of everything that comes out is fixed by the data: keys by bytes, leases by the
-///   time they fall due and then by id.
-/// - Only a primary (the leader) has a clock: elsewhere no lease falls due.
-/// - A key belongs to one lease at most, and only to one that exists.
+/// - All results are ordered: keys by bytes, leases by the time they are due and then by id.
+/// - Only a primary (the leader) has a clock: on other members no lease expires.
+/// - A key belongs to at most one lease, which exists.
 #[derive(Clone, Debug)]
 pub struct Lessor {
     ttl_s_min: i64,
@@ -28,12 +27,12 @@ pub struct Lessor {
     leases: BTreeMap<LeaseId, Lease>,
     /// The lease of each key that has one.
     items: BTreeMap<Bytes, LeaseId>,
-    /// When to look at which lease. Invariant: `(lease.due_ms, id)` of each lease while primary,
-    /// empty otherwise.
+    /// The queue of expiry. Invariant: `(lease.due_ms, id)` of each lease while primary, empty
+    /// otherwise.
     due: BTreeSet<(u64, LeaseId)>,
     /// Whether leases are checkpointed while this member is primary.
     checkpoints: bool,
-    /// When to checkpoint which lease. Invariant: `(lease.checkpoint_ms, id)` of each lease that
+    /// The queue of checkpoints. Invariant: `(lease.checkpoint_ms, id)` of each lease that
     /// has one.
     checkpoint_due: BTreeSet<(u64, LeaseId)>,
 }
@@ -44,7 +43,7 @@ struct Lease {
     remaining_ttl_s: i64,
     /// When it expires; meaningful while primary.
     expires_ms: u64,
-    /// Its place in the queue: `expires_ms`, or later when a revocation is being tried.
+    /// Its place in the queue: `expires_ms`, or later while its revocation is under way.
     due_ms: u64,
     /// When its next checkpoint is due; none if it has too little time left for one.
     checkpoint_ms: Option<u64>,
@@ -57,7 +56,7 @@ impl Lease {
         Lease { ttl_s, remaining_ttl_s, expires_ms, due_ms, checkpoint_ms, keys: BTreeSet::new() }
     }
 
-    /// The time that it has left by the last checkpoint, in ms.
+    /// The remaining time by the last checkpoint, in milliseconds.
     fn left_ms(&self) -> u64 {
         let seconds = if self.remaining_ttl_s > 0 { self.remaining_ttl_s } else { self.ttl_s };
         u64::try_from(seconds).unwrap_or(0).saturating_mul(1000)
@@ -76,9 +75,9 @@ pub struct Checkpoint {
 /// A lease was granted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Granted {
-    /// The time to live, in seconds; it may be longer than was asked for.
+    /// The time to live, in seconds; it may be longer than requested.
     pub ttl_s: i64,
-    /// What to store.
+    /// The change of the bucket.
     pub write: LeaseWrite,
 }
 
@@ -87,16 +86,16 @@ pub struct Granted {
 pub struct Revoked {
     /// The keys to delete in the same write transaction, in byte order.
     pub keys: Vec<Bytes>,
-    /// It had expired: [`Lessor::expired`] has named it here since it was last renewed.
+    /// It had expired: [`Lessor::expired`] returned it on this member since its last renewal.
     pub had_expired: bool,
-    /// What to store.
+    /// The change of the bucket.
     pub write: LeaseWrite,
 }
 
 /// The answer to a keep-alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Renewal {
-    /// The lease lives on.
+    /// The lease was renewed.
     Renewed {
         /// Its time to live, in seconds.
         ttl_s: i64,
@@ -105,18 +104,18 @@ pub enum Renewal {
     /// the lease expire early. To renew the lease, apply a checkpoint with a remaining time of 0
     /// and ask again.
     AwaitClear,
-    /// The lease has expired and its revocation is on the way: the answer is "not found" once it
-    /// is revoked, "not primary" once this member is demoted.
+    /// The lease has expired and will be revoked. The result is `NotFound` once it is revoked, or
+    /// `NotPrimary` if this member is demoted first.
     AwaitRevoke,
 }
 
-/// What is known of one lease.
+/// The remaining time of a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimeToLive {
     /// The granted time to live, in seconds.
     pub granted_ttl_s: i64,
-    /// What is left of it, in whole seconds, rounded towards 0; negative when it expired more than
-    /// a second ago.
+    /// The remaining time, in whole seconds, rounded towards 0; negative when the lease expired more
+    /// than a second ago.
     pub remaining_s: i64,
 }
 
@@ -140,8 +139,8 @@ impl Lessor {
         self.checkpoints = on;
     }
 
-    /// The lessor that the items of the bucket `lease` describe, not primary. The keys are to be
-    /// attached by the caller.
+    /// Restores a lessor from the items of the bucket `lease`, not primary. The caller attaches the
+    /// keys.
     ///
     /// # Errors
     /// When an item is not a lease.
@@ -174,7 +173,7 @@ impl Lessor {
         self.leases.is_empty()
     }
 
-    /// Whether this member's leases have a clock.
+    /// Whether this member is primary, so that its leases have a clock.
     #[must_use]
     pub fn is_primary(&self) -> bool {
         self.primary
@@ -186,7 +185,7 @@ impl Lessor {
         self.leases.contains_key(&id)
     }
 
-    /// Grants a lease of `ttl_s` seconds, or of the least time to live if that is longer.
+    /// Grants a lease of `ttl_s` seconds, or of the shortest time to live if that is longer.
     ///
     /// # Errors
     /// `NotFound` for id 0 (as etcd says), `TtlTooLarge`, `Exists`.
@@ -214,7 +213,7 @@ impl Lessor {
         Ok(Granted { ttl_s, write })
     }
 
-    /// Forgets a lease and lets go of its keys, which the caller deletes.
+    /// Removes a lease and detaches its keys, which the caller deletes.
     ///
     /// # Errors
     /// `NotFound`.
@@ -232,7 +231,7 @@ impl Lessor {
         Ok(Revoked { keys: lease.keys.into_iter().collect(), had_expired, write })
     }
 
-    /// Gives a lease its whole time to live again.
+    /// Renews a lease: it gets its whole time to live again.
     ///
     /// # Errors
     /// `NotPrimary`, `NotFound`.
@@ -304,11 +303,11 @@ impl Lessor {
         }
     }
 
-    /// Moves a key to a lease, from the one that it had. The bytes are copied, so that no buffer
-    /// is kept alive by a key.
+    /// Attaches a key to a lease and detaches it from its previous one. The bytes are copied, so that
+    /// a key does not keep a larger buffer alive.
     ///
     /// # Errors
-    /// `NotFound`; the key then stays where it was.
+    /// `NotFound`; the key then keeps its lease.
     pub fn attach(&mut self, key: &[u8], id: LeaseId) -> Result<(), LeaseError> {
         if !self.leases.contains_key(&id) {
             return Err(LeaseError::NotFound);
@@ -325,7 +324,7 @@ impl Lessor {
         Ok(())
     }
 
-    /// Takes a key from its lease, if it has one.
+    /// Detaches a key from its lease, if it has one.
     pub fn detach(&mut self, key: &[u8]) {
         if let Some(id) = self.items.remove(key)
             && let Some(lease) = self.leases.get_mut(&id)
@@ -339,7 +338,7 @@ impl Lessor {
         self.leases.get(&id).into_iter().flat_map(|lease| &lease.keys)
     }
 
-    /// What is left of a lease.
+    /// The remaining time of a lease.
     ///
     /// # Errors
     /// `NotPrimary`, `NotFound`.
@@ -354,7 +353,7 @@ impl Lessor {
         Ok(TimeToLive { granted_ttl_s: lease.ttl_s, remaining_s })
     }
 
-    /// All leases, by the time they expire if this member is primary, otherwise by id.
+    /// All leases, ordered by expiry if this member is primary, otherwise by id.
     #[must_use]
     pub fn list(&self) -> Vec<LeaseId> {
         let mut ids: Vec<(u64, LeaseId)> =
@@ -365,8 +364,8 @@ impl Lessor {
         ids.into_iter().map(|(_, id)| id).collect()
     }
 
-    /// Starts the clock: each lease has its whole time to live (or what a checkpoint left of it)
-    /// and `extend_ms` from now on. Where many would fall due together, some get more.
+    /// Starts the clock: from now on each lease has its whole time to live (or the time of its last
+    /// checkpoint) and `extend_ms`. If many leases would expire together, some get more.
     pub fn promote(&mut self, now_ms: u64, extend_ms: u64) {
         self.primary = true;
         let start_ms = now_ms.saturating_add(extend_ms);
@@ -386,7 +385,7 @@ impl Lessor {
         self.due = queue.into_iter().collect();
     }
 
-    /// Moves leases back so that at most [`DUE_PER_SECOND`] of `queue` fall due in a second.
+    /// Delays leases so that at most [`DUE_PER_SECOND`] of `queue` are due in a second.
     fn spread(&mut self, queue: &mut [(u64, LeaseId)], start_ms: u64) {
         let Some((mut base_ms, _)) = queue.first().copied() else { return };
         let mut window_end_ms = base_ms.saturating_add(1000);
@@ -425,8 +424,8 @@ impl Lessor {
         }
     }
 
-    /// Up to `limit` leases that have expired, the longest expired first. Each is named again
-    /// after [`EXPIRED_RETRY_MS`] until it is revoked.
+    /// Up to `limit` expired leases, the longest expired first. Each is returned again after
+    /// [`EXPIRED_RETRY_MS`] until it is revoked.
     pub fn expired(&mut self, now_ms: u64, limit: usize) -> Vec<LeaseId> {
         let mut ids = Vec::new();
         while ids.len() < limit {
@@ -453,7 +452,7 @@ impl Lessor {
         }
     }
 
-    /// Asserts the rules of the type; for tests and simulations.
+    /// Asserts the invariants of the type; for tests and simulations.
     ///
     /// # Panics
     /// When one is broken.
@@ -463,7 +462,7 @@ impl Lessor {
         for (due_ms, id) in &self.due {
             let lease = self.leases.get(id);
             let stands = lease.is_some_and(|lease| lease.due_ms == *due_ms);
-            assert!(stands, "the queue has lease {id} where the lease says");
+            assert!(stands, "lease {id} is queued at its due time");
         }
         for (checkpoint_ms, id) in &self.checkpoint_due {
             let stands = self.leases.get(id).map(|lease| lease.checkpoint_ms);
@@ -472,7 +471,7 @@ impl Lessor {
         let scheduled = self.leases.values().filter(|lease| lease.checkpoint_ms.is_some()).count();
         assert_eq!(scheduled, self.checkpoint_due.len(), "each scheduled checkpoint is queued");
         let keys: usize = self.leases.values().map(|lease| lease.keys.len()).sum();
-        assert_eq!(keys, self.items.len(), "leases and items know the same keys");
+        assert_eq!(keys, self.items.len(), "leases and items have the same keys");
         for (key, id) in &self.items {
             let lease = self.leases.get(id);
             let holds = lease.is_some_and(|lease| lease.keys.contains(key));

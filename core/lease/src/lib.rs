@@ -1,7 +1,6 @@
-//! Leases: which exist, how long they live, and which keys go with them. A plain value: the
-//! caller brings the time in milliseconds of a clock that never goes back, puts the returned
-//! [`LeaseWrite`]s into its own batch and deletes the keys of what it revoked. Not here: who proposes a
-//! revocation, and the key space.
+//! Leases, their expiry and their keys. The [`Lessor`] is a plain value: the caller passes the time
+//! in milliseconds of a clock that never goes back, stores the returned [`LeaseWrite`]s, and deletes
+//! the keys of revoked leases. Proposing revocations and checkpoints is left to the caller.
 //!
 //! Source: etcd v3.7 server/lease/{lessor,lease,lease_queue}.go, server/storage/schema/lease.go.
 
@@ -18,7 +17,7 @@ use std::fmt;
 /// The longest time to live that can be asked for, in seconds.
 pub const TTL_S_MAX: i64 = 9_000_000_000;
 
-/// How long after [`Lessor::expired`] named a lease it names it again, if it still exists.
+/// [`Lessor::expired`] returns a lease again after this time if it still exists, in milliseconds.
 pub const EXPIRED_RETRY_MS: u64 = 3_000;
 
 /// Leases with more time left than this are checkpointed at this interval, in seconds.
@@ -32,8 +31,8 @@ pub fn ttl_s_min(election_ticks: u64, tick_ms: u64) -> i64 {
     i64::try_from(ms.div_ceil(1000)).unwrap_or(i64::MAX)
 }
 
-/// Why a request about a lease has no effect. The same on every member that applies it, but for
-/// `NotPrimary`.
+/// Why a request about a lease failed. Every member that applies it gets the same error, except
+/// for `NotPrimary`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeaseError {
     /// No lease has this id.
@@ -42,7 +41,7 @@ pub enum LeaseError {
     Exists,
     /// More than [`TTL_S_MAX`].
     TtlTooLarge,
-    /// Only the leader's leases have a clock.
+    /// This member does not lead, so its leases have no clock.
     NotPrimary,
 }
 
@@ -64,7 +63,7 @@ impl std::error::Error for LeaseError {}
 pub struct CorruptLease {
     /// The item's key.
     pub key: Vec<u8>,
-    /// What is wrong with it.
+    /// The reason.
     pub why: String,
 }
 

@@ -1,4 +1,4 @@
-//! A lease as the bucket `lease` holds it: the id, 8 bytes big-endian, to a `leasepb.Lease`.
+//! The item of a lease in the bucket `lease`: the id, 8 bytes big-endian, to a `leasepb.Lease`.
 //!
 //! Source: etcd v3.7 server/storage/schema/lease.go.
 
@@ -7,14 +7,14 @@ use bytes::Bytes;
 use prost::Message as _;
 use proto::{LeaseId, leasepb};
 
-/// What is stored of a lease.
+/// A stored lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoredLease {
     /// Its id. Negative ones exist.
     pub id: LeaseId,
     /// The time to live that was granted, in seconds.
     pub ttl_s: i64,
-    /// What a checkpoint left of it, in seconds; 0 when there was none.
+    /// The remaining time at the last checkpoint, in seconds; 0 without one.
     pub remaining_ttl_s: i64,
 }
 
@@ -36,12 +36,12 @@ impl StoredLease {
     /// Reads an item of the bucket.
     ///
     /// # Errors
-    /// When the value is not a lease, or not the one that the key names.
+    /// When the value is not a lease, or is another one than the key says.
     pub fn decode(key: &[u8], value: &[u8]) -> Result<StoredLease, CorruptLease> {
         let corrupt = |why: String| CorruptLease { key: key.to_vec(), why };
         let pb = leasepb::Lease::decode(value).map_err(|error| corrupt(error.to_string()))?;
         if key != pb.id.to_be_bytes() {
-            return Err(corrupt(format!("the value is that of lease {:x}", pb.id)));
+            return Err(corrupt(format!("the value is lease {:x}", pb.id)));
         }
         Ok(StoredLease { id: LeaseId(pb.id), ttl_s: pb.ttl, remaining_ttl_s: pb.remaining_ttl })
     }
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn an_item_that_is_no_lease_is_refused() {
+    fn an_item_that_is_not_a_lease_is_refused() {
         let lease = StoredLease { id: LeaseId(7), ttl_s: 60, remaining_ttl_s: 0 };
         assert!(StoredLease::decode(&[0; 8], &lease.encode()).is_err());
         assert!(StoredLease::decode(&[7], &lease.encode()).is_err());

@@ -1,4 +1,4 @@
-//! Seeded sequences of operations against a twin that keeps a list and looks at all of it.
+//! Seeded sequences of operations, compared with a model that keeps a plain list of leases.
 
 use lease::{LeaseError, Lessor, Renewal};
 use proto::LeaseId;
@@ -11,7 +11,7 @@ const TTL_S_MIN: i64 = 2;
 #[derive(Default)]
 struct Twin {
     primary: bool,
-    /// Id, ttl, when it expires, from when on it is named as expired.
+    /// Id, time to live, when it expires, when it is returned as expired next.
     leases: Vec<(LeaseId, i64, u64, u64)>,
     keys: BTreeMap<Vec<u8>, LeaseId>,
 }
@@ -128,7 +128,7 @@ fn run(seed: u64) {
 }
 
 #[test]
-fn the_lessor_does_what_a_list_would() {
+fn the_lessor_agrees_with_a_list_of_leases() {
     for seed in 0..20 {
         run(seed);
     }

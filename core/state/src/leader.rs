@@ -1,6 +1,6 @@
-//! What a member does because it leads: the clock of the leases and the requests it proposes by
-//! itself. Both begin when the first entry of its term is applied: only then does its state
-//! contain everything that earlier leaders have committed.
+//! The duties of a leader: the clock of the leases, and the requests it proposes by itself. Both
+//! begin when the first entry of its term is applied: only then does its state contain everything
+//! that earlier leaders have committed.
 //!
 //! Source: etcd v3.7 server/etcdserver/server.go `applyEntryNormal` (promotion on the empty entry
 //! of a new leader), `monitorVersions`, `publishV3`.
@@ -14,7 +14,8 @@ use proto::etcdserverpb::InternalRaftRequest;
 use proto::membershippb::{ClusterMemberAttrSetRequest, ClusterVersionSetRequest};
 
 impl State {
-    /// Takes note that this member leads in `term`, or that it does not lead.
+    /// Begins or ends the leadership of this member. At the end, everything that waits for a leader
+    /// is answered.
     pub(crate) fn leads(&mut self, now_ms: u64, term: Option<Term>, effects: &mut Vec<Effect>) {
         if term == self.leadership.term {
             return;
@@ -28,8 +29,8 @@ impl State {
         self.propose_clears(now_ms, effects);
     }
 
-    /// Begins what depends on leading if an entry of the term is applied: terms in the log
-    /// ascend, so the last applied entry tells.
+    /// Promotes the lessor and answers waiting questions if an entry of the term is applied. Terms
+    /// in the log ascend, so the last applied entry decides it.
     pub(crate) fn establish_if_due(&mut self, now_ms: u64) {
         let is_due = self.leadership.term.is_some_and(|term| term <= self.applied.term);
         if self.leadership.is_established || !is_due {
@@ -56,8 +57,8 @@ impl State {
         self.propose_attributes(effects);
     }
 
-    /// A leader decides the version of a cluster that has none, and raises an older one if the
-    /// settings say so. Being alone, it need not ask which versions the others support.
+    /// Proposes the version of a cluster that has none, and raises an older one if the settings say
+    /// so. In a cluster of one there is no other member whose version could be lower.
     fn propose_cluster_version(&mut self, effects: &mut Vec<Effect>) {
         let wanted: Version = SERVER_MINOR;
         let is_wanted = match self.membership.cluster.version() {

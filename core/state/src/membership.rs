@@ -36,7 +36,7 @@ impl State {
                 effects.push(Effect::ConfChanged(Some(change)));
                 Ok(Answer::Done)
             }
-            Err(ChangeError::Reject(reject)) => {
+            Err(ChangeError::Invalid(invalid)) => {
                 effects.push(Effect::ConfChanged(None));
                 Err(rejected(invalid))
             }

@@ -35,7 +35,7 @@ pub struct LogTail {
 impl LogTail {
     /// The bytes of the entries that are applied but in no .snap file.
     fn bytes_up_to(&self, applied: Index) -> u64 {
-        let covered = |entry: &&Entry| entry.index > self.snapshots.index && entry.index <= applied;
+        let covered = |entry: &&Entry| entry.index > self.snapshot_index && entry.index <= applied;
         self.entries.iter().filter(covered).map(|entry| entry.data.len() as u64).sum()
     }
 }

@@ -1,5 +1,5 @@
-//! Requests and questions that cannot be answered at once, by what they wait for. Each of them is
-//! answered on every path: see the fields.
+//! Requests and questions that cannot be answered at once, by the event that they wait for. Each
+//! field says which events answer its waiters, so that none waits forever.
 
 use crate::effect::Reply;
 use crate::input::Question;

@@ -75,12 +75,12 @@ fn as_kept(told: &Value) -> Members {
     members
 }
 
-fn kept(store: &V2Tree) -> Members {
+fn kept(tree: &V2Tree) -> Members {
     let member = |(id, raft_attributes, _): (&str, &str, Option<&str>)| {
         let raft_attributes: Value = serde_json::from_str(raft_attributes).unwrap();
         (id.to_owned(), raft_attributes["peerURLs"].clone())
     };
-    store.members().map(member).collect()
+    tree.members().map(member).collect()
 }
 
 #[test]
@@ -103,8 +103,8 @@ fn trees_of_go_etcds_are_kept_to_the_byte() {
             let json = tree(path);
             let name = path.display();
             let tree = V2Tree::parse(&json).unwrap_or_else(|bad| panic!("{name}: {bad}"));
-            assert_eq!(store.to_json().as_bytes(), json, "{name}");
-            newest = Some((name, kept(&store)));
+            assert_eq!(tree.to_json().as_bytes(), json, "{name}");
+            newest = Some((name, kept(&tree)));
         }
         let (name, kept) = newest.unwrap();
         assert_eq!(kept, as_kept(&told(&paths)), "{archive} {name}");

@@ -10,7 +10,7 @@ fn primary(ttl_s_min: i64) -> Lessor {
 }
 
 #[test]
-fn the_least_time_to_live_is_one_and_a_half_election_timeouts() {
+fn the_shortest_time_to_live_is_one_and_a_half_election_timeouts() {
     assert_eq!(ttl_s_min(10, 100), 2);
     assert_eq!(ttl_s_min(10, 200), 3);
     assert_eq!(ttl_s_min(3, 100), 1, "3 * 3 / 2 is 4 ticks");
@@ -87,7 +87,7 @@ fn an_expired_lease_is_not_renewed() {
 }
 
 #[test]
-fn an_expired_lease_is_named_again_after_a_while() {
+fn an_expired_lease_is_returned_again_after_the_retry_time() {
     let mut lessor = primary(2);
     lessor.grant(LeaseId(1), 10, 0).unwrap();
     assert_eq!(lessor.expired(9_999, 10), []);
@@ -98,7 +98,7 @@ fn an_expired_lease_is_named_again_after_a_while() {
 }
 
 #[test]
-fn what_is_left_is_told_in_whole_seconds() {
+fn the_remaining_time_is_in_whole_seconds() {
     let mut lessor = primary(2);
     lessor.grant(LeaseId(1), 10, 0).unwrap();
     let left = |now_ms| lessor.time_to_live(LeaseId(1), now_ms).unwrap().remaining_s;
@@ -107,7 +107,7 @@ fn what_is_left_is_told_in_whole_seconds() {
 }
 
 #[test]
-fn a_promotion_gives_all_their_time_again() {
+fn a_promotion_restarts_all_leases() {
     let mut lessor = Lessor::new(2);
     lessor.grant(LeaseId(1), 10, 0).unwrap();
     lessor.grant(LeaseId(2), 10, 0).unwrap();
@@ -193,7 +193,7 @@ fn checkpoints_come_in_batches_and_only_from_a_primary_with_the_feature() {
 }
 
 #[test]
-fn many_leases_that_fall_due_together_are_spread_at_promotion() {
+fn a_promotion_spreads_leases_that_would_expire_together() {
     let mut lessor = Lessor::new(2);
     for id in 1..=10_000 {
         lessor.grant(LeaseId(id), 10, 0).unwrap();
@@ -204,13 +204,13 @@ fn many_leases_that_fall_due_together_are_spread_at_promotion() {
         let from_ms = 10_000 + second * 1000;
         let due = lessor.due.range((from_ms, LeaseId(i64::MIN))..(from_ms + 1000, LeaseId(0)));
         let due = due.count();
-        assert!(due <= 751, "{due} leases fall due in second {second}");
+        assert!(due <= 751, "{due} leases are due in second {second}");
     }
     assert!(lessor.due.iter().all(|(due_ms, _)| (10_000..25_000).contains(due_ms)));
 }
 
 #[test]
-fn a_stored_lease_below_the_least_time_to_live_is_raised() {
+fn a_stored_lease_below_the_shortest_time_to_live_is_raised() {
     let mut old = Lessor::new(2);
     let write = old.grant(LeaseId(1), 2, 0).unwrap().write;
     let mut lessor = Lessor::restore(5, [(write.key, write.value.unwrap())]).unwrap();
