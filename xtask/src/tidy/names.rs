@@ -14,10 +14,7 @@ const CONTESTED: [&str; 12] = [
 ];
 
 /// Names that still mean several things. Entries may only be removed.
-const KNOWN: &[&str] = &[
-    "Corrupt", "Cursor", "Lookup", "Member", "Outcome", "Reject", "Restored", "Store", "Version",
-    "View", "Write",
-];
+const KNOWN: &[&str] = &["Cursor", "Lookup", "Member", "Restored", "Version", "View"];
 
 /// Type names that occur more than once.
 pub(crate) fn faults(crates: &[Crate]) -> Vec<String> {
