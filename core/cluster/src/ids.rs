@@ -1,4 +1,4 @@
-//! How members and clusters get their ids.
+//! The ids of members and clusters.
 //!
 //! Source: etcd v3.7 server/etcdserver/api/membership/member.go `computeMemberID`, cluster.go
 //! `genID`.
@@ -6,9 +6,8 @@
 use proto::NodeId;
 use sha1::{Digest as _, Sha1};
 
-/// The id of a member: of its peer URLs, and of the cluster's token for one that the cluster was
-/// started with, or of the time (unix seconds) for one that was added later (`token` is empty
-/// then).
+/// The id of a member: a hash of its peer URLs and, for an initial member, of the cluster's token;
+/// for one that is added later (`token` is then empty) of the time in unix seconds.
 #[must_use]
 pub fn member_id(peer_urls: &[String], token: &str, unix_s: Option<i64>) -> NodeId {
     let mut urls: Vec<&str> = peer_urls.iter().map(String::as_str).collect();
@@ -22,7 +21,7 @@ pub fn member_id(peer_urls: &[String], token: &str, unix_s: Option<i64>) -> Node
     NodeId(first_eight(sha))
 }
 
-/// The id of a cluster, from the members that it is started with.
+/// The id of a cluster, from its initial members.
 #[must_use]
 pub fn cluster_id(members: impl IntoIterator<Item = NodeId>) -> u64 {
     let mut ids: Vec<NodeId> = members.into_iter().collect();
@@ -32,7 +31,7 @@ pub fn cluster_id(members: impl IntoIterator<Item = NodeId>) -> u64 {
     first_eight(sha)
 }
 
-/// Reads an id as etcd writes it: in hex, without prefix or padding.
+/// Parses an id as etcd writes it: in hex, without prefix or padding.
 #[must_use]
 pub fn parse_hex_id(text: &str) -> Option<NodeId> {
     let hex = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -56,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_do_not_depend_on_the_order_of_what_they_are_made_of() {
+    fn ids_do_not_depend_on_the_order_of_urls_and_members() {
         let [a, b] = ["http://a:2380", "http://b:2380"].map(str::to_owned);
         assert_eq!(member_id(&[a.clone(), b.clone()], "t", None), member_id(&[b, a], "t", None));
         assert_eq!(cluster_id([NodeId(1), NodeId(2)]), cluster_id([NodeId(2), NodeId(1)]));

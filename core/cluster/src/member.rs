@@ -21,23 +21,23 @@ use std::fmt;
 pub struct Member {
     /// Its id.
     pub id: NodeId,
-    /// Its name; empty until it has started and told.
+    /// Its name; empty until the member has published it.
     pub name: String,
-    /// Where other members reach it.
+    /// The URLs for other members.
     pub peer_urls: Vec<String>,
-    /// Where clients reach it; empty until it has started and told.
+    /// The URLs for clients; empty until the member has published them.
     pub client_urls: Vec<String>,
     /// Whether it has no vote.
     pub is_learner: bool,
 }
 
-/// What a member tells of itself when it has started.
+/// The attributes that a member publishes when it has started.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attributes {
     /// Its name.
     #[serde(default, deserialize_with = "or_null", skip_serializing_if = "String::is_empty")]
     pub name: String,
-    /// Where clients reach it.
+    /// The URLs for clients.
     #[serde(
         default,
         rename = "clientURLs",
@@ -47,7 +47,7 @@ pub struct Attributes {
     pub client_urls: Vec<String>,
 }
 
-/// What a configuration change says of the member that it concerns.
+/// The context of a configuration change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChangeContext {
     /// The member; for a promotion only its id.
@@ -56,12 +56,12 @@ pub struct ChangeContext {
     pub is_promote: bool,
 }
 
-/// Bytes that are not the JSON that they should be.
+/// Invalid JSON.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadJson {
-    /// What was being read.
+    /// The form that was expected.
     pub what: &'static str,
-    /// What is wrong with it.
+    /// The reason.
     pub why: String,
 }
 
@@ -73,7 +73,7 @@ impl fmt::Display for BadJson {
 
 impl std::error::Error for BadJson {}
 
-/// All names of all forms; the order is Go's.
+/// The fields of all forms, in Go's order.
 #[derive(Serialize, Deserialize)]
 struct Json {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -118,23 +118,17 @@ fn or_null<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
 }
 
 fn read<T: for<'de> Deserialize<'de>>(what: &'static str, json: &[u8]) -> Result<T, BadJson> {
-    // serde would take an array of the fields for the struct, too.
+    // serde also accepts an array of the fields for the struct.
     if json.trim_ascii_start().first() != Some(&b'{') {
         return Err(BadJson { what, why: "not a JSON object".to_owned() });
     }
     serde_json::from_slice(json).map_err(|error| BadJson { what, why: error.to_string() })
 }
 
-/// Writes JSON as Go's encoding/json does, which escapes three more characters of ASCII and two
-/// line separators. They occur inside strings only.
+/// Writes JSON as Go does.
 pub(crate) fn write(value: &impl Serialize) -> String {
     let json = serde_json::to_string(value);
-    json.expect("structs of numbers, flags and strings are always written")
-        .replace('<', "\\u003c")
-        .replace('>', "\\u003e")
-        .replace('&', "\\u0026")
-        .replace('\u{2028}', "\\u2028")
-        .replace('\u{2029}', "\\u2029")
+    proto::go_json::escape(&json.expect("structs of numbers, flags and strings are always written"))
 }
 
 impl Json {
@@ -162,33 +156,33 @@ impl Json {
 }
 
 impl Member {
-    /// Whether the member has ever started: only then has it told its name.
+    /// Whether the member has ever started: it then publishes its name.
     #[must_use]
     pub fn is_started(&self) -> bool {
         !self.name.is_empty()
     }
 
-    /// The member as it is stored and told to peers.
+    /// The member as it is stored and sent to peers.
     #[must_use]
     pub fn to_json(&self) -> String {
         write(&Json::of(self))
     }
 
-    /// Reads what [`to_json`](Self::to_json) writes; unknown names are ignored.
+    /// Reads what [`to_json`](Self::to_json) writes; unknown fields are ignored.
     ///
     /// # Errors
-    /// When it is not that.
+    /// When the JSON is invalid.
     pub fn from_json(json: &[u8]) -> Result<Member, BadJson> {
         read("member", json).map(Json::into_member)
     }
 
-    /// The part that raft's side knows, as the v2 tree holds it.
+    /// The attributes of raft, as in the v2 tree.
     #[must_use]
     pub fn raft_attributes_json(&self) -> String {
         write(&Json { id: None, name: String::new(), client_urls: Vec::new(), ..Json::of(self) })
     }
 
-    /// What the member told of itself.
+    /// The attributes that the member published.
     #[must_use]
     pub fn attributes(&self) -> Attributes {
         Attributes { name: self.name.clone(), client_urls: self.client_urls.clone() }
@@ -196,16 +190,16 @@ impl Member {
 }
 
 impl Attributes {
-    /// As the v2 tree holds them.
+    /// The attributes as in the v2 tree.
     #[must_use]
     pub fn to_json(&self) -> String {
         write(self)
     }
 
-    /// Reads what [`to_json`](Self::to_json) writes; unknown names are ignored.
+    /// Reads what [`to_json`](Self::to_json) writes; unknown fields are ignored.
     ///
     /// # Errors
-    /// When it is not that.
+    /// When the JSON is invalid.
     pub fn from_json(json: &[u8]) -> Result<Attributes, BadJson> {
         read("member attributes", json)
     }
@@ -218,10 +212,10 @@ impl ChangeContext {
         write(&Json { is_promote: self.is_promote, ..Json::of(&self.member) })
     }
 
-    /// Reads the context of a configuration change; unknown names are ignored.
+    /// Reads the context of a configuration change; unknown fields are ignored.
     ///
     /// # Errors
-    /// When it is not that.
+    /// When the JSON is invalid.
     pub fn from_json(json: &[u8]) -> Result<ChangeContext, BadJson> {
         let json: Json = read("context of a configuration change", json)?;
         Ok(ChangeContext { is_promote: json.is_promote, member: json.into_member() })
@@ -271,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_again() {
+    fn written_members_are_read_again() {
         let n4 = member();
         assert_eq!(Member::from_json(n4.to_json().as_bytes()), Ok(n4.clone()));
         let context = ChangeContext { member: n4.clone(), is_promote: true };
@@ -281,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn nulls_and_unknown_names_are_read_as_go_reads_them() {
+    fn nulls_and_unknown_fields_are_read_as_in_go() {
         let json =
             br#"{"id":1,"peerURLs":null,"name":null,"clientURLs":null,"isLearner":null,"x":[{}]}"#;
         assert_eq!(Member::from_json(json), Ok(Member { id: NodeId(1), ..Member::default() }));
@@ -295,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn what_go_escapes_is_escaped() {
+    fn characters_that_go_escapes_are_escaped() {
         let odd = Member { name: "<a&b>\u{2028}\u{2029}\"é\u{1}".into(), ..Member::default() };
         let json = odd.attributes().to_json();
         assert_eq!(json, r#"{"name":"\u003ca\u0026b\u003e\u2028\u2029\"é\u0001"}"#);

@@ -1,5 +1,5 @@
-//! What real etcds of six versions kept of their members, in the v2 tree of their .snap files,
-//! against what they answered when asked.
+//! The members in the v2 trees of .snap files of Go etcds of six versions, compared with the answer
+//! of `member list`.
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test, with functions of its own")]
 
@@ -60,7 +60,7 @@ fn children(node: &Value) -> impl Iterator<Item = (&str, &Value)> {
 }
 
 #[test]
-fn members_in_go_etcds_snapshots_are_those_they_told() {
+fn members_in_go_etcds_snapshots_are_those_of_member_list() {
     let Some(root) = std::env::var_os("RETCD_TESTDATA") else {
         println!("skipped: RETCD_TESTDATA is not set");
         return;
@@ -86,7 +86,7 @@ fn members_in_go_etcds_snapshots_are_those_they_told() {
             let kept: Vec<Value> = cluster.members().map(as_told).collect();
             let mut told = told["members"].clone();
             if scenario == "cluster" {
-                // The learner may have told its name after the snapshot.
+                // The learner may have published its name after the snapshot.
                 let last = told.as_array_mut().unwrap().iter_mut();
                 let mut last = last.filter(|member| member["name"] == "n4");
                 let n4 = last.next().unwrap();

@@ -3,6 +3,7 @@
 //! of it means.
 
 pub mod answer;
+pub mod go_json;
 mod ids;
 mod raft;
 pub mod varint;

@@ -193,14 +193,8 @@ impl V2Tree {
     /// The JSON form, as Go writes it.
     #[must_use]
     pub fn to_json(&self) -> String {
-        // Go escapes these too. They occur only inside strings.
         let json = serde_json::to_string(self);
-        json.expect("a tree of strings and numbers is always written")
-            .replace('<', "\\u003c")
-            .replace('>', "\\u003e")
-            .replace('&', "\\u0026")
-            .replace('\u{2028}', "\\u2028")
-            .replace('\u{2029}', "\\u2029")
+        proto::go_json::escape(&json.expect("a tree of strings and numbers is always written"))
     }
 
     fn node(&self, path: &[&str]) -> Option<&Node> {
@@ -365,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn a_store_without_members_has_none() {
+    fn a_new_tree_has_no_members() {
         let tree = V2Tree::default();
         assert_eq!(tree.members().count() + tree.removed_members().count(), 0);
         assert_eq!(tree.version(), None);

@@ -1,5 +1,5 @@
-//! The trees that real etcds of six versions wrote: each is written again byte for byte, and says
-//! of the members what the server said.
+//! Trees of Go etcds of six versions: each is written again byte for byte, and has the members that
+//! the server listed.
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test, with functions of its own")]
 
@@ -84,7 +84,7 @@ fn kept(tree: &V2Tree) -> Members {
 }
 
 #[test]
-fn trees_of_go_etcds_are_kept_to_the_byte() {
+fn trees_of_go_etcds_are_written_again_byte_for_byte() {
     let Some(go_data) = go_data() else { return };
     let mut archives: Vec<String> = Vec::new();
     for version in VERSIONS {

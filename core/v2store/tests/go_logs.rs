@@ -1,6 +1,5 @@
-//! The logs that real etcds of six versions wrote: each entry is told for what it is. etcd's own
-//! housekeeping is in v2 requests up to 3.5 and in v3 requests since; users' v2 requests are
-//! refused.
+//! Logs of Go etcds of six versions: every entry is decoded. Etcd's own requests are v2 requests up
+//! to 3.5 and v3 requests since then; v2 requests of users are refused.
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test, with functions of its own")]
 
@@ -48,7 +47,7 @@ fn requests(entries: &[Entry], context: &str) -> (Vec<Request>, usize) {
 }
 
 #[test]
-fn every_entry_of_go_etcds_logs_is_told() {
+fn every_entry_of_go_etcds_logs_is_classified() {
     let Some(root) = std::env::var_os("RETCD_TESTDATA") else {
         println!("skipped: RETCD_TESTDATA is not set");
         return;

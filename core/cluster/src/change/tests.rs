@@ -1,4 +1,4 @@
-//! What is valid, and what it does.
+//! Which changes are valid, and their effects.
 
 use super::*;
 
@@ -73,7 +73,7 @@ fn invalid_changes_are_refused_as_etcd_refuses_them() {
 }
 
 #[test]
-fn a_context_for_somebody_else_is_no_change() {
+fn a_context_for_another_member_is_an_error() {
     let cluster = cluster();
     for context in ["", "{}", r#"{"id":6}"#, "["] {
         let bad = cluster.validate(&change(ADD, 5, context));
@@ -89,7 +89,7 @@ fn the_limit_of_learners_is_a_setting() {
 }
 
 #[test]
-fn members_come_change_and_go() {
+fn members_are_added_changed_and_removed() {
     let mut cluster = cluster();
     let mut apply = |kind, context: &str| {
         let change = cluster.validate(&change(kind, 3, context)).unwrap();
@@ -125,7 +125,7 @@ fn members_come_change_and_go() {
 }
 
 #[test]
-fn rafts_configuration_follows_the_members() {
+fn the_conf_state_follows_the_members() {
     let cluster = cluster();
     let conf_state = cluster.conf_state();
     assert_eq!(conf_state.learners, [NodeId(3)]);
@@ -136,7 +136,7 @@ fn rafts_configuration_follows_the_members() {
 }
 
 #[test]
-fn attributes_reach_members_and_nobody_else() {
+fn attributes_are_set_for_members_only() {
     let mut cluster = cluster();
     let attributes = Attributes { name: "n3".into(), client_urls: vec!["http://c3".into()] };
     assert_eq!(cluster.set_attributes(NodeId(3), attributes.clone()).unwrap().len(), 1);

@@ -1,8 +1,8 @@
-//! Applied entries, told as scripts: what each request of the log is answered, the events of it,
-//! and what leases and compactions do when time passes.
+//! Scripts of applied entries: the answer and events of each request, and what leases and
+//! compactions do when time passes.
 //!
 //! A command is a request, or `txn` with operations as its input: `if KEY FIELD OP NUMBER`,
-//! `then OPERATION`, `else OPERATION`; behind `then txn` stand its own lines, indented.
+//! `then OPERATION`, `else OPERATION`. The lines of a nested `txn` follow it, indented.
 
 use backend::Backend;
 use bytes::Bytes;
@@ -115,14 +115,14 @@ impl World {
     fn step(&mut self, input: Input) -> String {
         let mut effects = Vec::new();
         self.state.step(self.now_ms, input, &mut effects).unwrap();
-        let mut told = String::new();
+        let mut text = String::new();
         for effect in effects {
-            told.push_str(&self.told(effect));
+            text.push_str(&self.describe(effect));
         }
-        if told.is_empty() { "nothing".to_owned() } else { told }
+        if text.is_empty() { "nothing".to_owned() } else { text }
     }
 
-    fn told(&self, effect: Effect) -> String {
+    fn describe(&self, effect: Effect) -> String {
         match effect {
             Effect::Answer(id, answer) => {
                 let other = if id == self.index { String::new() } else { format!("#{id} ") };
@@ -132,20 +132,20 @@ impl World {
                 }
             }
             Effect::Events(batches) => {
-                let mut told = String::new();
+                let mut text = String::new();
                 for batch in batches {
                     for event in &batch.events {
                         let key = String::from_utf8_lossy(&event.key);
-                        told.push_str(&format!(
+                        text.push_str(&format!(
                             "event {:?} {key} at {}\n",
                             event.kind, batch.revision
                         ));
                     }
                 }
-                told
+                text
             }
             Effect::Reply(_, reply) => match reply {
-                Reply::KeptAlive { ttl_s } => format!("lives on for {ttl_s} s\n"),
+                Reply::KeptAlive { ttl_s } => format!("renewed for {ttl_s} s\n"),
                 Reply::TimeToLive { granted_ttl_s, remaining_s, keys } => {
                     format!("{remaining_s} of {granted_ttl_s} s, {keys:?}\n")
                 }
@@ -173,7 +173,9 @@ impl World {
 fn answered(answer: &Answer) -> String {
     match answer {
         Answer::Put(put) => format!("revision {}{}", put.revision, had(put.prev.as_ref())),
-        Answer::Delete(delete) => format!("revision {}, {} gone", delete.revision, delete.deleted),
+        Answer::Delete(delete) => {
+            format!("revision {}, {} deleted", delete.revision, delete.deleted)
+        }
         Answer::Range(range) => found(range),
         Answer::Txn(txn) => format!("revision {}\n{}", txn.revision, branch(txn, "  ")),
         Answer::Compact { revision } => format!("compacted, revision {revision}"),
@@ -184,17 +186,17 @@ fn answered(answer: &Answer) -> String {
 }
 
 fn branch(txn: &TxnAnswer, indent: &str) -> String {
-    let mut told = format!("{indent}{}", if txn.succeeded { "then" } else { "else" });
+    let mut text = format!("{indent}{}", if txn.succeeded { "then" } else { "else" });
     for answer in &txn.responses {
         let answer = match answer {
             OpAnswer::Put(put) => format!("put{}", had(put.prev.as_ref())),
-            OpAnswer::Delete(delete) => format!("{} gone", delete.deleted),
+            OpAnswer::Delete(delete) => format!("{} deleted", delete.deleted),
             OpAnswer::Range(range) => found(range),
             OpAnswer::Txn(txn) => format!("txn\n{}", branch(txn, &format!("{indent}  "))),
         };
-        told.push_str(&format!("\n{indent}- {answer}"));
+        text.push_str(&format!("\n{indent}- {answer}"));
     }
-    told
+    text
 }
 
 fn had(prev: Option<&Bytes>) -> String {
