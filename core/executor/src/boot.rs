@@ -13,7 +13,7 @@ use cluster::{Attributes, Cluster, SERVER_MINOR, Version};
 use member::Member;
 use mvcc::{Restored, Store};
 use proto::{Entry, EntryId, EntryKind, HardState, Index, NodeId, Term};
-use state::{Log, Settings, State};
+use state::{LogTail, Settings, State};
 use std::fmt;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -221,7 +221,7 @@ impl<'a> Files<'a> {
             )));
         }
         let metadata = recovered.metadata;
-        let log = Log { v2, snapshot_index: snapshot.index, entries: recovered.entries };
+        let log = LogTail { v2, snapshot_index: snapshot.index, entries: recovered.entries };
         let mut settings = options.settings.clone();
         settings.member = metadata.node;
         let mut state = State::open_restored(settings, backend.view(), keys, &log)?;
