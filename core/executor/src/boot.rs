@@ -52,6 +52,42 @@ pub struct BootOptions {
     pub segment_bytes: u64,
 }
 
+impl BootOptions {
+    /// The options of a simulated member: small, so that snapshots, segment cuts and compaction
+    /// slices happen often. For tests of this crate and of those above it.
+    #[must_use]
+    pub fn simulated(seed: u64) -> BootOptions {
+        let attributes = Attributes {
+            name: "default".into(),
+            client_urls: vec!["http://localhost:2379".into()],
+        };
+        BootOptions {
+            data_dir: PathBuf::from("/data/default.etcd"),
+            wal_dir: None,
+            peer_urls: vec!["http://localhost:2380".into()],
+            token: "etcd-cluster".into(),
+            attributes: attributes.clone(),
+            cache_bytes: 256 << 10,
+            election_ticks: 10,
+            raise_cluster_version: None,
+            settings: Settings {
+                member: NodeId::NONE,
+                quota: state::quota::Quota::from_flag(0),
+                snapshot_count: 50,
+                compaction_slice: 40,
+                lease_ttl_s_min: 2,
+                lease_extend_ms: 1_000,
+                lease_checkpoints: state::LeaseCheckpoints::default(),
+                learners_max: 1,
+                raise_cluster_version: true,
+                attributes,
+            },
+            seed,
+            segment_bytes: 32 << 10,
+        }
+    }
+}
+
 /// Why a member cannot start.
 #[derive(Debug)]
 pub enum BootError {

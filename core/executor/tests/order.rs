@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use cluster::{Attributes, Cluster};
+use cluster::Cluster;
 use executor::boot::Files;
 use executor::{
     AutoCompaction, BootOptions, ClientMessage, ConsensusInput, Envelope, IdLane, MachineOptions,
@@ -11,43 +11,13 @@ use executor::{
 };
 use member::Proposal;
 use prost::Message as _;
-use proto::NodeId;
 use proto::answer::Answer;
 use proto::etcdserverpb::{InternalRaftRequest, PutRequest, RequestHeader};
-use state::{Published, Settings};
+use state::Published;
 use std::collections::VecDeque;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use vfs::{SimDisk, Vfs};
-
-fn options() -> BootOptions {
-    let attributes = Attributes { name: "n".into(), client_urls: vec!["http://c:1".into()] };
-    BootOptions {
-        data_dir: PathBuf::from("/data"),
-        wal_dir: None,
-        peer_urls: vec!["http://p:1".into()],
-        token: "t".into(),
-        attributes: attributes.clone(),
-        cache_bytes: 64 << 10,
-        election_ticks: 10,
-        raise_cluster_version: None,
-        settings: Settings {
-            member: NodeId::NONE,
-            quota: state::quota::Quota::from_flag(0),
-            snapshot_count: 1_000,
-            compaction_slice: 10,
-            lease_ttl_s_min: 2,
-            lease_extend_ms: 1_000,
-            lease_checkpoints: state::LeaseCheckpoints::default(),
-            learners_max: 1,
-            raise_cluster_version: true,
-            attributes,
-        },
-        seed: 1,
-        segment_bytes: 32 << 10,
-    }
-}
 
 /// A member whose messages are delivered in order, and checked on the way.
 struct World {
@@ -63,7 +33,7 @@ struct World {
 impl World {
     fn boot(disk: &SimDisk, start: u64) -> World {
         let vfs: Arc<dyn Vfs> = Arc::new(disk.clone());
-        let options = options();
+        let options = BootOptions::simulated(1);
         let files = Files::open(&vfs, &options).unwrap();
         let (keys, log) = (files.read_keys(), files.open_log().unwrap());
         let booted = files.start(keys, log).unwrap();

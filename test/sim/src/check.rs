@@ -204,7 +204,12 @@ fn check_goes_on(driver: &mut Driver, revision: i64) -> Result<(), String> {
     driver.settle()?;
     let answered = driver.take_seen().into_iter().find_map(|seen| match seen {
         Seen::Answer(answered, answer) if answered == id => Some(answer),
-        Seen::Answer(..) | Seen::Appending(_) | Seen::Applying(_) | Seen::Reply(_) => None,
+        Seen::Answer(..)
+        | Seen::Appending(_)
+        | Seen::Applying(_)
+        | Seen::Reply(_)
+        | Seen::Moment { .. }
+        | Seen::Events(_) => None,
     });
     match answered {
         Some(Ok(Answer::Put(put))) if put.revision == revision + 1 => Ok(()),

@@ -16,7 +16,6 @@ use proto::etcdserverpb::{InternalRaftRequest, RequestHeader};
 use proto::{Entry, Index, NodeId};
 use state::{LeaseQuery, Published, Question, Reject, Reply, State};
 use std::collections::VecDeque;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use vfs::{SimDisk, Vfs};
@@ -24,39 +23,6 @@ use vfs::{SimDisk, Vfs};
 const TICK: Duration = Duration::from_millis(100);
 /// The lanes of request ids: clients, and the member itself.
 const LANES: usize = 2;
-
-/// The options of a simulated member: everything that happens now and then happens often.
-#[must_use]
-pub fn options(seed: u64) -> BootOptions {
-    let attributes = cluster::Attributes {
-        name: "default".into(),
-        client_urls: vec!["http://localhost:2379".into()],
-    };
-    BootOptions {
-        data_dir: PathBuf::from("/data/default.etcd"),
-        wal_dir: None,
-        peer_urls: vec!["http://localhost:2380".into()],
-        token: "etcd-cluster".into(),
-        attributes: attributes.clone(),
-        cache_bytes: 256 << 10,
-        election_ticks: 10,
-        raise_cluster_version: None,
-        settings: state::Settings {
-            member: NodeId::NONE,
-            quota: state::quota::Quota::from_flag(0),
-            snapshot_count: 50,
-            compaction_slice: 40,
-            lease_ttl_s_min: 2,
-            lease_extend_ms: 1_000,
-            lease_checkpoints: state::LeaseCheckpoints::default(),
-            learners_max: 1,
-            raise_cluster_version: true,
-            attributes,
-        },
-        seed,
-        segment_bytes: 32 << 10,
-    }
-}
 
 /// What an observer sees of a member, in order.
 #[derive(Debug)]
@@ -69,6 +35,17 @@ pub enum Seen {
     Answer(u64, Result<Answer, Reject>),
     /// A question was answered.
     Reply(Reply),
+    /// A moment was published.
+    Moment {
+        /// The last entry that it contains.
+        applied: Index,
+        /// Its revision.
+        revision: i64,
+        /// Whether reading it is a linearizable read.
+        is_linearizable: bool,
+    },
+    /// Watchers were sent the events of these revisions.
+    Events(Vec<i64>),
 }
 
 /// The inputs that wait for each machine.
@@ -342,7 +319,15 @@ impl Driver {
                 self.fail("a request was refused, though few were under way".into());
             }
             ClientMessage::Reply(_, reply) => self.seen.push(Seen::Reply(reply)),
-            ClientMessage::Publish(_) | ClientMessage::Events(_) | ClientMessage::File(..) => {}
+            ClientMessage::Publish(moment) => self.seen.push(Seen::Moment {
+                applied: moment.published.applied.index,
+                revision: moment.published.view.revision(),
+                is_linearizable: moment.is_linearizable(),
+            }),
+            ClientMessage::Events(batches) => {
+                self.seen.push(Seen::Events(batches.iter().map(|batch| batch.revision).collect()));
+            }
+            ClientMessage::File(..) => {}
         }
     }
 

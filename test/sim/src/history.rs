@@ -53,6 +53,8 @@ pub struct History {
     appended: BTreeMap<Index, Entry>,
     requests: BTreeMap<u64, Request>,
     acknowledged: Index,
+    /// The last entry and the revision of the moment that was published last.
+    published: (Index, i64),
     compactions: u64,
     own: u64,
 }
@@ -69,6 +71,7 @@ impl History {
             appended: BTreeMap::new(),
             requests: BTreeMap::new(),
             acknowledged: Index(0),
+            published: (Index(0), 0),
             compactions: 0,
             own: 0,
         }
@@ -90,6 +93,23 @@ impl History {
                 Seen::Applying(entry) => self.apply(entry)?,
                 Seen::Answer(id, answer) => self.answered(id, &answer)?,
                 Seen::Reply(_) => {}
+                Seen::Moment { applied, revision, is_linearizable } => {
+                    if is_linearizable && applied < self.acknowledged {
+                        return Err(format!(
+                            "a moment after entry {applied} counts as linearizable, and entry {} \
+                             was acknowledged",
+                            self.acknowledged
+                        ));
+                    }
+                    self.published = (applied, revision);
+                }
+                Seen::Events(revisions) => {
+                    if let Some(revision) = revisions.iter().find(|it| **it > self.published.1) {
+                        return Err(format!(
+                            "events of revision {revision} were sent before a moment with it"
+                        ));
+                    }
+                }
             }
         }
         Ok(())
@@ -155,6 +175,9 @@ impl History {
                 "entry {} is answered {answer:?}, and must be {:?}",
                 request.index, request.answer
             ));
+        }
+        if request.index > self.published.0 {
+            return Err(format!("entry {} is answered before a moment with it", request.index));
         }
         self.acknowledged = self.acknowledged.max(request.index);
         Ok(())

@@ -2,7 +2,7 @@
 //! restarts, of which every second one follows a kill.
 
 use crate::crash::{Kind, Plan, Tally};
-use crate::driver::{self, Driver};
+use crate::driver::Driver;
 use crate::history::History;
 use crate::lying::LyingDisk;
 use crate::readers::Readers;
@@ -35,7 +35,7 @@ pub(crate) struct Run {
 impl Run {
     /// A run that has not begun.
     pub(crate) fn new(plan: Plan) -> Run {
-        let options = driver::options(plan.seed);
+        let options = BootOptions::simulated(plan.seed);
         Run {
             disk: SimDisk::new(plan.seed),
             history: History::new(options.settings.lease_ttl_s_min),

@@ -6,7 +6,7 @@
 use executor::{BootError, BootOptions};
 use proto::Index;
 use serde_json::Value;
-use sim::driver::{self, Driver};
+use sim::driver::Driver;
 use sim::seed::Seed;
 use sim::workload::Workload;
 use state::{LeaseQuery, Reply};
@@ -80,7 +80,7 @@ fn unpack(data: &Path, name: &str) -> Directory {
     };
     let files = RealDisk.list(&answers).unwrap_or_default();
     let expected = files.into_iter().filter(|file| file.ends_with(".json")).map(read).collect();
-    let mut options = driver::options(1);
+    let mut options = BootOptions::simulated(1);
     options.segment_bytes = wal::SEGMENT_BYTES;
     options.settings.snapshot_count = 10_000;
     Directory { name: name.to_owned(), disk, options, expected }
@@ -99,7 +99,7 @@ fn shorten(disk: &SimDisk) {
 /// A directory of ours: segments, snapshots, compactions, and a last batch that is synced and not
 /// yet in the database.
 fn ours() -> Directory {
-    let (disk, options, mut seed) = (SimDisk::new(7), driver::options(7), Seed::new(7));
+    let (disk, options, mut seed) = (SimDisk::new(7), BootOptions::simulated(7), Seed::new(7));
     let mut workload = Workload::new(7);
     let mut driver = Driver::boot(&disk, &options, 1).unwrap();
     while driver.last_index() < Index(400) || driver.in_file() >= driver.published().applied.index {

@@ -34,12 +34,12 @@ impl Router {
                 Envelope::Apply(input) => queues.apply.push(input),
                 Envelope::Log(input) => queues.log.push(input),
                 Envelope::Backend(input) => queues.backend.push(input),
-                Envelope::Client(message) => self.to_clients(message),
+                Envelope::Client(message) => self.send_to_clients(message),
             }
         }
     }
 
-    fn to_clients(&mut self, message: ClientMessage) {
+    fn send_to_clients(&mut self, message: ClientMessage) {
         match message {
             ClientMessage::Publish(moment) => self.publish(moment),
             ClientMessage::Events(events) => self.send_events(&events),

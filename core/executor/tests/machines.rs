@@ -1,0 +1,167 @@
+//! One machine at a time: what bounds the messages to it, and what it may send when.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use executor::boot::Files;
+use executor::{
+    APPLY_BATCHES_MAX, ApplyInput, AutoCompaction, BootOptions, ClientMessage, ConsensusInput,
+    Envelope, MachineOptions, Machines, RequestIds,
+};
+use member::Proposal;
+use prost::Message as _;
+use proto::Index;
+use proto::etcdserverpb::{InternalRaftRequest, PutRequest, RequestHeader};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+use vfs::{SimDisk, Vfs};
+
+fn machines() -> Machines {
+    let vfs: Arc<dyn Vfs> = Arc::new(SimDisk::new(1));
+    let options = BootOptions::simulated(1);
+    let files = Files::open(&vfs, &options).unwrap();
+    let (keys, log) = (files.read_keys(), files.open_log().unwrap());
+    let booted = files.start(keys, log).unwrap();
+    let ids = RequestIds::new(booted.metadata.node, 0, 2);
+    let options = MachineOptions {
+        auto_compaction: AutoCompaction::Off,
+        batch_interval: Duration::ZERO,
+        batch_limit: 100,
+        catch_up_entries: 100,
+        snapshots_max: 1,
+        segments_max: 1,
+        ids,
+        own_lane: 1,
+    };
+    Machines::new(vfs, booted, &options)
+}
+
+/// Gives consensus an input and does the log's work. Returns what goes elsewhere.
+fn consensus(machines: &mut Machines, input: ConsensusInput) -> Vec<Envelope> {
+    let (mut out, mut elsewhere) = (Vec::new(), Vec::new());
+    machines.consensus.take(input, &mut out);
+    machines.consensus.end_round(&mut out);
+    while let Some(envelope) = (!out.is_empty()).then(|| out.remove(0)) {
+        match envelope {
+            Envelope::Log(input) => {
+                machines.log_writer.take(input);
+                while machines.log_writer.step(&mut out).unwrap().is_some() {}
+            }
+            Envelope::Consensus(input) => {
+                machines.consensus.take(input, &mut out);
+                machines.consensus.end_round(&mut out);
+            }
+            Envelope::Apply(_) | Envelope::Backend(_) | Envelope::Client(_) => {
+                elsewhere.push(envelope);
+            }
+        }
+    }
+    elsewhere
+}
+
+fn put(id: u64) -> ConsensusInput {
+    let put = PutRequest { key: "k".into(), value: "v".into(), ..PutRequest::default() };
+    let header = Some(RequestHeader { id, ..RequestHeader::default() });
+    let request = InternalRaftRequest { header, put: Some(put), ..Default::default() };
+    ConsensusInput::Propose(Proposal { id, data: request.encode_to_vec().into() })
+}
+
+fn committed(envelopes: Vec<Envelope>) -> Vec<ApplyInput> {
+    let mut committed = Vec::new();
+    for envelope in envelopes {
+        if let Envelope::Apply(input @ ApplyInput::Committed { .. }) = envelope {
+            committed.push(input);
+        }
+    }
+    committed
+}
+
+fn kind(envelope: &Envelope) -> &'static str {
+    match envelope {
+        Envelope::Consensus(ConsensusInput::ConfChanged(_)) => "configuration changed",
+        Envelope::Consensus(ConsensusInput::Applied(_)) => "applied",
+        Envelope::Backend(_) => "batch",
+        Envelope::Client(ClientMessage::Publish(_)) => "moment",
+        Envelope::Client(ClientMessage::Answer(..)) => "answer",
+        Envelope::Client(ClientMessage::Events(_)) => "events",
+        Envelope::Client(_) | Envelope::Consensus(_) | Envelope::Apply(_) | Envelope::Log(_) => {
+            "other"
+        }
+    }
+}
+
+/// Applies what consensus committed. Returns the messages of the last batch, in order.
+fn apply(machines: &mut Machines, inputs: Vec<ApplyInput>) -> Vec<&'static str> {
+    let mut inputs = VecDeque::from(inputs);
+    let mut order = Vec::new();
+    while let Some(input) = inputs.pop_front() {
+        let mut out = Vec::new();
+        machines.applier.take(Duration::ZERO, input, &mut out).unwrap();
+        out.clear();
+        if machines.applier.apply_next(Duration::ZERO, &mut out).unwrap().is_some() {
+            order = out.iter().map(kind).collect();
+        }
+        for envelope in out {
+            if let Envelope::Consensus(input) = envelope {
+                inputs.extend(committed(consensus(machines, input)));
+            }
+        }
+    }
+    order
+}
+
+/// A member that leads and has applied the first entry of its term.
+fn leader() -> Machines {
+    let mut machines = machines();
+    while !machines.applier.moment().is_linearizable() {
+        let inputs = committed(consensus(&mut machines, ConsensusInput::Tick));
+        apply(&mut machines, inputs);
+    }
+    machines
+}
+
+/// Once, a configuration change inside a batch reached consensus, which could apply the next batch,
+/// before the batch itself was handed to the database.
+#[test]
+fn consensus_learns_of_a_configuration_change_after_the_moment_that_contains_it() {
+    let mut machines = machines();
+    let inputs = committed(consensus(&mut machines, ConsensusInput::Tick));
+    let order = apply(&mut machines, inputs);
+    assert_eq!(order, ["batch", "moment", "answer", "configuration changed", "applied"]);
+}
+
+#[test]
+fn an_applier_that_does_not_apply_gets_no_more_than_its_credit() {
+    let mut machines = leader();
+    let mut sent = Vec::new();
+    for id in 1..=20 {
+        sent.extend(committed(consensus(&mut machines, put(id))));
+    }
+    assert_eq!(sent.len(), APPLY_BATCHES_MAX);
+    let mut applied = 0;
+    while !sent.is_empty() {
+        applied += sent.len();
+        let index = machines.applier.moment().published.applied.index.0 + applied as u64;
+        sent = committed(consensus(&mut machines, ConsensusInput::Applied(Index(index))));
+        assert!(sent.len() <= APPLY_BATCHES_MAX);
+    }
+    assert_eq!(applied, 20, "the rest follows as credit returns");
+}
+
+/// Once, a view without the last acknowledged entries was published with the flag of a leader.
+#[test]
+fn a_new_leader_serves_no_reads_before_it_has_applied_an_entry_of_its_term() {
+    let mut machines = machines();
+    while !machines.consensus.member().leads() {
+        let inputs = committed(consensus(&mut machines, ConsensusInput::Tick));
+        apply(&mut machines, inputs);
+    }
+    let mut out = Vec::new();
+    let leadership = machines.consensus.member().leadership();
+    let mut applier = self::machines().applier;
+    let committed = ApplyInput::Committed { leadership, entries: Vec::new() };
+    applier.take(Duration::ZERO, committed, &mut out).unwrap();
+    assert_eq!(applier.moment().leadership, leadership);
+    assert!(!applier.moment().is_linearizable());
+    assert!(machines.applier.moment().is_linearizable());
+}
