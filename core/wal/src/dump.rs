@@ -4,8 +4,9 @@ use crate::error::Error;
 use crate::metadata::SnapshotRecord;
 use crate::record::RecordKind;
 use crate::replay::decode_state;
-use crate::walk;
-use proto::Index;
+use crate::tail::{self, Gap};
+use crate::walk::{self, Walked};
+use proto::{Entry, Index};
 use std::path::{Path, PathBuf};
 use vfs::{Mode, Vfs};
 
@@ -14,22 +15,34 @@ use vfs::{Mode, Vfs};
 /// ignores a torn tail.
 ///
 /// # Errors
-/// [`Error::Corrupt`] if a segment before the last is damaged; [`Error::Io`].
+/// [`Error::Corrupt`] if the log is damaged: without this check, the record of the newest snapshot
+/// could be behind the damage, and an older snapshot, whose segments are gone, would be taken for
+/// the newest. [`Error::Io`].
 pub fn valid_snapshots(vfs: &dyn Vfs, dir: &Path) -> Result<Vec<SnapshotRecord>, Error> {
     let names = walk::newest_sequence(vfs, dir)?;
     let segments = walk::open_all(vfs, dir, &names, Mode::Read)?;
     let mut snapshots = Vec::new();
-    let mut commit = Index(0);
-    walk::walk(&segments, |frame, segment| {
+    let (mut commit, mut last_index) = (Index(0), Index(0));
+    let walked = walk::walk(&segments, |frame, segment| {
         let data = &frame.record.data;
         let corrupt = |what: String| Error::corrupt(&segment.path, frame.offset, what);
         match frame.record.kind {
             RecordKind::Snapshot => snapshots.push(SnapshotRecord::decode(data).map_err(corrupt)?),
             RecordKind::State => commit = decode_state(data).map_err(corrupt)?.commit,
-            RecordKind::Metadata | RecordKind::Entry | RecordKind::Crc => {}
+            RecordKind::Entry => {
+                let entry = Entry::decode(data.clone());
+                last_index = entry.map_err(|error| corrupt(error.to_string()))?.index;
+            }
+            RecordKind::Metadata | RecordKind::Crc => {}
         }
         Ok(())
     })?;
+    if let (Some(Walked { mut tail, end, gap: true, .. }), Some(last)) = (walked, segments.last()) {
+        let gap = Gap { seq: last.name.seq, offset: end, last_index };
+        if let Some(why) = tail::damage(&mut tail, gap)? {
+            return Err(Error::corrupt(&last.path, end, why));
+        }
+    }
     snapshots.retain(|snapshot| snapshot.id.index <= commit);
     Ok(snapshots)
 }
