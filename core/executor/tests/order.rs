@@ -162,8 +162,10 @@ fn a_moment_with_a_second_voter_is_not_linearizable() {
     let mut world = World::boot(&SimDisk::new(1), 1);
     world.lead();
     let moment = (*world.published).clone();
-    let members = ["p", "q"].map(|name| (name.to_owned(), vec![format!("http://{name}:1")]));
-    let cluster = Cluster::initial(&members, "t").unwrap();
+    let BootOptions { peer_urls, token, .. } = BootOptions::simulated(1);
+    let members =
+        [peer_urls, vec!["http://second:2380".to_owned()]].map(|urls| (String::new(), urls));
+    let cluster = Cluster::initial(&members, &token).unwrap();
     assert!(cluster.member(moment.member).is_some(), "this member is one of the two voters");
     let published = Published { cluster: Arc::new(cluster), ..moment.published.clone() };
     assert!(!Moment { published, ..moment }.is_linearizable());
