@@ -2,7 +2,7 @@
 
 use crate::bucket::Bucket;
 use crate::error::Error;
-use crate::view::Lookup;
+use bolt::Lookup;
 use bytes::Bytes;
 
 pub(crate) fn get(base: &bolt::View, bucket: Bucket, key: &[u8]) -> Result<Option<Bytes>, Error> {
@@ -10,23 +10,23 @@ pub(crate) fn get(base: &bolt::View, bucket: Bucket, key: &[u8]) -> Result<Optio
 }
 
 pub(crate) fn try_get(base: &bolt::View, bucket: Bucket, key: &[u8]) -> Result<Lookup, Error> {
-    Ok(base.try_get(bucket.name(), key)?.into())
+    Ok(base.try_get(bucket.name(), key)?)
 }
 
 /// A cursor over a bucket of the file.
 #[derive(Debug)]
-pub(crate) struct Cursor(bolt::Cursor);
+pub(crate) struct FileCursor(bolt::Cursor);
 
-impl Cursor {
+impl FileCursor {
     pub(crate) fn new(
         base: &bolt::View,
         bucket: Bucket,
         from: &[u8],
         cached: bool,
-    ) -> Result<Cursor, Error> {
+    ) -> Result<FileCursor, Error> {
         let mut cursor = base.cursor(bucket.name(), cached);
         cursor.seek(from)?;
-        Ok(Cursor(cursor))
+        Ok(FileCursor(cursor))
     }
 
     pub(crate) fn next(&mut self) -> Result<Option<(Bytes, Bytes)>, Error> {

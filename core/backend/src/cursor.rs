@@ -1,21 +1,22 @@
 //! Going through a bucket of a snapshot in order of key: the file merged with what was applied
 //! since.
 
-use crate::base;
+use crate::base::FileCursor;
 use crate::batch::Dropped;
 use crate::bucket::Bucket;
 use crate::error::Error;
-use crate::view::ReadView;
+use crate::snapshot::Snapshot;
 use bytes::Bytes;
 use proto::Revision;
 use std::collections::{BTreeMap, btree_map};
 use std::iter::Peekable;
+use std::sync::Arc;
 
 /// A position in a bucket. It holds its snapshot, and with it the pages that the snapshot can
 /// reach: not for longer than needed.
 #[derive(Debug)]
-pub struct Cursor {
-    base: Option<base::Cursor>,
+pub struct BucketCursor {
+    base: Option<FileCursor>,
     applied: Applied,
 }
 
@@ -25,19 +26,19 @@ enum Applied {
     Other(Merge),
 }
 
-impl Cursor {
+impl BucketCursor {
     pub(crate) fn new(
-        read: ReadView,
-        base: Option<base::Cursor>,
+        read: Arc<Snapshot>,
+        base: Option<FileCursor>,
         bucket: Bucket,
         from: &[u8],
-    ) -> Cursor {
+    ) -> BucketCursor {
         let applied = if bucket == Bucket::Key {
             Applied::Key(Versions::new(read, from))
         } else {
             Applied::Other(Merge::new(read.changed(bucket, from)))
         };
-        Cursor { base, applied }
+        BucketCursor { base, applied }
     }
 
     fn read(&mut self) -> Result<Option<(Bytes, Bytes)>, Error> {
@@ -59,7 +60,7 @@ impl Cursor {
 }
 
 /// The keys and their values. An error is that of reading the file.
-impl Iterator for Cursor {
+impl Iterator for BucketCursor {
     type Item = Result<(Bytes, Bytes), Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -70,7 +71,7 @@ impl Iterator for Cursor {
 /// The applied versions, and those that are dropped.
 #[derive(Debug)]
 struct Versions {
-    read: ReadView,
+    read: Arc<Snapshot>,
     from: Bytes,
     /// Chunk, batch, version.
     at: (usize, usize, usize),
@@ -78,9 +79,9 @@ struct Versions {
 }
 
 impl Versions {
-    fn new(read: ReadView, from: &[u8]) -> Versions {
+    fn new(read: Arc<Snapshot>, from: &[u8]) -> Versions {
         let first = Revision::from_bytes(&pad(from)).map(|(revision, _)| revision);
-        let chunks = read.chunks();
+        let chunks = &read.chunks;
         let chunk = match first {
             Ok(first) => chunks
                 .partition_point(|chunk| chunk.first().is_some_and(|at| at <= first))
@@ -101,7 +102,7 @@ impl Versions {
     fn next(&mut self) -> Option<(Bytes, Bytes)> {
         loop {
             let (chunk, batch, version) = self.at;
-            let batches = &self.read.chunks().get(chunk)?.batches;
+            let batches = &self.read.chunks.get(chunk)?.batches;
             let Some(versions) = batches.get(batch).map(|batch| batch.versions()) else {
                 self.at = (chunk + 1, 0, 0);
                 continue;
@@ -144,10 +145,7 @@ impl Merge {
         Merge { changes: changes.into_iter().peekable(), below: None }
     }
 
-    fn next(
-        &mut self,
-        mut base: Option<&mut base::Cursor>,
-    ) -> Result<Option<(Bytes, Bytes)>, Error> {
+    fn next(&mut self, mut base: Option<&mut FileCursor>) -> Result<Option<(Bytes, Bytes)>, Error> {
         loop {
             if self.below.is_none()
                 && let Some(base) = base.as_mut()

@@ -38,7 +38,7 @@ impl Backend {
             }
             tx.commit()?;
         }
-        let applied = meta::applied(&ReadView::of_file(db.view()))?;
+        let applied = ReadView::of_file(db.view()).applied()?;
         Ok(Backend { db, applied })
     }
 

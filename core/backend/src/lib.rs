@@ -15,12 +15,14 @@ mod error;
 mod file;
 pub mod meta;
 mod overlay;
+mod snapshot;
 mod view;
 
 pub use batch::{Batch, Dropped, Version};
+pub use bolt::Lookup;
 pub use bucket::Bucket;
-pub use cursor::Cursor;
+pub use cursor::BucketCursor;
 pub use error::Error;
 pub use file::Backend;
 pub use overlay::Overlay;
-pub use view::{Lookup, ReadView, VersionReader};
+pub use view::{ReadView, VersionReader};

@@ -3,11 +3,9 @@
 //!
 //! Source: etcd v3.7 server/storage/schema/{cindex,confstate,migration}.go.
 
-use crate::bucket::Bucket;
 use crate::error::Error;
-use crate::view::ReadView;
 use bytes::Bytes;
-use proto::{ConfState, EntryId, Index, NodeId, Term};
+use proto::{ConfState, NodeId};
 
 /// u64 big-endian: the index of the last applied entry; 0 is never written.
 pub const CONSISTENT_INDEX: &[u8] = b"consistent_index";
@@ -18,35 +16,8 @@ pub const CONF_STATE: &[u8] = b"confState";
 /// Text such as `3.6.0`; absent before 3.6.
 pub const STORAGE_VERSION: &[u8] = b"storageVersion";
 
-/// The entry up to which everything is in the file; zeros in a fresh one.
-///
-/// # Errors
-/// When the file cannot be read, or a number is not eight bytes long.
-pub fn applied(read: &ReadView) -> Result<EntryId, Error> {
-    let number = |key: &'static [u8], what| -> Result<u64, Error> {
-        match read.get(Bucket::Meta, key)? {
-            None => Ok(0),
-            Some(bytes) => {
-                let eight = bytes[..].try_into().map_err(|_| Error::Corrupt { what })?;
-                Ok(u64::from_be_bytes(eight))
-            }
-        }
-    };
-    Ok(EntryId {
-        term: Term(number(TERM, "meta/term is not 8 bytes")?),
-        index: Index(number(CONSISTENT_INDEX, "meta/consistent_index is not 8 bytes")?),
-    })
-}
-
-/// The configuration that was applied last, if one was since etcd 3.5.
-///
-/// # Errors
-/// When the file cannot be read, or the text is not that of a configuration.
-pub fn conf_state(read: &ReadView) -> Result<Option<ConfState>, Error> {
-    read.get(Bucket::Meta, CONF_STATE)?.map(|json| parse_conf_state(&json)).transpose()
-}
-
-fn parse_conf_state(json: &[u8]) -> Result<ConfState, Error> {
+/// Reads the text of [`CONF_STATE`].
+pub(crate) fn parse_conf_state(json: &[u8]) -> Result<ConfState, Error> {
     const BAD: Error = Error::Corrupt { what: "meta/confState is not a configuration" };
     let value: serde_json::Value = serde_json::from_slice(json).map_err(|_| BAD)?;
     let fields = value.as_object().ok_or(BAD)?;

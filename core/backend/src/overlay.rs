@@ -5,46 +5,12 @@
 //! - The revisions of versions ascend through the list, and all are above those of the file.
 //! - A view is a snapshot: neither pushing nor retiring changes it.
 
-use crate::batch::{Batch, Version};
+use crate::batch::Batch;
+use crate::snapshot::{CHUNK, Chunk};
 use crate::view::ReadView;
 use proto::Revision;
 use std::collections::VecDeque;
 use std::sync::Arc;
-
-/// Batches in a chunk. Making a view costs a reference count for each chunk, and a push after it
-/// up to one for each batch of the last chunk.
-const CHUNK: usize = 64;
-
-/// Consecutive batches.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Chunk {
-    pub(crate) batches: Vec<Arc<Batch>>,
-    /// For each batch its first version's revision; for one without versions, what follows the
-    /// last version before it. Invariant: ascends, so that it can be searched.
-    firsts: Vec<Revision>,
-    /// Whether any batch changes a bucket other than `key`.
-    pub(crate) has_others: bool,
-    /// Whether any batch drops versions.
-    pub(crate) has_dropped: bool,
-}
-
-impl Chunk {
-    pub(crate) fn first(&self) -> Option<Revision> {
-        self.firsts.first().copied()
-    }
-
-    pub(crate) fn version(&self, revision: Revision) -> Option<&Version> {
-        let behind = self.firsts.partition_point(|first| *first <= revision);
-        self.batches.get(behind.checked_sub(1)?)?.version(revision)
-    }
-
-    fn push(&mut self, batch: Arc<Batch>, first: Revision) {
-        self.has_others |= !batch.others().is_empty();
-        self.has_dropped |= !batch.dropped().is_empty();
-        self.batches.push(batch);
-        self.firsts.push(first);
-    }
-}
 
 /// The list. See the module.
 #[derive(Debug)]
@@ -148,8 +114,7 @@ impl Overlay {
                 self.chunks.pop_front();
             } else {
                 let chunk = Arc::make_mut(chunk);
-                chunk.batches.drain(..gone);
-                chunk.firsts.drain(..gone);
+                chunk.forget(gone);
             }
         }
         self.batches -= batches;

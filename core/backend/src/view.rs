@@ -1,52 +1,25 @@
 //! Reading a snapshot: the file, and over it what was applied since.
 
-use crate::base;
-use crate::batch::Dropped;
+use crate::base::{self, FileCursor};
 use crate::bucket::Bucket;
-use crate::cursor::Cursor;
+use crate::cursor::BucketCursor;
 use crate::error::Error;
-use crate::overlay::Chunk;
+use crate::meta;
+use crate::snapshot::{Chunk, Snapshot};
+use bolt::Lookup;
 use bytes::Bytes;
-use proto::Revision;
-use std::collections::BTreeMap;
+use proto::{ConfState, EntryId, Index, Revision, Term};
 use std::sync::Arc;
-
-/// What a read that does not wait for the disk found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Lookup {
-    /// The value.
-    Found(Bytes),
-    /// There is none.
-    Missing,
-    /// It is not in memory: ask again where waiting is allowed.
-    NeedsDisk,
-}
-
-impl From<bolt::Lookup> for Lookup {
-    fn from(lookup: bolt::Lookup) -> Lookup {
-        match lookup {
-            bolt::Lookup::Found(value) => Lookup::Found(value),
-            bolt::Lookup::Missing => Lookup::Missing,
-            bolt::Lookup::NeedsDisk => Lookup::NeedsDisk,
-        }
-    }
-}
 
 /// A snapshot. A clone costs one reference count.
 #[derive(Clone, Debug)]
 pub struct ReadView {
-    inner: Arc<Inner>,
-}
-
-#[derive(Debug)]
-struct Inner {
-    chunks: Vec<Arc<Chunk>>,
-    base: Option<bolt::View>,
+    inner: Arc<Snapshot>,
 }
 
 impl ReadView {
     pub(crate) fn new(chunks: Vec<Arc<Chunk>>, base: Option<bolt::View>) -> ReadView {
-        ReadView { inner: Arc::new(Inner { chunks, base }) }
+        ReadView { inner: Arc::new(Snapshot { chunks, base }) }
     }
 
     /// A snapshot of a file alone.
@@ -66,7 +39,7 @@ impl ReadView {
     /// # Errors
     /// When the file cannot be read.
     pub fn version(&self, revision: Revision, tombstone: bool) -> Result<Option<Bytes>, Error> {
-        if let Some(value) = self.applied_version(revision) {
+        if let Some(value) = self.inner.applied_version(revision) {
             return Ok(Some(value));
         }
         let Some(base) = &self.inner.base else { return Ok(None) };
@@ -78,18 +51,11 @@ impl ReadView {
     /// # Errors
     /// When the file cannot be read.
     pub fn try_version(&self, revision: Revision, tombstone: bool) -> Result<Lookup, Error> {
-        if let Some(value) = self.applied_version(revision) {
+        if let Some(value) = self.inner.applied_version(revision) {
             return Ok(Lookup::Found(value));
         }
         let Some(base) = &self.inner.base else { return Ok(Lookup::Missing) };
         with_key(revision, tombstone, |key| base::try_get(base, Bucket::Key, key))
-    }
-
-    fn applied_version(&self, revision: Revision) -> Option<Bytes> {
-        let chunks = &self.inner.chunks;
-        let behind =
-            chunks.partition_point(|chunk| chunk.first().is_some_and(|first| first <= revision));
-        Some(chunks[behind.checked_sub(1)?].version(revision)?.value.clone())
     }
 
     /// A reader for many versions.
@@ -110,7 +76,7 @@ impl ReadView {
                 Err(_) => Ok(None),
             };
         }
-        match (self.applied_value(bucket, key), &self.inner.base) {
+        match (self.inner.applied_value(bucket, key), &self.inner.base) {
             (Some(value), _) => Ok(value),
             (None, None) => Ok(None),
             (None, Some(base)) => base::get(base, bucket, key),
@@ -128,22 +94,41 @@ impl ReadView {
                 Err(_) => Ok(Lookup::Missing),
             };
         }
-        match (self.applied_value(bucket, key), &self.inner.base) {
+        match (self.inner.applied_value(bucket, key), &self.inner.base) {
             (Some(Some(value)), _) => Ok(Lookup::Found(value)),
             (Some(None), _) | (None, None) => Ok(Lookup::Missing),
             (None, Some(base)) => base::try_get(base, bucket, key),
         }
     }
 
-    /// The newest word of the batches on a key of a bucket other than `key`.
-    fn applied_value(&self, bucket: Bucket, key: &[u8]) -> Option<Option<Bytes>> {
-        self.inner
-            .chunks
-            .iter()
-            .rev()
-            .filter(|chunk| chunk.has_others)
-            .flat_map(|chunk| chunk.batches.iter().rev())
-            .find_map(|batch| batch.other_value(bucket, key).map(|value| value.cloned()))
+    /// The entry up to which everything is in the file; zeros in a fresh one.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or a number is not eight bytes long.
+    pub fn applied(&self) -> Result<EntryId, Error> {
+        let number = |key: &'static [u8], what| -> Result<u64, Error> {
+            match self.get(Bucket::Meta, key)? {
+                None => Ok(0),
+                Some(bytes) => {
+                    let eight = bytes[..].try_into().map_err(|_| Error::Corrupt { what })?;
+                    Ok(u64::from_be_bytes(eight))
+                }
+            }
+        };
+        Ok(EntryId {
+            term: Term(number(meta::TERM, "meta/term is not 8 bytes")?),
+            index: Index(number(meta::CONSISTENT_INDEX, "meta/consistent_index is not 8 bytes")?),
+        })
+    }
+
+    /// The configuration that was applied last, if one was since etcd 3.5.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or the text is not that of a configuration.
+    pub fn conf_state(&self) -> Result<Option<ConfState>, Error> {
+        self.get(Bucket::Meta, meta::CONF_STATE)?
+            .map(|json| meta::parse_conf_state(&json))
+            .transpose()
     }
 
     /// A cursor over a bucket, from the key `from` on. It reads the file as it goes, waiting for
@@ -151,35 +136,10 @@ impl ReadView {
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn cursor(&self, bucket: Bucket, from: &[u8], cached: bool) -> Result<Cursor, Error> {
+    pub fn cursor(&self, bucket: Bucket, from: &[u8], cached: bool) -> Result<BucketCursor, Error> {
         let base = self.inner.base.as_ref();
-        let base = base.map(|base| base::Cursor::new(base, bucket, from, cached)).transpose()?;
-        Ok(Cursor::new(self.clone(), base, bucket, from))
-    }
-
-    pub(crate) fn chunks(&self) -> &[Arc<Chunk>] {
-        &self.inner.chunks
-    }
-
-    /// The versions from `from` on that the batches drop, in order.
-    pub(crate) fn dropped(&self, from: Revision) -> Vec<Dropped> {
-        let with = self.inner.chunks.iter().filter(|chunk| chunk.has_dropped);
-        let batches = with.flat_map(|chunk| &chunk.batches);
-        let dropped = batches.flat_map(|batch| batch.dropped()).copied();
-        let mut all: Vec<Dropped> = dropped.filter(|dropped| dropped.revision >= from).collect();
-        all.sort_unstable();
-        all
-    }
-
-    /// The last word of the batches on the keys of a bucket other than `key`, from `from` on.
-    pub(crate) fn changed(&self, bucket: Bucket, from: &[u8]) -> BTreeMap<Bytes, Option<Bytes>> {
-        let with = self.inner.chunks.iter().filter(|chunk| chunk.has_others);
-        let batches = with.flat_map(|chunk| &chunk.batches);
-        batches
-            .flat_map(|batch| batch.others())
-            .filter(|op| op.bucket == bucket && op.key >= from)
-            .map(|op| (op.key.clone(), op.value.clone()))
-            .collect()
+        let base = base.map(|base| FileCursor::new(base, bucket, from, cached)).transpose()?;
+        Ok(BucketCursor::new(Arc::clone(&self.inner), base, bucket, from))
     }
 }
 
@@ -196,7 +156,7 @@ impl VersionReader {
     /// # Errors
     /// When the file cannot be read.
     pub fn put(&mut self, revision: Revision) -> Result<Option<Bytes>, Error> {
-        if let Some(value) = self.read.applied_version(revision) {
+        if let Some(value) = self.read.inner.applied_version(revision) {
             return Ok(Some(value));
         }
         match &mut self.base {
@@ -210,12 +170,12 @@ impl VersionReader {
     /// # Errors
     /// When the file cannot be read.
     pub fn try_put(&mut self, revision: Revision) -> Result<Lookup, Error> {
-        if let Some(value) = self.read.applied_version(revision) {
+        if let Some(value) = self.read.inner.applied_version(revision) {
             return Ok(Lookup::Found(value));
         }
         match &mut self.base {
             None => Ok(Lookup::Missing),
-            Some(base) => Ok(base.try_get(&revision.to_bytes())?.into()),
+            Some(base) => Ok(base.try_get(&revision.to_bytes())?),
         }
     }
 }

@@ -193,7 +193,7 @@ fn the_file_says_which_entry_and_configuration_it_stands_for() {
     let names: Vec<_> = backend.view().buckets().map(|name| name.to_vec()).collect();
     assert_eq!(names, Bucket::ALL.map(|bucket| bucket.name().to_vec()));
     let read = |backend: &Backend| ReadView::of_file(backend.view());
-    assert_eq!(meta::applied(&read(&backend)).unwrap(), EntryId::default());
+    assert_eq!(read(&backend).applied().unwrap(), EntryId::default());
 
     // Before the first entry: nothing is said of one.
     let mut batch = Batch::new(EntryId::default());
@@ -208,8 +208,8 @@ fn the_file_says_which_entry_and_configuration_it_stands_for() {
     backend.commit(&[Arc::new(first), Arc::new(second)]).unwrap();
     let applied = EntryId { term: Term(3), index: Index(10) };
     assert_eq!(backend.applied(), applied);
-    assert_eq!(meta::applied(&read(&backend)).unwrap(), applied);
-    assert_eq!(meta::conf_state(&read(&backend)).unwrap(), Some(voters));
+    assert_eq!(read(&backend).applied().unwrap(), applied);
+    assert_eq!(read(&backend).conf_state().unwrap(), Some(voters));
     drop(backend);
     assert_eq!(open(&disk).unwrap().applied(), applied);
 }

@@ -7,7 +7,7 @@ use crate::cursor::{YIELD_BYTES, YIELD_KEYS, decode};
 use crate::error::{Error, RequestError};
 use crate::index::{Index, Walk};
 use crate::snapshot::Snapshot;
-use backend::{Bucket, Cursor};
+use backend::{Bucket, BucketCursor};
 use proto::Revision;
 
 /// A hash and the data that it covers. Two hashes are comparable if both revisions are equal.
@@ -91,7 +91,7 @@ enum HashPhase {
 struct Work {
     snapshot: Snapshot,
     hasher: Hasher,
-    cursor: Option<Cursor>,
+    cursor: Option<BucketCursor>,
 }
 
 impl HashKv {

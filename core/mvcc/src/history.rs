@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::event::Event;
-use backend::{Bucket, Cursor, ReadView};
+use backend::{Bucket, BucketCursor, ReadView};
 use proto::Revision;
 
 /// Histories of up to this many revisions are read through the page cache; longer ones are read
@@ -12,7 +12,7 @@ const SHORT: i64 = 1_000;
 /// A cursor over past changes. It holds a snapshot of the file, so it should be dropped soon.
 #[derive(Debug)]
 pub struct HistoryCursor {
-    cursor: Cursor,
+    cursor: BucketCursor,
     to: i64,
 }
 

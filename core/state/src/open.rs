@@ -65,7 +65,7 @@ impl State {
     ) -> Result<State, Fatal> {
         let overlay = Overlay::new(Some(file.clone()), Overlay::LIMIT);
         let read = overlay.view();
-        let applied = backend::meta::applied(&read)?;
+        let applied = read.applied()?;
         let auth = load_auth(&read)?;
         let stored = read.get(Bucket::Meta, StorageVersion::KEY)?;
         let storage_version = StorageVersion::detect(stored.as_deref(), applied.term.0)
