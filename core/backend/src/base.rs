@@ -1,4 +1,4 @@
-//! The calls into `bolt`, with our buckets and answers. A bucket that the file lacks is empty.
+//! Reads of the database file by [`Bucket`]. A bucket that is missing in the file reads as empty.
 
 use crate::bucket::Bucket;
 use crate::error::Error;

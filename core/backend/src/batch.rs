@@ -1,21 +1,21 @@
-//! What a run of applied entries changes in the file, in memory.
+//! A batch: the changes that consecutive applied entries make, in memory.
 
 use crate::bucket::Bucket;
 use crate::meta;
 use bytes::{Bytes, BytesMut};
 use proto::{ConfState, EntryId, Revision};
 
-/// What an operation costs beside its bytes: the entry in the list, and bookkeeping.
+/// The memory of an operation besides its key and value, in bytes.
 const OP_BYTES: usize = 64;
 /// Values of one batch share buffers of this size.
 const BUFFER_BYTES: usize = 16 * 1024;
 
-/// A version of a key, as the bucket `key` stores it.
+/// A version of a key, as stored in the bucket `key`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version {
-    /// Where it is stored.
+    /// The revision, which is the stored key.
     pub revision: Revision,
-    /// Whether it says that the key was deleted.
+    /// Whether the version deletes the key.
     pub tombstone: bool,
     /// The stored value: an encoded `mvccpb.KeyValue`.
     pub value: Bytes,
@@ -24,9 +24,9 @@ pub struct Version {
 /// A version that compaction removes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Dropped {
-    /// Where it was stored.
+    /// The revision, which is the stored key.
     pub revision: Revision,
-    /// Whether it said that the key was deleted.
+    /// Whether the version deletes the key.
     pub tombstone: bool,
 }
 
@@ -35,15 +35,15 @@ pub struct Dropped {
 pub(crate) struct Op {
     pub(crate) bucket: Bucket,
     pub(crate) key: Bytes,
-    /// None deletes.
+    /// `None` deletes the key.
     pub(crate) value: Option<Bytes>,
 }
 
-/// All that the entries up to one change, and which entry that is: one cannot be had without the
-/// other, so that no commit can hold a change without the index that stands for it.
+/// The changes of consecutive entries, with the id of the last one. They are one value, so a commit
+/// cannot contain changes without the applied index that covers them.
 ///
-/// - Versions ascend in revision, through a batch and from batch to batch.
-/// - Later operations on a key hold.
+/// - Revisions of versions ascend, within a batch and from batch to batch.
+/// - The last operation on a key counts.
 #[derive(Debug)]
 pub struct Batch {
     applied: EntryId,
@@ -55,8 +55,8 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// An empty batch of the entries up to `applied`. With index 0 (what a member writes before
-    /// its first entry) the file's applied index is left alone.
+    /// An empty batch for the entries up to `applied`. Index 0, for writes before the first entry,
+    /// leaves the applied index of the file unchanged.
     #[must_use]
     pub fn new(applied: EntryId) -> Batch {
         Batch {
@@ -69,7 +69,7 @@ impl Batch {
         }
     }
 
-    /// The last entry whose changes are here.
+    /// The last entry of the batch.
     #[must_use]
     pub fn applied(&self) -> EntryId {
         self.applied
@@ -78,7 +78,7 @@ impl Batch {
     /// Adds a version of a key.
     ///
     /// # Panics
-    /// When its revision is not above that of the last one.
+    /// If the revision is not above that of the last version.
     pub fn put_version(&mut self, revision: Revision, tombstone: bool, value: Bytes) {
         assert!(
             self.versions.last().is_none_or(|last| last.revision < revision),
@@ -88,8 +88,8 @@ impl Batch {
         self.versions.push(Version { revision, tombstone, value });
     }
 
-    /// Where the value of a version may be encoded: `write` appends to a buffer that the values
-    /// of a batch share, and what it appended is returned.
+    /// Encodes the value of a version: `write` appends to a buffer that the values of the batch
+    /// share. Returns the appended bytes.
     pub fn encode(&mut self, len: usize, write: impl FnOnce(&mut BytesMut)) -> Bytes {
         if self.buffer.capacity() < len {
             self.buffer = BytesMut::with_capacity(len.max(BUFFER_BYTES));
@@ -98,7 +98,7 @@ impl Batch {
         self.buffer.split().freeze()
     }
 
-    /// Removes a version that compaction does not keep.
+    /// Removes a version, for compaction.
     pub fn drop_version(&mut self, dropped: Dropped) {
         self.bytes += OP_BYTES;
         self.dropped.push(dropped);
@@ -107,7 +107,7 @@ impl Batch {
     /// Sets a key of a bucket other than `key`.
     ///
     /// # Panics
-    /// On the bucket `key`, whose changes are versions.
+    /// For the bucket `key`, which is changed by versions only.
     pub fn put(&mut self, bucket: Bucket, key: Bytes, value: Bytes) {
         self.other(Op { bucket, key, value: Some(value) });
     }
@@ -115,18 +115,18 @@ impl Batch {
     /// Deletes a key of a bucket other than `key`.
     ///
     /// # Panics
-    /// On the bucket `key`, whose changes are versions.
+    /// For the bucket `key`, which is changed by versions only.
     pub fn delete(&mut self, bucket: Bucket, key: Bytes) {
         self.other(Op { bucket, key, value: None });
     }
 
     fn other(&mut self, op: Op) {
-        assert!(op.bucket != Bucket::Key, "what changes in the bucket `key` are versions");
+        assert!(op.bucket != Bucket::Key, "the bucket `key` is changed by versions only");
         self.bytes += OP_BYTES + op.key.len() + op.value.as_ref().map_or(0, Bytes::len);
         self.others.push(op);
     }
 
-    /// Sets the configuration that the entries made.
+    /// Stores the raft configuration after the entries.
     pub fn conf_state(&mut self, conf_state: &ConfState) {
         let json = meta::conf_state_json(conf_state);
         self.put(Bucket::Meta, Bytes::from_static(meta::CONF_STATE), json);
@@ -138,7 +138,7 @@ impl Batch {
         self.bytes
     }
 
-    /// Whether nothing changes but the applied index.
+    /// Whether the batch changes only the applied index.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.versions.is_empty() && self.dropped.is_empty() && self.others.is_empty()
@@ -150,7 +150,7 @@ impl Batch {
         &self.versions
     }
 
-    /// A version that this batch adds.
+    /// The version that the batch adds at `revision`.
     #[must_use]
     pub fn version(&self, revision: Revision) -> Option<&Version> {
         let at = self.versions.binary_search_by_key(&revision, |version| version.revision).ok()?;
@@ -163,7 +163,8 @@ impl Batch {
         &self.dropped
     }
 
-    /// The newest word of this batch on a key of a bucket other than `key`.
+    /// The last change of a key in a bucket other than `key`: the value, or `Some(None)` if the key
+    /// is deleted.
     #[must_use]
     pub fn other_value(&self, bucket: Bucket, key: &[u8]) -> Option<Option<&Bytes>> {
         let op = self.others.iter().rev().find(|op| op.bucket == bucket && op.key == key)?;

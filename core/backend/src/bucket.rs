@@ -1,11 +1,11 @@
 //! The buckets of the file.
 
-/// A bucket. The order is that of the names' bytes, in which they stand in the file.
+/// A bucket. The order of the variants is the order of the names in the file.
 ///
 /// Source: etcd v3.7 server/storage/schema/bucket.go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Bucket {
-    /// Alarms that are raised.
+    /// Raised alarms.
     Alarm,
     /// Whether authentication is on, and its revision.
     Auth,
@@ -23,7 +23,7 @@ pub enum Bucket {
     Members,
     /// The ids of members that were removed.
     MembersRemoved,
-    /// What is said of the file itself: the applied entry, compaction, the configuration.
+    /// Metadata: the applied entry, compaction revisions, the raft configuration.
     Meta,
 }
 
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_order_of_the_variants_is_that_of_the_names() {
+    fn variants_are_in_the_order_of_their_names() {
         assert!(Bucket::ALL.is_sorted());
         assert!(Bucket::ALL.is_sorted_by_key(|bucket| bucket.name()));
     }

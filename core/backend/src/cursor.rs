@@ -1,5 +1,4 @@
-//! Going through a bucket of a snapshot in order of key: the file merged with what was applied
-//! since.
+//! A cursor over a bucket of a view, in key order: the file merged with the applied batches.
 
 use crate::base::FileCursor;
 use crate::batch::Dropped;
@@ -12,8 +11,8 @@ use std::collections::{BTreeMap, btree_map};
 use std::iter::Peekable;
 use std::sync::Arc;
 
-/// A position in a bucket. It holds its snapshot, and with it the pages that the snapshot can
-/// reach: not for longer than needed.
+/// A cursor over a bucket. It keeps its snapshot alive, and the pages of the file that the snapshot
+/// reaches cannot be reused: drop it soon.
 #[derive(Debug)]
 pub struct BucketCursor {
     base: Option<FileCursor>,
@@ -44,7 +43,7 @@ impl BucketCursor {
     fn read(&mut self) -> Result<Option<(Bytes, Bytes)>, Error> {
         match &mut self.applied {
             Applied::Key(versions) => {
-                // All versions of the file come before all applied ones.
+                // All versions in the file are older than those in the batches.
                 while let Some(base) = &mut self.base {
                     match base.next()? {
                         Some((key, _)) if versions.is_dropped(&key) => {}
@@ -59,7 +58,7 @@ impl BucketCursor {
     }
 }
 
-/// The keys and their values. An error is that of reading the file.
+/// Keys and values. Errors are those of reading the file.
 impl Iterator for BucketCursor {
     type Item = Result<(Bytes, Bytes), Error>;
 
@@ -68,12 +67,12 @@ impl Iterator for BucketCursor {
     }
 }
 
-/// The applied versions, and those that are dropped.
+/// The versions in the batches, and those that the batches drop.
 #[derive(Debug)]
 struct Versions {
     read: Arc<Snapshot>,
     from: Bytes,
-    /// Chunk, batch, version.
+    /// The index of the chunk, of its batch, and of the batch's version.
     at: (usize, usize, usize),
     dropped: Vec<Dropped>,
 }
@@ -125,7 +124,7 @@ impl Versions {
     }
 }
 
-/// A key to search chunks with: a seek may be for a part of a revision.
+/// A complete revision key with the prefix `from`, because a seek may start at a part of a key.
 fn pad(from: &[u8]) -> [u8; Revision::LEN] {
     let mut key = Revision::default().to_bytes();
     let len = from.len().min(key.len());
@@ -133,7 +132,7 @@ fn pad(from: &[u8]) -> [u8; Revision::LEN] {
     key
 }
 
-/// A small bucket's changes, merged with the file.
+/// The changes of a bucket other than `key`, merged with the file.
 #[derive(Debug)]
 struct Merge {
     changes: Peekable<btree_map::IntoIter<Bytes, Option<Bytes>>>,

@@ -1,13 +1,13 @@
-//! What can go wrong below the store.
+//! Errors of the backend.
 
 use std::fmt;
 
-/// Why the file could not be read or written. All of them mean: stop.
+/// Why the file cannot be read or written. The member stops on any of them.
 #[derive(Debug)]
 pub enum Error {
-    /// From the file.
+    /// An error of the database file.
     Bolt(bolt::Error),
-    /// The file is sound, but holds what no etcd writes.
+    /// The database is valid, but contains a value that etcd does not write.
     Corrupt {
         /// What is wrong.
         what: &'static str,

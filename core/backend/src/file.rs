@@ -1,5 +1,5 @@
-//! The file and its writer: opening it with every bucket that etcd expects, and committing a
-//! prefix of the overlay in one transaction.
+//! The database file and its writer: opens it with all buckets of etcd, and commits a prefix of the
+//! overlay in one transaction.
 
 use crate::batch::{Batch, Dropped};
 use crate::bucket::Bucket;
@@ -13,16 +13,16 @@ use std::path::Path;
 use std::sync::Arc;
 use vfs::Vfs;
 
-/// The file, for its one writer.
+/// The writer of the database file.
 #[derive(Debug)]
 pub struct Backend {
     db: bolt::Db,
-    /// The entry up to which everything is in the file. Invariant: its index never goes back.
+    /// The last entry whose changes are in the file. Invariant: the index never decreases.
     applied: EntryId,
 }
 
 impl Backend {
-    /// Opens the file at `path`, or makes it, and adds the buckets that it lacks.
+    /// Opens or creates the file at `path`, and creates missing buckets.
     ///
     /// # Errors
     /// As [`bolt::Db::open`]; [`Error::Corrupt`] if the applied entry cannot be read.
@@ -42,31 +42,31 @@ impl Backend {
         Ok(Backend { db, applied })
     }
 
-    /// The file as of the last commit.
+    /// The view of the last commit.
     #[must_use]
     pub fn view(&self) -> bolt::View {
         self.db.view()
     }
 
-    /// The entry up to which everything is in the file.
+    /// The last entry whose changes are in the file.
     #[must_use]
     pub fn applied(&self) -> EntryId {
         self.applied
     }
 
-    /// Makes batches durable, in the order in which they were applied, all or none of them, and
-    /// with them the entry that they stand for. Returns the file as it is then. Without batches,
-    /// a bounded part of unused space is given back and nothing else changes.
+    /// Commits batches, in the order in which they were applied, with the id of their last entry:
+    /// all of them or none. Returns the new view. A commit without batches only gives back a
+    /// bounded part of unused space.
     ///
     /// # Errors
-    /// When the file cannot be read or written; after a failed write every later commit fails.
+    /// If the file cannot be read or written. After a failed write all later commits fail.
     ///
     /// # Panics
-    /// When a batch stands for an earlier entry than the file.
+    /// If the entry of a batch is older than that of the file.
     pub fn commit(&mut self, batches: &[Arc<Batch>]) -> Result<bolt::View, Error> {
         let mut applied = self.applied;
         for batch in batches.iter().map(|batch| batch.applied()).filter(|id| id.index.0 > 0) {
-            assert!(applied.index <= batch.index, "the applied index never goes back");
+            assert!(applied.index <= batch.index, "the applied index never decreases");
             applied = batch;
         }
         let mut tx = self.db.begin();
@@ -92,8 +92,8 @@ impl Backend {
     }
 }
 
-/// The changes of the bucket `key` in order of key: the versions that are added, which ascend
-/// through the batches, merged with those that are dropped, which win.
+/// The changes of the bucket `key` in key order: added versions, which ascend through the batches,
+/// merged with dropped versions. A version that is both added and dropped is dropped.
 struct KeyOps<'a> {
     batches: &'a [Arc<Batch>],
     at: (usize, usize),

@@ -1,7 +1,8 @@
-//! Between what is replicated and the file: the buckets, batches of changes that carry the entry
-//! they stand for, the overlay of batches that are applied and not yet in the file, reading both
-//! as one, and the commit of a prefix of them in one transaction. Not here: the file's format
-//! (see `bolt`), and what the buckets' contents mean.
+//! The storage below the replicated state: buckets in one database file, batches of changes with
+//! the entry they belong to, the overlay of applied batches that are not committed yet, views that
+//! read overlay and file as one, and the commit of a prefix of the overlay in one transaction.
+//!
+//! `bolt` has the file format. The crates above know what the buckets contain.
 //!
 //! Source: etcd v3.7 server/storage/backend, server/storage/schema.
 

@@ -1,5 +1,5 @@
-//! The keys of the bucket `meta` that are the backend's own: the applied entry and the
-//! configuration. Those of compaction are `mvcc`'s.
+//! The backend's keys of the bucket `meta`: the applied entry and the raft configuration. `mvcc`
+//! has the keys of compaction.
 //!
 //! Source: etcd v3.7 server/storage/schema/{cindex,confstate,migration}.go.
 
@@ -11,12 +11,12 @@ use proto::{ConfState, NodeId};
 pub const CONSISTENT_INDEX: &[u8] = b"consistent_index";
 /// u64 big-endian: the term of that entry; not written when 0.
 pub const TERM: &[u8] = b"term";
-/// JSON of the configuration; absent until one was applied.
+/// The raft configuration as JSON; absent until the first change is applied.
 pub const CONF_STATE: &[u8] = b"confState";
-/// Text such as `3.6.0`; absent before 3.6.
+/// A version such as `3.6.0`; absent before 3.6.
 pub const STORAGE_VERSION: &[u8] = b"storageVersion";
 
-/// Reads the text of [`CONF_STATE`].
+/// Decodes the value of [`CONF_STATE`].
 pub(crate) fn parse_conf_state(json: &[u8]) -> Result<ConfState, Error> {
     const BAD: Error = Error::Corrupt { what: "meta/confState is not a configuration" };
     let value: serde_json::Value = serde_json::from_slice(json).map_err(|_| BAD)?;
@@ -41,7 +41,7 @@ pub(crate) fn parse_conf_state(json: &[u8]) -> Result<ConfState, Error> {
     })
 }
 
-/// The text as Go's etcd writes it: empty lists are left out.
+/// The value of [`CONF_STATE`] as Go's etcd writes it: without empty lists.
 pub(crate) fn conf_state_json(conf_state: &ConfState) -> Bytes {
     let lists = [
         ("voters", &conf_state.voters),
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn every_list_survives_and_unknown_names_are_ignored() {
+    fn every_list_is_read_back_and_unknown_names_are_ignored() {
         let all = ConfState {
             voters: vec![NodeId(1), NodeId(2)],
             learners: vec![NodeId(3)],

@@ -1,9 +1,9 @@
-//! What was applied and is not yet in the file: a bounded list of batches over a view of it.
-//! State owns it and pushes; the backend turns a prefix into one transaction; state retires that
-//! prefix in exchange for the view of the file that has it.
+//! The overlay: a bounded list of applied batches that are not in the file yet, over a view of the
+//! file. `state` pushes batches; the backend commits a prefix of them; `state` then retires the
+//! prefix and takes the view of that commit.
 //!
-//! - The revisions of versions ascend through the list, and all are above those of the file.
-//! - A view is a snapshot: neither pushing nor retiring changes it.
+//! - Revisions of versions ascend through the list and are above those in the file.
+//! - Pushing and retiring do not change existing views.
 
 use crate::batch::Batch;
 use crate::snapshot::{CHUNK, Chunk};
@@ -12,11 +12,11 @@ use proto::Revision;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// The list. See the module.
+/// The list of applied batches; see the module.
 #[derive(Debug)]
 pub struct Overlay {
     chunks: VecDeque<Arc<Chunk>>,
-    /// What follows the last version that was ever pushed.
+    /// The revision after the last version that was pushed.
     next: Revision,
     bytes: usize,
     batches: usize,
@@ -25,11 +25,11 @@ pub struct Overlay {
 }
 
 impl Overlay {
-    /// What it should hold at most, in bytes.
+    /// The default limit, in bytes.
     pub const LIMIT: usize = 8 << 20;
 
-    /// Nothing over a view of the file. Without a file it holds everything, which only tests
-    /// want.
+    /// An empty overlay over a view of the file. Without a file, which is for tests, batches are
+    /// never committed.
     #[must_use]
     pub fn new(base: Option<bolt::View>, limit: usize) -> Overlay {
         Overlay {
@@ -42,35 +42,35 @@ impl Overlay {
         }
     }
 
-    /// Whether a batch of this size has to wait. One that is larger than the limit is taken when
-    /// nothing else is there.
+    /// Whether a batch of this size has to wait. A batch larger than the limit is accepted when the
+    /// overlay is empty.
     #[must_use]
     pub fn is_full_for(&self, bytes: usize) -> bool {
         self.batches > 0 && self.bytes + bytes > self.limit
     }
 
-    /// The bytes that are held.
+    /// The memory of the batches, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// The number of batches that are held.
+    /// The number of batches.
     #[must_use]
     pub fn len(&self) -> usize {
         self.batches
     }
 
-    /// Whether everything is in the file.
+    /// Whether there are no batches: all changes are in the file.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.batches == 0
     }
 
-    /// Adds what was applied next.
+    /// Appends the batch that was applied next.
     ///
     /// # Panics
-    /// When its versions are not above those of earlier batches.
+    /// If its versions are not above those of earlier batches.
     pub fn push(&mut self, batch: Arc<Batch>) {
         let first = batch.versions().first().map_or(self.next, |version| version.revision);
         assert!(first >= self.next, "revisions ascend from batch to batch");
@@ -91,11 +91,10 @@ impl Overlay {
         }
     }
 
-    /// Gives the oldest `batches` batches back, now that the file has them, and reads the file
-    /// through `base` from now on.
+    /// Drops the oldest `batches` batches, which `base`, the new view of the file, contains.
     ///
     /// # Panics
-    /// When there are not as many.
+    /// If there are fewer batches.
     pub fn retire(&mut self, batches: usize, base: bolt::View) {
         self.base = Some(base);
         self.forget(batches);
@@ -120,12 +119,12 @@ impl Overlay {
         self.batches -= batches;
     }
 
-    /// The batches that are held, oldest first: the backend takes a prefix of them.
+    /// The batches, oldest first; the backend commits a prefix of them.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Batch>> {
         self.chunks.iter().flat_map(|chunk| &chunk.batches)
     }
 
-    /// A snapshot of the file with all batches.
+    /// A view of all batches over the file.
     #[must_use]
     pub fn view(&self) -> ReadView {
         ReadView::new(self.chunks.iter().cloned().collect(), self.base.clone())

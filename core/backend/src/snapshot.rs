@@ -1,4 +1,4 @@
-//! What a view holds: batches in chunks, over a view of the file.
+//! The snapshot behind a view: batches in chunks, over a view of the file.
 
 use crate::batch::{Batch, Dropped, Version};
 use crate::bucket::Bucket;
@@ -7,16 +7,16 @@ use proto::Revision;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Batches in a chunk. Making a view costs a reference count for each chunk, and a push after it
-/// up to one for each batch of the last chunk.
+/// Batches in a chunk. A new view costs a reference count per chunk; the push after it copies the
+/// last chunk.
 pub(crate) const CHUNK: usize = 64;
 
 /// Consecutive batches.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Chunk {
     pub(crate) batches: Vec<Arc<Batch>>,
-    /// For each batch its first version's revision; for one without versions, what follows the
-    /// last version before it. Invariant: ascends, so that it can be searched.
+    /// The revision of the first version of each batch; for a batch without versions, the revision
+    /// after the last version before it. Invariant: ascending.
     firsts: Vec<Revision>,
     /// Whether any batch changes a bucket other than `key`.
     pub(crate) has_others: bool,
@@ -48,7 +48,7 @@ impl Chunk {
     }
 }
 
-/// The batches of an overlay as of one moment, and the file below them.
+/// The batches of an overlay at one moment, and the view of the file below them.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     pub(crate) chunks: Vec<Arc<Chunk>>,

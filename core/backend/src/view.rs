@@ -1,4 +1,4 @@
-//! Reading a snapshot: the file, and over it what was applied since.
+//! A view: an immutable snapshot of the file and the applied batches over it.
 
 use crate::base::{self, FileCursor};
 use crate::bucket::Bucket;
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use proto::{ConfState, EntryId, Index, Revision, Term};
 use std::sync::Arc;
 
-/// A snapshot. A clone costs one reference count.
+/// An immutable view. A clone costs one reference count.
 #[derive(Clone, Debug)]
 pub struct ReadView {
     inner: Arc<Snapshot>,
@@ -22,22 +22,22 @@ impl ReadView {
         ReadView { inner: Arc::new(Snapshot { chunks, base }) }
     }
 
-    /// A snapshot of a file alone.
+    /// A view of a file without batches.
     #[must_use]
     pub fn of_file(view: bolt::View) -> ReadView {
         ReadView::new(Vec::new(), Some(view))
     }
 
-    /// The file's own view, without what was applied since.
+    /// The view of the file, without the batches.
     #[must_use]
     pub fn file(&self) -> Option<&bolt::View> {
         self.inner.base.as_ref()
     }
 
-    /// The stored value of a version, waiting for the disk if need be.
+    /// The stored value of a version. May wait for the disk.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// If the file cannot be read.
     pub fn version(&self, revision: Revision, tombstone: bool) -> Result<Option<Bytes>, Error> {
         if let Some(value) = self.inner.applied_version(revision) {
             return Ok(Some(value));
@@ -46,10 +46,10 @@ impl ReadView {
         with_key(revision, tombstone, |key| base::get(base, Bucket::Key, key))
     }
 
-    /// The stored value of a version, from memory only.
+    /// The stored value of a version, without waiting for the disk.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// If the file cannot be read.
     pub fn try_version(&self, revision: Revision, tombstone: bool) -> Result<Lookup, Error> {
         if let Some(value) = self.inner.applied_version(revision) {
             return Ok(Lookup::Found(value));
@@ -65,10 +65,10 @@ impl ReadView {
         VersionReader { read: self.clone(), base }
     }
 
-    /// The value of a key of any bucket, waiting for the disk if need be.
+    /// The value of a key in any bucket. May wait for the disk.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// If the file cannot be read.
     pub fn get(&self, bucket: Bucket, key: &[u8]) -> Result<Option<Bytes>, Error> {
         if bucket == Bucket::Key {
             return match Revision::from_bytes(key) {
@@ -83,10 +83,10 @@ impl ReadView {
         }
     }
 
-    /// The value of a key of any bucket, from memory only.
+    /// The value of a key in any bucket, without waiting for the disk.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// If the file cannot be read.
     pub fn try_get(&self, bucket: Bucket, key: &[u8]) -> Result<Lookup, Error> {
         if bucket == Bucket::Key {
             return match Revision::from_bytes(key) {
@@ -101,10 +101,10 @@ impl ReadView {
         }
     }
 
-    /// The entry up to which everything is in the file; zeros in a fresh one.
+    /// The last applied entry; zeros before the first.
     ///
     /// # Errors
-    /// When the file cannot be read, or a number is not eight bytes long.
+    /// If the file cannot be read, or a number is not eight bytes long.
     pub fn applied(&self) -> Result<EntryId, Error> {
         let number = |key: &'static [u8], what| -> Result<u64, Error> {
             match self.get(Bucket::Meta, key)? {
@@ -121,21 +121,21 @@ impl ReadView {
         })
     }
 
-    /// The configuration that was applied last, if one was since etcd 3.5.
+    /// The last applied raft configuration; `None` if none was applied since etcd 3.5.
     ///
     /// # Errors
-    /// When the file cannot be read, or the text is not that of a configuration.
+    /// If the file cannot be read, or the value is not a configuration.
     pub fn conf_state(&self) -> Result<Option<ConfState>, Error> {
         self.get(Bucket::Meta, meta::CONF_STATE)?
             .map(|json| meta::parse_conf_state(&json))
             .transpose()
     }
 
-    /// A cursor over a bucket, from the key `from` on. It reads the file as it goes, waiting for
-    /// the disk, and past the page cache unless `cached`.
+    /// A cursor over a bucket that starts at the key `from`. It reads the file as it advances, may
+    /// wait for the disk, and bypasses the page cache unless `cached`.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// If the file cannot be read.
     pub fn cursor(&self, bucket: Bucket, from: &[u8], cached: bool) -> Result<BucketCursor, Error> {
         let base = self.inner.base.as_ref();
         let base = base.map(|base| FileCursor::new(base, bucket, from, cached)).transpose()?;
@@ -143,7 +143,7 @@ impl ReadView {
     }
 }
 
-/// Reads versions; it remembers the last page, so that neighbours cost little.
+/// Reads versions and keeps the last page, so that reads of neighbours are cheap.
 #[derive(Debug)]
 pub struct VersionReader {
     read: ReadView,
@@ -151,10 +151,10 @@ pub struct VersionReader {
 }
 
 impl VersionReader {
-    /// The stored value of a put, waiting for the disk if need be.
+    /// The stored value of a put. May wait for the disk.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// If the file cannot be read.
     pub fn put(&mut self, revision: Revision) -> Result<Option<Bytes>, Error> {
         if let Some(value) = self.read.inner.applied_version(revision) {
             return Ok(Some(value));
@@ -165,10 +165,10 @@ impl VersionReader {
         }
     }
 
-    /// The stored value of a put, from memory only.
+    /// The stored value of a put, without waiting for the disk.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// If the file cannot be read.
     pub fn try_put(&mut self, revision: Revision) -> Result<Lookup, Error> {
         if let Some(value) = self.read.inner.applied_version(revision) {
             return Ok(Lookup::Found(value));

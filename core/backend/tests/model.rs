@@ -1,6 +1,6 @@
-//! The overlay over the file against maps: what was put, deleted, dropped, committed and retired
-//! in any order reads as one; a view stays as it was; and after a crash the file holds exactly
-//! the batches up to the entry that it names.
+//! The overlay and the file against maps in memory: random puts, deletes, drops, commits and
+//! retirements read as one; views do not change; after a crash the file contains exactly the
+//! batches up to its applied entry.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use backend::{Backend, Batch, Bucket, Dropped, Lookup, Overlay, ReadView, meta};
@@ -53,7 +53,7 @@ fn fill(batch: &mut Batch, model: &mut Model, seed: &mut Random, main: &mut i64)
     }
     for _ in 0..seed.below(4) {
         let keys: Vec<_> = model.entry(Bucket::Key).or_default().keys().cloned().collect();
-        // Never one of this batch: compaction reads what was applied before.
+        // Never a version of this batch: compaction reads earlier batches.
         let old: Vec<_> = keys
             .into_iter()
             .map(|key| (Revision::from_bytes(&key).unwrap(), key))
@@ -148,7 +148,7 @@ fn the_overlay_and_the_file_read_as_one() {
 }
 
 #[test]
-fn a_crash_leaves_the_batches_up_to_the_entry_that_the_file_names() {
+fn a_crash_leaves_exactly_the_batches_up_to_the_applied_entry() {
     for seed in 0..12 {
         let disk = vfs::SimDisk::new(seed);
         let mut seed = Random::new(seed);
@@ -187,7 +187,7 @@ fn a_crash_leaves_the_batches_up_to_the_entry_that_the_file_names() {
 }
 
 #[test]
-fn the_file_says_which_entry_and_configuration_it_stands_for() {
+fn the_file_stores_the_applied_entry_and_the_configuration() {
     let disk = vfs::SimDisk::new(1);
     let mut backend = open(&disk).unwrap();
     let names: Vec<_> = backend.view().buckets().map(|name| name.to_vec()).collect();
@@ -195,7 +195,7 @@ fn the_file_says_which_entry_and_configuration_it_stands_for() {
     let read = |backend: &Backend| ReadView::of_file(backend.view());
     assert_eq!(read(&backend).applied().unwrap(), EntryId::default());
 
-    // Before the first entry: nothing is said of one.
+    // Writes before the first entry do not store an applied entry.
     let mut batch = Batch::new(EntryId::default());
     batch.put(Bucket::Auth, Bytes::from_static(b"authRevision"), Bytes::from_static(&[1]));
     backend.commit(&[Arc::new(batch)]).unwrap();
@@ -215,7 +215,7 @@ fn the_file_says_which_entry_and_configuration_it_stands_for() {
 }
 
 #[test]
-fn only_an_empty_overlay_takes_what_is_larger_than_its_limit() {
+fn only_an_empty_overlay_accepts_a_batch_larger_than_its_limit() {
     let mut overlay = Overlay::new(None, 1_000);
     assert!(!overlay.is_full_for(5_000));
     let mut batch = Batch::new(EntryId { term: Term(1), index: Index(1) });
@@ -227,7 +227,7 @@ fn only_an_empty_overlay_takes_what_is_larger_than_its_limit() {
 
 #[test]
 #[should_panic(expected = "revisions ascend")]
-fn a_batch_from_the_past_is_a_broken_invariant() {
+fn a_batch_older_than_the_file_panics() {
     let mut overlay = Overlay::new(None, 0);
     for main in [5, 4] {
         let mut batch = Batch::new(EntryId::default());

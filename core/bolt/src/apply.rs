@@ -1,8 +1,8 @@
 //! Merges a sorted stream of operations into a tree, copy-on-write.
 //!
-//! One pass from left to right: every page on the way to an operation is read once, merged and
-//! written anew elsewhere; what no operation touches stays where it is. A page that is left
-//! less than half full is joined with its neighbour if both fit on one.
+//! One pass from left to right: each page on the path to an operation is read once, merged, and
+//! written to a new place. Other pages stay where they are. A page that becomes less than half full
+//! is merged with a neighbour if both fit on one page.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +17,7 @@ use crate::page::{
 };
 use crate::writer::PageWriter;
 
-/// What happens to a key.
+/// The change of a key.
 #[derive(Clone, Debug)]
 pub(crate) enum Action {
     Put {
@@ -26,11 +26,11 @@ pub(crate) enum Action {
         flags: u32,
     },
     Delete,
-    /// The pages on the way to the key are written anew, unchanged: so they move.
+    /// Rewrites the pages on the path to the key, unchanged, so that they move.
     Touch,
 }
 
-/// Keys whose pages are to be written anew, for each tree.
+/// Keys whose pages are to be rewritten, by tree.
 pub(crate) type Touches = BTreeMap<TreeId, BTreeSet<Bytes>>;
 
 /// One operation.
@@ -40,7 +40,7 @@ pub(crate) struct Op {
     pub(crate) action: Action,
 }
 
-/// A sorted stream of operations, one of them in sight.
+/// A sorted stream of operations with one operation of lookahead.
 struct Ops<'o> {
     source: &'o mut dyn Iterator<Item = Op>,
     next: Option<Op>,
@@ -72,7 +72,7 @@ impl<'o> Ops<'o> {
     }
 }
 
-/// Checks what a caller wants to put.
+/// Checks the key and value of a put.
 pub(crate) fn check_put(key: &[u8], value: &[u8]) -> Result<(), UsageError> {
     if key.is_empty() {
         Err(UsageError::EmptyKey)
@@ -96,10 +96,10 @@ fn used(page: &Page) -> usize {
     (0..page.count()).map(|index| page.item(index).size()).sum::<usize>()
 }
 
-/// Applies `ops` to the tree of `tree` at `root`, and returns its new root.
+/// Applies `ops` to the tree `tree` with this root, and returns the new root.
 ///
 /// # Errors
-/// As reading, writing and [`check_put`] say, and [`UsageError::Incompatible`] where an operation
+/// Errors of reading, writing and [`check_put`], and [`UsageError::Incompatible`] if an operation
 /// meets a nested bucket. The writer must then be rolled back.
 pub(crate) fn apply(
     writer: &mut PageWriter<'_>,
@@ -162,7 +162,7 @@ fn finish_root(
     }
 }
 
-/// A root that is a branch with one child gives way to it.
+/// Replaces a root branch with one child by that child.
 fn collapse(writer: &mut PageWriter<'_>, child: u64, tree: TreeId) -> Result<Root, Error> {
     let mut id = child;
     for _ in 0..DEPTH_MAX {
@@ -188,7 +188,7 @@ fn collapse(writer: &mut PageWriter<'_>, child: u64, tree: TreeId) -> Result<Roo
 }
 
 impl Merge<'_, '_, '_> {
-    /// Pushes what becomes of a page's elements. The caller gives the page up.
+    /// Pushes the elements of a page after the merge. The caller frees the page.
     fn node(
         &mut self,
         page: &Page,
@@ -247,8 +247,7 @@ impl Merge<'_, '_, '_> {
         Ok(())
     }
 
-    /// Reads a page that goes into `packer` next, and checks that its keys are between those that
-    /// the branch says.
+    /// Reads a child page, and checks that its keys are within the bounds of the branch.
     fn child(&mut self, id: u64, low: &[u8], upper: Option<&[u8]>) -> Result<Page, Error> {
         let page = self.writer.read(id)?;
         let inside = page.count().checked_sub(1).is_none_or(|last| {
@@ -294,8 +293,8 @@ impl Merge<'_, '_, '_> {
         Ok(entries)
     }
 
-    /// An untouched child follows: joins it with what is pending, or ends that. True if the child
-    /// was taken.
+    /// Handles an unchanged child after changed ones: merges it into the pending page, or writes
+    /// the pending page. True if the child was merged.
     fn absorb(
         &mut self,
         pending: &mut Option<Packer>,
@@ -321,7 +320,8 @@ impl Merge<'_, '_, '_> {
         Ok(false)
     }
 
-    /// Ends the pending pages of the last children, joined with the one before if they are few.
+    /// Writes the pending pages of the last children, merged with the page before them if they are
+    /// small.
     fn finish(
         &mut self,
         mut packer: Packer,

@@ -1,5 +1,5 @@
-//! A bucket as its name's value in the root tree: 16 bytes { root page u64, sequence u64 }, and,
-//! if the root page is 0, the whole leaf page *inline* behind them.
+//! The encoding of a bucket, which is the value of its name in the root tree: 16 bytes { root page
+//! u64, sequence u64 }, followed by the whole leaf page (*inline*) if the root page is 0.
 //!
 //! Source: bbolt bucket.go @ v1.4.3 (`inlineable`, `write`), internal/common/bucket.go.
 
@@ -13,12 +13,12 @@ use crate::page::{Item, Kind, Page, encode, encoded_size, u64_at};
 /// Length of the bucket header, in bytes.
 pub(crate) const BUCKET_HEADER: usize = 16;
 
-/// Where a bucket's tree begins.
+/// The root of a bucket's tree.
 #[derive(Clone, Debug)]
 pub(crate) enum Root {
-    /// At a page of the file.
+    /// A page of the file.
     Page(u64),
-    /// In the bucket's value; always a leaf.
+    /// A leaf in the bucket's value.
     Inline(Page),
 }
 
@@ -26,7 +26,7 @@ pub(crate) enum Root {
 #[derive(Clone, Debug)]
 pub(crate) struct Bucket {
     pub(crate) tree: TreeId,
-    /// bbolt's counter for callers; etcd does not use it. Kept as found.
+    /// bbolt's counter for callers, which etcd does not use. Preserved.
     pub(crate) sequence: u64,
     pub(crate) root: Root,
 }
@@ -42,7 +42,7 @@ pub(crate) struct OpenBucket {
 }
 
 impl OpenBucket {
-    /// Without changes.
+    /// An opened bucket without changes.
     pub(crate) fn new(bucket: Bucket) -> OpenBucket {
         OpenBucket { bucket, ops: BTreeMap::new(), changed: false }
     }

@@ -1,11 +1,11 @@
 //! The page cache: validated pages of any number of files, bounded in bytes.
 //!
-//! Sharded mutexes, each over a map and a clock hand; no lock is held during a read of the file.
-//! A value handed out shares its page's memory, so what readers hold on to is theirs to charge.
+//! Shards, each with a mutex over a map and a clock hand. No lock is held while the file is read.
+//! Values share the memory of their page, so memory that readers keep is not counted here.
 //!
-//! - The bytes of the pages in a shard never exceed the shard's share of the limit.
-//! - Whoever writes a page inserts or forgets its entry before a view that reaches it is handed
-//!   out: an entry is always the page's present content.
+//! - The bytes of the pages in a shard do not exceed the shard's part of the limit.
+//! - The writer of a page inserts or removes its entry before it publishes a view that reaches the
+//!   page, so an entry always has the current content of the page.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::page::Page;
 use crate::sync::{AtomicU64, Mutex, Ordering, lock};
 
 const SHARDS: usize = if cfg!(loom) { 1 } else { 16 };
-/// What an entry takes besides the page's bytes: entry, map node, reference counts.
+/// The memory of an entry besides the page, in bytes: the entry, a map node, reference counts.
 const ENTRY_OVERHEAD: usize = 160;
 
 type Key = (u64, u64);
@@ -22,7 +22,7 @@ type Key = (u64, u64);
 struct CacheEntry {
     key: Key,
     page: Page,
-    /// Set by a hit, cleared by the hand: a second chance.
+    /// Set by a hit and cleared by the clock hand, which evicts entries without it.
     hit: bool,
 }
 
@@ -35,7 +35,7 @@ struct Shard {
     bytes: usize,
 }
 
-/// A bounded cache of pages, shared by the databases opened with it.
+/// A bounded page cache, shared by the databases that are opened with it.
 #[derive(Debug)]
 pub struct PageCache {
     shards: Vec<Mutex<Shard>>,
@@ -91,7 +91,7 @@ impl Shard {
 }
 
 impl PageCache {
-    /// A cache of at most `limit` bytes. A page larger than a sixteenth of that is not kept.
+    /// A cache of at most `limit` bytes. A page larger than a sixteenth of that is not cached.
     #[must_use]
     pub fn new(limit: usize) -> PageCache {
         PageCache {
@@ -103,25 +103,25 @@ impl PageCache {
         }
     }
 
-    /// The bytes held, with what each entry costs besides its page.
+    /// The bytes of the cached pages and their entries.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.shards.iter().map(|shard| lock(shard).bytes).sum()
     }
 
-    /// Lookups that found their page.
+    /// The number of lookups that found the page.
     #[must_use]
     pub fn hits(&self) -> u64 {
         self.hits.load(Ordering::Relaxed)
     }
 
-    /// Lookups that did not.
+    /// The number of lookups that did not find the page.
     #[must_use]
     pub fn misses(&self) -> u64 {
         self.misses.load(Ordering::Relaxed)
     }
 
-    /// A number that tells one file's pages from another's.
+    /// A new owner number, which distinguishes the pages of one file from those of others.
     pub(crate) fn register(&self) -> u64 {
         self.owners.fetch_add(1, Ordering::Relaxed)
     }
@@ -163,7 +163,7 @@ impl PageCache {
         lock(self.shard(key)).remove(key);
     }
 
-    /// Drops all pages of a file that is closed.
+    /// Removes all pages of a closed file.
     pub(crate) fn forget_owner(&self, owner: u64) {
         for shard in &self.shards {
             let mut shard = lock(shard);
@@ -178,7 +178,7 @@ impl PageCache {
 
 #[cfg(test)]
 impl PageCache {
-    /// The invariants of the file's head.
+    /// Checks the invariants of the module.
     fn check(&self) {
         for shard in &self.shards {
             let shard = lock(shard);
@@ -208,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_limit_holds_and_what_is_used_stays() {
+    fn the_limit_holds_and_used_pages_stay() {
         let cache = PageCache::new(SHARDS * 10 * (1024 + ENTRY_OVERHEAD));
         let owner = cache.register();
         for id in 2..5000 {
@@ -217,11 +217,11 @@ mod tests {
             cache.check();
         }
         assert!(cache.bytes() > 8 * SHARDS * 1024, "the room is used");
-        assert!(cache.lookup(owner, 3).is_none(), "page 3 was pushed out");
+        assert!(cache.lookup(owner, 3).is_none(), "page 3 was evicted");
     }
 
     #[test]
-    fn a_page_too_large_is_not_kept_and_drops_what_was_there() {
+    fn a_page_too_large_is_not_cached_and_removes_the_old_entry() {
         let cache = PageCache::new(SHARDS * 8192);
         let owner = cache.register();
         cache.insert(owner, &page(7, 1, 1024));

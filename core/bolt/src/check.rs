@@ -1,4 +1,4 @@
-//! The long check of a view: what bbolt's `check` looks at.
+//! The complete check of a view, as bbolt's `check` does.
 //!
 //! Source: bbolt tx_check.go @ v1.4.3.
 
@@ -17,7 +17,7 @@ struct Check<'a> {
     seen: PageMap,
 }
 
-/// A page to visit, and the keys between which its own lie.
+/// A page to visit, and the bounds of its keys.
 struct Visit {
     id: u64,
     depth: usize,
@@ -25,7 +25,7 @@ struct Visit {
     high: Option<Bytes>,
 }
 
-/// Checks everything that a view can reach.
+/// Checks all pages that a view reaches.
 pub(crate) fn view(inner: &Arc<Snapshot>) -> Result<(), Error> {
     let mut check = Check { inner, seen: PageMap::new(inner.meta.hwm) };
     let mut trees = vec![inner.meta.root];
@@ -56,7 +56,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Reached once, and its keys between those that its parent says.
+    /// Checks that a page is reached once and its keys are within the bounds of its parent.
     fn page(&mut self, page: &Page, visit: &Visit) -> Result<(), Error> {
         let pages = (page.len() / self.inner.meta.page_size) as u64;
         if (visit.id..visit.id + pages).any(|id| self.seen.get(id) != Use::Free) {

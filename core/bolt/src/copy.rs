@@ -1,7 +1,7 @@
-//! A view as a file of its own: what etcd's snapshot streams.
+//! A copy of a view as a database file, for etcd's snapshot stream.
 //!
-//! Page 0 is the view's meta, page 1 the same with the txid less one; then the file's bytes from
-//! page 2 up to the high-water mark.
+//! Page 0 is the view's meta and page 1 the same with txid - 1. The pages of the file from page 2
+//! to the high-water mark follow.
 //!
 //! Source: bbolt tx.go @ v1.4.3 `WriteTo`.
 
@@ -15,7 +15,7 @@ use crate::snapshot::Snapshot;
 
 const CHUNK_BYTES: usize = 256 * 1024;
 
-/// Reads a view as a file image, a chunk at a time.
+/// Reads a view as a file image, in chunks.
 #[derive(Debug)]
 pub struct Copier {
     snapshot: Arc<Snapshot>,
@@ -34,7 +34,7 @@ impl Copier {
         self.snapshot.size()
     }
 
-    /// Never true: there are always two metas.
+    /// Always false: an image has two meta pages.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         false
@@ -60,8 +60,8 @@ impl Copier {
         let pages = (CHUNK_BYTES / meta.page_size).max(1) as u64;
         let pages = pages.min(meta.hwm - self.page);
         let mut chunk = vec![0; usize::try_from(pages).unwrap_or(1) * meta.page_size];
-        // The file may have been cut since, above all that this view can reach; what stands for
-        // those pages means nothing.
+        // The file may have been cut above the last page that this view reaches. The bytes of the
+        // pages above are arbitrary.
         pager
             .file()
             .read_at(&mut chunk, pager.offset(self.page))
@@ -71,7 +71,7 @@ impl Copier {
     }
 }
 
-/// A meta as page `id`, whatever its txid.
+/// A meta as page `id`, independent of its txid.
 fn as_page(meta: &Meta, id: u64) -> Vec<u8> {
     let mut page = meta.encode();
     page[..8].copy_from_slice(&id.to_le_bytes());

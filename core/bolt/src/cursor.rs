@@ -1,4 +1,4 @@
-//! Walks a bucket in the order of its keys.
+//! A cursor over a bucket in key order.
 
 use std::sync::Arc;
 
@@ -9,26 +9,26 @@ use crate::error::Error;
 use crate::page::{DEPTH_MAX, Header, Kind, Page};
 use crate::snapshot::Snapshot;
 
-/// Pages that a scan reads at once, at most.
+/// The most pages that a scan reads in one call.
 const AHEAD_PAGES: u64 = 64;
-/// Bytes that a scan reads at once, at most.
+/// The most bytes that a scan reads in one call.
 const AHEAD_BYTES: u64 = 256 * 1024;
 
-/// A place in a bucket. Nested buckets are passed over.
+/// A cursor over a bucket. It skips nested buckets.
 ///
-/// Keys and values share the memory of their page; of a read-ahead chunk (up to 256 KiB) if the
-/// cursor is not cached: copy what is kept for long.
+/// Keys and values share the memory of their page, or of a read-ahead chunk of up to 256 KiB if the
+/// cursor is not cached. Copy those that are kept for long.
 #[derive(Debug)]
 pub struct Cursor {
     inner: Arc<Snapshot>,
     root: Option<Root>,
-    /// The path, root first: each page and the element to take next from it (in a branch: the
-    /// one after that we are under).
+    /// The path from the root: each page with the index of its next element. In a branch that is
+    /// the element after the child on the path.
     path: Vec<(Page, usize)>,
     started: bool,
-    /// Pages entered since the last seek: a tree has no more than the file.
+    /// Pages visited since the last seek. More than the file has means a cycle.
     entered: u64,
-    /// For scans: the chunk read last, and its first page. `None` for a cached cursor.
+    /// The last read-ahead chunk and its first page; `None` for a cached cursor.
     ahead: Option<(u64, Bytes)>,
 }
 
@@ -38,7 +38,7 @@ impl Cursor {
         Cursor { inner, root, path: Vec::new(), started: false, entered: 0, ahead }
     }
 
-    /// Goes to the first key at or after `key`; [`Cursor::next`] returns it.
+    /// Moves before the first key at or after `key`, which [`Cursor::next`] then returns.
     ///
     /// # Errors
     /// [`Error::Corrupt`] or [`Error::Io`].
@@ -57,7 +57,7 @@ impl Cursor {
         }
     }
 
-    /// Enters `id` and goes down to the leaf for `key`.
+    /// Descends from the page `id` to the leaf for `key`.
     fn descend(&mut self, mut id: u64, key: &[u8]) -> Result<(), Error> {
         loop {
             let page = self.fetch(id)?;
@@ -76,7 +76,7 @@ impl Cursor {
         }
     }
 
-    /// The key and value at the cursor, which then goes on; `None` at the end.
+    /// Returns the next key and value, and advances; `None` at the end.
     ///
     /// # Errors
     /// [`Error::Corrupt`] or [`Error::Io`].
@@ -135,7 +135,7 @@ impl Cursor {
         self.inner.pager.read_uncached(id, hwm)
     }
 
-    /// The page, if the whole of it lies in the chunk read last.
+    /// The page, if the read-ahead chunk contains all of it.
     fn chunk_page(&self, id: u64) -> Result<Option<Page>, Error> {
         let Some((first, chunk)) = &self.ahead else { return Ok(None) };
         let pager = &self.inner.pager;
@@ -158,8 +158,8 @@ impl Cursor {
             .map_err(|what| pager.corrupt(id, what))
     }
 
-    /// How many pages to read from `id` on: up to the last of the next siblings that lie close
-    /// together, if they fill at least a quarter.
+    /// How many pages to read from `id` on: up to the last of the next siblings in the window, if
+    /// they are at least a quarter of those pages.
     fn span(&self, id: u64) -> u64 {
         let Some((parent, next)) = self.path.last() else { return 1 };
         let window = AHEAD_PAGES.min(AHEAD_BYTES / self.inner.pager.page_size() as u64).max(1);

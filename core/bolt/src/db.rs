@@ -1,4 +1,4 @@
-//! The open database: the file, its lock, what is free in it, and the current view.
+//! The open database: the file, its lock, the map of its pages, and the current view.
 //!
 //! Source: bbolt db.go @ v1.4.3 (`Open`, `init`, `getPageSize`).
 
@@ -26,21 +26,21 @@ use crate::writer::{PageRun, PageWriter};
 /// How a database is opened.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The page size of a new file in bytes, a power of two from 1 KiB to 16 MiB: the operating
-    /// system's, as bbolt does. An existing file keeps its own.
+    /// The page size of a new file in bytes, a power of two from 1 KiB to 16 MiB. bbolt takes the
+    /// operating system's. An existing file keeps its page size.
     pub new_page_size: usize,
-    /// Where pages are kept in memory.
+    /// The page cache.
     pub cache: Arc<PageCache>,
-    /// Nothing is written; the file must exist.
+    /// Opens an existing file without writing to it.
     pub read_only: bool,
 }
 
 /// A database in one file, for one writer and any number of readers.
 ///
-/// - The current tree, the metas, and what a view can reach are never overwritten.
-/// - `pending` is sorted; a run in it was freed by the commit with that txid, and becomes free
-///   when no view with a smaller txid is left.
-/// - The file stays locked as long as the database or one of its views lives.
+/// - Pages of the current tree and pages that a view reaches are never overwritten.
+/// - `pending` is sorted by txid: a run in it was freed by that commit, and becomes free when no
+///   view with a smaller txid is left.
+/// - The file is locked until the database and all its views are dropped.
 #[derive(Debug)]
 pub struct Db {
     pub(crate) pager: Arc<Pager>,
@@ -51,7 +51,7 @@ pub struct Db {
 }
 
 impl Db {
-    /// Opens the database at `path`, or makes it, and reads the whole tree's outline.
+    /// Opens or creates the database at `path`, and scans all pages of its trees.
     ///
     /// # Errors
     /// [`Error::Locked`] if another process has it, [`Error::Corrupt`] if it is damaged or not a
@@ -114,21 +114,21 @@ impl Db {
         self.state.current.clone()
     }
 
-    /// Begins the next transaction.
+    /// Begins a write transaction.
     pub fn begin(&mut self) -> Tx<'_> {
         self.release();
         let writer = PageWriter::new(&self.pager, &mut self.map, &mut self.file_len);
         Tx::new(writer, &mut self.state)
     }
 
-    /// True if an earlier write failed: nothing more can be committed.
+    /// True if an earlier write failed. All later commits fail.
     #[must_use]
     pub fn is_poisoned(&self) -> bool {
         self.state.poisoned
     }
 
-    /// Pages that no tree and no open view needs, and those that only open views (or the next
-    /// transaction's predecessor) need.
+    /// The number of free pages, and of pages that are free except for open views or the previous
+    /// commit.
     #[must_use]
     pub fn free_pages(&self) -> (u64, u64) {
         (self.map.free(), self.map.pending())
@@ -141,7 +141,7 @@ impl Db {
         self.map.looked() + self.state.relocation.looked()
     }
 
-    /// Frees what only views needed that are gone.
+    /// Frees pending pages that no view needs any more.
     fn release(&mut self) {
         let WriterState { current, views, pending, .. } = &mut self.state;
         views.retain(|(_, view)| view.strong_count() > 0);
@@ -153,10 +153,10 @@ impl Db {
         }
     }
 
-    /// Checks the current tree, and that the map of pages agrees with it.
+    /// Checks the current trees, and that the page map agrees with them.
     ///
     /// # Errors
-    /// As [`View::check`].
+    /// Those of [`View::check`].
     pub fn check(&self) -> Result<(), Error> {
         self.state.current.check()?;
         let meta = &self.state.current.inner.meta;
@@ -287,8 +287,8 @@ fn check_meta(meta: &Meta, file_len: u64, path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Finds the pages of a freelist on disk. Its contents are not needed: the walk knows what is
-/// free, and knows better.
+/// Finds the pages of a freelist on disk. Its contents are not read, because the scan finds the
+/// free pages.
 fn find_freelist(pager: &Pager, meta: &Meta, map: &mut PageMap) -> Result<Option<PageRun>, Error> {
     if meta.freelist == NO_FREELIST {
         return Ok(None);

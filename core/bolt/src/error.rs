@@ -1,4 +1,4 @@
-//! What can go wrong with a database file, sorted by who has to act.
+//! Errors of a database file.
 
 use std::fmt;
 use std::io;
@@ -7,24 +7,24 @@ use std::path::{Path, PathBuf};
 /// Why an operation on the database failed.
 #[derive(Debug)]
 pub enum Error {
-    /// The caller asked for what cannot be done; the database is unchanged.
+    /// The call is invalid; the database is unchanged.
     Usage(UsageError),
-    /// The file holds what no writer of the format leaves. Stop and restore.
+    /// The file is damaged. Stop, and restore it.
     Corrupt {
         /// The file.
         file: PathBuf,
-        /// The page that was being read.
+        /// The page at fault.
         page: u64,
         /// What is wrong with it.
         what: &'static str,
     },
-    /// The operating system failed a call. Stop: the file is not to be trusted.
+    /// A call to the operating system failed. Stop: the state of the file is unknown.
     Io {
         /// The file.
         file: PathBuf,
         /// The call.
         what: &'static str,
-        /// The system's answer.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// Another process holds the lock on the file.
@@ -32,17 +32,17 @@ pub enum Error {
         /// The file.
         file: PathBuf,
     },
-    /// An earlier write or sync failed; nothing more is written.
+    /// An earlier write or sync failed, so the database accepts no more writes.
     Poisoned {
         /// The file.
         file: PathBuf,
     },
 }
 
-/// What a caller asked for in vain.
+/// Why a call is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UsageError {
-    /// There is no such bucket.
+    /// The bucket does not exist.
     NoBucket,
     /// A key must have at least one byte.
     EmptyKey,
@@ -50,11 +50,11 @@ pub enum UsageError {
     KeyTooLarge,
     /// A value has at most [`crate::VALUE_BYTES_MAX`] bytes.
     ValueTooLarge,
-    /// The key names a nested bucket, or a bucket's name a plain value.
+    /// The key is the name of a nested bucket, or the bucket's name is a key with a value.
     Incompatible,
     /// The database was opened for reading.
     ReadOnly,
-    /// An earlier call of this transaction failed half-way; it cannot be committed.
+    /// An earlier call of the transaction failed, so it cannot be committed.
     Aborted,
 }
 
@@ -83,7 +83,7 @@ impl fmt::Display for UsageError {
             UsageError::ValueTooLarge => "value too large",
             UsageError::Incompatible => "incompatible value",
             UsageError::ReadOnly => "database is in read-only mode",
-            UsageError::Aborted => "an earlier operation of the transaction failed",
+            UsageError::Aborted => "an earlier call of the transaction failed",
         })
     }
 }
@@ -102,7 +102,11 @@ impl fmt::Display for Error {
                 write!(f, "{}: locked by another process", file.display())
             }
             Error::Poisoned { file } => {
-                write!(f, "{}: an earlier write failed; nothing more is written", file.display())
+                write!(
+                    f,
+                    "{}: an earlier write or sync failed; no more writes are accepted",
+                    file.display()
+                )
             }
         }
     }

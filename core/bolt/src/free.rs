@@ -3,8 +3,7 @@
 //!
 //! 64 pages form a word, 64 words a chunk, and each level above groups 64 nodes of the level
 //! below. The summary of a node counts the free pages at its start, at its end, and in its longest
-//! free span. Marking pages changes bits only; the summaries above them are computed again when
-//! the index is next searched.
+//! free span. Marking pages changes bits only; the next search updates the summaries above them.
 
 use std::ops::Range;
 
@@ -72,11 +71,11 @@ impl Summary {
 struct Chunk {
     /// A bit is set if the page is free.
     words: Box<[u64; FAN]>,
-    /// The summaries above are older than the bits.
+    /// The summaries above do not reflect the bits yet.
     stale: bool,
 }
 
-/// Where the search goes on.
+/// The result of a search in one level.
 enum Step {
     /// The span begins at this page.
     Found(u64),
@@ -107,7 +106,7 @@ fn size(page: u64) -> usize {
 }
 
 impl FreeIndex {
-    /// Words and summaries that searches looked at so far: the work that they did.
+    /// The number of words and summaries that searches have examined so far.
     pub(crate) fn looked(&self) -> u64 {
         self.looked
     }
@@ -168,7 +167,7 @@ impl FreeIndex {
         unreachable!("the search ends in a word at the latest")
     }
 
-    /// Looks through nodes side by side; what lies behind the last is free.
+    /// Searches adjacent nodes. Pages behind the last node are free.
     fn search(&mut self, level: usize, nodes: Range<usize>, pages: u64) -> Step {
         let len = node_pages(level);
         let end = nodes.end as u64 * len;
@@ -245,7 +244,7 @@ impl FreeIndex {
 mod tests {
     use super::*;
 
-    /// The same by looking at every page.
+    /// A search that examines every page.
     fn find_plainly(used: &[bool], pages: usize) -> usize {
         let mut start = 0;
         for (page, used) in used.iter().enumerate() {
@@ -266,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lowest_span_is_found_as_by_looking_at_every_page() {
+    fn the_lowest_span_is_found_as_by_examining_every_page() {
         for mut seed in 0..20 {
             // Sometimes a few chunks, sometimes several nodes of the level above.
             let len = if seed % 5 == 0 { 600_000 } else { 20_000 };
@@ -289,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_search_looks_at_one_path() {
+    fn a_search_examines_one_path() {
         // 20 GiB of 4 KiB pages.
         let pages = 5 << 20;
         let mut index = FreeIndex::default();

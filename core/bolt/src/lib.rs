@@ -1,13 +1,14 @@
 //! A B+tree in one file, copy-on-write, in bbolt's format: etcd's backend file.
 //!
-//! One writer ([`Tx`]), any number of readers ([`View`]); readers never wait for the writer, nor
-//! it for them. The file is read with plain reads into a bounded [`PageCache`], never mapped: a
-//! bad page is an [`Error`] that names the file and the page, and memory has a bound.
+//! There is one writer ([`Tx`]) and any number of readers ([`View`]), which never wait for each
+//! other. The file is read into a bounded [`PageCache`] and never mapped, so memory is bounded and
+//! a damaged page is an [`Error`] with the file and the page.
 //!
-//! Start at [`Db`]. The format is told in `page`, `meta` and `bucket`; `apply` and `pack` are how
-//! changes get into a tree; `map` knows what is free; `scan` finds that out at open.
+//! Start at [`Db`]. `page`, `meta` and `bucket` define the format; `apply` and `pack` merge changes
+//! into a tree; `map` and `free` know the free pages; `scan` finds them at open; `shrink` gives
+//! space back.
 //!
-//! Not here: etcd's buckets and what is in them (crate `backend`).
+//! The crate `backend` has etcd's buckets.
 //!
 //! ```
 //! # use std::{path::Path, sync::Arc};

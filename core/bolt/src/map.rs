@@ -1,9 +1,8 @@
-//! Which page belongs to what: the one source of truth about free space, and the way from a
-//! page at the file's end to the bucket that holds it.
+//! The page map: for each page below the high-water mark its use, and the bucket that it belongs
+//! to. It is the only record of free space.
 //!
-//! Two bytes for each page below the high-water mark, in chunks; a chunk of free pages only
-//! takes 16 bytes, so a sparse file cannot make us allocate much. Free pages are found with the
-//! index of the module `free`.
+//! A page takes two bytes, in chunks. A chunk of free pages takes 16 bytes, so that a sparse file
+//! does not take much memory. The index in the module `free` finds free pages.
 
 use crate::free::FreeIndex;
 
@@ -16,31 +15,31 @@ const META: u16 = 2;
 const FIRST_TREE: u16 = 3;
 /// Set in the pages of a run after its first.
 const CONTINUED: u16 = 0x8000;
-/// How full a run is, in eighths, rounded down; in its first page.
+/// The position of a run's fill in the entry of its first page.
 const FILL_SHIFT: u16 = 12;
 const TREE_MASK: u16 = 0x0FFF;
 
-/// Which tree a page belongs to: the root tree is 0, then buckets as they are met.
+/// The tree that a page belongs to: 0 for the root tree, then buckets in the order of discovery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct TreeId(pub(crate) u16);
 
 impl TreeId {
     /// The tree of bucket names.
     pub(crate) const ROOT: TreeId = TreeId(0);
-    /// Nested buckets and those above the limit of tree_ids: never relocated.
+    /// Nested buckets, and buckets beyond the number of ids. Their pages are not relocated.
     pub(crate) const PINNED: TreeId = TreeId(TREE_MASK - FIRST_TREE);
 }
 
-/// How full a run is, in eighths rounded down; 7 also if it could not be packed better.
+/// How full a run is, in eighths rounded down; 7 also if packing cannot make it fuller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Fill(u16);
 
 impl Fill {
-    /// Full, or not worth a thought.
+    /// Full, or not to be packed.
     pub(crate) const FULL: Fill = Fill(7);
 
-    /// A leaf of `len` bytes with `used` in use by `count` elements. Where one more of them would
-    /// not fit into the nine tenths that pages are filled to, nothing can be done.
+    /// The fill of a leaf of `len` bytes with `used` bytes in use by `count` elements. Pages are
+    /// filled to nine tenths; a leaf without room for one more average element counts as full.
     pub(crate) fn of_leaf(used: usize, count: usize, len: usize) -> Fill {
         if used + used / count.max(1) > len / 10 * 9 {
             return Fill::FULL;
@@ -54,11 +53,11 @@ impl Fill {
     }
 }
 
-/// What a page is.
+/// The use of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Use {
     Free,
-    /// Freed, but a view may still reach it.
+    /// Freed by a commit, but a view may still reach it.
     Pending,
     Meta,
     /// The first page of a run.
@@ -75,9 +74,9 @@ struct Chunk {
 
 /// The uses of all pages.
 ///
-/// - `runs` counts the runs in use, and `eighths` sums how full they are.
+/// - `runs` counts the runs in use, and `eighths` is the sum of their fills.
 /// - `free` and `pending` count the pages below `hwm` in those states.
-/// - No page at or above `hwm` is anything but free.
+/// - All pages at or above `hwm` are free.
 #[derive(Debug)]
 pub(crate) struct PageMap {
     chunks: Vec<Option<Chunk>>,
@@ -86,7 +85,7 @@ pub(crate) struct PageMap {
     pending: u64,
     runs: u64,
     eighths: u64,
-    /// The pages that are free, those above `hwm` among them.
+    /// The index of free pages, including those above `hwm`.
     index: FreeIndex,
 }
 
@@ -102,7 +101,7 @@ fn split(page: u64) -> (usize, usize) {
 }
 
 impl PageMap {
-    /// A map of `hwm` pages, all free but the two metas.
+    /// A map of `hwm` pages, all free except the two metas.
     pub(crate) fn new(hwm: u64) -> PageMap {
         let (chunks, index) = (Vec::new(), FreeIndex::default());
         let mut map = PageMap { chunks, hwm, free: hwm, pending: 0, runs: 0, eighths: 0, index };
@@ -141,12 +140,12 @@ impl PageMap {
         }
     }
 
-    /// How full the run is that begins at this page; full if none does.
+    /// The fill of the run that begins at `page`; full if no run begins there.
     pub(crate) fn fill(&self, page: u64) -> Fill {
         fill_of(self.raw(page)).unwrap_or(Fill::FULL)
     }
 
-    /// The runs in use, and how full they are together, in eighths rounded down.
+    /// The number of runs in use, and the sum of their fills in eighths.
     pub(crate) fn fill_sum(&self) -> (u64, u64) {
         (self.runs, self.eighths)
     }
@@ -200,7 +199,7 @@ impl PageMap {
         self.set(first + 1, pages - 1, (tree.0 + FIRST_TREE) | CONTINUED);
     }
 
-    /// Marks a run as freed but perhaps still read.
+    /// Marks a run as freed, while views may still read it.
     pub(crate) fn make_pending(&mut self, first: u64, pages: u64) {
         self.set(first, pages, PENDING);
     }
@@ -210,18 +209,19 @@ impl PageMap {
         self.set(first, pages, FREE);
     }
 
-    /// The lowest page at which a run of `pages` pages would be put now. It may end above the
-    /// high-water mark, and then begins in the free pages just below it, if there are any.
+    /// The start of the lowest free span of `pages` pages. The span may extend above the high-water
+    /// mark, and then includes the free pages just below it.
     pub(crate) fn place(&mut self, pages: u64) -> u64 {
         self.index.find(pages)
     }
 
-    /// The work of [`PageMap::place`] so far, in words and summaries of the index looked at.
+    /// The number of index nodes that [`PageMap::place`] has examined so far.
     pub(crate) fn looked(&self) -> u64 {
         self.index.looked()
     }
 
-    /// Takes a run for `tree`: the lowest that fits, or one that raises the high-water mark.
+    /// Allocates a run for `tree` in the lowest free span that fits, raising the high-water mark if
+    /// necessary.
     pub(crate) fn allocate(&mut self, pages: u64, tree: TreeId, fill: Fill) -> u64 {
         let first = self.place(pages);
         self.grow_to(first + pages);
@@ -236,7 +236,7 @@ impl PageMap {
         }
     }
 
-    /// Lowers the high-water mark below the free pages at the end, and says where it is now.
+    /// Lowers the high-water mark below the free pages at the end, and returns it.
     pub(crate) fn trim(&mut self) -> u64 {
         while self.hwm > 2 {
             let (index, _) = split(self.hwm - 1);
@@ -263,7 +263,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_lowest_run_that_fits_is_taken() {
+    fn a_run_is_allocated_in_the_lowest_span_that_fits() {
         let mut map = PageMap::new(20);
         assert_eq!(map.allocate(3, TreeId(1), Fill::FULL), 2);
         assert_eq!(map.allocate(1, TreeId(1), Fill::FULL), 5);
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn pending_pages_are_not_given_away_and_hold_the_end() {
+    fn pending_pages_are_not_reused_and_keep_the_high_water_mark() {
         let mut map = PageMap::new(10);
         map.use_run(2, 8, TreeId(1), Fill::FULL);
         map.make_pending(5, 2);

@@ -1,4 +1,4 @@
-//! The two meta pages: which tree is the current one.
+//! The two meta pages, of which the newer valid one names the current trees.
 //!
 //! At offset 16 of page 0 or 1: magic u32, version u32, page size u32, flags u32, root page u64,
 //! root sequence u64, freelist page u64 (all ones: none on disk), high-water mark u64, txid u64,
@@ -13,9 +13,9 @@ const MAGIC: u32 = 0xED0C_DAED;
 const VERSION: u32 = 2;
 /// The freelist's page id when there is none on disk.
 pub(crate) const NO_FREELIST: u64 = u64::MAX;
-/// Bytes of a meta page that mean something.
+/// The length of the used part of a meta page, in bytes.
 pub(crate) const META_END: usize = 80;
-/// Smallest and largest page that we accept; bbolt looks for 1 KiB to 16 MiB.
+/// The smallest and the largest page size in bytes, as in bbolt.
 pub(crate) const PAGE_SIZE_MIN: usize = 1024;
 pub(crate) const PAGE_SIZE_MAX: usize = 1024 << 14;
 
@@ -26,11 +26,11 @@ pub(crate) struct Meta {
     pub(crate) page_size: usize,
     /// The root page of the tree of buckets.
     pub(crate) root: u64,
-    /// The root bucket's sequence; kept as found.
+    /// The sequence of the root bucket. Preserved.
     pub(crate) sequence: u64,
-    /// [`NO_FREELIST`] in all that we write after the file's creation.
+    /// The page of the freelist. Commits write [`NO_FREELIST`]; only a new file has a freelist.
     pub(crate) freelist: u64,
-    /// The first page that was never used; the file has at least this many pages.
+    /// The high-water mark: all used pages are below it, and the file has at least as many pages.
     pub(crate) hwm: u64,
     pub(crate) txid: u64,
 }
@@ -42,7 +42,7 @@ fn fnv1a(bytes: &[u8]) -> u64 {
 }
 
 impl Meta {
-    /// Reads a meta page; `None` if it is not a valid one.
+    /// Decodes a meta page; `None` if it is invalid.
     pub(crate) fn decode(buf: &[u8]) -> Option<Meta> {
         if buf.len() < META_END {
             return None;
@@ -67,7 +67,7 @@ impl Meta {
         })
     }
 
-    /// The page that this meta is written to.
+    /// The page that a commit writes this meta to.
     pub(crate) fn page(&self) -> u64 {
         self.txid % 2
     }

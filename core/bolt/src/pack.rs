@@ -1,13 +1,13 @@
-//! Cuts a stream of elements into pages.
+//! Splits a stream of elements into pages.
 //!
-//! - A page whose elements fit is one page; elements that stream through fill pages to nine
-//!   tenths, as etcd asks of bbolt for its appended keys; a rest that is not at the tree's end is
-//!   halved, so that neither half is nearly empty.
-//! - An element larger than a page gets overflow pages; small ones before it join it rather than
-//!   leave a page half empty.
-//! - A branch page gets at least two elements, which bbolt's writer relies on.
+//! - Elements that fit on one page are one page. A longer stream fills pages to nine tenths, which
+//!   is the fill percent that etcd sets for its appended keys. A rest that is not at the end of the
+//!   tree is split into halves, so that no page is nearly empty.
+//! - An element larger than a page gets overflow pages. Small elements before it go into its run if
+//!   their page would be less than half full.
+//! - A branch page has at least two elements; bbolt's writer relies on it.
 //!
-//! Source: the limits of bbolt node.go @ v1.4.3 (`split`); the cutting is our own.
+//! Source: limits of bbolt node.go @ v1.4.3 (`split`); where pages are split differs from bbolt.
 
 use std::collections::VecDeque;
 
@@ -16,7 +16,7 @@ use crate::map::TreeId;
 use crate::page::{HEADER, ITEMS_MAX, Item, Kind, Page};
 use crate::writer::PageWriter;
 
-/// Elements on their way into the pages of one level of a tree.
+/// Collects elements and writes them to pages of one level of a tree.
 #[derive(Debug)]
 pub(crate) struct Packer {
     kind: Kind,
@@ -26,7 +26,7 @@ pub(crate) struct Packer {
     items: VecDeque<Item>,
     /// Bytes of `items`.
     size: usize,
-    /// The branch elements of the pages written.
+    /// The branch elements of the written pages.
     out: Vec<Item>,
 }
 
@@ -39,12 +39,12 @@ impl Packer {
         self.kind
     }
 
-    /// Nothing waits to be written.
+    /// Whether no elements wait to be written.
     pub(crate) fn is_empty(&self) -> bool {
         self.items.is_empty()
     }
 
-    /// No page has been written: the waiting elements are all there are.
+    /// Whether no page was written: the waiting elements are all of the level.
     pub(crate) fn is_single(&self) -> bool {
         self.out.is_empty()
     }
@@ -54,7 +54,7 @@ impl Packer {
         &self.items
     }
 
-    /// Bytes of a page with the waiting elements.
+    /// The length of a page with the waiting elements, in bytes.
     pub(crate) fn page_len(&self) -> usize {
         HEADER + self.size
     }
@@ -63,22 +63,22 @@ impl Packer {
         if self.kind == Kind::Branch { 2 } else { 1 }
     }
 
-    /// The waiting elements would make a branch page that bbolt cannot handle.
+    /// Whether the waiting elements are too few for a page: bbolt needs two in a branch.
     pub(crate) fn must_merge(&self) -> bool {
         self.items.len() < self.items_min()
     }
 
-    /// The waiting elements would leave more than half of a page empty.
+    /// Whether a page with the waiting elements would be less than half full.
     pub(crate) fn wants_merge(&self) -> bool {
         self.must_merge() || self.page_len() < self.page_size / 2
     }
 
-    /// A neighbour with these contents should share the waiting elements' page.
+    /// Whether a neighbour with `used` bytes should be merged with the waiting elements.
     pub(crate) fn fits(&self, used: usize) -> bool {
         self.must_merge() || self.page_len() + used <= fill(self.page_size)
     }
 
-    /// Adds an element behind the others.
+    /// Appends an element.
     pub(crate) fn push(&mut self, writer: &mut PageWriter<'_>, item: Item) -> Result<(), Error> {
         self.size += item.size();
         self.items.push_back(item);
@@ -93,7 +93,7 @@ impl Packer {
         Ok(())
     }
 
-    /// Adds the elements of a page behind the others.
+    /// Appends the elements of a page.
     pub(crate) fn push_page(
         &mut self,
         writer: &mut PageWriter<'_>,
@@ -105,7 +105,7 @@ impl Packer {
         Ok(())
     }
 
-    /// Adds the elements of a page before the waiting ones.
+    /// Prepends the elements of a page.
     pub(crate) fn prepend(&mut self, page: &Page) {
         for index in (0..page.count()).rev() {
             let item = page.item(index);
@@ -114,7 +114,7 @@ impl Packer {
         }
     }
 
-    /// How many of the first elements make a good page of `target` bytes.
+    /// How many of the first elements go on a page that is filled to `target` bytes.
     fn cut(&self, target: usize) -> usize {
         let mut size = HEADER;
         let mut count = 0;
@@ -142,7 +142,8 @@ impl Packer {
         Ok(())
     }
 
-    /// Writes the waiting elements. `append`: they are the tree's last, and more will follow.
+    /// Writes the waiting elements. With `append` they are the last of the tree, and pages are
+    /// filled instead of halved.
     pub(crate) fn flush(&mut self, writer: &mut PageWriter<'_>, append: bool) -> Result<(), Error> {
         while !self.items.is_empty() {
             let len = self.page_len();
@@ -163,19 +164,19 @@ impl Packer {
         Ok(())
     }
 
-    /// The branch elements of the pages written so far.
+    /// Takes the branch elements of the written pages.
     pub(crate) fn take_out(&mut self) -> Vec<Item> {
         std::mem::take(&mut self.out)
     }
 
-    /// Takes the waiting elements instead of writing them.
+    /// Takes the waiting elements, which are then not written.
     pub(crate) fn take_items(&mut self) -> Vec<Item> {
         self.size = 0;
         std::mem::take(&mut self.items).into()
     }
 }
 
-/// How full pages are made, in bytes.
+/// The bytes to which pages are filled: nine tenths.
 fn fill(page_size: usize) -> usize {
     page_size / 10 * 9
 }

@@ -1,5 +1,5 @@
-//! Chooses neighbours that fit on fewer pages, once pages are less than three quarters full on
-//! average. A walk goes through all buckets, a bounded number of branches in each commit.
+//! Chooses neighbouring leaves that fit on fewer pages, if pages are less than three quarters full
+//! on average. A walk visits all buckets, a bounded number of branches per commit.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -13,27 +13,27 @@ use crate::map::TreeId;
 use crate::page::{DEPTH_MAX, Kind, Page};
 use crate::writer::PageWriter;
 
-/// Branches that one commit looks at for neighbours to pack, at most.
+/// The most branches that one commit examines.
 const BRANCHES_MAX: usize = 8;
-/// Packing begins when runs are less full than this on average, in hundredths of an eighth
-/// (rounded down for each): about three quarters.
+/// Packing starts if the average fill of runs is below this, in hundredths of an eighth. Fills are
+/// rounded down, so this is about three quarters.
 const FILL_LOW: u64 = 550;
-/// Commits between a walk through all buckets that found nothing to pack and the next; it comes
-/// earlier if runs are less full by [`REST_FILL`].
+/// Commits without packing after a walk that found nothing to pack, unless the average fill drops
+/// by [`REST_FILL`].
 const REST_COMMITS: u64 = 1000;
 /// In hundredths of an eighth.
 const REST_FILL: u64 = 20;
 
-/// How far packing has come.
+/// The progress of packing.
 #[derive(Debug, Default)]
 pub(crate) struct Packing {
-    /// Where the walk goes on: a bucket and a key; `None`: with the first.
+    /// The bucket and key at which the walk continues; `None`: at the first bucket.
     next: Option<(Bytes, Bytes)>,
-    /// The present walk has chosen something.
+    /// Whether the current walk has chosen pages.
     chose: bool,
-    /// No packing before this txid, unless pages get clearly less full than they were.
+    /// The txid until which packing rests.
     rest_until: u64,
-    /// How full runs were when a walk found nothing, in hundredths of an eighth.
+    /// The average fill when the rest began, in hundredths of an eighth.
     rest_fill: u64,
 }
 
@@ -43,7 +43,8 @@ pub(crate) struct Buckets<'b> {
     pub(crate) opened: &'b BTreeMap<Bytes, Option<OpenBucket>>,
 }
 
-/// The branch above the leaf for `key`, its path's upper bound, and nothing if the tree has none.
+/// The branch above the leaf for `key` and the upper bound of its keys; `None` if the tree has no
+/// branch.
 fn branch_above_leaf(
     writer: &mut PageWriter<'_>,
     root: &Root,
@@ -58,7 +59,7 @@ fn branch_above_leaf(
         }
         let index = page.child_index(key);
         id = page.child(index);
-        // The bound of this page is the bound of the child it was reached by.
+        // The upper bound of this page is the next key of its parent.
         let upper = above.and_then(|(parent, upper)| {
             let next = parent.child_index(key) + 1;
             if next < parent.count() { Some(parent.key_bytes(next)) } else { upper }
@@ -69,8 +70,8 @@ fn branch_above_leaf(
 }
 
 impl Packing {
-    /// Looks at the next few branches, and chooses neighbours that fit on clearly fewer pages:
-    /// those of one branch, at most `pages_max / 2` of them.
+    /// Examines the next branches and chooses children of one of them that fit on clearly fewer
+    /// pages, at most `pages_max / 2`.
     pub(crate) fn choose(
         &mut self,
         writer: &mut PageWriter<'_>,
@@ -98,7 +99,7 @@ impl Packing {
         Ok(Touches::new())
     }
 
-    /// Chooses neighbours below one branch, and moves on.
+    /// Chooses children of the next branch, and advances.
     fn choose_in_next_branch(
         &mut self,
         writer: &mut PageWriter<'_>,
@@ -134,8 +135,8 @@ impl Packing {
     }
 }
 
-/// The keys of a branch's children from `key` on, as many as one commit packs, if packing them
-/// saves at least a seventh of their pages; and the key after them, if there is one.
+/// The keys of the children of a branch from `key` on, at most `pages_max / 2`, if packing saves at
+/// least a seventh of their pages; and the key after them, if there is one.
 fn sparse_window(
     writer: &PageWriter<'_>,
     branch: &Page,

@@ -1,7 +1,7 @@
-//! The layout of tree pages: header, elements, keys and values. Nothing here touches a file.
+//! The layout of tree pages: header, elements, keys and values.
 //!
-//! All integers are little endian (bbolt writes in the CPU's order). Page n stands at n times
-//! the page size and may have overflow pages behind it, which together make its *run*.
+//! All integers are little endian (bbolt uses the byte order of the CPU). Page n is at n times the
+//! page size. A page and the overflow pages that follow it are a *run*.
 //!
 //! | offset | size | header |
 //! |---|---|---|
@@ -11,9 +11,9 @@
 //! | 12 | u32 | overflow: pages of the run after the first |
 //!
 //! A branch element is { pos u32, ksize u32, child u64 }, a leaf element { flags u32, pos u32,
-//! ksize u32, vsize u32 }; `pos` counts from the start of its own element, and the value stands
-//! right behind the key. Keys ascend. A branch key is the first key of its child: bbolt's writer
-//! finds a child's place in its parent by it, so we keep it exact.
+//! ksize u32, vsize u32 }; `pos` is relative to the start of the element, and the value follows the
+//! key. Keys ascend. A branch key is exactly the first key of its child, because bbolt's writer
+//! finds the child in its parent by that key.
 //!
 //! Source: bbolt internal/common/page.go @ v1.4.3, node.go @ v1.4.3.
 
@@ -29,9 +29,9 @@ pub(crate) const FLAG_META: u16 = 0x04;
 pub(crate) const FLAG_FREELIST: u16 = 0x10;
 /// Leaf element flag: the value is a bucket.
 pub(crate) const ITEM_BUCKET: u32 = 1;
-/// Most elements that we put on a page; the format's limit is 65,534.
+/// The most elements that are written to a page; the limit of the format is 65,534.
 pub(crate) const ITEMS_MAX: usize = 60_000;
-/// No tree is deeper: a damaged file's cycle is found by it.
+/// The maximum depth of a tree. A deeper one is a cycle in a damaged file.
 pub(crate) const DEPTH_MAX: usize = 64;
 
 /// The longest key, in bytes.
@@ -39,14 +39,14 @@ pub const KEY_BYTES_MAX: usize = 32_768;
 /// The longest value, in bytes.
 pub const VALUE_BYTES_MAX: usize = (1 << 31) - 2;
 
-/// What a tree page holds.
+/// The kind of a tree page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Branch,
     Leaf,
 }
 
-/// One element of a tree page, on its way from a page or to one.
+/// An element of a tree page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Item {
     pub(crate) key: Bytes,
@@ -67,13 +67,13 @@ impl Item {
         Item { key, value: Bytes::new(), flags: 0, child }
     }
 
-    /// The bytes that it takes on a page.
+    /// The bytes that the element takes on a page.
     pub(crate) fn size(&self) -> usize {
         ELEMENT + self.key.len() + self.value.len()
     }
 }
 
-/// A tree page (with its overflow pages) that has been validated: every accessor stays in bounds.
+/// A validated tree page with its overflow pages: all accessors stay in bounds.
 ///
 /// - Keys ascend strictly and have 1 to [`KEY_BYTES_MAX`] bytes.
 /// - A branch has at least one element.
@@ -97,7 +97,7 @@ pub(crate) fn u64_at(buf: &[u8], at: usize) -> u64 {
     u64::from(u32_at(buf, at)) | (u64::from(u32_at(buf, at + 4)) << 32)
 }
 
-/// A u32 of the file as a length. Every target that we build for has at least 32 bits.
+/// A u32 of the file as a length.
 fn len_at(buf: &[u8], at: usize) -> usize {
     usize::try_from(u32_at(buf, at)).unwrap_or(usize::MAX)
 }
@@ -111,7 +111,7 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    /// Reads the header of the tree page `id`, which must lie with its run below `end`.
+    /// Decodes the header of the tree page `id`. Its run must end at or below `end`.
     pub(crate) fn decode(buf: &[u8], id: u64, end: u64) -> Result<Header, &'static str> {
         if buf.len() < HEADER {
             return Err("shorter than a page header");
@@ -132,7 +132,7 @@ impl Header {
     }
 }
 
-/// Where the elements' keys and values lie: checked to be inside `buf`.
+/// The start of an element's key and the lengths of key and value, checked to be inside `buf`.
 fn element_extent(buf: &[u8], kind: Kind, index: usize) -> Result<(usize, usize, usize), ()> {
     let at = HEADER + index * ELEMENT;
     let (pos, key_len, value_len) = match kind {
@@ -144,8 +144,8 @@ fn element_extent(buf: &[u8], kind: Kind, index: usize) -> Result<(usize, usize,
     if end > buf.len() { Err(()) } else { Ok((start, key_len, value_len)) }
 }
 
-/// Checks everything about a page but the order of its keys: what the scan at open needs.
-/// Returns the bytes in use.
+/// Checks all of a page except the order of its keys, for the scan at open. Returns the bytes in
+/// use.
 pub(crate) fn check_bounds(buf: &[u8], header: &Header) -> Result<usize, &'static str> {
     let data_start = HEADER + header.count * ELEMENT;
     if data_start > buf.len() {
@@ -171,13 +171,13 @@ pub(crate) fn check_bounds(buf: &[u8], header: &Header) -> Result<usize, &'stati
 }
 
 impl Page {
-    /// Validates the whole run `data` of the page `id`; its run must end below `end`.
+    /// Validates `data`, the run of the page `id`, which must end at or below `end`.
     pub(crate) fn decode(data: Bytes, id: u64, end: u64) -> Result<Page, &'static str> {
         let header = Header::decode(&data, id, end)?;
         Page::check(data, id, header)
     }
 
-    /// Validates the page of an inline bucket, which follows the bucket's header in its value.
+    /// Validates the page of an inline bucket.
     pub(crate) fn decode_inline(data: Bytes) -> Result<Page, &'static str> {
         let header = Header::decode(&data, 0, 1)?;
         if header.kind != Kind::Leaf {
@@ -265,7 +265,7 @@ impl Page {
         }
     }
 
-    /// Where `key` stands, or where it would.
+    /// The index of `key`, or where it would be inserted.
     pub(crate) fn search(&self, key: &[u8]) -> Result<usize, usize> {
         let (mut low, mut high) = (0, self.count);
         while low < high {
@@ -279,7 +279,7 @@ impl Page {
         Err(low)
     }
 
-    /// The branch element under which `key` belongs.
+    /// The index of the branch element whose child covers `key`.
     pub(crate) fn child_index(&self, key: &[u8]) -> usize {
         match self.search(key) {
             Ok(index) => index,
@@ -297,7 +297,7 @@ pub(crate) fn encoded_size<'a>(items: impl Iterator<Item = &'a Item>) -> usize {
     HEADER + items.map(Item::size).sum::<usize>()
 }
 
-/// Writes a page of `len` bytes (at least [`encoded_size`]) that holds `items`.
+/// Encodes a page of `len` bytes, at least [`encoded_size`], with `items`.
 pub(crate) fn encode<'a>(
     kind: Kind,
     id: u64,

@@ -1,4 +1,4 @@
-//! Reads pages of the file, through the cache or past it, and trusts nothing it reads.
+//! Reads and validates pages of the file, through the page cache or past it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::cache::PageCache;
 use crate::error::Error;
 use crate::page::{Header, Page};
 
-/// An open file and its place in the cache; shared by the database and its views.
+/// An open file with its page cache, shared by the database and its views.
 #[derive(Debug)]
 pub(crate) struct Pager {
     file: Arc<dyn File>,
@@ -66,7 +66,7 @@ impl Pager {
         page.saturating_mul(self.page_size as u64)
     }
 
-    /// Fills `buf` from the start of `page`; a file that ends earlier is corrupt.
+    /// Fills `buf` from the start of `page`; it is an error if the file ends earlier.
     pub(crate) fn read_exact(&self, buf: &mut [u8], page: u64) -> Result<(), Error> {
         let got =
             self.file.read_at(buf, self.offset(page)).map_err(|source| self.io("read", source))?;
@@ -76,8 +76,8 @@ impl Pager {
         Ok(())
     }
 
-    /// The bytes of a run of `pages` pages. The caller has bounded it by the high-water mark,
-    /// which is bounded by the file's length.
+    /// The bytes of a run. The caller has checked it against the high-water mark, which is bounded
+    /// by the length of the file.
     fn run_len(&self, page: u64, overflow: u64) -> Result<usize, Error> {
         usize::try_from(overflow + 1)
             .ok()
@@ -93,7 +93,7 @@ impl Pager {
     }
 
     /// Reads the page `id` with its overflow pages. `read` fills a buffer from the start of a
-    /// page; if it returns false, so that the buffer is not filled, there is no page.
+    /// page, or returns false; the result is then `None`.
     fn load(
         &self,
         id: u64,
@@ -117,7 +117,7 @@ impl Pager {
         page.map(Some).map_err(|what| self.corrupt(id, what))
     }
 
-    /// Reads a page from the file, not through the cache.
+    /// Reads a page past the cache.
     pub(crate) fn read_uncached(&self, id: u64, hwm: u64) -> Result<Page, Error> {
         let read = |buf: &mut [u8], page| self.read_exact(buf, page).map(|()| true);
         let page = self.load(id, hwm, read)?;
@@ -134,13 +134,13 @@ impl Pager {
         Ok(page)
     }
 
-    /// The page if the cache has it.
+    /// The page, if it is in the cache.
     pub(crate) fn cached(&self, id: u64, hwm: u64) -> Result<Option<Page>, Error> {
         self.check_id(id, hwm)?;
         Ok(self.cache.lookup(self.owner, id))
     }
 
-    /// The page if it can be had without waiting for the disk.
+    /// The page, if it can be read without waiting for the disk.
     pub(crate) fn try_page(&self, id: u64, hwm: u64) -> Result<Option<Page>, Error> {
         if let Some(page) = self.cached(id, hwm)? {
             return Ok(Some(page));
@@ -152,8 +152,7 @@ impl Pager {
         Ok(page)
     }
 
-    /// False if the read would wait; a short answer counts as that, so that the waiting read
-    /// says what is wrong.
+    /// False if the read would wait, or is short; the waiting read then reports the error.
     fn try_read(&self, buf: &mut [u8], page: u64) -> Result<bool, Error> {
         let got = self
             .file
@@ -167,7 +166,7 @@ impl Pager {
         self.cache.insert(self.owner, page);
     }
 
-    /// Drops a page from the cache, because its place is given to another.
+    /// Removes a page from the cache when its place is reused.
     pub(crate) fn forget(&self, id: u64) {
         self.cache.forget(self.owner, id);
     }

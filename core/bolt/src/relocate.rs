@@ -1,58 +1,58 @@
-//! Chooses the last pages of the file for relocation: written anew they go to the lowest free
-//! places, so that the high-water mark falls and the file can be cut.
+//! Chooses the last pages of the file for relocation. Rewritten pages go to the lowest free spans,
+//! so that the high-water mark falls and the file can be cut.
 //!
-//! A walk over the page map goes down from the high-water mark, a bounded number of entries in
-//! each commit, and goes on in the next commit where it stopped. It first covers the pages above
-//! the target length. If none of them fits anywhere, the next walk covers the whole file: moving
-//! short runs down joins the free pages between them into spans where longer runs fit.
+//! A walk examines the page map downward from the high-water mark: a bounded number of entries per
+//! commit, and the next commit continues where it stopped. The walk ends at the target length. If
+//! no run above it fits into a free span, the next walk covers the whole file, because moving short
+//! runs down merges the free spans between them until longer runs fit.
 
 use crate::apply::Touches;
 use crate::error::Error;
 use crate::map::{Fill, PageMap, TreeId, Use};
 use crate::writer::{PageRun, PageWriter};
 
-/// Entries of the page map, and nodes of its index, that one commit looks at, at most.
+/// The most entries of the page map and nodes of its index that one commit examines.
 const LOOK_MAX: u64 = 1 << 17;
-/// Commits between a walk of the whole file that found nothing to move and the next walk; it
-/// comes earlier if a sixteenth more pages are free.
+/// Commits without a walk after a walk of the whole file that found nothing to move, unless the
+/// number of free pages grows by a sixteenth.
 const REST_COMMITS: u64 = 1000;
 
-/// How far relocation has come.
+/// The progress of relocation.
 #[derive(Debug, Default)]
 pub(crate) struct Relocation {
-    /// It has begun, at a quarter of the file unused, and not ended, at a tenth.
+    /// Relocation started at a quarter of the file unused, and stops at a tenth.
     active: bool,
-    /// The walk goes on below this page; `None`: a new walk begins at the high-water mark.
+    /// The page below which the walk continues; `None`: at the high-water mark.
     next: Option<u64>,
-    /// The walk has chosen pages.
+    /// Whether the current walk has chosen pages.
     chose: bool,
-    /// The walk covers the whole file.
+    /// Whether the current walk covers the whole file.
     whole_file: bool,
-    /// No walk begins before this txid.
+    /// The txid until which relocation rests.
     rest_until: u64,
-    /// The free pages when the rest began.
+    /// The number of free pages when the rest began.
     rest_free: u64,
-    /// Entries of the page map that walks looked at so far.
+    /// The number of page map entries that walks have examined so far.
     looked: u64,
 }
 
-/// The part of a walk that one commit does.
+/// The part of a walk in one commit.
 struct Walk {
-    /// The entry looked at last.
+    /// The last examined entry.
     page: u64,
-    /// The end of the run that is being walked through.
+    /// The end of the run that contains `page`.
     run_end: u64,
-    /// The pages that may still be chosen.
+    /// How many more pages may be chosen.
     budget: u64,
-    /// Runs of so many pages fit nowhere.
+    /// Runs of this length or longer fit into no free span.
     too_long: u64,
-    /// The free places that the chosen runs will take.
+    /// The free spans reserved for the chosen runs during the walk.
     reserved: Vec<PageRun>,
     chosen: Touches,
 }
 
 impl Relocation {
-    /// Entries of the page map that walks looked at so far.
+    /// The number of page map entries that walks have examined so far.
     pub(crate) fn looked(&self) -> u64 {
         self.looked
     }
@@ -70,11 +70,11 @@ impl Relocation {
             return Ok(Touches::new());
         }
         let (hwm, used) = (writer.map.hwm(), writer.map.hwm() - free - writer.map.pending());
-        // Where the end will be when all is done.
+        // The high-water mark to reach: the used pages and some slack.
         let target = used + used / 16;
         let floor = if self.whole_file { 2 } else { target };
         let start = self.next.unwrap_or(hwm).min(hwm);
-        // Branches move with their leaves, so leave as much again for them.
+        // Half of the free pages are left for the branches, which move with their leaves.
         let budget = (free / 2).min(pages_max);
         let mut walk = Walk {
             page: start,
@@ -91,7 +91,7 @@ impl Relocation {
         walked?;
         self.chose |= !walk.reserved.is_empty();
         if walk.page > floor {
-            // A run that was not walked through to its first page is begun again.
+            // A run whose first page was not reached is examined again.
             self.next = Some(if walk.run_end < start { walk.run_end } else { walk.page });
         } else {
             self.end_walk(txid, free);
@@ -99,7 +99,7 @@ impl Relocation {
         Ok(walk.chosen)
     }
 
-    /// Begins at a quarter unused, ends at a tenth.
+    /// Starts relocation at a quarter of the file unused, and stops it at a tenth.
     fn update(&mut self, map: &PageMap) {
         let unused = map.free() + map.pending();
         if unused * 4 > map.hwm() {
@@ -115,7 +115,7 @@ impl Relocation {
         walk: &mut Walk,
         floor: u64,
     ) -> Result<(), Error> {
-        // Pages may have changed hands since the last commit, so the walk may begin inside a run.
+        // Since the last commit a run may have been written across this page. It is skipped.
         let mut inside = matches!(writer.map.get(walk.page), Use::Overflow(_));
         let stop = self.looked + writer.map.looked() + LOOK_MAX;
         while walk.page > floor && walk.budget > 0 && self.looked + writer.map.looked() < stop {
@@ -138,17 +138,17 @@ impl Relocation {
             self.rest_until = txid + REST_COMMITS;
             self.rest_free = free;
         }
-        // After a walk without success the next is larger, after one with success smaller.
+        // If nothing above the target fits, the next walk covers the whole file.
         self.whole_file = !self.chose && !self.whole_file;
         self.chose = false;
     }
 }
 
 impl Walk {
-    /// Chooses the run that begins at the page walked to, if there is a free place below it.
+    /// Chooses the run that begins at `page`, if a free span below it fits.
     fn run(&mut self, writer: &mut PageWriter<'_>, tree: TreeId) -> Result<(), Error> {
         let pages = self.run_end - self.page;
-        // A run longer than the budget goes alone.
+        // A run longer than the budget is chosen alone.
         let affordable = pages <= self.budget || self.reserved.is_empty();
         if tree == TreeId::PINNED
             || writer.is_fresh(self.page)
@@ -159,7 +159,7 @@ impl Walk {
         }
         let place = writer.map.place(pages);
         if place + pages > self.page {
-            // What is free only gets less, and the walk goes down.
+            // Free spans only shrink during the walk, and later runs are lower.
             self.too_long = pages;
             return Ok(());
         }

@@ -1,7 +1,7 @@
-//! The walk at open: finds every page that the tree reaches, level by level in the file's order,
-//! with large reads and past the cache. What it does not reach is free.
+//! The scan at open: visits all pages that the trees reach, level by level in file order, with
+//! large reads past the cache. All other pages are free.
 //!
-//! Every page is checked but for the order of its keys, which is checked whenever it is read.
+//! The scan validates pages except for the order of their keys, which is checked on each read.
 
 use std::collections::BTreeMap;
 
@@ -17,17 +17,18 @@ use crate::page::{
 use crate::pager::Pager;
 use crate::writer::PageRun;
 
-/// Bytes read at once where pages of interest lie close together.
+/// The bytes of one read where pages of a level are close together.
 const WINDOW_BYTES: usize = 1024 * 1024;
 
-/// Numbers for buckets, so that the map of pages can name them in two bytes.
+/// The tree ids of buckets, which the page map stores in two bytes.
 #[derive(Debug, Default)]
 pub(crate) struct TreeIds {
     names: Vec<Bytes>,
 }
 
 impl TreeIds {
-    /// The tree of a bucket of the root tree; a new one if it has none.
+    /// The tree id of a bucket, newly assigned if it has none; [`TreeId::PINNED`] if all are
+    /// assigned.
     pub(crate) fn of(&mut self, name: &Bytes) -> TreeId {
         let known = self.names.iter().position(|other| other == name);
         let index = known.unwrap_or(self.names.len());
@@ -42,13 +43,13 @@ impl TreeIds {
         }
     }
 
-    /// The bucket of a tree.
+    /// The name of the bucket with a tree id.
     pub(crate) fn name(&self, tree: TreeId) -> Option<&Bytes> {
         self.names.get(usize::from(tree.0).checked_sub(1)?)
     }
 }
 
-/// What the walk found.
+/// The result of the scan.
 #[derive(Debug)]
 pub(crate) struct Scan {
     pub(crate) map: PageMap,
@@ -62,14 +63,14 @@ struct Walk<'a> {
     found: Scan,
     /// Pages of the next level.
     next: Vec<(u64, TreeId)>,
-    /// The window read last, and its first page.
+    /// The last read window and its first page.
     window: Vec<u8>,
     window_page: u64,
     /// The run being visited.
     run: Vec<u8>,
 }
 
-/// Walks the tree of `meta`.
+/// Scans the trees of `meta`.
 pub(crate) fn scan(pager: &Pager, meta: &Meta) -> Result<Scan, Error> {
     let found = Scan {
         map: PageMap::new(meta.hwm),
@@ -79,7 +80,7 @@ pub(crate) fn scan(pager: &Pager, meta: &Meta) -> Result<Scan, Error> {
     let next = vec![(meta.root, TreeId::ROOT)];
     let (window, run) = (Vec::new(), Vec::new());
     let mut walk = Walk { pager, meta, found, next, window, window_page: 0, run };
-    // A bucket's tree hangs from a leaf of the one above it.
+    // The tree of a bucket begins below a leaf of its parent.
     for _ in 0..2 * DEPTH_MAX {
         let mut level = std::mem::take(&mut walk.next);
         if level.is_empty() {
@@ -98,7 +99,7 @@ impl Walk<'_> {
         self.pager.corrupt(page, what)
     }
 
-    /// Visits the first page of the rest of a level.
+    /// Visits the first page of `rest`, the remaining pages of a level.
     fn visit(&mut self, rest: &[(u64, TreeId)]) -> Result<(), Error> {
         let (id, tree) = rest[0];
         let hwm = self.meta.hwm;
@@ -127,7 +128,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Reads the whole run of the first page of the rest of a level.
+    /// Reads the run of the first page of `rest`.
     fn load(&mut self, rest: &[(u64, TreeId)]) -> Result<(), Error> {
         let id = rest[0].0;
         let size = self.pager.page_size();
@@ -150,7 +151,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Where a run lies in the window.
+    /// The position of a run in the window.
     fn in_window(&self, id: u64, pages: u64) -> Option<std::ops::Range<usize>> {
         let size = self.pager.page_size();
         let skip = usize::try_from(id.checked_sub(self.window_page)?).ok()?;
@@ -174,11 +175,11 @@ impl Walk<'_> {
         self.pager.read_exact(&mut self.run[at..], id)
     }
 
-    /// Goes into the buckets of a leaf.
+    /// Collects the buckets of a leaf.
     fn buckets(&mut self, page: Page, tree: TreeId) -> Result<(), Error> {
         let id = page.id();
         let mut tree = tree;
-        // Inline buckets cannot have buckets by the format, but what is there is not lost.
+        // The format does not allow buckets in inline buckets. They are visited all the same.
         let mut leaves = vec![page];
         while let Some(leaf) = leaves.pop() {
             for index in (0..leaf.count()).filter(|index| leaf.is_bucket(*index)) {

@@ -1,8 +1,8 @@
-//! Gives space back while the database serves: each commit writes a bounded number of pages anew.
+//! Gives unused space back: each commit rewrites a bounded number of pages.
 //!
 //! - *Relocation*: once a quarter of the file is unused, the last pages move to the lowest free
-//!   places. The high-water mark falls, and the file is cut after the meta is synced. It goes on
-//!   until a tenth is unused.
+//!   spans. The high-water mark falls, and the file is cut after the meta is synced. It stops when
+//!   a tenth is unused.
 //! - *Packing*: once pages are less than three quarters full on average, neighbours are packed
 //!   onto fewer pages. (`apply` joins the neighbours of pages that it writes in any case.)
 //!
@@ -21,12 +21,12 @@ use crate::packing::Buckets;
 use crate::state::WriterState;
 use crate::writer::PageWriter;
 
-/// Bytes that one commit relocates, and that it packs, at most.
+/// The most bytes that one commit relocates, and that it packs.
 const MOVE_BYTES: usize = 1024 * 1024;
-/// A file of fewer pages is left alone.
+/// Smaller files are not shrunk.
 const FILE_PAGES_MIN: u64 = 8;
 
-/// Relocates and packs a bounded number of pages, if there is reason to.
+/// Relocates and packs a bounded number of pages, if necessary.
 pub(crate) fn step(
     writer: &mut PageWriter<'_>,
     state: &mut WriterState,
@@ -46,7 +46,7 @@ pub(crate) fn step(
     for (tree, keys) in chosen {
         if tree == TreeId::ROOT {
             // The root tree is written later in the commit: a bucket marked as changed has its
-            // leaf there written anew.
+            // leaf there rewritten.
             for name in keys {
                 open(state, buckets, &name);
             }

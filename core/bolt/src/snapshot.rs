@@ -1,4 +1,4 @@
-//! What a view holds: the state of the file as of one commit.
+//! The snapshot behind a view.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! The locks and counters of the page cache, in one place so that loom can put its own in
-//! theirs (`RUSTFLAGS="--cfg loom"`).
+//! The locks and counters of the page cache, which loom replaces in its tests
+//! (`RUSTFLAGS="--cfg loom"`).
 
 #[cfg(loom)]
 pub(crate) use loom::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +11,7 @@ pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
 #[cfg(not(loom))]
 pub(crate) use std::sync::{Mutex, MutexGuard};
 
-/// Locks; a thread that panicked while it held the lock left nothing half done that matters.
+/// Locks a mutex. Poisoning is ignored: the data is consistent even after a panic in a holder.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

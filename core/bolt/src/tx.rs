@@ -1,7 +1,7 @@
-//! A write transaction: collects changes, merges them into the trees, commits.
+//! A write transaction: collects changes, merges them into the trees, and commits.
 //!
-//! Commit: the pages are written, **fdatasync**, the meta is written, **fdatasync**. Only then do
-//! readers see it. No freelist is written (as etcd has bbolt do).
+//! A commit writes the pages, calls **fdatasync**, writes the meta, and calls **fdatasync** again.
+//! Only then do readers see it. No freelist is written, as etcd configures bbolt.
 //!
 //! Source: bbolt tx.go @ v1.4.3 `Commit`.
 
@@ -23,7 +23,7 @@ use crate::state::WriterState;
 use crate::view::View;
 use crate::writer::PageWriter;
 
-/// The one write transaction. Dropped without a commit, it has changed nothing.
+/// The write transaction. Dropping it without a commit discards its changes.
 #[derive(Debug)]
 pub struct Tx<'a> {
     pager: Arc<Pager>,
@@ -31,7 +31,7 @@ pub struct Tx<'a> {
     state: &'a mut WriterState,
     /// Buckets touched by this transaction; `None`: deleted.
     buckets: BTreeMap<Bytes, Option<OpenBucket>>,
-    /// A call failed half-way.
+    /// A call failed, so the transaction cannot be committed.
     broken: bool,
     done: bool,
 }
@@ -44,7 +44,7 @@ impl Drop for Tx<'_> {
     }
 }
 
-/// An operation as callers give it.
+/// The operation for a key and value; `None` deletes.
 fn op((key, value): (Bytes, Option<Bytes>)) -> Op {
     let action = match value {
         Some(value) => Action::Put { value, flags: 0 },
@@ -78,7 +78,7 @@ impl<'a> Tx<'a> {
         Ok(())
     }
 
-    /// Notes a failure: after one of the system's, the file is not trusted any more.
+    /// Records a failure. After an I/O error the database is poisoned.
     fn noting<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {
         if let Err(error) = &result {
             self.broken = true;
@@ -97,7 +97,7 @@ impl<'a> Tx<'a> {
         self.buckets.get_mut(name).and_then(Option::as_mut).ok_or(UsageError::NoBucket)
     }
 
-    /// Makes a bucket, if there is none of that name; true if it did.
+    /// Creates a bucket if it does not exist; true if it was created.
     ///
     /// # Errors
     /// [`UsageError::EmptyKey`], [`UsageError::KeyTooLarge`]; [`Error::Poisoned`].
@@ -115,7 +115,7 @@ impl<'a> Tx<'a> {
         Ok(true)
     }
 
-    /// Deletes a bucket and what is in it; false if there is none.
+    /// Deletes a bucket with its contents; false if it does not exist.
     ///
     /// # Errors
     /// [`Error::Poisoned`], [`Error::Corrupt`], [`Error::Io`].
@@ -130,7 +130,7 @@ impl<'a> Tx<'a> {
     }
 
     fn free_tree(&mut self, root: Root) -> Result<(), Error> {
-        // Page ids with their depth; inline pages are not on the list, but their buckets are.
+        // Page ids with their depth. Inline pages have no id; their nested buckets have.
         let mut inline: Vec<Page> = Vec::new();
         let mut pages: Vec<(u64, usize)> = Vec::new();
         match root {
@@ -178,7 +178,7 @@ impl<'a> Tx<'a> {
         Ok(())
     }
 
-    /// Removes a key; true if it was there.
+    /// Deletes a key; true if it existed.
     ///
     /// # Errors
     /// [`UsageError::NoBucket`]; [`Error::Poisoned`], [`Error::Corrupt`], [`Error::Io`].
@@ -222,15 +222,15 @@ impl<'a> Tx<'a> {
         Err(self.writer.corrupt(page.id(), "a tree deeper than any writer makes"))
     }
 
-    /// Applies changes that come in strictly ascending order of their keys, `None` deleting: the
-    /// fast way for many. Pages are written as they are complete, so memory stays small.
+    /// Applies many changes in strictly ascending key order; `None` deletes. Pages are written as
+    /// soon as they are complete, so little memory is needed.
     ///
     /// # Errors
     /// [`UsageError`] as for [`Tx::put`], after which the transaction cannot be committed;
     /// [`Error::Poisoned`], [`Error::Corrupt`], [`Error::Io`].
     ///
     /// # Panics
-    /// If the keys do not ascend.
+    /// If the keys do not ascend strictly.
     pub fn apply(
         &mut self,
         bucket: &[u8],
@@ -254,20 +254,19 @@ impl<'a> Tx<'a> {
         Ok(())
     }
 
-    /// Merges what was collected for a bucket.
+    /// Merges the collected changes of a bucket.
     fn merge(&mut self, name: &[u8]) -> Result<(), Error> {
         let Some(Some(open)) = self.buckets.get_mut(name) else { return Ok(()) };
         let ops = std::mem::take(&mut open.ops);
         self.merge_ops(name, &mut ops.into_iter().map(op))
     }
 
-    /// Makes the changes durable, and returns the view that has them. With nothing to change it
-    /// returns the current one. Gives a bounded part of unused space back on the way.
+    /// Commits the changes durably, and returns the new view, or the current view if nothing
+    /// changed. Also gives back a bounded part of unused space.
     ///
     /// # Errors
-    /// [`Error::Poisoned`], [`Error::Corrupt`], [`Error::Io`]: nothing has changed for readers;
-    /// after a failure of the system nothing more can be committed, and what the file holds is
-    /// either state.
+    /// [`Error::Poisoned`], [`Error::Corrupt`], [`Error::Io`]. Readers then see the old state.
+    /// After an I/O error no later commit succeeds, and the file has the old or the new state.
     pub fn commit(mut self) -> Result<View, Error> {
         self.usable()?;
         let result = self.try_commit();
@@ -306,15 +305,14 @@ impl<'a> Tx<'a> {
         Ok(self.publish(meta))
     }
 
-    /// Whether a commit is worth it that does nothing but tell that the file's use ends here now,
-    /// or cut what the metas do not need any more.
+    /// Whether a commit without changes should lower the high-water mark or cut the file.
     fn shortens(&self, end: u64) -> bool {
         let before = self.state.current.inner.meta.hwm;
         let needed = self.pager.offset(before);
         before.saturating_sub(end) * 10 > before || self.writer.is_too_long(needed)
     }
 
-    /// The two writes and syncs, and the cut of what neither meta needs.
+    /// Writes and syncs the pages and then the meta, and cuts the file above both metas' pages.
     fn write(&mut self, meta: &Meta) -> Result<(), Error> {
         let pager = Arc::clone(&self.pager);
         let io = |what| {
@@ -327,12 +325,12 @@ impl<'a> Tx<'a> {
         let offset = pager.offset(meta.page());
         pager.file().write_at(&meta.encode(), offset).map_err(io("write"))?;
         pager.file().sync_data().map_err(io("sync"))?;
-        // The other meta is what is left if this one is lost: its pages stay too.
+        // The pages of the previous meta stay, because it is used if this one becomes unreadable.
         let needed = pager.offset(meta.hwm.max(self.state.current.inner.meta.hwm));
         self.writer.cut_file(needed)
     }
 
-    /// Lets readers have the commit.
+    /// Publishes the commit to readers.
     fn publish(&mut self, meta: Meta) -> View {
         self.done = true;
         self.state.freelist = None;

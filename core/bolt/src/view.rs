@@ -1,7 +1,7 @@
-//! An immutable state of the database, as of one commit, and point reads from it.
+//! A view: an immutable state of the database as of one commit, and point reads from it.
 //!
-//! A view keeps the pages that it can reach from being reused, so the file grows while an old one
-//! is held. Cheap to clone, can be read from any thread, never waits for the writer.
+//! The pages that a view reaches are not reused, so the file grows while an old view is held. Views
+//! are cheap to clone, can be read from any thread, and never wait for the writer.
 
 use std::sync::Arc;
 
@@ -21,18 +21,18 @@ pub struct View {
     pub(crate) inner: Arc<Snapshot>,
 }
 
-/// What a lookup that may not wait for the disk found.
+/// The result of a lookup that does not wait for the disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lookup {
     /// The value.
     Found(Bytes),
-    /// There is no such key.
+    /// The key does not exist.
     Missing,
-    /// The answer is on pages that are not in memory.
+    /// The lookup needs pages that are not in memory.
     NeedsDisk,
 }
 
-/// Finds the leaf in which `key` is or would be; `None` if `fetch` declines.
+/// Finds the leaf for `key`; `None` if `fetch` returns no page.
 fn leaf_for(
     inner: &Snapshot,
     root: &Root,
@@ -53,7 +53,7 @@ fn leaf_for(
     Err(inner.pager.corrupt(id, "a tree deeper than any writer makes"))
 }
 
-/// The value of `key` in a leaf; a nested bucket is no value.
+/// The value of `key` in a leaf; nested buckets have no value.
 fn value_in(leaf: &Page, key: &[u8]) -> Option<Bytes> {
     match leaf.search(key) {
         Ok(index) if !leaf.is_bucket(index) => Some(leaf.value(index)),
@@ -62,8 +62,8 @@ fn value_in(leaf: &Page, key: &[u8]) -> Option<Bytes> {
 }
 
 impl View {
-    /// The value of `key` in `bucket`; `None` also if there is no such bucket. The value shares
-    /// its page's memory.
+    /// The value of `key` in `bucket`; `None` also if the bucket does not exist. The value shares
+    /// the memory of its page.
     ///
     /// # Errors
     /// [`Error::Corrupt`] or [`Error::Io`].
@@ -86,8 +86,8 @@ impl View {
         Reader { inner: Arc::clone(&self.inner), root, leaf: None }
     }
 
-    /// A cursor before the first key of `bucket` (of nothing if there is no such bucket). With
-    /// `cached` false it reads ahead, and past the page cache: for scans.
+    /// A cursor before the first key of `bucket`; an empty one if the bucket does not exist. If
+    /// not `cached` it reads ahead and bypasses the page cache, for scans.
     #[must_use]
     pub fn cursor(&self, bucket: &[u8], cached: bool) -> Cursor {
         let root = self.inner.buckets.get(bucket).map(|bucket| bucket.root.clone());
@@ -99,7 +99,7 @@ impl View {
         self.inner.buckets.keys()
     }
 
-    /// True if there is such a bucket.
+    /// Whether the bucket exists.
     #[must_use]
     pub fn has_bucket(&self, name: &[u8]) -> bool {
         self.inner.buckets.contains_key(name)
@@ -111,7 +111,7 @@ impl View {
         self.inner.size()
     }
 
-    /// The bytes of pages, of every file that shares it, in the cache.
+    /// The bytes in the page cache, of all files that share it.
     #[must_use]
     pub fn cache_bytes(&self) -> usize {
         self.inner.pager.cache_bytes()
@@ -135,8 +135,8 @@ impl View {
         self.inner.meta.txid
     }
 
-    /// Walks everything the view can reach: every page valid and reached once, keys in order and
-    /// within what the branches say.
+    /// Checks all pages that the view reaches: each is valid and reached once, and its keys are in
+    /// order and within the bounds of the branches.
     ///
     /// # Errors
     /// [`Error::Corrupt`] naming the first page at fault, or [`Error::Io`].
@@ -151,7 +151,7 @@ impl View {
     }
 }
 
-/// Reads keys of one bucket; it remembers the last leaf, so that neighbours cost little.
+/// Reads keys of one bucket and keeps the last leaf, so that reads of neighbours are cheap.
 #[derive(Clone, Debug)]
 pub struct Reader {
     inner: Arc<Snapshot>,
@@ -160,7 +160,7 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// The remembered leaf, if `key` can only be there.
+    /// The kept leaf, if it covers `key`.
     fn near(&self, key: &[u8]) -> Option<&Page> {
         let leaf = self.leaf.as_ref()?;
         let count = leaf.count();

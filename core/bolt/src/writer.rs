@@ -1,9 +1,9 @@
-//! A write transaction's hold on the file: it reads tree pages, writes new ones into free places
-//! and notes which old ones are given up.
+//! The page writer of a transaction: reads tree pages, writes new ones to free spans, and records
+//! which old ones are freed.
 //!
-//! - Nothing that a view can reach is overwritten: new pages go to free runs only.
-//! - Pages are written as soon as they are complete, neighbours in one call, so a commit of any
-//!   size needs little memory. They mean nothing until a meta points to them.
+//! - New pages go to free spans only, so no page that a view reaches is overwritten.
+//! - Pages are written as soon as they are complete, adjacent ones in one call, so that a commit of
+//!   any size needs little memory. They are not reachable before the meta is written.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,16 +15,16 @@ use crate::map::{Fill, PageMap, TreeId, Use};
 use crate::page::{HEADER, Item, Kind, Page, encode};
 use crate::pager::Pager;
 
-/// Bytes gathered before they are written.
+/// Bytes buffered before they are written.
 const BUFFER_BYTES: usize = 256 * 1024;
-/// A file that grows gets a sixteenth of its length as slack, within these bounds, in bytes.
+/// A growing file gets a sixteenth of its length as slack, within these bounds in bytes.
 const SLACK_MIN: u64 = 64 * 1024;
 const SLACK_MAX: u64 = 4 * 1024 * 1024;
-/// A file is cut when it has more than this many times the slack that it grows by, so that a
-/// high-water mark that moves up and down a little changes the length rarely.
+/// A file is cut if it has more than this many times its slack, so that small moves of the
+/// high-water mark do not change the length.
 const SLACKS_MAX: u64 = 2;
 
-/// A run of pages: the first, and how many.
+/// A run: its first page and its number of pages.
 pub(crate) type PageRun = (u64, u64);
 
 /// The pages of one write transaction.
@@ -34,14 +34,14 @@ pub(crate) struct PageWriter<'a> {
     pub(crate) map: &'a mut PageMap,
     /// The file's length in bytes.
     file_len: &'a mut u64,
-    /// Complete pages that are not written yet, and the page at which they begin.
+    /// Complete pages that are not written yet, and the first of them.
     buffer: Vec<u8>,
     buffer_page: u64,
     /// Runs written by this transaction.
     fresh: BTreeSet<u64>,
-    /// Runs of older transactions that this one gives up, whose they were, and how full.
+    /// Runs of earlier transactions that this one frees, with their tree and fill.
     freed: Vec<(PageRun, TreeId, Fill)>,
-    /// Whether pages go into the cache as they are written.
+    /// Whether written pages are inserted into the cache.
     pub(crate) remember: bool,
 }
 
@@ -75,8 +75,8 @@ impl<'a> PageWriter<'a> {
         self.pager.corrupt(page, what)
     }
 
-    /// Reads a tree page, from the cache if it is there; what is read to be replaced would only
-    /// push out what readers need, so a miss does not fill it.
+    /// Reads a tree page, from the cache if possible. A miss does not fill the cache, because the
+    /// page is about to be replaced.
     pub(crate) fn read(&mut self, id: u64) -> Result<Page, Error> {
         let hwm = self.map.hwm();
         if let Some(page) = self.pager.cached(id, hwm)? {
@@ -88,23 +88,23 @@ impl<'a> PageWriter<'a> {
         self.pager.read_uncached(id, hwm)
     }
 
-    /// True if this transaction wrote the run.
+    /// Whether this transaction wrote the run.
     pub(crate) fn is_fresh(&self, id: u64) -> bool {
         self.fresh.contains(&id)
     }
 
-    /// How many pages the run of `page` has.
+    /// The number of pages in the run of `page`.
     fn pages_of(&self, page: &Page) -> u64 {
         (page.len() / self.page_size()) as u64
     }
 
-    /// Gives up a page of the tree.
+    /// Frees a page of the tree.
     pub(crate) fn free(&mut self, page: &Page) -> Result<(), Error> {
         let pages = self.pages_of(page);
         self.free_run(page.id(), pages)
     }
 
-    /// Gives up a run.
+    /// Frees a run.
     pub(crate) fn free_run(&mut self, id: u64, pages: u64) -> Result<(), Error> {
         let Use::Run(tree) = self.map.get(id) else {
             return Err(self.corrupt(id, "the page is reached twice"));
@@ -122,7 +122,7 @@ impl<'a> PageWriter<'a> {
         Ok(())
     }
 
-    /// Writes a page of the tree of `tree`, and returns its branch element.
+    /// Writes a page of the tree `tree`, and returns its branch element.
     pub(crate) fn write(
         &mut self,
         kind: Kind,
@@ -161,7 +161,7 @@ impl<'a> PageWriter<'a> {
         Ok(())
     }
 
-    /// Writes what has been gathered.
+    /// Writes the buffered pages.
     pub(crate) fn flush(&mut self) -> Result<(), Error> {
         if self.buffer.is_empty() {
             return Ok(());
@@ -176,12 +176,12 @@ impl<'a> PageWriter<'a> {
         Ok(())
     }
 
-    /// By how much a file that needs `len` bytes grows beyond them, in whole pages.
+    /// The slack of a file that needs `len` bytes, in whole pages.
     fn slack(&self, len: u64) -> u64 {
         (len / 16).clamp(SLACK_MIN, SLACK_MAX).next_multiple_of(self.page_size() as u64)
     }
 
-    /// Makes the file at least `len` bytes long, which are whole pages.
+    /// Extends the file with slack if it is shorter than `len` bytes, which are whole pages.
     pub(crate) fn grow_file(&mut self, len: u64) -> Result<(), Error> {
         if len > *self.file_len {
             let new = len + self.slack(len);
@@ -191,12 +191,12 @@ impl<'a> PageWriter<'a> {
         Ok(())
     }
 
-    /// Whether the file is so much longer than the `needed` bytes that it should be cut.
+    /// Whether the file should be cut to the `needed` bytes.
     pub(crate) fn is_too_long(&self, needed: u64) -> bool {
         *self.file_len > needed + SLACKS_MAX * self.slack(needed)
     }
 
-    /// Cuts the file to the `needed` bytes if it is much longer.
+    /// Cuts the file to the `needed` bytes if [`PageWriter::is_too_long`].
     pub(crate) fn cut_file(&mut self, needed: u64) -> Result<(), Error> {
         if self.is_too_long(needed) {
             self.pager
@@ -208,13 +208,14 @@ impl<'a> PageWriter<'a> {
         Ok(())
     }
 
-    /// The transaction has become durable: what it gave up, for when no view needs it.
+    /// Ends a durable transaction. Returns the runs that it freed, which become free when no view
+    /// needs them.
     pub(crate) fn finish(&mut self) -> Vec<PageRun> {
         self.fresh.clear();
         std::mem::take(&mut self.freed).into_iter().map(|(run, _, _)| run).collect()
     }
 
-    /// The transaction will not become durable: everything is as it was before.
+    /// Undoes the transaction in the page map and the cache.
     pub(crate) fn roll_back(&mut self) {
         for id in std::mem::take(&mut self.fresh) {
             let Use::Run(tree) = self.map.get(id) else {

@@ -1,5 +1,5 @@
-//! The machine stops, or the disk fails, at any call: the file is always exactly one of the two
-//! commits around that moment, never less than what was acknowledged.
+//! The machine stops or the disk fails at any call: the file then contains exactly the last
+//! acknowledged commit or the one after it.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
@@ -80,7 +80,7 @@ fn contents(view: &View) -> Model {
     model
 }
 
-/// Opens what a crash left; it must be the commit `done` or the next one. Serves on from there.
+/// Opens a crash image. It must contain the commit `done` or the next one, and accept a commit.
 fn survives(image: &SimDisk, done: u64, models: &[Model], context: &str) {
     let mut db = open(image).unwrap_or_else(|error| panic!("{context}: {error}"));
     // A new file begins with txid 1.
@@ -123,7 +123,7 @@ fn every_crash_leaves_one_of_two_commits() {
 }
 
 #[test]
-fn every_failed_call_poisons_and_loses_nothing() {
+fn every_failed_call_poisons_the_database_and_loses_no_commit() {
     let batches = batches(2);
     let models = models(&batches);
     let disk = SimDisk::new(2);
@@ -168,12 +168,12 @@ fn fails_at(
     for seed in 0..2 {
         survives(&disk.crash_image(seed), done, models, &context);
     }
-    // The process ends, the machine goes on.
+    // The process ends and the machine does not.
     survives(&disk.fork(), done, models, &context);
 }
 
 #[test]
-fn a_failed_read_is_an_error_and_harms_nothing() {
+fn a_failed_read_is_an_error_and_changes_nothing() {
     let batches = batches(3);
     let models = models(&batches);
     for skip in (0..4000).step_by(7) {
@@ -198,7 +198,7 @@ fn a_failed_read_is_an_error_and_harms_nothing() {
 /// Commits after the restart.
 const COMMITS_AFTER: usize = 6;
 
-/// The numbers of the syncs, among all points, of a run of `commits` commits.
+/// The points of all syncs in the workload.
 fn sync_points(batches: &[BTreeMap<Bytes, Option<Bytes>>]) -> Vec<u64> {
     let disk = SimDisk::new(4);
     disk.record_every(1);
@@ -212,7 +212,7 @@ fn sync_points(batches: &[BTreeMap<Bytes, Option<Bytes>>]) -> Vec<u64> {
 
 /// Every sync of a workload fails in turn, the process restarts on the same page cache and
 /// commits on, and power fails at each call from the restart on: nothing that was acknowledged
-/// before or after the restart is lost, and nothing that a reader could see after it.
+/// before or after the restart, or visible after it, is lost.
 #[test]
 fn a_restart_after_a_failed_sync_trusts_nothing_that_may_not_be_on_the_disk() {
     let batches = batches(4);
@@ -244,7 +244,7 @@ fn restart_after_failed_sync(
     }
     if failures == 2 {
         disk.inject(Injection::first(Operation::Sync, Fault::Io));
-        assert!(matches!(open(&disk), Err(Error::Io { .. })), "a restart syncs what it trusts");
+        assert!(matches!(open(&disk), Err(Error::Io { .. })), "open syncs the file");
     }
     disk.record_every(1);
     let mut db = open(&disk).unwrap();

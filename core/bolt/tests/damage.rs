@@ -1,5 +1,5 @@
-//! Damaged and hostile files: an error that names file and page, or an answer; never a panic, an
-//! endless walk, or memory without bound.
+//! Damaged and hostile files give an error with the file and page, or a result; never a panic, an
+//! endless loop, or unbounded memory.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::Path;
@@ -47,7 +47,7 @@ fn image() -> Vec<u8> {
     image
 }
 
-/// Makes a meta page's checksum right again.
+/// Updates the checksum of a meta page.
 fn seal(image: &mut [u8], page: usize) {
     let meta = &mut image[page * PAGE + 16..page * PAGE + 80];
     let sum = meta[..56].iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
@@ -56,7 +56,7 @@ fn seal(image: &mut [u8], page: usize) {
     meta[56..].copy_from_slice(&sum.to_le_bytes());
 }
 
-/// Everything that a server does with a file.
+/// All operations of a server on a file.
 fn use_it(disk: &SimDisk, rng: &mut SmallRng) -> Result<(), Error> {
     let mut db = Db::open(disk, Path::new("db"), options())?;
     let view = db.view();
@@ -122,7 +122,7 @@ fn flipped_bytes_never_panic() {
         let mut image = image.clone();
         for _ in 0..rng.random_range(1..5) {
             let page = rng.random_range(0..pages);
-            // Mostly headers and elements: values cannot be told from others.
+            // Mostly headers and elements, because changed values are valid.
             let at = match rng.random_range(0..4) {
                 0 => rng.random_range(0..16),
                 1 => rng.random_range(16..80),
@@ -160,7 +160,7 @@ fn exchanged_pages_never_panic() {
             let source = image[from * PAGE..(from + 1) * PAGE].to_vec();
             image[to * PAGE..(to + 1) * PAGE].copy_from_slice(&source);
             if rng.random() {
-                // The id right, the content another page's: the tree leads astray.
+                // The content of another page with the right id.
                 image[to * PAGE..to * PAGE + 8].copy_from_slice(&(to as u64).to_le_bytes());
             }
         }
@@ -179,7 +179,7 @@ fn files_of_any_length_never_panic() {
         let len =
             if seed < 100 { rng.random_range(0..6000) } else { rng.random_range(0..image.len()) };
         let result = use_it(&disk_of(&image[..len]), &mut rng);
-        // Zeros, as the first bytes are, are a file that was never completely made.
+        // A file of zeros counts as not completely created; the first bytes are zeros.
         assert!(result.is_err() || len < 16, "seed {seed}, {len} bytes");
     }
 }
@@ -201,7 +201,7 @@ fn a_flipped_page_id_names_file_and_page() {
     image[at] ^= 0x40;
     let disk = disk_of(&image);
     let error = Db::open(&disk, Path::new("db"), options()).err();
-    // The last page may be free; then nobody looks at it.
+    // The last page may be free and is then not read.
     if let Some(error) = error {
         let page = at / PAGE;
         assert_eq!(

@@ -1,4 +1,4 @@
-//! The bytes on disk are bbolt's; a file that cannot be a database is refused.
+//! The bytes on disk are those of bbolt, and a file that is not a database is rejected.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fmt::Write as _;
@@ -89,7 +89,7 @@ fn a_new_file_has_the_bytes_of_bbolt() {
 }
 
 #[test]
-fn a_locked_file_is_refused() {
+fn a_locked_file_is_rejected() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("db");
     let db = Db::open(&RealDisk, &path, options(false)).unwrap();

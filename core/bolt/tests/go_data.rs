@@ -1,4 +1,4 @@
-//! What Go's etcds of six versions left on disk is read right, and survives our commits.
+//! Files of six versions of Go's etcd are read correctly, also after our commits.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::print_stdout, reason = "a test says what it skipped")]
 
@@ -124,7 +124,7 @@ fn expected(dir: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
     kvs.iter().map(|kv| (bytes(kv, "key"), bytes(kv, "value"))).collect()
 }
 
-/// Opens a file of Go's, reads all, commits on it, and reads all again.
+/// Opens a file of Go's etcd, reads it, commits, and reads it again.
 fn serve(image: &[u8], read_only: bool) -> Pairs {
     let disk = SimDisk::new(1);
     let path = Path::new("db");
@@ -154,7 +154,7 @@ fn serve(image: &[u8], read_only: bool) -> Pairs {
 }
 
 #[test]
-fn what_gos_etcds_left_is_read_right() {
+fn files_of_gos_etcd_are_read_correctly() {
     const FILES: [&str; 5] = [
         "snapshot.db",
         "data/member/snap/db",

@@ -1,4 +1,4 @@
-//! Random transactions against ordered maps in memory, views held across commits.
+//! Random transactions compared with ordered maps, with views that are held across commits.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
@@ -78,7 +78,7 @@ fn step(db: &mut Db, model: &mut Model, rng: &mut SmallRng) -> View {
                 batch.insert(key(rng, space), op);
             }
             if rng.random_range(0..6) == 0 {
-                // A run of neighbours goes, as compaction has it.
+                // Deletes adjacent keys, as compaction does.
                 let start = key(rng, 20_000);
                 for key in bucket.range(start..).take(rng.random_range(0..400)) {
                     batch.insert(key.0.clone(), None);

@@ -1,4 +1,4 @@
-//! Space comes back without stopping.
+//! Unused space is given back by commits.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::Path;
@@ -60,7 +60,7 @@ fn live_bytes(view: &View) -> u64 {
     live
 }
 
-/// Deletes what `keep` does not want, a thousand keys at a time, and lets small commits follow.
+/// Deletes the keys that `keep` rejects, in batches, and makes small commits afterwards.
 fn shrinks(keep: impl Fn(u64) -> bool, order: impl Fn(u64) -> u64, batch: usize) {
     let disk = SimDisk::new(1);
     let mut db = open(&disk);
@@ -120,7 +120,7 @@ fn a_tenth_is_left_after_deletes_here_and_there() {
 }
 
 #[test]
-fn a_file_without_waste_is_left_alone() {
+fn a_file_without_unused_space_is_not_shrunk() {
     let disk = SimDisk::new(1);
     let mut db = open(&disk);
     load(&mut db, &mut SmallRng::seed_from_u64(1));
@@ -135,7 +135,7 @@ fn a_file_without_waste_is_left_alone() {
 }
 
 #[test]
-fn commits_that_change_nothing_give_the_end_back() {
+fn commits_without_changes_shrink_the_file() {
     for round in 0..20 {
         let disk = SimDisk::new(round);
         let mut db = open(&disk);
@@ -181,11 +181,11 @@ fn a_growing_file_is_never_cut() {
             growths += u32::from(at.operation == Operation::Allocate);
         }
     }
-    assert_eq!(cuts, 0, "what is reserved for growth is not given back");
+    assert_eq!(cuts, 0, "slack is not cut off");
     assert!(growths < 120, "a file grows by a sixteenth at a time: {growths} times");
 }
 
-/// The entries of the page map that a small commit looks at, at most.
+/// The most entries of the page map that one of the small commits examines.
 fn most_looked_at(db: &mut Db, commits: u64) -> u64 {
     (0..commits)
         .map(|number| {
@@ -213,7 +213,7 @@ fn delete(db: &mut Db, bucket: &[u8], keys: impl Iterator<Item = u64>) {
 }
 
 #[test]
-fn a_commit_looks_at_few_pages_even_if_no_run_fits_a_free_place() {
+fn a_commit_examines_few_pages_even_if_no_run_fits_into_a_free_span() {
     let disk = SimDisk::new(1);
     let mut db = open(&disk);
     put_values(&mut db, b"meta", 0..1, 10);

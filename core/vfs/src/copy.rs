@@ -1,5 +1,5 @@
-//! Copies between file systems, holes kept: from a real directory onto a simulated disk, and an
-//! image of a crash onto a real one, for a Go etcd to look at. And directories made durable.
+//! Copies of files and trees between file systems (a real directory to a simulated disk, a crash
+//! image to a real directory), and creation of durable directories.
 
 use crate::{Mode, Vfs};
 use std::io;
@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 const PIECE: usize = 256 * 1024;
 static ZEROS: [u8; PIECE] = [0; PIECE];
 
-/// Copies a file or a directory with all that is in it. Nothing of the copy is synced.
+/// Copies a file, or a directory with its contents. The copy is not synced.
 ///
 /// # Errors
-/// As the file systems say.
+/// Errors of either file system.
 pub fn copy_tree(from: &dyn Vfs, source: &Path, to: &dyn Vfs, target: &Path) -> io::Result<()> {
     let Ok(names) = from.list(source) else {
         return copy_file(from, source, to, target);
@@ -23,10 +23,10 @@ pub fn copy_tree(from: &dyn Vfs, source: &Path, to: &dyn Vfs, target: &Path) -> 
     Ok(())
 }
 
-/// Copies one file over whatever is in its place, holes kept. The copy is not synced.
+/// Copies one file and replaces the target. Blocks of zeros become holes. The copy is not synced.
 ///
 /// # Errors
-/// As the file systems say.
+/// Errors of either file system.
 pub fn copy_file(from: &dyn Vfs, source: &Path, to: &dyn Vfs, target: &Path) -> io::Result<()> {
     let source = from.open(source, Mode::Read)?;
     let target = to.open(target, Mode::Create)?;
@@ -45,7 +45,7 @@ pub fn copy_file(from: &dyn Vfs, source: &Path, to: &dyn Vfs, target: &Path) -> 
     }
 }
 
-/// Makes a directory and those above it that are missing, and makes their names durable.
+/// Creates a directory and its missing parents, and syncs the directories that contain them.
 ///
 /// # Errors
 /// As the operating system says.
@@ -71,7 +71,7 @@ mod tests {
     use crate::{RealDisk, SimDisk};
 
     #[test]
-    fn a_tree_goes_to_a_real_disk_and_back() {
+    fn a_tree_is_copied_to_a_real_disk_and_back() {
         let sim = SimDisk::new(1);
         create_dir_durable(&sim, Path::new("/a/b")).unwrap();
         let file = sim.open(Path::new("/a/b/f"), Mode::CreateNew).unwrap();
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_made_durable_survives_with_those_above_it() {
+    fn a_durable_directory_and_its_parents_survive_a_crash() {
         let sim = SimDisk::new(1);
         create_dir_durable(&sim, Path::new("/a/b/c")).unwrap();
         for seed in 0..20 {

@@ -1,6 +1,6 @@
-//! The file operations that the project uses, and nothing more: [`Vfs`] and [`File`], the real
-//! disk behind them ([`RealDisk`]), and a simulated one that loses what was not synced
-//! ([`SimDisk`]). Paths are taken as they are given.
+//! The file operations that the project uses: the traits [`Vfs`] and [`File`], the real disk
+//! ([`RealDisk`]), and a simulated disk that loses unsynced data in a crash ([`SimDisk`]).
+//! Paths are not normalized.
 //!
 //! Invariant: `real.rs` is the only file of the core that touches the operating system.
 
@@ -21,23 +21,23 @@ use std::sync::Arc;
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// It must exist; it cannot be written.
+    /// The file must exist; it is read-only.
     Read,
-    /// It must exist.
+    /// The file must exist.
     Write,
-    /// It is made (mode 0600) if it does not exist.
+    /// The file is created (mode 0600) if it does not exist.
     Create,
-    /// It is made (mode 0600); it is an error if it exists.
+    /// The file is created (mode 0600) and must not exist.
     CreateNew,
 }
 
-/// Which lock keeps other processes, Go's etcd among them, off a file.
+/// The kind of a file lock. Go's etcd takes the same kinds, so each excludes the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LockKind {
-    /// `flock`, as bbolt takes on its file.
+    /// `flock`, for database files as in bbolt.
     Flock,
-    /// An open-file-description lock, as etcd takes on WAL segments; `flock` where the kernel
-    /// lacks them.
+    /// An open-file-description lock, for WAL segments as in etcd; `flock` on kernels without
+    /// them.
     OpenFileDescription,
 }
 
@@ -46,120 +46,121 @@ pub trait Vfs: Send + Sync + Debug {
     /// Opens a file.
     ///
     /// # Errors
-    /// As the operating system says.
+    /// Errors of the operating system.
     fn open(&self, path: &Path, mode: Mode) -> io::Result<Arc<dyn File>>;
 
-    /// The names in a directory, sorted.
+    /// The names of the entries of a directory, sorted.
     ///
     /// # Errors
-    /// As the operating system says.
+    /// Errors of the operating system.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
 
-    /// True if there is a file or directory.
+    /// Whether a file or directory exists at `path`.
     ///
     /// # Errors
-    /// As the operating system says, other than that there is none.
+    /// Errors of the operating system, except that the path does not exist.
     fn exists(&self, path: &Path) -> io::Result<bool>;
 
-    /// Makes a directory (mode 0700) and those above it that are missing.
+    /// Creates a directory (mode 0700) and its missing parents.
     ///
     /// # Errors
-    /// As the operating system says.
+    /// Errors of the operating system.
     fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
 
-    /// Puts a file or directory in another's place. Durable after [`Vfs::sync_dir`] of the
-    /// directories concerned.
+    /// Renames a file or directory and replaces the target. Durable after [`Vfs::sync_dir`] of
+    /// both directories.
     ///
     /// # Errors
-    /// As the operating system says.
+    /// Errors of the operating system.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Removes a file.
     ///
     /// # Errors
-    /// As the operating system says.
+    /// Errors of the operating system.
     fn remove_file(&self, path: &Path) -> io::Result<()>;
 
-    /// Removes a directory and what is in it.
+    /// Removes a directory and its contents.
     ///
     /// # Errors
-    /// As the operating system says.
+    /// Errors of the operating system.
     fn remove_dir_all(&self, dir: &Path) -> io::Result<()>;
 
-    /// Makes the names in a directory durable.
+    /// Syncs a directory, so that created, renamed and removed names are durable.
     ///
     /// # Errors
-    /// As the operating system says.
+    /// Errors of the operating system.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 }
 
-/// An open file. Reads and writes are at offsets; there is no position.
+/// An open file. Reads and writes take offsets; there is no file position.
 pub trait File: Send + Sync + Debug {
-    /// The path by which it was opened, for messages.
+    /// The path that was opened, for messages.
     fn path(&self) -> PathBuf;
 
     /// The length in bytes.
     ///
     /// # Errors
-    /// As the operating system says.
+    /// Errors of the operating system.
     fn len(&self) -> io::Result<u64>;
 
     /// True if the length is 0.
     ///
     /// # Errors
-    /// As the operating system says.
+    /// Errors of the operating system.
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)
     }
 
-    /// Reads up to `buf.len()` bytes; less only at the end of the file.
+    /// Reads `buf.len()` bytes at `offset`, fewer only at the end of the file. Returns the count.
     ///
     /// # Errors
-    /// As the operating system says.
+    /// Errors of the operating system.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
 
-    /// Like [`File::read_at`], but never waits for the disk: `None` if it would have to, or if
-    /// the file system cannot tell.
+    /// Like [`File::read_at`], but does not wait for the disk: `None` if the data is not in the
+    /// page cache or the file system does not support the check.
     ///
     /// # Errors
-    /// As the operating system says.
+    /// Errors of the operating system.
     fn try_read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<Option<usize>>;
 
     /// Writes all of `buf`, growing the file as needed.
     ///
     /// # Errors
-    /// As the operating system says; the file may then hold a part.
+    /// Errors of the operating system; a part of `buf` may have been written.
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;
 
-    /// Makes what was written, and the length, durable (`fdatasync`).
+    /// Makes written data and the file length durable (`fdatasync`).
     ///
     /// # Errors
-    /// As the operating system says. The file must not be trusted afterwards.
+    /// Errors of the operating system. Data written before the call may then be lost even though
+    /// reads return it, and a later sync does not write it.
     fn sync_data(&self) -> io::Result<()>;
 
-    /// Cuts the file, or grows it by zeros.
+    /// Truncates the file, or extends it with zeros.
     ///
     /// # Errors
-    /// As the operating system says.
+    /// Errors of the operating system.
     fn set_len(&self, len: u64) -> io::Result<()>;
 
-    /// Reserves space up to `len` and grows the file to it, so that later writes below it do
-    /// not change its length.
+    /// Reserves space up to `len` bytes and extends the file to that length, so that later
+    /// writes below it do not change the length.
     ///
     /// # Errors
-    /// As the operating system says.
+    /// Errors of the operating system.
     fn allocate(&self, len: u64) -> io::Result<()>;
 
-    /// Tries to lock the file against other processes; false if one of them holds it. The lock
-    /// goes with the file's last handle, or with [`File::unlock`].
+    /// Tries to lock the file against other processes; false if another process holds the lock.
+    /// The lock is released by [`File::unlock`] or when the last handle is dropped.
     ///
     /// # Errors
-    /// As the operating system says.
+    /// Errors of the operating system.
     fn try_lock(&self, kind: LockKind) -> io::Result<bool>;
 
-    /// Gives a lock of [`File::try_lock`] back.
+    /// Releases a lock taken by [`File::try_lock`].
     ///
     /// # Errors
-    /// As the operating system says.
+    /// Errors of the operating system.
     fn unlock(&self, kind: LockKind) -> io::Result<()>;
 }

@@ -1,10 +1,10 @@
-//! [`RealDisk`]: the operating system's files. Not here: any decision about what a file holds.
+//! [`RealDisk`]: the files of the operating system.
 //!
-//! Locks are of the kinds that Go's etcd takes, so that ours and a Go one keep each other out
+//! The lock kinds are those of Go's etcd, so that a Go process and ours exclude each other
 //! (etcd client/pkg/fileutil/lock_linux.go @ v3.7.1; bbolt internal bolt_unix.go @ v1.5.0).
 #![expect(
     clippy::disallowed_methods,
-    reason = "this file is the one place of the core that opens files; all else goes through Vfs"
+    reason = "only this file of the core opens files; other code uses Vfs"
 )]
 
 use crate::lock;
@@ -142,7 +142,7 @@ impl File for RealFile {
         }
         match reserve(&self.file, len) {
             Ok(()) => Ok(()),
-            // As etcd: a file system that cannot reserve gets a file with a hole.
+            // As in etcd: without support for reservation the file is extended with a hole.
             Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INTR) => {
                 if self.len()? < len {
                     self.file.set_len(len)
@@ -195,7 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read() {
+    fn written_bytes_are_read_back() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a/b");
         RealDisk.create_dir_all(&path).unwrap();
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_keeps_another_handle_out_until_it_is_given_back() {
+    fn a_lock_excludes_other_handles_until_it_is_released() {
         let dir = tempfile::tempdir().unwrap();
         for kind in [LockKind::Flock, LockKind::OpenFileDescription] {
             let name = dir.path().join(format!("{kind:?}"));

@@ -1,17 +1,17 @@
-//! The bytes of a simulated file: blocks that copies share until one of them writes. A copy
-//! costs one reference count, however long the file is; a hole costs nothing. Not here: what is
-//! durable of them (see `file.rs`).
+//! The bytes of a simulated file, in copy-on-write blocks. A copy costs one reference count; a
+//! hole takes no memory. `file.rs` tracks which bytes are durable.
 
 use std::sync::Arc;
 
-/// What a disk writes whole or not at all, in bytes.
+/// The unit that a disk writes atomically, in bytes.
 pub(super) const SECTOR: u64 = 512;
-/// What copies share, in bytes.
+/// The unit that copies share, in bytes.
 pub(super) const BLOCK: u64 = 4096;
 const BLOCK_LEN: usize = 4096;
 /// Blocks in a chunk, the unit of the upper level.
 const FAN: usize = 64;
-/// No simulated file is longer, so that positions fit a `usize` and a mad offset is an error.
+/// The longest simulated file, in bytes. Positions fit a `usize`, and an absurd offset is an
+/// error.
 pub(super) const LEN_MAX: u64 = 1 << 40;
 
 pub(super) type Block = [u8; BLOCK_LEN];
@@ -28,7 +28,7 @@ struct Chunk {
     blocks: [Option<Arc<Block>>; FAN],
 }
 
-/// A position or count below [`LEN_MAX`] as the machine counts.
+/// A position or count below [`LEN_MAX`] as a `usize`.
 fn size(number: u64) -> usize {
     usize::try_from(number).expect("a simulated file is shorter than the address space")
 }
@@ -38,7 +38,7 @@ impl Content {
         self.len
     }
 
-    /// The end of the last block that may hold something, in blocks.
+    /// The number of blocks up to the last that may be allocated.
     pub(super) fn block_end(&self) -> u64 {
         (self.chunks.len() * FAN) as u64
     }
@@ -48,7 +48,7 @@ impl Content {
         self.chunks.get(number / FAN)?.as_ref()?.blocks[number % FAN].as_ref()
     }
 
-    /// True if both hold the same block, by identity: a copy of it counts as another.
+    /// Whether both share the block, by identity and not by value.
     pub(super) fn shares_block(&self, other: &Content, number: u64) -> bool {
         match (self.block(number), other.block(number)) {
             (None, None) => true,
@@ -57,7 +57,8 @@ impl Content {
         }
     }
 
-    /// Puts a whole block in place, also beyond the length: the caller then says the length.
+    /// Replaces a block, also beyond the length; the caller then calls
+    /// [`Content::settle_len`].
     pub(super) fn put_block(&mut self, number: u64, block: Option<Arc<Block>>) {
         let number = size(number);
         if block.is_none() && number / FAN >= self.chunks.len() {
@@ -103,7 +104,7 @@ impl Content {
         self.len = len;
     }
 
-    /// Takes blocks put beyond the length for real, then cuts at `len`.
+    /// Sets the length after [`Content::put_block`] and drops the bytes beyond it.
     pub(super) fn settle_len(&mut self, len: u64) {
         self.cut_blocks(len);
         self.len = len;
@@ -156,7 +157,7 @@ mod tests {
     use random::Random;
 
     #[test]
-    fn content_is_as_a_plain_vector_and_copies_do_not_change() {
+    fn content_matches_a_vector_and_copies_do_not_change() {
         for seed in 0..30 {
             let mut rng = Random::new(seed);
             let mut content = Content::default();

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-/// What a call to the disk does. Each but [`Operation::Read`] is a point.
+/// The kind of a call to the disk. Every call except [`Operation::Read`] is a point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
     /// [`crate::File::read_at`], [`crate::File::try_read_at`].
@@ -16,9 +16,9 @@ pub enum Operation {
     SetLen,
     /// [`crate::File::allocate`].
     Allocate,
-    /// [`crate::Vfs::open`] when it makes the file.
+    /// [`crate::Vfs::open`] when it creates the file.
     Create,
-    /// [`crate::Vfs::create_dir_all`] when it makes a directory.
+    /// [`crate::Vfs::create_dir_all`] when it creates a directory.
     CreateDir,
     /// [`crate::Vfs::rename`].
     Rename,
@@ -31,15 +31,14 @@ pub enum Operation {
 /// How a call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// An input/output error. Half of a write is done; some of what a sync was to write reaches
-    /// the disk and the rest never will, though reads still show it.
+    /// An input/output error. A write writes half of its bytes. A sync writes some of the dirty
+    /// sectors; the others stay readable but are never written.
     Io,
-    /// No space left on the device. Half of a write is done.
+    /// No space left on the device. A write writes half of its bytes.
     NoSpace,
-    /// The machine stops in the middle: what the call did is not durable, and every call from
-    /// now on fails.
+    /// The machine stops during the call: its effect is not durable, and all later calls fail.
     Stop,
-    /// A read succeeds with one bit wrong.
+    /// A read succeeds and returns one wrong bit.
     BitFlip,
 }
 
@@ -53,39 +52,39 @@ impl Fault {
     }
 }
 
-/// A fault that waits for the first call that fits.
+/// A fault that is armed for the first matching call.
 #[derive(Clone, Debug)]
 pub struct Injection {
     /// The kind of call; any if `None`.
     pub operation: Option<Operation>,
-    /// What the path contains.
+    /// A part of the path.
     pub path: String,
     /// The number of the call among all points; any if `None`.
     pub point: Option<u64>,
-    /// How many calls that fit go by unharmed.
+    /// The number of matching calls that succeed first.
     pub skip: u64,
-    /// What happens.
+    /// How the call fails.
     pub fault: Fault,
-    /// Whether it happens again and again.
+    /// Whether later matching calls fail, too.
     pub lasting: bool,
 }
 
 impl Injection {
-    /// The first call of a kind fails, on any path.
+    /// Makes the first call of a kind fail, on any path.
     #[must_use]
     pub fn first(operation: Operation, fault: Fault) -> Injection {
         let path = String::new();
         Injection { operation: Some(operation), path, point: None, skip: 0, fault, lasting: false }
     }
 
-    /// The call with this number fails.
+    /// Makes the call with this point number fail.
     #[must_use]
     pub fn at(point: u64, fault: Fault) -> Injection {
         let path = String::new();
         Injection { operation: None, path, point: Some(point), skip: 0, fault, lasting: false }
     }
 
-    /// Whether a call meets the fault; counts down the calls that are skipped.
+    /// Whether the fault hits a call; counts down [`Injection::skip`].
     pub(super) fn hits(&mut self, operation: Operation, path: &Path, points: u64) -> bool {
         let of_kind = self.operation.is_none_or(|wanted| wanted == operation);
         let there = path.to_string_lossy().contains(&self.path);

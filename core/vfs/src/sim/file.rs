@@ -1,14 +1,14 @@
-//! One file of a simulated disk: what programs read, what a crash would leave for certain, and
-//! what lies between. Not here: names (see `state.rs`).
+//! One file of a simulated disk: its cached content, its durable content, and the versions in
+//! between that a crash may leave. `state.rs` has the names.
 
 use super::content::{BLOCK, Block, Content, SECTOR};
 use random::Random;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Contents between two syncs that are remembered; older ones are forgotten first.
+/// Versions between two syncs that are kept; the oldest is dropped first.
 const VERSIONS_MAX: usize = 8;
-/// Lengths between two syncs that are remembered.
+/// Lengths between two syncs that are kept.
 const LENS_MAX: usize = 16;
 const SECTORS_PER_BLOCK: u64 = BLOCK / SECTOR;
 const SECTOR_LEN: usize = 512;
@@ -39,7 +39,7 @@ impl Ranges {
         }
     }
 
-    /// A range that shares a sector with this one or lies against it.
+    /// A range that overlaps or adjoins this one.
     fn touching(&self, start: u64, end: u64) -> Option<(u64, u64)> {
         let (from, to) = self.0.range(..=end).next_back()?;
         (*to >= start).then_some((*from, *to))
@@ -58,7 +58,7 @@ impl Ranges {
         self.0.is_empty()
     }
 
-    /// The numbers of the blocks that have a sector in here, ascending.
+    /// The numbers of the blocks that contain a sector of the ranges, ascending.
     fn blocks(&self) -> impl Iterator<Item = u64> {
         let mut next = 0;
         self.0.iter().flat_map(move |(start, end)| {
@@ -69,19 +69,20 @@ impl Ranges {
     }
 }
 
-/// How much of what was not synced survives a crash.
+/// How much unsynced data survives a crash.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Survival {
     /// All of it.
     All,
     /// Nothing.
     Nothing,
-    /// Each sector and each name by itself, so many times in 256.
+    /// Each sector and each name independently, with this probability in 256.
     Each(u64),
 }
 
 impl Survival {
-    /// The extremes too: independent sectors alone would hardly ever all be kept or all lost.
+    /// Includes the extremes: with independent choices alone, all or nothing would hardly ever
+    /// survive.
     pub(super) fn draw(rng: &mut Random) -> Survival {
         match rng.below(8) {
             0 => Survival::All,
@@ -101,23 +102,25 @@ impl Survival {
     }
 }
 
-/// Rules: a sector survives a crash as it was at the last sync, as it is now, or as it was at
-/// some write between; each sector by itself. So does the length. A sector is never torn, and
-/// one that was synced and not written since never changes.
+/// A file.
+///
+/// After a crash each sector independently has its content of the last sync, the cached content,
+/// or a version in between; so does the length. A sector is never torn. A sector that was not
+/// written since the last sync does not change.
 #[derive(Clone, Default)]
 pub(super) struct FileNode {
-    /// What programs see.
+    /// The content in the page cache, which reads return.
     current: Content,
-    /// What is on the disk for certain.
+    /// The content that survives any crash.
     durable: Content,
     /// Sectors in which the two may differ.
     dirty: Ranges,
-    /// Contents that a later write to the same sectors has replaced.
+    /// Contents that later writes to the same sectors replaced.
     versions: Vec<Content>,
-    /// Lengths since the last sync, oldest first, without the present one.
+    /// Lengths since the last sync, oldest first, without the current one.
     lens: Vec<u64>,
-    /// Sectors whose writing back failed: the system takes them for clean, so no later sync
-    /// writes them.
+    /// Sectors that a failed sync did not write: they count as clean, so later syncs do not
+    /// write them.
     doomed: Ranges,
 }
 
@@ -210,13 +213,13 @@ impl FileNode {
         self.lens.clear();
     }
 
-    /// A change behind the program's back: it is on the disk at once.
+    /// Changes the cached and the durable content.
     pub(super) fn tamper(&mut self, change: impl Fn(&mut Content)) {
         change(&mut self.current);
         change(&mut self.durable);
     }
 
-    /// What is found after a crash.
+    /// The file after a crash.
     pub(super) fn after_crash(&self, survival: Survival, rng: &mut Random) -> FileNode {
         let left = self.image(survival, rng);
         FileNode { current: left.clone(), durable: left, ..FileNode::default() }
@@ -254,7 +257,7 @@ impl FileNode {
         if survival.keeps(rng) {
             return &self.current;
         }
-        // One of the versions between, or the durable one.
+        // A version in between, or the durable content.
         let count = self.versions.len() as u64;
         let chosen = match survival {
             Survival::All | Survival::Nothing => count,
@@ -278,7 +281,7 @@ impl FileNode {
     }
 }
 
-/// A block of which each sector comes from the content that `choose` names for it.
+/// A block made of sectors from the contents that `choose` returns.
 fn mixed_block<'a>(number: u64, choose: impl Fn(u64) -> &'a Content) -> Option<Arc<Block>> {
     let mut block = None;
     for (place, sector) in (0..BLOCK_LEN / SECTOR_LEN).zip(number * SECTORS_PER_BLOCK..) {
@@ -309,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_are_as_a_plain_set() {
+    fn ranges_match_a_plain_set() {
         for seed in 0..200 {
             let mut rng = Random::new(seed);
             let mut ranges = Ranges::default();
@@ -339,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_synced_is_there_and_the_rest_is_kept_lost_or_old_by_sector() {
+    fn synced_sectors_survive_and_unsynced_ones_are_new_old_or_in_between() {
         let mut file = FileNode::default();
         file.write(&[1; 2048], 0);
         file.sync();
@@ -361,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_is_old_or_new_and_what_lies_between_is_data_or_zeros() {
+    fn a_crash_leaves_the_old_or_the_new_length_and_data_or_zeros_between() {
         let mut file = FileNode::default();
         file.write(&[1; 600], 0);
         file.sync();
@@ -380,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_that_was_not_synced_may_come_undone() {
+    fn a_crash_may_undo_an_unsynced_truncation() {
         let mut file = FileNode::default();
         file.write(&[1; 20_000], 0);
         file.sync();
@@ -400,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_sync_loses_writes_for_good_until_they_are_written_again() {
+    fn writes_lost_by_a_failed_sync_stay_lost_until_they_are_written_again() {
         let mut lost = 0;
         for seed in 0..100 {
             let mut file = FileNode::default();
@@ -457,7 +460,7 @@ mod tests {
     }
 
     #[test]
-    fn cutting_off_a_lost_write_leaves_zeros_and_not_what_was_below_it() {
+    fn truncating_a_lost_write_leaves_zeros_and_not_the_older_bytes() {
         for seed in 0..50 {
             let mut file = with_a_lost_write(seed);
             file.set_len(0);

@@ -1,17 +1,17 @@
-//! [`SimDisk`]: a disk in memory that loses what was not synced, deterministically by seed.
+//! [`SimDisk`]: a disk in memory that loses unsynced data in a crash, deterministically by seed.
 //!
-//! - Each call that changes something is a *point*, numbered from 1; see [`SimDisk::points`].
-//! - [`SimDisk::crash_image`] is the disk as it could be found after a crash: each 512-byte sector
-//!   and each name that was not synced is kept, lost, or as it was at some moment between, by
-//!   itself. A sector is never torn; a rename is never half done.
-//! - Copies share blocks, so an image costs about as much as what was not synced.
+//! - Each call that changes the disk is a *point*, numbered from 1; see [`SimDisk::points`].
+//! - [`SimDisk::crash_image`] is a possible state of the disk after a crash: each unsynced 512-byte
+//!   sector and each unsynced name is independently new, old, or a version in between. A sector is
+//!   never torn, and a rename is atomic.
+//! - Copies share blocks, so an image costs about as much as the unsynced data.
 //! - Faults ([`Injection`]) make calls fail. A failed sync behaves as on Linux: the data stays
 //!   readable in the page cache but counts as clean, so that a later sync does not write it; only
 //!   writing the bytes again does. A restart on the same disk or on a [`SimDisk::fork`] keeps that
 //!   state, and [`SimDisk::crash_image`] loses the data. Names of a failed [`Vfs::sync_dir`] stay
 //!   dirty.
 //!
-//! Not here: time (the simulation of a cluster charges it).
+//! Calls take no time here; the simulation of a cluster adds it.
 
 mod content;
 mod fault;
@@ -29,19 +29,18 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The disk at a point, with the call of that point under way: what the call does is there, and
-/// nothing of it is durable.
+/// The disk at a point, during the call: its effect is visible and not durable.
 #[derive(Debug)]
 pub struct Recorded {
     /// The number of the point.
     pub point: u64,
     /// The call.
     pub operation: Operation,
-    /// On what.
+    /// The path of the call.
     pub path: PathBuf,
     /// The newest [`SimDisk::set_tag`].
     pub tag: u64,
-    /// A copy, of which [`SimDisk::crash_image`] can be taken at leisure.
+    /// A copy of the disk, from which crash images can be made.
     pub disk: SimDisk,
 }
 
@@ -75,7 +74,7 @@ impl SimDisk {
     }
 
     fn lock(&self) -> MutexGuard<'_, DiskState> {
-        // A test that panicked elsewhere must still be able to look at the disk.
+        // After a panic in one thread of a test, others can still read the disk.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -91,24 +90,24 @@ impl SimDisk {
         self.lock().points
     }
 
-    /// An exact copy, unsynced parts included; nobody has its files open, and no fault waits.
+    /// An exact copy with its unsynced data. It has no open files, no locks and no armed faults.
     #[must_use]
     pub fn fork(&self) -> SimDisk {
         SimDisk::from_state(self.lock().fork())
     }
 
-    /// The disk as it could be found if the machine crashed now. Everything on it is durable.
+    /// A possible state of the disk if the machine crashed now. Everything on it is durable.
     #[must_use]
     pub fn crash_image(&self, seed: u64) -> SimDisk {
         SimDisk::from_state(self.lock().after_crash(seed))
     }
 
-    /// From now on keeps a copy of the disk at every point whose number `points` divides; 0 ends it.
+    /// Records a copy of the disk at each point that is a multiple of `points`; 0 stops recording.
     pub fn record_every(&self, points: u64) {
         self.lock().control.record_every = points;
     }
 
-    /// Takes the copies kept so far.
+    /// Removes and returns the recorded copies.
     #[must_use]
     pub fn take_recorded(&self) -> Vec<Recorded> {
         let recorded = std::mem::take(&mut self.lock().control.recorded);
@@ -119,7 +118,7 @@ impl SimDisk {
         recorded.into_iter().map(with_disk).collect()
     }
 
-    /// A number that goes with the copies and images made from now on: how far the test has come.
+    /// Sets a number, such as the test's progress, that later copies and images carry.
     pub fn set_tag(&self, tag: u64) {
         self.lock().tag = tag;
     }
@@ -130,26 +129,26 @@ impl SimDisk {
         self.lock().tag
     }
 
-    /// Lets a fault wait.
+    /// Arms a fault.
     pub fn inject(&self, injection: Injection) {
         self.lock().control.injections.push(injection);
     }
 
-    /// Lets the machine stop at this point.
+    /// Makes the machine stop at a point.
     pub fn stop_at(&self, point: u64) {
         self.inject(Injection::at(point, Fault::Stop));
     }
 
-    /// Lets every `reads`-th [`File::try_read_at`] say that it would have to wait; 0 (as at
-    /// first) none, 1 all.
+    /// Makes every `reads`-th [`File::try_read_at`] return `None`; 0, the default, none, and 1
+    /// all.
     pub fn set_cached_reads_miss_every(&self, reads: u64) {
         self.lock().control.cached_reads_miss_every = reads;
     }
 
-    /// Changes bytes behind the program's back, durably, without a point.
+    /// Overwrites bytes durably, without a point.
     ///
     /// # Errors
-    /// When there is no such file, or the bytes do not lie in it.
+    /// If the file does not exist, or ends before the bytes do.
     pub fn tamper(&self, path: &Path, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.lock();
         let id = state.find(path)?;
@@ -161,10 +160,10 @@ impl SimDisk {
         Ok(())
     }
 
-    /// Turns one bit over, durably, without a point.
+    /// Flips one bit durably, without a point.
     ///
     /// # Errors
-    /// When there is no such file, or it is not that long.
+    /// If the file does not exist, or ends before `offset`.
     pub fn flip_bit(&self, path: &Path, offset: u64, bit: u32) -> io::Result<()> {
         let mut byte = [0];
         let id = self.lock().find(path)?;
@@ -172,10 +171,10 @@ impl SimDisk {
         self.tamper(path, offset, &[byte[0] ^ (1 << (bit % 8))])
     }
 
-    /// Cuts a file behind the program's back, durably, without a point.
+    /// Truncates a file durably, without a point.
     ///
     /// # Errors
-    /// When there is no such file.
+    /// If the file does not exist.
     pub fn cut(&self, path: &Path, len: u64) -> io::Result<()> {
         let mut state = self.lock();
         let id = state.find(path)?;
@@ -183,12 +182,12 @@ impl SimDisk {
         Ok(())
     }
 
-    /// Makes everything durable, without a point: the state from which a test begins.
+    /// Makes everything durable, without a point.
     pub fn settle(&self) {
         self.lock().settle();
     }
 
-    /// A point at which a call changes the disk in memory.
+    /// Performs a call that is a point and changes the disk's state.
     fn change<T>(
         &self,
         operation: Operation,

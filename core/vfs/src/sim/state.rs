@@ -1,5 +1,5 @@
-//! The whole of a simulated disk: files, names, what of the names is durable, and the faults that
-//! wait. Not here: the traits (see `mod.rs`), the bytes of a file (see `file.rs`).
+//! The state of a simulated disk: files, current and durable names, and armed faults. `mod.rs` has
+//! the traits, `file.rs` the bytes of a file.
 
 use super::content::LEN_MAX;
 use super::fault::{Fault, Injection, Operation};
@@ -25,9 +25,9 @@ pub(super) struct Dir {
     durable: BTreeMap<String, NodeId>,
 }
 
-/// A change of names that may be lost, as a whole: a rename never leaves a file with no name, or
-/// with two. Changes are lost each by itself, whatever their order, but for one thing: each name's
-/// changes reach the disk in their order.
+/// An unsynced change of names. It survives a crash as a whole or not at all, so a renamed file
+/// always has one name. Changes survive independently, but the changes of one name reach the disk
+/// in order.
 #[derive(Clone)]
 struct NameChange {
     edits: Vec<NameEdit>,
@@ -40,8 +40,8 @@ struct NameEdit {
     node: Option<NodeId>,
 }
 
-/// Which changes reach the disk: the wanted ones, and the older ones of the same names.
-fn with_what_they_build_on(
+/// Which changes reach the disk: the wanted ones, and older changes of the same names.
+fn with_dependencies(
     changes: &[NameChange],
     mut wanted: impl FnMut(&NameChange) -> bool,
 ) -> Vec<bool> {
@@ -62,7 +62,7 @@ fn with_what_they_build_on(
     chosen
 }
 
-/// Where a path leads: the directory, the last name, and what is there.
+/// The resolution of a path: the directory, the last name, and its node if there is one.
 pub(super) struct Place {
     dir: NodeId,
     name: String,
@@ -121,8 +121,7 @@ impl DiskState {
         }
     }
 
-    /// The same disk again, with what is and what is not durable, but nobody has it open and no
-    /// fault waits.
+    /// A copy with the same durable and unsynced state, without handles, locks and armed faults.
     pub(super) fn fork(&self) -> DiskState {
         DiskState {
             nodes: self.nodes.clone(),
@@ -138,7 +137,7 @@ impl DiskState {
         }
     }
 
-    /// What is found after a crash.
+    /// A state after a crash.
     pub(super) fn after_crash(&self, seed: u64) -> DiskState {
         let mut rng = Random::new(seed);
         let survival = Survival::draw(&mut rng);
@@ -151,7 +150,7 @@ impl DiskState {
                 dirs.insert(*id, dir.durable.clone());
             }
         }
-        let kept = with_what_they_build_on(&self.changes, |_| survival.keeps(&mut rng));
+        let kept = with_dependencies(&self.changes, |_| survival.keeps(&mut rng));
         for (change, _) in self.changes.iter().zip(kept).filter(|(_, kept)| *kept) {
             for edit in &change.edits {
                 dirs.entry(edit.dir).and_modify(|names| edit.apply_to(names));
@@ -171,7 +170,7 @@ impl DiskState {
         left
     }
 
-    /// Counts an operation, and finds the fault that waits for it.
+    /// Counts an operation, and returns the fault that is armed for it.
     pub(super) fn enter(&mut self, operation: Operation, path: &Path) -> io::Result<Option<Fault>> {
         if self.control.stopped {
             return Err(error(io::ErrorKind::Other, "the simulated machine has stopped"));
@@ -191,7 +190,7 @@ impl DiskState {
         Ok(fault)
     }
 
-    /// Keeps a copy, when asked to, of the disk with the operation under way.
+    /// Records a copy of the disk during the operation, if recording is on.
     pub(super) fn record(&mut self, operation: Operation, path: &Path) {
         let every = self.control.record_every;
         if every != 0 && operation != Operation::Read && self.points.is_multiple_of(every) {
@@ -254,7 +253,7 @@ impl DiskState {
         }
     }
 
-    /// A sync of the file fails; see [`FileNode::sync_fails`].
+    /// Fails a sync of the file; see [`FileNode::sync_fails`].
     pub(super) fn sync_fails(&mut self, id: NodeId) -> io::Result<()> {
         let points = self.points;
         let mut rng = self.rng.part(points);
@@ -291,7 +290,7 @@ impl DiskState {
         Ok(id)
     }
 
-    /// Makes the directory and those above it that are missing.
+    /// Creates the directory and its missing parents.
     pub(super) fn create_dirs(&mut self, path: &Path) -> io::Result<()> {
         let mut above = PathBuf::new();
         for component in path.components() {
@@ -358,7 +357,7 @@ impl DiskState {
         let id = self.find(path)?;
         self.dir(id)?;
         let touches = |change: &NameChange| change.edits.iter().any(|edit| edit.dir == id);
-        let synced = with_what_they_build_on(&self.changes, touches);
+        let synced = with_dependencies(&self.changes, touches);
         for (change, synced) in std::mem::take(&mut self.changes).into_iter().zip(synced) {
             if !synced {
                 self.changes.push(change);

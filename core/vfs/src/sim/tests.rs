@@ -1,4 +1,4 @@
-//! The promises of the simulated disk as a whole; those of a file are in `file.rs`.
+//! Tests of the whole simulated disk; `file.rs` tests files.
 
 use super::*;
 use std::collections::BTreeSet;
@@ -21,7 +21,7 @@ fn content(disk: &SimDisk, name: &str) -> Option<Vec<u8>> {
 }
 
 #[test]
-fn it_behaves_as_a_file_system() {
+fn the_disk_behaves_like_a_file_system() {
     let disk = SimDisk::new(1);
     assert!(disk.open(path("/a/f"), Mode::Create).is_err(), "no directory");
     disk.create_dir_all(path("/a/b")).unwrap();
@@ -57,7 +57,7 @@ fn it_behaves_as_a_file_system() {
 }
 
 #[test]
-fn a_lock_goes_with_its_handle_and_not_into_an_image() {
+fn a_lock_is_released_with_its_handle_and_not_copied_to_an_image() {
     let disk = SimDisk::new(1);
     let one = put(&disk, "/f", b"");
     let two = disk.open(path("/f"), Mode::Write).unwrap();
@@ -76,7 +76,7 @@ fn a_lock_goes_with_its_handle_and_not_into_an_image() {
 }
 
 #[test]
-fn names_that_were_not_synced_are_kept_or_lost_each_by_itself() {
+fn unsynced_names_survive_independently() {
     let disk = SimDisk::new(1);
     disk.create_dir_all(path("/d")).unwrap();
     disk.sync_dir(path("/")).unwrap();
@@ -102,7 +102,7 @@ fn names_that_were_not_synced_are_kept_or_lost_each_by_itself() {
 }
 
 #[test]
-fn a_synced_file_without_a_synced_name_may_be_gone() {
+fn a_synced_file_without_a_synced_name_may_be_lost() {
     let disk = SimDisk::new(1);
     put(&disk, "/f", b"data").sync_data().unwrap();
     let found: BTreeSet<_> = (0..50).map(|seed| content(&disk.crash_image(seed), "/f")).collect();
@@ -110,7 +110,7 @@ fn a_synced_file_without_a_synced_name_may_be_gone() {
 }
 
 #[test]
-fn a_rename_between_directories_holds_once_either_is_synced() {
+fn a_rename_between_directories_is_durable_once_either_is_synced() {
     let disk = SimDisk::new(1);
     disk.create_dir_all(path("/a")).unwrap();
     disk.create_dir_all(path("/b")).unwrap();
@@ -221,7 +221,7 @@ fn after_a_stop_every_call_fails_and_the_call_under_way_is_not_durable() {
 }
 
 #[test]
-fn faults_strike_where_they_were_told_to() {
+fn faults_hit_the_calls_they_are_armed_for() {
     let disk = SimDisk::new(1);
     let file = put(&disk, "/f", &[1; 1000]);
     disk.settle();
@@ -292,7 +292,7 @@ fn tampering_is_durable_and_stays_inside_the_file() {
 }
 
 #[test]
-fn forgotten_files_are_forgotten() {
+fn removed_files_free_their_nodes() {
     let disk = SimDisk::new(1);
     for _ in 0..100 {
         put(&disk, "/f", &[1; 100]);
