@@ -12,7 +12,7 @@ const BUFFER_BYTES: usize = 16 * 1024;
 
 /// A version of a key, as stored in the bucket `key`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Version {
+pub struct StoredVersion {
     /// The revision, which is the stored key.
     pub revision: Revision,
     /// Whether the version deletes the key.
@@ -47,7 +47,7 @@ pub(crate) struct Op {
 #[derive(Debug)]
 pub struct Batch {
     applied: EntryId,
-    versions: Vec<Version>,
+    versions: Vec<StoredVersion>,
     dropped: Vec<Dropped>,
     others: Vec<Op>,
     bytes: usize,
@@ -85,7 +85,7 @@ impl Batch {
             "versions of a batch ascend"
         );
         self.bytes += OP_BYTES + value.len();
-        self.versions.push(Version { revision, tombstone, value });
+        self.versions.push(StoredVersion { revision, tombstone, value });
     }
 
     /// Encodes the value of a version: `write` appends to a buffer that the values of the batch
@@ -146,13 +146,13 @@ impl Batch {
 
     /// The versions, in order.
     #[must_use]
-    pub fn versions(&self) -> &[Version] {
+    pub fn versions(&self) -> &[StoredVersion] {
         &self.versions
     }
 
     /// The version that the batch adds at `revision`.
     #[must_use]
-    pub fn version(&self, revision: Revision) -> Option<&Version> {
+    pub fn version(&self, revision: Revision) -> Option<&StoredVersion> {
         let at = self.versions.binary_search_by_key(&revision, |version| version.revision).ok()?;
         self.versions.get(at)
     }

@@ -19,7 +19,7 @@ mod overlay;
 mod snapshot;
 mod view;
 
-pub use batch::{Batch, Dropped, Version};
+pub use batch::{Batch, Dropped, StoredVersion};
 pub use bolt::Lookup;
 pub use bucket::Bucket;
 pub use cursor::BucketCursor;

@@ -1,6 +1,6 @@
 //! The snapshot behind a view: batches in chunks, over a view of the file.
 
-use crate::batch::{Batch, Dropped, Version};
+use crate::batch::{Batch, Dropped, StoredVersion};
 use crate::bucket::Bucket;
 use bytes::Bytes;
 use proto::Revision;
@@ -29,7 +29,7 @@ impl Chunk {
         self.firsts.first().copied()
     }
 
-    pub(crate) fn version(&self, revision: Revision) -> Option<&Version> {
+    pub(crate) fn version(&self, revision: Revision) -> Option<&StoredVersion> {
         let behind = self.firsts.partition_point(|first| *first <= revision);
         self.batches.get(behind.checked_sub(1)?)?.version(revision)
     }

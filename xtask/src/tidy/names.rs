@@ -14,7 +14,7 @@ const CONTESTED: [&str; 12] = [
 ];
 
 /// Names that still mean several things. Entries may only be removed.
-const KNOWN: &[&str] = &["Cursor", "Lookup", "Member", "Restored", "Version", "View"];
+const KNOWN: &[&str] = &["Member", "Restored", "View"];
 
 /// Type names that occur more than once.
 pub(crate) fn faults(crates: &[Crate]) -> Vec<String> {
