@@ -213,7 +213,7 @@ fn delete(db: &mut Db, bucket: &[u8], keys: impl Iterator<Item = u64>) {
 }
 
 #[test]
-fn a_commit_examines_few_pages_even_if_no_run_fits_into_a_free_span() {
+fn a_commit_looks_at_few_pages_even_if_no_run_fits_a_free_place() {
     let disk = SimDisk::new(1);
     let mut db = open(&disk);
     put_values(&mut db, b"meta", 0..1, 10);
