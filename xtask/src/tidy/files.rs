@@ -134,9 +134,13 @@ pub(crate) fn documents(
     for file in files {
         sources.push_str(&fs::read_to_string(&file)?);
     }
-    for test in last_column(&read("docs/past-bugs.md")?) {
-        if !root.join(&test).is_file() && !sources.contains(&format!("fn {test}(")) {
-            faults.push(format!("docs/past-bugs.md: there is no test {test}"));
+    let past_bugs = last_column(&read("docs/past-bugs.md")?);
+    let architecture = test_names(&read("ARCHITECTURE.md")?);
+    for (document, tests) in [("docs/past-bugs.md", past_bugs), ("ARCHITECTURE.md", architecture)] {
+        for test in tests {
+            if !root.join(&test).is_file() && !sources.contains(&format!("fn {test}(")) {
+                faults.push(format!("{document}: there is no test {test}"));
+            }
         }
     }
     Ok(faults)
@@ -146,6 +150,15 @@ pub(crate) fn documents(
 fn last_column(text: &str) -> BTreeSet<String> {
     let cells = text.lines().filter_map(|line| line.strip_suffix("` |"));
     cells.filter_map(|line| line.rsplit_once("| `")).map(|(_, name)| name.to_owned()).collect()
+}
+
+/// The names of tests in a text: words in backticks with at least three underscores.
+fn test_names(text: &str) -> BTreeSet<String> {
+    let is_name = |name: &&str| {
+        name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+            && name.matches('_').count() >= 3
+    };
+    text.split('`').skip(1).step_by(2).filter(is_name).map(str::to_owned).collect()
 }
 
 /// The names in backticks at the start of each row of a document's tables.
@@ -219,6 +232,13 @@ mod tests {
         let text = "| bug | test |\n|---|---|\n| `a` was b | `it_is_b` |\n| x | `core/y.txt` |\n";
         let expected = ["core/y.txt", "it_is_b"].map(str::to_owned).into();
         assert_eq!(last_column(text), expected);
+    }
+
+    #[test]
+    fn a_name_with_three_underscores_in_backticks_is_a_tests() {
+        let text =
+            "**Invariant:** a holds (`a_b_c_d`,\n`e_f_g_h2`); `x_max` and `A_B_C_D` are none.";
+        assert_eq!(test_names(text), ["a_b_c_d", "e_f_g_h2"].map(str::to_owned).into());
     }
 
     #[test]
