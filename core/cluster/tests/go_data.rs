@@ -37,7 +37,7 @@ fn tree(path: &Path) -> Vec<u8> {
     inner.data.unwrap_or_default().to_vec()
 }
 
-fn told(paths: &[PathBuf]) -> Value {
+fn listed(paths: &[PathBuf]) -> Value {
     let path = paths.iter().find(|path| path.extension().is_some_and(|kind| kind == "json"));
     serde_json::from_slice(&std::fs::read(path.unwrap()).unwrap()).unwrap()
 }
@@ -71,7 +71,7 @@ fn members_in_go_etcds_snapshots_are_those_of_member_list() {
             let archive = go_data.join(format!("{version}-{scenario}.tar.gz"));
             let paths = unpack(&archive);
             let tree: Value = serde_json::from_slice(&tree(snaps(&paths).last().unwrap())).unwrap();
-            let told = told(&paths);
+            let listed = listed(&paths);
             let zero = &tree["Root"]["Children"]["0"]["Children"];
             let items: Vec<_> = children(&zero["members"])
                 .map(|(id, node)| {
@@ -83,11 +83,11 @@ fn members_in_go_etcds_snapshots_are_those_of_member_list() {
             let version_text = zero["version"]["Value"].as_str();
             let cluster = Cluster::load_v2(items.clone(), removed, version_text).unwrap();
 
-            let kept: Vec<Value> = cluster.members().map(as_told).collect();
-            let mut told = told["members"].clone();
+            let kept: Vec<Value> = cluster.members().map(as_listed).collect();
+            let mut listed = listed["members"].clone();
             if scenario == "cluster" {
                 // The learner may have published its name after the snapshot.
-                let last = told.as_array_mut().unwrap().iter_mut();
+                let last = listed.as_array_mut().unwrap().iter_mut();
                 let mut last = last.filter(|member| member["name"] == "n4");
                 let n4 = last.next().unwrap();
                 if !kept.iter().any(|member| member["name"] == "n4") {
@@ -97,7 +97,7 @@ fn members_in_go_etcds_snapshots_are_those_of_member_list() {
                 }
                 assert_eq!(cluster.removed().count(), 1, "{version}");
             }
-            assert_eq!(Value::Array(kept), told, "{version} {scenario}");
+            assert_eq!(Value::Array(kept), listed, "{version} {scenario}");
 
             let mut written = cluster.to_v2();
             written.sort();
@@ -114,17 +114,17 @@ fn members_in_go_etcds_snapshots_are_those_of_member_list() {
 }
 
 /// A member as etcdctl prints it.
-fn as_told(member: &cluster::Member) -> Value {
-    let mut told = json!({ "ID": member.id.0 });
+fn as_listed(member: &cluster::Member) -> Value {
+    let mut listed = json!({ "ID": member.id.0 });
     if !member.name.is_empty() {
-        told["name"] = json!(member.name);
+        listed["name"] = json!(member.name);
     }
-    told["peerURLs"] = json!(member.peer_urls);
+    listed["peerURLs"] = json!(member.peer_urls);
     if !member.client_urls.is_empty() {
-        told["clientURLs"] = json!(member.client_urls);
+        listed["clientURLs"] = json!(member.client_urls);
     }
     if member.is_learner {
-        told["isLearner"] = json!(true);
+        listed["isLearner"] = json!(true);
     }
-    told
+    listed
 }

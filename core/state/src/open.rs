@@ -191,16 +191,17 @@ fn replay_request(
         EntryPayload::V2(request) => match v2.apply(&request).map_err(|error| error.to_string())? {
             V2Change::None => {}
             V2Change::MemberAttributes { id, json } => {
-                let told = Attributes::from_json(json.as_bytes());
-                attributes = Some((id, told.map_err(|error| error.to_string())?));
+                let published = Attributes::from_json(json.as_bytes());
+                attributes = Some((id, published.map_err(|error| error.to_string())?));
             }
             V2Change::ClusterVersion(text) => version = Some(text),
         },
         EntryPayload::Request(request) => {
             attributes = request.cluster_member_attr_set.map(|set| {
-                let told = set.member_attributes.unwrap_or_default();
-                let told = Attributes { name: told.name, client_urls: told.client_urls };
-                (proto::NodeId(set.member_id), told)
+                let published = set.member_attributes.unwrap_or_default();
+                let attributes =
+                    Attributes { name: published.name, client_urls: published.client_urls };
+                (proto::NodeId(set.member_id), attributes)
             });
             version = request.cluster_version_set.map(|set| set.ver);
         }

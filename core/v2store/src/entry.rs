@@ -95,17 +95,17 @@ mod tests {
     fn every_method_of_a_v2_request_is_told() {
         for method in METHODS {
             let request = v2_request(method, "/1/key");
-            let told = classify(&request.encode_to_vec().into());
-            assert_eq!(told, Ok(EntryPayload::V2(Box::new(request))), "{method}");
+            let payload = classify(&request.encode_to_vec().into());
+            assert_eq!(payload, Ok(EntryPayload::V2(Box::new(request))), "{method}");
         }
     }
 
     #[test]
-    fn a_v2_request_inside_a_v3_request_is_told() {
+    fn a_v2_request_inside_a_v3_request_is_found() {
         let v2 = v2_request("PUT", "/0/version");
         let wrapped = InternalRaftRequest { v2: Some(v2.clone()), ..Default::default() };
-        let told = classify(&wrapped.encode_to_vec().into());
-        assert_eq!(told, Ok(EntryPayload::V2(Box::new(v2))));
+        let payload = classify(&wrapped.encode_to_vec().into());
+        assert_eq!(payload, Ok(EntryPayload::V2(Box::new(v2))));
     }
 
     #[test]
@@ -114,8 +114,8 @@ mod tests {
         let put = PutRequest { key: "PUT".into(), value: "PUT".into(), ..Default::default() };
         let request =
             InternalRaftRequest { header: Some(header), put: Some(put), ..Default::default() };
-        let told = classify(&request.encode_to_vec().into());
-        assert_eq!(told, Ok(EntryPayload::Request(Box::new(request))));
+        let payload = classify(&request.encode_to_vec().into());
+        assert_eq!(payload, Ok(EntryPayload::Request(Box::new(request))));
     }
 
     #[test]

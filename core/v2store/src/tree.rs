@@ -369,11 +369,11 @@ mod tests {
     fn etcds_own_puts_are_applied() {
         let mut tree = V2Tree::default();
         let json = r#"{"name":"n1","clientURLs":["http://x"]}"#;
-        let told = tree.apply(&put("/0/members/a1/attributes", json));
-        assert_eq!(told, Ok(V2Change::MemberAttributes { id: NodeId(0xa1), json: json.into() }));
+        let change = tree.apply(&put("/0/members/a1/attributes", json));
+        assert_eq!(change, Ok(V2Change::MemberAttributes { id: NodeId(0xa1), json: json.into() }));
         assert_eq!(tree.members().collect::<Vec<_>>(), [("a1", "", Some(json))]);
-        let told = tree.apply(&put("/0/version", "3.5.0"));
-        assert_eq!(told, Ok(V2Change::ClusterVersion("3.5.0".into())));
+        let change = tree.apply(&put("/0/version", "3.5.0"));
+        assert_eq!(change, Ok(V2Change::ClusterVersion("3.5.0".into())));
         assert_eq!(tree.version(), Some("3.5.0"));
         assert_eq!(tree.current_index, 2);
     }

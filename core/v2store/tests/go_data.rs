@@ -46,7 +46,7 @@ fn tree(path: &Path) -> Vec<u8> {
     inner.data.unwrap_or_default().to_vec()
 }
 
-fn told(paths: &[PathBuf]) -> Value {
+fn listed(paths: &[PathBuf]) -> Value {
     let path = paths.iter().find(|path| path.extension().is_some_and(|kind| kind == "json"));
     serde_json::from_slice(&std::fs::read(path.unwrap()).unwrap()).unwrap()
 }
@@ -66,11 +66,11 @@ fn snaps(paths: &[PathBuf]) -> impl Iterator<Item = &PathBuf> {
 /// Id in hex and peer URLs of each member.
 type Members = Vec<(String, Value)>;
 
-fn as_kept(told: &Value) -> Members {
+fn as_kept(listed: &Value) -> Members {
     let member = |member: &Value| {
         (format!("{:x}", member["ID"].as_u64().unwrap()), member["peerURLs"].clone())
     };
-    let mut members: Members = told["members"].as_array().unwrap().iter().map(member).collect();
+    let mut members: Members = listed["members"].as_array().unwrap().iter().map(member).collect();
     members.sort_by(|a, b| a.0.cmp(&b.0));
     members
 }
@@ -107,6 +107,6 @@ fn trees_of_go_etcds_are_written_again_byte_for_byte() {
             newest = Some((name, kept(&tree)));
         }
         let (name, kept) = newest.unwrap();
-        assert_eq!(kept, as_kept(&told(&paths)), "{archive} {name}");
+        assert_eq!(kept, as_kept(&listed(&paths)), "{archive} {name}");
     }
 }

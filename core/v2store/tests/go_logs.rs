@@ -64,8 +64,8 @@ fn every_entry_of_go_etcds_logs_is_classified() {
         let mut tree = V2Tree::default();
         let effects: Vec<V2Change> =
             v2.iter().map(|request| tree.apply(request).unwrap()).collect();
-        let tells = |effect: &V2Change| matches!(effect, V2Change::MemberAttributes { .. });
-        assert!(effects.iter().any(tells), "{version}: {effects:?}");
+        let is_attributes = |effect: &V2Change| matches!(effect, V2Change::MemberAttributes { .. });
+        assert!(effects.iter().any(is_attributes), "{version}: {effects:?}");
         let cluster_version = V2Change::ClusterVersion(format!("{}.0", &version[..3]));
         assert!(effects.contains(&cluster_version), "{version}: {effects:?}");
 
