@@ -253,3 +253,43 @@ fn short_runs_move_to_make_room_for_long_ones() {
     assert!(size <= used / 4 * 5, "{before} bytes became {size}, with {used} in use");
     assert!(file_len(&disk) <= used / 2 * 3);
 }
+
+/// Zeros the meta page with the greater txid.
+fn destroy_newest_meta(disk: &SimDisk) {
+    let file = disk.open(Path::new("db"), Mode::Write).unwrap();
+    let txid = |page: u64| {
+        let mut bytes = [0; 8];
+        file.read_at(&mut bytes, page * 4096 + 64).unwrap();
+        u64::from_le_bytes(bytes)
+    };
+    let newest = u64::from(txid(1) > txid(0));
+    file.write_at(&[0; 80], newest * 4096).unwrap();
+}
+
+#[test]
+fn a_file_that_was_cut_and_lost_its_newest_meta_page_is_the_commit_before() {
+    let disk = SimDisk::new(1);
+    let mut db = open(&disk);
+    load(&mut db, &mut SmallRng::seed_from_u64(5));
+    let mut tx = db.begin();
+    tx.apply(b"key", (KEYS / 10..KEYS).map(|number| (key(number), None))).unwrap();
+    tx.commit().unwrap();
+    tick(&mut db, 0);
+    let mut cuts = 0;
+    for number in 1..200 {
+        let before = file_len(&disk);
+        tick(&mut db, number);
+        if file_len(&disk) == before {
+            continue;
+        }
+        cuts += 1;
+        let copy = SimDisk::new(1);
+        vfs::copy_file(&disk, Path::new("db"), &copy, Path::new("db")).unwrap();
+        destroy_newest_meta(&copy);
+        let restored = open(&copy);
+        restored.check().unwrap();
+        let index = restored.view().get(b"meta", b"consistent_index").unwrap();
+        assert_eq!(index, Some(key(number - 1)));
+    }
+    assert!(cuts > 0, "the file was never cut");
+}
