@@ -2,7 +2,7 @@
 //! ([`RealDisk`]), and a simulated disk that loses unsynced data in a crash ([`SimDisk`]).
 //! Paths are not normalized.
 //!
-//! Invariant: `real.rs` and `lock.rs` are the only files of the core that call the operating system.
+//! Invariant: `real.rs` and `lock.rs` are the only files of core that call the operating system.
 
 mod copy;
 mod lock;
