@@ -70,10 +70,10 @@ fn key(number: u32) -> Bytes {
 
 /// Puts for a while, then deletes for a while, so that the file grows and shrinks again and again.
 fn commit(db: &mut Db, state: &mut Arc<Model>, rng: &mut SmallRng, step: u32) {
-    let deletes = step / 600 % 2 == 1;
+    let deletes = step / 400 % 2 == 1;
     let start = rng.random_range(0..KEYS);
     let mut batch = BTreeMap::new();
-    for number in start..start + rng.random_range(1..80) {
+    for number in start..start + rng.random_range(1..150) {
         let value = (!deletes).then(|| {
             let len = if rng.random_range(0..20) == 0 { 12_000 } else { 300 };
             Bytes::from(vec![rng.random::<u8>(); len])
@@ -121,7 +121,7 @@ fn run(seed: u64) {
             (5, Some(reading)) => reading.seek(&key(rng.random_range(0..KEYS))),
             (6, Some(reading)) => reading.get(&key(rng.random_range(0..KEYS))),
             (_, Some(reading)) => {
-                if reading.advance(rng.random_range(1..300)) {
+                if reading.advance(rng.random_range(1..1500)) {
                     readings.swap_remove(chosen);
                     finished += 1;
                 }
@@ -135,12 +135,12 @@ fn run(seed: u64) {
     }
     db.check().unwrap();
     assert!(finished > 50, "{finished} cursors reached the end of their bucket");
-    assert!(shrunk > 20, "the file shrank {shrunk} times while views were open");
+    assert!(shrunk > 10, "the file shrank {shrunk} times while views were open");
 }
 
 #[test]
 fn views_read_their_own_state_while_commits_overwrite_and_relocate_pages() {
-    for seed in 0..4 {
+    for seed in 0..2 {
         run(seed);
     }
 }
