@@ -1,10 +1,9 @@
-//! What the store answers to a request, as plain values whose key-values are bytes that are
-//! already encoded, and the protobuf encoding of these answers. Not here: how an answer is cut
-//! into frames (see `rpc`), and the errors.
+//! The answers of the store to requests, with key-values in encoded form, and their protobuf
+//! encoding. Not here: framing (`rpc`), errors.
 //!
-//! An answer carries the `revision` of its header only. Cluster, member and term are the
-//! [`Origin`], which the edge supplies when it encodes; the headers of answers inside a
-//! transaction carry nothing but their revision, as etcd's do.
+//! An answer contains only the `revision` of its header. The other fields are the [`Origin`], which
+//! the edge passes when it encodes. The headers of answers inside a transaction contain only the
+//! revision, as etcd's do.
 //!
 //! Source: etcd v3.7 api/etcdserverpb/rpc.proto, server/etcdserver/txn.
 
@@ -12,7 +11,7 @@ use crate::etcdserverpb::AlarmMember;
 use crate::varint;
 use bytes::{BufMut, Bytes, BytesMut};
 
-/// Who answers: the parts of a response header that are not the store's.
+/// The fields of a response header that the store does not know.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Origin {
     /// The cluster's id.
@@ -23,71 +22,71 @@ pub struct Origin {
     pub raft_term: u64,
 }
 
-/// Key-values of a range.
+/// The answer to a range request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RangeAnswer {
-    /// The revision of the store when it was read, whatever revision was asked for.
+    /// The current revision of the store, whatever revision was requested.
     pub revision: i64,
-    /// Each an encoded `mvccpb.KeyValue`.
+    /// The encoded `mvccpb.KeyValue`s.
     pub kvs: Vec<Bytes>,
-    /// There are more keys than the limit let through.
+    /// True if there are more keys than the limit.
     pub more: bool,
-    /// How many keys the range has, limit and filters left aside.
+    /// The number of keys in the range, without limit and filters.
     pub count: i64,
 }
 
-/// What a put did.
+/// The answer to a put.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PutAnswer {
-    /// The revision that the put made.
+    /// The revision of the put.
     pub revision: i64,
-    /// The encoded `mvccpb.KeyValue` that was there before, where it was asked for.
+    /// The previous `mvccpb.KeyValue`, encoded, if it was requested.
     pub prev: Option<Bytes>,
 }
 
-/// What a deletion did.
+/// The answer to a deletion.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeleteAnswer {
-    /// The revision that the deletion made, or the current one if it deleted nothing.
+    /// The revision of the deletion, or the current revision if nothing was deleted.
     pub revision: i64,
-    /// How many keys are gone.
+    /// The number of deleted keys.
     pub deleted: i64,
-    /// The encoded `mvccpb.KeyValue`s that were there before, where they were asked for.
+    /// The previous `mvccpb.KeyValue`s, encoded, if they were requested.
     pub prevs: Vec<Bytes>,
 }
 
-/// What a transaction did.
+/// The answer to a transaction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TxnAnswer {
     /// The revision after the transaction. etcd leaves it 0 in a nested one.
     pub revision: i64,
-    /// Whether all compares held.
+    /// True if all compares succeeded.
     pub succeeded: bool,
-    /// One answer for each operation of the branch that was taken.
+    /// The answers to the operations of the executed branch.
     pub responses: Vec<OpAnswer>,
 }
 
-/// What one operation of a transaction did.
+/// The answer to one operation of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OpAnswer {
-    /// It was a range.
+    /// To a range request.
     Range(RangeAnswer),
-    /// It was a put.
+    /// To a put.
     Put(PutAnswer),
-    /// It was a deletion.
+    /// To a deletion.
     Delete(DeleteAnswer),
-    /// It was a transaction.
+    /// To a nested transaction.
     Txn(TxnAnswer),
 }
 
-/// What a lease grant did.
+/// The answer to a lease grant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GrantAnswer {
     /// The current revision.
     pub revision: i64,
     /// The lease's id.
     pub id: i64,
-    /// The granted time to live in seconds, which may be more than was asked for.
+    /// The granted time to live in seconds, which may be longer than requested.
     pub ttl_s: i64,
 }
 
@@ -96,7 +95,7 @@ pub struct GrantAnswer {
 /// A revision of 0 means that the edge fills in the current one, as etcd does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// To a range that went through the log.
+    /// To a range request that was applied through the log.
     Range(RangeAnswer),
     /// To a put.
     Put(PutAnswer),
@@ -118,19 +117,19 @@ pub enum Answer {
     },
     /// To a request about alarms.
     Alarm {
-        /// The alarms that it was about.
+        /// The affected alarms.
         alarms: Vec<AlarmMember>,
     },
-    /// To what has no answer of its own, such as setting the cluster's version.
+    /// To requests without a specific answer, such as setting the cluster version.
     Done,
 }
 
-/// Where an encoder writes to.
+/// The target of an encoder.
 pub trait Sink {
-    /// Takes a few bytes, which are copied.
+    /// Appends bytes by copying them.
     fn slice(&mut self, bytes: &[u8]);
 
-    /// Takes shared bytes, which need not be copied.
+    /// Appends shared bytes, which need not be copied.
     fn shared(&mut self, bytes: &Bytes) {
         self.slice(bytes);
     }
@@ -150,20 +149,21 @@ impl Sink for Vec<u8> {
 
 /// A protobuf encoding without its length and tag, in two steps: measure, then write.
 ///
-/// Invariant: `write` gives exactly as many bytes as `measure` said for the same arguments.
+/// Invariant: `write` writes exactly the number of bytes that `measure` returned for the same
+/// arguments.
 trait Message {
-    /// The length in bytes. Pushes the lengths of the messages inside on `inner`, outermost
-    /// first, so that deep nesting is measured once only.
+    /// The length in bytes. Appends the lengths of nested messages to `inner`, outermost first, so
+    /// that each message is measured once.
     fn measure(&self, header: usize, inner: &mut Vec<usize>) -> usize;
 
-    /// Writes with this header, taking the lengths of the messages inside from `inner`.
+    /// Writes the message with this header. Takes the lengths of nested messages from `inner`.
     fn write(&self, header: &[u8], inner: &mut std::slice::Iter<'_, usize>, to: &mut dyn Sink);
 
     /// The revision for the header.
     fn revision(&self) -> i64;
 }
 
-/// An encoded answer's length is known before its bytes: a frame's length prefix comes first.
+/// A prepared encoding. Its length is known before it is written, as a frame's length prefix needs.
 #[derive(Debug)]
 pub struct Encoding<'a, M: ?Sized> {
     message: &'a M,
@@ -179,7 +179,7 @@ impl<M: ?Sized> Encoding<'_, M> {
         self.len
     }
 
-    /// Never: there is always a header.
+    /// Always false, since there is a header.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
@@ -225,7 +225,7 @@ pub struct Header {
 }
 
 impl Header {
-    /// Encodes; fields that are 0 are left out.
+    /// Encodes the header. Fields that are 0 are left out.
     #[must_use]
     pub fn new(origin: Origin, revision: i64) -> Header {
         let mut header = Header { bytes: [0; 44], len: 0 };
@@ -265,7 +265,7 @@ pub fn field_len(len: usize) -> usize {
     1 + varint::len(len as u64) + len
 }
 
-/// Writes the tag and the length that precede a field of `len` bytes.
+/// Writes the tag and the length of a field of `len` bytes.
 pub fn put_field_head(tag: u8, len: usize, to: &mut dyn Sink) {
     put_number(tag, len as u64, to);
 }
@@ -286,7 +286,7 @@ fn put_header(header: &[u8], to: &mut dyn Sink) {
     to.slice(header);
 }
 
-/// The length of a field of a number, which is left out when it is 0.
+/// The length of a number field, which is left out if it is 0.
 fn number_len(value: i64) -> usize {
     if value == 0 { 0 } else { 1 + varint::len(as_u64(value)) }
 }
@@ -373,7 +373,7 @@ impl Message for TxnAnswer {
             let slot = inner.len();
             inner.push(0);
             inner[slot] = message.measure(header.len, inner);
-            // The answer is the one field of a ResponseOp, which is a field of ours.
+            // The answer is the only field of a ResponseOp, which is a field of this message.
             len += field_len(field_len(inner[slot]));
         }
         len

@@ -1,4 +1,4 @@
-//! The numbers of the field, each a type of its own, so that a term cannot pass for an index.
+//! Newtypes for terms, indexes, ids and revisions, so that they cannot be confused.
 
 use std::fmt;
 
@@ -17,24 +17,24 @@ macro_rules! number {
 }
 
 number! {
-    /// A raft term. 0 is before the first election.
+    /// A raft term. Term 0 is before the first election.
     Term(u64)
 }
 number! {
-    /// A position in the raft log. The first entry has index 1; 0 is before it.
+    /// A position in the raft log. The first entry has index 1.
     Index(u64)
 }
 number! {
-    /// A member of the cluster as raft knows it. 0 is nobody.
+    /// The id of a member. 0 is no member.
     NodeId(u64)
 }
 number! {
-    /// A lease. Clients choose or are given positive ones; 0 is no lease.
+    /// The id of a lease. Valid ids are positive; 0 is no lease.
     LeaseId(i64)
 }
 
 impl NodeId {
-    /// Nobody: no leader, no vote.
+    /// No member: no leader, no vote.
     pub const NONE: NodeId = NodeId(0);
 }
 
@@ -51,14 +51,14 @@ impl fmt::LowerHex for LeaseId {
 }
 
 impl Index {
-    /// The position right behind this one.
+    /// The next position.
     #[must_use]
     pub fn next(self) -> Index {
         Index(self.0 + 1)
     }
 }
 
-/// The identity of a log entry: two logs that hold the same one agree up to it.
+/// The id of a log entry. Two logs that contain the same id agree up to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EntryId {
     /// The term in which a leader appended the entry.
@@ -67,18 +67,18 @@ pub struct EntryId {
     pub index: Index,
 }
 
-/// A version of the key space: `main` counts writing requests, `sub` the changes inside one.
+/// A version of the key space: `main` counts write requests, `sub` the changes within a request.
 ///
 /// Source: etcd v3.7 server/storage/mvcc/revision.go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Revision {
     /// The revision that clients see.
     pub main: i64,
-    /// The position inside the request that made it, from 0.
+    /// The position of the change within its request, from 0.
     pub sub: i64,
 }
 
-/// A key of the `key` bucket that is not a revision.
+/// A key of the `key` bucket that is not an encoded revision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RevisionBytesError;
 
@@ -96,8 +96,7 @@ impl Revision {
     /// The length of an encoded revision of a tombstone in bytes.
     pub const TOMBSTONE_LEN: usize = 18;
 
-    /// The key under which a put at this revision is stored: `main` and `sub` big-endian with
-    /// `_` between.
+    /// The key of a put in the `key` bucket: `main` and `sub`, big-endian, with `_` between them.
     #[must_use]
     pub fn to_bytes(self) -> [u8; Self::LEN] {
         let mut bytes = [0; Self::LEN];
@@ -107,7 +106,7 @@ impl Revision {
         bytes
     }
 
-    /// The key under which a deletion at this revision is stored.
+    /// The key of a deletion in the `key` bucket.
     #[must_use]
     pub fn to_tombstone_bytes(self) -> [u8; Self::TOMBSTONE_LEN] {
         let mut bytes = [b't'; Self::TOMBSTONE_LEN];
@@ -115,10 +114,10 @@ impl Revision {
         bytes
     }
 
-    /// Reads a key of the `key` bucket; true says that it is a tombstone.
+    /// Decodes a key of the `key` bucket. The flag is true for a tombstone.
     ///
     /// # Errors
-    /// When the bytes are not such a key.
+    /// If the bytes are not such a key.
     pub fn from_bytes(bytes: &[u8]) -> Result<(Revision, bool), RevisionBytesError> {
         let tombstone = match bytes.len() {
             Self::LEN => false,
@@ -141,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_revision_survives_its_bytes() {
+    fn revisions_are_encoded_and_decoded() {
         let revision = Revision { main: 0x0102_0304_0506_0708, sub: 9 };
         assert_eq!(Revision::from_bytes(&revision.to_bytes()), Ok((revision, false)));
         assert_eq!(Revision::from_bytes(&revision.to_tombstone_bytes()), Ok((revision, true)));
@@ -149,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_revision_are_refused() {
+    fn other_bytes_are_refused() {
         let good = Revision { main: 1, sub: 0 }.to_tombstone_bytes();
         for length in 0..17 {
             assert_eq!(Revision::from_bytes(&good[..length]), Err(RevisionBytesError));

@@ -1,6 +1,5 @@
-//! Every message that etcd stores or sends, generated from our own .proto files, and the numbers
-//! that travel through the core as types of their own. Not here: tonic (see `rpc`), and what any
-//! of it means.
+//! The messages that etcd stores and sends, generated from our own .proto files, and newtypes for
+//! terms, indexes, ids and revisions. Not here: gRPC (`rpc`), the meaning of the messages.
 
 pub mod answer;
 pub mod go_json;
@@ -11,7 +10,7 @@ pub mod varint;
 pub use ids::{EntryId, Index, LeaseId, NodeId, Revision, RevisionBytesError, Term};
 pub use raft::{ConfChange, ConfState, Entry, EntryKind, HardState, RaftDecodeError};
 
-/// Generated: the v3 API and what raft entries carry.
+/// Generated: the v3 API and the content of raft entries.
 #[expect(missing_docs, reason = "generated; the .proto file is the documentation")]
 pub mod etcdserverpb {
     include!(concat!(env!("OUT_DIR"), "/etcdserverpb.rs"));
@@ -26,7 +25,7 @@ pub mod mvccpb {
 pub mod authpb {
     include!(concat!(env!("OUT_DIR"), "/authpb.rs"));
 }
-/// Generated: raft messages. The core uses [`Entry`] and its neighbours instead.
+/// Generated: raft messages. The core uses [`Entry`], [`HardState`] and [`ConfState`] instead.
 #[expect(missing_docs, reason = "generated; the .proto file is the documentation")]
 pub mod raftpb {
     include!(concat!(env!("OUT_DIR"), "/raftpb.rs"));

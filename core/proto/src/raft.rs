@@ -1,6 +1,6 @@
-//! What raft stores, as plain types: the generated messages of `raftpb` have a presence bit for
-//! each number, since etcd up to 3.6 always writes zeros and 3.7 leaves them out. Readers here
-//! take both; writers write every number, as etcd up to 3.6 does.
+//! Stored raft messages as plain types. The generated `raftpb` messages have an `Option` for each
+//! number, because etcd up to 3.6 writes zeros and 3.7 leaves them out. Decoding accepts both;
+//! encoding writes every number, as etcd up to 3.6 does.
 
 use crate::ids::{EntryId, Index, NodeId, Term};
 use crate::raftpb;
@@ -8,12 +8,12 @@ use bytes::Bytes;
 use prost::Message as _;
 use std::fmt;
 
-/// Bytes that are not the raft message they should be.
+/// Bytes that cannot be decoded as the expected raft message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RaftDecodeError {
-    /// What was being read.
+    /// The expected message.
     pub what: &'static str,
-    /// What is wrong with it.
+    /// The reason.
     pub why: String,
 }
 
@@ -25,10 +25,10 @@ impl fmt::Display for RaftDecodeError {
 
 impl std::error::Error for RaftDecodeError {}
 
-/// What an entry's data is.
+/// The type of an entry's data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EntryKind {
-    /// A request, or nothing for the first entry of a leader.
+    /// A request. Empty in the first entry of a leader.
     #[default]
     Normal,
     /// A [`ConfChange`].
@@ -42,22 +42,22 @@ pub enum EntryKind {
 pub struct Entry {
     /// The term in which a leader appended it.
     pub term: Term,
-    /// Its position.
+    /// Its position in the log.
     pub index: Index,
-    /// What the data is.
+    /// The type of `data`.
     pub kind: EntryKind,
     /// An encoded request or configuration change.
     pub data: Bytes,
 }
 
 impl Entry {
-    /// Term and index together.
+    /// The term and the index.
     #[must_use]
     pub fn id(&self) -> EntryId {
         EntryId { term: self.term, index: self.index }
     }
 
-    /// The message that is stored and sent. An entry without data has no data field.
+    /// The protobuf message. Empty data is left out.
     #[must_use]
     pub fn to_pb(&self) -> raftpb::Entry {
         let kind = match self.kind {
@@ -74,7 +74,7 @@ impl Entry {
     }
 
     /// # Errors
-    /// When the type is not one that raft knows.
+    /// If the type is unknown.
     pub fn from_pb(pb: raftpb::Entry) -> Result<Entry, RaftDecodeError> {
         let kind = match raftpb::EntryType::try_from(pb.r#type.unwrap_or_default()) {
             Ok(raftpb::EntryType::EntryNormal) => EntryKind::Normal,
@@ -93,25 +93,25 @@ impl Entry {
     }
 
     /// # Errors
-    /// When the bytes are not an entry.
+    /// If the bytes cannot be decoded.
     pub fn decode(bytes: Bytes) -> Result<Entry, RaftDecodeError> {
         Entry::from_pb(decode("entry", bytes)?)
     }
 }
 
-/// What a member must remember of raft besides its log.
+/// The raft state that is stored besides the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HardState {
     /// The highest term seen.
     pub term: Term,
-    /// Whom this member voted for in that term.
+    /// The member that got this member's vote in that term.
     pub vote: NodeId,
     /// The highest index known to be committed.
     pub commit: Index,
 }
 
 impl HardState {
-    /// The message that is stored.
+    /// The protobuf message.
     #[must_use]
     pub fn to_pb(self) -> raftpb::HardState {
         raftpb::HardState {
@@ -122,7 +122,7 @@ impl HardState {
     }
 
     /// # Errors
-    /// When the bytes are not a hard state.
+    /// If the bytes cannot be decoded.
     pub fn decode(bytes: Bytes) -> Result<HardState, RaftDecodeError> {
         let pb: raftpb::HardState = decode("hard state", bytes)?;
         Ok(HardState {
@@ -132,14 +132,14 @@ impl HardState {
         })
     }
 
-    /// True before anything was ever decided.
+    /// True for the zero value.
     #[must_use]
     pub fn is_empty(self) -> bool {
         self == HardState::default()
     }
 }
 
-/// Who votes and who only listens. `voters_outgoing` is empty outside a joint configuration.
+/// The voters and learners. `voters_outgoing` is empty outside a joint configuration.
 ///
 /// Invariant: the lists are sorted and without duplicates when they come from `raft`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -152,12 +152,12 @@ pub struct ConfState {
     pub voters_outgoing: Vec<NodeId>,
     /// Outgoing voters that become learners when the joint configuration is left.
     pub learners_next: Vec<NodeId>,
-    /// Whether the joint configuration is left as soon as it is applied.
+    /// True if the leader leaves the joint configuration once it is applied.
     pub auto_leave: bool,
 }
 
 impl ConfState {
-    /// The message that is stored and sent.
+    /// The protobuf message.
     #[must_use]
     pub fn to_pb(&self) -> raftpb::ConfState {
         let numbers = |ids: &[NodeId]| ids.iter().map(|id| id.0).collect();
@@ -170,7 +170,7 @@ impl ConfState {
         }
     }
 
-    /// The plain form of a message.
+    /// Converts a protobuf message.
     #[must_use]
     pub fn from_pb(pb: raftpb::ConfState) -> ConfState {
         let ids = |numbers: Vec<u64>| numbers.into_iter().map(NodeId).collect();
@@ -184,21 +184,21 @@ impl ConfState {
     }
 }
 
-/// One change of one member, as etcd puts it into the log.
+/// A change of one member, as etcd writes it to the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfChange {
-    /// The request that waits for it; 0 at bootstrap.
+    /// The id of the request that waits for it; 0 at bootstrap.
     pub id: u64,
-    /// What changes.
+    /// The type of the change.
     pub kind: raftpb::ConfChangeType,
-    /// Whom it concerns; nobody for a change that was found invalid when applied.
+    /// The member; [`NodeId::NONE`] for a change that was found invalid when it was applied.
     pub node: NodeId,
     /// The member as JSON.
     pub context: Bytes,
 }
 
 impl ConfChange {
-    /// The bytes of the entry.
+    /// The data of the entry.
     #[must_use]
     pub fn encode(&self) -> Bytes {
         let pb = raftpb::ConfChange {
@@ -211,7 +211,7 @@ impl ConfChange {
     }
 
     /// # Errors
-    /// When the bytes are not a configuration change.
+    /// If the bytes cannot be decoded.
     pub fn decode(bytes: Bytes) -> Result<ConfChange, RaftDecodeError> {
         const WHAT: &str = "configuration change";
         let pb: raftpb::ConfChange = decode(WHAT, bytes)?;
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_without_zeros_reads_the_same() {
+    fn an_entry_without_zeros_is_decoded_alike() {
         let entry = Entry { term: Term(1), index: Index(2), ..Entry::default() };
         assert_eq!(Entry::decode(Bytes::from_static(&[16, 1, 24, 2])), Ok(entry));
     }

@@ -1,5 +1,4 @@
-//! The text of entries, messages and what a node hands out, in etcd raft's words, for logs and
-//! test scripts.
+//! The text of entries, messages and [`Ready`] in etcd raft's format, for logs and test scripts.
 //!
 //! Source: etcd raft v3.7 util.go.
 

@@ -1,4 +1,4 @@
-//! Elections: asking for votes, giving and counting them.
+//! Elections: requesting, casting and counting votes.
 //!
 //! Source: etcd raft v3.7 raft.go (hup, campaign, poll, stepCandidate); thesis §3.4.
 
@@ -9,8 +9,8 @@ use crate::quorum::VoteResult;
 use proto::{EntryId, EntryKind, NodeId, Term};
 
 impl Node {
-    /// Stands for election now. Does nothing on a leader, on a member that does not vote, and while
-    /// a committed configuration change waits to be applied: it might not be a voter any more.
+    /// Starts an election. Does nothing on a leader, on a member that is not a voter, and while a
+    /// committed configuration change is not applied, since it may remove this voter.
     pub fn campaign(&mut self) {
         if self.role == Role::Leader {
             return;
@@ -28,7 +28,7 @@ impl Node {
             return;
         }
         let Some(next) = self.term.0.checked_add(1) else {
-            tracing::error!("{id:x} cannot campaign: there is no term behind {}", self.term);
+            tracing::error!("{id:x} cannot campaign: {} is the last term", self.term);
             return;
         };
         tracing::info!("{id:x} is starting a new election at term {}", self.term);
@@ -45,8 +45,8 @@ impl Node {
                 last.index,
                 self.term
             );
-            // A vote asks others to vote in this term, which needs nothing of ours to be durable:
-            // should we forget it, we can only ask again.
+            // A vote request needs no durable state: if a crash loses the term, this member only
+            // requests votes again.
             self.send(voter, Body::Vote { last });
         }
     }
@@ -59,10 +59,10 @@ impl Node {
         tracing::info!("{:x} became candidate at term {}", self.config.id, self.term);
     }
 
-    /// Another member asks for this one's vote in the current term.
+    /// Handles a vote request of the current term.
     pub(crate) fn handle_vote(&mut self, from: NodeId, candidate: EntryId) {
         let last = self.log.last();
-        // A second vote for the same candidate is the first one again.
+        // Repeating a vote for the same candidate is allowed.
         let free = self.vote == NodeId::NONE && self.leader == NodeId::NONE;
         let granted = (self.vote == from || free) && self.log.is_up_to_date(candidate);
         tracing::info!(
@@ -83,7 +83,7 @@ impl Node {
         self.send_when_durable(from, Body::VoteResponse { granted });
     }
 
-    /// A vote has come in, of this member itself when it is durable.
+    /// Counts a vote. This member's own vote is counted once it is durable.
     pub(crate) fn handle_vote_response(&mut self, from: NodeId, granted: bool) {
         if self.role != Role::Candidate {
             return;
@@ -112,14 +112,14 @@ impl Node {
         self.outbox.messages.push(message);
     }
 
-    /// Sends a message that speaks of this member's term, vote or log, once they are durable.
+    /// Sends a message that reports this member's term, vote or log once they are durable.
     pub(crate) fn send_when_durable(&mut self, to: NodeId, body: Body) {
         let message = self.message(to, body);
         self.outbox.waiting.push(Waiting::Send(message));
     }
 
     fn message(&self, to: NodeId, body: Body) -> Message {
-        assert!(to != self.config.id && to != NodeId::NONE, "a message goes to another member");
+        assert!(to != self.config.id && to != NodeId::NONE, "a message is for another member");
         let term = if body.has_no_term() { Term(0) } else { self.term };
         Message { from: self.config.id, to, term, body }
     }

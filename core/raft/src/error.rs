@@ -1,4 +1,4 @@
-//! What can go wrong, sorted by who has to act.
+//! The errors of this crate.
 
 use crate::confchange::Refused;
 use proto::{NodeId, RaftDecodeError};
@@ -7,31 +7,31 @@ use std::fmt;
 /// An error of this crate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
-    /// The settings make no sense: the operator acts.
+    /// Invalid settings. The operator must change them.
     Config(String),
-    /// What was read from disk does not fit together: stop.
+    /// The stored state is inconsistent. The member must stop.
     Restored(String),
-    /// A peer sent something that no correct member sends: count it and drop it. The log is as it
-    /// was.
+    /// Another member sent an invalid message. The caller drops and counts it; the log is unchanged.
     Peer {
-        /// Who sent it.
+        /// The sender.
         from: NodeId,
         /// What is wrong with it.
         what: String,
     },
-    /// A committed configuration change cannot be made: stop, for others may have made it.
+    /// A committed configuration change is not possible. The member must stop, since other members
+    /// may have applied it.
     ConfChange(Refused),
-    /// Bytes that are not what they should be.
+    /// Bytes that cannot be decoded.
     Decode(RaftDecodeError),
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Config(why) => write!(f, "raft: bad settings: {why}"),
-            Error::Restored(why) => write!(f, "raft: the stored state does not fit: {why}"),
-            Error::Peer { from, what } => write!(f, "raft: bad message from {from:x}: {what}"),
-            Error::ConfChange(why) => write!(f, "raft: cannot change the configuration: {why}"),
+            Error::Config(why) => write!(f, "raft: invalid settings: {why}"),
+            Error::Restored(why) => write!(f, "raft: the stored state is inconsistent: {why}"),
+            Error::Peer { from, what } => write!(f, "raft: invalid message from {from:x}: {what}"),
+            Error::ConfChange(why) => write!(f, "raft: cannot apply a configuration change: {why}"),
             Error::Decode(error) => write!(f, "raft: {error}"),
         }
     }
@@ -51,14 +51,14 @@ impl From<Refused> for Error {
     }
 }
 
-/// A request that came to nothing; the caller may try again. It has left no trace in the log.
+/// A request that was not accepted and did not change the log. The caller may try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DroppedRequest {
-    /// Nobody leads at the moment.
+    /// No leader is known.
     NoLeader,
-    /// This member leads, but is no part of the configuration any more.
+    /// This member leads, but is no longer in the configuration.
     NotAMember,
-    /// Too many reads wait already.
+    /// Too many reads wait.
     TooManyReads,
 }
 

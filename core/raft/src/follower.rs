@@ -1,4 +1,4 @@
-//! What a follower does with its leader's messages.
+//! A follower's handling of its leader's messages.
 //!
 //! Source: etcd raft v3.7 raft.go (handleAppendEntries, handleHeartbeat); thesis §3.5.
 
@@ -9,7 +9,7 @@ use bytes::Bytes;
 use proto::{Entry, EntryId, Index, NodeId};
 
 impl Node {
-    /// Takes over the leader's entries, and says so when they are durable.
+    /// Appends the leader's entries. The response is sent once they are durable.
     pub(crate) fn handle_append(
         &mut self,
         from: NodeId,
@@ -18,7 +18,7 @@ impl Node {
         commit: Index,
     ) -> Result<(), Error> {
         if prev.index < self.log.committed() {
-            // An old append: what is committed here agrees with every leader to come.
+            // An old append. Committed entries agree with the log of every later leader.
             let index = self.log.committed();
             self.send_when_durable(from, Body::AppendAccepted { index });
             return Ok(());

@@ -1,4 +1,4 @@
-//! The messages between members, as plain types, and how they map to `raftpb.Message`.
+//! The messages between members as plain types, and their conversion to `raftpb.Message`.
 //!
 //! Source: etcd raft v3.7 raftpb/raft.proto, doc.go.
 
@@ -10,83 +10,83 @@ use proto::{Entry, EntryId, Index, NodeId, Term};
 /// A message from one member to another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// Who sends it.
+    /// The sender.
     pub from: NodeId,
-    /// Who receives it.
+    /// The receiver.
     pub to: NodeId,
-    /// The sender's term; 0 for what is forwarded to the leader, whoever that is.
+    /// The sender's term; 0 for messages that are forwarded to the leader of any term.
     pub term: Term,
-    /// What it says.
+    /// The content.
     pub body: Body,
 }
 
-/// What a message says.
+/// The content of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {
-    /// Please append these; their terms and indexes are the leader's to set.
+    /// Forwards proposals to the leader, which sets terms and indexes.
     Propose {
         /// The proposals.
         entries: Vec<Entry>,
     },
-    /// The log goes on like this behind `prev`.
+    /// Appends entries after `prev`.
     Append {
         /// The entry before the first of `entries`.
         prev: EntryId,
-        /// What follows, possibly nothing.
+        /// The entries; may be empty.
         entries: Vec<Entry>,
-        /// How far the log is committed.
+        /// The leader's commit index.
         commit: Index,
     },
-    /// My log agrees with yours up to `index`, durably.
+    /// The follower's log durably agrees with the leader's up to `index`.
     AppendAccepted {
-        /// The last index that agrees.
+        /// The last agreeing index.
         index: Index,
     },
-    /// My log does not have the entry before yours.
+    /// The follower's log does not contain the `prev` of an append.
     AppendRejected {
-        /// The index of the entry that is missing or another one.
+        /// The index of that `prev`.
         index: Index,
-        /// Where our logs may agree; term 0 is not known.
+        /// An entry up to which the logs may agree; term 0 if its term is not known.
         hint: EntryId,
     },
-    /// Vote for me.
+    /// Requests a vote.
     Vote {
-        /// The end of the candidate's log.
+        /// The last entry of the candidate's log.
         last: EntryId,
     },
-    /// My vote.
+    /// Answers a vote request.
     VoteResponse {
-        /// Whether it is yours.
+        /// True if the vote is granted.
         granted: bool,
     },
-    /// I still lead.
+    /// A leader's heartbeat.
     Heartbeat {
-        /// How far what you have is committed.
+        /// The commit index, up to the last entry that the follower is known to have.
         commit: Index,
-        /// Comes back in the answer.
+        /// Returned in the response.
         context: Bytes,
     },
-    /// You do.
+    /// Answers a heartbeat.
     HeartbeatResponse {
-        /// As it came.
+        /// The context of the request.
         context: Bytes,
     },
-    /// Which index must be applied before a read is linearizable?
+    /// Requests the index that must be applied before a read is linearizable.
     ReadIndex {
-        /// Comes back in the answer.
+        /// Returned in the response.
         context: Bytes,
     },
-    /// This one.
+    /// Answers a read-index request.
     ReadIndexResponse {
         /// The index.
         index: Index,
-        /// As it came.
+        /// The context of the request.
         context: Bytes,
     },
 }
 
 impl Body {
-    /// etcd's number for this kind of message.
+    /// The message type in etcd's protocol.
     #[must_use]
     pub fn kind(&self) -> MessageType {
         match self {
@@ -102,13 +102,13 @@ impl Body {
         }
     }
 
-    /// etcd's name for this kind of message.
+    /// The name of the message type in etcd's protocol.
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.kind().as_str_name()
     }
 
-    /// Whether it answers a request, so that only members of the configuration may send it.
+    /// True for responses, which only members of the configuration may send.
     pub(crate) fn is_response(&self) -> bool {
         match self {
             Body::AppendAccepted { .. }
@@ -124,19 +124,19 @@ impl Body {
         }
     }
 
-    /// Whether only a leader sends it, so that the sender leads.
+    /// True for messages that only a leader sends.
     pub(crate) fn is_from_leader(&self) -> bool {
         matches!(self, Body::Append { .. } | Body::Heartbeat { .. })
     }
 
-    /// Whether it travels without a term.
+    /// True for messages without a term.
     pub(crate) fn has_no_term(&self) -> bool {
         matches!(self, Body::Propose { .. } | Body::ReadIndex { .. })
     }
 }
 
 impl Message {
-    /// The form that travels.
+    /// The protobuf message.
     #[must_use]
     pub fn to_pb(&self) -> raftpb::Message {
         let mut pb = raftpb::Message {

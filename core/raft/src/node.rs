@@ -213,10 +213,10 @@ impl Node {
         tracing::info!("{:x} switched to configuration {}", self.config.id, self.tracker.config);
         if self.role == Role::Leader && self.is_promotable() {
             // The quorum may be smaller now.
-            if self.commit_and_tell() {
+            if self.advance_commit() {
                 self.release_reads();
             } else {
-                self.send_what_is_new();
+                self.send_new_entries();
             }
             self.advance_reads();
         }

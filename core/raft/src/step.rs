@@ -1,4 +1,4 @@
-//! A message comes in: what its term means, and who handles it.
+//! Incoming messages: validation, the comparison of terms, and dispatch.
 //!
 //! Source: etcd raft v3.7 raft.go (Step, stepLeader, stepCandidate, stepFollower).
 
@@ -11,10 +11,10 @@ use crate::output::Role;
 use proto::{EntryId, NodeId, Term};
 
 impl Node {
-    /// Takes a message of another member.
+    /// Handles a message of another member.
     ///
     /// # Errors
-    /// [`Error::Peer`] for one that no correct member sends; the log is as it was.
+    /// [`Error::Peer`] for an invalid message; the log is unchanged then.
     pub fn step(&mut self, message: Message) -> Result<(), Error> {
         let from = message.from;
         self.validate(&message).map_err(|what| Error::Peer { from, what })?;
@@ -26,7 +26,7 @@ impl Node {
         }
         match message.body {
             Body::Propose { entries } => {
-                // The member that proposed asks again if nothing comes of it.
+                // The proposing member tries again after a timeout.
                 if let Err(dropped) = self.propose_entries(entries) {
                     tracing::debug!("{:x} {dropped}, from {from:x}", self.config.id);
                 }
@@ -67,7 +67,8 @@ impl Node {
         }
     }
 
-    /// Whether the message can be handled in this term; a later term makes this member a follower.
+    /// Compares terms: returns false for a message of an earlier term, and becomes a follower if
+    /// the message has a later one.
     fn take_term(&mut self, message: &Message) -> bool {
         let Message { from, term, body, .. } = message;
         let id = self.config.id;
@@ -90,7 +91,7 @@ impl Node {
         true
     }
 
-    /// The sender leads in this term.
+    /// Follows the sender, which is the leader of this term.
     fn follow(&mut self, from: NodeId) -> Result<(), Error> {
         match self.role {
             Role::Leader => {
@@ -106,23 +107,23 @@ impl Node {
         Ok(())
     }
 
-    /// Refuses what would break an invariant, before anything has changed.
+    /// Refuses messages that would violate an invariant, before any change.
     fn validate(&self, message: &Message) -> Result<(), String> {
         let Message { from, to, term, body } = message;
         if *to != self.config.id {
-            return Err(format!("it is for {to:x}"));
+            return Err(format!("it is for member {to:x}"));
         }
         if *from == self.config.id || *from == NodeId::NONE {
-            return Err("it does not come from another member".into());
+            return Err("the sender is this member or none".into());
         }
         if body.has_no_term() != (*term == Term(0)) {
             return Err(format!("{} in term {term}", body.name()));
         }
         if *term == Term(u64::MAX) {
-            return Err("the last term, behind which no election is possible".into());
+            return Err("the last possible term, after which no election is possible".into());
         }
         if body.is_response() && !self.tracker.progress.contains_key(from) {
-            return Err(format!("{} of a member that is not known", body.name()));
+            return Err(format!("{} from an unknown member", body.name()));
         }
         let later_than_term = |id: &EntryId| id.term > *term;
         match body {
@@ -135,7 +136,7 @@ impl Node {
             }
             Body::Propose { entries } => {
                 if entries.is_empty() {
-                    return Err("a proposal of nothing".into());
+                    return Err("a proposal without entries".into());
                 }
                 for entry in entries {
                     ConfChanges::of(entry).map_err(|error| error.to_string())?;
@@ -144,11 +145,11 @@ impl Node {
             Body::AppendAccepted { index } => {
                 let ours = *term == self.term && self.role == Role::Leader;
                 if ours && *index > self.log.last().index {
-                    return Err(format!("it accepts entry {index}, which was never sent"));
+                    return Err(format!("it accepts entry {index}, which does not exist"));
                 }
             }
             Body::Vote { last } if later_than_term(last) => {
-                return Err(format!("a candidate of term {term} with a log of {}", last.term));
+                return Err(format!("a candidate of term {term} with a log of term {}", last.term));
             }
             Body::Heartbeat { commit, .. } => {
                 if *commit > self.log.last().index {

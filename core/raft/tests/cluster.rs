@@ -1,7 +1,6 @@
-//! Nodes in memory with a network that loses, repeats and reorders, disks that finish late, crashes
-//! that keep a part of what was being written, and a configuration that changes meanwhile. Each
-//! seed is one run: first with faults, while what must never happen is watched for; then without,
-//! until everybody has everything.
+//! Nodes in memory, with a network that loses, repeats and reorders messages, slow disks, crashes
+//! that keep a part of the writes in flight, and configuration changes. Each seed is one run: first
+//! with faults, while safety is checked; then without, until all members have all entries.
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
@@ -13,7 +12,7 @@ mod world;
 use world::World;
 
 #[test]
-fn members_never_disagree_and_agree_in_the_end() {
+fn logs_never_disagree_and_all_members_catch_up_without_faults() {
     let mut applied = 0;
     let mut reads = 0;
     let mut changes = 0;

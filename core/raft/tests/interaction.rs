@@ -1,5 +1,5 @@
-//! Runs scripts in which whole nodes interact, and compares everything that they log and hand out.
-//! The commands are those of etcd raft's rafttest, as far as they are built.
+//! Runs scripts with several nodes, and compares their log lines and output. The commands are the
+//! implemented part of etcd raft's rafttest.
 
 #[path = "interaction/env.rs"]
 mod env;

@@ -1,36 +1,37 @@
-//! A configuration change as it stands in the log, old form or new, in one plain form.
+//! A configuration change of either log format, as one plain type.
 
 use prost::Message as _;
 use proto::raftpb::{self, ConfChangeTransition, ConfChangeType};
 use proto::{ConfChange, Entry, EntryKind, NodeId, RaftDecodeError};
 use std::fmt;
 
-/// What happens to one member.
+/// The change of one member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SingleChange {
-    /// What happens.
+    /// The type of the change.
     pub kind: ConfChangeType,
-    /// To whom; nobody for a change that was found invalid.
+    /// The member; [`NodeId::NONE`] for an invalid change.
     pub node: NodeId,
 }
 
-/// Changes that are made in one step.
+/// Changes that are applied in one step.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConfChanges {
-    /// How the joint configuration is used and left.
+    /// The use of a joint configuration.
     pub transition: ConfChangeTransition,
-    /// The changes; none means to leave the joint configuration.
+    /// The changes; empty to leave the joint configuration.
     pub changes: Vec<SingleChange>,
 }
 
 impl ConfChanges {
-    /// Whether this leaves a joint configuration.
+    /// True if this leaves a joint configuration.
     #[must_use]
     pub fn leaves_joint(&self) -> bool {
         self.transition == ConfChangeTransition::Auto && self.changes.is_empty()
     }
 
-    /// Whether this needs a joint configuration, and then whether the leader leaves it by itself.
+    /// `Some` if this enters a joint configuration; the value is true if the leader leaves it
+    /// automatically.
     #[must_use]
     pub fn enters_joint(&self) -> Option<bool> {
         match self.transition {
@@ -40,10 +41,10 @@ impl ConfChanges {
         }
     }
 
-    /// Reads the change of an entry; nothing if it is an entry of another kind.
+    /// Decodes the change of an entry; `None` for a normal entry.
     ///
     /// # Errors
-    /// When its data is not what its kind says.
+    /// If the data cannot be decoded.
     pub fn of(entry: &Entry) -> Result<Option<ConfChanges>, RaftDecodeError> {
         match entry.kind {
             EntryKind::Normal => Ok(None),
@@ -89,7 +90,7 @@ impl TryFrom<&raftpb::ConfChangeV2> for ConfChanges {
     }
 }
 
-/// Go's text of a change, as it stands in log lines.
+/// Go's text of a change, as in its log lines.
 impl fmt::Display for ConfChanges {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "transition:{}", self.transition.as_str_name())?;

@@ -1,6 +1,6 @@
-//! How one configuration becomes another: the simple change of one voter, and entering and leaving
-//! a joint one. Each step is computed on a copy, and refused with a sentence if it breaks a rule.
-//! Not here: when a change is proposed or applied.
+//! Configuration changes: the simple change of one voter, and entering and leaving a joint
+//! configuration. Each step works on a copy and is refused if it violates a rule. Not here: when a
+//! change is proposed or applied.
 //!
 //! Source: etcd raft v3.7 confchange/; thesis §4.
 
@@ -15,7 +15,7 @@ use proto::raftpb::ConfChangeType;
 use proto::{Index, NodeId};
 use std::fmt;
 
-/// Why a change is refused. The text is etcd's.
+/// The reason for a refused change. The text is etcd's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused(pub String);
 
@@ -31,23 +31,23 @@ fn refused<T>(why: &str) -> Result<T, Refused> {
     Err(Refused(why.into()))
 }
 
-/// A configuration and what is known of its members.
+/// A configuration and the progress of its members.
 pub type Configured = (Config, ProgressMap);
 
-/// Changes a configuration.
+/// Computes changed configurations.
 #[derive(Clone, Copy, Debug)]
 pub struct Changer<'a> {
-    /// What to start from.
+    /// The current configuration.
     pub tracker: &'a Tracker,
-    /// The last index of the log, where a new member's probing starts.
+    /// The last index of the log, at which probing of a new member starts.
     pub last_index: Index,
 }
 
 impl Changer<'_> {
-    /// Makes `(voters)` into `(voters, changed)&&(voters)`.
+    /// From `(voters)` to `(changed voters)&&(voters)`.
     ///
     /// # Errors
-    /// When it is joint already, has no voters yet, or would have none.
+    /// If it is joint already, has no voters, or would have none.
     pub fn enter_joint(
         &self,
         auto_leave: bool,
@@ -66,10 +66,10 @@ impl Changer<'_> {
         checked(config, progress)
     }
 
-    /// Makes `(new)&&(old)` into `(new)`; who was to become a learner becomes one.
+    /// From `(new)&&(old)` to `(new)`. Members of `learners_next` become learners.
     ///
     /// # Errors
-    /// When it is not joint.
+    /// If it is not joint.
     pub fn leave_joint(&self) -> Result<Configured, Refused> {
         let (mut config, mut progress) = self.start()?;
         if !config.voters.is_joint() {
@@ -90,10 +90,10 @@ impl Changer<'_> {
         checked(config, progress)
     }
 
-    /// Changes the voters by one at most, and learners at will.
+    /// Changes at most one voter and any number of learners.
     ///
     /// # Errors
-    /// When it is joint, would have no voters, or more than one voter changes.
+    /// If it is joint, would have no voters, or more than one voter changes.
     pub fn simple(&self, changes: &[SingleChange]) -> Result<Configured, Refused> {
         let (mut config, mut progress) = self.start()?;
         if config.voters.is_joint() {
@@ -119,7 +119,7 @@ impl Changer<'_> {
     ) -> Result<(), Refused> {
         for change in changes {
             if change.node == NodeId::NONE {
-                // etcd empties a change that it found invalid when it came to apply it.
+                // etcd passes an invalid change without a member when it applies it.
                 continue;
             }
             match change.kind {
@@ -162,7 +162,7 @@ impl Changer<'_> {
             known.is_learner = true;
             config.learners.insert(id);
         }
-        // What is known of its log stays true whatever it is now.
+        // The knowledge of its log stays valid.
         progress.insert(id, known);
     }
 
@@ -170,7 +170,7 @@ impl Changer<'_> {
         Progress {
             next: self.last_index.max(Index(1)),
             inflights: Inflights::new(self.tracker.inflight_max),
-            // It has had no time to answer yet, which must not count against the leader.
+            // A new member had no time to respond yet, and counts as active.
             recent_active: true,
             ..Progress::default()
         }
@@ -189,7 +189,7 @@ fn remove(config: &mut Config, progress: &mut ProgressMap, id: NodeId) {
     }
 }
 
-/// The configuration, if it keeps the rules of [`Config`] and has a progress for each member.
+/// Checks the rules of [`Config`], and that each member has a progress.
 fn checked(config: Config, progress: ProgressMap) -> Result<Configured, Refused> {
     let Config { voters, learners, learners_next, auto_leave } = &config;
     let ids = voters.ids();

@@ -1,19 +1,19 @@
-//! Builds a configuration from its stored form by making the changes that lead to it, so that the
-//! same rules hold as for any other.
+//! Builds a configuration from its stored form by applying the changes that lead to it, so that the
+//! rules of changes are checked.
 
 use super::{Changer, Configured, Refused, SingleChange};
 use crate::tracker::Tracker;
 use proto::raftpb::ConfChangeType;
 use proto::{ConfState, Index, NodeId};
 
-/// The configuration that `state` describes, on top of an empty one.
+/// The configuration of `state`, starting from an empty one.
 ///
 /// For `voters=(1 2 3) learners=(5) outgoing=(1 2 4 6) learners_next=(4)` the outgoing voters are
 /// added one by one; then one joint change removes them all and adds 1, 2, 3 and the learners 5
-/// and 4, of which 4 has to wait since it still votes.
+/// and 4, where 4 stays in `learners_next` because it still votes.
 ///
 /// # Errors
-/// When it is not a configuration that changes can lead to.
+/// If no sequence of changes leads to `state`.
 pub fn restore(
     state: &ConfState,
     last_index: Index,

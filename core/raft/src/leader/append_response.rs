@@ -1,4 +1,4 @@
-//! A member answers an append.
+//! The responses to appends.
 //!
 //! Source: etcd raft v3.7 raft.go (stepLeader, MsgAppResp).
 
@@ -8,16 +8,16 @@ use crate::tracker::ProgressState;
 use proto::{EntryId, Index, NodeId, Term};
 
 impl Node {
-    /// The member's log agrees with this one up to `index`.
+    /// A member's log agrees with this one up to `index`.
     pub(crate) fn handle_append_accepted(&mut self, from: NodeId, index: Index) {
         if self.role != Role::Leader {
             return;
         }
         let Some(progress) = self.tracker.progress.get_mut(&from) else { return };
         progress.recent_active = true;
-        let news = progress.maybe_update(index);
+        let advanced = progress.maybe_update(index);
         let confirms_probe = progress.matched == index && progress.state == ProgressState::Probe;
-        if !news && !confirms_probe {
+        if !advanced && !confirms_probe {
             return;
         }
         match progress.state {
@@ -31,16 +31,16 @@ impl Node {
             }
         }
         let behind_in_commit = progress.can_bump_commit(self.log.committed());
-        if self.commit_and_tell() {
+        if self.advance_commit() {
             self.release_reads();
         } else if behind_in_commit {
             self.send_append(from, true);
         }
-        // The window may have room for more than one append now.
+        // There may be room for several appends now.
         while self.send_append(from, false) {}
     }
 
-    /// The member has another entry than the one before those that were sent, or none.
+    /// A member's log does not contain the entry before those that were sent.
     pub(crate) fn handle_append_rejected(&mut self, from: NodeId, index: Index, hint: EntryId) {
         if self.role != Role::Leader {
             return;
@@ -53,8 +53,7 @@ impl Node {
             hint.index,
             hint.term
         );
-        // All entries of the leader above the hint's term cannot be in the member's log: skip them
-        // together instead of asking one by one.
+        // The member's log contains no entry with a term above the hint's. Skip all of them at once.
         let probe = if hint.term > Term(0) {
             self.log.conflict_by_term(hint.index, hint.term).index
         } else {

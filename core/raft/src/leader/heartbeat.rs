@@ -1,4 +1,4 @@
-//! Heartbeats and their answers.
+//! Heartbeats and their responses.
 //!
 //! Source: etcd raft v3.7 raft.go (sendHeartbeat, stepLeader, MsgHeartbeatResp).
 
@@ -10,7 +10,7 @@ use bytes::Bytes;
 use proto::NodeId;
 
 impl Node {
-    /// Tells all members that this one leads; with the newest read that waits, if one does.
+    /// Sends a heartbeat to all members, with the position of the newest waiting read.
     pub(crate) fn broadcast_heartbeat(&mut self) {
         let context = self.reads.heartbeat_context();
         let committed = self.log.committed();
@@ -19,14 +19,15 @@ impl Node {
                 continue;
             }
             let Some(progress) = self.tracker.progress.get_mut(&member) else { continue };
-            // The member may not have what is committed: it hears only of what it is known to have.
+            // The member may not have all committed entries, so the commit index is limited to the
+            // last entry that it is known to have.
             let commit = progress.matched.min(committed);
             progress.sent_commit = commit;
             self.send(member, Body::Heartbeat { commit, context: context.clone() });
         }
     }
 
-    /// A member is alive: it may get what it lacks, and its answer may confirm a read.
+    /// Sends missing entries to the member, and confirms reads.
     pub(crate) fn handle_heartbeat_response(&mut self, from: NodeId, context: &Bytes) {
         if self.role != Role::Leader {
             return;
@@ -34,8 +35,8 @@ impl Node {
         let Some(progress) = self.tracker.progress.get_mut(&from) else { return };
         progress.recent_active = true;
         progress.paused = false;
-        let lacks = progress.matched < self.log.last().index;
-        if lacks || progress.state == ProgressState::Probe {
+        let has_missing = progress.matched < self.log.last().index;
+        if has_missing || progress.state == ProgressState::Probe {
             self.send_append(from, true);
         }
         self.reads.acknowledge(from, context);

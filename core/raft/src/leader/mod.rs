@@ -1,4 +1,4 @@
-//! What a leader does: taking proposals, committing, sending.
+//! The leader: proposals, commit, replication.
 //!
 //! Source: etcd raft v3.7 raft.go (becomeLeader, stepLeader, appendEntry, maybeSendAppend).
 
@@ -23,16 +23,16 @@ impl Node {
             own.become_replicate();
             own.recent_active = true;
         }
-        // There may be a configuration change in the log that is not applied: to look for it would
-        // mean to read the log, so none is taken until all of it is applied.
+        // The log may contain a configuration change that is not applied. Instead of searching for
+        // it, no change is accepted until the whole log is applied.
         self.pending_conf_index = self.log.last().index;
-        // An entry of its own term lets the leader commit what older ones left (thesis §6.4).
+        // Entries of earlier terms are committed with an entry of the leader's own term (thesis
+        // §6.4).
         self.append_own(vec![Entry::default()]);
         tracing::info!("{:x} became leader at term {}", self.config.id, self.term);
     }
 
-    /// Gives the entries their places at the end of the log. Those of a leader need no message to
-    /// itself: they count once they are durable.
+    /// Appends entries to the leader's own log. They count once they are durable.
     fn append_own(&mut self, entries: Vec<Entry>) {
         let (term, before) = (self.term, self.log.last().index.0);
         self.log.append((before + 1..).zip(entries).map(|(index, entry)| Entry {
@@ -77,7 +77,8 @@ impl Node {
         })
     }
 
-    /// Empties the configuration changes that cannot be made now, and says why.
+    /// Replaces configuration changes that are not possible now by empty entries, and returns the
+    /// reason.
     fn admit_conf_changes(&mut self, entries: &mut [Entry]) -> Option<String> {
         let mut ignored = None;
         for (index, entry) in (self.log.last().index.0 + 1..).zip(entries) {
@@ -85,7 +86,7 @@ impl Node {
                 Ok(None) => continue,
                 Ok(Some(changes)) => changes,
                 Err(error) => {
-                    unreachable!("a configuration change is read before it is proposed: {error}")
+                    unreachable!("a configuration change is decoded before it is proposed: {error}")
                 }
             };
             let Some(why) = self.objection(&changes) else {
@@ -120,11 +121,12 @@ impl Node {
         }
     }
 
-    /// Commits what a quorum holds, if it ends in an entry of this term, and tells the others.
-    /// False if there is nothing new.
-    pub(crate) fn commit_and_tell(&mut self) -> bool {
+    /// Raises the commit index to the last entry that a quorum holds, if that is an entry of this
+    /// term, and sends it to the others. Returns false if the commit index did not change.
+    pub(crate) fn advance_commit(&mut self) -> bool {
         let index = self.tracker.committed();
-        // An older entry that a quorum holds may still be overwritten (thesis §3.6.2).
+        // An entry of an earlier term may still be overwritten although a quorum holds it (thesis
+        // §3.6.2).
         let of_this_term = self.log.term(index) == Some(self.term);
         if index <= self.log.committed() || !of_this_term {
             return false;
@@ -134,11 +136,11 @@ impl Node {
         true
     }
 
-    /// The leader's own entries are durable up to here.
+    /// More of the leader's own entries are durable.
     pub(crate) fn own_append_durable(&mut self) {
         let persisted = self.log.persisted();
         let Some(own) = self.tracker.progress.get_mut(&self.config.id) else { return };
-        if own.maybe_update(persisted) && self.commit_and_tell() {
+        if own.maybe_update(persisted) && self.advance_commit() {
             self.release_reads();
         }
     }
@@ -153,15 +155,15 @@ impl Node {
         }
     }
 
-    /// Sends new entries to those that do not have them yet.
-    pub(crate) fn send_what_is_new(&mut self) {
+    /// Sends new entries to the members that do not have them yet.
+    pub(crate) fn send_new_entries(&mut self) {
         for member in self.others() {
             self.send_append(member, false);
         }
     }
 
-    /// Sends the next entries to a member, or, `even_empty`, just the commit index. False if it has
-    /// to wait or has all.
+    /// Sends the next entries to a member. With `even_empty`, sends the commit index if there are no
+    /// entries. Returns false if nothing was sent.
     pub(crate) fn send_append(&mut self, to: NodeId, even_empty: bool) -> bool {
         let Some(progress) = self.tracker.progress.get_mut(&to) else { return false };
         if progress.is_paused() {
@@ -169,7 +171,7 @@ impl Node {
         }
         let before = Index(progress.next.0 - 1);
         let Some(term) = self.log.term(before) else {
-            // It needs entries that are no longer in memory.
+            // The member needs entries that are no longer in memory. Snapshots are not built yet.
             tracing::debug!("{:x} has no entry {before} for {to:x} any more", self.config.id);
             return false;
         };

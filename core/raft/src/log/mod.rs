@@ -1,5 +1,6 @@
-//! The part of the raft log that is in memory, and how far the rest of the world has come with it.
-//! Not here: files; what is handed out for writing comes back as a [`RaftLog::durable`].
+//! The part of the raft log that is in memory, with the indexes up to which it is written, durable,
+//! committed and applied. Not here: files. Entries are handed out for writing, and
+//! [`RaftLog::durable`] reports finished writes.
 //!
 //! Source: etcd raft v3.7 log.go, log_unstable.go.
 
@@ -10,27 +11,26 @@ use crate::error::Error;
 use proto::{Entry, EntryId, Index, Term};
 use std::collections::VecDeque;
 
-/// A run of entries that was handed out for writing.
+/// Entries that were handed out for writing.
 #[derive(Clone, Copy, Debug)]
 struct Write {
     number: u64,
     first: Index,
 }
 
-/// The log.
+/// The raft log.
 ///
-/// The window holds the entries `base.index + 1 ..= last_index`, each directly behind the one
-/// before it, with terms that never fall. Older ones have been released: only the identity of the
-/// last of them is known.
+/// The window holds the entries `base.index + 1 ..= last_index`, without a gap and with terms that
+/// never decrease. Older entries were released; only the id of the last of them is kept.
 ///
-/// - *Invariant:* base ≤ applied ≤ applying ≤ committed ≤ last, and applying ≤ persisted: only what
-///   is durable here is applied.
+/// - *Invariant:* base ≤ applied ≤ applying ≤ committed ≤ last, and applying ≤ persisted: only
+///   entries that are durable here are applied.
 /// - *Invariant:* base ≤ persisted ≤ handed ≤ last, and no write in flight begins at or below
-///   `persisted`. So what lies at or below `persisted` is on disk with the term that it has here,
-///   and stays there whatever is written next. That is how the completion of a write whose entries
-///   were overwritten meanwhile counts for nothing, even if they came back later (A, then B, then
-///   A again: the disk may still be about to hold B).
-/// - *Invariant:* what is committed is never overwritten.
+///   `persisted`. So the entries up to `persisted` are on disk with the same terms as here, and no
+///   write in flight can change them. A finished write of entries that were overwritten meanwhile
+///   therefore does not count, even if the same entries were appended again (A, then B, then A: the
+///   write of B may still be in flight).
+/// - *Invariant:* committed entries are never overwritten.
 #[derive(Debug)]
 pub(crate) struct RaftLog {
     base: EntryId,
@@ -46,7 +46,7 @@ pub(crate) struct RaftLog {
     applied: Index,
 }
 
-/// How far the stored log had come.
+/// The commit and applied index of the stored log.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Progressed {
     pub(crate) committed: Index,
@@ -54,10 +54,10 @@ pub(crate) struct Progressed {
 }
 
 impl RaftLog {
-    /// The log as it was stored: all of it is durable.
+    /// The stored log. All of it is durable.
     ///
     /// # Errors
-    /// When the entries are not in a row behind `base`, or `committed` or `applied` lie outside.
+    /// If the entries do not follow `base` without a gap, or an index is outside of the log.
     pub(crate) fn new(
         base: EntryId,
         entries: Vec<Entry>,
@@ -69,8 +69,8 @@ impl RaftLog {
             return bad(why);
         }
         let last = entries.last().map_or(base, Entry::id).index;
-        // A commit index is written with the batch that follows it, so the applied index of the
-        // database and that of a snapshot may be ahead of it.
+        // A commit index is stored with the next batch, so the applied index of the database and
+        // the index of a snapshot may be above it.
         let committed = at.committed.max(at.applied).max(base.index);
         if committed > last {
             return bad(format!("the commit or applied index {committed} is past the log, {last}"));
@@ -123,7 +123,7 @@ impl RaftLog {
         self.bytes
     }
 
-    /// The term of an entry; nothing if it has been released or does not exist.
+    /// The term of an entry; `None` if it was released or does not exist.
     pub(crate) fn term(&self, index: Index) -> Option<Term> {
         if index == self.base.index {
             return Some(self.base.term);
@@ -135,9 +135,9 @@ impl RaftLog {
         self.term(id.index) == Some(id.term)
     }
 
-    /// Whether a log that ends with `last` holds all that this one may have committed.
+    /// True if a log that ends with `last` is at least as up-to-date as this one.
     pub(crate) fn is_up_to_date(&self, last: EntryId) -> bool {
-        // The derived order of an identity is the rule of thesis §3.6.1: term first, then index.
+        // The derived order of `EntryId` is the rule of thesis §3.6.1: first term, then index.
         last >= self.last()
     }
 
@@ -147,7 +147,7 @@ impl RaftLog {
         for entry in entries {
             assert!(
                 entry.index == last.index.next() && entry.term >= last.term,
-                "an entry follows the last one in index, and not below it in term: {:?} after {last:?}",
+                "an entry has the next index and no lower term: {:?} after {last:?}",
                 entry.id()
             );
             last = entry.id();
@@ -156,11 +156,11 @@ impl RaftLog {
         }
     }
 
-    /// Takes over a leader's entries behind `prev`, if the logs agree there: what conflicts is
-    /// dropped. Answers the last index that is now known to agree, or nothing.
+    /// Appends a leader's entries after `prev` and drops conflicting ones. Returns the last index at
+    /// which the logs now agree, or `None` if this log does not contain `prev`.
     ///
     /// # Errors
-    /// When the entries contradict what is committed; nothing has changed then.
+    /// If an entry conflicts with a committed one; nothing is changed then.
     pub(crate) fn accept(
         &mut self,
         prev: EntryId,
@@ -193,7 +193,7 @@ impl RaftLog {
     }
 
     fn drop_from(&mut self, first: Index) {
-        assert!(first > self.committed, "what is committed is never overwritten");
+        assert!(first > self.committed, "committed entries are never overwritten");
         while self.window.back().is_some_and(|entry| entry.index >= first) {
             if let Some(entry) = self.window.pop_back() {
                 self.bytes -= memory(&entry);
@@ -204,8 +204,8 @@ impl RaftLog {
         self.persisted = self.persisted.min(before);
     }
 
-    /// Where a log that has `term` at `index` may agree with this one: the highest index not above
-    /// it whose term here is not above `term`. The term is 0 when it is not known any more.
+    /// The last entry of this log that a log with `term` at `index` may contain: the highest index up
+    /// to `index` whose term is at most `term`. The term is 0 if the entry was released.
     pub(crate) fn conflict_by_term(&self, mut index: Index, term: Term) -> EntryId {
         while index > Index(0) {
             match self.term(index) {
@@ -220,17 +220,17 @@ impl RaftLog {
     /// Raises the commit index; never lowers it.
     pub(crate) fn commit_to(&mut self, index: Index) {
         if index > self.committed {
-            assert!(index <= self.last().index, "only entries that are here can be committed");
+            assert!(index <= self.last().index, "the commit index is within the log");
             self.committed = index;
         }
     }
 
-    /// Whether there are entries to write that were not handed out yet.
+    /// True if there are entries that were not handed out for writing yet.
     pub(crate) fn has_unwritten(&self) -> bool {
         self.handed < self.last().index
     }
 
-    /// Hands out what is to be written, as write `number`. Numbers ascend.
+    /// Hands out the entries to write, as write `number`. Numbers must ascend.
     pub(crate) fn take_unwritten(&mut self, number: u64) -> Vec<Entry> {
         if !self.has_unwritten() {
             return Vec::new();
@@ -241,7 +241,7 @@ impl RaftLog {
         self.slice(first, self.handed, usize::MAX)
     }
 
-    /// All writes up to `number` are on disk. What was overwritten meanwhile does not count.
+    /// All writes up to `number` are durable. Entries that were overwritten meanwhile do not count.
     pub(crate) fn durable(&mut self, number: u64) {
         while self.writes.front().is_some_and(|write| write.number <= number) {
             self.writes.pop_front();
@@ -251,7 +251,7 @@ impl RaftLog {
         self.persisted = self.persisted.max(reached);
     }
 
-    /// The last index that may be handed out for applying now.
+    /// The last index that may be handed out for applying.
     fn applicable(&self) -> Index {
         self.committed.min(self.persisted)
     }
@@ -260,14 +260,14 @@ impl RaftLog {
         self.applying < self.applicable()
     }
 
-    /// Hands out what is committed and durable, in order, and at least one entry if there is any.
+    /// Hands out committed and durable entries in order, at least one if there is any.
     pub(crate) fn take_applicable(&mut self, bytes_max: usize) -> Vec<Entry> {
         let entries = self.slice(self.applying.next(), self.applicable(), bytes_max);
         self.applying = entries.last().map_or(self.applying, |entry| entry.index);
         entries
     }
 
-    /// Everything up to `index` has been applied.
+    /// The entries up to `index` have been applied.
     pub(crate) fn applied_to(&mut self, index: Index) {
         assert!(
             self.applied <= index && index <= self.applying,
@@ -279,7 +279,7 @@ impl RaftLog {
         self.shrink();
     }
 
-    /// Releases the entries up to `index`; those that are not applied or not durable stay.
+    /// Releases the entries up to `index`, except those that are not applied or not durable.
     pub(crate) fn release(&mut self, index: Index) {
         let end = index.min(self.applied).min(self.persisted);
         while self.window.front().is_some_and(|entry| entry.index <= end) {
@@ -287,7 +287,7 @@ impl RaftLog {
         }
     }
 
-    /// Keeps the window within its limit, as far as it may release entries.
+    /// Releases applied and durable entries until the window is within its limit.
     fn shrink(&mut self) {
         let end = self.applied.min(self.persisted);
         while self.bytes > self.bytes_max
@@ -304,8 +304,7 @@ impl RaftLog {
         }
     }
 
-    /// The entries `first ..= last`, as far as they fit into `bytes_max` when encoded, and at least
-    /// one if there is any.
+    /// The entries `first ..= last`, up to `bytes_max` encoded bytes but at least one if there is any.
     pub(crate) fn slice(&self, first: Index, last: Index, bytes_max: usize) -> Vec<Entry> {
         let Some(start) = self.position(first) else { return Vec::new() };
         let length = usize::try_from((last.0 + 1).saturating_sub(first.0)).unwrap_or(usize::MAX);
@@ -322,13 +321,13 @@ impl RaftLog {
         entries
     }
 
-    /// The place of an index in the window, if it is in it.
+    /// The position of an index in the window.
     fn position(&self, index: Index) -> Option<usize> {
         let offset = index.0.checked_sub(self.base.index.0 + 1)?;
         usize::try_from(offset).ok().filter(|position| *position < self.window.len())
     }
 
-    /// Whether one of the entries that are committed and not applied satisfies `is`.
+    /// True if a committed entry that is not applied satisfies `is`.
     pub(crate) fn any_unapplied(&self, is: impl Fn(&Entry) -> bool) -> bool {
         self.window
             .iter()
@@ -340,7 +339,7 @@ impl RaftLog {
     /// Checks the invariants of [`RaftLog`].
     pub(crate) fn check(&self) {
         let entries: Vec<Entry> = self.window.iter().cloned().collect();
-        in_a_row(self.base, &entries).unwrap_or_else(|why| panic!("the window is in a row: {why}"));
+        in_a_row(self.base, &entries).unwrap_or_else(|why| panic!("the window has no gap: {why}"));
         let last = self.last().index;
         let RaftLog { base, handed, persisted, committed, applying, applied, .. } = self;
         assert!(
@@ -348,25 +347,25 @@ impl RaftLog {
             "base ≤ applied ≤ applying ≤ committed: {self:?}"
         );
         assert!(*committed <= last, "committed ≤ last: {self:?}");
-        assert!(applying <= persisted, "only what is durable is applied: {self:?}");
+        assert!(applying <= persisted, "only durable entries are applied: {self:?}");
         assert!(
             base.index <= *persisted && persisted <= handed && *handed <= last,
             "base ≤ persisted ≤ handed ≤ last: {self:?}"
         );
         assert!(
             self.writes.iter().all(|write| write.first > *persisted),
-            "no write in flight touches what is persisted: {self:?}"
+            "no write in flight contains a persisted index: {self:?}"
         );
         assert!(
             self.writes.iter().zip(self.writes.iter().skip(1)).all(|(a, b)| a.number < b.number),
             "writes are numbered in order: {self:?}"
         );
         let bytes: usize = self.window.iter().map(memory).sum();
-        assert_eq!(bytes, self.bytes, "the window's memory is counted");
+        assert_eq!(bytes, self.bytes, "the memory of the window is counted");
     }
 }
 
-/// Checks that the entries follow `base` and each other, with terms that never fall.
+/// Checks that the entries follow `base` without a gap, and that terms never decrease.
 pub(crate) fn in_a_row(base: EntryId, entries: &[Entry]) -> Result<(), String> {
     let mut last = base;
     for entry in entries {
@@ -382,12 +381,12 @@ pub(crate) fn in_a_row(base: EntryId, entries: &[Entry]) -> Result<(), String> {
     Ok(())
 }
 
-/// What an entry costs in memory, in bytes. Its data may share a larger buffer with others.
+/// The memory of an entry in bytes. Its data may be part of a larger shared buffer.
 pub(crate) fn memory(entry: &Entry) -> usize {
     size_of::<Entry>() + entry.data.len()
 }
 
-/// The length of an encoded entry in bytes, as etcd's limits count it.
+/// The length of an encoded entry in bytes, to which etcd's limits apply.
 fn encoded_len(entry: &Entry) -> usize {
     let varint = prost::encoding::encoded_len_varint;
     let fixed = 4 + varint(entry.term.0) + varint(entry.index.0);

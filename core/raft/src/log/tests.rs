@@ -1,4 +1,4 @@
-//! The log by example, and against a dumb twin.
+//! Examples, and a comparison with a simple model.
 
 use super::*;
 use bytes::Bytes;
@@ -8,7 +8,7 @@ fn id(term: u64, index: u64) -> EntryId {
     EntryId { term: Term(term), index: Index(index) }
 }
 
-/// Entries of these terms behind index `before`.
+/// Entries with these terms after index `before`.
 fn entries(before: u64, terms: &[u64]) -> Vec<Entry> {
     (before + 1..)
         .zip(terms)
@@ -26,7 +26,7 @@ fn terms(log: &RaftLog) -> Vec<u64> {
 }
 
 #[test]
-fn what_conflicts_is_dropped_and_what_agrees_is_kept() {
+fn conflicting_entries_are_dropped_and_agreeing_ones_kept() {
     // The stored log, what the leader sends behind which entry, and what is there then.
     type Case = (&'static [u64], (u64, u64), &'static [u64], Option<u64>, &'static [u64]);
     let cases: [Case; 8] = [
@@ -49,7 +49,7 @@ fn what_conflicts_is_dropped_and_what_agrees_is_kept() {
 }
 
 #[test]
-fn a_leader_that_contradicts_what_is_committed_is_refused_and_nothing_changes() {
+fn entries_that_conflict_with_committed_ones_are_refused() {
     let mut log = log(&[1, 1, 2]);
     log.commit_to(Index(2));
     assert!(log.accept(id(1, 1), entries(1, &[2])).is_err());
@@ -58,7 +58,7 @@ fn a_leader_that_contradicts_what_is_committed_is_refused_and_nothing_changes() 
 }
 
 #[test]
-fn the_completion_of_a_write_whose_entries_were_overwritten_does_not_count() {
+fn a_finished_write_of_overwritten_entries_does_not_count() {
     let mut log = log(&[1]);
     log.append(entries(1, &[1, 1]).into_iter());
     assert_eq!(log.take_unwritten(1).len(), 2);
@@ -72,7 +72,7 @@ fn the_completion_of_a_write_whose_entries_were_overwritten_does_not_count() {
 }
 
 #[test]
-fn entries_that_come_back_count_only_when_no_write_can_remove_them_again() {
+fn entries_appended_again_count_once_no_write_in_flight_can_remove_them() {
     // A is written, B overwrites it, A comes back: when the first A is durable, B may still hit the
     // disk. Comparing terms alone would count it.
     let mut log = log(&[1]);
@@ -105,7 +105,7 @@ fn entries_are_applied_only_when_they_are_durable() {
 }
 
 #[test]
-fn a_handout_is_bounded_and_never_empty_when_there_is_something() {
+fn handed_out_entries_are_bounded_in_bytes_but_at_least_one() {
     let data = Bytes::from(vec![0; 100]);
     let stored: Vec<Entry> =
         entries(0, &[1, 1, 1]).into_iter().map(|e| Entry { data: data.clone(), ..e }).collect();
@@ -117,7 +117,7 @@ fn a_handout_is_bounded_and_never_empty_when_there_is_something() {
 }
 
 #[test]
-fn the_window_keeps_its_limit_but_never_releases_what_is_needed() {
+fn the_window_stays_within_its_limit_and_keeps_unapplied_entries() {
     let one = memory(&entries(0, &[1])[0]);
     let at = Progressed { committed: Index(5), applied: Index(1) };
     let mut log = RaftLog::new(EntryId::default(), entries(0, &[1; 6]), at, 2 * one).unwrap();
@@ -143,7 +143,7 @@ fn entries_share_their_data_with_the_window() {
 }
 
 #[test]
-fn a_stored_log_that_does_not_fit_together_is_refused() {
+fn an_inconsistent_stored_log_is_refused() {
     let none = Progressed { committed: Index(0), applied: Index(0) };
     let fits = |base, stored, at| RaftLog::new(base, stored, at, usize::MAX).is_ok();
     assert!(fits(EntryId::default(), entries(0, &[1, 2]), none));
@@ -158,20 +158,20 @@ fn a_stored_log_that_does_not_fit_together_is_refused() {
 }
 
 #[test]
-fn a_hint_skips_the_terms_that_cannot_agree() {
+fn a_hint_skips_terms_that_cannot_match() {
     let log = log(&[1, 1, 1, 5, 5, 5]);
     assert_eq!(log.conflict_by_term(Index(6), Term(4)), id(1, 3));
     assert_eq!(log.conflict_by_term(Index(6), Term(5)), id(5, 6));
     assert_eq!(log.conflict_by_term(Index(2), Term(0)), id(0, 0));
 }
 
-/// The dumb twin: a disk that is written in order, entry by entry, and a log of pairs.
+/// The model: a disk that is written in order, entry by entry, and a log as a map.
 #[derive(Default)]
 struct Twin {
     /// Index to term.
     log: BTreeMap<u64, u64>,
     disk: BTreeMap<u64, u64>,
-    /// Writes that are not on the disk yet.
+    /// Writes in flight.
     queue: Vec<(u64, Vec<(u64, u64)>)>,
     committed: u64,
 }
@@ -182,7 +182,7 @@ impl Twin {
         log.insert(entry.0, entry.1);
     }
 
-    /// The disk once the first `count` waiting writes are done.
+    /// The disk after the first `count` writes in flight are finished.
     fn disk_after(&self, count: usize) -> BTreeMap<u64, u64> {
         let mut disk = self.disk.clone();
         for entry in self.queue.iter().take(count).flat_map(|(_, entries)| entries) {
@@ -191,7 +191,7 @@ impl Twin {
         disk
     }
 
-    /// How far log and disk agree, now and whichever of the waiting writes are still done.
+    /// The last index at which log and disk agree, whichever of the writes in flight finish.
     fn persisted(&self) -> u64 {
         let agree = |disk: &BTreeMap<u64, u64>| {
             self.log.iter().take_while(|(index, term)| disk.get(index) == Some(term)).count() as u64
@@ -201,7 +201,7 @@ impl Twin {
 }
 
 #[test]
-fn the_log_does_what_its_dumb_twin_does() {
+fn the_log_agrees_with_its_model() {
     for seed in 1..=300 {
         let mut random = random::Random::new(seed);
         let (mut log, mut twin) = (log(&[]), Twin::default());

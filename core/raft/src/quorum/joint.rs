@@ -1,16 +1,16 @@
-//! Two majorities that must both agree, while one configuration gives way to another.
+//! A joint quorum: both majorities must agree while one configuration replaces another.
 
 use super::{Acked, Majority, VoteResult};
 use proto::{Index, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// The voters of a configuration. Outside a joint one `outgoing` is empty, and decides nothing.
+/// The voters of a configuration. `outgoing` is empty if it is not joint.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Joint {
-    /// The voters, or those that take over.
+    /// The voters, or the new voters of a joint configuration.
     pub incoming: Majority,
-    /// Those that give way.
+    /// The old voters of a joint configuration.
     pub outgoing: Majority,
 }
 
@@ -21,7 +21,7 @@ impl Joint {
         self.incoming.committed(acked).min(self.outgoing.committed(acked))
     }
 
-    /// The state of a vote: both must win, and one that loses decides.
+    /// The state of a vote: won if both halves win, lost if one loses.
     #[must_use]
     pub fn vote_result(&self, votes: &BTreeMap<NodeId, bool>) -> VoteResult {
         match (self.incoming.vote_result(votes), self.outgoing.vote_result(votes)) {
@@ -31,25 +31,25 @@ impl Joint {
         }
     }
 
-    /// Everybody who votes in either half.
+    /// The voters of both halves.
     #[must_use]
     pub fn ids(&self) -> BTreeSet<NodeId> {
         self.incoming.0.union(&self.outgoing.0).copied().collect()
     }
 
-    /// Whether this voter is in either half.
+    /// True if the voter is in either half.
     #[must_use]
     pub fn contains(&self, voter: NodeId) -> bool {
         self.incoming.0.contains(&voter) || self.outgoing.0.contains(&voter)
     }
 
-    /// Whether there are two halves.
+    /// True if the configuration is joint.
     #[must_use]
     pub fn is_joint(&self) -> bool {
         !self.outgoing.0.is_empty()
     }
 
-    /// The table of [`Majority::describe`] for everybody.
+    /// The table of [`Majority::describe`] for the voters of both halves.
     #[must_use]
     pub fn describe(&self, acked: &impl Acked) -> String {
         Majority(self.ids()).describe(acked)

@@ -13,7 +13,7 @@ impl Majority {
     /// The highest index that a majority acknowledged; [`EVERYTHING`] for the empty set.
     #[must_use]
     pub fn committed(&self, acked: &impl Acked) -> Index {
-        // The sole voter is the common case of a small installation, and costs no allocation.
+        // A sole voter is a common case, and needs no allocation.
         if self.0.len() == 1 {
             return self.0.first().and_then(|voter| acked.acked(*voter)).unwrap_or_default();
         }
@@ -26,7 +26,7 @@ impl Majority {
         indexes[indexes.len() / 2]
     }
 
-    /// The state of a vote; the empty set has won every one.
+    /// The state of a vote. The empty set wins every vote.
     #[must_use]
     pub fn vote_result(&self, votes: &BTreeMap<NodeId, bool>) -> VoteResult {
         let quorum = self.quorum();
@@ -41,7 +41,7 @@ impl Majority {
         }
     }
 
-    /// How many voters make a majority.
+    /// The number of voters in a majority.
     #[must_use]
     pub fn quorum(&self) -> usize {
         self.0.len() / 2 + 1

@@ -13,8 +13,8 @@ use proto::{Index, NodeId};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// What each voter has acknowledged. A voter that never answered has nothing, which is not the
-/// same as index 0 when it is printed.
+/// The index that each voter has acknowledged. A voter without a response has `None`, which is
+/// printed differently from index 0.
 pub trait Acked {
     /// The highest index that this voter acknowledged.
     fn acked(&self, voter: NodeId) -> Option<Index>;
@@ -29,11 +29,11 @@ impl Acked for BTreeMap<NodeId, Index> {
 /// The state of a vote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VoteResult {
-    /// Neither side has its quorum yet.
+    /// Neither side has a quorum yet.
     Pending,
     /// A quorum cannot be reached any more.
     Lost,
-    /// A quorum said yes.
+    /// A quorum granted its votes.
     Won,
 }
 
@@ -47,6 +47,6 @@ impl fmt::Display for VoteResult {
     }
 }
 
-/// What an empty quorum has committed: everything. So a joint quorum with one empty half behaves
-/// as the other half.
+/// The committed index of an empty quorum. It makes a joint quorum with one empty half behave like
+/// the other half.
 pub const EVERYTHING: Index = Index(u64::MAX);

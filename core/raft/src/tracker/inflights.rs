@@ -1,11 +1,12 @@
-//! The appends on their way to one member: bounded, so that a slow one cannot fill memory.
+//! The appends in flight to one member, which are bounded so that a slow member cannot fill the
+//! memory.
 //!
 //! Source: etcd raft v3.7 tracker/inflights.go.
 
 use proto::Index;
 use std::collections::VecDeque;
 
-/// The last index of each append that is not acknowledged yet, ascending.
+/// The last index of each append without a response, ascending.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inflights {
     last: VecDeque<Index>,
@@ -13,46 +14,46 @@ pub struct Inflights {
 }
 
 impl Inflights {
-    /// An empty window for this many appends.
+    /// An empty window for `max` appends.
     #[must_use]
     pub fn new(max: usize) -> Inflights {
         Inflights { last: VecDeque::new(), max }
     }
 
-    /// Remembers an append.
+    /// Adds an append.
     ///
     /// # Panics
-    /// When the window is full: the caller has to ask first.
+    /// If the window is full.
     pub fn add(&mut self, last: Index) {
         assert!(!self.is_full(), "an append is sent only while the window has room");
         self.last.push_back(last);
     }
 
-    /// Forgets the appends up to this index.
+    /// Removes the appends up to `index`.
     pub fn free_to(&mut self, index: Index) {
         while self.last.front().is_some_and(|first| *first <= index) {
             self.last.pop_front();
         }
     }
 
-    /// Forgets all.
+    /// Removes all appends.
     pub fn clear(&mut self) {
         self.last.clear();
     }
 
-    /// How many are on their way.
+    /// The number of appends in flight.
     #[must_use]
     pub fn len(&self) -> usize {
         self.last.len()
     }
 
-    /// Whether none is on its way.
+    /// True if no append is in flight.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.last.is_empty()
     }
 
-    /// Whether no further one may be sent.
+    /// True if no further append may be sent.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.last.len() >= self.max

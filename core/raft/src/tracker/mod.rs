@@ -1,6 +1,5 @@
-//! Who is in the cluster, and what the leader knows of each: the configuration, one [`Progress`]
-//! for each member, and the votes of the current election. Not here: how a configuration changes
-//! (`confchange`).
+//! The configuration, the leader's knowledge of each member's log ([`Progress`]), and the votes of
+//! the current election. Not here: configuration changes (`confchange`).
 //!
 //! Source: etcd raft v3.7 tracker/tracker.go.
 
@@ -15,26 +14,26 @@ use proto::{ConfState, Index, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// Who votes and who only listens.
+/// The voters and learners.
 ///
-/// - *Invariant:* nobody is a voter, of either half, and a learner at once.
-/// - *Invariant:* `learners_next` is a part of the outgoing voters, so it is empty outside a joint
-///   configuration; so is `auto_leave`.
+/// - *Invariant:* no member is a voter of either half and a learner.
+/// - *Invariant:* `learners_next` is a subset of the outgoing voters. Outside a joint configuration
+///   it is empty, and `auto_leave` is false.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
     /// The voters.
     pub voters: Joint,
-    /// Those that receive the log and do not vote.
+    /// The members that receive the log but do not vote.
     pub learners: BTreeSet<NodeId>,
-    /// Voters of the outgoing half that become learners when the joint configuration is left;
-    /// until then they still vote, so they cannot be learners yet.
+    /// Voters of the outgoing half that become learners when the joint configuration is left. Until
+    /// then they still vote.
     pub learners_next: BTreeSet<NodeId>,
-    /// Whether the leader leaves the joint configuration by itself once it is applied.
+    /// True if the leader leaves the joint configuration automatically once it is applied.
     pub auto_leave: bool,
 }
 
 impl Config {
-    /// The form that is stored.
+    /// The stored form.
     #[must_use]
     pub fn conf_state(&self) -> ConfState {
         ConfState {
@@ -46,7 +45,7 @@ impl Config {
         }
     }
 
-    /// Whether there is one voter only, so that what it has written is committed.
+    /// True if there is a single voter, whose durable entries are committed.
     #[must_use]
     pub fn is_singleton(&self) -> bool {
         self.voters.incoming.0.len() == 1 && !self.voters.is_joint()
@@ -69,7 +68,7 @@ impl fmt::Display for Config {
     }
 }
 
-/// What the leader knows of each member.
+/// The progress of each member.
 pub type ProgressMap = BTreeMap<NodeId, Progress>;
 
 /// The text of a map, one line for each member.
@@ -78,16 +77,16 @@ pub fn describe(progress: &ProgressMap) -> String {
     progress.iter().map(|(id, progress)| format!("{id}: {progress}\n")).collect()
 }
 
-/// The configuration with what is known of its members.
+/// The configuration with the progress and votes of its members.
 #[derive(Clone, Debug, Default)]
 pub struct Tracker {
     /// The configuration.
     pub config: Config,
     /// One for each voter and learner.
     pub progress: ProgressMap,
-    /// The votes of the current election; the first of a voter counts.
+    /// The votes of the current election. The first vote of a voter counts.
     pub votes: BTreeMap<NodeId, bool>,
-    /// How many appends may be on their way to one member.
+    /// The most appends in flight to one member.
     pub inflight_max: usize,
 }
 
@@ -100,7 +99,7 @@ impl Acked for Matched<'_> {
 }
 
 impl Tracker {
-    /// A tracker of nobody.
+    /// A tracker without members.
     #[must_use]
     pub fn new(inflight_max: usize) -> Tracker {
         Tracker { inflight_max, ..Tracker::default() }
@@ -112,13 +111,13 @@ impl Tracker {
         self.config.voters.committed(&Matched(&self.progress))
     }
 
-    /// Counts a vote; a second one of the same voter changes nothing.
+    /// Records a vote. A second vote of the same voter is ignored.
     pub fn record_vote(&mut self, voter: NodeId, granted: bool) {
         self.votes.entry(voter).or_insert(granted);
     }
 
-    /// How many granted and refused, and what that means. The numbers are for people: they leave
-    /// out who is not a voter, as the result does.
+    /// The numbers of granted and refused votes, and the result. All of them ignore members that are
+    /// not voters.
     #[must_use]
     pub fn tally(&self) -> (usize, usize, VoteResult) {
         let count = |wanted: bool| {

@@ -1,4 +1,4 @@
-//! What the leader knows of one member's log, and how eagerly it sends.
+//! The leader's knowledge of one member's log, and its flow control.
 //!
 //! Source: etcd raft v3.7 tracker/progress.go, state.go.
 
@@ -9,43 +9,43 @@ use std::fmt;
 /// How the leader sends to a member.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ProgressState {
-    /// It is not known where the logs part: one append at a time until the member accepts one.
+    /// The last agreeing entry is not known: one append at a time until the member accepts one.
     #[default]
     Probe,
-    /// The logs agree up to `matched`: appends follow each other without waiting.
+    /// The logs agree up to `matched`: appends are sent without waiting for responses.
     Replicate,
-    /// The member needs entries that the leader no longer has: nothing is sent until its snapshot
-    /// has arrived.
+    /// The member needs entries that the leader no longer has: no append is sent until a snapshot has
+    /// arrived.
     Snapshot,
 }
 
-/// What the leader knows of one member.
+/// The leader's knowledge of one member.
 ///
 /// - *Invariant:* `matched < next`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// The highest entry known to be durable there.
+    /// The last entry known to be durable on the member.
     pub matched: Index,
-    /// The entry to send next; what lies between is on its way.
+    /// The next entry to send. The entries between are in flight.
     pub next: Index,
-    /// The highest commit index that was sent, so that idle members hear of a new one.
+    /// The highest commit index that was sent.
     pub sent_commit: Index,
-    /// How to send.
+    /// The mode of sending.
     pub state: ProgressState,
-    /// In `Snapshot`: the index of the snapshot on its way.
+    /// In `Snapshot`: the index of the snapshot in flight.
     pub pending_snapshot: Index,
-    /// Whether it answered lately.
+    /// True if the member responded recently.
     pub recent_active: bool,
-    /// Sending waits: for the answer to a probe, or for room in the window.
+    /// True while sending waits for the response to a probe or for room in the window.
     pub paused: bool,
-    /// The appends on their way, in `Replicate`.
+    /// In `Replicate`: the appends in flight.
     pub inflights: Inflights,
-    /// Whether it only listens.
+    /// True for a learner.
     pub is_learner: bool,
 }
 
 impl Progress {
-    /// Sends one at a time, from behind what is known to be there.
+    /// Switches to [`ProgressState::Probe`], from the entry after `matched` on.
     pub fn become_probe(&mut self) {
         let pending = self.pending_snapshot;
         let behind_snapshot = self.state == ProgressState::Snapshot;
@@ -57,7 +57,7 @@ impl Progress {
         self.lower_sent_commit();
     }
 
-    /// Sends without waiting.
+    /// Switches to [`ProgressState::Replicate`].
     pub fn become_replicate(&mut self) {
         self.reset_state(ProgressState::Replicate);
         self.next = self.matched.next();
@@ -70,7 +70,7 @@ impl Progress {
         self.inflights.clear();
     }
 
-    /// An append with this many entries has been handed out.
+    /// An append with `count` entries was sent.
     pub(crate) fn sent_entries(&mut self, count: u64) {
         match self.state {
             ProgressState::Replicate => {
@@ -87,7 +87,7 @@ impl Progress {
         }
     }
 
-    /// The member holds everything up to `index`. False if that is old news.
+    /// The member has all entries up to `index`. Returns false if that was known.
     pub(crate) fn maybe_update(&mut self, index: Index) -> bool {
         if index <= self.matched {
             return false;
@@ -98,17 +98,17 @@ impl Progress {
         true
     }
 
-    /// The member refused an append behind `rejected`; the logs may agree at `hint`. False if the
-    /// refusal is out of date.
+    /// The member refused an append after entry `rejected`; the logs may agree at `hint`. Returns
+    /// false if the refusal is outdated.
     pub(crate) fn maybe_decrement(&mut self, rejected: Index, hint: Index) -> bool {
         if self.state == ProgressState::Replicate {
-            // In this state `next` runs ahead, so only what lies above `matched` can be refused.
+            // In this state only entries above `matched` can be refused.
             if rejected <= self.matched {
                 return false;
             }
             self.next = self.matched.next();
         } else {
-            // A probe has one append on its way: an answer to any other is a late one.
+            // A probe has one append in flight, so a response to another append is outdated.
             if self.next.0 - 1 != rejected.0 {
                 return false;
             }
@@ -124,12 +124,12 @@ impl Progress {
         self.sent_commit = self.sent_commit.min(Index(self.next.0 - 1));
     }
 
-    /// Whether sending would tell the member of a commit that it can use.
+    /// True if the member does not know the commit index of entries that it has.
     pub(crate) fn can_bump_commit(&self, commit: Index) -> bool {
         commit > self.sent_commit && self.sent_commit.0 < self.next.0 - 1
     }
 
-    /// Whether nothing may be sent now.
+    /// True if no append may be sent now.
     #[must_use]
     pub fn is_paused(&self) -> bool {
         self.paused || self.state == ProgressState::Snapshot
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_late_refusal_changes_nothing() {
+    fn an_outdated_refusal_is_ignored() {
         let mut replicating = progress(ProgressState::Replicate);
         assert!(!replicating.maybe_decrement(Index(5), Index(5)));
         assert_eq!(replicating.next, Index(10));

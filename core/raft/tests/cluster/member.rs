@@ -4,7 +4,7 @@ use proto::{ConfState, Entry, EntryId, HardState, Index, NodeId};
 use raft::{ConfChanges, Config, Message, Node, Read, Receipt, Restored};
 use std::collections::VecDeque;
 
-/// What survives a crash.
+/// The state that survives a crash.
 #[derive(Clone, Default)]
 struct Disk {
     entries: Vec<Entry>,
@@ -33,7 +33,7 @@ pub(crate) struct Member {
     pub(crate) node: Node,
     disk: Disk,
     writes: VecDeque<Write>,
-    /// The newest hard state that was handed out; it rides on the next write.
+    /// The newest hard state that was handed out. It goes with the next write.
     hard: HardState,
     to_apply: VecDeque<Entry>,
     config: Config,
@@ -57,7 +57,7 @@ impl Member {
         Member { node, disk, writes: VecDeque::new(), hard, to_apply: VecDeque::new(), config }
     }
 
-    /// Takes a Ready: the write and the applying start, the messages and reads come back.
+    /// Takes a Ready: queues the write and the entries to apply, and returns messages and reads.
     pub(crate) fn ready(&mut self) -> (Vec<Message>, Vec<Read>) {
         let ready = self.node.ready();
         self.hard = ready.hard_state.unwrap_or(self.hard);
@@ -70,7 +70,7 @@ impl Member {
         (ready.messages, ready.reads)
     }
 
-    /// Finishes the first `count` writes, and reports the last alone: it speaks for all.
+    /// Finishes the first `count` writes and reports only the last one, which implies the others.
     pub(crate) fn finish_writes(&mut self, count: usize) {
         let done: Vec<Write> = self.writes.drain(..count.min(self.writes.len())).collect();
         for write in &done {
@@ -86,7 +86,7 @@ impl Member {
         self.writes.len()
     }
 
-    /// Whether nothing can be done before something comes in.
+    /// True if there is no work until the next input.
     pub(crate) fn is_idle(&self) -> bool {
         !self.node.has_ready() && self.writes.is_empty() && self.to_apply.is_empty()
     }
@@ -100,14 +100,14 @@ impl Member {
         Some((entry, conf))
     }
 
-    /// The state machine becomes durable as it is, whatever the log's hard state says.
+    /// Makes the state machine durable, independent of the log's hard state.
     pub(crate) fn checkpoint(&mut self) {
         self.disk.applied = self.node.applied_index();
         self.disk.conf = self.node.conf_state();
     }
 
-    /// Stops and starts again: of the writes under way the first `kept` survive, and of the next
-    /// one some entries without the hard state behind them.
+    /// Crashes and restarts: the first `kept` writes in flight survive, and some entries of the next
+    /// one without its hard state.
     pub(crate) fn crash(&mut self, kept: usize, torn: usize, seed: u64) {
         let mut disk = self.disk.clone();
         for (at, write) in self.writes.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! The members, the network between them, and what has been seen.
+//! The members, the network between them, and the observations for the checks.
 
 use crate::member::Member;
 use bytes::Bytes;
@@ -15,13 +15,13 @@ pub(crate) struct World {
     members: Vec<Member>,
     messages: Vec<Message>,
     isolated: BTreeSet<NodeId>,
-    /// Who led in which term.
+    /// The leader of each term.
     pub(crate) leaders: BTreeMap<Term, NodeId>,
-    /// What was applied anywhere, in the order of the log.
+    /// The entries applied by any member, in log order.
     pub(crate) committed: Vec<Entry>,
-    /// The configuration after the last of them.
+    /// The configuration after the last of these entries.
     conf: ConfState,
-    /// What had been applied anywhere when a read was asked for.
+    /// The highest index applied by any member when a read was requested.
     reads: Vec<Index>,
     pub(crate) reads_answered: u64,
     pub(crate) changes_applied: u64,
@@ -62,7 +62,7 @@ impl World {
         usize::try_from(self.random % end.max(1) as u64).unwrap()
     }
 
-    /// Something happens; how often time passes compared with the rest differs by seed.
+    /// One random event. The frequency of ticks differs by seed.
     pub(crate) fn act(&mut self) {
         let at = self.draw(self.members.len());
         if self.draw(200) < self.ticks_in_200 {
@@ -111,7 +111,7 @@ impl World {
         }
     }
 
-    /// A message arrives: any of those on their way, perhaps not for the last time, or never.
+    /// Delivers, repeats or loses a random message in flight.
     fn deliver(&mut self) {
         if self.messages.is_empty() {
             return;
@@ -131,9 +131,9 @@ impl World {
         let sent = Message::from_pb(message.to_pb()).unwrap();
         assert_eq!(sent, message, "a message survives the wire");
         let at = usize::try_from(message.to.0).unwrap() - 1;
-        // Who was removed meanwhile may be refused; nothing else may.
+        // Only messages of removed members may be refused.
         if let Err(error) = self.members[at].node.step(message) {
-            assert!(error.to_string().contains("not known"), "{error}");
+            assert!(error.to_string().contains("from an unknown member"), "{error}");
         }
         self.watch(at);
     }
@@ -214,8 +214,8 @@ impl World {
         self.members[at].node.read_index(context).unwrap_or_default();
     }
 
-    /// From here on nothing fails, and those that are no members any more are silent. Everybody
-    /// else must come to have everything, and what is proposed now too.
+    /// Runs without faults and without removed members, until all members have all entries, including
+    /// one that is proposed now.
     pub(crate) fn heal(&mut self) {
         self.isolated.clear();
         let before = self.committed.len();
@@ -263,7 +263,7 @@ impl World {
         panic!("the members do not come together: {:?}{states}", self.conf);
     }
 
-    /// Everything that can be done without time passing is done.
+    /// Does all work that needs no tick.
     fn settle(&mut self) {
         for _ in 0..50 {
             for at in 0..self.members.len() {

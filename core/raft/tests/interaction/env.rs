@@ -1,4 +1,4 @@
-//! Nodes with disks that finish at once, and messages that wait until they are delivered.
+//! Nodes whose writes finish at once, and messages that wait until they are delivered.
 //!
 //! Source of the commands: etcd raft v3.7 rafttest/interaction_env_handler.go.
 
@@ -14,7 +14,7 @@ use tracing::Level;
 pub(crate) struct Env {
     nodes: Vec<Node>,
     messages: Vec<Message>,
-    /// Log lines below it are left out; nothing leaves out all.
+    /// The lowest level of log lines that are printed; `None` for no lines.
     level: Option<Level>,
     output: String,
 }
@@ -77,7 +77,7 @@ impl Env {
         self.output.push('\n');
     }
 
-    /// Does something with a node and notes what it logs.
+    /// Runs `work` on a node and records its log lines.
     fn with<T>(&mut self, at: usize, indent: &str, work: impl FnOnce(&mut Node) -> T) -> T {
         let node = &mut self.nodes[at];
         let (result, lines) = caught(self.level, || work(node));
@@ -170,7 +170,7 @@ impl Env {
         self.propose(case, |node| node.propose_conf_changes(&changes));
     }
 
-    /// Takes one Ready, and carries it out: the write is finished before anything is applied.
+    /// Carries out one Ready: first the write, then the committed entries.
     fn process_ready(&mut self, at: usize) {
         let ready = self.with(at, "  ", Node::ready);
         for line in ready.to_string().lines() {

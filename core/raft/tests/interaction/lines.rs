@@ -9,12 +9,11 @@ use tracing::{Event, Level, Metadata};
 
 thread_local! {
     static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
-    /// What is caught on this thread, if anything is.
+    /// The lines caught on this thread, if it catches lines.
     static LEVEL: Cell<Option<Level>> = const { Cell::new(None) };
 }
 
-/// One for the process, for what several would answer about a place in the code is remembered
-/// for all of them.
+/// One subscriber for the process, because tracing caches the interest of subscribers per call site.
 struct Catcher;
 
 struct Text(String);
