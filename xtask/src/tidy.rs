@@ -24,6 +24,7 @@ pub(crate) fn check(root: &Path) -> anyhow::Result<Vec<String>> {
     faults.extend(circles::faults(&crates));
     faults.extend(fields::faults(&crates));
     faults.extend(names::faults(&crates));
+    faults.extend(crate::mutate::faults(root)?);
     faults.sort();
     Ok(faults)
 }
