@@ -23,6 +23,14 @@ use std::sync::Arc;
 /// The answer of an operation.
 type OpResult<A> = Result<A, Failure>;
 
+/// The check of a transaction, as far as it has come.
+struct TxnCheck<'a> {
+    caller: &'a Caller,
+    batch: &'a mut Batch,
+    /// The puts and deletions before the current operation.
+    earlier: Vec<Earlier>,
+}
+
 /// An operation of a transaction that comes before the one being checked.
 enum Earlier {
     Put(Bytes),
@@ -79,7 +87,7 @@ impl State {
         let mut write = self.storage.store.write(batch);
         let path = txn::path(request, &mut |compare, each| live(&mut write, door, compare, each))?;
         drop(write);
-        self.check_txn(caller, request, &path, batch, &mut Vec::new())?;
+        self.check_txn(request, &path, &mut TxnCheck { caller, batch, earlier: Vec::new() })?;
         let mut write = self.storage.store.write(batch);
         let answer = execute(&mut write, self.auth.door(caller), request, &path);
         let changes = write.end();
@@ -88,15 +96,12 @@ impl State {
         answer.map(|answer| TxnAnswer { revision, ..answer })
     }
 
-    /// Checks each operation of the taken branches before any of them is executed. `earlier` lists
-    /// the puts and deletions that come before it.
+    /// Checks each operation of the taken branches before any of them is executed.
     fn check_txn(
         &mut self,
-        caller: &Caller,
         request: &TxnRequest,
         path: &Path,
-        batch: &mut Batch,
-        earlier: &mut Vec<Earlier>,
+        check: &mut TxnCheck<'_>,
     ) -> OpResult<()> {
         let mut nested = path.nested.iter();
         for op in txn::chosen(request, path.succeeded) {
@@ -105,19 +110,19 @@ impl State {
                 Some(Request::RequestPut(put)) => {
                     self.check_lease(put)?;
                     let keeps = put.ignore_value || put.ignore_lease;
-                    if keeps && !self.will_exist(caller, put, batch, earlier)? {
+                    if keeps && !self.will_exist(put, check)? {
                         return Err(Reject::KeyNotFound.into());
                     }
-                    earlier.push(Earlier::Put(put.key.clone()));
+                    check.earlier.push(Earlier::Put(put.key.clone()));
                 }
                 Some(Request::RequestTxn(inner)) => {
                     let path = nested.next();
                     let path = path.expect("there is a path for each nested transaction");
-                    self.check_txn(caller, inner, path, batch, earlier)?;
+                    self.check_txn(inner, path, check)?;
                 }
                 Some(Request::RequestDeleteRange(delete)) => {
                     let (key, end) = (delete.key.clone(), delete.range_end.clone());
-                    earlier.push(Earlier::Delete(KeyRange::of_request(key, end)));
+                    check.earlier.push(Earlier::Delete(KeyRange::of_request(key, end)));
                 }
                 None => {}
             }
@@ -128,20 +133,14 @@ impl State {
     /// Whether the key of a put will exist after the earlier operations of its transaction. Etcd
     /// overlooks an earlier deletion of that single key: its members all panic at the put that then
     /// finds no value to keep.
-    fn will_exist(
-        &mut self,
-        caller: &Caller,
-        put: &PutRequest,
-        batch: &mut Batch,
-        earlier: &[Earlier],
-    ) -> OpResult<bool> {
-        let last = earlier.iter().rev().find_map(|operation| match operation {
+    fn will_exist(&mut self, put: &PutRequest, check: &mut TxnCheck<'_>) -> OpResult<bool> {
+        let last = check.earlier.iter().rev().find_map(|operation| match operation {
             Earlier::Put(key) => (*key == put.key).then_some(true),
             Earlier::Delete(range) => range.contains(&put.key).then_some(false),
         });
         let Some(last) = last else {
-            let put = self.auth.permit(caller, guard::mvcc_put(put))?;
-            return Ok(self.storage.store.write(batch).has_key_of(&put));
+            let put = self.auth.permit(check.caller, guard::mvcc_put(put))?;
+            return Ok(self.storage.store.write(check.batch).has_key_of(&put));
         };
         Ok(last)
     }

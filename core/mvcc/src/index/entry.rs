@@ -22,10 +22,11 @@ impl KeyEntry<'_> {
     #[cfg(test)]
     pub(crate) fn versions(&self) -> Vec<StoredVersion> {
         let mut all = Vec::new();
-        let _ = self.older.visit(&mut |stored| {
+        let visited = self.older.visit(&mut |stored| {
             all.push(stored);
             std::ops::ControlFlow::Continue(())
         });
+        assert!(visited.is_continue(), "the visitor stops nowhere");
         all.push(self.head.at);
         all
     }
