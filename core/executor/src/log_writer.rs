@@ -7,6 +7,7 @@ use proto::{HardState, Index};
 use raft::Receipt;
 use state::Snapshot;
 use std::collections::VecDeque;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use vfs::Vfs;
@@ -33,6 +34,8 @@ pub enum LogStep {
     Tend,
     /// A `.snap` file was written and synced.
     SaveSnapshot,
+    /// There was no space for a `.snap` file; the log goes on without it.
+    SkipSnapshot,
     /// The WAL was told of it.
     RecordSnapshot,
     /// Files that it replaces were removed.
@@ -48,6 +51,11 @@ enum Work {
     SaveSnapshot(Snapshot),
     RecordSnapshot(Snapshot),
     Purge(Index),
+}
+
+fn is_no_space(error: &wal::Error) -> bool {
+    let wal::Error::Io { source, .. } = error else { return false };
+    source.kind() == ErrorKind::StorageFull
 }
 
 /// Owns the log on disk. See the crate's description.
@@ -135,8 +143,15 @@ impl LogWriter {
                 Ok(LogStep::Tend)
             }
             Work::SaveSnapshot(Snapshot { id, conf_state, data }) => {
-                snap::save(&*self.vfs, &self.snap_dir, &SnapFile { id, conf_state, data })?;
-                Ok(LogStep::SaveSnapshot)
+                let file = SnapFile { id, conf_state, data };
+                match snap::save(&*self.vfs, &self.snap_dir, &file) {
+                    Ok(()) => Ok(LogStep::SaveSnapshot),
+                    Err(error) if is_no_space(&error) => {
+                        self.skip_snapshot(&error, out);
+                        Ok(LogStep::SkipSnapshot)
+                    }
+                    Err(error) => Err(error),
+                }
             }
             Work::RecordSnapshot(Snapshot { id, conf_state, .. }) => {
                 let conf_state = Some(conf_state);
@@ -153,6 +168,16 @@ impl LogWriter {
                 Ok(LogStep::Purge)
             }
         }
+    }
+
+    /// Drops the other steps of the snapshot that was not saved. Nothing needs it now: the log
+    /// keeps its segments until the next snapshot.
+    fn skip_snapshot(&mut self, error: &wal::Error, out: &mut Vec<Envelope>) {
+        tracing::warn!(%error, "no space for a snapshot; the log is kept until the next one");
+        let rest: Vec<Work> = self.work.drain(..2).collect();
+        let is_of_it = matches!(rest[..], [Work::RecordSnapshot(_), Work::Purge(_)]);
+        assert!(is_of_it, "the steps of a snapshot follow each other");
+        out.push(Envelope::Apply(ApplyInput::SnapshotSaved));
     }
 
     /// Closes the WAL.

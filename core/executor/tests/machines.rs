@@ -2,22 +2,28 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use bytes::Bytes;
 use executor::boot::Files;
 use executor::{
     APPLY_BATCHES_MAX, ApplyInput, AutoCompaction, BootOptions, ClientMessage, ConsensusInput,
-    Envelope, MachineOptions, Machines, RequestIds,
+    Envelope, LogInput, LogStep, MachineOptions, Machines, RequestIds,
 };
 use member::Proposal;
 use prost::Message as _;
-use proto::Index;
 use proto::etcdserverpb::{InternalRaftRequest, PutRequest, RequestHeader};
+use proto::{ConfState, EntryId, HardState, Index, Term};
+use state::Snapshot;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
-use vfs::{SimDisk, Vfs};
+use vfs::{Fault, Injection, Operation, SimDisk, Vfs};
 
 fn machines() -> Machines {
-    let vfs: Arc<dyn Vfs> = Arc::new(SimDisk::new(1));
+    machines_on(&SimDisk::new(1))
+}
+
+fn machines_on(disk: &SimDisk) -> Machines {
+    let vfs: Arc<dyn Vfs> = Arc::new(disk.clone());
     let options = BootOptions::simulated(1);
     let files = Files::open(&vfs, &options).unwrap();
     let (keys, log) = (files.read_keys(), files.open_log().unwrap());
@@ -164,4 +170,33 @@ fn a_new_leader_serves_no_reads_before_it_has_applied_an_entry_of_its_term() {
     assert_eq!(applier.moment().leadership, leadership);
     assert!(!applier.moment().is_linearizable());
     assert!(machines.applier.moment().is_linearizable());
+}
+
+/// Only what is needed now may stop a member.
+#[test]
+fn a_snapshot_without_space_is_left_out_and_the_next_one_is_saved() {
+    let disk = SimDisk::new(1);
+    let mut machines = machines_on(&disk);
+    let snapshot = |index: u64| Snapshot {
+        id: EntryId { term: Term(1), index: Index(index) },
+        conf_state: ConfState::default(),
+        data: Bytes::from_static(b"{}"),
+    };
+    let hard_state = HardState { commit: Index(1), ..HardState::default() };
+    let mut steps = Vec::new();
+    for (fault, index) in [(true, 0), (false, 1)] {
+        if fault {
+            disk.inject(Injection::first(Operation::Create, Fault::NoSpace));
+        }
+        machines.log_writer.take(LogInput::Snapshot(snapshot(index), hard_state));
+        let mut out = Vec::new();
+        while let Some(step) = machines.log_writer.step(&mut out).unwrap() {
+            steps.push(step);
+        }
+        let is_done =
+            |envelope: &Envelope| matches!(envelope, Envelope::Apply(ApplyInput::SnapshotSaved));
+        assert!(out.iter().any(is_done), "the applier may send the next one");
+    }
+    let saved = [LogStep::SaveSnapshot, LogStep::RecordSnapshot, LogStep::Purge];
+    assert_eq!(steps, [&[LogStep::SkipSnapshot][..], &saved].concat());
 }

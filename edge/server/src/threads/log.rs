@@ -44,6 +44,6 @@ fn observe(metrics: &Metrics, writer: &LogWriter, step: LogStep, took: Duration)
         }
         LogStep::Sync => metrics.fsync.observe(took.as_secs_f64()),
         LogStep::SaveSnapshot => metrics.snap_save.observe(took.as_secs_f64()),
-        LogStep::Tend | LogStep::RecordSnapshot | LogStep::Purge => {}
+        LogStep::Tend | LogStep::SkipSnapshot | LogStep::RecordSnapshot | LogStep::Purge => {}
     }
 }
