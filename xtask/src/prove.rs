@@ -67,7 +67,17 @@ const PROOFS: &[Proof] = &[
     Proof {
         name: "crash",
         shows: "nothing acknowledged is lost at any point of a simulated disk",
-        command: &["target/release/crash", "--every", "1", "--images", "16", "--faults", "500"],
+        command: &[
+            "target/release/crash",
+            "--every",
+            "1",
+            "--images",
+            "16",
+            "--faults",
+            "500",
+            "--restarts",
+            "500",
+        ],
         environment: &[],
     },
     Proof {

@@ -14,7 +14,7 @@ mod txn;
 mod watch;
 
 use cli::Invocation;
-use failure::{Code, CommandResult, Failure};
+use failure::{Code, CommandResult};
 use proto::etcdserverpb::downgrade_request::DowngradeAction;
 use session::Session;
 use std::os::unix::ffi::OsStringExt;
@@ -40,16 +40,8 @@ fn main() {
     match done {
         // Exit without waiting for the thread that reads standard input.
         Ok(()) => std::process::exit(0),
-        Err(failure) => end(failure),
+        Err(failure) => output::end(failure),
     }
-}
-
-/// Prints a failure and exits with its code.
-fn end(failure: Failure) -> ! {
-    if let Some(message) = failure.message {
-        output::error_line(&format!("Error: {message}"));
-    }
-    std::process::exit(failure.code as i32);
 }
 
 async fn run(session: Session) -> CommandResult {

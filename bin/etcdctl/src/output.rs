@@ -1,6 +1,7 @@
 //! The one place that prints.
 #![expect(clippy::print_stderr, reason = "this is the place that prints")]
 
+use crate::failure::Failure;
 use cli::log::Line;
 use std::io::Write as _;
 use std::time::SystemTime;
@@ -32,4 +33,12 @@ pub(crate) fn error_text(text: &str) {
 /// A log line, which goes to the error output.
 pub(crate) fn log(line: &Line<'_>) {
     eprintln!("{}", line.json(SystemTime::now()));
+}
+
+/// Prints a failure and exits with its code.
+pub(crate) fn end(failure: Failure) -> ! {
+    if let Some(message) = failure.message {
+        error_line(&format!("Error: {message}"));
+    }
+    std::process::exit(failure.code as i32);
 }

@@ -196,7 +196,7 @@ fn interactively_wanted(
 
 async fn print_or_end(printer: Printer, watcher: Watcher, command: Words) {
     if let Err(failure) = print(printer, watcher, command).await {
-        crate::end(failure);
+        output::end(failure);
     }
 }
 

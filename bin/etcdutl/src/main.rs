@@ -1,5 +1,6 @@
 //! etcdutl: a tool for the files of an etcd that is not running.
 
+mod arguments;
 mod bootstrap;
 mod commands;
 mod failure;
@@ -53,16 +54,5 @@ fn run(parsed: &Parsed) -> CommandResult {
             Ok(())
         }
         later => Err(Code::BadFeature.with(format!("etcdutl {later} is not built yet"))),
-    }
-}
-
-/// The one argument of a command, as text.
-fn one_argument(parsed: &Parsed) -> CommandResult<String> {
-    match &parsed.args[..] {
-        [path] => Ok(String::from_utf8_lossy(path).into_owned()),
-        _ => {
-            let text = format!("{} requires exactly one argument", parsed.name());
-            Err(Code::BadArgs.with(text))
-        }
     }
 }

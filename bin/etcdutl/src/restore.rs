@@ -2,9 +2,10 @@
 //!
 //! Source: etcd v3.7.1 etcdutl/snapshot/v3_snapshot.go `Restore`.
 
+use crate::arguments::one_argument;
 use crate::bootstrap;
 use crate::failure::{Code, CommandResult, Failure, io_failure};
-use crate::{one_argument, output, status};
+use crate::{output, status};
 use bolt::Tx;
 use bytes::Bytes;
 use cli::json::{Object, list, zap_string};

@@ -2,8 +2,9 @@
 //!
 //! Source: etcd v3.7.1 etcdutl/snapshot/v3_snapshot.go `Status`, etcdutl/printer*.go.
 
+use crate::arguments::one_argument;
 use crate::failure::{Code, CommandResult, io_failure};
-use crate::{one_argument, output};
+use crate::output;
 use bolt::{Db, Options, PageCache, View};
 use bytes::Bytes;
 use cli::json::Object;

@@ -5,13 +5,15 @@
 
 mod errors;
 mod file;
+mod of_worker;
 mod ranges;
 mod txns;
 
 use crate::host::{Deliver, Growth, Host, RangeChunks, Ranged, SnapshotFile, WatchStream};
-use auth::{AuthStore, Caller, Guarded, Permitted};
+use auth::Caller;
+pub use of_worker::OfWorker;
+
 use errors::{denied_status, status_of, store_status};
-use mvcc::View;
 use proto::answer::{Answer, Origin, TxnAnswer};
 use proto::etcdserverpb::{
     AlarmMember, DowngradeInfo, HashKvResponse, HashResponse, InternalRaftRequest,
@@ -20,51 +22,11 @@ use proto::etcdserverpb::{
 };
 use proto::{LeaseId, NodeId};
 use rpc::{Code, Error, Status};
-use server::Worker;
 use server::metrics::grpc::Method;
-use state::{LeaseQuery, Question, Reply, quota};
+use state::{LeaseQuery, Reply, quota};
 use std::sync::Arc;
 use std::time::Instant;
 use watch::CreateRequest;
-
-/// A worker as the services' host.
-#[derive(Clone, Debug)]
-pub struct OfWorker {
-    worker: Worker,
-    /// The size that one message of a streamed range aims at, in bytes.
-    chunk_bytes: usize,
-}
-
-impl OfWorker {
-    /// The services' host for `worker`.
-    #[must_use]
-    pub fn new(worker: Worker) -> OfWorker {
-        let chunk_bytes = worker.limits().request_bytes_max;
-        OfWorker { worker, chunk_bytes }
-    }
-
-    /// Asks the replicated auth store whether the caller may do this. Callers have no user yet:
-    /// tokens are not built.
-    fn permit<R: Guarded>(&self, request: R) -> Result<Permitted<R>, Status> {
-        self.auth().permit(&Caller::default(), request).map_err(denied_status)
-    }
-
-    fn auth(&self) -> Arc<AuthStore> {
-        Arc::clone(&self.worker.moment().published.auth)
-    }
-
-    async fn view(&self, serializable: bool) -> Result<View, Status> {
-        if serializable {
-            return Ok(self.worker.view());
-        }
-        self.worker.linearizable_view().await.map_err(status_of)
-    }
-
-    async fn ask(&self, query: LeaseQuery) -> Result<Reply, Status> {
-        let question = Question { caller: Caller::default(), query };
-        self.worker.ask(question).await.map_err(status_of)
-    }
-}
 
 /// A defragmentation ends after this many commits that did not shrink the file.
 const COMMITS_IN_VAIN_MAX: u32 = 10;

@@ -6,6 +6,7 @@
 //!
 //! Source: gRPC over HTTP/2 (grpc.io doc/PROTOCOL-HTTP2.md).
 
+pub use crate::frame::PIECE_MAX;
 use crate::frame::{PREFIX_LEN, prefix};
 use crate::queue::Receiver;
 use crate::{Segments, Status};
@@ -15,9 +16,6 @@ use http_body::{Frame, SizeHint};
 use proto::answer::Sink;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-
-/// The maximal length of a piece, in bytes.
-pub const PIECE_MAX: usize = 64 * 1024;
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 

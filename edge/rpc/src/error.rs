@@ -140,13 +140,6 @@ impl Error {
     pub fn from_text(text: &str) -> Option<Error> {
         Error::ALL.iter().copied().find(|error| error.text() == text)
     }
-
-    /// The whole line in which Go's gRPC prints the status, which is what a watch's
-    /// `cancel_reason` carries for errors of permission.
-    #[must_use]
-    pub fn go_text(self) -> String {
-        crate::Status::from(self).to_string()
-    }
 }
 
 impl std::fmt::Display for Error {

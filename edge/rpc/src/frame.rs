@@ -13,6 +13,8 @@ use std::task::ready;
 use std::task::{Context, Poll};
 use tonic::Code;
 
+/// The maximal length of a piece of a body, in bytes.
+pub const PIECE_MAX: usize = 64 * 1024;
 /// The length of the prefix, in bytes.
 pub const PREFIX_LEN: usize = 5;
 

@@ -1,7 +1,6 @@
 //! Output as pieces of bounded length: short slices are copied together, long ones are shared.
 
-use crate::body::PIECE_MAX;
-use crate::frame::{PREFIX_LEN, prefix};
+use crate::frame::{PIECE_MAX, PREFIX_LEN, prefix};
 use bytes::{Bytes, BytesMut};
 use proto::answer::Sink;
 

@@ -3,7 +3,7 @@
 //!
 //! Source: gRPC over HTTP/2 (grpc.io doc/PROTOCOL-HTTP2.md); the words are grpc-go 1.82's.
 
-use crate::Error;
+use crate::error::Error;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::borrow::Cow;
 use std::time::Duration;
@@ -195,6 +195,15 @@ pub fn go_quoted(bytes: &[u8]) -> String {
     }
     quoted.push('"');
     quoted
+}
+
+impl Error {
+    /// The whole line in which Go's gRPC prints the status, which is what a watch's
+    /// `cancel_reason` carries for errors of permission.
+    #[must_use]
+    pub fn go_text(self) -> String {
+        Status::from(self).to_string()
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! Whether a member that starts on a disk after a crash has lost nothing: it boots, its log holds
-//! every acknowledged entry and of the others a beginning, and its store is what the twin makes of
-//! just these entries, in memory and in the file.
+//! Checks that a member that starts on the disk of a crash has lost nothing: it boots, its log holds
+//! every acknowledged entry and a prefix of the others, and its store, in memory and in the file,
+//! equals what the twin computes from exactly these entries.
 
 use crate::driver::{Driver, Seen};
 use crate::history::{Expected, History};
@@ -17,23 +17,23 @@ use state::{LeaseQuery, Reply};
 use std::collections::BTreeMap;
 use vfs::SimDisk;
 
-/// What an image must hold.
+/// The entries that an image must and may hold.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     /// Every entry up to here was acknowledged.
     pub acknowledged: Index,
-    /// Entries behind this one are not of the history: a member wrote them that started on an
-    /// image of it. Nothing but the usual work of a new leader.
+    /// Later entries are not of the history: a member that started on an image wrote them, and they
+    /// are a new leader's own.
     pub history_end: Index,
 }
 
-/// The start of a member that is checked: none of the run's has this number.
+/// The number of the start of a checked member. No start of the run has it.
 const CHECK_START: u64 = 1 << 10;
 
-/// Starts a member and checks it; the last entry of the history that it holds.
+/// Starts a member and checks it. Returns the last entry of the history that it holds.
 ///
 /// # Errors
-/// What is wrong.
+/// The fault.
 pub fn check(
     history: &History,
     image: &SimDisk,
@@ -49,7 +49,7 @@ pub fn check(
             bounds.acknowledged
         ));
     }
-    // It leads after the first tick, and a leader has things of its own to propose at the second.
+    // The member leads after the first tick and makes its own proposals at the second.
     for _ in 0..2 {
         driver.tick()?;
         driver.settle()?;
@@ -69,13 +69,13 @@ pub fn check(
     check_file(&driver, moment, expected)?;
     check_view(&driver, moment, expected)?;
     check_leases(&mut driver, expected)?;
-    // What is written now is not of the history: points of it cannot be checked.
+    // Writes from here on are not of the history, so their points cannot be checked.
     image.record_every(0);
     check_goes_on(&mut driver, moment.revision)?;
     Ok(found)
 }
 
-/// What is applied is of the history up to what was found, and then a new leader's.
+/// Checks that the applied entries are the history's up to `found`, and then a new leader's.
 fn check_applied(history: &History, seen: Vec<Seen>, found: Index) -> Result<(), String> {
     for seen in seen {
         let Seen::Applying(entry) = seen else { continue };
@@ -90,20 +90,20 @@ fn check_applied(history: &History, seen: Vec<Seen>, found: Index) -> Result<(),
     Ok(())
 }
 
-/// What a new leader writes: nothing that touches keys or leases.
+/// True for an entry that a new leader proposes by itself. It changes no key and no lease.
 fn is_housekeeping(entry: &Entry) -> bool {
     let Ok(mut request) = InternalRaftRequest::decode(entry.data.clone()) else { return false };
     request.header = None;
     request.cluster_version_set = None;
     request.cluster_member_attr_set = None;
-    // A member of a cluster without a version speaks as older ones understand.
+    // In a cluster without a version the attributes are sent in the form of older members.
     if request.v2.as_ref().is_some_and(|v2| v2.path().ends_with("/attributes")) {
         request.v2 = None;
     }
     request == InternalRaftRequest::default()
 }
 
-/// The pairs of a bucket of the file.
+/// All pairs of a bucket of the file.
 fn pairs(file: &bolt::View, bucket: &str) -> Result<Vec<(Bytes, Bytes)>, String> {
     let mut cursor = file.cursor(bucket.as_bytes(), false);
     let mut pairs = Vec::new();
@@ -119,7 +119,7 @@ fn check_file(driver: &Driver, moment: &Moment, expected: &Expected) -> Result<(
     file.check().map_err(|error| format!("the file: {error}"))?;
     let mut found = pairs(&file, "key")?;
     let compacted = moment.compacted.to_be_bytes();
-    // Versions of etcd differ in whether these are there.
+    // Versions of etcd differ in whether they keep tombstones at the compacted revision.
     found.retain(|(key, _)| !(key.last() == Some(&b't') && key.starts_with(&compacted)));
     let same = found.len() == expected.pairs.len()
         && found
@@ -197,7 +197,7 @@ fn check_leases(driver: &mut Driver, expected: &Expected) -> Result<(), String> 
     Ok(())
 }
 
-/// A write is taken, and is one revision further.
+/// Checks that a write is accepted and gets the next revision.
 fn check_goes_on(driver: &mut Driver, revision: i64) -> Result<(), String> {
     let put = PutRequest { key: "after".into(), value: "crash".into(), ..PutRequest::default() };
     let id = driver.submit(InternalRaftRequest { put: Some(put), ..Default::default() });

@@ -1,121 +1,33 @@
-//! A workload on one member, and what a crash at each point of its disk leaves.
+//! Runs a workload on one member, crashes it at each point of its disk, and checks what is left.
 //!
-//! - The run: requests of a seed, a scheduler of the same seed, a few starts in between, killed
-//!   and stopped in turn. A copy of the disk is kept at each point, with what was acknowledged.
-//! - The images: of each point so many, each checked by itself (see `check`). On the first of
-//!   each point the member that starts crashes too, somewhere; of every second point that first
-//!   one is of a process that was killed, which loses nothing.
+//! - The run: seeded requests, a seeded scheduler, and a few restarts, every second one after a
+//!   kill. At each point a copy of the disk is kept, with the last acknowledged entry.
+//! - The images: several for each point, each checked by itself (see `check`). On the first image of
+//!   a point the member that starts crashes at some point, too. At every second point the first
+//!   image is that of a killed process, which loses nothing.
 
 use crate::check::{Bounds, check};
 use crate::history::History;
+use crate::plan::{Kind, Plan, Tally};
 use crate::run::Run;
 use crate::seed::Seed;
 use executor::BootOptions;
 use proto::Index;
-use std::collections::BTreeMap;
-use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
-use vfs::{Operation, Recorded};
+use vfs::Recorded;
 
-/// What is to be tried.
-#[derive(Clone, Copy, Debug)]
-pub struct Plan {
-    /// The seed of requests, scheduler and images.
-    pub seed: u64,
-    /// How many requests.
-    pub operations: u64,
-    /// Images are taken of every so many-th point.
-    pub every: u64,
-    /// How many images of each.
-    pub images: u64,
-    /// Only this point, if any.
-    pub point: Option<u64>,
-    /// Threads that check images.
-    pub threads: usize,
-    /// The log says that a batch is durable before it is synced: the images must show it.
-    pub lies: bool,
-}
-
-/// A kind of point: the call, and what kind of file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Kind {
-    /// The call.
-    pub call: &'static str,
-    /// Of which file.
-    pub file: &'static str,
-}
-
-impl Kind {
-    pub(crate) fn of(recorded: &Recorded) -> Kind {
-        Kind { call: call(recorded.operation), file: file(&recorded.path) }
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.call, self.file)
-    }
-}
-
-fn call(operation: Operation) -> &'static str {
-    match operation {
-        Operation::Read => "read",
-        Operation::Write => "write",
-        Operation::Sync => "sync",
-        Operation::SetLen => "truncate",
-        Operation::Allocate => "allocate",
-        Operation::Create => "create",
-        Operation::CreateDir => "make",
-        Operation::Rename => "rename",
-        Operation::Remove => "remove",
-        Operation::SyncDir => "sync",
-    }
-}
-
-fn file(path: &Path) -> &'static str {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let extension = path.extension().unwrap_or_default().to_string_lossy();
-    match (&*name, &*extension) {
-        ("db", _) => "database",
-        // A file keeps the name by which it was opened: segments that of the spare they were.
-        (_, "wal") => "segment",
-        (_, "snap") => ".snap",
-        (_, "broken") => "torn copy",
-        (_, "tmp") if name != "wal.tmp" => "segment",
-        _ => "directory",
-    }
-}
-
-/// What a run came to.
-#[derive(Debug, Default)]
-pub struct Tally {
-    /// All points, by kind.
-    pub all: BTreeMap<Kind, u64>,
-    /// Those of which images were taken.
-    pub tried: BTreeMap<Kind, u64>,
-}
-
-impl Tally {
-    /// How many points of a kind there were.
-    #[must_use]
-    pub fn count(&self, call: &'static str, file: &'static str) -> u64 {
-        self.all.get(&Kind { call, file }).copied().unwrap_or_default()
-    }
-}
-
-/// What was tried.
+/// The result of a run and its images.
 #[derive(Debug)]
 pub struct Report {
     /// The points.
     pub tally: Tally,
-    /// How many images were checked.
+    /// The number of images that were checked.
     pub images: u64,
-    /// How many of them were of a member that crashed while it started on another.
+    /// How many of them were left by a crash during the start on another image.
     pub second_crashes: u64,
-    /// How many images held entries that were not acknowledged.
+    /// How many images held more than the acknowledged entries.
     pub with_more: u64,
     /// Entries applied.
     pub entries: u64,
@@ -125,14 +37,14 @@ pub struct Report {
     pub compactions: u64,
     /// The last revision.
     pub revision: i64,
-    /// Readers that read their whole moment beside the member.
+    /// The number of readers that read all of their moment while the member ran.
     pub readers: u64,
-    /// How many of them the database committed beside.
+    /// How many of them read across a commit of the database.
     pub readers_across_commits: u64,
 }
 
 impl Report {
-    /// What should have happened in such a run and did not.
+    /// The events that such a run should contain and this one does not.
     #[must_use]
     pub fn missing(&self) -> Vec<&'static str> {
         let tally = &self.tally;
@@ -148,10 +60,10 @@ impl Report {
     }
 }
 
-/// Runs the workload and tries the images.
+/// Runs the workload and checks the images.
 ///
 /// # Errors
-/// What went wrong, with the point and the image.
+/// The fault, with its point and image.
 pub fn try_all(plan: Plan) -> Result<Report, String> {
     let mut run = Run::new(plan);
     run.disk.record_every(1);
@@ -196,7 +108,7 @@ struct Tried {
     with_more: u64,
 }
 
-/// The points that are to be tried, for a few threads.
+/// The points to check, shared by a few threads.
 struct Work {
     plan: Plan,
     options: BootOptions,
@@ -246,7 +158,7 @@ impl Work {
     fn try_image(&self, point: &Recorded, number: u64, tried: &mut Tried) -> Result<(), String> {
         let mut seed = Seed::new(self.plan.seed ^ (point.point << 20) ^ number);
         let crashes_again = number == 0;
-        // Before the second crash there may have been none: only the process was killed.
+        // The image of a killed process has everything that was written.
         let is_killed = crashes_again && !point.point.is_multiple_of(2);
         let image = if is_killed { point.disk.fork() } else { point.disk.crash_image(seed.draw()) };
         if crashes_again {

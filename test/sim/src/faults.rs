@@ -1,33 +1,34 @@
-//! A disk that fails once, anywhere: no space, or an error. The member stops and says why; what it
-//! acknowledged before is there at the next start, after a crash of the machine or without one.
+//! A disk that fails once, at any call: an error, or no space. The member stops and reports why, or
+//! goes on if the call was optional. Everything that it acknowledged is there at the next start, with
+//! or without a crash of the machine in between.
 //!
-//! One thing may keep it from starting: a write to the log that stopped inside a sector. A torn
-//! tail ends with a whole sector, so that this one looks like damage, as it does to Go's etcd.
+//! One start may be refused: after a write to the log that ended inside a sector. A torn tail ends at
+//! a sector boundary, so this one looks like damage, as it does to Go's etcd.
 
 use crate::check::{Bounds, check};
-use crate::crash::Plan;
+use crate::plan::Plan;
 use crate::run::Run;
 use crate::seed::Seed;
 use proto::Index;
 use vfs::{Fault, Injection, SimDisk};
 
-/// What was tried.
+/// The results of all runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
-    /// Members that were stopped by a fault.
+    /// Members that a fault stopped.
     pub stopped: u64,
-    /// Members that went on, since nothing depended on the call.
+    /// Members that went on, since the call was optional.
     pub went_on: u64,
     /// Starts that were checked afterwards.
     pub starts: u64,
-    /// Starts that were refused, since a write to the log stopped inside a sector.
+    /// Starts that were refused after a write to the log that ended inside a sector.
     pub refused: u64,
 }
 
-/// Runs the workload again and again, each time with one fault at another point.
+/// Runs the workload repeatedly, each time with one fault at another point.
 ///
 /// # Errors
-/// What went wrong, with the run.
+/// The fault, with its run.
 pub fn try_faults(plan: Plan, runs: u64) -> Result<Faults, String> {
     let mut whole = Run::new(plan);
     whole.run().map_err(|error| format!("seed {}: the run itself: {error}", plan.seed))?;
@@ -53,9 +54,9 @@ pub fn try_faults(plan: Plan, runs: u64) -> Result<Faults, String> {
         }
         run.history.end().map_err(failed)?;
         for image in 0..plan.images {
-            // The first is what a start finds without a crash.
+            // The first image is the disk without a crash.
             let disk = if image == 0 { run.disk.fork() } else { run.disk.crash_image(seed.draw()) };
-            // Of a run that did not get so far, the first entries are those of any other.
+            // A run that stopped before its first entry is checked against the whole run's.
             let is_empty = run.history.last() == Index(0);
             match start(if is_empty { &whole } else { &run }, &disk, &run) {
                 Ok(()) => faults.starts += 1,
@@ -75,7 +76,7 @@ fn start(known: &Run, disk: &SimDisk, run: &Run) -> Result<(), String> {
     check(&known.history, disk, &run.options, bounds).map(drop)
 }
 
-/// Whether a member stopped for what the disk did, and says so.
+/// True if a member stopped because of the disk, and reports it.
 fn is_of_the_disk(why: &str) -> bool {
     why.contains("os error")
 }

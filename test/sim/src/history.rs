@@ -1,5 +1,5 @@
-//! What a member applied, entry by entry, with what the twin makes of each: against it the run
-//! itself is checked, and later every crash image of it.
+//! The history of a run: each entry that the member applied, with the state that the twin computes
+//! after it. The run is checked against it while it goes, and every crash image afterwards.
 
 use crate::driver::Seen;
 use crate::twin::{self, Moment, Twin};
@@ -12,7 +12,7 @@ use state::Reject;
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-/// What a member must hold once an entry is applied, compaction has done its work, and all is in
+/// The content of a member once an entry is applied, compaction is finished, and everything is in
 /// the file.
 #[derive(Debug)]
 pub struct Expected {
@@ -26,7 +26,7 @@ pub struct Expected {
     pub hash: u32,
 }
 
-/// What became of an entry.
+/// An applied entry and the twin's state after it.
 #[derive(Debug)]
 struct Applied {
     entry: Entry,
@@ -34,7 +34,7 @@ struct Applied {
     expected: OnceLock<Expected>,
 }
 
-/// A request that was applied, and what it must be answered.
+/// A request that was applied, and its expected answer.
 #[derive(Debug)]
 struct Request {
     index: Index,
@@ -42,14 +42,14 @@ struct Request {
     is_physical_compaction: bool,
 }
 
-/// Everything that was applied.
+/// All entries that were applied.
 #[derive(Debug)]
 pub struct History {
     twin: Twin,
     start: Moment,
     /// The entries from index 1 on.
     applied: Vec<Applied>,
-    /// Entries that may be in the log, by index.
+    /// Entries that were handed to the log, by index.
     appended: BTreeMap<Index, Entry>,
     requests: BTreeMap<u64, Request>,
     acknowledged: Index,
@@ -60,7 +60,7 @@ pub struct History {
 }
 
 impl History {
-    /// Nothing yet.
+    /// An empty history.
     #[must_use]
     pub fn new(lease_ttl_s_min: i64) -> History {
         let twin = Twin::new(lease_ttl_s_min);
@@ -77,10 +77,11 @@ impl History {
         }
     }
 
-    /// Takes what was seen of a member.
+    /// Adds what was seen of a member, and checks it.
     ///
     /// # Errors
-    /// When a member gives an entry another content than before, or answers otherwise than it must.
+    /// When an entry changes its content, an answer is wrong, or an answer, an event or a linearizable
+    /// moment comes too early.
     pub fn learn(&mut self, seen: Vec<Seen>) -> Result<(), String> {
         for seen in seen {
             match seen {
@@ -115,7 +116,8 @@ impl History {
         Ok(())
     }
 
-    /// Takes the member for dead: what it has appended and not applied is what others may find.
+    /// Ends the history after the member has stopped: entries that were appended and not applied may
+    /// be in the log, and count as applied.
     ///
     /// # Errors
     /// As [`History::learn`].
@@ -129,7 +131,7 @@ impl History {
 
     fn apply(&mut self, entry: Entry) -> Result<(), String> {
         if let Some(known) = self.entry(entry.index) {
-            // Applied once more after a start.
+            // Applied again after a restart.
             return if *known == entry {
                 Ok(())
             } else {
@@ -143,7 +145,7 @@ impl History {
             let request = InternalRaftRequest::decode(entry.data.clone())
                 .map_err(|error| format!("entry {}: {error}", entry.index))?;
             let answer = self.twin.apply(&request);
-            // What a leader writes of itself is no client's request.
+            // A leader's own proposals are not requests of clients.
             let is_own = request.cluster_version_set.is_some()
                 || request.cluster_member_attr_set.is_some()
                 || request.v2.is_some();
@@ -161,13 +163,13 @@ impl History {
 
     fn answered(&mut self, id: u64, answer: &Result<Answer, Reject>) -> Result<(), String> {
         if id == 0 {
-            // The configuration that a cluster begins with: nobody has asked for it.
+            // The first configuration of a cluster; no client waits for it.
             return Ok(());
         }
         let Some(request) = self.requests.get(&id) else {
             return Err(format!("request {id} is answered and was never applied"));
         };
-        // Answered when the work is done, at a revision that nobody foresees.
+        // Answered when the compaction is finished, with the revision of that time.
         let may_differ = request.is_physical_compaction
             && matches!((&request.answer, answer), (Ok(_), Ok(Answer::Compact { .. })));
         if request.answer != *answer && !may_differ {
@@ -189,19 +191,19 @@ impl History {
         Index(self.applied.len() as u64)
     }
 
-    /// The last entry that a client knows to be done.
+    /// The last entry whose request was answered.
     #[must_use]
     pub fn acknowledged(&self) -> Index {
         self.acknowledged
     }
 
-    /// How many requests of clients were answered, or are to be; leases that expire are among them.
+    /// The number of requests that were applied, including revocations of expired leases.
     #[must_use]
     pub fn requests(&self) -> u64 {
         self.requests.len() as u64 - self.own
     }
 
-    /// How many compactions were begun.
+    /// The number of compactions that were accepted.
     #[must_use]
     pub fn compactions(&self) -> u64 {
         self.compactions
@@ -224,7 +226,7 @@ impl History {
         self.at(index).map(|applied| &applied.entry)
     }
 
-    /// What is there when this entry is applied, and what that comes to.
+    /// The twin's state after an entry, and the content that a member must then have.
     #[must_use]
     pub fn after(&self, index: Index) -> Option<(&Moment, &Expected)> {
         let applied = self.at(index)?;

@@ -7,6 +7,7 @@ pub mod driver;
 pub mod faults;
 pub mod history;
 mod lying;
+pub mod plan;
 mod readers;
 pub mod restarts;
 mod run;

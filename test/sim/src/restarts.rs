@@ -3,7 +3,7 @@
 //! was acknowledged before and after the restart must be there.
 
 use crate::check::{Bounds, check};
-use crate::crash::Plan;
+use crate::plan::Plan;
 use crate::run::Run;
 use crate::seed::Seed;
 use proto::Index;
@@ -12,21 +12,21 @@ use vfs::{Fault, Injection, Operation};
 /// Requests after the restart.
 const OPERATIONS_AFTER: u64 = 60;
 
-/// What was tried.
+/// The results of all runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Restarts {
     /// Members that a failed sync stopped, and that started again.
     pub restarted: u64,
-    /// Members that went on, since the sync was for later.
+    /// Members that went on, since the sync was optional.
     pub went_on: u64,
     /// Images of a power failure after the restart that were checked.
     pub images: u64,
 }
 
-/// Runs the workload again and again, each time with another sync that fails.
+/// Runs the workload repeatedly, each time with another sync that fails.
 ///
 /// # Errors
-/// What went wrong, with the run.
+/// The fault, with its run.
 pub fn try_restarts(plan: Plan, runs: u64) -> Result<Restarts, String> {
     let syncs = syncs(plan)?;
     let mut tried = Restarts::default();

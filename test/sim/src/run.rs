@@ -1,10 +1,10 @@
 //! One member under a workload: requests of a seed, a scheduler of the same seed, readers, and a few
 //! restarts, of which every second one follows a kill.
 
-use crate::crash::{Kind, Plan, Tally};
 use crate::driver::Driver;
 use crate::history::History;
 use crate::lying::LyingDisk;
+use crate::plan::{Kind, Plan, Tally};
 use crate::readers::Readers;
 use crate::seed::Seed;
 use crate::workload::Workload;

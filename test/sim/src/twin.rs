@@ -1,5 +1,5 @@
-//! What every member must hold after each entry, worked out in the plainest way: a list of all
-//! versions that were ever made, and maps. It shares no code with the store that it judges.
+//! A simple model of the store: a list of all versions that were ever written, and maps. It shares no
+//! code with the store that is checked against it.
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -22,9 +22,9 @@ use std::sync::Arc;
 pub struct Version {
     /// The revision, both parts.
     pub at: (i64, i64),
-    /// The key was deleted.
+    /// Whether it is a deletion.
     pub tombstone: bool,
-    /// As it is stored.
+    /// The stored key-value.
     pub kv: KeyValue,
 }
 
@@ -42,20 +42,20 @@ impl Version {
     }
 }
 
-/// What is there after an entry.
+/// The state after an entry.
 #[derive(Clone, Debug)]
 pub struct Moment {
-    /// How many versions there have been.
+    /// The number of versions that were written so far.
     pub versions: usize,
     /// The current revision.
     pub revision: i64,
     /// The compact revision; −1 for none.
     pub compacted: i64,
-    /// The leases, with what was granted in seconds.
+    /// The leases with their granted TTLs in seconds.
     pub leases: Arc<BTreeMap<i64, i64>>,
 }
 
-/// The twin.
+/// The model.
 #[derive(Debug)]
 pub struct Twin {
     history: Vec<Version>,
@@ -158,13 +158,13 @@ impl Twin {
         }
     }
 
-    /// Every version ever made, oldest first.
+    /// Every version that was ever written, oldest first.
     #[must_use]
     pub fn history(&self) -> &[Version] {
         &self.history
     }
 
-    /// What is there now.
+    /// The current state.
     #[must_use]
     pub fn moment(&self) -> Moment {
         Moment {
@@ -180,7 +180,7 @@ impl Twin {
         Writing { twin: self, main, sub: 0 }
     }
 
-    /// Applies a request; what it must have been answered.
+    /// Applies a request and returns its expected answer.
     ///
     /// # Errors
     /// When it is rejected.
@@ -274,7 +274,7 @@ impl Twin {
     }
 }
 
-/// The keys that live after these versions.
+/// The live keys after these versions.
 #[must_use]
 pub fn live(history: &[Version]) -> BTreeMap<&[u8], &Version> {
     let mut live = BTreeMap::new();
@@ -288,8 +288,8 @@ pub fn live(history: &[Version]) -> BTreeMap<&[u8], &Version> {
     live
 }
 
-/// What a finished compaction leaves of these versions: all behind it, and before it what lives
-/// at it. (Tombstones at the very revision are left out: versions of etcd differ in them.)
+/// The versions that a finished compaction keeps: all later ones, and those that are live at its
+/// revision. Tombstones at exactly that revision are left out, since versions of etcd differ there.
 #[must_use]
 pub fn kept(history: &[Version], compacted: i64) -> Vec<&Version> {
     let before = history.partition_point(|version| version.at.0 <= compacted);
@@ -301,8 +301,8 @@ pub fn kept(history: &[Version], compacted: i64) -> Vec<&Version> {
     history.iter().filter(stays).collect()
 }
 
-/// What HashKV must say at the current revision: what stays, without what is older than the
-/// compaction and does not live now.
+/// HashKV at the current revision: over the kept versions, without those that are older than the
+/// compaction and not live now.
 #[must_use]
 pub fn hash_kv(history: &[Version], compacted: i64) -> u32 {
     let living = live(history);

@@ -1,5 +1,5 @@
 //! Seeded requests: puts with and without leases, deletions of keys and ranges, transactions,
-//! leases granted and revoked, compactions. Some are rejected, as clients' are.
+//! grants and revocations of leases, compactions. Some of them are rejected.
 
 use crate::seed::Seed;
 use bytes::Bytes;
@@ -10,7 +10,7 @@ use proto::etcdserverpb::{
     LeaseRevokeRequest, PutRequest, RangeRequest, RequestOp, TxnRequest,
 };
 
-/// The key that every request leaves alone but the first, so that the store is never empty.
+/// A key that only the first request changes, so that the store is never empty.
 const ANCHOR: &[u8] = b"anchor";
 const LEASES: u64 = 12;
 const KEYS: u64 = 60;
@@ -23,7 +23,7 @@ pub struct Workload {
 }
 
 impl Workload {
-    /// The requests of a seed.
+    /// The source for a seed.
     #[must_use]
     pub fn new(seed: u64) -> Workload {
         Workload { seed: Seed::new(seed ^ 0x776f_726b), made: 0 }
@@ -34,7 +34,7 @@ impl Workload {
     }
 
     fn put(&mut self, key: Bytes) -> PutRequest {
-        // Mostly short; some do not fit a page or a sector.
+        // Mostly short; some are longer than a sector or a page.
         let len = match self.seed.below(20) {
             0 => 5_000 + self.seed.place(9_000),
             1..=3 => 300 + self.seed.place(1_000),
@@ -83,7 +83,7 @@ impl Workload {
         }
     }
 
-    /// Operations on keys that differ, as etcd wants it.
+    /// Operations on distinct keys, as etcd requires.
     fn ops(&mut self) -> Vec<RequestOp> {
         let first = self.seed.below(KEYS);
         let count = self.seed.below(6);
@@ -102,7 +102,7 @@ impl Workload {
         ops.collect()
     }
 
-    /// The next request of clients who know that this is the current revision.
+    /// The next request, given the current revision.
     pub fn next(&mut self, revision: i64) -> InternalRaftRequest {
         self.made += 1;
         let mut request = InternalRaftRequest::default();
@@ -139,7 +139,7 @@ impl Workload {
 }
 
 fn key_of(number: u64) -> Bytes {
-    // Of all lengths, so that pages do not fill evenly.
+    // Of different lengths, so that pages do not fill evenly.
     let tail = usize::try_from(number * number % 97).unwrap_or_default();
     format!("key/{number:03}/{}", "x".repeat(tail)).into()
 }

@@ -4,6 +4,7 @@
 
 mod endpoints;
 mod fields;
+mod format;
 mod json;
 mod simple;
 #[cfg(test)]
@@ -14,57 +15,7 @@ use prost::Message;
 use proto::etcdserverpb as pb;
 
 pub(crate) use endpoints::{Hash, Health, Status};
-
-/// The formats.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Format {
-    /// For people.
-    Simple,
-    /// `"Name" : value` lines.
-    Fields,
-    /// Go's JSON of the answer's struct.
-    Json,
-    /// The answer's bytes.
-    Protobuf,
-    /// Boxes, for lists of members and endpoints only.
-    Table,
-}
-
-impl Format {
-    /// # Errors
-    /// When there is no such format.
-    pub(crate) fn parse(name: &str) -> CommandResult<Format> {
-        match name {
-            "simple" => Ok(Format::Simple),
-            "fields" => Ok(Format::Fields),
-            "json" => Ok(Format::Json),
-            "protobuf" => Ok(Format::Protobuf),
-            "table" => Ok(Format::Table),
-            _ => Err(Code::BadFeature.with("unsupported output format")),
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Format::Simple => "simple",
-            Format::Fields => "fields",
-            Format::Json => "json",
-            Format::Protobuf => "protobuf",
-            Format::Table => "table",
-        }
-    }
-}
-
-/// How answers are to be printed.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Printer {
-    /// The format.
-    pub(crate) format: Format,
-    /// Keys, values and ids in hexadecimal, where the format has a way to.
-    pub(crate) hex: bool,
-    /// Of a key-value, the value only; for the simple format.
-    pub(crate) value_only: bool,
-}
+pub(crate) use format::{Format, Printer};
 
 /// A membership change that was made, and the id that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,8 +3,8 @@
 //!
 //! Source: etcd v3.7 server/etcdserver/txn/range.go, v3_server.go rangeStream.
 
-use super::OfWorker;
 use super::errors::{revision_status, store_status};
+use super::of_worker::OfWorker;
 use crate::host::{Item, Items, LargeRange, RangeChunks, Ranged};
 use mvcc::{RangeCursor, RangeQuery, Size, Step, View, Wait};
 use proto::answer::RangeAnswer;

@@ -4,8 +4,9 @@
 
 use anyhow::{Result, bail};
 use clap::Parser;
-use sim::crash::{Kind, Plan, try_all};
+use sim::crash::try_all;
 use sim::faults::try_faults;
+use sim::plan::{Kind, Plan};
 use sim::restarts::try_restarts;
 use std::collections::BTreeMap;
 use std::time::Instant;
