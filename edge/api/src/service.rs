@@ -7,6 +7,7 @@ use crate::call::Call;
 use crate::counted::Counted;
 use crate::gather::Gather;
 use crate::host::Host;
+use crate::seated::SeatedBody;
 use crate::shared::{Limits, Shared};
 use crate::{cluster, health, kv, lease, maintenance, watch};
 use http::Request;
@@ -15,7 +16,8 @@ use hyper::rt::Executor;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use net::tasks;
+use net::limits::HEAD_TIME_MAX;
+use net::{Seat, TimedStream, tasks};
 use rpc::body::{Reply, is_grpc, refuse};
 use rpc::frame::{Messages, check_encoding};
 use rpc::{Code, Status};
@@ -24,7 +26,6 @@ use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
@@ -35,8 +36,6 @@ const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 const FRAME_MAX: u32 = 64 * 1024;
 /// The bytes of one response that HTTP/2 buffers.
 const SEND_BUFFER: usize = 256 * 1024;
-/// A connection that has not sent the head of its first request within this time is closed.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
 /// Answers requests that are not gRPC.
 pub type HttpHandler = Rc<dyn Fn(Request<Incoming>) -> HttpAnswer>;
@@ -77,15 +76,17 @@ impl<H: Host> Service<H> {
         Service { shared: Rc::new(Shared::new(host, limits)), http }
     }
 
-    /// Serves one connection until the client closes it. When `stop` completes, new calls are
-    /// refused and running calls are finished; streams run until they end by themselves. Must run
-    /// inside a `LocalSet`.
+    /// Serves one connection until the client closes it, a time limit of [`net::limits`] has passed,
+    /// or its seat is needed for another connection. When `stop` completes, new calls are refused and
+    /// running calls are finished; streams run until they end by themselves. Must run inside a
+    /// `LocalSet`.
     ///
     /// # Errors
     /// When the connection breaks or what comes is neither HTTP/2 nor HTTP/1.1.
     pub async fn serve<I>(
         self,
         io: I,
+        seat: Seat,
         stop: impl Future<Output = ()>,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>>
     where
@@ -95,7 +96,7 @@ impl<H: Host> Service<H> {
         builder
             .http1()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT)
+            .header_read_timeout(HEAD_TIME_MAX)
             .http2()
             .auto_date_header(false)
             .initial_stream_window_size(STREAM_WINDOW)
@@ -107,18 +108,26 @@ impl<H: Host> Service<H> {
         if let Some((interval, timeout)) = self.shared.limits.pings {
             builder.http2().keep_alive_interval(interval).keep_alive_timeout(timeout);
         }
+        let seat = Rc::new(seat);
+        let seat_of_requests = Rc::clone(&seat);
         let service = service_fn(move |request| {
-            let service = self.clone();
-            async move { Ok::<Reply, Infallible>(service.answer(request).await) }
+            let (service, in_use) = (self.clone(), seat_of_requests.begin());
+            async move {
+                let reply = service.answer(request).await;
+                Ok::<_, Infallible>(reply.map(|body| SeatedBody::new(body, in_use)))
+            }
         });
-        let io = Gather::new(io);
+        let io = Gather::new(TimedStream::new(io));
         let mut connection = pin!(builder.serve_connection(TokioIo::new(io.clone()), service));
-        let mut stop = pin!(stop);
+        let (mut stop, mut closing) = (pin!(stop), pin!(seat.closing()));
         let mut stopped = false;
         poll_fn(|cx| {
             if !stopped && stop.as_mut().poll(cx).is_ready() {
                 stopped = true;
                 connection.as_mut().graceful_shutdown();
+            }
+            if closing.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Ok(()));
             }
             match (connection.as_mut().poll(cx), io.send(cx)) {
                 (Poll::Pending, Poll::Ready(Err(error))) => Poll::Ready(Err(error.into())),

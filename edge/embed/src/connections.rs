@@ -3,12 +3,12 @@
 use crate::facts::MemberFacts;
 use api::{HttpAnswer, Limits, OfWorker, Service};
 use hyper::body::Incoming;
+use net::{Seat, Seats};
 use rpc::body::Body;
 use server::{Connections, TakeOver, Worker};
 use std::net::TcpStream;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::watch;
 
 /// Serves the clients' port on every worker.
@@ -18,8 +18,8 @@ pub(crate) struct Clients {
     pub(crate) limits: Limits,
     /// Becomes true when the server stops.
     pub(crate) stopping: watch::Receiver<bool>,
-    /// Connections that are open.
-    pub(crate) open: Arc<AtomicUsize>,
+    /// The places for connections, of all workers.
+    pub(crate) seats: Arc<Seats>,
 }
 
 impl Connections for Clients {
@@ -28,39 +28,31 @@ impl Connections for Clients {
         let facts = Arc::clone(&self.facts);
         let http = Rc::new(move |request| answer(Arc::clone(&facts), request));
         let service = Service::new(host, self.limits.clone(), http);
-        let (stopping, open) = (self.stopping.clone(), Arc::clone(&self.open));
+        let (stopping, seats) = (self.stopping.clone(), Arc::clone(&self.seats));
         Box::new(move |stream, guard| {
-            let work = serve(service.clone(), stream, stopping.clone());
-            serve_counted(Arc::clone(&open), guard, work);
+            let Some(seat) = seats.take_now() else {
+                tracing::warn!("a client's connection was closed: all others are in use");
+                return;
+            };
+            spawn(guard, serve(service.clone(), stream, seat, stopping.clone()));
         })
     }
 }
 
-/// Runs the task of one connection. It is counted as open, and `guard` is kept, until the task
-/// ends in any way.
-fn serve_counted(
-    open: Arc<AtomicUsize>,
-    guard: impl Sized + 'static,
-    work: impl Future<Output = ()> + 'static,
-) {
-    open.fetch_add(1, Ordering::Relaxed);
-    let guards = (guard, OpenConnection(open));
+/// Runs the task of one connection. `guard` is kept until the task ends in any way.
+fn spawn(guard: impl Sized + 'static, work: impl Future<Output = ()> + 'static) {
     net::tasks::spawn_local("client connection", async move {
-        let _guards = guards;
+        let _guard = guard;
         work.await;
     });
 }
 
-/// Counts a connection as open until it is dropped.
-struct OpenConnection(Arc<AtomicUsize>);
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-async fn serve(service: Service<OfWorker>, stream: TcpStream, mut stopping: watch::Receiver<bool>) {
+async fn serve(
+    service: Service<OfWorker>,
+    stream: TcpStream,
+    seat: Seat,
+    mut stopping: watch::Receiver<bool>,
+) {
     let io = match tokio::net::TcpStream::from_std(stream) {
         Ok(io) => io,
         Err(error) => {
@@ -73,7 +65,7 @@ async fn serve(service: Service<OfWorker>, stream: TcpStream, mut stopping: watc
             tracing::debug!("the server is gone before its connections");
         }
     };
-    if let Err(error) = service.serve(io, stopped).await {
+    if let Err(error) = service.serve(io, seat, stopped).await {
         tracing::debug!(error = error.to_string(), "a client's connection broke");
     }
 }
@@ -94,18 +86,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_connection_whose_task_panics_gives_its_gauges_back() {
+    fn a_connection_whose_task_panics_gives_its_place_back() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let open = Arc::new(AtomicUsize::new(0));
+        let seats = Seats::new(1);
         let guard = Rc::new(());
         let kept = Rc::downgrade(&guard);
         tokio::task::LocalSet::new().block_on(&runtime, async {
-            serve_counted(Arc::clone(&open), guard, async { panic!("on purpose") });
-            assert_eq!((open.load(Ordering::Relaxed), kept.strong_count()), (1, 1));
+            let seat = seats.take_now().unwrap();
+            spawn(guard, async move {
+                let _seat = seat;
+                panic!("on purpose")
+            });
+            assert_eq!((seats.taken(), kept.strong_count()), (1, 1));
             for _ in 0..10 {
                 tokio::task::yield_now().await;
             }
         });
-        assert_eq!((open.load(Ordering::Relaxed), kept.strong_count()), (0, 0));
+        assert_eq!((seats.taken(), kept.strong_count()), (0, 0));
     }
 }

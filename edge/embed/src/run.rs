@@ -13,13 +13,13 @@ use crate::config::Config;
 use crate::connections::Clients;
 use crate::facts::{MemberFacts, Peers, Watched};
 use crate::system;
-use net::{Acceptor, Listener, Url, plain};
+use net::limits::PlacesOfPorts;
+use net::{Acceptor, Listener, Seats, Url, plain};
 use nix::sys::signal::Signal;
 use server::metrics::Metrics;
 use server::{Handle, Running};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -52,7 +52,8 @@ struct Serving {
     peers: plain::Server,
     watched: plain::Server,
     stop: watch::Sender<bool>,
-    open: Arc<AtomicUsize>,
+    /// The connections of clients.
+    seats: Arc<Seats>,
     ends: mpsc::Receiver<End>,
 }
 
@@ -151,19 +152,26 @@ fn begin(config: &Config) -> Result<Serving, String> {
     banner::opened(config, &booted, started.elapsed());
     options::describe(config, &metrics);
     let (stop, stopping) = watch::channel(false);
-    let open = Arc::new(AtomicUsize::new(0));
+    let places = places(fds);
+    let seats = Seats::new(places.clients);
     let clients = Arc::new(Clients {
         facts: Arc::clone(&facts),
         limits: options::api_limits(config),
         stopping,
-        open: Arc::clone(&open),
+        seats: Arc::clone(&seats),
     });
     let running = server::start(disk, booted, options::server(config, &metrics), clients)
         .map_err(|e| format!("cannot start the server's threads: {e}"))?;
     let handle = running.handle();
     facts.set(handle.clone());
     let ends = watch_ends(running).map_err(|e| format!("cannot start a thread: {e}"))?;
-    serve(config, &facts, (handle, listeners), (stop, open, ends))
+    serve(config, &facts, (handle, listeners, places.plain), (stop, seats, ends))
+}
+
+/// The places for connections within the limit of files, less what the server itself needs.
+fn places(fds: u64) -> PlacesOfPorts {
+    let free = fds.saturating_sub(system::FDS_RESERVED);
+    PlacesOfPorts::within(usize::try_from(free).unwrap_or(usize::MAX))
 }
 
 fn bind_all(config: &Config) -> Result<Listeners, String> {
@@ -208,14 +216,14 @@ fn tell(to: &mpsc::SyncSender<End>, end: End) {
 fn serve(
     config: &Config,
     facts: &Arc<MemberFacts>,
-    (handle, listeners): (Handle, Listeners),
-    (stop, open, ends): (watch::Sender<bool>, Arc<AtomicUsize>, mpsc::Receiver<End>),
+    (handle, listeners, plain_places): (Handle, Listeners, usize),
+    (stop, seats, ends): (watch::Sender<bool>, Arc<Seats>, mpsc::Receiver<End>),
 ) -> Result<Serving, String> {
     let failed = |e: std::io::Error| format!("cannot serve: {e}");
-    let peers =
-        plain::Server::start("peers", Arc::new(Peers(Arc::clone(facts)))).map_err(failed)?;
-    let watched =
-        plain::Server::start("metrics", Arc::new(Watched(Arc::clone(facts)))).map_err(failed)?;
+    let handler = Arc::new(Peers(Arc::clone(facts)));
+    let peers = plain::Server::start("peers", handler, plain_places).map_err(failed)?;
+    let handler = Arc::new(Watched(Arc::clone(facts)));
+    let watched = plain::Server::start("metrics", handler, plain_places).map_err(failed)?;
     let mut others = Vec::new();
     for listener in listeners.peers {
         tracing::info!(address = listener.url().address(), "serving peer traffic");
@@ -240,7 +248,7 @@ fn serve(
         Ok(_) => tracing::info!("successfully notified init daemon"),
         Err(error) => tracing::error!(%error, "failed to notify systemd for readiness"),
     }
-    Ok(Serving { handle, clients, others, peers, watched, stop, open, ends })
+    Ok(Serving { handle, clients, others, peers, watched, stop, seats, ends })
 }
 
 /// Waits until the member is leader and its attributes are published in the cluster. (A restored
@@ -279,7 +287,7 @@ fn end(config: &Config, mut serving: Serving) -> bool {
         tracing::debug!("no worker is left");
     }
     let deadline = Instant::now() + GRACE;
-    while serving.open.load(Ordering::Relaxed) > 0 && Instant::now() < deadline {
+    while serving.seats.taken() > 0 && Instant::now() < deadline {
         std::thread::sleep(POLL);
     }
     serving.handle.stop();

@@ -98,7 +98,8 @@ impl Listener {
     }
 
     /// Starts a thread that passes each accepted connection to `sink`, in non-blocking mode and with
-    /// its options set. `sink` must not block.
+    /// its options set. While `sink` waits, connections wait in the kernel; [`Acceptor::stop`]
+    /// waits for it.
     ///
     /// # Errors
     /// When the thread cannot be started or the socket cannot be cloned.

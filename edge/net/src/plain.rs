@@ -1,9 +1,12 @@
 //! A small HTTP server for ports without load: peers and `--listen-metrics-urls`.
 //!
-//! One thread serves all listeners. The number of connections is limited, and so is the time for a
-//! request's headers. Clients are served by the workers instead.
+//! One thread serves all listeners. The number of connections is limited, and so is the time of each
+//! of their states ([`crate::limits`]). Clients are served by the workers instead.
 
+use crate::limits::{HEAD_TIME_MAX, PLAIN_WAITING_MAX};
+use crate::seats::{Seat, Seats};
 use crate::tasks;
+use crate::timed::TimedStream;
 use bytes::Bytes;
 use http::{Method, Request, Response};
 use http_body_util::Full;
@@ -13,23 +16,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::io;
 use std::net::TcpStream;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::LocalSet;
-
-/// Connections served at a time, and connections that wait for one of them to end. Further
-/// connections are closed when they are accepted.
-#[derive(Clone, Copy, Debug)]
-struct ConnectionLimits {
-    served: usize,
-    waiting: usize,
-}
-
-const LIMITS: ConnectionLimits = ConnectionLimits { served: 256, waiting: 64 };
-/// etcd's limit for a request's headers.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Answers the requests of a server.
 pub trait Handler: Send + Sync + 'static {
@@ -50,35 +41,28 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts the thread.
+    /// Starts the thread. It serves at most `served_max` connections at a time.
     ///
     /// # Errors
     /// When the thread or its runtime cannot be started.
-    pub fn start<H: Handler>(name: &str, handler: Arc<H>) -> io::Result<Self> {
-        Self::start_with(name, handler, LIMITS)
-    }
-
-    fn start_with<H: Handler>(
-        name: &str,
-        handler: Arc<H>,
-        limits: ConnectionLimits,
-    ) -> io::Result<Self> {
-        let (queue, connections) = mpsc::channel(limits.waiting);
+    pub fn start<H: Handler>(name: &str, handler: Arc<H>, served_max: usize) -> io::Result<Self> {
+        let (queue, connections) = mpsc::channel(PLAIN_WAITING_MAX);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-            LocalSet::new().block_on(&runtime, serve(connections, handler, limits.served));
+            LocalSet::new().block_on(&runtime, serve(connections, handler, served_max));
         })?;
         Ok(Self { queue: Some(queue), thread: Some(thread) })
     }
 
-    /// Where a listener's connections go: see [`crate::Listener::accept`].
+    /// Where a listener's connections go: see [`crate::Listener::accept`]. While the queue is full
+    /// it waits, and further connections wait in the kernel.
     pub fn sink(&self) -> impl Fn(TcpStream) + Send + 'static {
         let queue = self.queue.clone();
         move |stream| {
             if let Some(queue) = &queue
-                && queue.try_send(stream).is_err()
+                && queue.blocking_send(stream).is_err()
             {
-                tracing::warn!("closing a connection for peers or metrics: too many are waiting");
+                tracing::debug!("a connection for peers or metrics came after the end");
             }
         }
     }
@@ -106,29 +90,36 @@ async fn serve<H: Handler>(
     handler: Arc<H>,
     served_max: usize,
 ) {
-    let slots = Arc::new(Semaphore::new(served_max));
-    // A connection stays in the queue until there is a slot for it, so the bound of the queue is
-    // the limit of waiting connections.
-    while let Ok(slot) = Arc::clone(&slots).acquire_owned().await
-        && let Some(stream) = connections.recv().await
-    {
+    let seats = Seats::new(served_max);
+    while let Some(stream) = connections.recv().await {
         let Ok(stream) = tokio::net::TcpStream::from_std(stream) else { continue };
-        let handler = Arc::clone(&handler);
-        tasks::spawn_local("connection for peers or metrics", async move {
-            let _slot = slot;
-            let service = service_fn(move |request: Request<Incoming>| {
-                let handler = Arc::clone(&handler);
-                async move { Ok::<_, Infallible>(respond(&*handler, &request).await) }
-            });
-            let served = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEADER_TIMEOUT)
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
-            if let Err(error) = served {
-                tracing::debug!(%error, "a connection for peers or metrics broke");
-            }
-        });
+        let (seat, handler) = (seats.take().await, Arc::clone(&handler));
+        tasks::spawn_local("connection for peers or metrics", serve_one(stream, seat, handler));
+    }
+}
+
+/// Serves one connection until it ends or is closed in favour of another one.
+async fn serve_one<H: Handler>(stream: tokio::net::TcpStream, seat: Seat, handler: Arc<H>) {
+    let seat = Rc::new(seat);
+    let seat_of_requests = Rc::clone(&seat);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (handler, in_use) = (Arc::clone(&handler), seat_of_requests.begin());
+        async move {
+            let _in_use = in_use;
+            Ok::<_, Infallible>(respond(&*handler, &request).await)
+        }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME_MAX)
+        .serve_connection(TokioIo::new(TimedStream::new(stream)), service);
+    tokio::select! {
+        served = connection => if let Err(error) = served {
+            tracing::debug!(%error, "a connection for peers or metrics broke");
+        },
+        () = seat.closing() => {
+            tracing::debug!("an idle connection for peers or metrics makes room for another one");
+        }
     }
 }
 
@@ -141,8 +132,10 @@ async fn respond<H: Handler>(handler: &H, request: &Request<Incoming>) -> Respon
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::PLAIN_SERVED_MAX;
     use crate::{Listener, SocketOptions, Url};
     use std::io::{Read, Write};
+    use std::time::Duration;
 
     struct Echo;
 
@@ -168,29 +161,28 @@ mod tests {
     }
 
     #[test]
-    fn connections_beyond_the_limits_are_closed() {
+    fn idle_connections_make_room_for_a_request() {
         let (listener, address) = listen();
-        let limits = ConnectionLimits { served: 2, waiting: 1 };
-        let server = Server::start_with("narrow", Arc::new(Echo), limits).unwrap();
+        let server = Server::start("idle", Arc::new(Echo), PLAIN_SERVED_MAX).unwrap();
         let _acceptor = listener.accept(server.sink()).unwrap();
-        let mut clients = Vec::new();
-        let is_closed = |client: &mut TcpStream| {
-            client.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
-            matches!(client.read(&mut [0]), Ok(0))
-        };
-        let closed = (0..8).any(|_| {
-            clients.push(TcpStream::connect(address).unwrap());
-            clients.last_mut().is_some_and(is_closed)
-        });
-        assert!(closed, "two are served and one waits");
-        assert!(get(&mut clients[0], "/a").starts_with("HTTP/1.1 200 OK"));
+        let mut idle: Vec<TcpStream> = Vec::new();
+        for sent in ["", "GET", "GET / HTTP/1.1\r\nHost: x\r\n\r\n"] {
+            for _ in 0..300 {
+                let mut client = TcpStream::connect(address).unwrap();
+                client.write_all(sent.as_bytes()).unwrap();
+                idle.push(client);
+            }
+            let mut probe = TcpStream::connect(address).unwrap();
+            probe.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            let answer = get(&mut probe, "/version");
+            assert!(answer.starts_with("HTTP/1.1 200 OK"), "{sent:?}: {answer}");
+        }
     }
 
     #[test]
     fn a_handler_that_panics_ends_its_connection_only() {
         let (listener, address) = listen();
-        let limits = ConnectionLimits { served: 1, waiting: 4 };
-        let server = Server::start_with("panics", Arc::new(Echo), limits).unwrap();
+        let server = Server::start("panics", Arc::new(Echo), 1).unwrap();
         let _acceptor = listener.accept(server.sink()).unwrap();
         let panics = tasks::panics();
         assert_eq!(get(&mut TcpStream::connect(address).unwrap(), "/panic"), "");
@@ -202,7 +194,7 @@ mod tests {
     #[test]
     fn a_request_is_answered_and_the_server_stops() {
         let (listener, address) = listen();
-        let mut server = Server::start("echo", Arc::new(Echo)).unwrap();
+        let mut server = Server::start("echo", Arc::new(Echo), PLAIN_SERVED_MAX).unwrap();
         let mut acceptor = listener.accept(server.sink()).unwrap();
         let mut client = TcpStream::connect(address).unwrap();
         let answer = get(&mut client, "/a?b=c");

@@ -5,6 +5,7 @@ use api::{
     Service, SnapshotFile, WatchStream,
 };
 use bytes::Bytes;
+use net::Seats;
 use prost::Message as _;
 use proto::answer::{
     Answer, DeleteAnswer, GrantAnswer, OpAnswer, Origin, PutAnswer, RangeAnswer, TxnAnswer,
@@ -357,7 +358,8 @@ where
                 let service = service.clone();
                 tokio::task::spawn_local(async move {
                     // Clients of these tests break off as they like.
-                    drop(service.serve(stream, std::future::pending()).await);
+                    let seat = Seats::new(1).take_now().unwrap();
+                    drop(service.serve(stream, seat, std::future::pending()).await);
                 });
             }
         });
@@ -372,13 +374,25 @@ pub(crate) fn serve_on_a_paused_clock<F>(fake: &Fake, test: impl FnOnce(DuplexSt
 where
     F: Future<Output = ()>,
 {
+    serve_in_seats(fake, &Seats::new(1), test);
+}
+
+/// As [`serve_on_a_paused_clock`], with the connection in one of these seats.
+pub(crate) fn serve_in_seats<F>(
+    fake: &Fake,
+    seats: &Arc<Seats>,
+    test: impl FnOnce(DuplexStream) -> F,
+) where
+    F: Future<Output = ()>,
+{
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let runtime = builder.enable_time().start_paused(true).build().unwrap();
     let service = Service::new(fake.clone(), Limits::default(), Rc::new(http));
+    let seat = seats.take_now().unwrap();
     tokio::task::LocalSet::new().block_on(&runtime, async move {
         let (near, far) = tokio::io::duplex(1 << 20);
         tokio::task::spawn_local(async move {
-            drop(service.serve(far, std::future::pending()).await);
+            drop(service.serve(far, seat, std::future::pending()).await);
         });
         test(near).await;
     });
