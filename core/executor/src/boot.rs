@@ -268,6 +268,7 @@ impl<'a> Files<'a> {
             snapshot: recovered.before,
             entries: log.entries,
             applied: applied.index.max(recovered.before.index),
+            newest: None,
         };
         let mut config = raft::Config::new(metadata.node, options.seed);
         config.election_ticks = options.election_ticks;

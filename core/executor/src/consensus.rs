@@ -104,6 +104,11 @@ impl Consensus {
                 Effect::Append(append) => out.push(Envelope::Log(LogInput::Append(append))),
                 Effect::Apply(entries) => self.committed.push_back(entries),
                 Effect::Leadership(leadership) => self.unsent = Some(leadership),
+                // No transport to other members is built yet: it is as if their messages got lost.
+                Effect::Send(_) | Effect::SnapshotWanted => {}
+                Effect::Read(_) | Effect::Restore(_) | Effect::BadMessage(_) => {
+                    unreachable!("neither reads nor messages of other members are passed in")
+                }
                 Effect::Refuse(id, Refusal::TooManyRequests) => out.push(self.refusal(id)),
             }
         }

@@ -2,9 +2,8 @@
 //! so that a test can stop between any two of them.
 
 use crate::message::{ApplyInput, ConsensusInput, Envelope, LogInput};
-use member::Append;
+use member::{Append, Receipt};
 use proto::{HardState, Index};
-use raft::Receipt;
 use state::Snapshot;
 use std::collections::VecDeque;
 use std::io::ErrorKind;

@@ -2,11 +2,10 @@
 
 use crate::moment::Moment;
 use backend::Batch;
-use member::{Append, Leadership, Proposal};
+use member::{Append, Leadership, Proposal, Receipt};
 use mvcc::EventBatch;
 use proto::answer::Answer;
 use proto::{ConfChange, Entry, HardState, Index};
-use raft::Receipt;
 use state::{Question, Reject, Reply, Snapshot};
 use std::fmt;
 use std::sync::Arc;

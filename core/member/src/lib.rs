@@ -5,7 +5,9 @@
 //! [`Member::step`] and carries out the [`Effect`]s.
 //!
 //! - **Invariant:** at most one batch is not durable. Proposals that arrive meanwhile go into the
-//!   next batch. The torn-tail rule of the WAL relies on this. (`raft::Config::writes_max` is 1.)
+//!   next batch. The torn-tail rule of the WAL relies on this.
+//! - **Invariant:** a message that reports this member's term, vote or log leaves only after the
+//!   batch that stores them is durable.
 //! - **Invariant:** a commit index alone is never a batch; it goes with the next one.
 //! - **Invariant:** an entry is handed out for applying only after it is durable on a quorum.
 //!
@@ -16,7 +18,7 @@
 
 use bytes::Bytes;
 use proto::{ConfChange, ConfState, Entry, HardState, Index, NodeId, Term};
-use raft::{ConfChanges, Receipt, SoftState};
+use raft::{ConfChanges, LogWrite, Message, RaftSnapshot, Read};
 use std::collections::VecDeque;
 
 /// The most entries that may be committed but not applied. Above it, new requests are refused.
@@ -33,6 +35,11 @@ pub enum Input {
     Tick,
     /// Requests to propose, in order.
     Propose(Vec<Proposal>),
+    /// A message of another member.
+    Message(Message),
+    /// Asks for the index at which a read is linearizable, as [`Effect::Read`]. There is no answer
+    /// if no leader is known or if it changes; the caller asks again after a timeout.
+    Read(u64),
     /// The batch with this receipt is synced.
     Durable(Receipt),
     /// The state has applied all entries up to this index.
@@ -42,6 +49,10 @@ pub enum Input {
     /// Entries up to this index are no longer needed in memory.
     Compact(Index),
 }
+
+/// The name of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receipt(u64);
 
 /// A request to propose.
 #[derive(Clone, Debug)]
@@ -55,13 +66,24 @@ pub struct Proposal {
 /// Work for the caller of [`Member::step`]. Effects of one kind must be carried out in order.
 #[derive(Debug)]
 pub enum Effect {
+    /// Replace the state and the log by this snapshot of the leader. It is durable together with
+    /// the batch that follows.
+    Restore(RaftSnapshot),
     /// Append a batch to the log and sync it, then report [`Input::Durable`].
     Append(Append),
+    /// Send these messages to other members. They may get lost.
+    Send(Vec<Message>),
+    /// A read can be served once its index is applied.
+    Read(Read),
     /// Apply these entries, then report [`Input::Applied`].
     Apply(Vec<Entry>),
+    /// A member is too far behind for the snapshot that is stored: take a newer one.
+    SnapshotWanted,
+    /// A message of another member is invalid and was dropped. To be logged and counted.
+    BadMessage(raft::Error),
     /// The request with this id was refused.
     Refuse(u64, Refusal),
-    /// The leader or the role of this member has changed.
+    /// The term or the leader has changed.
     Leadership(Leadership),
 }
 
@@ -81,7 +103,7 @@ pub struct Append {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// More than [`APPLY_GAP_MAX`] entries are committed but not applied, or [`WAITING_MAX`]
-    /// requests wait for a leader.
+    /// requests wait for a leader that takes them.
     TooManyRequests,
 }
 
@@ -101,6 +123,10 @@ pub struct Member {
     /// Requests that wait for a leader.
     waiting: VecDeque<Proposal>,
     leadership: Leadership,
+    /// The batch that is not durable, and the messages that follow it.
+    in_flight: Option<(Receipt, Vec<Message>)>,
+    /// The number of batches that were handed out.
+    batches: u64,
 }
 
 impl Member {
@@ -108,7 +134,7 @@ impl Member {
     #[must_use]
     pub fn new(raft: raft::Node) -> Member {
         let leadership = Leadership { term: raft.term(), leader: NodeId::NONE };
-        Member { raft, waiting: VecDeque::new(), leadership }
+        Member { raft, waiting: VecDeque::new(), leadership, in_flight: None, batches: 0 }
     }
 
     /// Handles one input and appends the resulting work to `effects`.
@@ -116,7 +142,16 @@ impl Member {
         match input {
             Input::Tick => self.raft.tick(),
             Input::Propose(proposals) => self.enqueue(proposals, effects),
-            Input::Durable(receipt) => self.raft.durable(receipt),
+            Input::Message(message) => {
+                if let Err(error) = self.raft.step(message) {
+                    effects.push(Effect::BadMessage(error));
+                }
+            }
+            Input::Read(context) => {
+                // The caller asks again if there is no answer, for whatever reason.
+                self.raft.read_index(context).ok();
+            }
+            Input::Durable(receipt) => self.batch_durable(receipt, effects),
             Input::Applied(index) => self.raft.applied(index),
             Input::ConfChanged(change) => self.conf_changed(change),
             Input::Compact(index) => self.raft.compact(index),
@@ -176,9 +211,12 @@ impl Member {
 
     fn enqueue(&mut self, proposals: Vec<Proposal>, effects: &mut Vec<Effect>) {
         let too_far_behind = self.apply_gap() > APPLY_GAP_MAX;
+        // Requests that a leader takes leave the queue in the same step, in which they all arrive.
+        let is_full = self.waiting.len() >= WAITING_MAX;
+        let room = WAITING_MAX.saturating_sub(self.waiting.len());
         let leaderless = self.raft.leader() == NodeId::NONE;
-        for proposal in proposals {
-            if too_far_behind || (leaderless && self.waiting.len() >= WAITING_MAX) {
+        for (at, proposal) in proposals.into_iter().enumerate() {
+            if too_far_behind || is_full || (leaderless && at >= room) {
                 effects.push(Effect::Refuse(proposal.id, Refusal::TooManyRequests));
             } else {
                 self.waiting.push_back(proposal);
@@ -211,32 +249,74 @@ impl Member {
         assert!(applied.is_ok(), "a change that the state accepted is valid for raft: {applied:?}");
     }
 
-    fn take_ready(&mut self, effects: &mut Vec<Effect>) {
-        while self.raft.has_ready() {
-            let ready = self.raft.ready();
-            if let Some(receipt) = ready.receipt {
-                let hard_state = self.raft.hard_state();
-                effects.push(Effect::Append(Append {
-                    entries: ready.entries,
-                    hard_state,
-                    receipt,
-                }));
+    /// A batch is durable: what follows it is carried out. A receipt that comes twice has no
+    /// effect.
+    fn batch_durable(&mut self, receipt: Receipt, effects: &mut Vec<Effect>) {
+        if let Some((_, after)) = self.in_flight.take_if(|(known, _)| *known == receipt) {
+            self.follow_up(after, effects);
+        }
+    }
+
+    fn follow_up(&mut self, after: Vec<Message>, effects: &mut Vec<Effect>) {
+        let mut others = Vec::new();
+        for message in after {
+            if message.to != self.raft.id() {
+                others.push(message);
+            } else {
+                // A member that was removed from the configuration does not count any more.
+                self.raft.step_own(message).ok();
             }
-            if let Some(SoftState { leader, .. }) = ready.soft {
-                self.leadership = Leadership { term: self.raft.term(), leader };
-                effects.push(Effect::Leadership(self.leadership));
+        }
+        if !others.is_empty() {
+            effects.push(Effect::Send(others));
+        }
+    }
+
+    fn take_ready(&mut self, effects: &mut Vec<Effect>) {
+        loop {
+            let may_write = self.in_flight.is_none();
+            if !self.raft.has_ready(may_write) {
+                return;
+            }
+            let ready = self.raft.ready(may_write);
+            let leadership = Leadership { term: self.raft.term(), leader: self.raft.leader() };
+            if leadership != self.leadership {
+                self.leadership = leadership;
+                effects.push(Effect::Leadership(leadership));
+            }
+            if let Some(write) = ready.write {
+                self.write(write, effects);
             }
             if !ready.committed.is_empty() {
                 effects.push(Effect::Apply(ready.committed));
             }
+            if !ready.messages.is_empty() {
+                effects.push(Effect::Send(ready.messages));
+            }
+            effects.extend(ready.reads.into_iter().map(Effect::Read));
+            effects.extend(ready.wants_snapshot.then_some(Effect::SnapshotWanted));
         }
+    }
+
+    fn write(&mut self, write: LogWrite, effects: &mut Vec<Effect>) {
+        if !write.must_sync {
+            // A commit index alone waits for the next batch, and all else is durable.
+            return self.follow_up(write.after, effects);
+        }
+        self.batches += 1;
+        let receipt = Receipt(self.batches);
+        self.in_flight = Some((receipt, write.after));
+        effects.extend(write.snapshot.map(Effect::Restore));
+        let hard_state = self.raft.hard_state();
+        effects.push(Effect::Append(Append { entries: write.entries, hard_state, receipt }));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use raft::{Config, Node, Restored};
+    use proto::EntryId;
+    use raft::{Body, Config, Node, Restored};
 
     fn sole_voter() -> Member {
         let conf_state = ConfState { voters: vec![NodeId(1)], ..ConfState::default() };
@@ -333,5 +413,89 @@ mod tests {
         step(&mut member, Input::Durable(appended(&effects)[0].receipt));
         let refused = step(&mut member, Input::Propose(vec![request(9)]));
         assert!(matches!(refused[..], [Effect::Refuse(9, Refusal::TooManyRequests)]));
+    }
+
+    /// A member of three that follows member 2 in term 1.
+    fn follower() -> Member {
+        let voters = vec![NodeId(1), NodeId(2), NodeId(3)];
+        let conf_state = ConfState { voters, ..ConfState::default() };
+        let restored = Restored { conf_state, ..Restored::default() };
+        let mut member = Member::new(Node::new(Config::new(NodeId(1), 7), restored).unwrap());
+        let effects = step(&mut member, of_leader(1, heartbeat()));
+        let receipt = appended(&effects)[0].receipt;
+        step(&mut member, Input::Durable(receipt));
+        member
+    }
+
+    fn of_leader(term: u64, body: Body) -> Input {
+        Input::Message(Message { from: NodeId(2), to: NodeId(1), term: Term(term), body })
+    }
+
+    fn heartbeat() -> Body {
+        Body::Heartbeat { commit: Index(0), context: Bytes::new() }
+    }
+
+    fn sent(effects: &[Effect]) -> Vec<Body> {
+        let mut sent = Vec::new();
+        for effect in effects {
+            if let Effect::Send(messages) = effect {
+                sent.extend(messages.iter().map(|message| message.body.clone()));
+            }
+        }
+        sent
+    }
+
+    fn leaderships(effects: &[Effect]) -> Vec<(u64, u64)> {
+        let mut found = Vec::new();
+        for effect in effects {
+            if let Effect::Leadership(Leadership { term, leader }) = effect {
+                found.push((term.0, leader.0));
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn a_follower_forwards_requests_to_its_leader() {
+        let mut member = follower();
+        let effects = step(&mut member, Input::Propose(vec![request(1)]));
+        let [Body::Propose { entries }] = &sent(&effects)[..] else { panic!("{effects:?}") };
+        assert_eq!(entries[0].data, "1");
+    }
+
+    #[test]
+    fn a_response_leaves_when_the_batch_that_it_reports_is_durable() {
+        let mut member = follower();
+        let entry = Entry { term: Term(1), index: Index(1), ..Entry::default() };
+        let prev = EntryId::default();
+        let append = Body::Append { prev, entries: vec![entry], commit: Index(1) };
+        let effects = step(&mut member, of_leader(1, append));
+        assert_eq!((sent(&effects), applied(&effects).len()), (Vec::new(), 0));
+        let receipt = appended(&effects)[0].receipt;
+        let effects = step(&mut member, Input::Durable(receipt));
+        assert_eq!(sent(&effects), [Body::AppendAccepted { index: Index(1) }]);
+        assert_eq!(applied(&effects), [Bytes::new()]);
+        let again = step(&mut member, Input::Durable(receipt));
+        assert!(again.is_empty(), "a receipt that comes twice has no effect");
+    }
+
+    #[test]
+    fn a_read_on_a_follower_asks_the_leader_and_gets_its_answer() {
+        let mut member = follower();
+        let effects = step(&mut member, Input::Read(7));
+        let [Body::ReadIndex { context }] = &sent(&effects)[..] else { panic!("{effects:?}") };
+        let answer = Body::ReadIndexResponse { index: Index(3), context: context.clone() };
+        let effects = step(&mut member, of_leader(1, answer));
+        assert!(matches!(effects[..], [Effect::Read(Read { context: 7, index: Index(3) })]));
+    }
+
+    #[test]
+    fn the_term_of_the_leadership_follows_that_of_a_follower() {
+        let mut member = follower();
+        assert_eq!(member.leadership(), Leadership { term: Term(1), leader: NodeId(2) });
+        // The same leader, elected again in another term.
+        let effects = step(&mut member, of_leader(2, heartbeat()));
+        assert_eq!(leaderships(&effects), [(2, 2)]);
+        assert_eq!(member.leadership().term, Term(2));
     }
 }

@@ -1,13 +1,13 @@
-//! The text of entries, messages and [`Ready`] in etcd raft's format, for logs and test scripts.
+//! The text of entries, messages and snapshots in etcd raft's format, for logs and test scripts.
 //!
 //! Source: etcd raft v3.7 util.go.
 
 use crate::confchange::ConfChanges;
-use crate::message::{Body, Message};
-use crate::output::{Ready, SoftState};
+use crate::message::{Body, Message, OWN_APPLIER, OWN_LOG, RaftSnapshot};
+use crate::output::SoftState;
 use proto::raftpb::ConfChangeType;
 use proto::{Entry, EntryId, EntryKind, HardState, Index, NodeId};
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 /// The text of an entry: term, index, kind and data.
 #[must_use]
@@ -82,95 +82,120 @@ impl fmt::Display for SoftState {
     }
 }
 
+/// The text of a member's id, or of a part of a member that sends messages to it.
+#[must_use]
+pub fn target(id: NodeId) -> String {
+    match id {
+        NodeId::NONE => "None".into(),
+        OWN_LOG => "AppendThread".into(),
+        OWN_APPLIER => "ApplyThread".into(),
+        id => format!("{id:x}"),
+    }
+}
+
+/// The text of a snapshot, without its data.
+#[must_use]
+pub fn snapshot(snapshot: &RaftSnapshot) -> String {
+    let list = |ids: &[NodeId]| {
+        let texts: Vec<String> = ids.iter().map(ToString::to_string).collect();
+        texts.join(" ")
+    };
+    let RaftSnapshot { id, conf_state, .. } = snapshot;
+    format!(
+        "Index:{} Term:{} ConfState:Voters:[{}] VotersOutgoing:[{}] Learners:[{}] LearnersNext:[{}] AutoLeave:{}",
+        id.index,
+        id.term,
+        list(&conf_state.voters),
+        list(&conf_state.voters_outgoing),
+        list(&conf_state.learners),
+        list(&conf_state.learners_next),
+        conf_state.auto_leave
+    )
+}
+
+/// The text of entries in a message: one on the same line, several on lines of their own.
+#[must_use]
+pub fn entries(entries: &[Entry], indent: &str) -> String {
+    match entries {
+        [] => String::new(),
+        [only] => format!(" Entries:[{}]", entry(only)),
+        several => {
+            let lines: String =
+                several.iter().map(|one| format!("\n{indent}  {}", entry(one))).collect();
+            format!(" Entries:[{lines}\n{indent}]")
+        }
+    }
+}
+
+/// The text of a message whose further lines begin with `indent`.
+#[must_use]
+pub fn message(message: &Message, indent: &str) -> String {
+    let Message { from, to, term, body } = message;
+    let log = log_id(body);
+    let name = body.name();
+    let head = format!(
+        "{}->{} {name} Term:{term} Log:{}/{}",
+        target(*from),
+        target(*to),
+        log.term,
+        log.index
+    );
+    let tail = match body {
+        Body::AppendRejected { hint, .. } => format!(" Rejected (Hint: {})", hint.index),
+        Body::VoteResponse { granted: false } | Body::PreVoteResponse { granted: false } => {
+            " Rejected (Hint: 0)".into()
+        }
+        Body::Append { commit, entries: sent, .. } => commit_text(*commit) + &entries(sent, indent),
+        Body::Heartbeat { commit, .. } => commit_text(*commit),
+        Body::Propose { entries: sent } => entries(sent, indent),
+        Body::Snapshot(sent) | Body::Stored { snapshot: Some(sent), .. } => {
+            format!("\n{indent}  Snapshot: {}", snapshot(sent))
+        }
+        Body::AppendAccepted { .. }
+        | Body::Vote { .. }
+        | Body::PreVote { .. }
+        | Body::VoteResponse { granted: true }
+        | Body::PreVoteResponse { granted: true }
+        | Body::HeartbeatResponse { .. }
+        | Body::TransferLeader
+        | Body::TimeoutNow
+        | Body::ReadIndex { .. }
+        | Body::ReadIndexResponse { .. }
+        | Body::Stored { snapshot: None, .. } => String::new(),
+    };
+    head + &tail
+}
+
+/// The entry that a message is about.
+fn log_id(body: &Body) -> EntryId {
+    match body {
+        Body::Append { prev: log, .. }
+        | Body::Vote { last: log, .. }
+        | Body::PreVote { last: log }
+        | Body::Stored { last: Some(log), .. } => *log,
+        Body::AppendRejected { index, hint } => EntryId { term: hint.term, index: *index },
+        Body::AppendAccepted { index } | Body::ReadIndexResponse { index, .. } => {
+            EntryId { index: *index, ..EntryId::default() }
+        }
+        Body::Propose { .. }
+        | Body::Snapshot(_)
+        | Body::VoteResponse { .. }
+        | Body::PreVoteResponse { .. }
+        | Body::Heartbeat { .. }
+        | Body::HeartbeatResponse { .. }
+        | Body::TransferLeader
+        | Body::TimeoutNow
+        | Body::ReadIndex { .. }
+        | Body::Stored { last: None, .. } => EntryId::default(),
+    }
+}
+
+fn commit_text(commit: Index) -> String {
+    if commit == Index(0) { String::new() } else { format!(" Commit:{commit}") }
+}
+
 impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Message { from, to, term, body } = self;
-        let log = match body {
-            Body::Append { prev: log, .. } | Body::Vote { last: log } => *log,
-            Body::AppendRejected { index, hint } => EntryId { term: hint.term, index: *index },
-            Body::AppendAccepted { index } | Body::ReadIndexResponse { index, .. } => {
-                EntryId { index: *index, ..EntryId::default() }
-            }
-            Body::Propose { .. }
-            | Body::VoteResponse { .. }
-            | Body::Heartbeat { .. }
-            | Body::HeartbeatResponse { .. }
-            | Body::ReadIndex { .. } => EntryId::default(),
-        };
-        write!(f, "{from:x}->{to:x} {} Term:{term} Log:{}/{}", body.name(), log.term, log.index)?;
-        match body {
-            Body::AppendRejected { hint, .. } => write!(f, " Rejected (Hint: {})", hint.index),
-            Body::VoteResponse { granted: false } => f.write_str(" Rejected (Hint: 0)"),
-            Body::Append { commit, entries, .. } => {
-                write_commit(f, *commit)?;
-                write_entries(f, entries)
-            }
-            Body::Heartbeat { commit, .. } => write_commit(f, *commit),
-            Body::Propose { entries } => write_entries(f, entries),
-            Body::AppendAccepted { .. }
-            | Body::Vote { .. }
-            | Body::VoteResponse { granted: true }
-            | Body::HeartbeatResponse { .. }
-            | Body::ReadIndex { .. }
-            | Body::ReadIndexResponse { .. } => Ok(()),
-        }
-    }
-}
-
-fn write_commit(f: &mut fmt::Formatter<'_>, commit: Index) -> fmt::Result {
-    if commit == Index(0) { Ok(()) } else { write!(f, " Commit:{commit}") }
-}
-
-fn write_entries(f: &mut fmt::Formatter<'_>, entries: &[Entry]) -> fmt::Result {
-    match entries {
-        [] => Ok(()),
-        [only] => write!(f, " Entries:[{}]", entry(only)),
-        several => {
-            f.write_str(" Entries:[")?;
-            for one in several {
-                write!(f, "\n  {}", entry(one))?;
-            }
-            f.write_str("\n]")
-        }
-    }
-}
-
-impl fmt::Display for Ready {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = String::new();
-        if let Some(soft) = &self.soft {
-            writeln!(text, "{soft}")?;
-        }
-        if let Some(hard) = &self.hard_state {
-            writeln!(text, "HardState {}", hard_state(hard))?;
-        }
-        if !self.reads.is_empty() {
-            let reads: Vec<String> = self
-                .reads
-                .iter()
-                .map(|read| format!("{{{} {}}}", read.index, read.context))
-                .collect();
-            writeln!(text, "ReadStates [{}]", reads.join(" "))?;
-        }
-        for (title, entries) in
-            [("Entries:", &self.entries), ("CommittedEntries:", &self.committed)]
-        {
-            if !entries.is_empty() {
-                writeln!(text, "{title}")?;
-            }
-            for one in entries {
-                writeln!(text, "{}", entry(one))?;
-            }
-        }
-        if !self.messages.is_empty() {
-            writeln!(text, "Messages:")?;
-        }
-        for message in &self.messages {
-            writeln!(text, "{message}")?;
-        }
-        if text.is_empty() {
-            return f.write_str("<empty Ready>");
-        }
-        write!(f, "Ready MustSync={}:\n{text}", self.must_sync)
+        f.write_str(&message(self, ""))
     }
 }

@@ -1,54 +1,113 @@
-//! Elections: requesting, casting and counting votes.
+//! Elections: requesting, casting and counting votes and pre-votes.
 //!
-//! Source: etcd raft v3.7 raft.go (hup, campaign, poll, stepCandidate); thesis §3.4.
+//! Source: etcd raft v3.7 raft.go (hup, campaign, poll, stepCandidate); thesis §3.4, §9.6.
 
 use crate::message::{Body, Message};
 use crate::node::Node;
-use crate::output::{Role, Waiting};
+use crate::output::Role;
 use crate::quorum::VoteResult;
 use proto::{EntryId, EntryKind, NodeId, Term};
 
 impl Node {
-    /// Starts an election. Does nothing on a leader, on a member that is not a voter, and while a
-    /// committed configuration change is not applied, since it may remove this voter.
+    /// Starts an election, with a pre-vote if that is switched on. Does nothing on a leader, on a
+    /// member that is not a voter, and while a committed configuration change is not applied,
+    /// since it may remove this voter.
     pub fn campaign(&mut self) {
-        if self.role == Role::Leader {
+        if !self.may_campaign() {
             return;
         }
+        if self.config.rules.pre_vote {
+            self.ask_for_pre_votes();
+        } else {
+            self.ask_for_votes(false);
+        }
+    }
+
+    /// The leader hands its leadership over to this member.
+    pub(crate) fn handle_timeout_now(&mut self, from: NodeId) {
+        let (id, term) = (self.config.id, self.term);
+        match self.role {
+            Role::Follower => {
+                tracing::info!(
+                    "{id:x} [term {term}] received MsgTimeoutNow from {from:x} and starts an election to get leadership."
+                );
+                if self.may_campaign() {
+                    self.ask_for_votes(true);
+                }
+            }
+            Role::PreCandidate | Role::Candidate => tracing::debug!(
+                "{id:x} [term {term} state {}] ignored MsgTimeoutNow from {from:x}",
+                self.role
+            ),
+            Role::Leader => {}
+        }
+    }
+
+    fn may_campaign(&self) -> bool {
         let id = self.config.id;
+        if self.role == Role::Leader {
+            tracing::debug!("{id:x} ignoring MsgHup because already leader");
+            return false;
+        }
         if !self.is_promotable() {
             tracing::warn!("{id:x} is unpromotable and can not campaign");
-            return;
+            return false;
         }
         if self.log.any_unapplied(|entry| entry.kind != EntryKind::Normal) {
             tracing::warn!(
                 "{id:x} cannot campaign at term {} since there are still pending configuration changes to apply",
                 self.term
             );
-            return;
+            return false;
         }
-        let Some(next) = self.term.0.checked_add(1) else {
+        if self.next_term().is_none() {
             tracing::error!("{id:x} cannot campaign: {} is the last term", self.term);
-            return;
-        };
+            return false;
+        }
         tracing::info!("{id:x} is starting a new election at term {}", self.term);
-        self.become_candidate(Term(next));
+        true
+    }
+
+    fn ask_for_pre_votes(&mut self) {
+        let Some(next) = self.next_term() else { return };
+        self.become_pre_candidate();
         let last = self.log.last();
         for voter in self.tracker.config.voters.ids() {
-            if voter == id {
-                self.outbox.waiting.push(Waiting::OwnVote(self.term));
-                continue;
+            if voter == self.config.id {
+                let granted = Body::PreVoteResponse { granted: true };
+                let own = Message { term: next, ..self.message(voter, granted) };
+                self.out.outbox.after.push(own);
+            } else {
+                self.log_request("MsgPreVote", voter, last);
+                // A pre-vote promises nothing, so it need not wait for a write.
+                let request = self.message(voter, Body::PreVote { last });
+                self.out.outbox.messages.push(Message { term: next, ..request });
             }
-            tracing::info!(
-                "{id:x} [logterm: {}, index: {}] sent MsgVote request to {voter:x} at term {}",
-                last.term,
-                last.index,
-                self.term
-            );
-            // A vote request needs no durable state: if a crash loses the term, this member only
-            // requests votes again.
-            self.send(voter, Body::Vote { last });
         }
+    }
+
+    fn ask_for_votes(&mut self, transfer: bool) {
+        let Some(next) = self.next_term() else { return };
+        self.become_candidate(next);
+        let last = self.log.last();
+        for voter in self.tracker.config.voters.ids() {
+            if voter == self.config.id {
+                self.send_after_write(voter, Body::VoteResponse { granted: true });
+            } else {
+                self.log_request("MsgVote", voter, last);
+                self.send_after_write(voter, Body::Vote { last, transfer });
+            }
+        }
+    }
+
+    fn log_request(&self, name: &str, voter: NodeId, last: EntryId) {
+        tracing::info!(
+            "{:x} [logterm: {}, index: {}] sent {name} request to {voter:x} at term {}",
+            self.config.id,
+            last.term,
+            last.index,
+            self.term
+        );
     }
 
     fn become_candidate(&mut self, term: Term) {
@@ -59,68 +118,81 @@ impl Node {
         tracing::info!("{:x} became candidate at term {}", self.config.id, self.term);
     }
 
+    fn become_pre_candidate(&mut self) {
+        assert!(self.role != Role::Leader, "a leader does not campaign");
+        // The term and the vote stay as they are.
+        self.tracker.votes.clear();
+        self.leader = NodeId::NONE;
+        self.role = Role::PreCandidate;
+        tracing::info!("{:x} became pre-candidate at term {}", self.config.id, self.term);
+    }
+
+    /// True if this member may vote for `from` in its term. Repeating a vote is allowed.
+    fn can_vote(&self, from: NodeId) -> bool {
+        let free = self.vote == NodeId::NONE && self.leader == NodeId::NONE;
+        self.vote == from || free
+    }
+
     /// Handles a vote request of the current term.
     pub(crate) fn handle_vote(&mut self, from: NodeId, candidate: EntryId) {
-        let last = self.log.last();
-        // Repeating a vote for the same candidate is allowed.
-        let free = self.vote == NodeId::NONE && self.leader == NodeId::NONE;
-        let granted = (self.vote == from || free) && self.log.is_up_to_date(candidate);
-        tracing::info!(
-            "{:x} [logterm: {}, index: {}, vote: {:x}] {} {from:x} [logterm: {}, index: {}] at term {}",
-            self.config.id,
-            last.term,
-            last.index,
-            self.vote,
-            if granted { "cast MsgVote for" } else { "rejected MsgVote from" },
-            candidate.term,
-            candidate.index,
-            self.term
-        );
+        let granted = self.can_vote(from) && self.log.is_up_to_date(candidate);
+        self.log_vote(granted, "MsgVote", from, candidate);
+        self.send_after_write(from, Body::VoteResponse { granted });
         if granted {
             self.clock.election_elapsed = 0;
             self.vote = from;
         }
-        self.send_when_durable(from, Body::VoteResponse { granted });
     }
 
-    /// Counts a vote. This member's own vote is counted once it is durable.
-    pub(crate) fn handle_vote_response(&mut self, from: NodeId, granted: bool) {
-        if self.role != Role::Candidate {
+    /// Answers whether a vote for the candidate would be granted in `term`.
+    pub(crate) fn handle_pre_vote(&mut self, from: NodeId, term: Term, candidate: EntryId) {
+        let can_vote = self.can_vote(from) || term > self.term;
+        let granted = can_vote && self.log.is_up_to_date(candidate);
+        self.log_vote(granted, "MsgPreVote", from, candidate);
+        let response = self.message(from, Body::PreVoteResponse { granted });
+        // A grant has the term of the request, so that an outdated candidate does not count it; a
+        // refusal has the term of this member.
+        let term = if granted { term } else { self.term };
+        self.out.outbox.after.push(Message { term, ..response });
+    }
+
+    pub(crate) fn log_vote(&self, granted: bool, name: &str, from: NodeId, candidate: EntryId) {
+        let last = self.log.last();
+        let (verb, to) = if granted { ("cast", "for") } else { ("rejected", "from") };
+        tracing::info!(
+            "{:x} [logterm: {}, index: {}, vote: {:x}] {verb} {name} {to} {from:x} [logterm: {}, index: {}] at term {}",
+            self.config.id,
+            last.term,
+            last.index,
+            self.vote,
+            candidate.term,
+            candidate.index,
+            self.term
+        );
+    }
+
+    /// Counts the answer to a request that a member with the role `asked_as` has made.
+    pub(crate) fn count_vote(&mut self, asked_as: Role, from: NodeId, granted: bool) {
+        if self.role != asked_as {
             return;
         }
         let id = self.config.id;
+        let name = if asked_as == Role::Candidate { "MsgVoteResp" } else { "MsgPreVoteResp" };
         let rejection = if granted { "" } else { " rejection" };
-        tracing::info!(
-            "{id:x} received MsgVoteResp{rejection} from {from:x} at term {}",
-            self.term
-        );
+        tracing::info!("{id:x} received {name}{rejection} from {from:x} at term {}", self.term);
         self.tracker.record_vote(from, granted);
         let (yes, no, result) = self.tracker.tally();
-        tracing::info!("{id:x} has received {yes} MsgVoteResp votes and {no} vote rejections");
-        match result {
-            VoteResult::Pending => {}
-            VoteResult::Won => {
+        tracing::info!("{id:x} has received {yes} {name} votes and {no} vote rejections");
+        match (result, asked_as) {
+            (VoteResult::Pending, _) => {}
+            (VoteResult::Won, Role::Candidate) => {
                 self.become_leader();
                 self.broadcast_append();
             }
-            VoteResult::Lost => self.become_follower(self.term, NodeId::NONE),
+            (VoteResult::Won, _) => self.ask_for_votes(false),
+            // A refused pre-vote has a term above that of this member only if it is outdated,
+            // which `take_term` has handled.
+            (VoteResult::Lost, _) => self.become_follower(self.term, NodeId::NONE),
         }
-    }
-
-    pub(crate) fn send(&mut self, to: NodeId, body: Body) {
-        let message = self.message(to, body);
-        self.outbox.messages.push(message);
-    }
-
-    /// Sends a message that reports this member's term, vote or log once they are durable.
-    pub(crate) fn send_when_durable(&mut self, to: NodeId, body: Body) {
-        let message = self.message(to, body);
-        self.outbox.waiting.push(Waiting::Send(message));
-    }
-
-    fn message(&self, to: NodeId, body: Body) -> Message {
-        assert!(to != self.config.id && to != NodeId::NONE, "a message is for another member");
-        let term = if body.has_no_term() { Term(0) } else { self.term };
-        Message { from: self.config.id, to, term, body }
     }
 }

@@ -18,6 +18,11 @@ pub enum Error {
         /// What is wrong with it.
         what: String,
     },
+    /// A response of a member that is not in the configuration. The caller drops and counts it.
+    UnknownPeer {
+        /// The sender.
+        from: NodeId,
+    },
     /// A committed configuration change is not possible. The member must stop, since other members
     /// may have applied it.
     ConfChange(Refused),
@@ -31,6 +36,9 @@ impl fmt::Display for Error {
             Error::Config(why) => write!(f, "raft: invalid settings: {why}"),
             Error::Restored(why) => write!(f, "raft: the stored state is inconsistent: {why}"),
             Error::Peer { from, what } => write!(f, "raft: invalid message from {from:x}: {what}"),
+            Error::UnknownPeer { from } => {
+                write!(f, "raft: response from {from:x}, which is no member")
+            }
             Error::ConfChange(why) => write!(f, "raft: cannot apply a configuration change: {why}"),
             Error::Decode(error) => write!(f, "raft: {error}"),
         }
@@ -58,6 +66,12 @@ pub enum DroppedRequest {
     NoLeader,
     /// This member leads, but is no longer in the configuration.
     NotAMember,
+    /// The leader is handing over its leadership.
+    LeadershipMoves,
+    /// The entries that are not applied have too many bytes ([`crate::RaftLimits::uncommitted_bytes_max`]).
+    TooManyBytes,
+    /// Proposals are not forwarded ([`crate::ProtocolRules::forwards_proposals`]).
+    NotForwarded,
     /// Too many reads wait.
     TooManyReads,
 }
@@ -67,6 +81,9 @@ impl fmt::Display for DroppedRequest {
         f.write_str(match self {
             DroppedRequest::NoLeader => "raft: no leader; dropped",
             DroppedRequest::NotAMember => "raft: not a member of the configuration; dropped",
+            DroppedRequest::LeadershipMoves => "raft: the leadership moves; dropped",
+            DroppedRequest::TooManyBytes => "raft: too many bytes are not applied; dropped",
+            DroppedRequest::NotForwarded => "raft: proposals are not forwarded; dropped",
             DroppedRequest::TooManyReads => "raft: too many reads wait; dropped",
         })
     }

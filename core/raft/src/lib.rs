@@ -3,38 +3,36 @@
 //! [`Ready`]. It has no I/O, clock or randomness of its own. A cluster of one voter runs the same
 //! code as any other.
 //!
-//! # What it does, and what it does not do yet
-//! Done: elections, replication of entries, commit, configuration changes (simple and joint),
-//! linearizable reads by read-index, asynchronous log writes, the limits on messages in flight.
+//! It does what etcd's raft does: elections with pre-vote and check-quorum, replication with flow
+//! control, snapshots, learners, simple and joint configuration changes, leadership transfer,
+//! linearizable reads by a quorum or a lease, asynchronous log writes. [`Config`] has a switch for
+//! each optional part. etcd raft's own scripts are run in `tests/interaction.rs`; nodes with a
+//! network and disks that fail in `tests/cluster.rs`.
 //!
-//! Not yet:
-//! - Snapshots to other members. A member that needs entries that are no longer in memory gets
-//!   none ([`tracker::ProgressState::Snapshot`] is never entered).
-//! - Pre-vote, check-quorum and leader leases, leadership transfer. Messages of these kinds are
-//!   refused ([`Message::from_pb`]).
-//! - Reading entries back from the log file when they left the memory window.
-//!
-//! The server runs it with one voter only: no crate sends its messages to another process yet.
-//! Three nodes in one process, with a network and disks that fail, are tested in
-//! `tests/cluster.rs`; etcd raft's own scripts in `tests/interaction.rs`.
+//! Not here: the network, files, and the state machine. The server runs one voter only so far: no
+//! crate sends the messages to another process yet.
 //!
 //! Source: etcd raft v3.7; D. Ongaro, *Consensus: Bridging Theory and Practice*, 2014 ("thesis").
 //!
 //! # How to drive it
 //! After each input, take every [`Ready`] and carry it out:
 //!
-//! - If `must_sync` is set, append `entries` and `hard_state` to the log file, in the order in which
-//!   they are handed out, and sync it. Then return the receipt with [`Node::durable`]. The node
-//!   accepts other inputs meanwhile: a leader sends entries to the others while it writes them
-//!   itself. Responses to other members, this member's own vote, and commits that count its own
-//!   entries come out only after `durable`.
+//! - If there is a `write` with `must_sync`, append its hard state, snapshot and entries to the log
+//!   file, in the order in which writes are handed out, and sync it. The node accepts other inputs
+//!   meanwhile: a leader sends entries to the others while it writes them itself. When this write
+//!   and all before it are durable, carry out [`LogWrite::after`]: send the messages to other
+//!   members, and give those to this member itself to [`Node::step_own`], in their order.
+//!   Responses to other members, vote requests, this member's own vote and its own entries come
+//!   this way.
 //! - Apply `committed` in order, then call [`Node::applied`]. For a configuration change, call
 //!   [`Node::apply_conf_change`] before that.
 //! - Send `messages`; they may get lost. Answer `reads` once their index is applied.
+//! - Answer each of `log_reads` with [`Node::log_read`]. If `wants_snapshot` is set, take a snapshot
+//!   of the state and pass it to [`Node::set_snapshot`].
 //!
-//! With [`Config::writes_max`] at 1, a `Ready` has no entries while a write is in flight, so the
-//! entries that arrive meanwhile become one write. With more, a later write may overwrite entries of
-//! an earlier one; the earlier one then makes only the entries durable that are still in the log.
+//! A caller that takes no write while one is in flight ([`Node::ready`] without `with_write`) gets
+//! the entries that arrive meanwhile as one write. With several in flight, a later write may
+//! overwrite entries of an earlier one.
 //!
 //! # A running example
 //! One voter that starts, leads and commits:
@@ -51,11 +49,14 @@
 //! // Carries out all work, and returns the data of the applied entries.
 //! fn drive(node: &mut Node) -> Vec<Bytes> {
 //!     let mut applied = Vec::new();
-//!     while node.has_ready() {
-//!         let ready = node.ready();
-//!         if let Some(receipt) = ready.receipt {
+//!     while node.has_ready(true) {
+//!         let ready = node.ready(true);
+//!         if let Some(write) = ready.write {
 //!             // Here the entries and the hard state are written and synced.
-//!             node.durable(receipt);
+//!             for message in write.after {
+//!                 // A sole voter has no messages to others.
+//!                 node.step_own(message).expect("this member is in the configuration");
+//!             }
 //!         }
 //!         for entry in ready.committed {
 //!             node.applied(entry.index);
@@ -76,6 +77,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod check;
 pub mod confchange;
 mod config;
 pub mod describe;
@@ -84,20 +86,28 @@ mod error;
 mod follower;
 mod leader;
 mod log;
+mod membership;
 mod message;
 mod node;
 mod output;
+mod own;
+mod proposal;
 pub mod quorum;
 mod read;
 mod reads;
 mod ready;
 mod step;
+mod tick;
 pub mod tracker;
+mod validate;
+mod wire;
 
+pub use check::Invariants;
 pub use confchange::{ConfChanges, SingleChange};
-pub use config::{Config, LOG_WINDOW_BYTES_MAX, Restored};
+pub use config::{Config, LOG_WINDOW_BYTES_MAX, ProtocolRules, RaftLimits, ReadMode, Restored};
 pub use error::{DroppedRequest, Error};
-pub use message::{Body, Message};
-pub use node::{Node, Proposed};
-pub use output::{Ready, Receipt, Role, SoftState};
+pub use message::{Body, Message, RaftSnapshot};
+pub use node::Node;
+pub use output::{LogPart, LogRead, LogWrite, Ready, Role, SoftState};
+pub use proposal::Proposed;
 pub use reads::Read;

@@ -1,23 +1,48 @@
-//! The messages between members as plain types, and their conversion to `raftpb.Message`.
+//! The messages between members as plain types. Not here: their protobuf form (`wire.rs`) and
+//! their text (`describe.rs`).
 //!
 //! Source: etcd raft v3.7 raftpb/raft.proto, doc.go.
 
-use crate::error::Error;
 use bytes::Bytes;
-use proto::raftpb::{self, MessageType};
-use proto::{Entry, EntryId, Index, NodeId, Term};
+use proto::raftpb::MessageType;
+use proto::{ConfState, Entry, EntryId, Index, NodeId, Term};
 
-/// A message from one member to another.
+/// The sender of [`Body::Stored`]: this member's own log. No member has this id.
+pub(crate) const OWN_LOG: NodeId = NodeId(u64::MAX);
+/// An id that etcd uses for the applying thread. No member has it.
+pub(crate) const OWN_APPLIER: NodeId = NodeId(u64::MAX - 1);
+
+/// A message from one member to another, or from a member to itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
     /// The sender.
     pub from: NodeId,
     /// The receiver.
     pub to: NodeId,
-    /// The sender's term; 0 for messages that are forwarded to the leader of any term.
+    /// The sender's term; 0 for messages that are forwarded to the leader of any term. A pre-vote
+    /// has the term of the election that may follow.
     pub term: Term,
     /// The content.
     pub body: Body,
+}
+
+/// A snapshot of the state machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RaftSnapshot {
+    /// The last entry that it contains.
+    pub id: EntryId,
+    /// The configuration after that entry.
+    pub conf_state: ConfState,
+    /// The state. Opaque to raft.
+    pub data: Bytes,
+}
+
+impl RaftSnapshot {
+    /// True if this member is in the configuration.
+    pub(crate) fn has_member(&self, member: NodeId) -> bool {
+        let ConfState { voters, learners, voters_outgoing, .. } = &self.conf_state;
+        [voters, learners, voters_outgoing].into_iter().flatten().any(|id| *id == member)
+    }
 }
 
 /// The content of a message.
@@ -39,7 +64,7 @@ pub enum Body {
     },
     /// The follower's log durably agrees with the leader's up to `index`.
     AppendAccepted {
-        /// The last agreeing index.
+        /// The last agreeing index. 0 only tells the receiver the sender's term.
         index: Index,
     },
     /// The follower's log does not contain the `prev` of an append.
@@ -49,14 +74,28 @@ pub enum Body {
         /// An entry up to which the logs may agree; term 0 if its term is not known.
         hint: EntryId,
     },
+    /// Replaces a log that is too far behind.
+    Snapshot(Box<RaftSnapshot>),
     /// Requests a vote.
     Vote {
         /// The last entry of the candidate's log.
         last: EntryId,
+        /// True if the leader asked for this election, so that its lease does not count.
+        transfer: bool,
     },
     /// Answers a vote request.
     VoteResponse {
         /// True if the vote is granted.
+        granted: bool,
+    },
+    /// Asks whether a vote would be granted.
+    PreVote {
+        /// The last entry of the candidate's log.
+        last: EntryId,
+    },
+    /// Answers a pre-vote.
+    PreVoteResponse {
+        /// True if the vote would be granted.
         granted: bool,
     },
     /// A leader's heartbeat.
@@ -71,6 +110,10 @@ pub enum Body {
         /// The context of the request.
         context: Bytes,
     },
+    /// Asks the leader to hand its leadership over to the sender.
+    TransferLeader,
+    /// Tells the receiver to campaign at once.
+    TimeoutNow,
     /// Requests the index that must be applied before a read is linearizable.
     ReadIndex {
         /// Returned in the response.
@@ -83,6 +126,14 @@ pub enum Body {
         /// The context of the request.
         context: Bytes,
     },
+    /// A member to itself: a write is durable. Never sent to others.
+    Stored {
+        /// The last entry of the log when the write was handed out; `None` if all of them were
+        /// durable already.
+        last: Option<EntryId>,
+        /// The snapshot that was written.
+        snapshot: Option<Box<RaftSnapshot>>,
+    },
 }
 
 impl Body {
@@ -93,12 +144,18 @@ impl Body {
             Body::Propose { .. } => MessageType::MsgProp,
             Body::Append { .. } => MessageType::MsgApp,
             Body::AppendAccepted { .. } | Body::AppendRejected { .. } => MessageType::MsgAppResp,
+            Body::Snapshot(_) => MessageType::MsgSnap,
             Body::Vote { .. } => MessageType::MsgVote,
             Body::VoteResponse { .. } => MessageType::MsgVoteResp,
+            Body::PreVote { .. } => MessageType::MsgPreVote,
+            Body::PreVoteResponse { .. } => MessageType::MsgPreVoteResp,
             Body::Heartbeat { .. } => MessageType::MsgHeartbeat,
             Body::HeartbeatResponse { .. } => MessageType::MsgHeartbeatResp,
+            Body::TransferLeader => MessageType::MsgTransferLeader,
+            Body::TimeoutNow => MessageType::MsgTimeoutNow,
             Body::ReadIndex { .. } => MessageType::MsgReadIndex,
             Body::ReadIndexResponse { .. } => MessageType::MsgReadIndexResp,
+            Body::Stored { .. } => MessageType::MsgStorageAppendResp,
         }
     }
 
@@ -114,120 +171,29 @@ impl Body {
             Body::AppendAccepted { .. }
             | Body::AppendRejected { .. }
             | Body::VoteResponse { .. }
+            | Body::PreVoteResponse { .. }
             | Body::HeartbeatResponse { .. }
             | Body::ReadIndexResponse { .. } => true,
             Body::Propose { .. }
             | Body::Append { .. }
+            | Body::Snapshot(_)
             | Body::Vote { .. }
+            | Body::PreVote { .. }
             | Body::Heartbeat { .. }
-            | Body::ReadIndex { .. } => false,
+            | Body::TransferLeader
+            | Body::TimeoutNow
+            | Body::ReadIndex { .. }
+            | Body::Stored { .. } => false,
         }
     }
 
-    /// True for messages that only a leader sends.
+    /// True for messages that only a leader sends to its followers.
     pub(crate) fn is_from_leader(&self) -> bool {
-        matches!(self, Body::Append { .. } | Body::Heartbeat { .. })
+        matches!(self, Body::Append { .. } | Body::Heartbeat { .. } | Body::Snapshot(_))
     }
 
     /// True for messages without a term.
     pub(crate) fn has_no_term(&self) -> bool {
         matches!(self, Body::Propose { .. } | Body::ReadIndex { .. })
-    }
-}
-
-impl Message {
-    /// The protobuf message.
-    #[must_use]
-    pub fn to_pb(&self) -> raftpb::Message {
-        let mut pb = raftpb::Message {
-            r#type: Some(self.body.kind().into()),
-            to: Some(self.to.0),
-            from: Some(self.from.0),
-            term: Some(self.term.0),
-            ..raftpb::Message::default()
-        };
-        let context = |bytes: &Bytes| (!bytes.is_empty()).then(|| bytes.clone());
-        let read = |bytes: &Bytes| {
-            let entry = Entry { data: bytes.clone(), ..Entry::default() };
-            vec![entry.to_pb()]
-        };
-        match &self.body {
-            Body::Propose { entries } => pb.entries = entries.iter().map(Entry::to_pb).collect(),
-            Body::Append { prev, entries, commit } => {
-                (pb.log_term, pb.index) = (Some(prev.term.0), Some(prev.index.0));
-                pb.entries = entries.iter().map(Entry::to_pb).collect();
-                pb.commit = Some(commit.0);
-            }
-            Body::AppendAccepted { index } => pb.index = Some(index.0),
-            Body::AppendRejected { index, hint } => {
-                (pb.index, pb.reject) = (Some(index.0), Some(true));
-                (pb.reject_hint, pb.log_term) = (Some(hint.index.0), Some(hint.term.0));
-            }
-            Body::Vote { last } => {
-                (pb.log_term, pb.index) = (Some(last.term.0), Some(last.index.0));
-            }
-            Body::VoteResponse { granted } => pb.reject = Some(!granted),
-            Body::Heartbeat { commit, context: bytes } => {
-                (pb.commit, pb.context) = (Some(commit.0), context(bytes));
-            }
-            Body::HeartbeatResponse { context: bytes } => pb.context = context(bytes),
-            Body::ReadIndex { context: bytes } => pb.entries = read(bytes),
-            Body::ReadIndexResponse { index, context: bytes } => {
-                (pb.index, pb.entries) = (Some(index.0), read(bytes));
-            }
-        }
-        pb
-    }
-
-    /// The plain form of a message that a peer sent.
-    ///
-    /// # Errors
-    /// When it is of a kind that peers do not send or that is not built yet, or lacks a part.
-    pub fn from_pb(pb: raftpb::Message) -> Result<Message, Error> {
-        let from = NodeId(pb.from.unwrap_or_default());
-        let bad = |what: String| Error::Peer { from, what };
-        let kind = MessageType::try_from(pb.r#type.unwrap_or_default())
-            .map_err(|unknown| bad(unknown.to_string()))?;
-        let log = EntryId {
-            term: Term(pb.log_term.unwrap_or_default()),
-            index: Index(pb.index.unwrap_or_default()),
-        };
-        let commit = Index(pb.commit.unwrap_or_default());
-        let context = pb.context.unwrap_or_default();
-        let rejected = pb.reject.unwrap_or_default();
-        let entries: Vec<Entry> = pb
-            .entries
-            .into_iter()
-            .map(|entry| Entry::from_pb(entry).map_err(|error| bad(error.to_string())))
-            .collect::<Result<_, _>>()?;
-        #[expect(clippy::wildcard_enum_match_arm, reason = "all other kinds are refused alike")]
-        let body = match kind {
-            MessageType::MsgProp => Body::Propose { entries },
-            MessageType::MsgApp => Body::Append { prev: log, entries, commit },
-            MessageType::MsgAppResp if rejected => {
-                let hint = Index(pb.reject_hint.unwrap_or_default());
-                let hint = EntryId { term: log.term, index: hint };
-                Body::AppendRejected { index: log.index, hint }
-            }
-            MessageType::MsgAppResp => Body::AppendAccepted { index: log.index },
-            MessageType::MsgVote => Body::Vote { last: log },
-            MessageType::MsgVoteResp => Body::VoteResponse { granted: !rejected },
-            MessageType::MsgHeartbeat => Body::Heartbeat { commit, context },
-            MessageType::MsgHeartbeatResp => Body::HeartbeatResponse { context },
-            MessageType::MsgReadIndex | MessageType::MsgReadIndexResp => {
-                let [entry] = entries.as_slice() else {
-                    return Err(bad(format!("{} without its context", kind.as_str_name())));
-                };
-                let context = entry.data.clone();
-                if kind == MessageType::MsgReadIndex {
-                    Body::ReadIndex { context }
-                } else {
-                    Body::ReadIndexResponse { index: log.index, context }
-                }
-            }
-            other => return Err(bad(format!("{} is not known here", other.as_str_name()))),
-        };
-        let to = NodeId(pb.to.unwrap_or_default());
-        Ok(Message { from, to, term: Term(pb.term.unwrap_or_default()), body })
     }
 }

@@ -1,12 +1,10 @@
-//! The output of a node: [`Ready`] and its parts, and the bookkeeping of what was handed out.
-//! Not here: when it is handed out (`ready.rs`).
+//! The output of a node: [`Ready`] and its parts. Not here: when it is handed out (`ready.rs`).
 //!
 //! Source: etcd raft v3.7 rawnode.go (Ready, with asynchronous storage writes).
 
-use crate::message::Message;
+use crate::message::{Message, RaftSnapshot};
 use crate::reads::Read;
-use proto::{Entry, EntryId, HardState, NodeId, Term};
-use std::collections::VecDeque;
+use proto::{Entry, EntryId, HardState, Index, NodeId, Term};
 use std::fmt;
 
 /// The current role of a member.
@@ -15,6 +13,8 @@ pub enum Role {
     /// It follows a leader, or waits for one.
     #[default]
     Follower,
+    /// It asks whether it would be elected.
+    PreCandidate,
     /// It asks for votes.
     Candidate,
     /// It appends proposals to the log and replicates them.
@@ -25,6 +25,7 @@ impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Role::Follower => "StateFollower",
+            Role::PreCandidate => "StatePreCandidate",
             Role::Candidate => "StateCandidate",
             Role::Leader => "StateLeader",
         })
@@ -40,20 +41,45 @@ pub struct SoftState {
     pub role: Role,
 }
 
-/// The name of a log write. The caller returns it with [`crate::Node::durable`] when the write is
-/// synced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Receipt {
-    pub(crate) number: u64,
-    pub(crate) last: EntryId,
+/// A write to the log file, with the messages that report it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogWrite {
+    /// True if the write must be synced. Otherwise it holds at most a commit index, which can wait
+    /// for the next write.
+    pub must_sync: bool,
+    /// The hard state, if it has changed.
+    pub hard_state: Option<HardState>,
+    /// Entries to append to the stored log. They replace the stored entries from the first one's
+    /// index on.
+    pub entries: Vec<Entry>,
+    /// A snapshot that replaces the state and the whole log, before `entries` are appended.
+    pub snapshot: Option<RaftSnapshot>,
+    /// Messages that report this write or an earlier one. Once all of these are durable, those to
+    /// other members may leave, and those to this member itself must be given to
+    /// [`crate::Node::step_own`], in this order.
+    pub after: Vec<Message>,
 }
 
-impl Receipt {
-    /// The last entry of the log when the write was handed out.
-    #[must_use]
-    pub fn last(self) -> EntryId {
-        self.last
-    }
+/// A part of the log that is no longer in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogRead {
+    /// The term in which it was asked for.
+    pub term: Term,
+    /// The first entry to read.
+    pub first: Index,
+    /// The last index to read at most.
+    pub last: Index,
+    /// The most encoded bytes of entries to read; but at least one entry.
+    pub bytes_max: usize,
+}
+
+/// The entries of a [`LogRead`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogPart {
+    /// The entry before the first one.
+    pub prev: EntryId,
+    /// The entries, at least one.
+    pub entries: Vec<Entry>,
 }
 
 /// The work for the caller. Each item is handed out once.
@@ -61,52 +87,36 @@ impl Receipt {
 pub struct Ready {
     /// The leader or the role has changed.
     pub soft: Option<SoftState>,
-    /// The hard state has changed. With `must_sync` it is written with `entries`; otherwise it can
-    /// wait for the next write.
-    pub hard_state: Option<HardState>,
-    /// True if `entries` and `hard_state` must be written and synced.
-    pub must_sync: bool,
-    /// Entries to append to the stored log. They replace the stored entries from the first one's
-    /// index on.
-    pub entries: Vec<Entry>,
-    /// With `must_sync`: to be returned when the write is synced.
-    pub receipt: Option<Receipt>,
-    /// Entries to apply, in order. All of them are committed, and durable here.
+    /// The next write, if there is anything to write or a message that waits for one.
+    pub write: Option<LogWrite>,
+    /// Entries to apply, in order. All of them are committed.
     pub committed: Vec<Entry>,
-    /// Messages to send now. They may get lost. State that they report is already durable.
+    /// Messages to send now. They may get lost. They do not depend on `write`.
     pub messages: Vec<Message>,
     /// Reads that can be served once their index is applied.
     pub reads: Vec<Read>,
-}
-
-/// Output that must wait until the term, the vote and the entries that it reports are durable.
-#[derive(Debug)]
-pub(crate) enum Waiting {
-    Send(Message),
-    OwnVote(Term),
+    /// Parts of the log to read from its file. Each must be answered with
+    /// [`crate::Node::log_read`].
+    pub log_reads: Vec<LogRead>,
+    /// True if a member needs a newer snapshot than that of [`crate::Node::set_snapshot`].
+    pub wants_snapshot: bool,
 }
 
 /// Output that is not handed out yet.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
+    /// To be sent at once.
     pub(crate) messages: Vec<Message>,
-    pub(crate) waiting: Vec<Waiting>,
+    /// To be sent when everything up to now is durable.
+    pub(crate) after: Vec<Message>,
     pub(crate) reads: Vec<Read>,
+    pub(crate) log_reads: Vec<LogRead>,
+    pub(crate) wants_snapshot: bool,
 }
 
-/// The state and the writes that were handed out.
+/// The state as of the last [`Ready`], so that only changes are handed out.
 #[derive(Debug, Default)]
-pub(crate) struct Writes {
-    pub(crate) number: u64,
-    /// Writes that are not durable, by number, with the output that waits for them.
-    pub(crate) in_flight: VecDeque<(u64, Vec<Waiting>)>,
+pub(crate) struct Handed {
     pub(crate) hard: HardState,
     pub(crate) soft: SoftState,
-}
-
-impl Writes {
-    /// The state as it is stored when the node starts, so that only changes are handed out.
-    pub(crate) fn begin(&mut self, hard: HardState, soft: SoftState) {
-        (self.hard, self.soft) = (hard, soft);
-    }
 }

@@ -2,10 +2,14 @@
 //! index, confirms with a quorum that it still leads, and answers with the index. A member that has
 //! applied the index may serve the read. One round of heartbeats serves all waiting reads.
 //!
-//! Source: etcd raft v3.7 read_only.go (ReadOnlySafe).
+//! With [`ReadMode::Lease`] the leader answers at once, and relies on check-quorum: no other leader
+//! is elected while a quorum has heard from this one within the election timeout.
+//!
+//! Source: etcd raft v3.7 read_only.go.
 
+use crate::config::ReadMode;
 use crate::error::DroppedRequest;
-use crate::message::Body;
+use crate::message::{Body, Message};
 use crate::node::Node;
 use crate::output::Role;
 use crate::reads::{Read, Request};
@@ -29,7 +33,7 @@ impl Node {
                 self.send(self.leader, Body::ReadIndex { context });
                 Ok(())
             }
-            Role::Follower | Role::Candidate => {
+            Role::Follower | Role::PreCandidate | Role::Candidate => {
                 tracing::info!(
                     "{:x} no leader at term {}; dropping index reading msg",
                     self.config.id,
@@ -47,13 +51,17 @@ impl Node {
             if let Err(dropped) = self.read_on_leader(Request { from, context }) {
                 tracing::debug!("{:x} {dropped}, from {from:x}", self.config.id);
             }
+        } else if self.role == Role::Follower && self.leader != NodeId::NONE {
+            // The leader answers the member that asked first.
+            let request = self.message(self.leader, Body::ReadIndex { context });
+            self.out.outbox.messages.push(Message { from, ..request });
         }
     }
 
     /// Handles the leader's answer to a read-index request.
     pub(crate) fn handle_read_index_response(&mut self, index: Index, context: &Bytes) {
         if let Ok(bytes) = <[u8; 8]>::try_from(context.as_ref()) {
-            self.outbox.reads.push(Read { context: u64::from_be_bytes(bytes), index });
+            self.out.outbox.reads.push(Read { context: u64::from_be_bytes(bytes), index });
         }
     }
 
@@ -65,7 +73,7 @@ impl Node {
             // Until an entry of this term is committed, the commit index may be below that of an
             // older leader. This holds for a sole voter too, since its stored commit index lags.
             self.reads.early.push(request);
-        } else if self.is_sole_voter() {
+        } else if self.is_sole_voter() || self.config.rules.read_mode == ReadMode::Lease {
             self.answer(request, self.log.committed());
         } else {
             self.reads.unconfirmed.push_back((request, self.log.committed()));
@@ -81,6 +89,12 @@ impl Node {
         }
         let committed = self.log.committed();
         let early = std::mem::take(&mut self.reads.early);
+        if self.config.rules.read_mode == ReadMode::Lease {
+            for request in early {
+                self.answer(request, committed);
+            }
+            return;
+        }
         self.reads.unconfirmed.extend(early.into_iter().map(|request| (request, committed)));
         self.confirm_by_heartbeat();
     }

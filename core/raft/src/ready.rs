@@ -1,112 +1,98 @@
-//! Handing out work to the caller, and taking back finished log writes.
+//! Handing out work to the caller.
 //!
 //! Source: etcd raft v3.7 rawnode.go (Ready, with asynchronous storage writes).
 
+use crate::message::{Body, Message, OWN_LOG};
 use crate::node::Node;
-use crate::output::{Ready, Receipt, Role, SoftState, Waiting};
-use proto::HardState;
+use crate::output::{LogWrite, Ready};
+use proto::{HardState, NodeId};
 
 impl Node {
-    pub(crate) fn soft_state(&self) -> SoftState {
-        SoftState { leader: self.leader, role: self.role }
+    fn must_sync(&self) -> bool {
+        let HardState { term, vote, .. } = self.out.handed.hard;
+        self.log.has_unwritten()
+            || self.log.has_unwritten_snapshot()
+            || (term, vote) != (self.term, self.vote)
     }
 
-    /// The current hard state.
-    #[must_use]
-    pub fn hard_state(&self) -> HardState {
-        HardState { term: self.term, vote: self.vote, commit: self.log.committed() }
-    }
-
-    fn needs_write(&self) -> bool {
-        let HardState { term, vote, .. } = self.writes.hard;
-        self.log.has_unwritten() || (term, vote) != (self.term, self.vote)
-    }
-
-    fn may_write(&self) -> bool {
-        self.writes.in_flight.len() < self.config.writes_max
+    fn has_write(&self) -> bool {
+        self.must_sync()
+            || self.hard_state() != self.out.handed.hard
+            || !self.out.outbox.after.is_empty()
     }
 
     /// True if [`Node::ready`] returns any work.
     #[must_use]
-    pub fn has_ready(&self) -> bool {
-        let write = self.needs_write();
-        self.soft_state() != self.writes.soft
-            || (write && self.may_write())
-            || (!write && self.hard_state() != self.writes.hard)
-            || (!write && !self.outbox.waiting.is_empty())
-            || !self.outbox.messages.is_empty()
-            || !self.outbox.reads.is_empty()
+    pub fn has_ready(&self, with_write: bool) -> bool {
+        let outbox = &self.out.outbox;
+        self.soft_state() != self.out.handed.soft
+            || (with_write && self.has_write())
+            || !outbox.messages.is_empty()
+            || !outbox.reads.is_empty()
+            || !outbox.log_reads.is_empty()
+            || outbox.wants_snapshot
             || self.log.has_applicable()
     }
 
-    /// Hands out the work for the caller. While [`crate::Config::writes_max`] writes are in flight,
-    /// entries and the hard state are held back.
+    /// Hands out the work for the caller. Without `with_write`, everything that belongs to a write
+    /// is held back, so that entries that arrive during a write form one write after it.
     #[must_use]
-    pub fn ready(&mut self) -> Ready {
+    pub fn ready(&mut self, with_write: bool) -> Ready {
         let mut ready = Ready::default();
-        if self.soft_state() != self.writes.soft {
-            self.writes.soft = self.soft_state();
-            ready.soft = Some(self.writes.soft);
+        let soft = self.soft_state();
+        if soft != self.out.handed.soft {
+            self.out.handed.soft = soft;
+            ready.soft = Some(soft);
         }
-        let write = self.needs_write();
-        let hard = self.hard_state();
-        if (!write || self.may_write()) && hard != self.writes.hard {
-            self.writes.hard = hard;
-            ready.hard_state = Some(hard);
+        ready.committed = self.log.take_applicable();
+        if with_write && self.has_write() {
+            ready.write = Some(self.take_write());
         }
-        if write && self.may_write() {
-            self.writes.number += 1;
-            let number = self.writes.number;
-            ready.must_sync = true;
-            ready.entries = self.log.take_unwritten(number);
-            ready.receipt = Some(Receipt { number, last: self.log.last() });
-            let waiting = std::mem::take(&mut self.outbox.waiting);
-            self.writes.in_flight.push_back((number, waiting));
-        } else if !write {
-            let waiting = std::mem::take(&mut self.outbox.waiting);
-            match self.writes.in_flight.back_mut() {
-                Some((_, behind)) => behind.extend(waiting),
-                None => self.settle(waiting),
-            }
-        }
-        ready.committed = self.log.take_applicable(self.config.committed_bytes_max);
-        ready.messages = std::mem::take(&mut self.outbox.messages);
-        ready.reads = std::mem::take(&mut self.outbox.reads);
+        let outbox = &mut self.out.outbox;
+        ready.messages = std::mem::take(&mut outbox.messages);
+        ready.reads = std::mem::take(&mut outbox.reads);
+        ready.log_reads = std::mem::take(&mut outbox.log_reads);
+        ready.wants_snapshot = std::mem::take(&mut outbox.wants_snapshot);
         ready
     }
 
-    /// A write and all writes before it are durable: the output that waited for them is released.
-    /// Returning a receipt twice has no effect.
-    ///
-    /// Entries that were overwritten after they were handed out do not count as durable: an index
-    /// is durable only if no write that contains it is in flight or still to be handed out.
-    ///
-    /// # Panics
-    /// If the receipt was not handed out by this node.
-    pub fn durable(&mut self, receipt: Receipt) {
-        assert!(receipt.number <= self.writes.number, "a receipt comes from a Ready of this node");
-        self.log.durable(receipt.number);
-        while let Some((_, waiting)) =
-            self.writes.in_flight.pop_front_if(|(number, _)| *number <= receipt.number)
-        {
-            self.settle(waiting);
+    fn take_write(&mut self) -> LogWrite {
+        let must_sync = self.must_sync();
+        let hard = self.hard_state();
+        let hard_state = (hard != self.out.handed.hard).then_some(hard);
+        self.out.handed.hard = hard;
+        let mut after = std::mem::take(&mut self.out.outbox.after);
+        let last = self.log.has_unpersisted().then(|| self.log.last());
+        let entries = self.log.take_unwritten();
+        let snapshot = self.log.take_snapshot();
+        if last.is_some() || snapshot.is_some() {
+            let stored = Body::Stored { last, snapshot: snapshot.clone().map(Box::new) };
+            after.push(Message {
+                from: OWN_LOG,
+                to: self.config.id,
+                term: self.term,
+                body: stored,
+            });
         }
-        if self.role == Role::Leader {
-            self.own_append_durable();
-        }
+        LogWrite { must_sync, hard_state, entries, snapshot, after }
     }
 
-    /// Releases output whose write is durable.
-    fn settle(&mut self, waiting: Vec<Waiting>) {
-        for waiting in waiting {
-            match waiting {
-                Waiting::Send(message) => self.outbox.messages.push(message),
-                // A vote of an earlier term does not count.
-                Waiting::OwnVote(term) if term == self.term => {
-                    self.handle_vote_response(self.config.id, true);
-                }
-                Waiting::OwnVote(_) => {}
-            }
-        }
+    /// Sends a message at once. It must not report state of this member that is not durable.
+    pub(crate) fn send(&mut self, to: NodeId, body: Body) {
+        assert!(to != self.config.id, "a message that is sent at once is for another member");
+        let message = self.message(to, body);
+        self.out.outbox.messages.push(message);
+    }
+
+    /// Sends a message once everything that this member has decided until now is durable.
+    pub(crate) fn send_after_write(&mut self, to: NodeId, body: Body) {
+        let message = self.message(to, body);
+        self.out.outbox.after.push(message);
+    }
+
+    pub(crate) fn message(&self, to: NodeId, body: Body) -> Message {
+        assert!(to != NodeId::NONE, "a message has a receiver");
+        let term = if body.has_no_term() { proto::Term(0) } else { self.term };
+        Message { from: self.config.id, to, term, body }
     }
 }

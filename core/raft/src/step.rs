@@ -1,10 +1,9 @@
-//! Incoming messages: validation, the comparison of terms, and dispatch.
+//! Incoming messages: the comparison of terms, and dispatch. Not here: which messages are refused
+//! (`validate.rs`).
 //!
 //! Source: etcd raft v3.7 raft.go (Step, stepLeader, stepCandidate, stepFollower).
 
-use crate::confchange::ConfChanges;
 use crate::error::Error;
-use crate::log::in_a_row;
 use crate::message::{Body, Message};
 use crate::node::Node;
 use crate::output::Role;
@@ -14,81 +13,152 @@ impl Node {
     /// Handles a message of another member.
     ///
     /// # Errors
-    /// [`Error::Peer`] for an invalid message; the log is unchanged then.
+    /// [`Error::Peer`] for an invalid message, [`Error::UnknownPeer`] for a response of a member
+    /// that is not in the configuration. The log is unchanged then.
     pub fn step(&mut self, message: Message) -> Result<(), Error> {
-        let from = message.from;
-        self.validate(&message).map_err(|what| Error::Peer { from, what })?;
+        self.validate(&message)?;
         if !message.body.has_no_term() && !self.take_term(&message) {
             return Ok(());
         }
-        if message.body.is_from_leader() {
+        self.dispatch(message)
+    }
+
+    pub(crate) fn dispatch(&mut self, message: Message) -> Result<(), Error> {
+        let Message { from, term, body, .. } = message;
+        if body.is_from_leader() {
             self.follow(from)?;
         }
-        match message.body {
+        match body {
             Body::Propose { entries } => {
                 // The proposing member tries again after a timeout.
                 if let Err(dropped) = self.propose_entries(entries) {
                     tracing::debug!("{:x} {dropped}, from {from:x}", self.config.id);
                 }
-                Ok(())
             }
             Body::Append { prev, entries, commit } => {
-                self.handle_append(from, prev, entries, commit)
+                return self.handle_append(from, prev, entries, commit);
             }
-            Body::AppendAccepted { index } => {
-                self.handle_append_accepted(from, index);
-                Ok(())
-            }
-            Body::AppendRejected { index, hint } => {
-                self.handle_append_rejected(from, index, hint);
-                Ok(())
-            }
-            Body::Vote { last } => {
-                self.handle_vote(from, last);
-                Ok(())
-            }
+            Body::AppendAccepted { index } => self.handle_append_accepted(from, index),
+            Body::AppendRejected { index, hint } => self.handle_append_rejected(from, index, hint),
+            Body::Snapshot(snapshot) => self.handle_snapshot(from, *snapshot),
+            Body::Vote { last, .. } => self.handle_vote(from, last),
+            Body::PreVote { last } => self.handle_pre_vote(from, term, last),
             Body::VoteResponse { granted } => {
-                self.handle_vote_response(from, granted);
-                Ok(())
+                self.count_vote(Role::Candidate, from, granted);
+            }
+            Body::PreVoteResponse { granted } => {
+                self.count_vote(Role::PreCandidate, from, granted);
             }
             Body::Heartbeat { commit, context } => self.handle_heartbeat(from, commit, context),
-            Body::HeartbeatResponse { context } => {
-                self.handle_heartbeat_response(from, &context);
-                Ok(())
-            }
-            Body::ReadIndex { context } => {
-                self.handle_read_index(from, context);
-                Ok(())
-            }
+            Body::HeartbeatResponse { context } => self.handle_heartbeat_response(from, &context),
+            Body::TransferLeader => self.transfer_leadership(from),
+            Body::TimeoutNow => self.handle_timeout_now(from),
+            Body::ReadIndex { context } => self.handle_read_index(from, context),
             Body::ReadIndexResponse { index, context } => {
                 self.handle_read_index_response(index, &context);
-                Ok(())
             }
+            Body::Stored { .. } => unreachable!("only step_own takes it"),
         }
+        Ok(())
     }
 
-    /// Compares terms: returns false for a message of an earlier term, and becomes a follower if
-    /// the message has a later one.
-    fn take_term(&mut self, message: &Message) -> bool {
-        let Message { from, term, body, .. } = message;
-        let id = self.config.id;
-        if *term > self.term {
-            tracing::info!(
-                "{id:x} [term: {}] received a {} message with higher term from {from:x} [term: {term}]",
-                self.term,
-                body.name()
-            );
-            let leader = if body.is_from_leader() { *from } else { NodeId::NONE };
-            self.become_follower(*term, leader);
-        } else if *term < self.term {
-            tracing::info!(
-                "{id:x} [term: {}] ignored a {} message with lower term from {from:x} [term: {term}]",
-                self.term,
-                body.name()
-            );
+    /// Compares terms: returns false for a message that is to be ignored, and becomes a follower if
+    /// the message has a later term.
+    pub(crate) fn take_term(&mut self, message: &Message) -> bool {
+        if message.term > self.term {
+            return self.take_later_term(message);
+        }
+        if message.term < self.term {
+            self.answer_earlier_term(message);
             return false;
         }
         true
+    }
+
+    fn take_later_term(&mut self, message: &Message) -> bool {
+        let Message { from, term, body, .. } = message;
+        let id = self.config.id;
+        match body {
+            Body::Vote { last, transfer: false } | Body::PreVote { last }
+                if self.has_live_leader() =>
+            {
+                self.log_ignored_candidate(body, *from, *last);
+                return false;
+            }
+            // A pre-vote changes nothing. A granted one has the term of the election that follows.
+            Body::PreVote { .. } | Body::PreVoteResponse { granted: true } => return true,
+            Body::Propose { .. }
+            | Body::Append { .. }
+            | Body::AppendAccepted { .. }
+            | Body::AppendRejected { .. }
+            | Body::Snapshot(_)
+            | Body::Vote { .. }
+            | Body::VoteResponse { .. }
+            | Body::PreVoteResponse { granted: false }
+            | Body::Heartbeat { .. }
+            | Body::HeartbeatResponse { .. }
+            | Body::TransferLeader
+            | Body::TimeoutNow
+            | Body::ReadIndex { .. }
+            | Body::ReadIndexResponse { .. }
+            | Body::Stored { .. } => {}
+        }
+        tracing::info!(
+            "{id:x} [term: {}] received a {} message with higher term from {from:x} [term: {term}]",
+            self.term,
+            body.name()
+        );
+        let leader = if body.is_from_leader() { *from } else { NodeId::NONE };
+        self.become_follower(*term, leader);
+        true
+    }
+
+    /// True if check-quorum is on and a leader was heard from within the election timeout, so that
+    /// no election is needed (thesis §4.2.3).
+    fn has_live_leader(&self) -> bool {
+        self.config.rules.check_quorum
+            && self.leader != NodeId::NONE
+            && self.clock.election_elapsed < self.config.election_ticks
+    }
+
+    fn log_ignored_candidate(&self, body: &Body, from: NodeId, candidate: EntryId) {
+        let last = self.log.last();
+        tracing::info!(
+            "{:x} [logterm: {}, index: {}, vote: {:x}] ignored {} from {from:x} [logterm: {}, index: {}] at term {}: lease is not expired (remaining ticks: {})",
+            self.config.id,
+            last.term,
+            last.index,
+            self.vote,
+            body.name(),
+            candidate.term,
+            candidate.index,
+            self.term,
+            self.config.election_ticks - self.clock.election_elapsed
+        );
+    }
+
+    fn answer_earlier_term(&mut self, message: &Message) {
+        let Message { from, term, body, .. } = message;
+        let rules = self.config.rules;
+        let is_leader = matches!(body, Body::Heartbeat { .. } | Body::Append { .. });
+        if is_leader && (rules.check_quorum || rules.pre_vote) {
+            // With these rules this member cannot disturb an outdated leader by an election. The
+            // response tells it the newer term, so that it steps down and this member, which may
+            // have a term that no leader has, is taken in again.
+            self.send_after_write(*from, Body::AppendAccepted { index: proto::Index(0) });
+        } else if let Body::PreVote { last } = body {
+            self.log_vote(false, body.name(), *from, *last);
+            self.send_after_write(*from, Body::PreVoteResponse { granted: false });
+        } else if let Body::Stored { .. } = body {
+            self.stored_in_earlier_term(message);
+        } else {
+            tracing::info!(
+                "{:x} [term: {}] ignored a {} message with lower term from {from:x} [term: {term}]",
+                self.config.id,
+                self.term,
+                body.name()
+            );
+        }
     }
 
     /// Follows the sender, which is the leader of this term.
@@ -98,7 +168,7 @@ impl Node {
                 let what = format!("two leaders in term {}", self.term);
                 return Err(Error::Peer { from, what });
             }
-            Role::Candidate => self.become_follower(self.term, from),
+            Role::Candidate | Role::PreCandidate => self.become_follower(self.term, from),
             Role::Follower => {
                 self.clock.election_elapsed = 0;
                 self.leader = from;
@@ -107,65 +177,8 @@ impl Node {
         Ok(())
     }
 
-    /// Refuses messages that would violate an invariant, before any change.
-    fn validate(&self, message: &Message) -> Result<(), String> {
-        let Message { from, to, term, body } = message;
-        if *to != self.config.id {
-            return Err(format!("it is for member {to:x}"));
-        }
-        if *from == self.config.id || *from == NodeId::NONE {
-            return Err("the sender is this member or none".into());
-        }
-        if body.has_no_term() != (*term == Term(0)) {
-            return Err(format!("{} in term {term}", body.name()));
-        }
-        if *term == Term(u64::MAX) {
-            return Err("the last possible term, after which no election is possible".into());
-        }
-        if body.is_response() && !self.tracker.progress.contains_key(from) {
-            return Err(format!("{} from an unknown member", body.name()));
-        }
-        let later_than_term = |id: &EntryId| id.term > *term;
-        match body {
-            Body::Append { prev, entries, .. } => {
-                let last = entries.last().map_or(*prev, proto::Entry::id);
-                in_a_row(*prev, entries)?;
-                if later_than_term(&last) {
-                    return Err(format!("entry of term {} in term {term}", last.term));
-                }
-            }
-            Body::Propose { entries } => {
-                if entries.is_empty() {
-                    return Err("a proposal without entries".into());
-                }
-                for entry in entries {
-                    ConfChanges::of(entry).map_err(|error| error.to_string())?;
-                }
-            }
-            Body::AppendAccepted { index } => {
-                let ours = *term == self.term && self.role == Role::Leader;
-                if ours && *index > self.log.last().index {
-                    return Err(format!("it accepts entry {index}, which does not exist"));
-                }
-            }
-            Body::Vote { last } if later_than_term(last) => {
-                return Err(format!("a candidate of term {term} with a log of term {}", last.term));
-            }
-            Body::Heartbeat { commit, .. } => {
-                if *commit > self.log.last().index {
-                    return Err(format!(
-                        "tocommit({commit}) is out of range [lastIndex({})]",
-                        self.log.last().index
-                    ));
-                }
-            }
-            Body::Vote { .. }
-            | Body::AppendRejected { .. }
-            | Body::VoteResponse { .. }
-            | Body::HeartbeatResponse { .. }
-            | Body::ReadIndex { .. }
-            | Body::ReadIndexResponse { .. } => {}
-        }
-        Ok(())
+    pub(crate) fn next_term(&self) -> Option<Term> {
+        // The highest number is no term, so that there is always a next one.
+        self.term.0.checked_add(1).map(Term)
     }
 }

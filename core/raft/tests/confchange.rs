@@ -7,8 +7,10 @@ use proto::raftpb::ConfChangeType;
 use proto::{Index, NodeId};
 use raft::SingleChange;
 use raft::confchange::{Changer, restore};
-use raft::tracker::{Tracker, describe};
+use raft::tracker::{InflightLimits, Tracker, describe};
 use script::Case;
+
+const INFLIGHT: InflightLimits = InflightLimits { count: 10, bytes: usize::MAX };
 
 #[test]
 fn the_confchange_scripts_of_etcd_raft_hold() {
@@ -16,7 +18,7 @@ fn the_confchange_scripts_of_etcd_raft_hold() {
     let scripts = script::scripts(directory);
     assert_eq!(scripts.len(), 9);
     for path in scripts {
-        let mut tracker = Tracker::new(10);
+        let mut tracker = Tracker::new(INFLIGHT);
         let mut commands = 0;
         script::run(path, |case| {
             let output = run(&mut tracker, Index(commands), case);
@@ -43,7 +45,7 @@ fn run(tracker: &mut Tracker, last_index: Index, case: &Case) -> String {
         Err(why) => why.to_string(),
         Ok((config, progress)) => {
             // Each configuration that can be reached can be restored from its stored form.
-            let (restored, members) = restore(&config.conf_state(), last_index, 10).unwrap();
+            let (restored, members) = restore(&config.conf_state(), last_index, INFLIGHT).unwrap();
             assert_eq!(restored, config, "{}: restored otherwise", case.place());
             assert!(members.keys().eq(progress.keys()), "{}: other members", case.place());
             (tracker.config, tracker.progress) = (config, progress);

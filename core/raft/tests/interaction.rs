@@ -1,17 +1,30 @@
-//! Runs scripts with several nodes, and compares their log lines and output. The commands are the
-//! implemented part of etcd raft's rafttest.
+//! Runs scripts with several nodes, and compares their log lines and output byte for byte. The
+//! commands are those of etcd raft's rafttest.
 
+#[path = "interaction/commands.rs"]
+mod commands;
 #[path = "interaction/env.rs"]
 mod env;
 #[path = "interaction/lines.rs"]
 mod lines;
+#[path = "interaction/member.rs"]
+mod member;
+#[path = "interaction/text.rs"]
+mod text;
 
 use env::Env;
+use std::panic::catch_unwind;
+use std::path::PathBuf;
 
 #[test]
-fn the_single_node_script_of_etcd_raft_holds() {
-    let Some(path) = script::shared("raft-testdata/testdata/single_node.txt") else { return };
-    run(path);
+fn the_scripts_of_etcd_raft_hold() {
+    let Some(directory) = script::shared("raft-testdata/testdata") else { return };
+    let scripts = script::scripts(directory);
+    assert_eq!(scripts.len(), 28, "all scripts are there");
+    // Each script runs, so that all that fail are seen at once.
+    let failed: Vec<PathBuf> =
+        scripts.into_iter().filter(|path| catch_unwind(|| run(path.clone())).is_err()).collect();
+    assert!(failed.is_empty(), "{} scripts fail: {failed:#?}", failed.len());
 }
 
 #[test]
@@ -22,7 +35,7 @@ fn our_own_scripts_hold() {
     }
 }
 
-fn run(path: std::path::PathBuf) {
+fn run(path: PathBuf) {
     let mut env = Env::default();
     script::run(path, |case| env.run(case));
 }

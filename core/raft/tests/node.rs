@@ -6,8 +6,8 @@ use bytes::Bytes;
 use proto::raftpb::{self, ConfChangeType};
 use proto::{ConfChange, ConfState, Entry, EntryId, HardState, Index, NodeId, Term};
 use raft::{
-    Body, ConfChanges, Config, DroppedRequest, Error, Message, Node, Proposed, Read, Ready,
-    Restored, Role,
+    Body, ConfChanges, Config, DroppedRequest, Error, LogWrite, Message, Node, Proposed,
+    RaftSnapshot, Read, Ready, Restored, Role,
 };
 
 fn conf_state(voters: &[u64]) -> ConfState {
@@ -44,15 +44,34 @@ fn data(text: &str) -> Vec<Bytes> {
 /// Carries out everything at once; answers what was applied.
 fn drive(node: &mut Node) -> Vec<Entry> {
     let mut applied = Vec::new();
-    while node.has_ready() {
-        let ready = node.ready();
-        if let Some(receipt) = ready.receipt {
-            node.durable(receipt);
+    while node.has_ready(true) {
+        let mut ready = node.ready(true);
+        if let Some(write) = ready.write.take() {
+            written(node, write);
         }
         applied.extend(apply(node, ready));
         node.check();
     }
     applied
+}
+
+/// The write is durable: what may leave now.
+fn written(node: &mut Node, write: LogWrite) -> Vec<Message> {
+    let (own, others): (Vec<Message>, Vec<Message>) =
+        write.after.into_iter().partition(|message| message.to == node.id());
+    for message in own {
+        node.step_own(message).ok();
+    }
+    others
+}
+
+/// The next write; there must be one.
+fn next_write(node: &mut Node) -> LogWrite {
+    node.ready(true).write.unwrap()
+}
+
+fn bodies(messages: &[Message]) -> Vec<Body> {
+    messages.iter().map(|message| message.body.clone()).collect()
 }
 
 fn apply(node: &mut Node, ready: Ready) -> Vec<Entry> {
@@ -86,10 +105,10 @@ fn a_sole_voter_leads_on_its_first_tick_and_commits_what_is_durable() {
     assert_eq!((node.role(), node.leader(), node.term()), (Role::Leader, NodeId(1), Term(1)));
     let (first, last) = (id(1, 2), id(1, 3));
     assert_eq!(node.propose(data("a b")), Ok(Proposed::Appended { first, last }));
-    let ready = node.ready();
-    assert_eq!(ready.entries.len(), 2);
-    assert_eq!((node.commit(), node.has_ready()), (Index(1), false));
-    node.durable(ready.receipt.unwrap());
+    let write = next_write(&mut node);
+    assert_eq!(write.entries.len(), 2);
+    assert_eq!((node.commit(), node.has_ready(true)), (Index(1), false));
+    written(&mut node, write);
     assert_eq!(node.commit(), Index(3));
     assert_eq!(drive(&mut node).len(), 2);
 }
@@ -100,96 +119,120 @@ fn what_comes_during_a_write_is_gathered_into_the_next() {
     node.tick();
     drive(&mut node);
     node.propose(data("a")).unwrap();
-    let first = node.ready().receipt.unwrap();
+    let first = next_write(&mut node);
     node.propose(data("b")).unwrap();
     node.propose(data("c d")).unwrap();
-    assert!(!node.has_ready());
-    node.durable(first);
-    let ready = node.ready();
-    assert_eq!((ready.entries.len(), ready.committed.len()), (3, 1));
-    assert_eq!(ready.receipt.unwrap().last(), id(1, 5));
-    // A receipt that comes twice changes nothing.
-    node.durable(first);
+    assert!(!node.has_ready(false));
+    assert_eq!(node.ready(false), Ready::default());
+    written(&mut node, first);
+    let ready = node.ready(true);
+    assert_eq!((ready.write.unwrap().entries.len(), ready.committed.len()), (3, 1));
     assert_eq!(node.persisted(), Index(2));
 }
 
 #[test]
 fn a_sole_voter_on_a_slow_disk_does_not_campaign_again() {
-    let mut node = node(&[1]);
-    node.tick();
-    let ready = node.ready();
-    for _ in 0..100 {
+    for pre_vote in [false, true] {
+        let mut config = Config::new(NodeId(1), 1);
+        config.rules.pre_vote = pre_vote;
+        let mut node = Node::new(config, restored(&[1])).unwrap();
         node.tick();
+        if pre_vote {
+            let write = next_write(&mut node);
+            assert!(!write.must_sync, "a pre-vote promises nothing");
+            written(&mut node, write);
+        }
+        let write = next_write(&mut node);
+        for _ in 0..100 {
+            node.tick();
+        }
+        assert_eq!((node.term(), node.has_ready(true)), (Term(1), false));
+        written(&mut node, write);
+        assert_eq!(node.role(), Role::Leader);
     }
-    assert_eq!((node.term(), node.has_ready()), (Term(1), false));
-    node.durable(ready.receipt.unwrap());
-    assert_eq!(node.role(), Role::Leader);
+}
+
+#[test]
+fn a_vote_is_asked_for_only_once_the_log_and_the_own_vote_are_durable() {
+    let mut node = node(&[1, 2, 3]);
+    let append = Body::Append { prev: id(0, 0), entries: entries(0, &[1]), commit: Index(0) };
+    node.step(message(2, 1, append)).unwrap();
+    node.campaign();
+    let ready = node.ready(true);
+    assert_eq!(ready.messages, [], "the entry may still be lost");
+    let write = ready.write.unwrap();
+    assert_eq!((write.entries.len(), write.hard_state.unwrap().vote), (1, NodeId(1)));
+    let asked = bodies(&written(&mut node, write));
+    let request = Body::Vote { last: id(1, 1), transfer: false };
+    assert_eq!(asked, [Body::AppendAccepted { index: Index(1) }, request.clone(), request]);
 }
 
 #[test]
 fn an_own_vote_counts_only_when_it_is_durable() {
     let mut node = node(&[1, 2, 3]);
     node.campaign();
-    let ready = node.ready();
-    assert_eq!(ready.messages.len(), 2, "others are asked at once");
+    let write = next_write(&mut node);
     node.step(message(2, 1, Body::VoteResponse { granted: true })).unwrap();
     assert_eq!(node.role(), Role::Candidate);
-    node.durable(ready.receipt.unwrap());
+    written(&mut node, write);
     assert_eq!(node.role(), Role::Leader);
 }
 
 #[test]
 fn an_own_vote_of_an_election_that_is_over_does_not_count() {
-    let mut config = Config::new(NodeId(1), 1);
-    config.writes_max = 2;
-    let mut node = Node::new(config, restored(&[1, 2, 3])).unwrap();
+    let mut node = node(&[1, 2, 3]);
     node.campaign();
-    let first = node.ready().receipt.unwrap();
+    let first = next_write(&mut node);
     node.campaign();
-    let second = node.ready().receipt.unwrap();
+    let second = next_write(&mut node);
     node.step(message(2, 2, Body::VoteResponse { granted: true })).unwrap();
-    node.durable(first);
+    written(&mut node, first);
     assert_eq!((node.role(), node.term()), (Role::Candidate, Term(2)));
-    node.durable(second);
+    written(&mut node, second);
     assert_eq!(node.role(), Role::Leader);
 }
 
 #[test]
 fn a_leader_that_others_elect_does_not_count_what_it_has_not_written() {
-    let mut config = Config::new(NodeId(1), 1);
-    config.writes_max = 2;
-    let mut node = Node::new(config, restored(&[1, 2, 3])).unwrap();
+    let mut node = node(&[1, 2, 3]);
     let append = Body::Append { prev: id(0, 0), entries: entries(0, &[1]), commit: Index(0) };
     node.step(message(2, 1, append)).unwrap();
-    let written = node.ready().receipt.unwrap();
+    let log = next_write(&mut node);
     node.campaign();
+    let vote = next_write(&mut node);
     for voter in [2, 3] {
         node.step(message(voter, 2, Body::VoteResponse { granted: true })).unwrap();
     }
     assert_eq!(node.role(), Role::Leader);
     node.check();
     assert_eq!(node.progress()[&NodeId(1)].matched, Index(0));
-    node.durable(written);
+    written(&mut node, log);
+    assert_eq!(node.persisted(), Index(0), "a report of an earlier term does not count");
+    written(&mut node, vote);
     node.check();
-    assert_eq!(node.progress()[&NodeId(1)].matched, Index(1));
+    assert_eq!((node.persisted(), node.last()), (Index(1), id(2, 2)));
+    drive(&mut node);
+    assert_eq!(node.progress()[&NodeId(1)].matched, Index(2));
 }
 
 #[test]
-fn answers_to_others_wait_for_the_disk() {
+fn answers_to_others_come_with_the_write_that_they_report() {
     let mut node = node(&[1, 2, 3]);
-    node.step(message(2, 1, Body::Vote { last: id(0, 0) })).unwrap();
-    let vote = node.ready();
-    assert_eq!((vote.hard_state.unwrap().vote, vote.messages.len()), (NodeId(2), 0));
+    node.step(message(2, 1, Body::Vote { last: id(0, 0), transfer: false })).unwrap();
+    let ready = node.ready(true);
+    let vote = ready.write.unwrap();
+    assert_eq!((vote.hard_state.unwrap().vote, ready.messages.len()), (NodeId(2), 0));
+    assert_eq!(bodies(&vote.after), [Body::VoteResponse { granted: true }]);
     let append = Body::Append { prev: id(0, 0), entries: entries(0, &[1]), commit: Index(1) };
     node.step(message(2, 1, append)).unwrap();
-    node.durable(vote.receipt.unwrap());
-    let ready = node.ready();
-    assert_eq!(ready.messages[0].body, Body::VoteResponse { granted: true });
-    assert_eq!((ready.entries.len(), ready.messages.len(), ready.committed.len()), (1, 1, 0));
-    node.durable(ready.receipt.unwrap());
-    let ready = node.ready();
-    assert_eq!(ready.messages[0].body, Body::AppendAccepted { index: Index(1) });
-    assert_eq!(ready.committed.len(), 1, "nothing is applied that is not durable here");
+    let ready = node.ready(true);
+    let write = ready.write.unwrap();
+    let counts = (write.entries.len(), ready.messages.len(), ready.committed.len());
+    assert_eq!(counts, (1, 0, 0), "nothing is applied that is not durable here");
+    written(&mut node, vote);
+    let answers = bodies(&written(&mut node, write));
+    assert_eq!(answers, [Body::AppendAccepted { index: Index(1) }]);
+    assert_eq!(node.ready(true).committed.len(), 1);
 }
 
 #[test]
@@ -211,25 +254,23 @@ fn entries_of_older_terms_are_not_committed_by_counting() {
 
 #[test]
 fn the_completion_of_an_overwritten_write_does_not_count_for_a_new_leader() {
-    let mut config = Config::new(NodeId(1), 1);
-    config.writes_max = 3;
-    let mut node = leader_of_three(config);
+    let mut node = leader_of_three(Config::new(NodeId(1), 1));
     node.propose(data("lost")).unwrap();
-    let lost = node.ready().receipt.unwrap();
+    let lost = next_write(&mut node);
     // Another leader overwrites entry 2, and is followed by this node again.
     let append = Body::Append { prev: id(1, 1), entries: entries(1, &[2]), commit: Index(1) };
     node.step(message(2, 2, append)).unwrap();
-    let overwriting = node.ready().receipt.unwrap();
+    let overwriting = next_write(&mut node);
     node.campaign();
-    let vote = node.ready().receipt.unwrap();
+    let vote = next_write(&mut node);
     node.step(message(3, 3, Body::VoteResponse { granted: true })).unwrap();
-    node.durable(lost);
+    written(&mut node, lost);
     node.check();
     assert_eq!((node.persisted(), node.role()), (Index(1), Role::Candidate));
-    node.durable(overwriting);
-    assert_eq!(node.persisted(), Index(2));
-    node.durable(vote);
-    assert_eq!((node.role(), node.last()), (Role::Leader, id(3, 3)));
+    written(&mut node, overwriting);
+    assert_eq!(node.persisted(), Index(1), "the report of the vote is to follow");
+    written(&mut node, vote);
+    assert_eq!((node.persisted(), node.role(), node.last()), (Index(2), Role::Leader, id(3, 3)));
     // With entry 3 on this disk alone, nothing new is committed.
     drive(&mut node);
     assert_eq!((node.persisted(), node.commit()), (Index(3), Index(1)));
@@ -239,6 +280,11 @@ fn the_completion_of_an_overwritten_write_does_not_count_for_a_new_leader() {
 fn messages_that_no_correct_member_sends_are_refused_and_change_nothing() {
     let append = |prev, entries| Body::Append { prev, entries, commit: Index(0) };
     let proposal = |entry: Entry| Body::Propose { entries: vec![entry] };
+    let snapshot = |term, index, voters| {
+        let conf_state = conf_state(voters);
+        let snapshot = RaftSnapshot { id: id(term, index), conf_state, data: Bytes::new() };
+        Body::Snapshot(Box::new(snapshot))
+    };
     let no_change = Entry {
         kind: proto::EntryKind::ConfChange,
         data: Bytes::from_static(&[255]),
@@ -247,10 +293,9 @@ fn messages_that_no_correct_member_sends_are_refused_and_change_nothing() {
     let bad = [
         Message { to: NodeId(2), ..message(2, 1, Body::VoteResponse { granted: true }) },
         message(1, 1, Body::VoteResponse { granted: true }),
-        message(0, 1, Body::Vote { last: id(0, 0) }),
-        message(2, 0, Body::Vote { last: id(0, 0) }),
-        message(2, 1, Body::Vote { last: id(2, 1) }),
-        message(9, 1, Body::AppendAccepted { index: Index(1) }),
+        message(0, 1, Body::Vote { last: id(0, 0), transfer: false }),
+        message(2, 0, Body::Vote { last: id(0, 0), transfer: false }),
+        message(2, 1, Body::Vote { last: id(2, 1), transfer: false }),
         message(2, 1, Body::AppendAccepted { index: Index(99) }),
         message(2, 1, append(id(1, 1), entries(1, &[1]))),
         message(2, 2, append(id(1, 1), entries(2, &[1]))),
@@ -258,10 +303,15 @@ fn messages_that_no_correct_member_sends_are_refused_and_change_nothing() {
         message(2, 2, append(id(1, 1), entries(1, &[3]))),
         message(2, 2, append(id(1, u64::MAX), entries(5, &[1]))),
         message(2, 2, Body::Heartbeat { commit: Index(99), context: Bytes::new() }),
-        message(2, u64::MAX, Body::Vote { last: id(9, 9) }),
+        message(2, u64::MAX, Body::Vote { last: id(9, 9), transfer: false }),
         message(2, 0, Body::Propose { entries: Vec::new() }),
         message(2, 0, proposal(no_change)),
         message(2, 1, proposal(Entry::default())),
+        message(u64::MAX, 1, Body::TimeoutNow),
+        message(2, 1, Body::Stored { last: Some(id(1, 1)), snapshot: None }),
+        message(2, 2, snapshot(0, 0, &[1])),
+        message(2, 2, snapshot(3, 9, &[1])),
+        message(2, 2, snapshot(2, 9, &[])),
     ];
     for message in bad {
         let mut node = leader_of_three(Config::new(NodeId(1), 1));
@@ -270,6 +320,9 @@ fn messages_that_no_correct_member_sends_are_refused_and_change_nothing() {
         assert!(matches!(error, Error::Peer { .. }), "{message}: {error}");
         assert_eq!(format!("{node:?}"), before, "{message}");
     }
+    let mut node = leader_of_three(Config::new(NodeId(1), 1));
+    let stranger = message(9, 1, Body::AppendAccepted { index: Index(1) });
+    assert_eq!(node.step(stranger), Err(Error::UnknownPeer { from: NodeId(9) }));
 }
 
 #[test]
@@ -280,7 +333,7 @@ fn numbers_at_their_ends_do_no_harm() {
         message(2, 1, Body::AppendRejected { index: end, hint: hint(u64::MAX) }),
         message(2, 1, Body::AppendRejected { index: Index(0), hint: hint(0) }),
         message(2, 1, Body::VoteResponse { granted: false }),
-        message(2, u64::MAX - 1, Body::Vote { last: hint(7) }),
+        message(2, u64::MAX - 1, Body::Vote { last: hint(7), transfer: false }),
         message(2, u64::MAX - 1, Body::Append { prev: hint(7), entries: Vec::new(), commit: end }),
     ];
     let mut node = leader_of_three(Config::new(NodeId(1), 1));
@@ -309,7 +362,7 @@ fn messages_of_kinds_that_are_not_known_are_refused() {
         assert!(Message::from_pb(pb.clone()).is_err(), "kind {kind}, with a bad entry");
         let pb = raftpb::Message { entries: Vec::new(), ..pb };
         let known = Message::from_pb(pb).is_ok();
-        assert_eq!(known, matches!(kind, 2..=6 | 8 | 9), "kind {kind}");
+        assert_eq!(known, matches!(kind, 2..=6 | 8 | 9 | 13 | 14 | 17 | 18), "kind {kind}");
     }
 }
 
@@ -321,16 +374,16 @@ fn a_sole_voter_reads_at_once_but_not_before_it_has_committed_in_its_term() {
     let mut node = Node::new(Config::new(NodeId(1), 1), stored).unwrap();
     assert_eq!(node.read_index(1), Err(DroppedRequest::NoLeader));
     node.tick();
-    let ready = node.ready();
-    node.durable(ready.receipt.unwrap());
+    let write = next_write(&mut node);
+    written(&mut node, write);
     assert_eq!(node.role(), Role::Leader);
     node.read_index(2).unwrap();
-    let ready = node.ready();
+    let ready = node.ready(true);
     assert_eq!(ready.reads, []);
-    node.durable(ready.receipt.unwrap());
-    assert_eq!(node.ready().reads, [Read { context: 2, index: Index(3) }]);
+    written(&mut node, ready.write.unwrap());
+    assert_eq!(node.ready(true).reads, [Read { context: 2, index: Index(3) }]);
     node.read_index(3).unwrap();
-    assert_eq!(node.ready().reads, [Read { context: 3, index: Index(3) }]);
+    assert_eq!(node.ready(true).reads, [Read { context: 3, index: Index(3) }]);
 }
 
 #[test]
@@ -341,20 +394,20 @@ fn a_read_needs_answers_of_a_quorum_to_a_heartbeat_that_came_after_it() {
         let Body::Heartbeat { context, .. } = &ready.messages[0].body else { panic!() };
         context.clone()
     };
-    let first = context(&node.ready());
+    let first = context(&node.ready(true));
     node.read_index(8).unwrap();
-    let second = context(&node.ready());
+    let second = context(&node.ready(true));
     let answer = |context: &[u8]| {
         message(2, 1, Body::HeartbeatResponse { context: Bytes::copy_from_slice(context) })
     };
     for made_up in [&u64::MAX.to_le_bytes()[..], b"", b"short"] {
         node.step(answer(made_up)).unwrap();
-        assert_eq!(node.ready().reads, []);
+        assert_eq!(node.ready(true).reads, []);
     }
     node.step(answer(&first)).unwrap();
-    assert_eq!(node.ready().reads, [Read { context: 7, index: Index(1) }]);
+    assert_eq!(node.ready(true).reads, [Read { context: 7, index: Index(1) }]);
     node.step(answer(&second)).unwrap();
-    assert_eq!(node.ready().reads, [Read { context: 8, index: Index(1) }]);
+    assert_eq!(node.ready(true).reads, [Read { context: 8, index: Index(1) }]);
 }
 
 #[test]
@@ -434,7 +487,7 @@ fn a_configuration_change_that_is_committed_and_not_applied_forbids_to_campaign(
 #[test]
 fn the_memory_of_the_log_is_bounded() {
     let mut config = Config::new(NodeId(1), 1);
-    config.log_window_bytes_max = 10_000;
+    config.limits.log_window_bytes_max = 10_000;
     let mut node = Node::new(config, restored(&[1])).unwrap();
     node.tick();
     for _ in 0..200 {
@@ -457,18 +510,18 @@ fn a_sole_voter_starts_again_from_every_state_that_it_can_leave() {
     let mut acknowledged = Vec::new();
     node.tick();
     for round in 0..8 {
-        while node.has_ready() {
-            let ready = node.ready();
+        while node.has_ready(true) {
+            let mut ready = node.ready(true);
             let (mut hard, mut log) = disks.last().cloned().unwrap();
-            for entry in &ready.entries {
-                // A torn write: entries without the hard state behind them.
-                log.push(entry.clone());
-                disks.push((hard, log.clone()));
-            }
-            if let Some(receipt) = ready.receipt {
-                hard = node.hard_state();
+            if let Some(write) = ready.write.take() {
+                for entry in &write.entries {
+                    // A torn write: entries without the hard state behind them.
+                    log.push(entry.clone());
+                    disks.push((hard, log.clone()));
+                }
+                hard = write.hard_state.unwrap_or(hard);
                 disks.push((hard, log));
-                node.durable(receipt);
+                written(&mut node, write);
             }
             let applied = apply(&mut node, ready);
             acknowledged.extend(applied);

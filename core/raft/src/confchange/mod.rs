@@ -169,7 +169,7 @@ impl Changer<'_> {
     fn new_progress(&self) -> Progress {
         Progress {
             next: self.last_index.max(Index(1)),
-            inflights: Inflights::new(self.tracker.inflight_max),
+            inflights: Inflights::new(self.tracker.inflight),
             // A new member had no time to respond yet, and counts as active.
             recent_active: true,
             ..Progress::default()

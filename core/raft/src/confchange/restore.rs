@@ -2,7 +2,7 @@
 //! rules of changes are checked.
 
 use super::{Changer, Configured, Refused, SingleChange};
-use crate::tracker::Tracker;
+use crate::tracker::{InflightLimits, Tracker};
 use proto::raftpb::ConfChangeType;
 use proto::{ConfState, Index, NodeId};
 
@@ -17,7 +17,7 @@ use proto::{ConfState, Index, NodeId};
 pub fn restore(
     state: &ConfState,
     last_index: Index,
-    inflight_max: usize,
+    inflight: InflightLimits,
 ) -> Result<Configured, Refused> {
     let all = |kind: ConfChangeType, ids: &[NodeId]| -> Vec<SingleChange> {
         ids.iter().map(|node| SingleChange { kind, node: *node }).collect()
@@ -27,7 +27,7 @@ pub fn restore(
     incoming.extend(all(ConfChangeType::ConfChangeAddLearnerNode, &state.learners));
     incoming.extend(all(ConfChangeType::ConfChangeAddLearnerNode, &state.learners_next));
 
-    let mut tracker = Tracker::new(inflight_max);
+    let mut tracker = Tracker::new(inflight);
     if state.voters_outgoing.is_empty() {
         one_by_one(&mut tracker, last_index, &incoming)?;
     } else {

@@ -8,7 +8,8 @@ use crate::tracker::ProgressState;
 use proto::{EntryId, Index, NodeId, Term};
 
 impl Node {
-    /// A member's log agrees with this one up to `index`.
+    /// A member's log agrees with this one up to `index`. The leader itself responds as well, once
+    /// its own entries are durable.
     pub(crate) fn handle_append_accepted(&mut self, from: NodeId, index: Index) {
         if self.role != Role::Leader {
             return;
@@ -24,20 +25,31 @@ impl Node {
             ProgressState::Probe => progress.become_replicate(),
             ProgressState::Replicate => progress.inflights.free_to(index),
             ProgressState::Snapshot => {
-                if progress.matched.next() >= self.log.first_index() {
+                // With the log file, the leader has entries before the first one in memory.
+                let has_next = progress.matched.next() >= self.log.first_index();
+                let covers = progress.matched >= progress.pending_snapshot;
+                if has_next || (covers && self.config.rules.reads_log) {
+                    tracing::debug!(
+                        "{:x} recovered from needing snapshot, resumed sending replication messages to {from:x} [{progress}]",
+                        self.config.id
+                    );
                     progress.become_probe();
                     progress.become_replicate();
                 }
             }
         }
         let behind_in_commit = progress.can_bump_commit(self.log.committed());
+        let is_own = from == self.config.id;
         if self.advance_commit() {
             self.release_reads();
-        } else if behind_in_commit {
+        } else if behind_in_commit && !is_own {
             self.send_append(from, true);
         }
-        // There may be room for several appends now.
-        while self.send_append(from, false) {}
+        if !is_own {
+            // There may be room for several appends now.
+            while self.send_append(from, false) {}
+            self.continue_transfer(from);
+        }
     }
 
     /// A member's log does not contain the entry before those that were sent.
@@ -47,9 +59,9 @@ impl Node {
         }
         let Some(progress) = self.tracker.progress.get_mut(&from) else { return };
         progress.recent_active = true;
+        let id = self.config.id;
         tracing::debug!(
-            "{:x} received MsgAppResp(rejected, hint: (index {}, term {})) from {from:x} for index {index}",
-            self.config.id,
+            "{id:x} received MsgAppResp(rejected, hint: (index {}, term {})) from {from:x} for index {index}",
             hint.index,
             hint.term
         );
@@ -60,6 +72,7 @@ impl Node {
             hint.index
         };
         if progress.maybe_decrement(index, probe) {
+            tracing::debug!("{id:x} decreased progress of {from:x} to [{progress}]");
             if progress.state == ProgressState::Replicate {
                 progress.become_probe();
             }

@@ -1,21 +1,32 @@
-//! The part of the raft log that is in memory, with the indexes up to which it is written, durable,
-//! committed and applied. Not here: files. Entries are handed out for writing, and
-//! [`RaftLog::durable`] reports finished writes.
+//! The part of the raft log that is in memory, with the indexes up to which it is handed out for
+//! writing, durable, committed and applied. Not here: files, and the choice of what is read back
+//! from them.
 //!
 //! Source: etcd raft v3.7 log.go, log_unstable.go.
 
+mod append;
+mod applying;
+mod check;
+mod durable;
+mod size;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use size::{in_a_row, memory};
+
+use crate::config::{RaftLimits, Restored};
 use crate::error::Error;
+use crate::message::RaftSnapshot;
+use applying::Applying;
 use proto::{Entry, EntryId, Index, Term};
+use size::encoded_len;
 use std::collections::VecDeque;
 
-/// Entries that were handed out for writing.
-#[derive(Clone, Copy, Debug)]
-struct Write {
-    number: u64,
-    first: Index,
+/// A snapshot that replaced the log and is not durable yet.
+#[derive(Debug)]
+struct Pending {
+    snapshot: RaftSnapshot,
+    handed_out: bool,
 }
 
 /// The raft log.
@@ -23,13 +34,11 @@ struct Write {
 /// The window holds the entries `base.index + 1 ..= last_index`, without a gap and with terms that
 /// never decrease. Older entries were released; only the id of the last of them is kept.
 ///
-/// - *Invariant:* base ≤ applied ≤ applying ≤ committed ≤ last, and applying ≤ persisted: only
-///   entries that are durable here are applied.
-/// - *Invariant:* base ≤ persisted ≤ handed ≤ last, and no write in flight begins at or below
-///   `persisted`. So the entries up to `persisted` are on disk with the same terms as here, and no
-///   write in flight can change them. A finished write of entries that were overwritten meanwhile
-///   therefore does not count, even if the same entries were appended again (A, then B, then A: the
-///   write of B may still be in flight).
+/// - *Invariant:* applied ≤ applying ≤ committed ≤ last, and base ≤ applied unless a snapshot is
+///   pending.
+/// - *Invariant:* base ≤ persisted ≤ handed ≤ last.
+/// - *Invariant:* the entries up to `persisted` are on disk with the same terms as here, and no
+///   write in flight can change them. See `durable.rs` for the reason.
 /// - *Invariant:* committed entries are never overwritten.
 #[derive(Debug)]
 pub(crate) struct RaftLog {
@@ -38,32 +47,29 @@ pub(crate) struct RaftLog {
     /// The memory of the window in bytes, as [`memory`] counts it.
     bytes: usize,
     bytes_max: usize,
+    /// The most bytes of one batch for applying.
+    batch_bytes_max: usize,
+    /// True if entries are applied before they are durable here.
+    applies_unpersisted: bool,
     handed: Index,
-    writes: VecDeque<Write>,
     persisted: Index,
     committed: Index,
-    applying: Index,
+    applying: Applying,
     applied: Index,
-}
-
-/// The commit and applied index of the stored log.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Progressed {
-    pub(crate) committed: Index,
-    pub(crate) applied: Index,
+    pending: Option<Pending>,
 }
 
 impl RaftLog {
     /// The stored log. All of it is durable.
     ///
     /// # Errors
-    /// If the entries do not follow `base` without a gap, or an index is outside of the log.
+    /// If the entries do not follow the snapshot without a gap, or an index is outside of the log.
     pub(crate) fn new(
-        base: EntryId,
-        entries: Vec<Entry>,
-        at: Progressed,
-        bytes_max: usize,
+        restored: Restored,
+        limits: &RaftLimits,
+        applies_unpersisted: bool,
     ) -> Result<RaftLog, Error> {
+        let Restored { hard_state, snapshot: base, entries, applied, .. } = restored;
         let bad = |why: String| Err(Error::Restored(why));
         if let Err(why) = in_a_row(base, &entries) {
             return bad(why);
@@ -71,27 +77,27 @@ impl RaftLog {
         let last = entries.last().map_or(base, Entry::id).index;
         // A commit index is stored with the next batch, so the applied index of the database and
         // the index of a snapshot may be above it.
-        let committed = at.committed.max(at.applied).max(base.index);
+        let committed = hard_state.commit.max(applied).max(base.index);
         if committed > last {
             return bad(format!("the commit or applied index {committed} is past the log, {last}"));
         }
-        if at.applied < base.index {
-            return bad(format!(
-                "the log begins behind {}, but only {} is applied",
-                base.index, at.applied
-            ));
+        if applied < base.index {
+            let begins = base.index;
+            return bad(format!("the log begins behind {begins}, but only {applied} is applied"));
         }
         let mut log = RaftLog {
             base,
             bytes: entries.iter().map(memory).sum(),
             window: entries.into(),
-            bytes_max,
+            bytes_max: limits.log_window_bytes_max,
+            batch_bytes_max: limits.committed_bytes_max,
+            applies_unpersisted,
             handed: last,
-            writes: VecDeque::new(),
             persisted: last,
             committed,
-            applying: at.applied,
-            applied: at.applied,
+            applying: Applying::new(applied, limits.applying_bytes_max),
+            applied,
+            pending: None,
         };
         log.shrink();
         Ok(log)
@@ -141,69 +147,6 @@ impl RaftLog {
         last >= self.last()
     }
 
-    /// Appends a leader's own entries.
-    pub(crate) fn append(&mut self, entries: impl Iterator<Item = Entry>) {
-        let mut last = self.last();
-        for entry in entries {
-            assert!(
-                entry.index == last.index.next() && entry.term >= last.term,
-                "an entry has the next index and no lower term: {:?} after {last:?}",
-                entry.id()
-            );
-            last = entry.id();
-            self.bytes += memory(&entry);
-            self.window.push_back(entry);
-        }
-    }
-
-    /// Appends a leader's entries after `prev` and drops conflicting ones. Returns the last index at
-    /// which the logs now agree, or `None` if this log does not contain `prev`.
-    ///
-    /// # Errors
-    /// If an entry conflicts with a committed one; nothing is changed then.
-    pub(crate) fn accept(
-        &mut self,
-        prev: EntryId,
-        entries: Vec<Entry>,
-    ) -> Result<Option<Index>, String> {
-        if !self.matches(prev) {
-            return Ok(None);
-        }
-        let agreed = entries.last().map_or(prev.index, |entry| entry.index);
-        let Some(new) = entries.iter().position(|entry| !self.matches(entry.id())) else {
-            return Ok(Some(agreed));
-        };
-        let first = entries[new].index;
-        if first <= self.committed {
-            return Err(format!(
-                "entry {first} conflicts with committed entry [committed({})]",
-                self.committed
-            ));
-        }
-        if first <= self.last().index {
-            tracing::info!(
-                "found conflict at index {first} [existing term: {}, conflicting term: {}]",
-                self.term(first).unwrap_or_default(),
-                entries[new].term
-            );
-            self.drop_from(first);
-        }
-        self.append(entries.into_iter().skip(new));
-        Ok(Some(agreed))
-    }
-
-    fn drop_from(&mut self, first: Index) {
-        assert!(first > self.committed, "committed entries are never overwritten");
-        while self.window.back().is_some_and(|entry| entry.index >= first) {
-            if let Some(entry) = self.window.pop_back() {
-                self.bytes -= memory(&entry);
-            }
-        }
-        let before = Index(first.0 - 1);
-        self.handed = self.handed.min(before);
-        self.persisted = self.persisted.min(before);
-    }
-
     /// The last entry of this log that a log with `term` at `index` may contain: the highest index up
     /// to `index` whose term is at most `term`. The term is 0 if the entry was released.
     pub(crate) fn conflict_by_term(&self, mut index: Index, term: Term) -> EntryId {
@@ -225,58 +168,45 @@ impl RaftLog {
         }
     }
 
-    /// True if there are entries that were not handed out for writing yet.
-    pub(crate) fn has_unwritten(&self) -> bool {
-        self.handed < self.last().index
-    }
-
-    /// Hands out the entries to write, as write `number`. Numbers must ascend.
-    pub(crate) fn take_unwritten(&mut self, number: u64) -> Vec<Entry> {
-        if !self.has_unwritten() {
-            return Vec::new();
-        }
-        let first = self.handed.next();
-        self.writes.push_back(Write { number, first });
-        self.handed = self.last().index;
-        self.slice(first, self.handed, usize::MAX)
-    }
-
-    /// All writes up to `number` are durable. Entries that were overwritten meanwhile do not count.
-    pub(crate) fn durable(&mut self, number: u64) {
-        while self.writes.front().is_some_and(|write| write.number <= number) {
-            self.writes.pop_front();
-        }
-        let touched = self.writes.iter().map(|write| Index(write.first.0 - 1)).min();
-        let reached = touched.map_or(self.handed, |before| before.min(self.handed));
-        self.persisted = self.persisted.max(reached);
-    }
-
     /// The last index that may be handed out for applying.
     fn applicable(&self) -> Index {
+        if self.applies_unpersisted {
+            return self.committed;
+        }
         self.committed.min(self.persisted)
     }
 
     pub(crate) fn has_applicable(&self) -> bool {
-        self.applying < self.applicable()
+        // The entries behind a snapshot are applied after it.
+        self.pending.is_none()
+            && !self.applying.is_full()
+            && self.applying.index < self.applicable()
     }
 
-    /// Hands out committed and durable entries in order, at least one if there is any.
-    pub(crate) fn take_applicable(&mut self, bytes_max: usize) -> Vec<Entry> {
-        let entries = self.slice(self.applying.next(), self.applicable(), bytes_max);
-        self.applying = entries.last().map_or(self.applying, |entry| entry.index);
+    /// Hands out committed entries in order, at least one if there is any.
+    pub(crate) fn take_applicable(&mut self) -> Vec<Entry> {
+        if !self.has_applicable() {
+            return Vec::new();
+        }
+        let room = self.applying.room().min(self.batch_bytes_max);
+        let entries = self.slice(self.applying.index.next(), self.applicable(), room);
+        self.applying.hand_out(&entries);
         entries
     }
 
-    /// The entries up to `index` have been applied.
-    pub(crate) fn applied_to(&mut self, index: Index) {
+    /// The entries up to `index` have been applied. Returns the bytes of data of the batches that
+    /// are now applied.
+    pub(crate) fn applied_to(&mut self, index: Index) -> usize {
         assert!(
-            self.applied <= index && index <= self.applying,
-            "entries are applied in order, after they were handed out: {} then {index}, handed out {}",
-            self.applied,
-            self.applying
+            index <= self.applying.index,
+            "entries are applied after they were handed out: {index}, handed out {}",
+            self.applying.index
         );
-        self.applied = index;
+        // A snapshot may have overtaken the applying.
+        self.applied = self.applied.max(index);
+        let data_bytes = self.applying.applied_to(index);
         self.shrink();
+        data_bytes
     }
 
     /// Releases the entries up to `index`, except those that are not applied or not durable.
@@ -304,7 +234,8 @@ impl RaftLog {
         }
     }
 
-    /// The entries `first ..= last`, up to `bytes_max` encoded bytes but at least one if there is any.
+    /// The entries `first ..= last`, up to `bytes_max` encoded bytes but at least one if there is
+    /// any. Their data is shared, not copied.
     pub(crate) fn slice(&self, first: Index, last: Index, bytes_max: usize) -> Vec<Entry> {
         let Some(start) = self.position(first) else { return Vec::new() };
         let length = usize::try_from((last.0 + 1).saturating_sub(first.0)).unwrap_or(usize::MAX);
@@ -335,61 +266,4 @@ impl RaftLog {
             .take_while(|entry| entry.index <= self.committed)
             .any(is)
     }
-
-    /// Checks the invariants of [`RaftLog`].
-    pub(crate) fn check(&self) {
-        let entries: Vec<Entry> = self.window.iter().cloned().collect();
-        in_a_row(self.base, &entries).unwrap_or_else(|why| panic!("the window has no gap: {why}"));
-        let last = self.last().index;
-        let RaftLog { base, handed, persisted, committed, applying, applied, .. } = self;
-        assert!(
-            base.index <= *applied && applied <= applying && applying <= committed,
-            "base ≤ applied ≤ applying ≤ committed: {self:?}"
-        );
-        assert!(*committed <= last, "committed ≤ last: {self:?}");
-        assert!(applying <= persisted, "only durable entries are applied: {self:?}");
-        assert!(
-            base.index <= *persisted && persisted <= handed && *handed <= last,
-            "base ≤ persisted ≤ handed ≤ last: {self:?}"
-        );
-        assert!(
-            self.writes.iter().all(|write| write.first > *persisted),
-            "no write in flight contains a persisted index: {self:?}"
-        );
-        assert!(
-            self.writes.iter().zip(self.writes.iter().skip(1)).all(|(a, b)| a.number < b.number),
-            "writes are numbered in order: {self:?}"
-        );
-        let bytes: usize = self.window.iter().map(memory).sum();
-        assert_eq!(bytes, self.bytes, "the memory of the window is counted");
-    }
-}
-
-/// Checks that the entries follow `base` without a gap, and that terms never decrease.
-pub(crate) fn in_a_row(base: EntryId, entries: &[Entry]) -> Result<(), String> {
-    let mut last = base;
-    for entry in entries {
-        let id = entry.id();
-        if last.index.0.checked_add(1) != Some(id.index.0) || id.term < last.term {
-            return Err(format!(
-                "entry {}/{} does not follow {}/{}",
-                id.term, id.index, last.term, last.index
-            ));
-        }
-        last = id;
-    }
-    Ok(())
-}
-
-/// The memory of an entry in bytes. Its data may be part of a larger shared buffer.
-pub(crate) fn memory(entry: &Entry) -> usize {
-    size_of::<Entry>() + entry.data.len()
-}
-
-/// The length of an encoded entry in bytes, to which etcd's limits apply.
-fn encoded_len(entry: &Entry) -> usize {
-    let varint = prost::encoding::encoded_len_varint;
-    let fixed = 4 + varint(entry.term.0) + varint(entry.index.0);
-    let length = entry.data.len();
-    if length == 0 { fixed } else { fixed + 1 + varint(length as u64) + length }
 }

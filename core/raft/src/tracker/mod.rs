@@ -6,7 +6,7 @@
 mod inflights;
 mod progress;
 
-pub use inflights::Inflights;
+pub use inflights::{InflightLimits, Inflights};
 pub use progress::{Progress, ProgressState};
 
 use crate::quorum::{Acked, Joint, Majority, VoteResult};
@@ -86,8 +86,8 @@ pub struct Tracker {
     pub progress: ProgressMap,
     /// The votes of the current election. The first vote of a voter counts.
     pub votes: BTreeMap<NodeId, bool>,
-    /// The most appends in flight to one member.
-    pub inflight_max: usize,
+    /// The limits on the appends in flight to one member.
+    pub inflight: InflightLimits,
 }
 
 struct Matched<'a>(&'a ProgressMap);
@@ -101,14 +101,26 @@ impl Acked for Matched<'_> {
 impl Tracker {
     /// A tracker without members.
     #[must_use]
-    pub fn new(inflight_max: usize) -> Tracker {
-        Tracker { inflight_max, ..Tracker::default() }
+    pub fn new(inflight: InflightLimits) -> Tracker {
+        Tracker { inflight, ..Tracker::default() }
     }
 
     /// The highest index that a quorum of voters holds durably.
     #[must_use]
     pub fn committed(&self) -> Index {
         self.config.voters.committed(&Matched(&self.progress))
+    }
+
+    /// True if a quorum of voters responded recently.
+    #[must_use]
+    pub fn is_quorum_active(&self) -> bool {
+        let active = self
+            .progress
+            .iter()
+            .filter(|(_, progress)| !progress.is_learner)
+            .map(|(id, progress)| (*id, progress.recent_active))
+            .collect();
+        self.config.voters.vote_result(&active) == VoteResult::Won
     }
 
     /// Records a vote. A second vote of the same voter is ignored.

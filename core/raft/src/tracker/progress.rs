@@ -38,6 +38,9 @@ pub struct Progress {
     pub recent_active: bool,
     /// True while sending waits for the response to a probe or for room in the window.
     pub paused: bool,
+    /// The next entry is being read from the log file since it was this one; nothing is sent
+    /// meanwhile.
+    pub reading: Option<Index>,
     /// In `Replicate`: the appends in flight.
     pub inflights: Inflights,
     /// True for a learner.
@@ -63,20 +66,29 @@ impl Progress {
         self.next = self.matched.next();
     }
 
+    /// Switches to [`ProgressState::Snapshot`]: a snapshot at `index` was sent.
+    pub(crate) fn become_snapshot(&mut self, index: Index) {
+        self.reset_state(ProgressState::Snapshot);
+        self.pending_snapshot = index;
+        self.next = index.next();
+        self.sent_commit = index;
+    }
+
     fn reset_state(&mut self, state: ProgressState) {
         self.paused = false;
         self.pending_snapshot = Index(0);
+        self.reading = None;
         self.state = state;
         self.inflights.clear();
     }
 
-    /// An append with `count` entries was sent.
-    pub(crate) fn sent_entries(&mut self, count: u64) {
+    /// An append was sent, with `count` entries that have `bytes` of data.
+    pub(crate) fn sent_entries(&mut self, count: u64, bytes: usize) {
         match self.state {
             ProgressState::Replicate => {
                 if count > 0 {
                     self.next.0 += count;
-                    self.inflights.add(Index(self.next.0 - 1));
+                    self.inflights.add(Index(self.next.0 - 1), bytes);
                 }
                 self.paused = self.inflights.is_full();
             }
@@ -132,7 +144,7 @@ impl Progress {
     /// True if no append may be sent now.
     #[must_use]
     pub fn is_paused(&self) -> bool {
-        self.paused || self.state == ProgressState::Snapshot
+        self.paused || self.state == ProgressState::Snapshot || self.reading == Some(self.next)
     }
 }
 
@@ -169,13 +181,14 @@ impl fmt::Display for Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tracker::InflightLimits;
 
     fn progress(state: ProgressState) -> Progress {
         Progress {
             matched: Index(5),
             next: Index(10),
             state,
-            inflights: Inflights::new(2),
+            inflights: Inflights::new(InflightLimits { count: 2, bytes: 100 }),
             ..Progress::default()
         }
     }
@@ -200,18 +213,27 @@ mod tests {
     #[test]
     fn a_probe_waits_for_its_answer_and_replication_for_room() {
         let mut probing = progress(ProgressState::Probe);
-        probing.sent_entries(1);
+        probing.sent_entries(1, 1);
         assert!(probing.is_paused());
         assert!(probing.maybe_update(Index(10)) && !probing.is_paused());
 
         let mut replicating = progress(ProgressState::Replicate);
-        replicating.sent_entries(3);
+        replicating.sent_entries(3, 1);
         assert!(!replicating.is_paused() && replicating.next == Index(13));
-        replicating.sent_entries(1);
+        replicating.sent_entries(1, 1);
         assert!(replicating.is_paused());
         assert_eq!(
             replicating.to_string(),
             "StateReplicate match=5 next=14 paused inactive inflight=2[full]"
         );
+    }
+
+    #[test]
+    fn replication_waits_while_too_many_bytes_are_in_flight() {
+        let mut replicating = progress(ProgressState::Replicate);
+        replicating.sent_entries(1, 100);
+        assert!(replicating.is_paused() && replicating.inflights.is_full());
+        replicating.inflights.free_to(Index(10));
+        assert!(!replicating.inflights.is_full() && replicating.inflights.is_empty());
     }
 }

@@ -3,9 +3,10 @@
 use crate::member::Member;
 use bytes::Bytes;
 use proto::raftpb::{ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2};
-use proto::{ConfState, Entry, Index, NodeId, Term};
-use raft::{Config, Message, Read, Role};
-use std::collections::{BTreeMap, BTreeSet};
+use proto::{ConfState, Entry, Index, NodeId};
+use raft::tracker::ProgressState;
+use raft::{Body, Config, Invariants, Message, Node, Read, Role};
+use std::collections::BTreeSet;
 
 const MEMBERS: u64 = 5;
 
@@ -15,8 +16,7 @@ pub(crate) struct World {
     members: Vec<Member>,
     messages: Vec<Message>,
     isolated: BTreeSet<NodeId>,
-    /// The leader of each term.
-    pub(crate) leaders: BTreeMap<Term, NodeId>,
+    pub(crate) invariants: Invariants,
     /// The entries applied by any member, in log order.
     pub(crate) committed: Vec<Entry>,
     /// The configuration after the last of these entries.
@@ -25,20 +25,31 @@ pub(crate) struct World {
     reads: Vec<Index>,
     pub(crate) reads_answered: u64,
     pub(crate) changes_applied: u64,
+    pub(crate) snapshots_sent: u64,
+    pub(crate) log_reads: u64,
 }
 
 impl World {
     pub(crate) fn new(seed: u64) -> World {
-        let voters = vec![NodeId(1), NodeId(2), NodeId(3)];
+        let voters = (1..=1 + seed % MEMBERS).map(NodeId).collect();
         let conf = ConfState { voters, ..ConfState::default() };
         let member = |id: u64| {
             let mut config = Config::new(NodeId(id), seed * 100 + id);
+            config.limits.inflight.count = 4;
+            config.limits.append_bytes_max = 64;
+            config.limits.applying_bytes_max = 300;
+            config.rules.pre_vote = seed.is_multiple_of(2);
+            config.rules.check_quorum = seed % 4 < 2;
+            config.rules.steps_down_on_removal = seed % 8 < 4;
+            // Lagging members get entries of the log file, or snapshots.
+            config.rules.reads_log = seed.is_multiple_of(3);
+            if config.rules.reads_log {
+                config.limits.log_window_bytes_max = 300;
+            }
             // One write at a time, or several that overtake each other's entries.
-            config.writes_max = 1 + usize::try_from(seed % 3).unwrap();
-            config.inflight_max = 4;
-            config.append_bytes_max = 64;
+            let writes_max = 1 + usize::try_from(seed % 3).unwrap();
             // Who is no member yet knows the first configuration too: its log begins behind it.
-            Member::new(config, conf.clone())
+            Member::new(config, conf.clone(), writes_max)
         };
         World {
             random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15),
@@ -46,12 +57,14 @@ impl World {
             members: (1..=MEMBERS).map(member).collect(),
             messages: Vec::new(),
             isolated: BTreeSet::new(),
-            leaders: BTreeMap::new(),
+            invariants: Invariants::default(),
             committed: Vec::new(),
             conf: conf.clone(),
             reads: Vec::new(),
             reads_answered: 0,
             changes_applied: 0,
+            snapshots_sent: 0,
+            log_reads: 0,
         }
     }
 
@@ -73,7 +86,7 @@ impl World {
             45..70 => self.ready(at),
             70..80 => {
                 let count = 1 + self.draw(self.members[at].writes());
-                self.members[at].finish_writes(count);
+                self.finish_writes(at, count);
             }
             80..88 => {
                 let count = 1 + self.draw(8);
@@ -88,9 +101,10 @@ impl World {
                 // A crash is rarer than anything else.
                 if self.draw(3) == 0 {
                     self.members[at].crash(kept, torn, seed);
+                    self.invariants.crashed(self.members[at].id());
                 }
             }
-            98 => self.members[at].checkpoint(),
+            98 => self.maintain(at),
             _ => {
                 self.isolated.clear();
                 if self.draw(3) == 0 {
@@ -101,14 +115,56 @@ impl World {
         self.watch(at);
     }
 
-    fn watch(&mut self, at: usize) {
-        let node = &self.members[at].node;
-        node.check();
-        if node.role() == Role::Leader {
-            let id = node.id();
-            let leader = *self.leaders.entry(node.term()).or_insert(id);
-            assert_eq!(leader, id, "two leaders in term {}", node.term());
+    /// Rare events: checkpoints, snapshots, transfers, and the reports of a transport.
+    fn maintain(&mut self, at: usize) {
+        let other = NodeId(1 + self.draw(self.members.len()) as u64);
+        let draw = self.draw(8);
+        let member = &mut self.members[at];
+        match draw {
+            0 => member.compact(),
+            1 => member.node.transfer_leadership(other),
+            2 => member.node.forget_leader(),
+            3 => member.node.report_unreachable(other),
+            4 => member.node.report_snapshot(other, false),
+            _ => member.checkpoint(),
         }
+    }
+
+    fn finish_writes(&mut self, at: usize, count: usize) {
+        let messages = self.members[at].finish_writes(count);
+        self.messages.extend(messages);
+        while self.members[at].read_log() {
+            self.log_reads += 1;
+        }
+    }
+
+    fn watch(&mut self, at: usize) {
+        self.invariants.check(self.members.iter().map(|member| &member.node));
+        let node = &self.members[at].node;
+        let committed = node.entries(node.commit(), 0);
+        if let (Role::Leader, Some(last)) = (node.role(), committed.first()) {
+            let holders = self.members.iter().filter(|member| member.holds(last.id()));
+            let ids: BTreeSet<NodeId> = holders.map(Member::id).collect();
+            self.check_quorum_holds(node, &ids);
+        }
+    }
+
+    /// What a leader has committed is on the disks of a majority of its configuration.
+    fn check_quorum_holds(&self, leader: &Node, holders: &BTreeSet<NodeId>) {
+        let conf = leader.conf_state();
+        let has_majority = |voters: &[NodeId]| {
+            let count = voters.iter().filter(|id| holders.contains(id)).count();
+            voters.is_empty() || count > voters.len() / 2
+        };
+        // The configuration may have changed since; then one of them is enough.
+        let holds = has_majority(&conf.voters) || has_majority(&conf.voters_outgoing);
+        let changing = leader.applied_index() < leader.commit();
+        assert!(
+            holds || changing || conf != self.conf || !leader.has_committed_in_term(),
+            "committed is durable: entry {} of {} is on {holders:?} of {conf:?}",
+            leader.commit(),
+            leader.id()
+        );
     }
 
     /// Delivers, repeats or loses a random message in flight.
@@ -133,13 +189,15 @@ impl World {
         let at = usize::try_from(message.to.0).unwrap() - 1;
         // Only messages of removed members may be refused.
         if let Err(error) = self.members[at].node.step(message) {
-            assert!(error.to_string().contains("from an unknown member"), "{error}");
+            assert!(error.to_string().contains("which is no member"), "{error}");
         }
         self.watch(at);
     }
 
     fn ready(&mut self, at: usize) {
         let (messages, reads) = self.members[at].ready();
+        let is_snapshot = |message: &&Message| matches!(message.body, Body::Snapshot(_));
+        self.snapshots_sent += messages.iter().filter(is_snapshot).count() as u64;
         self.messages.extend(messages);
         // A network holds only so much.
         while self.messages.len() > 200 {
@@ -225,6 +283,7 @@ impl World {
             for at in 0..self.members.len() {
                 if members.contains(&self.members[at].id()) {
                     self.members[at].node.tick();
+                    self.give_up_snapshots(at);
                     self.watch(at);
                 }
             }
@@ -239,9 +298,8 @@ impl World {
                 continue;
             }
             let all = Index(self.committed.len() as u64);
-            let has_all = |member: &Member| {
-                !members.contains(&member.id()) || member.node.applied_index() == all
-            };
+            let has_all =
+                |member: &Member| !members.contains(&member.id()) || member.applied_index() == all;
             if self.members.iter().all(has_all) {
                 return;
             }
@@ -263,13 +321,27 @@ impl World {
         panic!("the members do not come together: {:?}{states}", self.conf);
     }
 
+    /// Tells a leader that the snapshots on their way are lost, as a transport does.
+    fn give_up_snapshots(&mut self, at: usize) {
+        let node = &mut self.members[at].node;
+        let waiting: Vec<NodeId> = node
+            .progress()
+            .iter()
+            .filter(|(_, progress)| progress.state == ProgressState::Snapshot)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in waiting {
+            node.report_snapshot(id, false);
+        }
+    }
+
     /// Does all work that needs no tick.
     fn settle(&mut self) {
         for _ in 0..50 {
             for at in 0..self.members.len() {
                 while !self.members[at].is_idle() {
                     self.ready(at);
-                    self.members[at].finish_writes(usize::MAX);
+                    self.finish_writes(at, usize::MAX);
                     self.apply(at, usize::MAX);
                     self.watch(at);
                 }

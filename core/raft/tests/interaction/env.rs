@@ -1,29 +1,70 @@
-//! Nodes whose writes finish at once, and messages that wait until they are delivered.
+//! The nodes, the messages between them, and the threads that write and apply.
 //!
-//! Source of the commands: etcd raft v3.7 rafttest/interaction_env_handler.go.
-
-#![expect(clippy::unwrap_used, reason = "a test's environment")]
+//! Source: etcd raft v3.7 rafttest/interaction_env.go and its handlers.
 
 use crate::lines::caught;
-use bytes::Bytes;
-use proto::{ConfState, EntryId, Index, NodeId, Term};
-use raft::{ConfChanges, Config, Message, Node, Proposed, Restored};
-use script::Case;
+use crate::member::Member;
+use crate::text;
+use proto::raftpb::MessageType;
+use proto::{Entry, NodeId};
+use raft::{Error, Message, Node};
 use tracing::Level;
 
+/// A message that is not delivered yet.
+pub(crate) enum Mail {
+    /// Of a node to another one, or to itself.
+    Message(Message),
+    /// Of the apply thread of this node.
+    Applied(NodeId, Vec<Entry>),
+}
+
+impl Mail {
+    fn to(&self) -> NodeId {
+        match self {
+            Mail::Message(message) => message.to,
+            Mail::Applied(to, _) => *to,
+        }
+    }
+
+    /// True if it does not go through the network.
+    fn is_local(&self) -> bool {
+        match self {
+            Mail::Message(message) => is_own(message),
+            Mail::Applied(..) => true,
+        }
+    }
+
+    fn is(&self, kind: MessageType) -> bool {
+        matches!(self, Mail::Message(message) if message.body.kind() == kind)
+    }
+}
+
+impl std::fmt::Display for Mail {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Mail::Message(message) => write!(f, "{message}"),
+            Mail::Applied(id, entries) => f.write_str(&text::apply_response(*id, entries, "")),
+        }
+    }
+}
+
+fn is_own(message: &Message) -> bool {
+    message.from == message.to || matches!(message.body, raft::Body::Stored { .. })
+}
+
 pub(crate) struct Env {
-    nodes: Vec<Node>,
-    messages: Vec<Message>,
-    /// The lowest level of log lines that are printed; `None` for no lines.
-    level: Option<Level>,
+    pub(crate) members: Vec<Member>,
+    pub(crate) mail: Vec<Mail>,
+    /// The lowest level of log lines that are printed; `None` if nothing at all is printed.
+    pub(crate) level: Option<Level>,
     output: String,
 }
 
 impl Default for Env {
     fn default() -> Env {
         Env {
-            nodes: Vec::new(),
-            messages: Vec::new(),
+            members: Vec::new(),
+            mail: Vec::new(),
             level: Some(Level::DEBUG),
             output: String::new(),
         }
@@ -31,227 +72,197 @@ impl Default for Env {
 }
 
 impl Env {
-    pub(crate) fn run(&mut self, case: &Case) -> String {
-        self.output.clear();
-        match case.command.as_str() {
-            "log-level" => self.log_level(&case.word::<String>(0)),
-            "add-nodes" => self.add_nodes(case),
-            "campaign" => self.on(case, Node::campaign),
-            "tick" => self.on(case, Node::tick),
-            "propose" => {
-                let data: Vec<Bytes> =
-                    case.words()[1..].iter().map(|word| Bytes::from(String::from(*word))).collect();
-                self.propose(case, |node| node.propose(data));
-            }
-            "propose-conf-change" => self.propose_conf_change(case),
-            "read-index" => {
-                let context: u64 = case.word(1);
-                self.on(case, |node| node.read_index(context).unwrap());
-            }
-            "process-ready" => {
-                let at = self.node(case);
-                self.process_ready(at);
-            }
-            "stabilize" => self.stabilize(),
-            "raft-log" => self.raft_log(case),
-            "status" => {
-                let at = self.node(case);
-                self.output = raft::tracker::describe(self.nodes[at].progress());
-            }
-            "raft-state" => self.raft_state(),
-            other => panic!("{}: no command {other}", case.place()),
+    /// Prints text, which may have several lines.
+    pub(crate) fn print(&mut self, text: &str) {
+        if self.level.is_some() {
+            self.output.push_str(text.trim_end_matches('\n'));
+            self.output.push('\n');
         }
-        if self.output.is_empty() {
-            self.output.push_str("ok\n");
-        }
+    }
+
+    pub(crate) fn take_output(&mut self) -> String {
         std::mem::take(&mut self.output)
     }
 
-    fn node(&self, case: &Case) -> usize {
-        case.word::<usize>(0) - 1
+    /// Prints what `work` prints, two columns to the right.
+    pub(crate) fn indented(&mut self, work: impl FnOnce(&mut Env)) {
+        let before = self.take_output();
+        work(self);
+        let inner = std::mem::replace(&mut self.output, before);
+        for line in inner.lines() {
+            self.print(&format!("  {line}"));
+        }
     }
 
-    fn line(&mut self, indent: &str, line: &str) {
-        self.output.push_str(indent);
-        self.output.push_str(line);
-        self.output.push('\n');
-    }
-
-    /// Runs `work` on a node and records its log lines.
-    fn with<T>(&mut self, at: usize, indent: &str, work: impl FnOnce(&mut Node) -> T) -> T {
-        let node = &mut self.nodes[at];
-        let (result, lines) = caught(self.level, || work(node));
-        node.check();
+    /// Runs `work` on a node and prints its log lines.
+    pub(crate) fn with<T>(&mut self, at: usize, work: impl FnOnce(&mut Member) -> T) -> T {
+        let member = &mut self.members[at];
+        let (result, lines) = caught(self.level, || work(member));
+        member.node.check();
         for line in lines {
-            self.line(indent, &line);
+            self.print(&line);
         }
         result
     }
 
-    fn on(&mut self, case: &Case, work: impl FnOnce(&mut Node)) {
-        let at = self.node(case);
-        self.with(at, "", work);
+    pub(crate) fn on(&mut self, at: usize, work: impl FnOnce(&mut Node)) {
+        self.with(at, |member| work(&mut member.node));
     }
 
-    fn log_level(&mut self, level: &str) {
-        self.level = match level {
-            "none" => None,
-            "debug" => Some(Level::DEBUG),
-            "info" => Some(Level::INFO),
-            "warn" => Some(Level::WARN),
-            "error" => Some(Level::ERROR),
-            other => panic!("no level {other}"),
-        };
-    }
-
-    fn add_nodes(&mut self, case: &Case) {
-        let ids = |key: &str| case.values(key).into_iter().map(NodeId).collect();
-        let snapshot =
-            EntryId { term: Term(1), index: Index(case.value("index").unwrap_or_default()) };
-        let conf_state =
-            ConfState { voters: ids("voters"), learners: ids("learners"), ..ConfState::default() };
-        for _ in 0..case.word(0) {
-            let id = NodeId(self.nodes.len() as u64 + 1);
-            let mut config = Config::new(id, id.0);
-            config.election_ticks = 3;
-            config.writes_max = usize::MAX;
-            let restored = Restored {
-                conf_state: conf_state.clone(),
-                snapshot,
-                applied: snapshot.index,
-                ..Restored::default()
-            };
-            let (node, lines) = caught(self.level, || Node::new(config, restored).unwrap());
-            self.nodes.push(node);
-            for line in lines {
-                self.line("", &line);
-            }
+    /// Hands out and prints a Ready. Without asynchronous writes it is also carried out.
+    pub(crate) fn process_ready(&mut self, at: usize) {
+        let ready = self.with(at, |member| member.node.ready(true));
+        let (id, is_async) = (self.members[at].node.id(), self.members[at].is_async);
+        let text = text::ready(id, &ready, is_async, self.members[at].hard);
+        self.print(&text);
+        let write = ready.write.unwrap_or_default();
+        self.members[at].hard = write.hard_state.unwrap_or(self.members[at].hard);
+        let requests = write.after.iter().filter(|message| text::is_request(message)).cloned();
+        let messages: Vec<Message> = ready.messages.into_iter().chain(requests).collect();
+        self.mail.extend(messages.into_iter().map(Mail::Message));
+        if is_async {
+            let has_work = write.must_sync
+                || write.hard_state.is_some()
+                || !text::responses(&write).is_empty();
+            let member = &mut self.members[at];
+            member.append_work.extend(has_work.then_some(write));
+            member.apply_work.extend(Some(ready.committed).filter(|batch| !batch.is_empty()));
+            return;
         }
-    }
-
-    fn propose(
-        &mut self,
-        case: &Case,
-        work: impl FnOnce(&mut Node) -> Result<Proposed, raft::DroppedRequest>,
-    ) {
-        let at = self.node(case);
-        if let Err(dropped) = self.with(at, "", work) {
-            self.line("", &dropped.to_string());
-        }
-    }
-
-    /// Example: `propose-conf-change 1 transition=explicit` with `v2 l3` as input.
-    fn propose_conf_change(&mut self, case: &Case) {
-        use proto::raftpb::{ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2};
-        let transition = match case.value::<String>("transition").as_deref() {
-            None | Some("auto") => ConfChangeTransition::Auto,
-            Some("implicit") => ConfChangeTransition::JointImplicit,
-            Some("explicit") => ConfChangeTransition::JointExplicit,
-            Some(other) => panic!("no transition {other}"),
-        };
-        let change = |word: &str| {
-            let kind = match &word[..1] {
-                "v" => ConfChangeType::ConfChangeAddNode,
-                "l" => ConfChangeType::ConfChangeAddLearnerNode,
-                "r" => ConfChangeType::ConfChangeRemoveNode,
-                "u" => ConfChangeType::ConfChangeUpdateNode,
-                other => panic!("no change {other}"),
-            };
-            ConfChangeSingle {
-                r#type: Some(kind.into()),
-                node_id: Some(word[1..].parse().unwrap()),
-            }
-        };
-        let changes = ConfChangeV2 {
-            transition: Some(transition.into()),
-            changes: case.input.split_whitespace().map(change).collect(),
-            context: None,
-        };
-        self.propose(case, |node| node.propose_conf_changes(&changes));
-    }
-
-    /// Carries out one Ready: first the write, then the committed entries.
-    fn process_ready(&mut self, at: usize) {
-        let ready = self.with(at, "  ", Node::ready);
-        for line in ready.to_string().lines() {
-            self.line("  ", line);
-        }
-        self.messages.extend(ready.messages);
+        self.members[at].append(&write);
         for entry in &ready.committed {
-            if let Some(changes) = ConfChanges::of(entry).unwrap() {
-                self.with(at, "  ", |node| node.apply_conf_change(&changes).unwrap());
-            }
+            self.with(at, |member| member.apply(entry));
         }
-        if let Some(receipt) = ready.receipt {
-            self.with(at, "  ", |node| node.durable(receipt));
+        let (own, others): (Vec<Message>, Vec<Message>) =
+            text::responses(&write).into_iter().partition(|message| message.to == id);
+        self.mail.extend(others.into_iter().map(Mail::Message));
+        for message in own {
+            // A node that was removed does not count its own responses.
+            self.with(at, |member| member.node.step_own(message)).ok();
         }
         if let Some(last) = ready.committed.last() {
-            self.with(at, "  ", |node| node.applied(last.index));
+            self.on(at, |node| node.applied(last.index));
         }
     }
 
-    fn stabilize(&mut self) {
-        loop {
-            let mut idle = true;
-            for at in 0..self.nodes.len() {
-                if self.nodes[at].has_ready() {
-                    idle = false;
-                    self.line("", &format!("> {} handling Ready", at + 1));
-                    self.process_ready(at);
+    /// Carries out the next work of the append thread.
+    pub(crate) fn process_append(&mut self, at: usize) {
+        let Some(write) = self.members[at].append_work.pop_front() else {
+            return self.print("no append work to perform");
+        };
+        let id = self.members[at].node.id();
+        self.print("Processing:");
+        self.print(&text::append_work(id, &write, false));
+        self.members[at].append(&write);
+        self.print("Responses:");
+        for message in text::responses(&write) {
+            self.print(&message.to_string());
+            self.mail.push(Mail::Message(message));
+        }
+    }
+
+    /// Carries out the next work of the apply thread.
+    pub(crate) fn process_apply(&mut self, at: usize) {
+        let Some(entries) = self.members[at].apply_work.pop_front() else {
+            return self.print("no apply work to perform");
+        };
+        let id = self.members[at].node.id();
+        self.print("Processing:");
+        self.print(&text::apply_work(id, &entries, false));
+        for entry in &entries {
+            self.with(at, |member| member.apply(entry));
+        }
+        self.print("Responses:");
+        let mail = Mail::Applied(id, entries);
+        self.print(&mail.to_string());
+        self.mail.push(mail);
+    }
+
+    /// Delivers or drops the messages to a node. Returns false if there are none.
+    pub(crate) fn deliver(&mut self, to: NodeId, kind: Option<MessageType>, drop: bool) -> bool {
+        let is_chosen = |mail: &mut Mail| {
+            mail.to() == to && !(drop && mail.is_local()) && kind.is_none_or(|kind| mail.is(kind))
+        };
+        let chosen: Vec<Mail> = self.mail.extract_if(.., is_chosen).collect();
+        let found = !chosen.is_empty();
+        for mail in chosen {
+            let prefix = if drop { "dropped: " } else { "" };
+            self.print(&format!("{prefix}{mail}"));
+            if !drop {
+                self.receive(mail);
+            }
+        }
+        found
+    }
+
+    fn receive(&mut self, mail: Mail) {
+        let at = usize::try_from(mail.to().0).expect("a small id") - 1;
+        match mail {
+            Mail::Applied(_, entries) => {
+                let last = entries.last().expect("a batch has entries").index;
+                self.on(at, |node| node.applied(last));
+            }
+            Mail::Message(message) => {
+                let result = self.with(at, |member| {
+                    if is_own(&message) {
+                        member.node.step_own(message)
+                    } else {
+                        member.node.step(message)
+                    }
+                });
+                match result {
+                    Ok(()) => {}
+                    Err(Error::UnknownPeer { .. }) => {
+                        self.print("raft: cannot step as peer not found");
+                    }
+                    Err(error) => self.print(&error.to_string()),
                 }
             }
-            for at in 0..self.nodes.len() {
-                let id = self.nodes[at].id();
-                let (own, others) =
-                    std::mem::take(&mut self.messages).into_iter().partition(|m| m.to == id);
-                let own: Vec<Message> = own;
-                self.messages = others;
-                if own.is_empty() {
-                    continue;
+        }
+    }
+
+    /// Does all work of these nodes until there is none.
+    pub(crate) fn stabilize(&mut self, nodes: &[usize]) {
+        loop {
+            let mut idle = true;
+            for at in nodes.iter().copied() {
+                if self.members[at].node.has_ready(true) {
+                    idle = false;
+                    self.print(&format!("> {} handling Ready", at + 1));
+                    self.indented(|env| env.process_ready(at));
                 }
-                idle = false;
-                self.line("", &format!("> {} receiving messages", at + 1));
-                for message in own {
-                    self.line("  ", &message.to_string());
-                    self.with(at, "  ", |node| node.step(message).unwrap());
+            }
+            for at in nodes.iter().copied() {
+                let id = self.members[at].node.id();
+                if self.mail.iter().any(|mail| mail.to() == id) {
+                    idle = false;
+                    self.print(&format!("> {} receiving messages", at + 1));
+                    self.indented(|env| {
+                        env.deliver(id, None, false);
+                    });
+                }
+            }
+            for at in nodes.iter().copied() {
+                if !self.members[at].append_work.is_empty() {
+                    idle = false;
+                    self.print(&format!("> {} processing append thread", at + 1));
+                }
+                while !self.members[at].append_work.is_empty() {
+                    self.indented(|env| env.process_append(at));
+                }
+            }
+            for at in nodes.iter().copied() {
+                if !self.members[at].apply_work.is_empty() {
+                    idle = false;
+                    self.print(&format!("> {} processing apply thread", at + 1));
+                }
+                while !self.members[at].apply_work.is_empty() {
+                    self.indented(|env| env.process_apply(at));
                 }
             }
             if idle {
                 return;
             }
-        }
-    }
-
-    fn raft_log(&mut self, case: &Case) {
-        let at = self.node(case);
-        let node = &self.nodes[at];
-        let entries = node.entries(node.first_index(), usize::MAX);
-        if entries.is_empty() {
-            let text = format!(
-                "log is empty: first index={}, last index={}",
-                node.first_index(),
-                node.last().index
-            );
-            return self.line("", &text);
-        }
-        for entry in entries {
-            self.line("", &raft::describe::entry(&entry));
-        }
-    }
-
-    fn raft_state(&mut self) {
-        for at in 0..self.nodes.len() {
-            let node = &self.nodes[at];
-            let votes = node.conf_state().voters.contains(&node.id());
-            let kind = if votes { "(Voter)" } else { "(Non-Voter)" };
-            let text = format!(
-                "{}: {} {kind} Term:{} Lead:{}",
-                node.id(),
-                node.role(),
-                node.term(),
-                node.leader()
-            );
-            self.line("", &text);
         }
     }
 }
