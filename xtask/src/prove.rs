@@ -93,6 +93,12 @@ const PROOFS: &[Proof] = &[
         environment: &[],
     },
     Proof {
+        name: "hostile",
+        shows: "hostile clients take no more than their bounds, and others are served",
+        command: &["target/release/hostile", "--ours", "target/release/etcd", "--long"],
+        environment: &[],
+    },
+    Proof {
         name: "tour",
         shows: "ours prints what 3.7.1 printed",
         command: &with_peers!("target/release/tour $ours"),

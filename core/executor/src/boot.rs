@@ -165,6 +165,9 @@ pub struct Booted {
     pub snap_dir: PathBuf,
     /// Whether the directory was empty.
     pub is_new: bool,
+    /// Whether the members of the state are those of all entries that are known to be committed:
+    /// none that is not applied yet changes them.
+    pub members_are_known: bool,
 }
 
 /// The files of a member, while it boots.
@@ -257,6 +260,11 @@ impl<'a> Files<'a> {
             )));
         }
         let metadata = recovered.metadata;
+        let unapplied = applied.index.next()..=recovered.hard_state.commit;
+        let members_are_known = recovered
+            .entries
+            .iter()
+            .all(|entry| !unapplied.contains(&entry.index) || entry.kind == EntryKind::Normal);
         let log = LogTail { v2, snapshot_index: snapshot.index, entries: recovered.entries };
         let mut settings = options.settings.clone();
         settings.member = metadata.node;
@@ -274,7 +282,8 @@ impl<'a> Files<'a> {
         config.election_ticks = options.election_ticks;
         let node = raft::Node::new(config, restored)
             .map_err(|error| BootError::Mismatch(error.to_string()))?;
-        Ok(Booted { member: Member::new(node), state, wal, backend, metadata, snap_dir, is_new })
+        let member = Member::new(node);
+        Ok(Booted { member, state, wal, backend, metadata, snap_dir, is_new, members_are_known })
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::facts::MemberFacts;
 use api::{HttpAnswer, Limits, OfWorker, Service};
 use hyper::body::Incoming;
-use net::{Seat, Seats};
+use net::Seat;
 use rpc::body::Body;
 use server::{Connections, TakeOver, Worker};
 use std::net::TcpStream;
@@ -18,8 +18,6 @@ pub(crate) struct Clients {
     pub(crate) limits: Limits,
     /// Becomes true when the server stops.
     pub(crate) stopping: watch::Receiver<bool>,
-    /// The places for connections, of all workers.
-    pub(crate) seats: Arc<Seats>,
 }
 
 impl Connections for Clients {
@@ -28,13 +26,13 @@ impl Connections for Clients {
         let facts = Arc::clone(&self.facts);
         let http = Rc::new(move |request| answer(Arc::clone(&facts), request));
         let service = Service::new(host, self.limits.clone(), http);
-        let (stopping, seats) = (self.stopping.clone(), Arc::clone(&self.seats));
-        Box::new(move |stream, guard| {
-            let Some(seat) = seats.take_now() else {
-                tracing::warn!("a client's connection was closed: all others are in use");
+        let stopping = self.stopping.clone();
+        Box::new(move |stream, mut guard| {
+            let Some(seat) = guard.take_attachment::<Seat>() else {
+                tracing::error!("a client's connection was closed: it came without a place");
                 return;
             };
-            spawn(guard, serve(service.clone(), stream, seat, stopping.clone()));
+            spawn(guard, serve(service.clone(), stream, *seat, stopping.clone()));
         })
     }
 }
@@ -88,11 +86,11 @@ mod tests {
     #[test]
     fn a_connection_whose_task_panics_gives_its_place_back() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let seats = Seats::new(1);
+        let seats = net::Seats::new(1);
         let guard = Rc::new(());
         let kept = Rc::downgrade(&guard);
         tokio::task::LocalSet::new().block_on(&runtime, async {
-            let seat = seats.take_now().unwrap();
+            let seat = seats.take().await.unwrap();
             spawn(guard, async move {
                 let _seat = seat;
                 panic!("on purpose")

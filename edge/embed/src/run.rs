@@ -7,17 +7,20 @@
 //! Source: etcd server/embed/etcd.go and server/etcdmain/etcd.go @ v3.7.1.
 
 mod banner;
+mod failure;
 mod options;
 
 use crate::config::Config;
 use crate::connections::Clients;
 use crate::facts::{MemberFacts, Peers, Watched};
 use crate::system;
+use failure::StartFailure;
 use net::limits::PlacesOfPorts;
 use net::{Acceptor, Listener, Seats, Url, plain};
 use nix::sys::signal::Signal;
 use server::metrics::Metrics;
 use server::{Handle, Running};
+use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -60,20 +63,16 @@ struct Serving {
 /// Serves until a signal or a fault. Returns the exit code 1 after a fault. After a signal the
 /// process ends by that signal's default action; the init process of a container returns 0.
 pub fn run(config: &Config) -> u8 {
-    let fatal = |error: &str| {
-        tracing::error!(level = "fatal", error, "discovery failed");
-        1
-    };
     if let Err(error) = identify(&config.member.data_dir) {
         tracing::error!(level = "fatal", dir = %config.member.data_dir.display(), error, "failed to list data directory");
         return 1;
     }
-    if let Err(error) = system::hold_signals() {
-        return fatal(&format!("cannot hold signals back: {error}"));
-    }
     let serving = match begin(config) {
         Ok(serving) => serving,
-        Err(error) => return fatal(&error),
+        Err(failure) => {
+            failure.log(&config.member.data_dir.join("member").join("snap").join("db"));
+            return 1;
+        }
     };
     match serving.ends.recv() {
         Ok(End::Signal(signal)) => {
@@ -129,15 +128,16 @@ fn identify(dir: &Path) -> Result<(), String> {
 }
 
 /// Binds, opens and starts everything.
-fn begin(config: &Config) -> Result<Serving, String> {
+fn begin(config: &Config) -> Result<Serving, StartFailure> {
+    system::hold_signals().map_err(|e| format!("cannot hold signals back: {e}"))?;
     let fds =
         system::raise_fd_limit().map_err(|e| format!("cannot read the limit of files: {e}"))?;
     if fds <= system::FDS_RESERVED {
-        return Err(format!(
+        return Err(StartFailure::Other(format!(
             "file descriptor limit of etcd process is too low; please set higher (limit {fds}, \
              recommended {})",
             system::FDS_RESERVED
-        ));
+        )));
     }
     let listeners = bind_all(config)?;
     let disk: Arc<dyn Vfs> = Arc::new(RealDisk);
@@ -148,8 +148,11 @@ fn begin(config: &Config) -> Result<Serving, String> {
     let metrics = Arc::new(Metrics::new(config.metrics_extensive));
     let facts = Arc::new(MemberFacts::new(Arc::clone(&metrics), config.member.request_timeout()));
     let started = Instant::now();
-    let booted = server::boot(&disk, &options::boot(config)).map_err(|e| e.to_string())?;
+    let booted = server::boot(&disk, &options::boot(config)).map_err(StartFailure::Data)?;
     banner::opened(config, &booted, started.elapsed());
+    if booted.members_are_known {
+        refuse_clusters(booted.state.members().count())?;
+    }
     options::describe(config, &metrics);
     let (stop, stopping) = watch::channel(false);
     let places = places(fds);
@@ -158,7 +161,6 @@ fn begin(config: &Config) -> Result<Serving, String> {
         facts: Arc::clone(&facts),
         limits: options::api_limits(config),
         stopping,
-        seats: Arc::clone(&seats),
     });
     let running = server::start(disk, booted, options::server(config, &metrics), clients)
         .map_err(|e| format!("cannot start the server's threads: {e}"))?;
@@ -174,19 +176,24 @@ fn places(fds: u64) -> PlacesOfPorts {
     PlacesOfPorts::within(usize::try_from(free).unwrap_or(usize::MAX))
 }
 
-fn bind_all(config: &Config) -> Result<Listeners, String> {
+/// Clusters of several members are not built yet: such a member would wait for the others for ever.
+fn refuse_clusters(members: usize) -> Result<(), StartFailure> {
+    if members > 1 { Err(StartFailure::Cluster(members)) } else { Ok(()) }
+}
+
+fn bind_all(config: &Config) -> Result<Listeners, StartFailure> {
     let shown = |urls: &[Url]| urls.iter().map(Url::to_string).collect::<Vec<_>>();
-    let bind = |urls: &[Url]| {
+    let bind = |of: &'static str, urls: &[Url]| {
         let all = urls.iter().map(|url| Listener::bind(url, config.urls.sockets));
-        all.collect::<Result<Vec<_>, _>>().map_err(|e| e.to_string())
+        all.collect::<Result<Vec<_>, _>>().map_err(|error| StartFailure::Port(of, error))
     };
     let peers = shown(&config.urls.listen_peer);
     tracing::info!("listen-peer-urls" = ?peers, "configuring peer listeners");
-    let peers = bind(&config.urls.listen_peer)?;
+    let peers = bind("peer", &config.urls.listen_peer)?;
     let clients = shown(&config.urls.listen_client);
     tracing::info!("listen-client-urls" = ?clients, "configuring client listeners");
-    let clients = bind(&config.urls.listen_client)?;
-    Ok(Listeners { peers, clients, watched: bind(&config.urls.listen_metrics)? })
+    let clients = bind("client", &config.urls.listen_client)?;
+    Ok(Listeners { peers, clients, watched: bind("metrics", &config.urls.listen_metrics)? })
 }
 
 /// Starts two threads: one waits for the member's end, the other for a signal.
@@ -218,7 +225,7 @@ fn serve(
     facts: &Arc<MemberFacts>,
     (handle, listeners, plain_places): (Handle, Listeners, usize),
     (stop, seats, ends): (watch::Sender<bool>, Arc<Seats>, mpsc::Receiver<End>),
-) -> Result<Serving, String> {
+) -> Result<Serving, StartFailure> {
     let failed = |e: std::io::Error| format!("cannot serve: {e}");
     let handler = Arc::new(Peers(Arc::clone(facts)));
     let peers = plain::Server::start("peers", handler, plain_places).map_err(failed)?;
@@ -234,8 +241,9 @@ fn serve(
     let mut clients = Vec::new();
     tracing::info!("ready to serve client requests");
     for listener in listeners.clients {
-        let (to, address) = (handle.clone(), listener.url().address().to_owned());
-        clients.push(listener.accept(move |stream| to.accept(stream)).map_err(failed)?);
+        let address = listener.url().address().to_owned();
+        let sink = client_sink(handle.clone(), Arc::clone(&seats)).map_err(failed)?;
+        clients.push(listener.accept(sink).map_err(failed)?);
         let message = "serving client traffic insecurely; this is strongly discouraged!";
         tracing::info!(traffic = "grpc+http", address, "{message}");
     }
@@ -251,23 +259,39 @@ fn serve(
     Ok(Serving { handle, clients, others, peers, watched, stop, seats, ends })
 }
 
+/// Where the connections of a clients' port go. Each waits for its place.
+fn client_sink(
+    handle: Handle,
+    seats: Arc<Seats>,
+) -> std::io::Result<impl Fn(TcpStream) + Send + 'static> {
+    let waiting = tokio::runtime::Builder::new_current_thread().build()?;
+    Ok(move |stream| {
+        if let Some(seat) = waiting.block_on(seats.take()) {
+            handle.accept(stream, Box::new(seat));
+        }
+    })
+}
+
 /// Waits until the member is leader and its attributes are published in the cluster. (A restored
 /// directory has the name already, but not the client URLs.)
 fn wait_until_ready(
     handle: &Handle,
     attributes: &cluster::Attributes,
     ends: &mpsc::Receiver<End>,
-) -> Result<(), String> {
+) -> Result<(), StartFailure> {
     let me = handle.identity().member;
     loop {
         match ends.try_recv() {
-            Ok(End::Member(Err(error))) => return Err(error),
+            Ok(End::Member(Err(error))) => return Err(StartFailure::Other(error)),
             Ok(End::Member(Ok(())) | End::Signal(_)) => {
-                return Err("stopped before it was ready".to_owned());
+                return Err(StartFailure::Other("stopped before it was ready".to_owned()));
             }
             Err(_) => {}
         }
         let moment = handle.moment();
+        if moment.published.applied.index >= handle.commit() {
+            refuse_clusters(moment.published.cluster.members().count())?;
+        }
         let member = moment.published.cluster.member(me);
         let is_told = member.is_some_and(|member| member.attributes() == *attributes);
         if moment.is_linearizable() && is_told && moment.published.cluster.version().is_some() {
@@ -280,6 +304,8 @@ fn wait_until_ready(
 /// Stops in order; returns true if all applied entries are in the files.
 fn end(config: &Config, mut serving: Serving) -> bool {
     banner::end(config, "closing etcd server");
+    // An acceptor may wait for a place.
+    serving.seats.close();
     for acceptor in &mut serving.clients {
         acceptor.stop();
     }

@@ -93,7 +93,7 @@ async fn serve<H: Handler>(
     let seats = Seats::new(served_max);
     while let Some(stream) = connections.recv().await {
         let Ok(stream) = tokio::net::TcpStream::from_std(stream) else { continue };
-        let (seat, handler) = (seats.take().await, Arc::clone(&handler));
+        let (Some(seat), handler) = (seats.take().await, Arc::clone(&handler)) else { return };
         tasks::spawn_local("connection for peers or metrics", serve_one(stream, seat, handler));
     }
 }

@@ -2,14 +2,11 @@
 //! longest is closed in favour of the new one. A connection that works on a request is never closed.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
-
-/// Closures that may be under way in [`Seats::take_now`]: so many connections may exceed the limit
-/// for a moment.
-const CLOSING_MAX: usize = 32;
 
 /// The places of one port. Shared between threads.
 #[derive(Debug)]
@@ -19,8 +16,9 @@ pub struct Seats {
     ids: AtomicU64,
     /// Counts the moments at which a connection became idle. Orders them without a clock.
     turn: AtomicU64,
-    /// Wakes the one who waits in [`Seats::take`].
+    /// Wakes those who wait in [`Seats::take`].
     changed: Notify,
+    is_closed: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -57,18 +55,23 @@ impl Seats {
             ids: AtomicU64::new(0),
             turn: AtomicU64::new(0),
             changed: Notify::new(),
+            is_closed: AtomicBool::new(false),
         })
     }
 
     /// Waits for a place. If there is none, closes the connection that has been idle longest, as
-    /// soon as one is idle. Only one caller may wait at a time.
-    pub async fn take(self: &Arc<Self>) -> Seat {
+    /// soon as one is idle. `None` after [`Seats::close`].
+    pub async fn take(self: &Arc<Self>) -> Option<Seat> {
         loop {
-            let changed = self.changed.notified();
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable();
             {
                 let mut taken = self.lock();
+                if self.is_closed.load(Ordering::Acquire) {
+                    return None;
+                }
                 if taken.len() < self.max {
-                    return self.seat(&mut taken);
+                    return Some(self.seat(&mut taken));
                 }
                 if !taken.values().any(|state| state.is_closing.load(Ordering::Relaxed)) {
                     close_longest_idle(&taken);
@@ -78,16 +81,10 @@ impl Seats {
         }
     }
 
-    /// Takes a place without waiting. If there is none, the connection that has been idle longest
-    /// is told to close; `None` if no connection is idle, or too many are closing already.
-    #[must_use]
-    pub fn take_now(self: &Arc<Self>) -> Option<Seat> {
-        let mut taken = self.lock();
-        let over = (taken.len() + 1).saturating_sub(self.max);
-        if over > 0 && (over > CLOSING_MAX || !close_longest_idle(&taken)) {
-            return None;
-        }
-        Some(self.seat(&mut taken))
+    /// Gives no more places: those who wait for one get none.
+    pub fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
+        self.changed.notify_waiters();
     }
 
     /// How many places are taken.
@@ -147,7 +144,7 @@ impl Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         self.seats.lock().remove(&self.id);
-        self.seats.changed.notify_one();
+        self.seats.changed.notify_waiters();
     }
 }
 
@@ -156,7 +153,7 @@ impl Drop for SeatInUse {
         let Seat { seats, state, .. } = &*self.0;
         state.idle_since.store(seats.next_turn(), Ordering::Relaxed);
         if state.requests.fetch_sub(1, Ordering::AcqRel) == 1 {
-            seats.changed.notify_one();
+            seats.changed.notify_waiters();
         }
     }
 }
@@ -165,11 +162,19 @@ impl Drop for SeatInUse {
 mod tests {
     use super::*;
     use std::future::Future;
-    use std::pin::{Pin, pin};
+    use std::pin::Pin;
     use std::task::{Context, Poll, Waker};
 
     fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
         future.poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    /// A place, if there is one at once.
+    fn take(seats: &Arc<Seats>) -> Option<Rc<Seat>> {
+        match poll(pin!(seats.take())) {
+            Poll::Ready(seat) => Some(Rc::new(seat.expect("the places are not closed"))),
+            Poll::Pending => None,
+        }
     }
 
     fn is_closing(seat: &Seat) -> bool {
@@ -179,12 +184,13 @@ mod tests {
     #[test]
     fn the_connection_that_was_idle_longest_is_closed_first() {
         let seats = Seats::new(3);
-        let [first, second, third] = [(); 3].map(|()| Rc::new(seats.take_now().unwrap()));
+        let [first, second, third] = [(); 3].map(|()| take(&seats).unwrap());
         // A request makes the first one the newest of the idle ones.
         drop(first.begin());
-        let fourth = seats.take_now().unwrap();
+        assert!(take(&seats).is_none(), "the second has not closed yet");
         assert!(!is_closing(&first) && is_closing(&second) && !is_closing(&third));
         drop(second);
+        let fourth = take(&seats).unwrap();
         assert_eq!(seats.taken(), 3);
         drop((first, third, fourth));
         assert_eq!(seats.taken(), 0);
@@ -193,35 +199,44 @@ mod tests {
     #[test]
     fn a_connection_with_a_request_under_way_is_not_closed() {
         let seats = Seats::new(1);
-        let first = Rc::new(seats.take_now().unwrap());
+        let first = take(&seats).unwrap();
         let requests = (first.begin(), first.begin());
-        assert!(seats.take_now().is_none());
+        assert!(take(&seats).is_none());
         drop(requests.0);
-        assert!(seats.take_now().is_none(), "one of two requests is still under way");
+        assert!(take(&seats).is_none());
+        assert!(!is_closing(&first), "one of two requests is still under way");
         drop(requests.1);
-        assert!(seats.take_now().is_some());
+        assert!(take(&seats).is_none());
         assert!(is_closing(&first));
     }
 
     #[test]
-    fn a_place_is_waited_for_until_a_connection_is_idle_and_has_closed() {
+    fn all_who_wait_for_a_place_get_one_as_connections_become_idle_and_close() {
         let seats = Seats::new(1);
-        let first = Rc::new(seats.take_now().unwrap());
+        let first = take(&seats).unwrap();
         let request = first.begin();
-        let mut taking = pin!(seats.take());
-        assert!(poll(taking.as_mut()).is_pending());
+        let mut waiting = [Box::pin(seats.take()), Box::pin(seats.take())];
+        assert!(waiting.iter_mut().all(|taking| poll(taking.as_mut()).is_pending()));
         assert!(!is_closing(&first));
         drop(request);
-        assert!(poll(taking.as_mut()).is_pending(), "the first has not closed yet");
+        assert!(waiting.iter_mut().all(|taking| poll(taking.as_mut()).is_pending()));
         assert!(is_closing(&first));
         drop(first);
-        assert!(poll(taking.as_mut()).is_ready());
+        let [one, other] = &mut waiting;
+        let Poll::Ready(Some(second)) = poll(one.as_mut()) else { panic!("a place is free") };
+        assert!(poll(other.as_mut()).is_pending());
+        assert!(is_closing(&second));
+        drop(second);
+        assert!(poll(other.as_mut()).is_ready());
     }
 
     #[test]
-    fn the_limit_is_exceeded_by_a_bounded_number_of_closing_connections() {
-        let seats = Seats::new(CLOSING_MAX);
-        let all: Vec<Seat> = std::iter::from_fn(|| seats.take_now()).take(1_000).collect();
-        assert_eq!(all.len(), 2 * CLOSING_MAX);
+    fn nobody_waits_for_closed_places() {
+        let seats = Seats::new(1);
+        let _first = take(&seats).unwrap();
+        let mut waiting = pin!(seats.take());
+        assert!(poll(waiting.as_mut()).is_pending());
+        seats.close();
+        assert!(matches!(poll(waiting.as_mut()), Poll::Ready(None)));
     }
 }

@@ -1,25 +1,38 @@
 //! A connection's place at its worker.
 
 use crate::gauges::WorkerGauges;
+use std::any::Any;
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+/// What the acceptor gives to the one who serves a connection. If the connection does not get so
+/// far, it is dropped.
+pub type Attachment = Box<dyn Any + Send>;
+
 /// Counts a connection at its worker until it is dropped, however the connection ends.
 #[derive(Debug)]
-pub struct ConnectionGuard(Arc<WorkerGauges>);
+pub struct ConnectionGuard {
+    gauges: Arc<WorkerGauges>,
+    attachment: Option<Attachment>,
+}
 
 impl ConnectionGuard {
     /// Counts one more connection.
-    pub(crate) fn new(gauges: &Arc<WorkerGauges>) -> ConnectionGuard {
+    pub(crate) fn new(gauges: &Arc<WorkerGauges>, attachment: Attachment) -> ConnectionGuard {
         gauges.connections.fetch_add(1, Ordering::Relaxed);
-        ConnectionGuard(Arc::clone(gauges))
+        ConnectionGuard { gauges: Arc::clone(gauges), attachment: Some(attachment) }
+    }
+
+    /// Takes what the acceptor has attached; `None` if it was of another type or is taken already.
+    pub fn take_attachment<T: 'static>(&mut self) -> Option<Box<T>> {
+        self.attachment.take()?.downcast().ok()
     }
 }
 
 impl Drop for ConnectionGuard {
     fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+        self.gauges.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -34,7 +47,7 @@ mod tests {
     #[test]
     fn a_connection_whose_task_panics_is_not_counted_any_more() {
         let gauges = Arc::new(WorkerGauges::default());
-        let guard = ConnectionGuard::new(&gauges);
+        let guard = ConnectionGuard::new(&gauges, Box::new(()));
         assert_eq!(gauges.connections.load(Ordering::Relaxed), 1);
         let served = catch_unwind(AssertUnwindSafe(move || {
             let _guard = guard;

@@ -22,7 +22,7 @@ mod watching;
 mod worker;
 
 pub use boot::{StartError, boot};
-pub use connection::{ConnectionGuard, TakeOver};
+pub use connection::{Attachment, ConnectionGuard, TakeOver};
 pub use error::Error;
 pub use running::{Handle, Kept, Options, Pace, Running, start};
 pub use shared::Identity;

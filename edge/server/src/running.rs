@@ -1,6 +1,6 @@
 //! Starts the threads of a booted member, and ends them.
 
-use crate::connection::ConnectionGuard;
+use crate::connection::{Attachment, ConnectionGuard};
 use crate::metrics::Metrics;
 use crate::shared::{Identity, Shared};
 use crate::threads::apply::ApplyOptions;
@@ -90,13 +90,14 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Gives a connection to the worker that has the fewest.
-    pub fn accept(&self, connection: TcpStream) {
+    /// Gives a connection, and what the worker's [`crate::Connections`] need for it, to the worker
+    /// that has the fewest.
+    pub fn accept(&self, connection: TcpStream, attachment: Attachment) {
         let workers = self.shared.workers.iter();
         let connections =
             |gauges: &crate::gauges::WorkerGauges| gauges.connections.load(Ordering::Relaxed);
         let Some(worker) = workers.min_by_key(|worker| connections(&worker.gauges)) else { return };
-        let guard = ConnectionGuard::new(&worker.gauges);
+        let guard = ConnectionGuard::new(&worker.gauges, attachment);
         if !worker.mailbox.connect(connection, guard) {
             tracing::warn!("a connection was closed: too many wait for a worker");
         }

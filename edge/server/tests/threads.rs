@@ -50,7 +50,7 @@ fn a_worker_that_panics_ends_the_member_by_name() {
     let running = start(&SimDisk::new(1));
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let connection = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    running.handle().accept(connection);
+    running.handle().accept(connection, Box::new(()));
     let why = running.wait().unwrap_err();
     assert!(why.starts_with("worker-"), "{why}");
 }

@@ -64,6 +64,18 @@ impl Server {
         format!("http://127.0.0.1:{}", self.client_port)
     }
 
+    /// The port of clients.
+    #[must_use]
+    pub fn client_port(&self) -> u16 {
+        self.client_port
+    }
+
+    /// The port of peers.
+    #[must_use]
+    pub fn peer_port(&self) -> u16 {
+        self.peer_port
+    }
+
     /// The process.
     #[must_use]
     pub fn pid(&self) -> u32 {
@@ -147,6 +159,10 @@ fn spawn(program: &Path, dir: &TempDir, ports: (u16, u16), flags: &[String]) -> 
         .with_context(|| format!("cannot start {}", program.display()))
 }
 
-fn free_port() -> Result<u16> {
+/// A port that was free a moment ago.
+///
+/// # Errors
+/// When the operating system has none.
+pub fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }

@@ -358,7 +358,7 @@ where
                 let service = service.clone();
                 tokio::task::spawn_local(async move {
                     // Clients of these tests break off as they like.
-                    let seat = Seats::new(1).take_now().unwrap();
+                    let seat = Seats::new(1).take().await.unwrap();
                     drop(service.serve(stream, seat, std::future::pending()).await);
                 });
             }
@@ -388,8 +388,8 @@ pub(crate) fn serve_in_seats<F>(
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let runtime = builder.enable_time().start_paused(true).build().unwrap();
     let service = Service::new(fake.clone(), Limits::default(), Rc::new(http));
-    let seat = seats.take_now().unwrap();
     tokio::task::LocalSet::new().block_on(&runtime, async move {
+        let seat = seats.take().await.unwrap();
         let (near, far) = tokio::io::duplex(1 << 20);
         tokio::task::spawn_local(async move {
             drop(service.serve(far, seat, std::future::pending()).await);

@@ -1,5 +1,6 @@
 //! Conversion of the configuration into the options of the layers below.
 
+use super::failure::StartFailure;
 use crate::config::{Config, VersionUpgrade};
 use executor::BootOptions;
 use server::metrics::Metrics;
@@ -21,8 +22,8 @@ fn wal_dir(config: &Config) -> PathBuf {
 }
 
 /// Whether this member has a log already.
-pub(super) fn has_data(disk: &Arc<dyn Vfs>, config: &Config) -> Result<bool, String> {
-    wal::exists(&**disk, &wal_dir(config)).map_err(|e| e.to_string())
+pub(super) fn has_data(disk: &Arc<dyn Vfs>, config: &Config) -> Result<bool, StartFailure> {
+    wal::exists(&**disk, &wal_dir(config)).map_err(StartFailure::Log)
 }
 
 fn now() -> Duration {

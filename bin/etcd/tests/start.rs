@@ -1,0 +1,164 @@
+//! A server that cannot start says why in the last line of its log, ends with 1, and leaves the
+//! data directory as it is.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// A server's command line on these ports.
+fn etcd(data: &Path, ports: [u16; 2]) -> Command {
+    let [client, peer] = ports.map(|port| format!("http://127.0.0.1:{port}"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_etcd"));
+    command
+        .arg("--data-dir")
+        .arg(data)
+        .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
+        .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+        .args(["--initial-cluster", &format!("default={peer}")])
+        .stderr(Stdio::piped());
+    command
+}
+
+fn free_ports() -> [u16; 2] {
+    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    listeners.map(|listener| listener.local_addr().unwrap().port())
+}
+
+/// Starts a server on a new directory and ends it when it serves.
+fn serve_once(data: &Path) {
+    let mut child = etcd(data, free_ports()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let serves = lines.any(|line| line.unwrap().contains("notified init daemon"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(serves, "the server has ended");
+}
+
+/// Runs a server that must end by itself, and gives the last line of its log. One that serves
+/// instead is killed by the test's harness.
+fn last_line(data: &Path, ports: [u16; 2]) -> String {
+    let mut child = etcd(data, ports).spawn().unwrap();
+    let mut log = String::new();
+    let mut lines = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while lines.read_line(&mut line).unwrap() > 0 {
+        if line.contains("serving peer traffic") || line.contains("ready to serve") {
+            child.kill().unwrap();
+            lines.read_to_string(&mut log).unwrap();
+            panic!("the server serves");
+        }
+        log = std::mem::take(&mut line);
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(1), "{log}");
+    log
+}
+
+fn contains_all(line: &str, words: &[&str]) {
+    for word in words {
+        assert!(line.contains(word), "no {word} in {line}");
+    }
+}
+
+/// Every file of a directory with its content.
+fn content(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(content(&path));
+        } else {
+            files.insert(path.clone(), std::fs::read(&path).unwrap());
+        }
+    }
+    files
+}
+
+/// Writes over some bytes of a file.
+fn damage(file: &Path, at: usize, len: usize) {
+    let mut bytes = std::fs::read(file).unwrap();
+    bytes[at..at + len].fill(0x55);
+    std::fs::write(file, bytes).unwrap();
+}
+
+#[test]
+fn a_taken_port_is_named() {
+    let data = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let line = last_line(data.path(), [port, free_ports()[1]]);
+    let address = format!("127.0.0.1:{port}");
+    let error = format!("\"error\":\"listen tcp {address}: bind: address already in use\"");
+    contains_all(&line, &["cannot listen on a port", "\"urls\":\"client\"", &error]);
+    assert!(content(data.path()).is_empty(), "the directory is untouched");
+}
+
+#[test]
+fn a_damaged_database_is_named_with_its_page() {
+    let data = tempfile::tempdir().unwrap();
+    serve_once(data.path());
+    let db = data.path().join("member/snap/db");
+    damage(&db, 0, 2 * 4096);
+    let before = content(data.path());
+    let line = last_line(data.path(), free_ports());
+    let file = format!("\"file\":\"{}\"", db.display());
+    contains_all(&line, &["\"msg\":\"the database is damaged\"", &file, "\"page\":"]);
+    assert!(content(data.path()) == before, "the directory is untouched");
+}
+
+#[test]
+fn a_damaged_log_is_named_with_its_offset() {
+    let data = tempfile::tempdir().unwrap();
+    serve_once(data.path());
+    let wal = data.path().join("member/wal");
+    let log = wal.join("0000000000000000-0000000000000000.wal");
+    damage(&log, 200, 8);
+    let before = content(data.path());
+    let line = last_line(data.path(), free_ports());
+    let file = format!("\"file\":\"{}\"", log.display());
+    contains_all(&line, &["\"msg\":\"the log is damaged\"", &file, "\"offset\":"]);
+    assert!(content(data.path()) == before, "the directory is untouched");
+}
+
+#[test]
+fn a_member_of_a_cluster_does_not_start_and_its_directory_stays_as_it_is() {
+    let Some(shared) = std::env::var_os("RETCD_TESTDATA") else {
+        eprintln!("skipped: RETCD_TESTDATA is not set");
+        return;
+    };
+    for version in ["3.4.23", "3.5.30", "3.6.14", "3.7.1"] {
+        let dir = tempfile::tempdir().unwrap();
+        let archive = Path::new(&shared).join(format!("go-data/{version}-cluster.tar.gz"));
+        let mut tar = Command::new("tar");
+        tar.arg("--sparse").arg("-xzf").arg(archive).arg("-C").arg(dir.path());
+        assert!(tar.status().unwrap().success());
+        let members = members(dir.path());
+        assert!(members.len() >= 2, "{version}: {members:?}");
+        for member in members {
+            let before = content(&member);
+            let line = last_line(&member, free_ports());
+            contains_all(
+                &line,
+                &["clusters are not built yet", "belongs to a cluster of 3 members"],
+            );
+            assert!(content(&member) == before, "{version}: {} was changed", member.display());
+        }
+    }
+}
+
+/// The data directories below a directory.
+fn members(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.join("member").is_dir() {
+            found.push(path);
+        } else if path.is_dir() {
+            found.extend(members(&path));
+        }
+    }
+    found
+}

@@ -1,0 +1,127 @@
+//! Why a server did not start, and the line of the log that says so.
+//!
+//! etcd logs `discovery failed` for every one of these. Here the message names the failure; the
+//! reason in `error` keeps etcd's words where etcd has some.
+
+use executor::BootError;
+use net::BindError;
+use server::StartError;
+use std::path::{Path, PathBuf};
+
+/// Why a server did not start.
+#[derive(Debug)]
+pub(super) enum StartFailure {
+    /// A port cannot be listened on: that of `peer`, `client` or `metrics` URLs.
+    Port(&'static str, BindError),
+    /// The data directory cannot be used.
+    Data(StartError),
+    /// The log cannot be looked for.
+    Log(wal::Error),
+    /// The member belongs to a cluster of so many members.
+    Cluster(usize),
+    /// Anything else, in words.
+    Other(String),
+}
+
+impl From<String> for StartFailure {
+    fn from(why: String) -> StartFailure {
+        StartFailure::Other(why)
+    }
+}
+
+/// The place of a damage.
+#[derive(Debug, Default)]
+struct DamagedPlace {
+    file: Option<PathBuf>,
+    /// In bytes.
+    offset: Option<u64>,
+    /// Of the database.
+    page: Option<u64>,
+}
+
+impl DamagedPlace {
+    fn of_log(error: &wal::Error) -> Option<DamagedPlace> {
+        let wal::Error::Corrupt { file, offset, .. } = error else { return None };
+        let (file, offset) = (Some(file.clone()), Some(*offset));
+        Some(DamagedPlace { file, offset, ..DamagedPlace::default() })
+    }
+
+    fn of_database(error: &backend::Error, db: &Path) -> Option<DamagedPlace> {
+        let (file, page) = match error {
+            backend::Error::Bolt(bolt::Error::Corrupt { file, page, .. }) => (&**file, Some(*page)),
+            backend::Error::Corrupt { .. } => (db, None),
+            backend::Error::Bolt(_) => return None,
+        };
+        let file = Some(file.to_owned());
+        Some(DamagedPlace { file, page, ..DamagedPlace::default() })
+    }
+
+    fn of_state(error: &state::Fatal, db: &Path) -> Option<DamagedPlace> {
+        match error {
+            state::Fatal::Store(mvcc::Error::Backend(error)) => Self::of_database(error, db),
+            state::Fatal::Store(mvcc::Error::Corrupt { .. }) | state::Fatal::Corrupt(_) => {
+                Some(DamagedPlace { file: Some(db.to_owned()), ..DamagedPlace::default() })
+            }
+            state::Fatal::Entry { .. } | state::Fatal::Unsupported(_) => None,
+        }
+    }
+}
+
+impl StartFailure {
+    /// Logs the failure. `db` is the path of the database.
+    pub(super) fn log(&self, db: &Path) {
+        match self {
+            StartFailure::Port(urls, error) => {
+                let address = &error.address;
+                let error = error.to_string();
+                tracing::error!(level = "fatal", urls, address, error, "cannot listen on a port");
+            }
+            StartFailure::Data(StartError::Boot(error)) => log_boot(error, db),
+            StartFailure::Data(error @ StartError::Locked(file)) => {
+                let (file, error) = (file.display().to_string(), error.to_string());
+                let message = "the data directory is in use by another process";
+                tracing::error!(level = "fatal", file, error, "{message}");
+            }
+            StartFailure::Log(error) => log_log(error),
+            StartFailure::Cluster(members) => {
+                let error = format!(
+                    "this member belongs to a cluster of {members} members, and this version \
+                     serves clusters of one member only; its data has not been changed"
+                );
+                tracing::error!(level = "fatal", members, error, "clusters are not built yet");
+            }
+            StartFailure::Other(error) => {
+                tracing::error!(level = "fatal", error, "cannot start the server");
+            }
+        }
+    }
+}
+
+fn log_boot(error: &BootError, db: &Path) {
+    let damaged = match error {
+        BootError::Log(error) => return log_log(error),
+        BootError::Backend(error) => DamagedPlace::of_database(error, db),
+        BootError::State(error) => DamagedPlace::of_state(error, db),
+        BootError::Locked(_) | BootError::Mismatch(_) | BootError::Directory(..) => None,
+    };
+    let message = match error {
+        _ if damaged.is_some() => "the database is damaged",
+        BootError::Mismatch(_) => "the files of the data directory contradict each other",
+        BootError::State(state::Fatal::Unsupported(_)) => "the data needs what is not built yet",
+        BootError::State(_) => "the data cannot be restored",
+        _ => "the data directory cannot be used",
+    };
+    log_damage(message, &error.to_string(), damaged.unwrap_or_default());
+}
+
+fn log_log(error: &wal::Error) {
+    let damaged = DamagedPlace::of_log(error);
+    let message = if damaged.is_some() { "the log is damaged" } else { "the log cannot be opened" };
+    log_damage(message, &error.to_string(), damaged.unwrap_or_default());
+}
+
+fn log_damage(message: &str, error: &str, place: DamagedPlace) {
+    let file = place.file.map(|file| file.display().to_string());
+    let (offset, page) = (place.offset, place.page);
+    tracing::error!(level = "fatal", file, offset, page, error, "{message}");
+}
