@@ -34,7 +34,8 @@ impl Target {
         let url = format!("http://127.0.0.1:{metrics}");
         let flags = ["--listen-metrics-urls", &url];
         let wrapper = files.map(|files| wrap(program, files)).transpose()?;
-        let path = wrapper.as_ref().map_or(program.to_path_buf(), |dir| dir.path().join("etcd"));
+        let path =
+            wrapper.as_ref().map_or_else(|| program.to_path_buf(), |dir| dir.path().join("etcd"));
         let server = Server::start(&path, &flags).await?;
         let (clients, peers) = (local(server.client_port()), local(server.peer_port()));
         Ok(Target { server, clients, peers, metrics: local(metrics), _wrapper: wrapper })
