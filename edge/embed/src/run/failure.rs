@@ -109,7 +109,10 @@ fn log_boot(error: &BootError, db: &Path) {
         BootError::Mismatch(_) => "the files of the data directory contradict each other",
         BootError::State(state::Fatal::Unsupported(_)) => "the data needs what is not built yet",
         BootError::State(_) => "the data cannot be restored",
-        _ => "the data directory cannot be used",
+        BootError::Locked(_)
+        | BootError::Log(_)
+        | BootError::Backend(_)
+        | BootError::Directory(..) => "the data directory cannot be used",
     };
     log_damage(message, &error.to_string(), damaged.unwrap_or_default());
 }
