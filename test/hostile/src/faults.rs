@@ -4,6 +4,7 @@ mod floods;
 mod large;
 mod silence;
 
+use crate::attack::{Attack, MIB};
 use crate::light::{LightClient, LightResult};
 use crate::memory::{PeakMemory, resident};
 use crate::target::Target;
@@ -13,7 +14,6 @@ use rand::rngs::StdRng;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-const MIB: u64 = 1 << 20;
 /// How long a flood lasts in the short and in the long form.
 const SHORT: Duration = Duration::from_secs(2);
 const LONG: Duration = Duration::from_secs(30);
@@ -34,28 +34,6 @@ pub struct Fault {
     /// The limit of open files of the server, if it has a small one.
     files: Option<u64>,
     run: fn(&mut Attack<'_>) -> Result<u64>,
-}
-
-/// What a fault gets.
-#[derive(Debug)]
-struct Attack<'a> {
-    target: &'a Target,
-    rng: StdRng,
-    /// How long a flood lasts.
-    time: Duration,
-    /// Whether the server's own time limits are waited for.
-    long: bool,
-}
-
-impl Attack<'_> {
-    /// Repeats a step until the time of a flood is over; returns the sum of what the steps return.
-    fn repeat(&mut self, mut step: impl FnMut(&mut Self) -> Result<u64>) -> Result<u64> {
-        let (begun, mut sum) = (Instant::now(), 0);
-        while begun.elapsed() < self.time {
-            sum += step(self)?;
-        }
-        Ok(sum)
-    }
 }
 
 /// All faults, in the order in which they run.

@@ -6,6 +6,7 @@
 //! limits and the time after which the light client calls a request unanswered. The product does not
 //! depend on this crate.
 
+mod attack;
 pub mod faults;
 pub mod http2;
 pub mod light;

@@ -1,6 +1,6 @@
 //! Clients that send more than the server can want.
 
-use super::Attack;
+use crate::attack::Attack;
 use crate::http2::{
     INITIAL_WINDOW_SIZE, PREFACE, RawConnection, header_block, headers, message, opening, reset,
 };

@@ -1,6 +1,6 @@
 //! Clients that ask for much and take little.
 
-use super::{Attack, MIB};
+use crate::attack::{Attack, MIB};
 use crate::http2::{INITIAL_WINDOW_SIZE, RawConnection, header_block, headers, message};
 use anyhow::{Context, Result, ensure};
 use client::{Client, Config};

@@ -1,6 +1,6 @@
 //! Clients that say too little, too slowly.
 
-use super::Attack;
+use crate::attack::Attack;
 use crate::http2::{PREFACE, RawConnection, frame, header_block, opening};
 use anyhow::{Context, Result, ensure};
 use net::limits::OPENING_TIME_MAX;
