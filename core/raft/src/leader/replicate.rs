@@ -110,14 +110,14 @@ impl Node {
             }
             progress.reading = None;
             let full = progress.state == ProgressState::Replicate && progress.inflights.is_full();
-            match &part {
-                Some(part) if full => self.send_entries(member, part.prev, Vec::new()),
-                // Their data is shared between the members.
-                Some(part) => self.send_entries(member, part.prev, part.entries.clone()),
-                None => {
-                    self.send_snapshot(member);
-                }
-            }
+            let Some(LogPart { prev, entries }) = &part else {
+                // If there is no snapshot either, the next response to a heartbeat asks again.
+                self.send_snapshot(member);
+                continue;
+            };
+            // Their data is shared between the members.
+            let entries = if full { Vec::new() } else { entries.clone() };
+            self.send_entries(member, *prev, entries);
             while self.send_append(member, false) {}
         }
     }
