@@ -2,9 +2,11 @@
 
 use crate::counted::{Streamed, Tally};
 use crate::host::Host;
+use crate::requests::Requests;
 use crate::shared::{Shared, requires_leader};
 use hyper::body::Incoming;
 use rpc::frame::Messages;
+use rpc::queue::Feeder;
 use rpc::{Code, Error, Status};
 use std::rc::Rc;
 use tokio::time::Instant;
@@ -61,9 +63,12 @@ impl<H: Host> Call<H> {
         self.service.check_metadata(&self.head.headers)
     }
 
-    /// Splits a bidirectional stream into its counters and its requests.
-    pub(crate) fn into_stream(self) -> (Tally<H>, Messages<Incoming>) {
-        (Tally::new(self.service, self.streamed), self.messages)
+    /// Splits a bidirectional stream into its counters and its requests, whose responses go to
+    /// `responses`.
+    pub(crate) fn into_stream(self, responses: &Feeder) -> (Tally<H>, Requests<H>) {
+        let tally = Tally::new(self.service, self.streamed);
+        let requests = Requests::new(self.messages, responses.clone(), tally.clone());
+        (tally, requests)
     }
 
     /// True if the client wants no response from a member that knows no leader.

@@ -5,7 +5,7 @@
 use crate::call::{Call, mismatch};
 use crate::counted::Tally;
 use crate::host::{Growth, Host};
-use hyper::body::Incoming;
+use crate::requests::Requests;
 use prost::Message as _;
 use proto::answer::Answer;
 use proto::etcdserverpb::{
@@ -14,12 +14,8 @@ use proto::etcdserverpb::{
     LeaseRevokeResponse, LeaseStatus, LeaseTimeToLiveRequest, LeaseTimeToLiveResponse,
 };
 use rpc::body::{Reply, encoded, stream};
-use rpc::frame::{Messages, decode_in_stream, in_stream};
 use rpc::queue::{Feeder, queue};
-use rpc::{Code, Error, Status};
-
-/// No further request of a stream is read while more than this many bytes of responses are queued.
-const ANSWERS_MAX: usize = 64 * 1024;
+use rpc::{Error, Status};
 
 pub(crate) async fn grant<H: Host>(call: Call<H>) -> Result<Reply, Status> {
     let (service, request) = call.request(|_: &LeaseGrantRequest| false).await?;
@@ -70,10 +66,10 @@ pub(crate) fn keep_alive<H: Host>(call: Call<H>) -> Result<Reply, Status> {
     let (feeder, receiver) = queue();
     let deadline = call.deadline;
     let requires_leader = call.requires_leader();
-    let (tally, messages) = call.into_stream();
+    let (tally, requests) = call.into_stream(&feeder);
     net::tasks::spawn_local("lease keep-alive stream", async move {
         let status = tokio::select! {
-            ended = renew(&tally, messages, &feeder) => ended.err().unwrap_or(Status::OK),
+            ended = renew(&tally, requests, &feeder) => ended.err().unwrap_or(Status::OK),
             status = crate::ends::early(&tally.service, deadline, requires_leader) => status,
         };
         tally.end(status.code);
@@ -85,13 +81,10 @@ pub(crate) fn keep_alive<H: Host>(call: Call<H>) -> Result<Reply, Status> {
 /// Renews leases one after the other until the client closes its side.
 async fn renew<H: Host>(
     tally: &Tally<H>,
-    mut messages: Messages<Incoming>,
+    mut requests: Requests<H>,
     feeder: &Feeder,
 ) -> Result<(), Status> {
-    loop {
-        let Some(message) = messages.next().await.map_err(in_stream)? else { return Ok(()) };
-        tally.received(message.len());
-        let LeaseKeepAliveRequest { id } = decode_in_stream(message)?;
+    while let Some(LeaseKeepAliveRequest { id }) = requests.next().await? {
         // Before the renewal, so that a lease which is revoked at revision 3 is never seen alive
         // at revision 4.
         let header = tally.service.header();
@@ -99,9 +92,6 @@ async fn renew<H: Host>(
         let answer = LeaseKeepAliveResponse { header, id, ttl };
         tally.sent(1, answer.encoded_len());
         feeder.encoded(&answer);
-        if !feeder.below(ANSWERS_MAX).await {
-            // The client is gone; the status is only counted.
-            return Err(Status::new(Code::Cancelled, "context canceled"));
-        }
     }
+    Ok(())
 }

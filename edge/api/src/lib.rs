@@ -19,6 +19,7 @@ mod large;
 mod lease;
 mod maintenance;
 mod member;
+mod requests;
 mod seated;
 mod service;
 mod shared;

@@ -4,12 +4,9 @@
 //! Source: etcd v3.7 server/etcdserver/api/v3rpc/watch.go.
 
 use crate::call::Call;
-use crate::counted::Tally;
 use crate::host::{Host, WatchStream};
-use hyper::body::Incoming;
-use proto::etcdserverpb::WatchRequest;
+use crate::requests::Requests;
 use rpc::body::{Reply, stream};
-use rpc::frame::{Messages, decode_in_stream, in_stream};
 use rpc::queue::{Feeder, queue};
 use rpc::{Code, Error, Status};
 use std::rc::Rc;
@@ -20,7 +17,7 @@ pub(crate) fn watch<H: Host>(call: Call<H>) -> Result<Reply, Status> {
     let (feeder, receiver) = queue();
     let deadline = call.deadline;
     let requires_leader = call.requires_leader();
-    let (tally, messages) = call.into_stream();
+    let (tally, requests) = call.into_stream(&feeder);
     let (sink, counting) = (feeder.clone(), tally.clone());
     let deliver = move |responses: Vec<Response>| {
         counting.sent(responses.len(), responses.iter().map(Response::len).sum());
@@ -29,7 +26,7 @@ pub(crate) fn watch<H: Host>(call: Call<H>) -> Result<Reply, Status> {
     let watchers = tally.service.host.watch(Rc::new(deliver));
     net::tasks::spawn_local("watch stream", async move {
         let status = tokio::select! {
-            status = read(&watchers, messages, &tally) => status,
+            status = read(&watchers, requests) => status,
             () = drain(&watchers, &feeder) => Error::WatchCanceled.into(),
             status = crate::ends::early(&tally.service, deadline, requires_leader) => status,
         };
@@ -40,20 +37,10 @@ pub(crate) fn watch<H: Host>(call: Call<H>) -> Result<Reply, Status> {
 }
 
 /// Handles the requests of the client. A client that closes its side still gets events.
-async fn read<H: Host>(
-    watchers: &H::Watch,
-    mut messages: Messages<Incoming>,
-    tally: &Tally<H>,
-) -> Status {
+async fn read<H: Host>(watchers: &H::Watch, mut requests: Requests<H>) -> Status {
     loop {
-        match messages.next().await.map_err(in_stream) {
-            Ok(Some(message)) => {
-                tally.received(message.len());
-                match decode_in_stream::<WatchRequest>(message) {
-                    Ok(request) => watchers.request(request),
-                    Err(status) => return status,
-                }
-            }
+        match requests.next().await {
+            Ok(Some(request)) => watchers.request(request),
             Ok(None) => return std::future::pending().await,
             Err(status) if status.code == Code::Cancelled => return Error::WatchCanceled.into(),
             Err(status) => return status,

@@ -2,8 +2,8 @@
 //! live on one thread.
 //!
 //! The feeder bounds the queue, since only it knows what to do at the bound: it sees how many bytes
-//! are queued and how many were taken. A watch stream stops at 1 MiB and its watchers read history
-//! later; a keep-alive stream stops reading requests at 64 KiB; a health watch sends one message.
+//! are queued and how many were taken. Watchers stop at 1 MiB and read history later; a stream with
+//! requests stops reading them at 64 KiB; a health watch sends one message.
 
 use crate::{Status, frame};
 use bytes::{Bytes, BytesMut};
@@ -137,14 +137,21 @@ impl Feeder {
         Poll::Pending
     }
 
-    /// Waits until at most `bytes` are queued; false when the stream is over.
-    pub async fn below(&self, bytes: usize) -> bool {
-        while self.queued() > bytes {
-            if self.drained().await.is_none() {
-                return false;
+    /// Waits until at most `bytes` are queued; false when the stream is over. The task that waits
+    /// for [`Feeder::drained`] may wait for this at the same time.
+    pub async fn room(&self, bytes: usize) -> bool {
+        poll_fn(|cx| {
+            let mut shared = self.0.borrow_mut();
+            if shared.gone || shared.end.is_some() {
+                return Poll::Ready(false);
             }
-        }
-        !self.is_over()
+            if shared.queued <= bytes {
+                return Poll::Ready(true);
+            }
+            shared.feeder = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await
     }
 }
 
@@ -213,6 +220,20 @@ mod tests {
         assert_eq!(feeder.queued(), 0);
         assert_eq!(drained(&feeder), Poll::Ready(Some(8)));
         assert_eq!(drained(&feeder), Poll::Pending);
+    }
+
+    #[test]
+    fn waiting_for_room_leaves_the_count_of_taken_bytes_alone() {
+        let (feeder, receiver) = queue();
+        feeder.pieces([Bytes::from_static(b"12345")]);
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut room = std::pin::pin!(feeder.room(4));
+        assert_eq!(room.as_mut().poll(&mut cx), Poll::Pending);
+        assert!(poll(&receiver).is_ready());
+        assert_eq!(room.poll(&mut cx), Poll::Ready(true));
+        assert_eq!(drained(&feeder), Poll::Ready(Some(5)));
+        drop(receiver);
+        assert_eq!(std::pin::pin!(feeder.room(4)).poll(&mut cx), Poll::Ready(false));
     }
 
     #[test]

@@ -18,7 +18,8 @@ impl Shard {
         }
     }
 
-    /// Queues progress responses in the streams that are due.
+    /// Queues progress responses in the streams that are due, as far as they have room: a client
+    /// that does not read needs no news of progress.
     pub fn tick(&mut self, now_ms: u64) {
         while let Some((due_ms, stream)) = self.progress.first().copied() {
             if due_ms > now_ms {
@@ -33,7 +34,8 @@ impl Shard {
             for (id, key) in watchers {
                 let watcher = &mut self.watchers[key];
                 let is_idle = !std::mem::take(&mut watcher.was_notified);
-                if watcher.progress_notify && is_idle && self.is_current(key) {
+                let is_due = watcher.progress_notify && is_idle;
+                if is_due && self.is_current(key) && self.has_room(stream, 0) {
                     self.push_progress(stream, id);
                 }
             }

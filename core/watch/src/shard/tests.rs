@@ -490,6 +490,22 @@ fn a_slow_stream_does_not_delay_other_streams() {
 }
 
 #[test]
+fn progress_that_nobody_reads_does_not_pile_up() {
+    let mut setting = Setting::with(Limits { stream_bytes: 1000, ..Limits::default() });
+    let request =
+        || WatchCreateRequest { key: "a".into(), progress_notify: true, ..Default::default() };
+    setting.create(request());
+    setting.create(request());
+    for round in 1..=1000 {
+        setting.shard.tick(round * 1000);
+    }
+    setting.shard.check();
+    assert!(setting.told().len() <= 8, "as many as fit 1000 bytes");
+    setting.shard.tick(1_001_000);
+    assert_eq!(setting.told(), ["0@1", "1@1"], "a client that reads gets them again");
+}
+
+#[test]
 fn watchers_of_the_same_events_share_their_bytes() {
     let mut setting = Setting::new();
     let mut streams = vec![setting.stream];

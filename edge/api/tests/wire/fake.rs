@@ -33,6 +33,9 @@ use tokio::net::{TcpListener, TcpStream};
 /// From this size on, in bytes, a range is read while it is sent, unless only keys are asked for.
 const LARGE: usize = 128 * 1024;
 
+/// The handler of a renewal of this lease panics.
+pub(crate) const PANIC: i64 = 500;
+
 pub(crate) const ORIGIN: Origin = Origin { cluster_id: 11, member_id: 12, raft_term: 13 };
 
 #[derive(Clone, Default)]
@@ -46,6 +49,8 @@ pub(crate) struct Inner {
     pub(crate) learner: Cell<bool>,
     pub(crate) full: Cell<bool>,
     pub(crate) drained: Cell<usize>,
+    /// Requests that streams of watches and keep-alives have handed over.
+    pub(crate) stream_requests: Cell<usize>,
     pub(crate) watches_gone: Cell<usize>,
     pub(crate) snapshot: RefCell<Vec<u8>>,
     /// Where calls are counted, if a test looks.
@@ -55,6 +60,10 @@ pub(crate) struct Inner {
 }
 
 impl Fake {
+    fn count_stream_request(&self) {
+        self.0.stream_requests.set(self.0.stream_requests.get() + 1);
+    }
+
     /// How many answers hold a view.
     pub(crate) fn views_held(&self) -> usize {
         Arc::strong_count(&self.0.view) - 1
@@ -97,6 +106,7 @@ impl WatchStream for FakeWatch {
     /// value as long as the watch id.
     fn request(&self, request: WatchRequest) {
         use proto::etcdserverpb::watch_request::RequestUnion;
+        self.0.count_stream_request();
         let Some(RequestUnion::CreateRequest(create)) = request.request_union else { return };
         for round in 0..create.start_revision.min(10) {
             let kv = KeyValue {
@@ -105,7 +115,9 @@ impl WatchStream for FakeWatch {
                 ..KeyValue::default()
             };
             let event = proto::mvccpb::Event { kv: Some(kv), ..Default::default() };
-            let response = WatchResponse { events: vec![event], ..WatchResponse::default() };
+            let watch_id = create.watch_id;
+            let response =
+                WatchResponse { watch_id, events: vec![event], ..WatchResponse::default() };
             let bytes = Bytes::from(response.encode_to_vec());
             let (head, tail) = (bytes.slice(..1), bytes.slice(1..));
             (self.1)(vec![watch::Response { head, events: tail }]);
@@ -275,6 +287,8 @@ impl Host for Fake {
     }
 
     async fn lease_renew(&self, id: i64) -> Result<i64, Status> {
+        self.count_stream_request();
+        assert!(id != PANIC, "on purpose");
         Ok(if id == 404 { 0 } else { 60 })
     }
 

@@ -7,3 +7,4 @@ mod fake;
 mod held;
 mod services;
 mod transport;
+mod unread;
