@@ -11,7 +11,7 @@ pub use catch_up::{Budget, CatchUp};
 
 use crate::interest::{Interests, WatcherKey};
 use crate::response::{NO_WATCH, Response, ResponseHead};
-use crate::stream::{RESPONSE_BYTES, Stream, Waiting, Watcher, WatcherState};
+use crate::stream::{ConnectionId, RESPONSE_BYTES, Stream, Waiting, Watcher, WatcherState};
 use crate::{CreateRequest, History, StreamId};
 use auth::Permitted;
 use bytes::BytesMut;
@@ -20,7 +20,7 @@ use slab::Slab;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-/// The limits of a shard's queues.
+/// The limits of a shard: its queues, and the watchers of one client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of responses queued in one stream. Above it, only an empty queue takes more.
@@ -31,6 +31,10 @@ pub struct Limits {
     /// Responses of at least this length are split for watchers that want fragments. In etcd the
     /// largest request plus 512 KiB.
     pub fragment_from: usize,
+    /// Watchers of one stream.
+    pub stream_watchers: usize,
+    /// Watchers of all streams of one connection.
+    pub connection_watchers: usize,
 }
 
 impl Default for Limits {
@@ -39,6 +43,8 @@ impl Default for Limits {
             stream_bytes: 1024 * 1024,
             shard_bytes: 8 * 1024 * 1024,
             fragment_from: 1536 * 1024 + 512 * 1024,
+            stream_watchers: usize::MAX,
+            connection_watchers: usize::MAX,
         }
     }
 }
@@ -58,6 +64,8 @@ pub struct Stats {
     pub pending_events: u64,
     /// Events taken out to be sent, counted for each watcher.
     pub sent_events: u64,
+    /// Creations that were refused because of a limit.
+    pub refused_watchers: u64,
 }
 
 /// Watchers and their queued responses.
@@ -76,6 +84,8 @@ pub struct Shard {
     /// The revision up to which all events were fed or skipped.
     revision: i64,
     streams: Slab<Stream>,
+    /// The watchers of each connection that has some.
+    connections: BTreeMap<ConnectionId, usize>,
     watchers: Slab<Watcher>,
     interests: Interests,
     /// Watchers that read history, by the revision that they read next. Invariant: exactly the
@@ -98,6 +108,7 @@ struct Counts {
     queued_bytes: usize,
     pending_events: u64,
     sent_events: u64,
+    refused_watchers: u64,
 }
 
 impl Shard {
@@ -108,6 +119,7 @@ impl Shard {
             limits,
             revision,
             streams: Slab::new(),
+            connections: BTreeMap::new(),
             watchers: Slab::new(),
             interests: Interests::default(),
             behind: BTreeSet::new(),
@@ -135,15 +147,22 @@ impl Shard {
             queued_bytes: self.counts.queued_bytes,
             pending_events: self.counts.pending_events,
             sent_events: self.counts.sent_events,
+            refused_watchers: self.counts.refused_watchers,
         }
     }
 
-    /// Opens a stream. Watchers that ask for progress get it at this interval. The caller adds up
+    /// Opens a stream of a connection. Watchers that ask for progress get it at this interval. The caller adds up
     /// to a tenth to the interval, so that the streams are not all due together.
-    pub fn open_stream(&mut self, now_ms: u64, progress_interval_ms: u64) -> StreamId {
+    pub fn open_stream(
+        &mut self,
+        connection: ConnectionId,
+        now_ms: u64,
+        progress_interval_ms: u64,
+    ) -> StreamId {
         let progress_interval_ms = progress_interval_ms.max(1);
         let progress_due_ms = now_ms.saturating_add(progress_interval_ms);
         let id = StreamId(self.streams.insert(Stream {
+            connection,
             watchers: BTreeMap::new(),
             next_id: 0,
             queue: VecDeque::new(),
@@ -185,6 +204,9 @@ impl Shard {
         request: Permitted<CreateRequest>,
         view: &impl History,
     ) {
+        if self.is_at_limit(stream) {
+            return self.refuse_for_limit(stream);
+        }
         let request = request.into_inner();
         let current = self.revision.max(view.revision());
         if request.start_revision < 0 {
@@ -215,6 +237,8 @@ impl Shard {
         self.counts.parked += 1;
         self.stream(stream).parked.insert(watcher);
         self.stream(stream).watchers.insert(id, watcher);
+        let connection = self.stream(stream).connection;
+        *self.connections.entry(connection).or_default() += 1;
         self.settle(watcher);
         let head = ResponseHead {
             revision: current,
@@ -237,6 +261,21 @@ impl Shard {
             ..ResponseHead::default()
         };
         self.push_head(stream, head);
+    }
+
+    /// Refuses a watcher because there are too many: of this client, or at the member as a whole,
+    /// which only the caller can count.
+    pub fn refuse_for_limit(&mut self, stream: StreamId) {
+        self.counts.refused_watchers += 1;
+        self.refuse(stream, "etcdserver: too many requests");
+    }
+
+    /// Whether the stream or its connection has as many watchers as it may have.
+    fn is_at_limit(&mut self, stream: StreamId) -> bool {
+        let stream = self.stream(stream);
+        let (on_stream, connection) = (stream.watchers.len(), stream.connection);
+        let on_connection = self.connections.get(&connection).copied().unwrap_or(0);
+        on_stream >= self.limits.stream_watchers || on_connection >= self.limits.connection_watchers
     }
 
     /// Cancels a watcher. For an unknown id there is no response.
@@ -296,6 +335,9 @@ impl Shard {
         self.streams.get_mut(id.0).expect("the caller refers to open streams")
     }
 
+    /// Queues a response without events. Nothing bounds these here: the caller reads no requests of
+    /// a client that does not take its responses, progress needs room, and a watcher is canceled
+    /// once.
     fn push_head(&mut self, stream: StreamId, head: ResponseHead) {
         self.push(stream, Waiting::Notice(Box::new(head)));
     }
@@ -393,6 +435,13 @@ impl Shard {
         let stream = &mut self.streams[watcher.stream.0];
         stream.parked.remove(&key);
         stream.watchers.remove(&watcher.id);
+        let connection = stream.connection;
+        if let Some(count) = self.connections.get_mut(&connection) {
+            *count -= 1;
+            if *count == 0 {
+                self.connections.remove(&connection);
+            }
+        }
         self.counts.parked -= 1;
         self.interests.leave(watcher.group, key);
     }
@@ -426,6 +475,8 @@ impl Shard {
             "each body counts once"
         );
         assert_eq!(watchers, self.watchers.len(), "each watcher is in its stream");
+        let on_connections: usize = self.connections.values().sum();
+        assert_eq!(watchers, on_connections, "each watcher is counted at its connection");
         let mut count = [0; 3];
         for (key, watcher) in &self.watchers {
             let group = self.interests.group(watcher.group);

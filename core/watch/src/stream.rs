@@ -11,6 +11,13 @@ pub struct StreamId(
     pub usize,
 );
 
+/// The connection that a stream belongs to; its caller numbers them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ConnectionId(
+    /// The number in the shard.
+    pub u64,
+);
+
 /// The bytes that a queued response takes besides its events.
 pub(crate) const RESPONSE_BYTES: usize = 128;
 
@@ -23,6 +30,7 @@ pub(crate) enum Waiting {
 
 #[derive(Debug)]
 pub(crate) struct Stream {
+    pub(crate) connection: ConnectionId,
     pub(crate) watchers: BTreeMap<i64, WatcherKey>,
     /// The first id to try for a watcher without a chosen id.
     pub(crate) next_id: i64,

@@ -16,7 +16,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::ops::ControlFlow;
 use watch::{
-    Budget, CreateRequest, Event, EventBatch, EventKind, History, Limits, Shard, StreamId,
+    Budget, ConnectionId, CreateRequest, Event, EventBatch, EventKind, History, Limits, Shard,
+    StreamId,
 };
 
 /// Permits a request while authentication is off.
@@ -195,6 +196,7 @@ impl World {
             stream_bytes: rng.random_range(200..4000),
             shard_bytes: rng.random_range(200..8000),
             fragment_from: rng.random_range(50..400),
+            ..Limits::default()
         };
         World {
             rng,
@@ -317,7 +319,8 @@ impl World {
         let stream = self.any_stream();
         match (self.rng.random_range(0..20), stream) {
             (0, _) | (_, None) if self.streams.len() < 5 => {
-                let id = self.shard.open_stream(now_ms, 500);
+                let id =
+                    self.shard.open_stream(ConnectionId(self.rng.random_range(0..2)), now_ms, 500);
                 assert!(self.streams.insert(id, Stream::default()).is_none());
             }
             (1, Some(id)) if self.rng.random_bool(0.1) => {

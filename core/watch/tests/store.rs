@@ -16,7 +16,8 @@ use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 use std::sync::Arc;
 use watch::{
-    Budget, CatchUp, CreateRequest, Event, EventBatch, EventKind, Limits, Shard, StreamId,
+    Budget, CatchUp, ConnectionId, CreateRequest, Event, EventBatch, EventKind, Limits, Shard,
+    StreamId,
 };
 
 /// Permits a request while authentication is off.
@@ -38,7 +39,7 @@ impl World {
         let overlay = Overlay::new(None, usize::MAX);
         let Restored { store, .. } = Store::restore(overlay.view()).unwrap();
         let mut shard = Shard::new(store.revision(), Limits::default());
-        let stream = shard.open_stream(0, 1000);
+        let stream = shard.open_stream(ConnectionId::default(), 0, 1000);
         World { overlay, store, applied: 0, events: Vec::new(), shard, stream }
     }
 

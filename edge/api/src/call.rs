@@ -10,6 +10,7 @@ use rpc::queue::Feeder;
 use rpc::{Code, Error, Status};
 use std::rc::Rc;
 use tokio::time::Instant;
+use watch::ConnectionId;
 
 /// A call on its way to its handler.
 pub(crate) struct Call<H> {
@@ -20,6 +21,8 @@ pub(crate) struct Call<H> {
     pub(crate) deadline: Option<Instant>,
     /// Where it is counted, if it streams.
     pub(crate) streamed: Option<Rc<Streamed>>,
+    /// The connection that it came on.
+    pub(crate) connection: ConnectionId,
 }
 
 impl<H: Host> Call<H> {

@@ -13,6 +13,7 @@ use rpc::Status;
 use server::metrics::grpc::Method;
 use std::rc::Rc;
 use std::sync::Arc;
+use watch::ConnectionId;
 
 /// The member behind the services.
 #[expect(async_fn_in_trait, reason = "used on one thread, where nothing has to be Send")]
@@ -126,8 +127,8 @@ pub trait Host: Clone + 'static {
     /// The status for the client.
     async fn snapshot(&self) -> Result<Box<dyn SnapshotFile>, Status>;
 
-    /// Opens a stream of watches. `deliver` receives its responses.
-    fn watch(&self, deliver: Deliver) -> Self::Watch;
+    /// Opens a stream of watches of a connection. `deliver` receives its responses.
+    fn watch(&self, connection: ConnectionId, deliver: Deliver) -> Self::Watch;
 }
 
 /// The answer to a range.

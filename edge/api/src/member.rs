@@ -26,7 +26,7 @@ use server::metrics::grpc::Method;
 use state::{LeaseQuery, Reply, quota};
 use std::sync::Arc;
 use std::time::Instant;
-use watch::CreateRequest;
+use watch::{ConnectionId, CreateRequest};
 
 /// A defragmentation ends after this many commits that did not shrink the file.
 const COMMITS_IN_VAIN_MAX: u32 = 10;
@@ -239,8 +239,9 @@ impl Host for OfWorker {
         Ok(Box::new(file::Image::new(&file)))
     }
 
-    fn watch(&self, deliver: Deliver) -> OfStream {
-        OfStream { stream: self.worker.open_watch_stream(deliver), host: self.clone() }
+    fn watch(&self, connection: ConnectionId, deliver: Deliver) -> OfStream {
+        let stream = self.worker.open_watch_stream(connection, deliver);
+        OfStream { stream, host: self.clone() }
     }
 }
 

@@ -10,6 +10,7 @@ use crate::host::Host;
 use crate::seated::SeatedBody;
 use crate::shared::{Limits, Shared};
 use crate::{cluster, health, kv, lease, maintenance, watch};
+use ::watch::ConnectionId;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::rt::Executor;
@@ -109,11 +110,11 @@ impl<H: Host> Service<H> {
             builder.http2().keep_alive_interval(interval).keep_alive_timeout(timeout);
         }
         let seat = Rc::new(seat);
-        let seat_of_requests = Rc::clone(&seat);
+        let (seat_of_requests, connection) = (Rc::clone(&seat), self.shared.connection());
         let service = service_fn(move |request| {
             let (service, in_use) = (self.clone(), seat_of_requests.begin());
             async move {
-                let reply = service.answer(request).await;
+                let reply = service.answer(request, connection).await;
                 Ok::<_, Infallible>(reply.map(|body| SeatedBody::new(body, in_use)))
             }
         });
@@ -137,8 +138,8 @@ impl<H: Host> Service<H> {
         .await
     }
 
-    /// Answers one request.
-    async fn answer(self, request: Request<Incoming>) -> Reply {
+    /// Answers one request of a connection.
+    async fn answer(self, request: Request<Incoming>, connection: ConnectionId) -> Reply {
         if request.version() != http::Version::HTTP_2 || !is_grpc(request.headers()) {
             return (self.http)(request).await;
         }
@@ -164,7 +165,9 @@ impl<H: Host> Service<H> {
         let counted = Counted::begin(&service.host, head.uri.path());
         let messages = Messages::new(body, service.limits.message_max());
         let streamed = counted.as_ref().and_then(Counted::streamed);
-        let call = Call { service: Rc::clone(&service), head, messages, deadline, streamed };
+        let service_of_call = Rc::clone(&service);
+        let call =
+            Call { service: service_of_call, head, messages, deadline, streamed, connection };
         let replied = match deadline {
             None => route(call).await,
             Some(deadline) => match tokio::time::timeout_at(deadline, route(call)).await {

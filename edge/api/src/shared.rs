@@ -7,7 +7,9 @@ use crate::framed::LastFramed;
 use crate::host::Host;
 use http::HeaderMap;
 use rpc::{Error, Status};
+use std::cell::Cell;
 use std::time::Duration;
+use watch::ConnectionId;
 
 /// Bytes that a message may have beside its request.
 const OVERHEAD: usize = 512 * 1024;
@@ -57,11 +59,19 @@ pub(crate) struct Shared<H> {
     pub(crate) host: H,
     pub(crate) limits: Limits,
     pub(crate) last_framed: LastFramed,
+    /// How many connections there have been.
+    connections: Cell<u64>,
 }
 
 impl<H> Shared<H> {
     pub(crate) fn new(host: H, limits: Limits) -> Shared<H> {
-        Shared { host, limits, last_framed: LastFramed::default() }
+        Shared { host, limits, last_framed: LastFramed::default(), connections: Cell::new(0) }
+    }
+
+    /// The id of a new connection.
+    pub(crate) fn connection(&self) -> ConnectionId {
+        self.connections.set(self.connections.get() + 1);
+        ConnectionId(self.connections.get())
     }
 }
 

@@ -15,7 +15,7 @@ use watch::Response;
 pub(crate) fn watch<H: Host>(call: Call<H>) -> Result<Reply, Status> {
     call.check_stream()?;
     let (feeder, receiver) = queue();
-    let deadline = call.deadline;
+    let (deadline, connection) = (call.deadline, call.connection);
     let requires_leader = call.requires_leader();
     let (tally, requests) = call.into_stream(&feeder);
     let (sink, counting) = (feeder.clone(), tally.clone());
@@ -23,7 +23,7 @@ pub(crate) fn watch<H: Host>(call: Call<H>) -> Result<Reply, Status> {
         counting.sent(responses.len(), responses.iter().map(Response::len).sum());
         sink.pieces(counting.service.last_framed.framed(responses));
     };
-    let watchers = tally.service.host.watch(Rc::new(deliver));
+    let watchers = tally.service.host.watch(connection, Rc::new(deliver));
     net::tasks::spawn_local("watch stream", async move {
         let status = tokio::select! {
             status = read(&watchers, requests) => status,

@@ -123,6 +123,8 @@ pub struct Limits {
     pub max_concurrent_streams: u32,
     /// Bytes of the page cache.
     pub backend_cache_bytes: u64,
+    /// Watchers.
+    pub watchers: server::WatcherLimits,
 }
 
 /// When the database is committed, and compacted.
@@ -274,6 +276,14 @@ fn urls(s: &Settings) -> Urls {
     }
 }
 
+/// A number of things, of which 0 means no limit.
+fn count_limit(s: &Settings, flag: &str) -> usize {
+    match usize::try_from(s.uint(flag)) {
+        Ok(0) | Err(_) => usize::MAX,
+        Ok(count) => count,
+    }
+}
+
 fn limits(s: &Settings) -> Limits {
     let quota = s.int("quota-backend-bytes");
     Limits {
@@ -286,6 +296,11 @@ fn limits(s: &Settings) -> Limits {
         max_request_bytes: s.uint("max-request-bytes"),
         max_concurrent_streams: u32::try_from(s.uint("max-concurrent-streams")).unwrap_or(u32::MAX),
         backend_cache_bytes: s.uint("backend-cache-bytes"),
+        watchers: server::WatcherLimits {
+            stream: count_limit(s, "max-watchers-per-stream"),
+            connection: count_limit(s, "max-watchers-per-connection"),
+            total: count_limit(s, "max-watchers"),
+        },
     }
 }
 

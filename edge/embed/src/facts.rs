@@ -71,6 +71,7 @@ impl MemberFacts {
         m.store.watch.slow_watchers.set(signed(watched.slow_watchers as u64));
         m.store.watch.pending_events.set(signed(watched.pending_events));
         Metrics::raise(&m.store.watch.events, watched.sent_events);
+        Metrics::raise(&m.store.watch.refused, watched.refused_watchers);
         if let Some(file) = published.view.read().file() {
             m.disk.backend.size.set(signed(file.size()));
             m.disk.backend.size_in_use.set(signed(file.size_in_use()));

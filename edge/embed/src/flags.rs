@@ -267,6 +267,9 @@ flags! {
     Retcd {
         "cluster-version-upgrade" Kind::Choice(&["", "auto", "manual"]), "", YES, "Whether the cluster's version is raised to this server's: auto or manual. If not given, auto for a cluster that this server created and manual for older data, so that the way back stays open.";
         "backend-cache-bytes" Kind::Uint, "16777216", YES, "Memory for pages of the database, in bytes.";
+        "max-watchers-per-stream" Kind::Uint, "100000", YES, "Watchers on one stream; 0 for no limit. A further one is refused with 'etcdserver: too many requests'.";
+        "max-watchers-per-connection" Kind::Uint, "250000", YES, "Watchers on all streams of one connection; 0 for no limit.";
+        "max-watchers" Kind::Uint, "1000000", YES, "Watchers on all connections of this member; 0 for no limit.";
     }
     Hidden {
         "version" Kind::Bool, "false", YES, "Print the version and exit.";

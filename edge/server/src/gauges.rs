@@ -30,6 +30,7 @@ pub(crate) struct WatchGauges {
     slow_watchers: AtomicUsize,
     pending_events: AtomicU64,
     sent_events: AtomicU64,
+    refused_watchers: AtomicU64,
 }
 
 impl WatchGauges {
@@ -38,6 +39,12 @@ impl WatchGauges {
         self.slow_watchers.store(stats.slow_watchers, Ordering::Relaxed);
         self.pending_events.store(stats.pending_events, Ordering::Relaxed);
         self.sent_events.store(stats.sent_events, Ordering::Relaxed);
+        self.refused_watchers.store(stats.refused_watchers, Ordering::Relaxed);
+    }
+
+    /// How many watchers there are.
+    pub(crate) fn watchers(&self) -> usize {
+        self.watchers.load(Ordering::Relaxed)
     }
 
     pub(crate) fn add_to(&self, stats: &mut watch::Stats) {
@@ -45,5 +52,6 @@ impl WatchGauges {
         stats.slow_watchers += self.slow_watchers.load(Ordering::Relaxed);
         stats.pending_events += self.pending_events.load(Ordering::Relaxed);
         stats.sent_events += self.sent_events.load(Ordering::Relaxed);
+        stats.refused_watchers += self.refused_watchers.load(Ordering::Relaxed);
     }
 }

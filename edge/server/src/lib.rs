@@ -29,4 +29,4 @@ pub use shared::Identity;
 pub use threads::worker::Connections;
 pub use watch_stream::Stream;
 pub use watching::Deliver;
-pub use worker::{Limits, Worker};
+pub use worker::{Limits, WatcherLimits, Worker};

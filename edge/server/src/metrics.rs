@@ -177,6 +177,8 @@ group! {
         slow_watchers: IntGauge = "etcd_debugging_mvcc_slow_watcher_total", "Watchers that read history.";
         streams: IntGauge = "etcd_debugging_mvcc_watch_stream_total", "Watch streams.";
         watchers: IntGauge = "etcd_debugging_mvcc_watcher_total", "Watchers.";
+        watchers_limit: IntGauge = "retcd_watchers_limit", "The watchers that there may be, --max-watchers.";
+        refused: IntCounter = "retcd_watchers_refused_total", "Watchers refused because there were too many on a stream, on a connection or in all.";
         send_control: Histogram = "etcd_debugging_server_watch_send_loop_control_stream_duration_seconds", "Time to send a control answer.", LATENCY;
         send_progress: Histogram = "etcd_debugging_server_watch_send_loop_progress_duration_seconds", "Time to send a progress notification.", LATENCY;
         send_per_event: Histogram = "etcd_debugging_server_watch_send_loop_watch_stream_duration_per_event_seconds", "Time to send one event, on average over an answer.", LATENCY;

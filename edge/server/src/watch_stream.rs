@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use watch::{Budget, CatchUp, CreateRequest, Shard, StreamId};
+use watch::{Budget, CatchUp, ConnectionId, CreateRequest, Shard, StreamId};
 
 /// The bytes that may be on their way to one client before its stream has to wait.
 const IN_FLIGHT_MAX: usize = 1024 * 1024;
@@ -34,16 +34,18 @@ pub struct Stream {
 }
 
 impl Worker {
-    /// Opens a stream of watches; `deliver` takes its responses.
+    /// Opens a stream of watches of a connection, which the caller numbers; `deliver` takes its
+    /// responses.
     #[must_use]
-    pub fn open_watch_stream(&self, deliver: Deliver) -> Stream {
+    pub fn open_watch_stream(&self, connection: ConnectionId, deliver: Deliver) -> Stream {
         let id = {
             let mut watching = self.0.watching.borrow_mut();
             let interval = self.0.limits.progress_interval.as_millis();
             let interval = u64::try_from(interval).unwrap_or(u64::MAX);
             // Up to a tenth later, so that not all streams are due at the same time.
             let jitter = (interval / 10).min(self.0.next_id() % (interval / 10 + 1));
-            let id = watching.shard.open_stream(self.now_ms(), interval.saturating_add(jitter));
+            let interval = interval.saturating_add(jitter);
+            let id = watching.shard.open_stream(connection, self.now_ms(), interval);
             watching.streams.insert(id, Delivery { deliver, in_flight: 0 });
             self.metrics().store.watch.streams.inc();
             id
@@ -88,6 +90,12 @@ impl Worker {
             self.send(stream);
         }
         self.update_gauges(&self.0.watching.borrow().shard);
+    }
+
+    /// The watchers of all workers.
+    fn watchers(&self) -> usize {
+        let workers = self.0.shared.workers.iter();
+        workers.map(|worker| worker.gauges.watch.watchers()).sum()
     }
 
     fn update_gauges(&self, shard: &Shard) {
@@ -181,7 +189,13 @@ impl Stream {
             if !wanted {
                 watching.shard.events_lost(&view);
             }
-            watching.shard.create(self.id, request, &view);
+            // Other workers may create one at the same moment, so the total can be exceeded by as
+            // many watchers as there are workers.
+            if worker.watchers() >= worker.0.limits.watchers.total {
+                watching.shard.refuse_for_limit(self.id);
+            } else {
+                watching.shard.create(self.id, request, &view);
+            }
         }
         worker.send_ready();
         worker.keep_catching_up();

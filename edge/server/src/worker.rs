@@ -28,6 +28,17 @@ use watch::Shard;
 /// The time between two checks whether reads are linearizable again.
 const LEADER_POLL: Duration = Duration::from_millis(10);
 
+/// How many watchers there may be; a further one is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WatcherLimits {
+    /// On one stream.
+    pub stream: usize,
+    /// On all streams of one connection.
+    pub connection: usize,
+    /// On all connections.
+    pub total: usize,
+}
+
 /// The limits that a worker holds requests to.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -37,6 +48,8 @@ pub struct Limits {
     pub request_time_max: Duration,
     /// How often watchers that ask for it are told of progress.
     pub progress_interval: Duration,
+    /// How many watchers there may be.
+    pub watchers: WatcherLimits,
     /// The limit of the database's size.
     pub quota: state::quota::Quota,
 }
@@ -110,6 +123,8 @@ impl Worker {
     pub(crate) fn new(index: usize, shared: Arc<Shared>, limits: Limits) -> Worker {
         let shard_limits = watch::Limits {
             fragment_from: limits.request_bytes_max + 512 * 1024,
+            stream_watchers: limits.watchers.stream,
+            connection_watchers: limits.watchers.connection,
             ..watch::Limits::default()
         };
         let revision = shared.moment().published.view.revision();

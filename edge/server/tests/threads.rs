@@ -37,6 +37,7 @@ fn start(disk: &SimDisk) -> Running {
             request_bytes_max: 1 << 20,
             request_time_max: Duration::from_secs(5),
             progress_interval: Duration::from_secs(600),
+            watchers: server::WatcherLimits { stream: 100, connection: 100, total: 100 },
             quota: state::quota::Quota::from_flag(0),
         },
         unix_ms: 1,

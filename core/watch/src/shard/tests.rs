@@ -104,7 +104,7 @@ impl Setting {
 
     fn with(limits: Limits) -> Setting {
         let mut shard = Shard::new(1, limits);
-        let stream = shard.open_stream(0, 1000);
+        let stream = shard.open_stream(ConnectionId(1), 0, 1000);
         Setting { store: Store::default(), shard, stream }
     }
 
@@ -479,7 +479,7 @@ fn a_slow_stream_does_not_delay_other_streams() {
     let mut setting = Setting::with(Limits { stream_bytes: 1000, ..Limits::default() });
     setting.watch("a", 0);
     let slow = setting.stream;
-    setting.stream = setting.shard.open_stream(0, 1000);
+    setting.stream = setting.shard.open_stream(ConnectionId(1), 0, 1000);
     setting.watch("a", 0);
     setting.told();
     for number in 0..100 {
@@ -506,10 +506,36 @@ fn progress_that_nobody_reads_does_not_pile_up() {
 }
 
 #[test]
+fn watchers_over_a_limit_are_refused_and_canceled_ones_make_room() {
+    let limits = Limits { stream_watchers: 2, connection_watchers: 3, ..Limits::default() };
+    let mut setting = Setting::with(limits);
+    const REFUSED: &str = "-1@1 created canceled (etcdserver: too many requests)";
+    setting.watch("a", 0);
+    setting.watch("a", 0);
+    setting.watch("a", 0);
+    assert_eq!(setting.told(), ["0@1 created", "1@1 created", REFUSED]);
+    let first = setting.stream;
+    setting.stream = setting.shard.open_stream(ConnectionId(1), 0, 1000);
+    setting.watch("a", 0);
+    setting.watch("a", 0);
+    assert_eq!(setting.told(), ["0@1 created", REFUSED], "the connection has three");
+    setting.shard.cancel(first, 0);
+    setting.watch("a", 0);
+    assert_eq!(setting.told(), ["1@1 created"]);
+    setting.stream = setting.shard.open_stream(ConnectionId(2), 0, 1000);
+    setting.watch("a", 0);
+    assert_eq!(setting.told(), ["0@1 created"], "another connection has its own limit");
+    setting.shard.close_stream(first);
+    setting.shard.check();
+    let stats = setting.shard.stats();
+    assert_eq!((stats.watchers, stats.refused_watchers), (3, 2));
+}
+
+#[test]
 fn watchers_of_the_same_events_share_their_bytes() {
     let mut setting = Setting::new();
     let mut streams = vec![setting.stream];
-    streams.extend((0..9).map(|_| setting.shard.open_stream(0, 1000)));
+    streams.extend((0..9).map(|_| setting.shard.open_stream(ConnectionId(1), 0, 1000)));
     for stream in &streams {
         setting.stream = *stream;
         setting.watch("a", 0);

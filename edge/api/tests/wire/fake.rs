@@ -343,7 +343,7 @@ impl Host for Fake {
         Ok(Box::new(File(self.0.snapshot.borrow().clone(), 0, Arc::clone(&self.0.view))))
     }
 
-    fn watch(&self, deliver: Deliver) -> FakeWatch {
+    fn watch(&self, _: watch::ConnectionId, deliver: Deliver) -> FakeWatch {
         FakeWatch(self.clone(), deliver)
     }
 }

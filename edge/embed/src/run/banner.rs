@@ -41,7 +41,7 @@ pub(super) fn starting(config: &Config, members: Option<&Members>, has_data: boo
         .filter(|(_, stage, on)| *on != (*stage == crate::gates::Stage::Beta))
         .map(|(name, _, on)| format!("{name}={on}"))
         .collect();
-    let fields = json!({
+    let mut fields = json!({
         "etcd-version": help::ETCD_VERSION,
         "git-sha": help::GIT_SHA,
         "go-version": format!("none (retcd {}, {})", help::RETCD_VERSION, help::RUSTC),
@@ -82,6 +82,10 @@ pub(super) fn starting(config: &Config, members: Option<&Members>, has_data: boo
         "auto-compaction-interval": retention,
         "v2-deprecation": "write-only",
     });
+    let watchers = config.limits.watchers;
+    fields["max-watchers-per-stream"] = json!(watchers.stream);
+    fields["max-watchers-per-connection"] = json!(watchers.connection);
+    fields["max-watchers"] = json!(watchers.total);
     tracing::info!(%fields, "starting an etcd server");
 }
 

@@ -118,6 +118,7 @@ pub(super) fn server(config: &Config, metrics: &Arc<Metrics>) -> Options {
             request_bytes_max: to_usize(config.limits.max_request_bytes),
             request_time_max: config.member.request_timeout(),
             progress_interval: config.notices.watch_progress,
+            watchers: config.limits.watchers,
             quota: quota(config),
         },
         unix_ms: u64::try_from(now().as_millis()).unwrap_or(0),
@@ -151,6 +152,8 @@ pub(super) fn describe(config: &Config, metrics: &Metrics) {
     identity.auth_revision.set(1);
     let cache = i64::try_from(config.limits.backend_cache_bytes).unwrap_or(i64::MAX);
     metrics.memory.page_cache_limit.set(cache);
+    let watchers = i64::try_from(config.limits.watchers.total).unwrap_or(i64::MAX);
+    metrics.store.watch.watchers_limit.set(watchers);
     let overlay = i64::try_from(backend::Overlay::LIMIT).unwrap_or(i64::MAX);
     metrics.memory.overlay_limit.set(overlay);
 }
