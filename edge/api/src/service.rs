@@ -35,6 +35,10 @@ const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 /// The longest HTTP/2 frame that clients may send.
 const FRAME_MAX: u32 = 64 * 1024;
+/// The headers of one request that are accepted, in bytes by HTTP/2's count. A request with more
+/// is answered with 431 and its stream ends; from four times as many on the connection ends, since
+/// h2 decodes no more.
+const HEADERS_MAX: u32 = 256 * 1024;
 /// The bytes of one response that HTTP/2 buffers.
 const SEND_BUFFER: usize = 256 * 1024;
 
@@ -103,6 +107,7 @@ impl<H: Host> Service<H> {
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_frame_size(FRAME_MAX)
+            .max_header_list_size(HEADERS_MAX)
             .max_send_buf_size(SEND_BUFFER)
             .max_concurrent_streams(self.shared.limits.streams_max)
             .timer(TokioTimer::new());

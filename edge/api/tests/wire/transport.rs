@@ -1,7 +1,7 @@
 //! What no client of gRPC sends, over bare HTTP/2: malformed calls get grpc-go's answers, and the
 //! server lives on.
 
-use crate::fake::{Fake, Inner, RawBody, bare, raw, serve};
+use crate::fake::{Fake, Inner, PANIC, RawBody, bare, raw, serve};
 use api::Limits;
 use prost::Message as _;
 use proto::etcdserverpb::{PutRequest, RangeRequest};
@@ -232,6 +232,48 @@ fn calls_that_panic_or_are_cancelled_are_counted_as_ended() {
         assert_eq!(row(metrics, &format!("grpc_server_started_total{{{RANGE}}}")), "2");
         // The connection goes on.
         send.send_request(call("a")).await.unwrap();
+    });
+}
+
+/// With h2's own default of 16 KiB, 60 kB of headers ended the connection.
+#[test]
+fn many_headers_are_read_and_too_many_end_their_stream_only() {
+    serve(&Fake::default(), Limits::default(), |address| async move {
+        let mut send = bare(address).await;
+        let body = framed(&request());
+        let ask = |value_len: usize| {
+            let mut request = http::Request::post(format!("http://x{RANGE}"))
+                .header("content-type", "application/grpc");
+            for at in 0..60 {
+                request = request.header(format!("h{at}"), "v".repeat(value_len));
+            }
+            request.body(RawBody::new(body.clone().into())).unwrap()
+        };
+        let response = send.send_request(ask(1_000)).await.unwrap();
+        assert_eq!(response.status(), 200);
+        let response = send.send_request(ask(6_000)).await;
+        assert_eq!(response.unwrap().status(), 431);
+        let (_, grpc, _, _) = raw(&mut send, RANGE, &[], framed(&request())).await;
+        assert_eq!(grpc, Some(0), "the connection goes on");
+    });
+}
+
+#[test]
+fn a_stream_whose_handler_panics_is_counted_as_ended() {
+    let inner = Inner { metrics: Some(Metrics::new(false)), ..Inner::default() };
+    let fake = Fake(Rc::new(inner));
+    let member = fake.clone();
+    serve(&fake, Limits::default(), |address| async move {
+        const CALL: &str = r#"grpc_method="LeaseKeepAlive",grpc_service="etcdserverpb.Lease",grpc_type="bidi_stream""#;
+        let mut send = bare(address).await;
+        let renew = proto::etcdserverpb::LeaseKeepAliveRequest { id: PANIC };
+        let body = framed(&renew.encode_to_vec());
+        let (_, code, _, _) = raw(&mut send, "/etcdserverpb.Lease/LeaseKeepAlive", &[], body).await;
+        assert_eq!(code, Some(1), "the client is told that the stream has ended");
+        let metrics = member.0.metrics.as_ref().unwrap();
+        let handled = format!(r#"grpc_server_handled_total{{grpc_code="Internal",{CALL}}}"#);
+        assert_eq!(row(metrics, &handled), "1");
+        assert_eq!(row(metrics, &format!("grpc_server_started_total{{{CALL}}}")), "1");
     });
 }
 
