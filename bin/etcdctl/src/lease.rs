@@ -33,7 +33,7 @@ pub(crate) async fn revoke(mut session: Session) -> CommandResult {
 
 pub(crate) async fn time_to_live(mut session: Session) -> CommandResult {
     one_argument(&session, "lease timetolive command needs lease ID as argument")?;
-    let client = session.client_without_timeout().await?;
+    let client = session.client().await?;
     let (id, keys) = (id(&session, "")?, session.flags.bool("keys"));
     let answer = client.lease_time_to_live(pb::LeaseTimeToLiveRequest { id, keys }).await;
     let answer = answer.map_err(|error| Code::BadConnection.with(error))?;
@@ -42,7 +42,7 @@ pub(crate) async fn time_to_live(mut session: Session) -> CommandResult {
 }
 
 pub(crate) async fn list(mut session: Session) -> CommandResult {
-    let client = session.client_without_timeout().await?;
+    let client = session.client().await?;
     let answer = client.lease_leases(pb::LeaseLeasesRequest {}).await;
     let answer = answer.map_err(|error| Code::BadConnection.with(error))?;
     output::out(&session.printer.leases(&answer)?);
@@ -51,7 +51,8 @@ pub(crate) async fn list(mut session: Session) -> CommandResult {
 
 pub(crate) async fn keep_alive(mut session: Session) -> CommandResult {
     let id = id(&session, "lease keep-alive command needs lease ID as argument")?;
-    let client = session.client_without_timeout().await?;
+    // The timeout is for one renewal; without `--once` the lease ends the command.
+    let client = session.client().await?;
     if session.flags.bool("once") {
         let answer = client.keep_alive_once(id).await;
         let answer = answer.map_err(|error| Code::BadConnection.with(error))?;
@@ -59,7 +60,7 @@ pub(crate) async fn keep_alive(mut session: Session) -> CommandResult {
         return Ok(());
     }
     let mut answers = client.keep_alive(id);
-    while let Some(answer) = answers.next().await {
+    while let Some(answer) = answers.next().await? {
         output::out(&session.printer.keep_alive(&answer)?);
     }
     if session.printer.format == Format::Simple {

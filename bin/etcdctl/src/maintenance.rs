@@ -18,7 +18,7 @@ use sha2::{Digest as _, Sha256};
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio_stream::StreamExt as _;
 
 pub(crate) async fn alarm_list(mut session: Session) -> CommandResult {
@@ -77,15 +77,15 @@ pub(crate) async fn snapshot_save(mut session: Session) -> CommandResult {
             endpoints.join(" ")
         )));
     };
-    let client = connect(config).await?;
+    let timeout = session.flags.duration("command-timeout");
+    let client = connect(config).await?.with_timeout(timeout);
     let part = format!("{path}.part");
-    let saving = save(&client, endpoint, &part, path);
-    // The default timeout does not apply: a snapshot may take long.
+    let saving = save(&client, (endpoint, timeout), &part, path);
+    // The default timeout is for connecting: the transfer may take long.
     let saved = match session.flags.changed("command-timeout") {
         true => {
-            let limit = session.flags.duration("command-timeout");
             let late = |_| Err(interrupted("context deadline exceeded"));
-            tokio::time::timeout(limit, saving).await.unwrap_or_else(late)
+            tokio::time::timeout(timeout, saving).await.unwrap_or_else(late)
         }
         false => saving.await,
     };
@@ -111,8 +111,13 @@ fn log(logger: &str, message: &str, fields: Object) {
 }
 
 /// Fetches a snapshot into `part`, checks it, and renames it to `path`; gives the server's
-/// storage version.
-async fn save(client: &Client, endpoint: &str, part: &str, path: &str) -> CommandResult<String> {
+/// storage version. While nothing comes from the endpoint, it says so after each pause.
+async fn save(
+    client: &Client,
+    (endpoint, pause): (&str, Duration),
+    part: &str,
+    path: &str,
+) -> CommandResult<String> {
     let could_not = |what: &str, error: &dyn ToString| {
         interrupted(format!("could not {what} ({})", error.to_string()))
     };
@@ -121,11 +126,24 @@ async fn save(client: &Client, endpoint: &str, part: &str, path: &str) -> Comman
         open.map_err(|error| could_not(&format!("open {part}"), &io_text(part, &error)))?;
     log("", "created temporary db file", Object::zap().string("path", part));
     let start = Instant::now();
-    let mut stream = client.snapshot().await.map_err(interrupted)?;
+    let waiting = |seconds| {
+        output::error_line(&format!(
+            "waiting for the snapshot of {endpoint}: no answer for {seconds} s"
+        ));
+    };
+    let mut stream = telling(pause, client.snapshot(), waiting).await.map_err(interrupted)?;
     log("client", "opened snapshot stream; downloading", Object::zap());
     let mut fetched = Fetched::default();
     let mut first = true;
-    while let Some(piece) = stream.next().await {
+    loop {
+        let waiting = |seconds| {
+            let size = go::bytes(fetched.size);
+            output::error_line(&format!(
+                "waiting for more of the snapshot from {endpoint}: {size} so far, none for \
+                 {seconds} s"
+            ));
+        };
+        let Some(piece) = telling(pause, stream.next(), waiting).await else { break };
         let wrong = |why: String| interrupted(format!("could not write snapshot: {why}"));
         let piece = piece.map_err(|status| {
             let error = client::Error::from(status);
@@ -152,6 +170,22 @@ async fn save(client: &Client, endpoint: &str, part: &str, path: &str) -> Comman
     renamed.map_err(|error| could_not(&format!("rename {part} to {path}"), &error))?;
     log("", "saved", Object::zap().string("path", path));
     Ok(fetched.version)
+}
+
+/// Waits, and calls `tell` with the seconds that have passed after each pause.
+async fn telling<T>(pause: Duration, work: impl Future<Output = T>, tell: impl Fn(u64)) -> T {
+    /// A pause of 0 would tell it again and again.
+    const PAUSE_MIN: Duration = Duration::from_secs(1);
+    let pause = pause.max(PAUSE_MIN);
+    let mut work = std::pin::pin!(work);
+    let mut waited = Duration::ZERO;
+    loop {
+        match tokio::time::timeout(pause, &mut work).await {
+            Ok(done) => return done,
+            Err(_) => waited += pause,
+        }
+        tell(waited.as_secs());
+    }
 }
 
 fn sync(file: &File) -> std::io::Result<()> {

@@ -13,6 +13,7 @@ use client::{Client, Config, Warning};
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStringExt as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 const PREFIX: &str = "ETCDCTL";
 /// Variables that only `watch` reads, which are no flags.
@@ -164,6 +165,28 @@ impl Session {
     pub(crate) async fn client(&mut self) -> CommandResult<Client> {
         let client = self.client_without_timeout().await?;
         Ok(client.with_timeout(self.flags.duration("command-timeout")))
+    }
+}
+
+impl Session {
+    /// Says every `--command-timeout` that there is no connection, for commands that wait for one
+    /// without a limit. Nothing is said while no connection was needed yet.
+    pub(crate) fn tell_while_unconnected(
+        &self,
+        client: Client,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        /// A timeout of 0 would say it without a pause.
+        const PAUSE_MIN: Duration = Duration::from_secs(1);
+        let pause = self.flags.duration("command-timeout").max(PAUSE_MIN);
+        let endpoints = self.flags.list("endpoints").join(",");
+        async move {
+            loop {
+                tokio::time::sleep(pause).await;
+                if let Some(why) = client.unconnected() {
+                    output::error_line(&format!("waiting for a connection to {endpoints}: {why}"));
+                }
+            }
+        }
     }
 }
 

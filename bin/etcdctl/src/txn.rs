@@ -16,7 +16,8 @@ pub(crate) async fn txn(mut session: Session) -> CommandResult {
     if !session.args.is_empty() {
         return Err(Code::BadArgs.with("txn command does not accept argument"));
     }
-    let client = session.client_without_timeout().await?;
+    // The timeout begins when the transaction was read.
+    let client = session.client().await?;
     let interactive = session.flags.bool("interactive");
     let ask = |what: &str| {
         if interactive {

@@ -49,6 +49,7 @@ pub(crate) async fn watch(mut session: Session) -> CommandResult {
     let wanted = wanted(&session.args, session.dash, &from)?;
     let client = session.client_without_timeout().await?;
     let watcher = client.watch(request(&session.flags, &wanted.keys)?).await;
+    spawn(session.tell_while_unconnected(client));
     print(session.printer, watcher, wanted.command).await?;
     Err(Code::Interrupted.with("watch is canceled by the server"))
 }
@@ -148,6 +149,7 @@ fn run(command: &Words, watched: &Watched, revision: i64) -> CommandResult {
 async fn interactive(mut session: Session, from: &FromEnvironment) -> CommandResult {
     let client = session.client_without_timeout().await?;
     let mut hub = client.watch_hub();
+    spawn(session.tell_while_unconnected(client));
     loop {
         let line = next_line().await?;
         let shown = String::from_utf8_lossy(&line).into_owned();
@@ -166,7 +168,7 @@ async fn interactive(mut session: Session, from: &FromEnvironment) -> CommandRes
                 match request(&parsed.flags, &wanted.keys) {
                     Ok(request) => {
                         let watcher = hub.watch(request).await;
-                        tokio::spawn(print_or_end(session.printer, watcher, wanted.command));
+                        spawn(print_or_end(session.printer, watcher, wanted.command));
                     }
                     Err(failure) => output::error_line(&format!(
                         "Invalid command {shown} ({})",
@@ -192,6 +194,16 @@ fn interactively_wanted(
         return Err(Code::BadArgs.with(BAD_NUMBER));
     }
     wanted(args, dash, from)
+}
+
+/// Runs a task whose panic ends the program.
+fn spawn(task: impl Future<Output = ()> + Send + 'static) {
+    let task = tokio::spawn(task);
+    tokio::spawn(async {
+        if let Err(failed) = task.await {
+            output::end(Code::Error.with(failed));
+        }
+    });
 }
 
 async fn print_or_end(printer: Printer, watcher: Watcher, command: Words) {

@@ -1,8 +1,10 @@
 //! The methods of [`Client`], one for each of etcd's RPCs.
 
-use crate::balance::{Balancer, Config};
-use crate::call::Client;
-use crate::call::Policy::{Once, Repeatable};
+use crate::balance::Balancer;
+use crate::call::Policy::{Once, Read, Repeatable};
+use crate::call::{Attempt, Client};
+use crate::config::Config;
+use crate::transport::{Network, Sockets};
 use crate::{Error, Error::Config as Misused};
 use proto::etcdserverpb as pb;
 use std::sync::Arc;
@@ -27,7 +29,7 @@ macro_rules! calls {
 
 calls! {
     /// Reads keys.
-    range(RangeRequest) -> RangeResponse: Repeatable "KV/Range";
+    range(RangeRequest) -> RangeResponse: Read "KV/Range";
     /// Writes a key.
     put(PutRequest) -> PutResponse: Once "KV/Put";
     /// Deletes keys.
@@ -41,9 +43,9 @@ calls! {
     /// Revokes a lease and deletes its keys.
     lease_revoke(LeaseRevokeRequest) -> LeaseRevokeResponse: Repeatable "Lease/LeaseRevoke";
     /// The remaining TTL of a lease.
-    lease_time_to_live(LeaseTimeToLiveRequest) -> LeaseTimeToLiveResponse: Repeatable "Lease/LeaseTimeToLive";
+    lease_time_to_live(LeaseTimeToLiveRequest) -> LeaseTimeToLiveResponse: Read "Lease/LeaseTimeToLive";
     /// All leases.
-    lease_leases(LeaseLeasesRequest) -> LeaseLeasesResponse: Repeatable "Lease/LeaseLeases";
+    lease_leases(LeaseLeasesRequest) -> LeaseLeasesResponse: Read "Lease/LeaseLeases";
     /// Adds a member.
     member_add(MemberAddRequest) -> MemberAddResponse: Once "Cluster/MemberAdd";
     /// Removes a member.
@@ -51,19 +53,19 @@ calls! {
     /// Changes a member's peer URLs.
     member_update(MemberUpdateRequest) -> MemberUpdateResponse: Once "Cluster/MemberUpdate";
     /// All members.
-    member_list(MemberListRequest) -> MemberListResponse: Repeatable "Cluster/MemberList";
+    member_list(MemberListRequest) -> MemberListResponse: Read "Cluster/MemberList";
     /// Promotes a learner to a voter.
     member_promote(MemberPromoteRequest) -> MemberPromoteResponse: Once "Cluster/MemberPromote";
     /// Asks for, raises or disarms alarms.
     alarm(AlarmRequest) -> AlarmResponse: Repeatable "Maintenance/Alarm";
     /// The status of the endpoint.
-    status(StatusRequest) -> StatusResponse: Repeatable "Maintenance/Status";
+    status(StatusRequest) -> StatusResponse: Read "Maintenance/Status";
     /// Defragments the database.
     defragment(DefragmentRequest) -> DefragmentResponse: Once "Maintenance/Defragment";
     /// A hash of the whole database.
-    hash(HashRequest) -> HashResponse: Repeatable "Maintenance/Hash";
+    hash(HashRequest) -> HashResponse: Read "Maintenance/Hash";
     /// A hash of the keys up to a revision.
-    hash_kv(HashKvRequest) -> HashKvResponse: Repeatable "Maintenance/HashKV";
+    hash_kv(HashKvRequest) -> HashKvResponse: Read "Maintenance/HashKV";
     /// Transfers the leadership.
     move_leader(MoveLeaderRequest) -> MoveLeaderResponse: Repeatable "Maintenance/MoveLeader";
     /// Checks, starts or ends a downgrade.
@@ -77,6 +79,13 @@ impl Client {
     /// # Errors
     /// When an endpoint cannot be used, or the server does not take the password.
     pub async fn connect(config: Config) -> Result<Client, Error> {
+        Client::connect_over(config, Arc::new(Sockets)).await
+    }
+
+    pub(crate) async fn connect_over(
+        config: Config,
+        network: Arc<dyn Network>,
+    ) -> Result<Client, Error> {
         if config.token.is_some() && config.user.is_some() {
             return Err(Misused("username/password and token are mutually exclusive".to_string()));
         }
@@ -89,7 +98,7 @@ impl Client {
         }
         let (user, token) = (config.user.clone(), config.token.clone());
         let dial_timeout = config.dial_timeout;
-        let balancer = Arc::new(Balancer::new(config)?);
+        let balancer = Arc::new(Balancer::new(config, network)?);
         let mut client = Client { balancer, timeout: None, token };
         if let Some((name, password)) = user {
             client.token = client.with_timeout(dial_timeout).authenticate(name, password).await?;
@@ -115,6 +124,13 @@ impl Client {
         Client { timeout: Some(timeout), ..self.clone() }
     }
 
+    /// Why there is no connection, if the last attempt to connect has failed and none has succeeded
+    /// since.
+    #[must_use]
+    pub fn unconnected(&self) -> Option<String> {
+        self.balancer.unconnected()
+    }
+
     /// Reads keys through a stream and joins the chunks.
     ///
     /// # Errors
@@ -123,27 +139,34 @@ impl Client {
         &self,
         request: pb::RangeRequest,
     ) -> Result<pb::RangeResponse, Error> {
-        let mut whole = pb::RangeResponse::default();
-        let request = self.request(tokio_stream::once(request), None)?;
-        let parts = self.stream("/etcdserverpb.KV/RangeStream", request).await?;
-        let mut parts = std::pin::pin!(parts);
-        while let Some(part) = parts.next().await {
-            let part: pb::RangeStreamResponse = part?;
-            let Some(part) = part.range_response else { continue };
-            whole.header = part.header.or(whole.header);
-            whole.kvs.extend(part.kvs);
-            whole.more |= part.more;
-            whole.count = whole.count.max(part.count);
-        }
-        Ok(whole)
+        const METHOD: &str = "/etcdserverpb.KV/RangeStream";
+        let request = &request;
+        let attempt = |attempt: Attempt| async move {
+            let mut whole = pb::RangeResponse::default();
+            let request = self.request(tokio_stream::once(request.clone()), attempt.deadline)?;
+            let mut parts = self.stream_at(METHOD, request, &attempt).await?;
+            while let Some(part) = parts.next().await {
+                let part: pb::RangeStreamResponse = part?;
+                let Some(part) = part.range_response else { continue };
+                whole.header = part.header.or(whole.header);
+                whole.kvs.extend(part.kvs);
+                whole.more |= part.more;
+                whole.count = whole.count.max(part.count);
+            }
+            Ok(whole)
+        };
+        self.retry(METHOD, Read, attempt).await
     }
 
     /// The database as a file, in parts.
     ///
     /// # Errors
-    /// When the stream cannot be opened; later errors come through the stream.
+    /// When there is no connection in time, or the server refuses. The server's answer has no limit
+    /// in time: it may be long until it can read its disk. Later errors come through the stream.
     pub async fn snapshot(&self) -> Result<tonic::Streaming<pb::SnapshotResponse>, Error> {
+        let connecting = async { Ok(self.balancer.pick().await) };
+        let connection = self.within_timeout(connecting).await?;
         let request = self.request(tokio_stream::once(pb::SnapshotRequest {}), None)?;
-        Ok(self.stream("/etcdserverpb.Maintenance/Snapshot", request).await?)
+        Ok(self.stream_on(connection, "/etcdserverpb.Maintenance/Snapshot", request).await?)
     }
 }

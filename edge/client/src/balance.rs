@@ -1,119 +1,112 @@
-//! Round-robin balancing: each call uses the next endpoint that can be connected to.
+//! Round-robin balancing: each call uses the next endpoint that is connected.
 //!
-//! Source: etcd v3.7.1 client/v3 (round robin, wait for ready); grpc-go's connection backoff.
+//! Each endpoint is connected by a task of its own, so that no call waits for an endpoint while
+//! another can serve it. An endpoint that was asked and is silent is used last, and is connected
+//! anew: its SETTINGS show that it lives again.
+//!
+//! Source: etcd v3.7.1 client/v3 (round robin); grpc-go's connection backoff.
 
 use crate::Error;
+use crate::config::{Config, Warning};
 use crate::connect::{Connection, Dial};
 use crate::endpoint::{Endpoint, authority};
-use std::fmt;
-use std::sync::Arc;
+use crate::transport::Network;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
-use tokio::sync::Mutex;
+use tokio::sync::Notify;
 use tokio::time::Instant;
-
-/// What is called with each [`Warning`].
-pub type OnWarning = Arc<dyn Fn(&Warning) + Send + Sync>;
-
-/// How a client reaches its servers.
-#[derive(Clone)]
-pub struct Config {
-    /// `host:port`, `http://host:port` or `unix://path`; at least one.
-    pub endpoints: Vec<String>,
-    /// For one connection.
-    pub dial_timeout: Duration,
-    /// A ping is sent after this long without traffic; at least 10 s, as in grpc-go.
-    pub keep_alive_time: Duration,
-    /// A connection is given up when a ping is not answered for this long.
-    pub keep_alive_timeout: Duration,
-    /// The largest request in bytes.
-    pub request_bytes_max: usize,
-    /// The largest answer in bytes.
-    pub answer_bytes_max: usize,
-    /// Name and password; a token is asked for with them.
-    pub user: Option<(String, String)>,
-    /// A token, instead of name and password.
-    pub token: Option<String>,
-    /// Called with each failed attempt.
-    pub on_warning: Option<OnWarning>,
-}
-
-impl fmt::Debug for Config {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Config").field("endpoints", &self.endpoints).finish_non_exhaustive()
-    }
-}
-
-impl Config {
-    /// etcd's defaults for these endpoints.
-    #[must_use]
-    pub fn new(endpoints: Vec<String>) -> Config {
-        Config {
-            endpoints,
-            dial_timeout: Duration::from_secs(20),
-            keep_alive_time: Duration::from_secs(10),
-            keep_alive_timeout: Duration::from_secs(6),
-            request_bytes_max: 2 << 20,
-            answer_bytes_max: i32::MAX as usize,
-            user: None,
-            token: None,
-            on_warning: None,
-        }
-    }
-}
-
-/// A failed attempt of a call.
-#[derive(Clone, Debug)]
-pub struct Warning {
-    /// The endpoints, as Go's client names its target.
-    pub target: String,
-    /// The server, as grpc-go describes it.
-    pub peer: String,
-    /// The path of the method.
-    pub method: &'static str,
-    /// From 0.
-    pub attempt: u32,
-    /// What happened, as grpc-go prints it.
-    pub error: String,
-}
 
 #[derive(Debug)]
 struct EndpointState {
     endpoint: Endpoint,
     connection: Option<Connection>,
+    /// A task connects.
+    connecting: bool,
     failures: u32,
     /// No connection is tried before this time.
     retry_at: Option<Instant>,
+}
+
+impl EndpointState {
+    fn new(endpoint: Endpoint) -> EndpointState {
+        EndpointState { endpoint, connection: None, connecting: false, failures: 0, retry_at: None }
+    }
+
+    fn open(&self) -> Option<&Connection> {
+        self.connection.as_ref().filter(|connection| connection.is_open())
+    }
+
+    /// The connection, if its server is not silent.
+    fn lively(&self) -> Option<&Connection> {
+        self.open().filter(|connection| !connection.hearing().is_silent())
+    }
 }
 
 #[derive(Debug)]
 struct Endpoints {
     all: Vec<EndpointState>,
     next: usize,
+    last_error: Option<String>,
+}
+
+impl Endpoints {
+    /// The next endpoint's connection that passes the test.
+    fn choose<'a>(
+        &'a mut self,
+        test: impl Fn(&'a EndpointState) -> Option<&'a Connection>,
+    ) -> Option<Connection> {
+        let count = self.all.len();
+        let order = (self.next..self.next + count).map(|at| at % count);
+        let (at, found) =
+            order.into_iter().find_map(|at| Some((at, test(&self.all[at])?.clone())))?;
+        self.next = at + 1;
+        Some(found)
+    }
+
+    /// Marks the endpoints that are to be connected now, and returns their places.
+    fn start_due(&mut self, now: Instant) -> Vec<usize> {
+        let alone = self.all.len() == 1;
+        let mut due = Vec::new();
+        for (at, state) in self.all.iter_mut().enumerate() {
+            // The only endpoint is used even if it is silent.
+            let is_served = state.lively().is_some() || (alone && state.open().is_some());
+            if is_served || state.connecting || state.retry_at.is_some_and(|until| until > now) {
+                continue;
+            }
+            state.connecting = true;
+            due.push(at);
+        }
+        due
+    }
+
+    /// When the next endpoint may be connected.
+    fn next_retry(&self) -> Option<Instant> {
+        let waiting = self.all.iter().filter(|state| !state.connecting);
+        waiting.filter_map(|state| state.retry_at).min()
+    }
 }
 
 /// The endpoints and their connections.
 #[derive(Debug)]
 pub(crate) struct Balancer {
     pub(crate) config: Config,
+    network: Arc<dyn Network>,
+    /// Invariant: not locked while anything is waited for.
     endpoints: Mutex<Endpoints>,
-    last_error: std::sync::Mutex<Option<String>>,
+    /// An attempt to connect has ended.
+    changed: Notify,
 }
 
 impl Balancer {
-    pub(crate) fn new(config: Config) -> Result<Balancer, Error> {
+    pub(crate) fn new(config: Config, network: Arc<dyn Network>) -> Result<Balancer, Error> {
         if config.endpoints.is_empty() {
             return Err(Error::Config("etcdclient: no available endpoints".to_string()));
         }
         let endpoints: Result<Vec<_>, _> =
             config.endpoints.iter().map(|text| Endpoint::parse(text)).collect();
-        let state =
-            |endpoint| EndpointState { endpoint, connection: None, failures: 0, retry_at: None };
-        let all = endpoints?.into_iter().map(state).collect();
-        Ok(Balancer {
-            config,
-            endpoints: Mutex::new(Endpoints { all, next: 0 }),
-            last_error: std::sync::Mutex::new(None),
-        })
+        let all = endpoints?.into_iter().map(EndpointState::new).collect();
+        let endpoints = Mutex::new(Endpoints { all, next: 0, last_error: None });
+        Ok(Balancer { config, network, endpoints, changed: Notify::new() })
     }
 
     /// The target name of Go's client; the number distinguishes clients.
@@ -122,50 +115,86 @@ impl Balancer {
         format!("etcd-endpoints://{:p}/{first}", Arc::as_ptr(self))
     }
 
+    fn lock(&self) -> MutexGuard<'_, Endpoints> {
+        self.endpoints.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The error of the last connection attempt, if none has succeeded since.
     pub(crate) fn last_error(&self) -> Option<String> {
-        self.last_error.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        self.lock().last_error.clone()
     }
 
-    fn note(&self, error: Option<String>) {
-        *self.last_error.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = error;
+    /// As [`Balancer::last_error`], while no endpoint is connected.
+    pub(crate) fn unconnected(&self) -> Option<String> {
+        let endpoints = self.lock();
+        let connected = endpoints.all.iter().any(|state| state.open().is_some());
+        endpoints.last_error.clone().filter(|_| !connected)
     }
 
-    /// Waits until there is a connection, without a limit.
-    pub(crate) async fn pick(&self) -> Connection {
+    /// Waits until there is a connection, without a limit. One whose server is silent is used only
+    /// if there is no other.
+    pub(crate) async fn pick(self: &Arc<Self>) -> Connection {
+        let choose = |endpoints: &mut Endpoints| {
+            endpoints
+                .choose(EndpointState::lively)
+                .or_else(|| endpoints.choose(EndpointState::open))
+        };
+        self.wait_for(choose).await
+    }
+
+    /// Waits until there is a connection other than this one whose server is not silent.
+    pub(crate) async fn pick_other(self: &Arc<Self>, than: &Connection) -> Connection {
+        let other = |state: &EndpointState| state.lively().is_some_and(|found| !found.is(than));
+        let choose = |endpoints: &mut Endpoints| {
+            endpoints.choose(|state| state.lively().filter(|_| other(state)))
+        };
+        self.wait_for(choose).await
+    }
+
+    async fn wait_for(
+        self: &Arc<Self>,
+        choose: impl Fn(&mut Endpoints) -> Option<Connection>,
+    ) -> Connection {
         loop {
-            let mut endpoints = self.endpoints.lock().await;
-            for _ in 0..endpoints.all.len() {
-                let at = endpoints.next % endpoints.all.len();
-                endpoints.next = at + 1;
-                let state = &mut endpoints.all[at];
-                if let Some(connection) = &state.connection
-                    && connection.is_open()
-                {
-                    return connection.clone();
-                }
-                if state.retry_at.is_some_and(|until| until > Instant::now()) {
-                    continue;
-                }
-                match Connection::open(&state.endpoint, self.dial()).await {
-                    Ok(connection) => {
-                        state.failures = 0;
-                        state.connection = Some(connection.clone());
-                        self.note(None);
-                        return connection;
-                    }
-                    Err(why) => {
-                        state.retry_at = Some(Instant::now() + backoff(state.failures));
-                        state.failures += 1;
-                        state.connection = None;
-                        self.note(Some(why));
-                    }
-                }
+            let mut changed = std::pin::pin!(self.changed.notified());
+            // From here on no change is missed.
+            changed.as_mut().enable();
+            let (found, retry) = self.look(&choose);
+            if let Some(connection) = found {
+                return connection;
             }
-            let wake = endpoints.all.iter().filter_map(|state| state.retry_at).min();
-            drop(endpoints);
-            tokio::time::sleep_until(wake.unwrap_or_else(Instant::now)).await;
+            let retry = async {
+                match retry {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = changed => {}
+                () = retry => {}
+            }
         }
+    }
+
+    /// Chooses a connection, and starts those that are due. Without one, tells when to look again.
+    fn look(
+        self: &Arc<Self>,
+        choose: impl Fn(&mut Endpoints) -> Option<Connection>,
+    ) -> (Option<Connection>, Option<Instant>) {
+        let mut endpoints = self.lock();
+        let due: Vec<(usize, Endpoint)> = endpoints
+            .start_due(Instant::now())
+            .into_iter()
+            .map(|at| (at, endpoints.all[at].endpoint.clone()))
+            .collect();
+        let chosen = (choose(&mut endpoints), endpoints.next_retry());
+        // A runtime that is being shut down ends new tasks at once, and their end takes the lock.
+        drop(endpoints);
+        for (at, endpoint) in due {
+            let attempt = Attempt { balancer: Arc::downgrade(self), at, result: None };
+            tokio::spawn(attempt.run(Arc::clone(&self.network), endpoint, self.dial()));
+        }
+        chosen
     }
 
     fn dial(&self) -> Dial {
@@ -178,6 +207,27 @@ impl Balancer {
         }
     }
 
+    fn finish(&self, at: usize, result: Result<Connection, String>) {
+        let mut endpoints = self.lock();
+        let state = &mut endpoints.all[at];
+        state.connecting = false;
+        match result {
+            Ok(connection) => {
+                state.failures = 0;
+                state.retry_at = None;
+                state.connection = Some(connection);
+                endpoints.last_error = None;
+            }
+            Err(why) => {
+                state.retry_at = Some(Instant::now() + backoff(state.failures));
+                state.failures += 1;
+                endpoints.last_error = Some(why);
+            }
+        }
+        drop(endpoints);
+        self.changed.notify_waiters();
+    }
+
     pub(crate) fn warn(self: &Arc<Self>, method: &'static str, attempt: u32, status: Failed<'_>) {
         if let Some(tell) = &self.config.on_warning {
             tell(&Warning {
@@ -187,6 +237,28 @@ impl Balancer {
                 attempt,
                 error: Error::from(status.status.clone()).as_rpc_error(),
             });
+        }
+    }
+}
+
+/// The task that connects one endpoint. It reports its end even if it panics.
+struct Attempt {
+    balancer: Weak<Balancer>,
+    at: usize,
+    result: Option<Result<Connection, String>>,
+}
+
+impl Attempt {
+    async fn run(mut self, network: Arc<dyn Network>, endpoint: Endpoint, dial: Dial) {
+        self.result = Some(Connection::open(&*network, &endpoint, dial).await);
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        let failed = || Err("connection error: desc = \"the client's task failed\"".to_string());
+        if let Some(balancer) = self.balancer.upgrade() {
+            balancer.finish(self.at, self.result.take().unwrap_or_else(failed));
         }
     }
 }

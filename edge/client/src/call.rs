@@ -3,11 +3,11 @@
 //! Source: etcd v3.7.1 client/v3/retry_interceptor.go, retry.go, ctx.go.
 
 use crate::balance::{Balancer, Failed};
-use crate::connect::{Connection, NO_PEER};
+use crate::connect::{Connection, NO_PEER, is_unprocessed};
 use crate::{Error, VERSION};
 use http::uri::PathAndQuery;
 use prost::Message;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::time::Instant;
 use tonic::client::Grpc;
@@ -27,10 +27,27 @@ pub struct Client {
 /// Whether a request may be sent twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Policy {
-    /// It changes nothing, or is idempotent.
+    /// It changes nothing: while one server is silent, another may be asked too.
+    Read,
+    /// It may be sent again after it has failed.
     Repeatable,
     /// It must not be sent again if it may have been executed.
     Once,
+}
+
+/// One attempt of a call.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Attempt {
+    pub(crate) deadline: Option<Instant>,
+    /// The server, as grpc-go describes it, once there is a connection.
+    peer: Arc<OnceLock<String>>,
+}
+
+impl Attempt {
+    fn goes_to(&self, connection: &Connection) {
+        // The first server of an attempt is the one that is named.
+        _ = self.peer.set(connection.peer.clone());
+    }
 }
 
 const ATTEMPTS_MAX: u32 = 100;
@@ -47,45 +64,87 @@ impl Client {
         Q: Message + Clone + Default + 'static,
         A: Message + Default + 'static,
     {
+        let request = &request;
+        let attempt = |attempt: Attempt| async move {
+            let deadline = attempt.deadline;
+            let connection = self.balancer.pick().await;
+            attempt.goes_to(&connection);
+            let first = self.send(connection.clone(), method, request.clone(), deadline);
+            if policy != Policy::Read || self.balancer.config.endpoints.len() == 1 {
+                return first.await;
+            }
+            let second = async {
+                connection.hearing().silence().await;
+                let other = self.balancer.pick_other(&connection).await;
+                self.send(other, method, request.clone(), deadline).await
+            };
+            first_answer(first, second).await
+        };
+        self.retry(method, policy, attempt).await
+    }
+
+    /// Repeats an attempt as its policy allows, until the deadline.
+    pub(crate) async fn retry<A, F>(
+        &self,
+        method: &'static str,
+        policy: Policy,
+        attempt: impl Fn(Attempt) -> F,
+    ) -> Result<A, Error>
+    where
+        F: Future<Output = Result<A, Status>>,
+    {
         let deadline = self.timeout.map(|timeout| Instant::now() + timeout);
-        let quorum = u32::try_from(self.balancer.config.endpoints.len() / 2 + 1).unwrap_or(1);
-        for attempt in 0.. {
-            if attempt > 0 && attempt % quorum == 0 {
+        let members = self.balancer.config.endpoints.len();
+        let quorum = u32::try_from(members / 2 + 1).unwrap_or(1);
+        for number in 0.. {
+            if number > 0 && number % quorum == 0 {
                 tokio::time::sleep(BACKOFF).await;
             }
-            let mut peer = NO_PEER.to_string();
-            let sent = self.unary_once(method, request.clone(), deadline, &mut peer);
-            let status = match before(deadline, sent).await {
+            let this = Attempt { deadline, peer: Arc::default() };
+            let answer = before(deadline, attempt(this.clone())).await;
+            let peer = this.peer.get().map_or(NO_PEER, String::as_str);
+            let status = match answer {
                 Some(Ok(answer)) => return Ok(answer),
                 Some(Err(status)) => status,
-                None => self.expired(&peer),
+                None => self.expired(peer),
             };
-            self.balancer.warn(method, attempt, Failed { peer: &peer, status: &status });
+            self.balancer.warn(method, number, Failed { peer, status: &status });
             if deadline.is_some_and(|deadline| deadline <= Instant::now())
                 && matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled)
             {
                 return Err(Error::DeadlineExceeded(Box::new(status)));
             }
-            if attempt + 1 == ATTEMPTS_MAX || !may_repeat(policy, &status) {
+            if number + 1 == ATTEMPTS_MAX || !may_repeat(policy, &status, members) {
                 return Err(status.into());
             }
         }
         unreachable!("the last attempt returns")
     }
 
-    async fn unary_once<Q, A>(
+    /// The result of a call that is not retried, or that the deadline has passed.
+    pub(crate) async fn within_timeout<A>(
         &self,
+        call: impl Future<Output = Result<A, Status>>,
+    ) -> Result<A, Error> {
+        let deadline = self.timeout.map(|timeout| Instant::now() + timeout);
+        match before(deadline, call).await {
+            Some(answer) => Ok(answer?),
+            None => Err(Error::DeadlineExceeded(Box::new(self.expired(NO_PEER)))),
+        }
+    }
+
+    /// One request to one server.
+    async fn send<Q, A>(
+        &self,
+        connection: Connection,
         method: &'static str,
         request: Q,
         deadline: Option<Instant>,
-        peer: &mut String,
     ) -> Result<A, Status>
     where
         Q: Message + Default + 'static,
         A: Message + Default + 'static,
     {
-        let connection = self.balancer.pick().await;
-        peer.clone_from(&connection.peer);
         self.check_size(request.encoded_len())?;
         let mut grpc = self.grpc(connection);
         grpc.ready().await?;
@@ -105,7 +164,36 @@ impl Client {
         Q: Message + Default + 'static,
         A: Message + Default + 'static,
     {
+        self.stream_at(method, request, &Attempt::default()).await
+    }
+
+    /// As [`Client::stream`], as a part of an attempt.
+    pub(crate) async fn stream_at<Q, A>(
+        &self,
+        method: &'static str,
+        request: Request<impl tokio_stream::Stream<Item = Q> + Send + 'static>,
+        attempt: &Attempt,
+    ) -> Result<Streaming<A>, Status>
+    where
+        Q: Message + Default + 'static,
+        A: Message + Default + 'static,
+    {
         let connection = self.balancer.pick().await;
+        attempt.goes_to(&connection);
+        self.stream_on(connection, method, request).await
+    }
+
+    /// Opens a stream on this connection.
+    pub(crate) async fn stream_on<Q, A>(
+        &self,
+        connection: Connection,
+        method: &'static str,
+        request: Request<impl tokio_stream::Stream<Item = Q> + Send + 'static>,
+    ) -> Result<Streaming<A>, Status>
+    where
+        Q: Message + Default + 'static,
+        A: Message + Default + 'static,
+    {
         let mut grpc = self.grpc(connection);
         grpc.ready().await?;
         let path = PathAndQuery::from_static(method);
@@ -168,13 +256,35 @@ async fn before<T>(deadline: Option<Instant>, work: impl Future<Output = T>) -> 
     }
 }
 
-/// A write is repeated only if it cannot have been sent.
-fn may_repeat(policy: Policy, status: &Status) -> bool {
+/// The first of two answers; an error counts only when the other one has failed too.
+async fn first_answer<A>(
+    first: impl Future<Output = Result<A, Status>>,
+    second: impl Future<Output = Result<A, Status>>,
+) -> Result<A, Status> {
+    let (mut first, mut second) = (std::pin::pin!(first), std::pin::pin!(second));
+    tokio::select! {
+        biased;
+        // The second one is started only by silence.
+        answer = &mut first => answer,
+        answer = &mut second => match answer {
+            Ok(answer) => Ok(answer),
+            Err(_) => first.await,
+        },
+    }
+}
+
+/// A write is repeated only if it cannot have been executed: it was not sent, its stream was
+/// refused, or a learner does not serve it and another member may.
+fn may_repeat(policy: Policy, status: &Status, members: usize) -> bool {
+    const LEARNER: &str = "etcdserver: rpc not supported for learner";
     if status.code() != Code::Unavailable {
         return false;
     }
+    if is_unprocessed(status) || (status.message() == LEARNER && members > 1) {
+        return true;
+    }
     match policy {
-        Policy::Repeatable => true,
+        Policy::Read | Policy::Repeatable => true,
         Policy::Once => ["there is no address available", "there is no connection available"]
             .contains(&status.message()),
     }
@@ -202,11 +312,11 @@ mod tests {
     #[test]
     fn writes_are_not_sent_twice() {
         let lost = Status::unavailable("error reading from server: EOF");
-        assert!(may_repeat(Policy::Repeatable, &lost));
-        assert!(!may_repeat(Policy::Once, &lost));
+        assert!(may_repeat(Policy::Repeatable, &lost, 3));
+        assert!(!may_repeat(Policy::Once, &lost, 3));
         let compacted =
             Status::out_of_range("etcdserver: mvcc: required revision has been compacted");
-        assert!(!may_repeat(Policy::Repeatable, &compacted));
+        assert!(!may_repeat(Policy::Repeatable, &compacted, 3));
     }
 
     #[test]

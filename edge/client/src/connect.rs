@@ -1,15 +1,18 @@
 //! One HTTP/2 connection to one endpoint, as a service for tonic.
 
-use crate::endpoint::{Address, Endpoint};
+use crate::endpoint::Endpoint;
+use crate::transport::{FirstFrame, Heard, Hearing, Network, Transport, step};
 use http_body_util::BodyExt as _;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use std::error::Error;
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::task::JoinHandle;
 use tonic::Status;
 use tonic::body::Body;
 use tower::Service;
@@ -17,7 +20,7 @@ use tower::Service;
 /// The settings of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Dial {
-    /// How long to wait for the connection.
+    /// How long to wait for the connection, up to the server's SETTINGS.
     pub(crate) timeout: Duration,
     /// A ping is sent after this long without traffic.
     pub(crate) keep_alive_time: Duration,
@@ -25,60 +28,63 @@ pub(crate) struct Dial {
     pub(crate) keep_alive_timeout: Duration,
 }
 
-/// A connection; clones share it.
+/// A connection whose server has sent its SETTINGS; clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct Connection {
     sender: SendRequest<Body>,
+    hearing: Arc<Hearing>,
     /// How grpc-go describes the other side.
     pub(crate) peer: String,
     /// The start of every request's URI.
     pub(crate) origin: http::Uri,
 }
 
+/// Ends a connection's task unless the connection is established.
+struct Unfinished(Option<JoinHandle<hyper::Result<()>>>);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
+    }
+}
+
 impl Connection {
+    /// Connects, and waits for the server's SETTINGS: a server that accepts and says nothing is not
+    /// connected.
+    ///
     /// # Errors
     /// grpc-go's message.
-    pub(crate) async fn open(endpoint: &Endpoint, dial: Dial) -> Result<Connection, String> {
+    pub(crate) async fn open(
+        network: &dyn Network,
+        endpoint: &Endpoint,
+        dial: Dial,
+    ) -> Result<Connection, String> {
         let origin = format!("http://{}", endpoint.authority)
             .parse()
             .map_err(|_| dial_error(&format!("dial tcp: address {}: bad", endpoint.authority)))?;
-        match &endpoint.address {
-            Address::Tcp(host) => {
-                let name = format!("dial tcp {host}");
-                let stream = within(dial, &name, TcpStream::connect(host)).await?;
-                // Without it, a small request waits for the acknowledgement of the previous one.
-                stream.set_nodelay(true).map_err(|error| io_error(&name, &error))?;
-                let shown = |address: std::io::Result<std::net::SocketAddr>| {
-                    address.map_or_else(|_| "<nil>".into(), |address| format!("'{address}'"))
-                };
-                let (remote, local) = (shown(stream.peer_addr()), shown(stream.local_addr()));
-                let peer =
-                    format!("Peer{{Addr: {remote}, LocalAddr: {local}, AuthInfo: 'insecure'}}");
-                Connection::over(stream, dial, peer, origin).await
-            }
-            Address::Unix(path) => {
-                let name = format!("dial unix {}", path.display());
-                let stream = within(dial, &name, UnixStream::connect(path)).await?;
-                let peer = format!(
-                    "Peer{{Addr: '{}', LocalAddr: '@', AuthInfo: 'insecure'}}",
-                    path.display()
-                );
-                Connection::over(stream, dial, peer, origin).await
-            }
+        let end = tokio::time::Instant::now() + dial.timeout;
+        let transport = match tokio::time::timeout_at(end, network.open(endpoint)).await {
+            Ok(opened) => opened.map_err(|why| dial_error(&why))?,
+            Err(_) => return Err(dial_error(&format!("{}: i/o timeout", step(endpoint)))),
+        };
+        let greeting = Connection::over(transport, dial, origin);
+        match tokio::time::timeout_at(end, greeting).await {
+            Ok(connected) => connected,
+            Err(_) => Err(preface_error("context deadline exceeded")),
         }
     }
 
-    async fn over<S>(
-        stream: S,
+    async fn over(
+        transport: Transport,
         dial: Dial,
-        peer: String,
         origin: http::Uri,
-    ) -> Result<Connection, String>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
+    ) -> Result<Connection, String> {
         // 4 MiB for a stream, so that a large range is not sent in small steps.
         const STREAM_WINDOW: u32 = 4 << 20;
+        let hearing = Arc::new(Hearing::default());
+        let (stream, first) = Heard::new(transport.stream, Arc::clone(&hearing));
         let handshake = Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .keep_alive_interval(Some(dial.keep_alive_time))
@@ -88,40 +94,46 @@ impl Connection {
             .handshake(TokioIo::new(stream));
         let (sender, connection) =
             handshake.await.map_err(|error| dial_error(&error.to_string()))?;
-        tokio::spawn(connection);
-        Ok(Connection { sender, peer, origin })
+        // It ends with the connection; calls that wait for it then get an error from hyper.
+        let mut task = Unfinished(Some(tokio::spawn(connection)));
+        match first.await {
+            Ok(FirstFrame::SETTINGS) => {}
+            Ok(_) => {
+                let text = "initial http2 frame from server is not a settings frame";
+                return Err(format!("connection error: desc = \"{text}\""));
+            }
+            // The task has ended, and the stream with it.
+            Err(_) => return Err(preface_error("EOF")),
+        }
+        task.0 = None;
+        Ok(Connection { sender, hearing, peer: transport.peer, origin })
     }
 
     /// Whether requests can still be sent.
     pub(crate) fn is_open(&self) -> bool {
         !self.sender.is_closed()
     }
+
+    /// What the server has been heard of.
+    pub(crate) fn hearing(&self) -> &Hearing {
+        &self.hearing
+    }
+
+    /// Whether both are the same connection.
+    pub(crate) fn is(&self, other: &Connection) -> bool {
+        Arc::ptr_eq(&self.hearing, &other.hearing)
+    }
 }
 
 /// grpc-go's text for a peer that there is no connection to.
 pub(crate) const NO_PEER: &str = "Peer{Addr: <nil>, LocalAddr: <nil>, AuthInfo: <nil>}";
 
-async fn within<T>(
-    dial: Dial,
-    name: &str,
-    connecting: impl Future<Output = std::io::Result<T>>,
-) -> Result<T, String> {
-    match tokio::time::timeout(dial.timeout, connecting).await {
-        Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => Err(io_error(name, &error)),
-        Err(_) => Err(dial_error(&format!("{name}: i/o timeout"))),
-    }
-}
-
-fn io_error(name: &str, error: &std::io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or_default().to_lowercase();
-    let step = if error.raw_os_error().is_some() { "connect: " } else { "" };
-    dial_error(&format!("{name}: {step}{text}"))
-}
-
 fn dial_error(what: &str) -> String {
     format!("connection error: desc = \"transport: Error while dialing: {what}\"")
+}
+
+fn preface_error(why: &str) -> String {
+    format!("connection error: desc = \"error reading server preface: {why}\"")
 }
 
 type Answer = http::Response<Body>;
@@ -132,22 +144,64 @@ impl Service<http::Request<Body>> for Connection {
     type Future = Pin<Box<dyn Future<Output = Result<Answer, Status>> + Send>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Status>> {
-        self.sender.poll_ready(context).map_err(|error| broken(&error))
+        self.sender.poll_ready(context).map_err(|error| unprocessed(broken(&error)))
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let answer = self.sender.send_request(request);
+        self.hearing.asked();
+        let answer = self.sender.try_send_request(request);
         Box::pin(async move {
-            let (parts, body) = answer.await.map_err(|error| broken(&error))?.into_parts();
+            let (parts, body) = match answer.await {
+                Ok(answer) => answer.into_parts(),
+                Err(mut failed) => {
+                    let is_unprocessed =
+                        failed.take_message().is_some() || was_refused(failed.error());
+                    let status = broken(&failed.into_error());
+                    return Err(if is_unprocessed { unprocessed(status) } else { status });
+                }
+            };
             let body = body.map_err(|error| broken(&error));
             Ok(http::Response::from_parts(parts, Body::new(body)))
         })
     }
 }
 
+/// Marks the status of a request that no server has processed.
+#[derive(Debug)]
+struct Unprocessed;
+
+impl fmt::Display for Unprocessed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the request was not processed")
+    }
+}
+
+impl Error for Unprocessed {}
+
+fn unprocessed(mut status: Status) -> Status {
+    status.set_source(Arc::new(Unprocessed));
+    status
+}
+
+/// Whether it is certain that no server has processed the request: it was not sent, or the server
+/// has refused its stream. Then even a write may be sent again.
+pub(crate) fn is_unprocessed(status: &Status) -> bool {
+    status.source().is_some_and(<dyn Error>::is::<Unprocessed>)
+}
+
+/// Whether the server has refused the stream (RFC 9113 §8.7), or said with GOAWAY that it ignores
+/// it: h2 gives the server's GOAWAY as the error of exactly those streams that are above its last
+/// id.
+fn was_refused(error: &hyper::Error) -> bool {
+    error.source().and_then(|cause| cause.downcast_ref::<h2::Error>()).is_some_and(|cause| {
+        let refused = cause.is_reset() && cause.reason() == Some(h2::Reason::REFUSED_STREAM);
+        cause.is_remote() && (refused || cause.is_go_away())
+    })
+}
+
 /// A broken connection is Unavailable, so that the request may be tried on another endpoint.
 fn broken(error: &hyper::Error) -> Status {
-    let mut cause: &dyn std::error::Error = error;
+    let mut cause: &dyn Error = error;
     while let Some(deeper) = cause.source() {
         cause = deeper;
     }

@@ -7,6 +7,7 @@ use crate::call::Client;
 use proto::etcdserverpb as pb;
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
@@ -26,13 +27,27 @@ const ANSWERS_MAX: usize = 16;
 #[derive(Debug)]
 pub struct KeepAlive {
     answers: mpsc::Receiver<pb::LeaseKeepAliveResponse>,
+    /// The task that renews; taken once its end was reported.
+    task: Option<JoinHandle<()>>,
 }
 
 impl KeepAlive {
     /// The server's next confirmation; nothing once the lease has expired or was revoked, or the
     /// server cannot be reached for as long as the lease lives.
-    pub async fn next(&mut self) -> Option<pb::LeaseKeepAliveResponse> {
-        self.answers.recv().await
+    ///
+    /// # Errors
+    /// When the task that renews the lease has failed.
+    pub async fn next(&mut self) -> Result<Option<pb::LeaseKeepAliveResponse>, Error> {
+        if let Some(answer) = self.answers.recv().await {
+            return Ok(Some(answer));
+        }
+        match self.task.take() {
+            Some(task) => task.await.map(|()| None).map_err(|failed| {
+                Status::internal(format!("the client's task for leases has failed: {failed}"))
+                    .into()
+            }),
+            None => Ok(None),
+        }
     }
 }
 
@@ -41,8 +56,8 @@ impl Client {
     #[must_use]
     pub fn keep_alive(&self, id: i64) -> KeepAlive {
         let (sender, answers) = mpsc::channel(ANSWERS_MAX);
-        tokio::spawn(run(self.clone(), id, sender));
-        KeepAlive { answers }
+        let task = tokio::spawn(run(self.clone(), id, sender));
+        KeepAlive { answers, task: Some(task) }
     }
 
     /// Renews a lease once.
@@ -50,6 +65,17 @@ impl Client {
     /// # Errors
     /// When there is no such lease, or no answer.
     pub async fn keep_alive_once(&self, id: i64) -> Result<pb::LeaseKeepAliveResponse, Error> {
+        let answer = self.within_timeout(self.keep_alive_until_answered(id)).await?;
+        if answer.ttl > 0 {
+            return Ok(answer);
+        }
+        Err(Status::not_found("etcdserver: requested lease not found").into())
+    }
+
+    async fn keep_alive_until_answered(
+        &self,
+        id: i64,
+    ) -> Result<pb::LeaseKeepAliveResponse, Status> {
         loop {
             // The sender is kept: a server ends the stream when there are no more requests.
             let (_requests, outbox) = first_request(id);
@@ -61,13 +87,8 @@ impl Client {
                 Err(status) => Err(status),
             };
             match answer {
-                Ok(answer) if answer.ttl > 0 => return Ok(answer),
-                Ok(_) => {
-                    let missing = Status::not_found("etcdserver: requested lease not found");
-                    return Err(missing.into());
-                }
                 Err(status) if is_passing(&status) => tokio::time::sleep(BACKOFF).await,
-                Err(status) => return Err(status.into()),
+                answer => return answer,
             }
         }
     }

@@ -7,15 +7,19 @@
 mod api;
 mod balance;
 mod call;
+mod config;
 mod connect;
 mod endpoint;
 mod error;
 mod lease;
 mod range;
+#[cfg(test)]
+mod tests;
+mod transport;
 mod watch;
 
-pub use balance::{Config, OnWarning, Warning};
 pub use call::Client;
+pub use config::{Config, OnWarning, Warning};
 pub use error::Error;
 pub use lease::KeepAlive;
 pub use range::{from_key, prefix_end};

@@ -1,0 +1,70 @@
+//! The settings of a client, and the warnings that it gives.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What is called with each [`Warning`].
+pub type OnWarning = Arc<dyn Fn(&Warning) + Send + Sync>;
+
+/// How a client reaches its servers.
+#[derive(Clone)]
+pub struct Config {
+    /// `host:port`, `http://host:port` or `unix://path`; at least one.
+    pub endpoints: Vec<String>,
+    /// For one connection, up to the server's SETTINGS.
+    pub dial_timeout: Duration,
+    /// A ping is sent after this long without traffic; at least 10 s, as in grpc-go.
+    pub keep_alive_time: Duration,
+    /// A connection is given up when a ping is not answered for this long.
+    pub keep_alive_timeout: Duration,
+    /// The largest request in bytes.
+    pub request_bytes_max: usize,
+    /// The largest answer in bytes.
+    pub answer_bytes_max: usize,
+    /// Name and password; a token is asked for with them.
+    pub user: Option<(String, String)>,
+    /// A token, instead of name and password.
+    pub token: Option<String>,
+    /// Called with each failed attempt.
+    pub on_warning: Option<OnWarning>,
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config").field("endpoints", &self.endpoints).finish_non_exhaustive()
+    }
+}
+
+impl Config {
+    /// etcd's defaults for these endpoints.
+    #[must_use]
+    pub fn new(endpoints: Vec<String>) -> Config {
+        Config {
+            endpoints,
+            dial_timeout: Duration::from_secs(20),
+            keep_alive_time: Duration::from_secs(10),
+            keep_alive_timeout: Duration::from_secs(6),
+            request_bytes_max: 2 << 20,
+            answer_bytes_max: i32::MAX as usize,
+            user: None,
+            token: None,
+            on_warning: None,
+        }
+    }
+}
+
+/// A failed attempt of a call.
+#[derive(Clone, Debug)]
+pub struct Warning {
+    /// The endpoints, as Go's client names its target.
+    pub target: String,
+    /// The server, as grpc-go describes it.
+    pub peer: String,
+    /// The path of the method.
+    pub method: &'static str,
+    /// From 0.
+    pub attempt: u32,
+    /// What happened, as grpc-go prints it.
+    pub error: String,
+}

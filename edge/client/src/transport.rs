@@ -1,0 +1,221 @@
+//! The bytes under a connection: a socket, or a pipe in tests; and what their arrival tells about
+//! the server.
+
+use crate::endpoint::{Address, Endpoint};
+use std::fmt::Debug;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+/// A stream of bytes in both directions.
+pub(crate) trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
+
+/// An open stream, and how grpc-go describes the other side.
+pub(crate) struct Transport {
+    pub(crate) stream: Box<dyn Duplex>,
+    pub(crate) peer: String,
+}
+
+/// A transport that is being opened; the error is what failed, in Go's words.
+pub(crate) type Opening<'a> = Pin<Box<dyn Future<Output = Result<Transport, String>> + Send + 'a>>;
+
+/// Opens transports.
+pub(crate) trait Network: Debug + Send + Sync {
+    fn open<'a>(&'a self, endpoint: &'a Endpoint) -> Opening<'a>;
+}
+
+/// The name of the step that opens a transport, as Go words it.
+pub(crate) fn step(endpoint: &Endpoint) -> String {
+    match &endpoint.address {
+        Address::Tcp(host) => format!("dial tcp {host}"),
+        Address::Unix(path) => format!("dial unix {}", path.display()),
+    }
+}
+
+/// The sockets of the operating system.
+#[derive(Debug)]
+pub(crate) struct Sockets;
+
+impl Network for Sockets {
+    fn open<'a>(&'a self, endpoint: &'a Endpoint) -> Opening<'a> {
+        Box::pin(async {
+            let failed = |error: io::Error| io_error(&step(endpoint), &error);
+            match &endpoint.address {
+                Address::Tcp(host) => {
+                    let stream = TcpStream::connect(host).await.map_err(failed)?;
+                    // Without it, a small request waits for the acknowledgement of the previous one.
+                    stream.set_nodelay(true).map_err(failed)?;
+                    let shown = |address: io::Result<std::net::SocketAddr>| {
+                        address.map_or_else(|_| "<nil>".into(), |address| format!("'{address}'"))
+                    };
+                    let (remote, local) = (shown(stream.peer_addr()), shown(stream.local_addr()));
+                    let peer =
+                        format!("Peer{{Addr: {remote}, LocalAddr: {local}, AuthInfo: 'insecure'}}");
+                    Ok(Transport { stream: Box::new(stream), peer })
+                }
+                Address::Unix(path) => {
+                    let stream = UnixStream::connect(path).await.map_err(failed)?;
+                    let peer = format!(
+                        "Peer{{Addr: '{}', LocalAddr: '@', AuthInfo: 'insecure'}}",
+                        path.display()
+                    );
+                    Ok(Transport { stream: Box::new(stream), peer })
+                }
+            }
+        })
+    }
+}
+
+fn io_error(step: &str, error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default().to_lowercase();
+    let connect = if error.raw_os_error().is_some() { "connect: " } else { "" };
+    format!("{step}: {connect}{text}")
+}
+
+/// When the server was last asked for something without a byte from it since.
+#[derive(Debug, Default)]
+pub(crate) struct Hearing(Mutex<Option<Instant>>);
+
+impl Hearing {
+    /// After this long without a byte the server is silent.
+    pub(crate) const SILENCE: Duration = Duration::from_millis(500);
+
+    fn set(&self, change: impl FnOnce(&mut Option<Instant>)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// A request is sent.
+    pub(crate) fn asked(&self) {
+        self.set(|asked| _ = asked.get_or_insert_with(Instant::now));
+    }
+
+    /// When the server will be silent if no byte comes; `None` if nothing is expected of it.
+    fn silent_at(&self) -> Option<Instant> {
+        let asked = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.map(|asked| asked + Hearing::SILENCE)
+    }
+
+    /// Whether a request was sent and no byte came for [`Hearing::SILENCE`].
+    pub(crate) fn is_silent(&self) -> bool {
+        self.silent_at().is_some_and(|at| at <= Instant::now())
+    }
+
+    /// Waits until the server is silent.
+    pub(crate) async fn silence(&self) {
+        while !self.is_silent() {
+            let next = self.silent_at().unwrap_or_else(|| Instant::now() + Hearing::SILENCE);
+            tokio::time::sleep_until(next).await;
+        }
+    }
+}
+
+/// A stream that notes the arrival of bytes, and of the server's first frame.
+pub(crate) struct Heard {
+    stream: Box<dyn Duplex>,
+    hearing: Arc<Hearing>,
+    first: Option<FirstFrame>,
+}
+
+/// The frame that a server's connection begins with: SETTINGS (RFC 9113 §3.4).
+pub(crate) struct FirstFrame {
+    header: Vec<u8>,
+    /// Bytes of the payload that have come.
+    payload: usize,
+    /// Gets the type of the frame once all of it has come, or it is the wrong one.
+    arrived: oneshot::Sender<u8>,
+}
+
+impl FirstFrame {
+    const HEADER: usize = 9;
+    /// The type of the only frame that may come first.
+    pub(crate) const SETTINGS: u8 = 4;
+
+    /// The type of the frame, once it is whole or wrong.
+    fn read(&mut self, bytes: &[u8]) -> Option<u8> {
+        let wanted = FirstFrame::HEADER - self.header.len();
+        let (header, payload) = bytes.split_at(wanted.min(bytes.len()));
+        self.header.extend_from_slice(header);
+        self.payload += payload.len();
+        let &[high, middle, low, kind, ..] = &self.header[..] else { return None };
+        let whole = u32::from_be_bytes([0, high, middle, low]) as usize;
+        let is_whole = self.header.len() == FirstFrame::HEADER && self.payload >= whole;
+        (is_whole || kind != FirstFrame::SETTINGS).then_some(kind)
+    }
+}
+
+impl Heard {
+    /// The stream, and the type of the server's first frame once it has come.
+    pub(crate) fn new(
+        stream: Box<dyn Duplex>,
+        hearing: Arc<Hearing>,
+    ) -> (Heard, oneshot::Receiver<u8>) {
+        let (arrived, first) = oneshot::channel();
+        let frame = FirstFrame { header: Vec::new(), payload: 0, arrived };
+        (Heard { stream, hearing, first: Some(frame) }, first)
+    }
+
+    fn hear(&mut self, bytes: &[u8]) {
+        self.hearing.set(|asked| *asked = None);
+        if let Some(kind) = self.first.as_mut().and_then(|first| first.read(bytes))
+            && let Some(first) = self.first.take()
+        {
+            // The receiver may have given up.
+            _ = first.arrived.send(kind);
+        }
+    }
+}
+
+impl AsyncRead for Heard {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if let Some(bytes) = buffer.filled().get(before..).filter(|bytes| !bytes.is_empty()) {
+            self.hear(bytes);
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Heard {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}

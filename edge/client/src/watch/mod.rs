@@ -1,0 +1,357 @@
+//! Watches. A hub multiplexes many watches over one stream, and opens a new stream when one breaks;
+//! each watch then resumes after the last revision that was delivered to it.
+//!
+//! Every queue has a bound. When the queue of a reader is full, the stream is not read, and the
+//! server notices by its flow control; requests are sent, and watches are cancelled, all the same.
+//!
+//! Source: etcd v3.7.1 client/v3/watch.go.
+
+mod hub;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;
+
+use crate::Error;
+use crate::call::Client;
+use hub::{Delivery, Hub, Number, Violation};
+use proto::etcdserverpb as pb;
+use std::collections::{BTreeMap, VecDeque};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc};
+use tokio_stream::StreamExt as _;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::metadata::MetadataValue;
+use tonic::{Code, Status, Streaming};
+
+const METHOD: &str = "/etcdserverpb.Watch/Watch";
+/// The pause before a broken stream is opened again.
+const BACKOFF: Duration = Duration::from_millis(100);
+/// Responses that are queued for one slow reader.
+const RESPONSES_MAX: usize = 128;
+/// Commands that are queued for the task of a hub. When the queue is full, [`WatchHub::watch`]
+/// waits, and a request for progress is dropped.
+const COMMANDS_MAX: usize = 64;
+/// Requests that are queued for the server. When the queue is full, they wait in the hub, which has
+/// at most two for each watch.
+const REQUESTS_MAX: usize = 16;
+
+/// One response of a watch.
+#[derive(Clone, Debug)]
+pub struct Watched {
+    /// Events, or a notice of progress, or the end.
+    pub response: pb::WatchResponse,
+    /// Why the watch has ended: then nothing follows.
+    pub error: Option<Error>,
+}
+
+impl Watched {
+    /// True if it is a progress notification.
+    #[must_use]
+    pub fn is_progress(&self) -> bool {
+        let response = &self.response;
+        response.events.is_empty()
+            && !response.canceled
+            && !response.created
+            && response.compact_revision == 0
+            && response.header.as_ref().is_some_and(|header| header.revision != 0)
+    }
+
+    /// The end of a watch that the server did not send.
+    fn ended(error: Error) -> Watched {
+        let response = pb::WatchResponse { canceled: true, ..Default::default() };
+        Watched { response, error: Some(error) }
+    }
+}
+
+/// One watch. Dropping it cancels it.
+#[derive(Debug)]
+pub struct Watcher {
+    answers: mpsc::Receiver<Watched>,
+    /// Wakes the task of the hub, which looks for watches whose receiver is closed.
+    dropped: Arc<Notify>,
+    /// The last answer was taken.
+    ended: bool,
+}
+
+impl Watcher {
+    /// The next answer; nothing once the watch has ended.
+    pub async fn next(&mut self) -> Option<Watched> {
+        if self.ended {
+            return None;
+        }
+        // The last answer of a watch has an error. A queue that ends without one is that of a task
+        // that panicked.
+        let watched = self.answers.recv().await.unwrap_or_else(|| {
+            Watched::ended(Status::internal("the client's task for watches has failed").into())
+        });
+        self.ended = watched.error.is_some();
+        Some(watched)
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.answers.close();
+        self.dropped.notify_one();
+    }
+}
+
+/// Watches that share one stream. They go on when the hub is dropped.
+#[derive(Debug)]
+pub struct WatchHub {
+    next: Number,
+    /// Invariant: there until the hub is dropped.
+    commands: Option<mpsc::Sender<Command>>,
+    dropped: Arc<Notify>,
+}
+
+#[derive(Debug)]
+enum Command {
+    Watch(Number, Box<pb::WatchCreateRequest>, mpsc::Sender<Watched>),
+    Progress,
+}
+
+impl Client {
+    /// A stream for watches; it is opened by the first of them.
+    #[must_use]
+    pub fn watch_hub(&self) -> WatchHub {
+        let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
+        let dropped = Arc::new(Notify::new());
+        let task = Task {
+            client: self.clone(),
+            commands: inbox,
+            dropped: Arc::clone(&dropped),
+            hub: Hub::default(),
+            readers: BTreeMap::new(),
+            pending: VecDeque::new(),
+            requests: None,
+        };
+        tokio::spawn(task.run());
+        WatchHub { next: 0, commands: Some(commands), dropped }
+    }
+
+    /// One watch with a stream of its own.
+    pub async fn watch(&self, request: pb::WatchCreateRequest) -> Watcher {
+        self.watch_hub().watch(request).await
+    }
+}
+
+impl WatchHub {
+    /// Starts a watch. Waits while too many commands are queued.
+    pub async fn watch(&mut self, request: pb::WatchCreateRequest) -> Watcher {
+        let (sender, answers) = mpsc::channel(RESPONSES_MAX);
+        let number = self.next;
+        self.next += 1;
+        if let Some(commands) = &self.commands {
+            // If the task of the hub has failed, the watcher reports it.
+            _ = commands.send(Command::Watch(number, Box::new(request), sender)).await;
+        }
+        Watcher { answers, dropped: Arc::clone(&self.dropped), ended: false }
+    }
+
+    /// Requests a progress notification for each watch.
+    pub fn request_progress(&self) {
+        if let Some(commands) = &self.commands {
+            _ = commands.try_send(Command::Progress);
+        }
+    }
+}
+
+impl Drop for WatchHub {
+    fn drop(&mut self) {
+        self.commands = None;
+        self.dropped.notify_one();
+    }
+}
+
+/// The task of a hub: carries between [`Hub`], the stream and the readers.
+struct Task {
+    client: Client,
+    commands: mpsc::Receiver<Command>,
+    dropped: Arc<Notify>,
+    hub: Hub,
+    /// The queues of the readers, until they are dropped or their watch has ended.
+    readers: BTreeMap<Number, mpsc::Sender<Watched>>,
+    /// What one answer of the server means to the readers. While there is some, no other answer is
+    /// read.
+    pending: VecDeque<Delivery>,
+    /// The queue of the stream's requests, while there is a stream.
+    requests: Option<mpsc::Sender<pb::WatchRequest>>,
+}
+
+type Opening = Pin<Box<dyn Future<Output = Result<Streaming<pb::WatchResponse>, Status>> + Send>>;
+
+/// The stream of a hub.
+enum Stream {
+    /// No watch needs one.
+    Closed,
+    /// The last one broke.
+    Paused(Pin<Box<tokio::time::Sleep>>),
+    /// The server has not answered yet.
+    Opening(Opening),
+    /// Answers come.
+    Open(Box<Streaming<pb::WatchResponse>>),
+}
+
+/// What the stream did.
+enum Happened {
+    Opened(Box<Streaming<pb::WatchResponse>>),
+    Answered(pb::WatchResponse),
+    /// It can be opened again: the pause is over.
+    Rested,
+    /// It broke; another stream may work.
+    Broke,
+    /// The server refused it; another stream would not help.
+    Refused(Status),
+}
+
+impl Stream {
+    async fn next(&mut self) -> Happened {
+        match self {
+            Stream::Closed => std::future::pending().await,
+            Stream::Paused(pause) => {
+                pause.await;
+                Happened::Rested
+            }
+            Stream::Opening(opening) => match opening.await {
+                Ok(answers) => Happened::Opened(Box::new(answers)),
+                Err(status) => failed(status),
+            },
+            Stream::Open(answers) => match answers.next().await {
+                Some(Ok(answer)) => Happened::Answered(answer),
+                Some(Err(status)) => failed(status),
+                None => Happened::Broke,
+            },
+        }
+    }
+}
+
+/// Waits until the queue of requests has room.
+async fn room(requests: Option<&mpsc::Sender<pb::WatchRequest>>) {
+    if let Some(requests) = requests
+        && requests.reserve().await.is_ok()
+    {
+        return;
+    }
+    // Without a stream nothing can be sent; a broken one is reported by its answers.
+    std::future::pending().await
+}
+
+fn failed(status: Status) -> Happened {
+    if matches!(status.code(), Code::Unavailable | Code::Internal) {
+        Happened::Broke
+    } else {
+        Happened::Refused(status)
+    }
+}
+
+impl Task {
+    async fn run(mut self) {
+        let mut stream = Stream::Closed;
+        while !self.is_done() {
+            if matches!(stream, Stream::Closed) && !self.hub.is_empty() {
+                stream = self.open();
+            }
+            tokio::select! {
+                biased;
+                () = self.dropped.notified() => self.forget_dropped(),
+                Some(command) = self.commands.recv() => self.obey(command),
+                () = room(self.requests.as_ref()), if self.hub.has_request() => self.send(),
+                () = deliver(&mut self.pending, &mut self.readers),
+                    if !self.pending.is_empty() => {}
+                happened = stream.next(), if self.pending.is_empty() => {
+                    self.take(happened, &mut stream);
+                }
+            }
+        }
+    }
+
+    /// Whether nothing can come any more.
+    fn is_done(&self) -> bool {
+        let no_commands = self.commands.is_closed() && self.commands.is_empty();
+        no_commands && self.hub.is_empty() && self.pending.is_empty()
+    }
+
+    fn open(&mut self) -> Stream {
+        let (requests, outbox) = mpsc::channel(REQUESTS_MAX);
+        self.requests = Some(requests);
+        let client = self.client.clone();
+        let opening = async move {
+            let mut request = client.request(ReceiverStream::new(outbox), None)?;
+            // A member without a leader must end the stream instead of being silent.
+            request.metadata_mut().insert("hasleader", MetadataValue::from_static("true"));
+            client.stream(METHOD, request).await
+        };
+        Stream::Opening(Box::pin(opening))
+    }
+
+    /// Queues the next request; there is room for it.
+    fn send(&mut self) {
+        if let (Some(requests), Some(request)) = (&self.requests, self.hub.next_request()) {
+            // An error is a broken stream, which its answers report: no one else fills the queue.
+            _ = requests.try_send(request);
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Watch(number, request, reader) => {
+                self.readers.insert(number, reader);
+                self.hub.add(number, *request);
+            }
+            Command::Progress => self.hub.want_progress(),
+        }
+    }
+
+    fn forget_dropped(&mut self) {
+        let dropped = self.readers.extract_if(.., |_, reader| reader.is_closed());
+        for (number, _) in dropped {
+            self.hub.forget(number);
+        }
+    }
+
+    fn take(&mut self, happened: Happened, stream: &mut Stream) {
+        match happened {
+            Happened::Opened(answers) => *stream = Stream::Open(answers),
+            Happened::Answered(answer) => match self.hub.receive(answer) {
+                Ok(deliveries) => self.pending.extend(deliveries),
+                Err(Violation) => self.take(Happened::Broke, stream),
+            },
+            Happened::Rested => *stream = Stream::Closed,
+            Happened::Broke => {
+                self.hub.stream_ended();
+                self.requests = None;
+                *stream = Stream::Paused(Box::pin(tokio::time::sleep(BACKOFF)));
+            }
+            Happened::Refused(status) => {
+                self.pending.extend(self.hub.refused(&status));
+                self.requests = None;
+                *stream = Stream::Closed;
+            }
+        }
+    }
+}
+
+/// Passes the first delivery to its reader; waits while the reader's queue is full. Safe to cancel.
+async fn deliver(
+    pending: &mut VecDeque<Delivery>,
+    readers: &mut BTreeMap<Number, mpsc::Sender<Watched>>,
+) {
+    let Some(Delivery { number, watched }) = pending.front() else { return };
+    let (number, last) = (*number, watched.error.is_some());
+    let permit = match readers.get(&number) {
+        Some(reader) => reader.reserve().await.ok(),
+        None => None,
+    };
+    // Without a permit the reader was dropped, and the delivery with it.
+    let delivery = pending.pop_front();
+    if let (Some(permit), Some(delivery)) = (permit, delivery) {
+        permit.send(delivery.watched);
+    }
+    if last {
+        readers.remove(&number);
+    }
+}
