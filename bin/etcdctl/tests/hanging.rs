@@ -1,6 +1,8 @@
 //! Commands whose server is dead, or accepts and says nothing, as processes: each ends by its
 //! time-out with etcdctl's exit code, or says that it waits for a connection.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 use std::process::{Child, Command, Output, Stdio};
