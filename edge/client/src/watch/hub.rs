@@ -19,7 +19,7 @@
 //!
 //! Source: etcd v3.7.1 client/v3/watch.go.
 
-use super::Watched;
+use super::watched::Watched;
 use crate::Error;
 use proto::etcdserverpb as pb;
 use proto::etcdserverpb::watch_request::RequestUnion;

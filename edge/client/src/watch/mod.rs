@@ -11,8 +11,8 @@ mod hub;
 mod model;
 #[cfg(test)]
 mod tests;
+mod watched;
 
-use crate::Error;
 use crate::call::Client;
 use hub::{Delivery, Hub, Number, Violation};
 use proto::etcdserverpb as pb;
@@ -25,6 +25,7 @@ use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Status, Streaming};
+pub use watched::Watched;
 
 const METHOD: &str = "/etcdserverpb.Watch/Watch";
 /// The pause before a broken stream is opened again.
@@ -37,34 +38,6 @@ const COMMANDS_MAX: usize = 64;
 /// Requests that are queued for the server. When the queue is full, they wait in the hub, which has
 /// at most two for each watch.
 const REQUESTS_MAX: usize = 16;
-
-/// One response of a watch.
-#[derive(Clone, Debug)]
-pub struct Watched {
-    /// Events, or a notice of progress, or the end.
-    pub response: pb::WatchResponse,
-    /// Why the watch has ended: then nothing follows.
-    pub error: Option<Error>,
-}
-
-impl Watched {
-    /// True if it is a progress notification.
-    #[must_use]
-    pub fn is_progress(&self) -> bool {
-        let response = &self.response;
-        response.events.is_empty()
-            && !response.canceled
-            && !response.created
-            && response.compact_revision == 0
-            && response.header.as_ref().is_some_and(|header| header.revision != 0)
-    }
-
-    /// The end of a watch that the server did not send.
-    fn ended(error: Error) -> Watched {
-        let response = pb::WatchResponse { canceled: true, ..Default::default() };
-        Watched { response, error: Some(error) }
-    }
-}
 
 /// One watch. Dropping it cancels it.
 #[derive(Debug)]

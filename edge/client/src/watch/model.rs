@@ -1,8 +1,8 @@
 //! Seeded runs of [`Hub`] against a server that answers in any legal order, loses streams, compacts
 //! and refuses. Each run checks what the readers were given against the server's history.
 
-use super::Watched;
 use super::hub::{Hub, Number};
+use super::watched::Watched;
 use proto::etcdserverpb as pb;
 use proto::etcdserverpb::watch_request::RequestUnion;
 use random::Random;

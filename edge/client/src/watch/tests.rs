@@ -1,6 +1,6 @@
 //! Watches against a server that follows a script: streams that break, stall and answer late.
 
-use super::{RESPONSES_MAX, Watched};
+use super::{RESPONSES_MAX, watched::Watched};
 use crate::Client;
 use crate::tests::server::{Call, Hosts, Listener};
 use proto::etcdserverpb as pb;
