@@ -45,8 +45,10 @@ fn is_closed(stream: &mut TcpStream) -> bool {
 pub(super) fn idle(attack: &mut Attack<'_>) -> Result<u64> {
     let mut all = Vec::new();
     for port in attack.target.ports() {
+        // The other ports close a connection that begins with the preface.
+        let kinds = IDLE_KINDS.len() - usize::from(port != attack.target.clients);
         for _ in 0..IDLE {
-            let kind = IDLE_KINDS[attack.rng.random_range(0..IDLE_KINDS.len())];
+            let kind = IDLE_KINDS[attack.rng.random_range(0..kinds)];
             all.push(connect(port, kind)?);
         }
     }
