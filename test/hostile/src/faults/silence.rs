@@ -8,6 +8,7 @@ use rand::Rng as _;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
+use tour::server::http_get;
 
 /// The limit of open files of `idle-files`. 150 are the server's own.
 pub(super) const FILES: u64 = 500;
@@ -16,6 +17,9 @@ pub(super) const FILES: u64 = 500;
 const IDLE: usize = 290;
 /// Connections of the other faults.
 const SLOW: usize = 200;
+
+/// A probe without an answer for this long counts as unanswered.
+const UNANSWERED: Duration = Duration::from_secs(5);
 
 /// What an idle connection has sent.
 const IDLE_KINDS: [&[u8]; 4] =
@@ -53,6 +57,12 @@ pub(super) fn idle(attack: &mut Attack<'_>) -> Result<u64> {
         }
     }
     std::thread::sleep(attack.time);
+    // Answered while all of them are still open, not when they go.
+    for (port, path) in attack.target.ports().into_iter().zip(["/health", "/version", "/health"]) {
+        let answer = http_get(port, path, UNANSWERED);
+        let answer = answer.with_context(|| format!("{path} beside idle connections"))?;
+        ensure!(answer.starts_with("HTTP/1.1 200"), "{path} beside idle connections: {answer:?}");
+    }
     Ok(all.len() as u64)
 }
 
