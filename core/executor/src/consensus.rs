@@ -3,7 +3,7 @@
 
 use crate::ids::RequestIds;
 use crate::message::{
-    ApplyInput, ClientMessage, ConsensusInput, Envelope, LogInput, RequestFailure,
+    ApplyInput, ClientMessage, ConsensusInput, Envelope, LogInput, RequestFailure, WakeFor,
 };
 use member::{Effect, Input, Leadership, Member, Proposal, Refusal};
 use proto::{Entry, Index};
@@ -30,6 +30,8 @@ pub struct Consensus {
     applying: VecDeque<Index>,
     /// The leadership that the applier has not been sent yet.
     unsent: Option<Leadership>,
+    /// Batches that are with the log.
+    writes: usize,
 }
 
 impl Consensus {
@@ -49,6 +51,7 @@ impl Consensus {
             committed: VecDeque::new(),
             applying: VecDeque::new(),
             unsent,
+            writes: 0,
         }
     }
 
@@ -64,12 +67,25 @@ impl Consensus {
         !self.proposals.is_empty()
     }
 
+    /// The inputs that would have an effect now. The others may be taken later, with any of these.
+    #[must_use]
+    pub fn wake_for(&self) -> WakeFor {
+        WakeFor {
+            // While a batch of the only voter is being written, a proposal just joins the next one.
+            requests: self.writes == 0 || !self.member.is_sole_voter(),
+            credits: !self.committed.is_empty(),
+        }
+    }
+
     /// Takes one input. Proposals are only gathered: [`Consensus::end_round`] proposes them.
     pub fn take(&mut self, input: ConsensusInput, out: &mut Vec<Envelope>) {
         match input {
             ConsensusInput::Tick => self.step(Input::Tick, out),
             ConsensusInput::Propose(proposal) => self.proposals.push(proposal),
-            ConsensusInput::Durable(receipt) => self.step(Input::Durable(receipt), out),
+            ConsensusInput::Durable(receipt) => {
+                self.writes -= 1;
+                self.step(Input::Durable(receipt), out);
+            }
             ConsensusInput::Applied(index) => {
                 while self.applying.front().is_some_and(|last| *last <= index) {
                     self.applying.pop_front();
@@ -101,7 +117,10 @@ impl Consensus {
         self.member.step(input, &mut effects);
         for effect in effects {
             match effect {
-                Effect::Append(append) => out.push(Envelope::Log(LogInput::Append(append))),
+                Effect::Append(append) => {
+                    self.writes += 1;
+                    out.push(Envelope::Log(LogInput::Append(append)));
+                }
                 Effect::Apply(entries) => self.committed.push_back(entries),
                 Effect::Leadership(leadership) => self.unsent = Some(leadership),
                 // No transport to other members is built yet: it is as if their messages got lost.

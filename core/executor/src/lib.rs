@@ -48,5 +48,6 @@ pub use log_writer::{LogStep, LogWriter};
 pub use machines::{MachineOptions, Machines};
 pub use message::{
     ApplyInput, BackendInput, ClientMessage, ConsensusInput, Envelope, LogInput, RequestFailure,
+    WakeFor,
 };
 pub use moment::Moment;

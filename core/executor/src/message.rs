@@ -45,6 +45,31 @@ pub enum ConsensusInput {
     SnapshotSaved(Index),
 }
 
+/// The inputs for which the sleeping thread of a machine is woken. All inputs that are neither
+/// requests nor credits wake it always.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WakeFor {
+    /// Requests of clients.
+    pub requests: bool,
+    /// Inputs that return a credit.
+    pub credits: bool,
+}
+
+impl WakeFor {
+    /// Every input wakes the thread.
+    pub const ALL: WakeFor = WakeFor { requests: true, credits: true };
+
+    /// Whether this input of [`crate::Consensus`] wakes its thread.
+    #[must_use]
+    pub fn contains(self, input: &ConsensusInput) -> bool {
+        match input {
+            ConsensusInput::Propose(_) => self.requests,
+            ConsensusInput::Applied(_) => self.credits,
+            _ => true,
+        }
+    }
+}
+
 /// An input of [`crate::Applier`].
 #[derive(Debug)]
 pub enum ApplyInput {

@@ -178,6 +178,12 @@ impl Member {
         self.raft.role() == raft::Role::Leader
     }
 
+    /// True if this member is the only voter.
+    #[must_use]
+    pub fn is_sole_voter(&self) -> bool {
+        self.raft.is_sole_voter()
+    }
+
     /// The current raft configuration.
     #[must_use]
     pub fn conf_state(&self) -> ConfState {

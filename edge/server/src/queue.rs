@@ -3,6 +3,7 @@
 //! since credits bound them (see `executor`). So no machine ever waits for another one's queue, and
 //! no circle of waiting threads can form.
 
+use executor::WakeFor;
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -35,14 +36,14 @@ struct Lanes<T> {
     /// How many of them are requests.
     requests: usize,
     closed: bool,
-    /// The reader sleeps.
-    waiting: bool,
+    /// The reader sleeps, and these wake it.
+    waiting: Option<WakeFor>,
 }
 
 impl<T> Queue<T> {
     /// An empty queue that takes this many requests.
     pub(crate) fn new(requests_max: usize) -> Queue<T> {
-        let lanes = Lanes { items: VecDeque::new(), requests: 0, closed: false, waiting: false };
+        let lanes = Lanes { items: VecDeque::new(), requests: 0, closed: false, waiting: None };
         Queue { lanes: Mutex::new(lanes), ready: Condvar::new(), requests_max }
     }
 
@@ -63,12 +64,21 @@ impl<T> Queue<T> {
         }
         lanes.requests += 1;
         lanes.items.push_back(item);
-        self.wake(lanes);
+        self.wake(lanes, |wake| wake.requests);
         Ok(())
     }
 
     /// Queues a message of a machine. After the end it is dropped: the member is stopping.
     pub(crate) fn push(&self, item: T) {
+        self.push_message(item, |_| true);
+    }
+
+    /// Queues a message of a machine that returns a credit, and does nothing else that is urgent.
+    pub(crate) fn push_credit(&self, item: T) {
+        self.push_message(item, |wake| wake.credits);
+    }
+
+    fn push_message(&self, item: T, wakes: fn(WakeFor) -> bool) {
         let mut lanes = self.lock();
         if lanes.closed {
             return;
@@ -76,13 +86,13 @@ impl<T> Queue<T> {
         let messages = lanes.items.len() - lanes.requests;
         assert!(messages < MESSAGES_MAX, "credits bound the messages between machines");
         lanes.items.push_back(item);
-        self.wake(lanes);
+        self.wake(lanes, wakes);
     }
 
-    fn wake(&self, mut lanes: MutexGuard<'_, Lanes<T>>) {
-        let wake = std::mem::take(&mut lanes.waiting);
+    fn wake(&self, mut lanes: MutexGuard<'_, Lanes<T>>, wakes: fn(WakeFor) -> bool) {
+        let woken = lanes.waiting.take_if(|wake| wakes(*wake)).is_some();
         drop(lanes);
-        if wake {
+        if woken {
             self.ready.notify_one();
         }
     }
@@ -91,15 +101,27 @@ impl<T> Queue<T> {
     pub(crate) fn close(&self) {
         let mut lanes = self.lock();
         lanes.closed = true;
-        self.wake(lanes);
+        self.wake(lanes, |_| true);
     }
 
-    /// Moves everything that is queued to the end of `into`. Waits for something until `deadline`,
-    /// or for ever without one. False once the queue is closed and empty.
+    /// Moves everything that is queued to the end of `into`. Waits for an item until `deadline`, or
+    /// for ever without one. False once the queue is closed and empty.
     pub(crate) fn drain(&self, into: &mut VecDeque<T>, deadline: Option<Instant>) -> bool {
+        self.drain_woken_by(WakeFor::ALL, into, deadline)
+    }
+
+    /// As [`Queue::drain`], but requests and credits end the wait only if `wake` contains them. Items
+    /// that are queued at the call are returned at once, whatever they are.
+    pub(crate) fn drain_woken_by(
+        &self,
+        wake: WakeFor,
+        into: &mut VecDeque<T>,
+        deadline: Option<Instant>,
+    ) -> bool {
         let mut lanes = self.lock();
-        while lanes.items.is_empty() && !lanes.closed {
-            lanes.waiting = true;
+        let mut is_woken = !lanes.items.is_empty();
+        while !is_woken && !lanes.closed {
+            lanes.waiting = Some(wake);
             lanes = match deadline {
                 None => self.ready.wait(lanes).unwrap_or_else(PoisonError::into_inner),
                 Some(deadline) => {
@@ -111,8 +133,10 @@ impl<T> Queue<T> {
                     waited.unwrap_or_else(PoisonError::into_inner).0
                 }
             };
+            // Whoever wakes the reader takes this; it remains after a spurious wake-up.
+            is_woken = lanes.waiting.is_none();
         }
-        lanes.waiting = false;
+        lanes.waiting = None;
         lanes.requests = 0;
         let has_ended = lanes.closed && lanes.items.is_empty();
         if into.is_empty() {
@@ -161,6 +185,28 @@ mod tests {
     }
 
     #[test]
+    fn a_reader_sleeps_through_the_items_it_does_not_wait_for() {
+        let queue = Arc::new(Queue::new(8));
+        let reader = {
+            let queue = Arc::clone(&queue);
+            std::thread::spawn(move || {
+                let mut items = VecDeque::new();
+                let wake = WakeFor { requests: false, credits: false };
+                queue.drain_woken_by(wake, &mut items, None);
+                items
+            })
+        };
+        while queue.lock().waiting.is_none() {
+            std::thread::yield_now();
+        }
+        queue.push_credit(1);
+        assert_eq!(queue.push_request(2), Ok(()));
+        assert!(queue.lock().waiting.is_some(), "the reader still sleeps");
+        queue.push(3);
+        assert_eq!(reader.join().unwrap(), [1, 2, 3]);
+    }
+
+    #[test]
     fn a_waiting_reader_is_woken_by_every_way_to_push() {
         let queue = Arc::new(Queue::new(8));
         let reader = {
@@ -174,8 +220,10 @@ mod tests {
             })
         };
         for item in 0..1_000 {
-            if item % 2 == 0 {
+            if item % 3 == 0 {
                 queue.push(item);
+            } else if item % 3 == 1 {
+                queue.push_credit(item);
             } else {
                 while queue.push_request(item) == Err(PushError::Full) {
                     std::thread::yield_now();

@@ -232,7 +232,9 @@ impl Driver {
     pub fn settle(&mut self) -> Result<(), String> {
         loop {
             let Machines { consensus, applier, log_writer, backend_writer } = &self.machines;
-            if !self.queues.consensus.is_empty() || consensus.has_proposals() {
+            let wake = consensus.wake_for();
+            let is_woken = self.queues.consensus.iter().any(|input| wake.contains(input));
+            if is_woken || consensus.has_proposals() {
                 self.consensus_round(usize::MAX);
             } else if !self.queues.log.is_empty() || log_writer.has_work() {
                 self.log_step();

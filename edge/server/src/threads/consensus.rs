@@ -20,7 +20,8 @@ pub(crate) fn run(mut consensus: Consensus, shared: &Arc<Shared>, tick: Duration
             consensus.take(ConsensusInput::Tick, &mut out);
             deliver(&consensus, shared, &mut router, &mut out);
         }
-        if !shared.queues.consensus.drain(&mut inputs, Some(next_tick)) {
+        let wake = consensus.wake_for();
+        if !shared.queues.consensus.drain_woken_by(wake, &mut inputs, Some(next_tick)) {
             return;
         }
         for input in inputs.drain(..) {

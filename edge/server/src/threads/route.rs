@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::mailbox::Mail;
 use crate::shared::Shared;
-use executor::{ClientMessage, Envelope, Moment};
+use executor::{ClientMessage, ConsensusInput, Envelope, Moment};
 use mvcc::EventBatch;
 use proto::answer::Answer;
 use state::Reply;
@@ -30,6 +30,9 @@ impl Router {
         for message in messages.drain(..) {
             let queues = &self.shared.queues;
             match message {
+                Envelope::Consensus(input @ ConsensusInput::Applied(_)) => {
+                    queues.consensus.push_credit(input);
+                }
                 Envelope::Consensus(input) => queues.consensus.push(input),
                 Envelope::Apply(input) => queues.apply.push(input),
                 Envelope::Log(input) => queues.log.push(input),
