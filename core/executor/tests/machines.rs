@@ -172,6 +172,55 @@ fn a_new_leader_serves_no_reads_before_it_has_applied_an_entry_of_its_term() {
     assert!(machines.applier.moment().is_linearizable());
 }
 
+fn append(machines: &mut Machines, id: u64) -> LogInput {
+    let mut out = Vec::new();
+    machines.consensus.take(put(id), &mut out);
+    machines.consensus.end_round(&mut out);
+    let input = out.into_iter().find_map(|envelope| match envelope {
+        Envelope::Log(input) => Some(input),
+        _ => None,
+    });
+    input.expect("a proposal of a leader is appended to the log")
+}
+
+/// The state of the file after a failed sync is unknown.
+#[test]
+fn a_log_that_failed_to_sync_does_nothing_more() {
+    let disk = SimDisk::new(1);
+    let mut machines = machines_on(&disk);
+    for _ in 0..3 {
+        consensus(&mut machines, ConsensusInput::Tick);
+    }
+    let input = append(&mut machines, 1);
+    machines.log_writer.take(input);
+    disk.inject(Injection::first(Operation::Sync, Fault::Io));
+    let mut out = Vec::new();
+    assert_eq!(machines.log_writer.step(&mut out).unwrap(), Some(LogStep::Write));
+    assert!(machines.log_writer.step(&mut out).is_err());
+    assert!(!machines.log_writer.has_work(), "the steps behind the sync are not done");
+    assert_eq!(machines.log_writer.step(&mut out).unwrap(), None);
+    assert!(out.is_empty(), "the batch is not reported as durable: {out:?}");
+}
+
+/// The entries between the two are in neither of them.
+#[test]
+fn a_database_that_is_older_than_the_snapshot_is_refused() {
+    let disk = SimDisk::new(1);
+    let mut machines = machines_on(&disk);
+    let id = EntryId { term: Term(1), index: Index(5) };
+    let tree = v2store::V2Tree::default().to_json();
+    let snapshot = Snapshot { id, conf_state: ConfState::default(), data: tree.into() };
+    let hard_state = HardState { commit: Index(5), ..HardState::default() };
+    machines.log_writer.take(LogInput::Snapshot(snapshot, hard_state));
+    while machines.log_writer.step(&mut Vec::new()).unwrap().is_some() {}
+    drop(machines);
+    let vfs: Arc<dyn Vfs> = Arc::new(disk);
+    let options = BootOptions::simulated(1);
+    let files = Files::open(&vfs, &options).unwrap();
+    let error = files.open_log().unwrap_err().to_string();
+    assert!(error.contains("it is older than the log"), "{error}");
+}
+
 /// Only what is needed now may stop a member.
 #[test]
 fn a_snapshot_without_space_is_left_out_and_the_next_one_is_saved() {

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests, with functions of their own")]
 
+mod alarms;
 mod apply;
 mod checkpoints;
 mod leader;
