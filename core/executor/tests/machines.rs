@@ -118,7 +118,11 @@ fn apply(machines: &mut Machines, inputs: Vec<ApplyInput>) -> Vec<&'static str> 
 
 /// A member that leads and has applied the first entry of its term.
 fn leader() -> Machines {
-    let mut machines = machines();
+    leader_on(&SimDisk::new(1))
+}
+
+fn leader_on(disk: &SimDisk) -> Machines {
+    let mut machines = machines_on(disk);
     while !machines.applier.moment().is_linearizable() {
         let inputs = committed(consensus(&mut machines, ConsensusInput::Tick));
         apply(&mut machines, inputs);
@@ -187,10 +191,7 @@ fn append(machines: &mut Machines, id: u64) -> LogInput {
 #[test]
 fn a_log_that_failed_to_sync_does_nothing_more() {
     let disk = SimDisk::new(1);
-    let mut machines = machines_on(&disk);
-    for _ in 0..3 {
-        consensus(&mut machines, ConsensusInput::Tick);
-    }
+    let mut machines = leader_on(&disk);
     let input = append(&mut machines, 1);
     machines.log_writer.take(input);
     disk.inject(Injection::first(Operation::Sync, Fault::Io));

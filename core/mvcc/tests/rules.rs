@@ -455,3 +455,25 @@ fn a_file_with_a_revision_twice_is_compacted_without_a_panic() {
     world.finish();
     world.restarted();
 }
+
+#[test]
+fn a_key_that_moves_or_ends_leaves_its_lease() {
+    let mut world = World::new();
+    let put = |lease| Put {
+        key: "k".into(),
+        value: Some(Bytes::from_static(b"v")),
+        lease: Some(LeaseId(lease)),
+        prev_kv: false,
+    };
+    let changes = world.change(|store, batch| {
+        let mut txn = store.write(batch);
+        txn.put(permitted(put(5))).unwrap().unwrap();
+        txn.put(permitted(put(5))).unwrap().unwrap();
+        txn.put(permitted(put(6))).unwrap().unwrap();
+        let range = DeleteRange { keys: KeyRange::One("k".into()), prev_kv: false };
+        txn.delete_range(permitted(range)).unwrap();
+        txn.end()
+    });
+    let moves: Vec<_> = changes.leases.iter().map(|change| (change.old.0, change.new.0)).collect();
+    assert_eq!(moves, [(0, 5), (5, 6), (6, 0)]);
+}

@@ -236,6 +236,33 @@ fn answers_to_others_come_with_the_write_that_they_report() {
 }
 
 #[test]
+fn a_follower_commits_only_entries_that_its_leader_has_confirmed() {
+    let mut node = node(&[1, 2, 3]);
+    let append = |prev, entries, commit| Body::Append { prev, entries, commit: Index(commit) };
+    node.step(message(2, 1, append(id(0, 0), entries(0, &[1, 1, 1]), 0))).unwrap();
+    assert_eq!(drive(&mut node), []);
+    // The leader of term 2 has other entries at 2 and 3.
+    node.step(message(3, 2, append(id(1, 1), Vec::new(), 3))).unwrap();
+    assert_eq!(drive(&mut node), entries(0, &[1]));
+}
+
+#[test]
+fn a_vote_of_an_earlier_term_does_not_bind_after_a_torn_write() {
+    let hard_state = HardState { term: Term(1), vote: NodeId(2), ..HardState::default() };
+    let stored = Restored { hard_state, entries: entries(0, &[1, 2]), ..restored(&[1, 2, 3]) };
+    let mut node = Node::new(Config::new(NodeId(1), 1), stored).unwrap();
+    node.step(message(3, 2, Body::Vote { last: id(2, 2) })).unwrap();
+    let mut messages = Vec::new();
+    while node.has_ready() {
+        let ready = node.ready();
+        messages.extend(ready.messages);
+        ready.receipt.into_iter().for_each(|receipt| node.durable(receipt));
+    }
+    let bodies: Vec<_> = messages.into_iter().map(|message| message.body).collect();
+    assert_eq!(bodies, [Body::VoteResponse { granted: true }]);
+}
+
+#[test]
 fn entries_of_older_terms_are_not_committed_by_counting() {
     // Figure 3.7 of the thesis: what a quorum holds from term 2 may still be overwritten.
     let hard_state = HardState { term: Term(2), ..HardState::default() };
