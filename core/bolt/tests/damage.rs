@@ -210,3 +210,75 @@ fn a_flipped_page_id_names_file_and_page() {
         );
     }
 }
+
+fn u16_at(image: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes(image[at..at + 2].try_into().unwrap())
+}
+
+fn u32_at(image: &[u8], at: usize) -> usize {
+    usize::try_from(u32::from_le_bytes(image[at..at + 4].try_into().unwrap())).unwrap()
+}
+
+/// The offsets of the pages of a kind (1: branch, 2: leaf) with at least two elements.
+fn pages_of(image: &[u8], kind: u16) -> Vec<usize> {
+    let starts = (2 * PAGE..image.len()).step_by(PAGE);
+    starts
+        .filter(|at| u16_at(image, at + 8) == kind && u16_at(image, at + 10) > 1)
+        .filter(|at| image[*at..at + 8] == ((at / PAGE) as u64).to_le_bytes())
+        .collect()
+}
+
+/// Opens the file and reads everything; the first error.
+fn error_of(image: &[u8]) -> Option<String> {
+    let mut rng = SmallRng::seed_from_u64(1);
+    use_it(&disk_of(image), &mut rng).err().map(|error| error.to_string())
+}
+
+#[test]
+fn a_meta_page_with_a_wrong_checksum_is_not_used() {
+    let image = image();
+    let newest = Db::open(&disk_of(&image), Path::new("db"), options()).unwrap().view().tx_id();
+    let meta = usize::try_from(newest % 2).unwrap() * PAGE;
+    for at in 16..80 {
+        let mut image = image.clone();
+        image[meta + at] ^= 1;
+        let db = Db::open(&disk_of(&image), Path::new("db"), options()).unwrap();
+        assert_eq!(db.view().tx_id(), newest - 1, "byte {at}");
+    }
+}
+
+#[test]
+fn a_page_that_two_branches_reach_is_refused() {
+    let image = image();
+    let mut refused = 0;
+    for page in pages_of(&image, 1) {
+        let mut image = image.clone();
+        let first = page + 16 + 8;
+        image.copy_within(first..first + 8, first + 16);
+        let error = error_of(&image);
+        refused += usize::from(error.is_some_and(|it| it.ends_with("the page is reached twice")));
+    }
+    assert!(refused > 0, "a branch page is in use");
+}
+
+#[test]
+fn a_page_whose_keys_are_out_of_order_is_refused() {
+    let image = image();
+    let mut refused = 0;
+    for page in pages_of(&image, 2) {
+        let mut image = image.clone();
+        let keys = [page + 16, page + 32].map(|element| {
+            let (at, len) = (element + u32_at(&image, element + 4), u32_at(&image, element + 8));
+            at..at + len
+        });
+        if keys[0].len() != keys[1].len() {
+            continue;
+        }
+        let first = image[keys[0].clone()].to_vec();
+        image.copy_within(keys[1].clone(), keys[0].start);
+        image[keys[1].clone()].copy_from_slice(&first);
+        refused +=
+            usize::from(error_of(&image).is_some_and(|it| it.ends_with("keys out of order")));
+    }
+    assert!(refused > 0, "a leaf page is in use");
+}
