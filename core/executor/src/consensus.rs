@@ -30,8 +30,6 @@ pub struct Consensus {
     applying: VecDeque<Index>,
     /// The leadership that the applier has not been sent yet.
     unsent: Option<Leadership>,
-    /// Batches that are with the log.
-    writes: usize,
 }
 
 impl Consensus {
@@ -51,7 +49,6 @@ impl Consensus {
             committed: VecDeque::new(),
             applying: VecDeque::new(),
             unsent,
-            writes: 0,
         }
     }
 
@@ -72,7 +69,7 @@ impl Consensus {
     pub fn wake_for(&self) -> WakeFor {
         WakeFor {
             // While a batch of the only voter is being written, a proposal just joins the next one.
-            requests: self.writes == 0 || !self.member.is_sole_voter(),
+            requests: !(self.member.is_writing() && self.member.is_sole_voter()),
             credits: !self.committed.is_empty(),
         }
     }
@@ -82,10 +79,7 @@ impl Consensus {
         match input {
             ConsensusInput::Tick => self.step(Input::Tick, out),
             ConsensusInput::Propose(proposal) => self.proposals.push(proposal),
-            ConsensusInput::Durable(receipt) => {
-                self.writes -= 1;
-                self.step(Input::Durable(receipt), out);
-            }
+            ConsensusInput::Durable(receipt) => self.step(Input::Durable(receipt), out),
             ConsensusInput::Applied(index) => {
                 while self.applying.front().is_some_and(|last| *last <= index) {
                     self.applying.pop_front();
@@ -117,10 +111,7 @@ impl Consensus {
         self.member.step(input, &mut effects);
         for effect in effects {
             match effect {
-                Effect::Append(append) => {
-                    self.writes += 1;
-                    out.push(Envelope::Log(LogInput::Append(append)));
-                }
+                Effect::Append(append) => out.push(Envelope::Log(LogInput::Append(append))),
                 Effect::Apply(entries) => self.committed.push_back(entries),
                 Effect::Leadership(leadership) => self.unsent = Some(leadership),
                 // No transport to other members is built yet: it is as if their messages got lost.

@@ -178,6 +178,12 @@ impl Member {
         self.raft.role() == raft::Role::Leader
     }
 
+    /// True while a batch is not durable.
+    #[must_use]
+    pub fn is_writing(&self) -> bool {
+        self.in_flight.is_some()
+    }
+
     /// True if this member is the only voter.
     #[must_use]
     pub fn is_sole_voter(&self) -> bool {

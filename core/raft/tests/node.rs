@@ -251,15 +251,10 @@ fn a_vote_of_an_earlier_term_does_not_bind_after_a_torn_write() {
     let hard_state = HardState { term: Term(1), vote: NodeId(2), ..HardState::default() };
     let stored = Restored { hard_state, entries: entries(0, &[1, 2]), ..restored(&[1, 2, 3]) };
     let mut node = Node::new(Config::new(NodeId(1), 1), stored).unwrap();
-    node.step(message(3, 2, Body::Vote { last: id(2, 2) })).unwrap();
-    let mut messages = Vec::new();
-    while node.has_ready() {
-        let ready = node.ready();
-        messages.extend(ready.messages);
-        ready.receipt.into_iter().for_each(|receipt| node.durable(receipt));
-    }
-    let bodies: Vec<_> = messages.into_iter().map(|message| message.body).collect();
-    assert_eq!(bodies, [Body::VoteResponse { granted: true }]);
+    node.step(message(3, 2, Body::Vote { last: id(2, 2), transfer: false })).unwrap();
+    let write = next_write(&mut node);
+    let answers = bodies(&written(&mut node, write));
+    assert_eq!(answers, [Body::VoteResponse { granted: true }]);
 }
 
 #[test]
