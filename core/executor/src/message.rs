@@ -65,7 +65,11 @@ impl WakeFor {
         match input {
             ConsensusInput::Propose(_) => self.requests,
             ConsensusInput::Applied(_) => self.credits,
-            _ => true,
+            ConsensusInput::Tick
+            | ConsensusInput::Durable(_)
+            | ConsensusInput::ConfChanged(_)
+            | ConsensusInput::SaveSnapshot(_)
+            | ConsensusInput::SnapshotSaved(_) => true,
         }
     }
 }
