@@ -180,10 +180,9 @@ fn append(machines: &mut Machines, id: u64) -> LogInput {
     let mut out = Vec::new();
     machines.consensus.take(put(id), &mut out);
     machines.consensus.end_round(&mut out);
-    let input = out.into_iter().find_map(|envelope| match envelope {
-        Envelope::Log(input) => Some(input),
-        _ => None,
-    });
+    let input = out
+        .into_iter()
+        .find_map(|envelope| if let Envelope::Log(input) = envelope { Some(input) } else { None });
     input.expect("a proposal of a leader is appended to the log")
 }
 

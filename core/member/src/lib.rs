@@ -27,6 +27,9 @@ use std::collections::VecDeque;
 pub const APPLY_GAP_MAX: u64 = 5_000;
 /// The most requests that may wait for a leader.
 pub const WAITING_MAX: usize = 10_000;
+/// The most bytes of requests that may wait for a leader, or for the log to take more: a log that
+/// hangs commits nothing, and the clients whose requests time out meanwhile send others.
+pub const WAITING_BYTES_MAX: usize = 64 << 20;
 
 /// An input of [`Member::step`].
 #[derive(Debug)]
@@ -120,8 +123,9 @@ pub struct Leadership {
 #[derive(Debug)]
 pub struct Member {
     raft: raft::Node,
-    /// Requests that wait for a leader.
+    /// Requests that wait for a leader, or until raft takes more uncommitted bytes.
     waiting: VecDeque<Proposal>,
+    waiting_bytes: usize,
     leadership: Leadership,
     /// The batch that is not durable, and the messages that follow it.
     in_flight: Option<(Receipt, Vec<Message>)>,
@@ -134,7 +138,14 @@ impl Member {
     #[must_use]
     pub fn new(raft: raft::Node) -> Member {
         let leadership = Leadership { term: raft.term(), leader: NodeId::NONE };
-        Member { raft, waiting: VecDeque::new(), leadership, in_flight: None, batches: 0 }
+        Member {
+            raft,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            leadership,
+            in_flight: None,
+            batches: 0,
+        }
     }
 
     /// Handles one input and appends the resulting work to `effects`.
@@ -224,13 +235,14 @@ impl Member {
     fn enqueue(&mut self, proposals: Vec<Proposal>, effects: &mut Vec<Effect>) {
         let too_far_behind = self.apply_gap() > APPLY_GAP_MAX;
         // Requests that a leader takes leave the queue in the same step, in which they all arrive.
-        let is_full = self.waiting.len() >= WAITING_MAX;
+        let is_full = self.waiting.len() >= WAITING_MAX || self.waiting_bytes >= WAITING_BYTES_MAX;
         let room = WAITING_MAX.saturating_sub(self.waiting.len());
         let leaderless = self.raft.leader() == NodeId::NONE;
         for (at, proposal) in proposals.into_iter().enumerate() {
             if too_far_behind || is_full || (leaderless && at >= room) {
                 effects.push(Effect::Refuse(proposal.id, Refusal::TooManyRequests));
             } else {
+                self.waiting_bytes += proposal.data.len();
                 self.waiting.push_back(proposal);
             }
         }
@@ -245,6 +257,7 @@ impl Member {
         // If raft rejects the proposals, they stay queued.
         if self.raft.propose(data).is_ok() {
             self.waiting.clear();
+            self.waiting_bytes = 0;
         }
     }
 
@@ -415,6 +428,36 @@ mod tests {
             all.extend(applied(&effects));
         }
         assert_eq!(all, ["", "1"]);
+    }
+
+    #[test]
+    fn a_log_that_hangs_bounds_the_bytes_of_requests() {
+        let mut member = leader();
+        let data = Bytes::from(vec![0; 1 << 20]);
+        let mut refused = 0;
+        let mut first = None;
+        for id in 0..200 {
+            let proposal = Proposal { id, data: data.clone() };
+            let effects = step(&mut member, Input::Propose(vec![proposal]));
+            first = first.or(appended(&effects).first().map(|append| append.receipt));
+            let is_refusal = |effect: &&Effect| matches!(effect, Effect::Refuse(..));
+            refused += effects.iter().filter(is_refusal).count();
+        }
+        // 64 MiB are in the log and 64 MiB wait.
+        assert!((70..=74).contains(&refused), "{refused} of 200 refused");
+        let mut inputs = VecDeque::from([Input::Durable(first.unwrap())]);
+        let mut done = 0;
+        while let Some(input) = inputs.pop_front() {
+            for effect in step(&mut member, input) {
+                if let Effect::Append(append) = effect {
+                    inputs.push_back(Input::Durable(append.receipt));
+                } else if let Effect::Apply(entries) = effect {
+                    done += entries.len();
+                    inputs.push_back(Input::Applied(entries.last().unwrap().index));
+                }
+            }
+        }
+        assert_eq!(done + refused, 200, "all others are applied once the log goes on");
     }
 
     #[test]
