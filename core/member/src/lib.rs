@@ -439,7 +439,7 @@ mod tests {
         for id in 0..200 {
             let proposal = Proposal { id, data: data.clone() };
             let effects = step(&mut member, Input::Propose(vec![proposal]));
-            first = first.or(appended(&effects).first().map(|append| append.receipt));
+            first = first.or_else(|| appended(&effects).first().map(|append| append.receipt));
             let is_refusal = |effect: &&Effect| matches!(effect, Effect::Refuse(..));
             refused += effects.iter().filter(is_refusal).count();
         }
