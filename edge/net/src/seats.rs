@@ -1,5 +1,7 @@
 //! Places for a limited number of connections. When none is left, the connection that has been idle
-//! longest is closed in favour of the new one. A connection that works on a request is never closed.
+//! longest is closed in favour of the new one. A connection that has carried a request counts as idle
+//! for less long, so that a flood of silent connections closes its own first. A connection that works
+//! on a request is never closed.
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -25,6 +27,8 @@ pub struct Seats {
 struct SeatState {
     /// Requests under way.
     requests: AtomicUsize,
+    /// Whether there was ever a request.
+    was_used: AtomicBool,
     /// The turn at which the connection became idle.
     idle_since: AtomicU64,
     /// Whether the connection was told to close.
@@ -74,7 +78,7 @@ impl Seats {
                     return Some(self.seat(&mut taken));
                 }
                 if !taken.values().any(|state| state.is_closing.load(Ordering::Relaxed)) {
-                    close_longest_idle(&taken);
+                    self.close_longest_idle(&taken);
                 }
             }
             changed.await;
@@ -104,6 +108,7 @@ impl Seats {
     fn seat(self: &Arc<Self>, taken: &mut BTreeMap<u64, Arc<SeatState>>) -> Seat {
         let state = Arc::new(SeatState {
             requests: AtomicUsize::new(0),
+            was_used: AtomicBool::new(false),
             idle_since: AtomicU64::new(self.next_turn()),
             is_closing: AtomicBool::new(false),
             close: Notify::new(),
@@ -112,19 +117,23 @@ impl Seats {
         taken.insert(id, Arc::clone(&state));
         Seat { seats: Arc::clone(self), id, state }
     }
-}
 
-/// Tells the connection that has been idle longest to close. Returns whether there was one.
-fn close_longest_idle(taken: &BTreeMap<u64, Arc<SeatState>>) -> bool {
-    let idle = taken.values().filter(|state| {
-        state.requests.load(Ordering::Acquire) == 0 && !state.is_closing.load(Ordering::Relaxed)
-    });
-    let Some(oldest) = idle.min_by_key(|state| state.idle_since.load(Ordering::Relaxed)) else {
-        return false;
-    };
-    oldest.is_closing.store(true, Ordering::Relaxed);
-    oldest.close.notify_one();
-    true
+    /// Tells the connection that has been idle longest to close.
+    fn close_longest_idle(&self, taken: &BTreeMap<u64, Arc<SeatState>>) {
+        let idle = taken.values().filter(|state| {
+            state.requests.load(Ordering::Acquire) == 0 && !state.is_closing.load(Ordering::Relaxed)
+        });
+        // Less than the number of places: where all connections were used, the oldest of them still
+        // comes before a new one, which has a quarter of that number of turns for its first request.
+        let ahead = self.max as u64 / 4 * 3;
+        let rank = |state: &&Arc<SeatState>| {
+            let since = state.idle_since.load(Ordering::Relaxed);
+            if state.was_used.load(Ordering::Relaxed) { since.saturating_add(ahead) } else { since }
+        };
+        let Some(oldest) = idle.min_by_key(rank) else { return };
+        oldest.is_closing.store(true, Ordering::Relaxed);
+        oldest.close.notify_one();
+    }
 }
 
 impl Seat {
@@ -137,6 +146,7 @@ impl Seat {
     #[must_use]
     pub fn begin(self: &Rc<Self>) -> SeatInUse {
         self.state.requests.fetch_add(1, Ordering::AcqRel);
+        self.state.was_used.store(true, Ordering::Relaxed);
         SeatInUse(Rc::clone(self))
     }
 }
@@ -185,6 +195,7 @@ mod tests {
     fn the_connection_that_was_idle_longest_is_closed_first() {
         let seats = Seats::new(3);
         let [first, second, third] = [(); 3].map(|()| take(&seats).unwrap());
+        drop((first.begin(), second.begin(), third.begin()));
         // A request makes the first one the newest of the idle ones.
         drop(first.begin());
         assert!(take(&seats).is_none(), "the second has not closed yet");
@@ -194,6 +205,42 @@ mod tests {
         assert_eq!(seats.taken(), 3);
         drop((first, third, fourth));
         assert_eq!(seats.taken(), 0);
+    }
+
+    /// Takes a place for which another connection has to close; returns the one that did.
+    fn push_out(seats: &Arc<Seats>, all: &mut Vec<Rc<Seat>>) -> Rc<Seat> {
+        assert!(take(seats).is_none(), "no place is free");
+        let at = all.iter().position(|seat| is_closing(seat)).expect("one is told to close");
+        let closed = all.remove(at);
+        let id = closed.id;
+        drop(closed);
+        all.push(take(seats).unwrap());
+        assert!(all.iter().all(|seat| seat.id != id));
+        Rc::clone(all.last().unwrap())
+    }
+
+    #[test]
+    fn a_flood_of_connections_without_requests_closes_its_own_first() {
+        let seats = Seats::new(8);
+        let mut all: Vec<Rc<Seat>> = (0..8).map(|_| take(&seats).unwrap()).collect();
+        let client = all[0].id;
+        drop(all[0].begin());
+        for _ in 0..12 {
+            drop(push_out(&seats, &mut all));
+        }
+        assert!(all.iter().any(|seat| seat.id == client), "12 are fewer than 8 and 6 turns");
+    }
+
+    #[test]
+    fn a_new_connection_has_time_for_its_request_where_all_others_were_used() {
+        let seats = Seats::new(8);
+        let mut all: Vec<Rc<Seat>> = (0..8).map(|_| take(&seats).unwrap()).collect();
+        for seat in &all {
+            drop(seat.begin());
+        }
+        let new = push_out(&seats, &mut all).id;
+        drop(push_out(&seats, &mut all));
+        assert!(all.iter().any(|seat| seat.id == new), "the oldest used one is closed first");
     }
 
     #[test]

@@ -15,6 +15,9 @@ pub(super) const FILES: u64 = 500;
 /// Idle connections on each port: more than the peers' and the metrics port serve, and in all fewer
 /// than the usual limit of open files of the process that opens them.
 const IDLE: usize = 290;
+/// Connections that are opened at once: few enough that a server which closes what it cannot take up
+/// closes none of them for that reason.
+const BURST: usize = 8;
 /// Connections of the other faults.
 const SLOW: usize = 200;
 
@@ -51,7 +54,10 @@ pub(super) fn idle(attack: &mut Attack<'_>) -> Result<u64> {
     for port in attack.target.ports() {
         // The other ports close a connection that begins with the preface.
         let kinds = IDLE_KINDS.len() - usize::from(port != attack.target.clients);
-        for _ in 0..IDLE {
+        for opened in 0..IDLE {
+            if opened % BURST == 0 {
+                std::thread::sleep(Duration::from_millis(2));
+            }
             let kind = IDLE_KINDS[attack.rng.random_range(0..kinds)];
             all.push(connect(port, kind)?);
         }
