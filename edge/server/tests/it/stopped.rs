@@ -1,12 +1,9 @@
 //! A flood of requests while the disk of one thread hangs: what is held stays within its limits,
 //! requests wait, and once the disk goes on all of them are answered.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-use executor::BootOptions;
+use crate::member;
 use proto::etcdserverpb::{InternalRaftRequest, PutRequest};
-use server::metrics::Metrics;
-use server::{Connections, Error, Kept, Options, Pace, Running, TakeOver, Worker};
+use server::{Connections, Error, Running, TakeOver, Worker};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -182,32 +179,10 @@ impl Member {
         let gate = Arc::new(Gate::default());
         let disk = GatedDisk { disk: SimDisk::new(1), word, gate: Arc::clone(&gate) };
         let vfs: Arc<dyn Vfs> = Arc::new(disk);
-        let booted = server::boot(&vfs, &BootOptions::simulated(1)).unwrap();
-        let options = Options {
-            workers: 1,
-            pace: Pace {
-                tick: Duration::from_millis(1),
-                slice_interval: Duration::from_millis(1),
-                auto_compaction: executor::AutoCompaction::Off,
-                slow_apply: Duration::from_secs(1),
-                batch_interval: Duration::from_millis(1),
-                batch_limit: 10,
-            },
-            kept: Kept { catch_up_entries: 100, snapshots_max: 1, segments_max: 1 },
-            limits: server::Limits {
-                request_bytes_max: 1 << 20,
-                request_time_max,
-                progress_interval: Duration::from_secs(600),
-                watchers: server::WatcherLimits { stream: 100, connection: 100, total: 100 },
-                quota: state::quota::Quota::from_flag(-1),
-            },
-            unix_ms: 1,
-            metrics: Arc::new(Metrics::new(false)),
-        };
         let (floods, to_worker) = tokio::sync::mpsc::unbounded_channel();
         let (to, answers) = channel();
         let flood = Flood { floods: Mutex::new(Some(to_worker)), answers: Mutex::new(to) };
-        let running = server::start(vfs, booted, options, Arc::new(flood)).unwrap();
+        let running = member::start(vfs, 1, request_time_max, Arc::new(flood));
         let member = Member { running, gate, floods, answers };
         member.put_until_it_succeeds();
         member

@@ -1,10 +1,7 @@
 //! The life of a member's threads: what ends one ends all, by name.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-use executor::BootOptions;
-use server::metrics::Metrics;
-use server::{Connections, Kept, Options, Pace, Running, TakeOver, Worker};
+use crate::member;
+use server::{Connections, Running, TakeOver, Worker};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,29 +18,7 @@ impl Connections for Panicking {
 
 fn start(disk: &SimDisk) -> Running {
     let vfs: Arc<dyn Vfs> = Arc::new(disk.clone());
-    let booted = server::boot(&vfs, &BootOptions::simulated(1)).unwrap();
-    let options = Options {
-        workers: 2,
-        pace: Pace {
-            tick: Duration::from_millis(1),
-            slice_interval: Duration::from_millis(1),
-            auto_compaction: executor::AutoCompaction::Off,
-            slow_apply: Duration::from_secs(1),
-            batch_interval: Duration::from_millis(1),
-            batch_limit: 10,
-        },
-        kept: Kept { catch_up_entries: 100, snapshots_max: 1, segments_max: 1 },
-        limits: server::Limits {
-            request_bytes_max: 1 << 20,
-            request_time_max: Duration::from_secs(5),
-            progress_interval: Duration::from_secs(600),
-            watchers: server::WatcherLimits { stream: 100, connection: 100, total: 100 },
-            quota: state::quota::Quota::from_flag(0),
-        },
-        unix_ms: 1,
-        metrics: Arc::new(Metrics::new(false)),
-    };
-    server::start(vfs, booted, options, Arc::new(Panicking)).unwrap()
+    member::start(vfs, 2, Duration::from_secs(5), Arc::new(Panicking))
 }
 
 #[test]

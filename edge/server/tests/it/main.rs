@@ -1,0 +1,7 @@
+//! Members with threads, on a simulated disk.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod member;
+mod stopped;
+mod threads;

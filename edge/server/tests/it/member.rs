@@ -1,0 +1,41 @@
+//! How the tests start a member.
+
+use executor::BootOptions;
+use server::metrics::Metrics;
+use server::{Connections, Kept, Limits, Options, Pace, Running, WatcherLimits};
+use state::quota::Quota;
+use std::sync::Arc;
+use std::time::Duration;
+use vfs::Vfs;
+
+/// Starts a quick member: ticks of a millisecond, and no quota.
+pub(crate) fn start(
+    vfs: Arc<dyn Vfs>,
+    workers: usize,
+    request_time_max: Duration,
+    connections: Arc<dyn Connections>,
+) -> Running {
+    let booted = server::boot(&vfs, &BootOptions::simulated(1)).unwrap();
+    let options = Options {
+        workers,
+        pace: Pace {
+            tick: Duration::from_millis(1),
+            slice_interval: Duration::from_millis(1),
+            auto_compaction: executor::AutoCompaction::Off,
+            slow_apply: Duration::from_secs(1),
+            batch_interval: Duration::from_millis(1),
+            batch_limit: 10,
+        },
+        kept: Kept { catch_up_entries: 100, snapshots_max: 1, segments_max: 1 },
+        limits: Limits {
+            request_bytes_max: 1 << 20,
+            request_time_max,
+            progress_interval: Duration::from_secs(600),
+            watchers: WatcherLimits { stream: 100, connection: 100, total: 100 },
+            quota: Quota::from_flag(-1),
+        },
+        unix_ms: 1,
+        metrics: Arc::new(Metrics::new(false)),
+    };
+    server::start(vfs, booted, options, connections).unwrap()
+}
