@@ -8,7 +8,7 @@ use crate::printer::Printer;
 use crate::session::Session;
 use crate::{commands, txn};
 use cli::{Flags, Words, go};
-use client::{Watched, Watcher, from_key, prefix_end};
+use client::{WatchUpdate, Watcher, from_key, prefix_end};
 use proto::etcdserverpb as pb;
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -25,7 +25,7 @@ struct FromEnvironment {
     end: Vec<u8>,
 }
 
-/// What is watched, and the command for each event, if any.
+/// The watch to create, and the command for each event, if any.
 #[derive(Debug)]
 struct Wanted {
     keys: Words,
@@ -96,27 +96,27 @@ fn request(flags: &Flags, keys: &Words) -> CommandResult<pb::WatchCreateRequest>
 
 /// Prints the responses of a watch until it ends.
 async fn print(printer: Printer, mut watcher: Watcher, command: Words) -> CommandResult {
-    while let Some(watched) = watcher.next().await {
-        if let Some(error) = &watched.error {
+    while let Some(update) = watcher.next().await {
+        if let Some(error) = &update.error {
             output::error_line(&format!("watch was canceled ({error})"));
         }
-        let revision = watched.response.header.map_or(0, |header| header.revision);
-        if watched.is_progress() {
+        let revision = update.response.header.map_or(0, |header| header.revision);
+        if update.is_progress() {
             output::line(&format!("progress notify: {revision}"));
         }
-        output::out(&printer.watch(&watched.response)?);
+        output::out(&printer.watch(&update.response)?);
         if !command.is_empty() {
-            run(&command, &watched, revision)?;
+            run(&command, &update, revision)?;
         }
     }
     Ok(())
 }
 
 /// Runs the command for each event.
-fn run(command: &Words, watched: &Watched, revision: i64) -> CommandResult {
+fn run(command: &Words, update: &WatchUpdate, revision: i64) -> CommandResult {
     let words: Vec<&std::ffi::OsStr> =
         command.iter().map(|word| std::ffi::OsStr::from_bytes(word)).collect();
-    for event in &watched.response.events {
+    for event in &update.response.events {
         let kv = event.kv.clone().unwrap_or_default();
         let quote = |bytes: &[u8]| OsString::from(go::quote(bytes));
         let status = std::process::Command::new(words[0])

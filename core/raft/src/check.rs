@@ -49,7 +49,7 @@ impl Node {
 
 /// What is remembered of one node.
 #[derive(Clone, Copy, Debug, Default)]
-struct Seen {
+struct NodeHistory {
     term: Term,
     commit: Index,
     /// The last entry, if it was leader in `term`.
@@ -63,7 +63,7 @@ pub struct Invariants {
     leaders: BTreeMap<Term, NodeId>,
     /// The entries that any node has committed.
     committed: BTreeMap<Index, Entry>,
-    seen: BTreeMap<NodeId, Seen>,
+    nodes: BTreeMap<NodeId, NodeHistory>,
 }
 
 impl Invariants {
@@ -90,7 +90,7 @@ impl Invariants {
     /// A node has crashed, so that its term, its commit index and its log may go back to what was
     /// durable.
     pub fn crashed(&mut self, node: NodeId) {
-        self.seen.remove(&node);
+        self.nodes.remove(&node);
     }
 
     /// The leader of each term in which one was elected.
@@ -103,11 +103,11 @@ impl Invariants {
     /// entries at one index.
     fn check_commit(&mut self, node: &Node) {
         let (id, commit) = (node.id(), node.commit());
-        let seen = self.seen.entry(id).or_default();
-        assert!(node.term() >= seen.term, "{id:x}: the term never decreases");
-        assert!(commit >= seen.commit, "{id:x}: the commit index never decreases");
-        let first = seen.commit.next();
-        (seen.term, seen.commit) = (node.term(), commit);
+        let history = self.nodes.entry(id).or_default();
+        assert!(node.term() >= history.term, "{id:x}: the term never decreases");
+        assert!(commit >= history.commit, "{id:x}: the commit index never decreases");
+        let first = history.commit.next();
+        (history.term, history.commit) = (node.term(), commit);
         for entry in node.log.in_memory(first).take_while(|entry| entry.index <= commit) {
             let known = self.committed.entry(entry.index).or_insert_with(|| entry.clone());
             assert_eq!(known, entry, "state machine safety: {id:x} commits another entry");
@@ -122,8 +122,8 @@ impl Invariants {
             let released = entry.index < leader.first_index();
             released || leader.term_at(entry.index) == Some(entry.term)
         };
-        let seen = self.seen.entry(id).or_default();
-        match seen.led_to {
+        let history = self.nodes.entry(id).or_default();
+        match history.led_to {
             Some(last) if last.term == term => {
                 assert!(has(last), "leader append-only: {id:x} keeps {last:?} in term {term}");
             }
@@ -134,7 +134,7 @@ impl Invariants {
                 }
             }
         }
-        seen.led_to = Some(leader.last());
+        history.led_to = Some(leader.last());
     }
 }
 

@@ -10,17 +10,17 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The key of a watcher in the shard.
 pub(crate) type WatcherKey = usize;
 
-/// All ranges that are watched.
+/// The keys and ranges that are watched.
 #[derive(Debug, Default)]
 pub(crate) struct Interests {
     single: BTreeMap<Bytes, usize>,
     spans: IntervalMap,
-    ranges: Slab<Watched>,
+    ranges: Slab<RangeGroups>,
 }
 
-/// One range that is watched.
+/// One watched range and its groups of watchers.
 #[derive(Debug)]
-struct Watched {
+struct RangeGroups {
     keys: KeyRange,
     groups: BTreeMap<Interest, Group>,
 }
@@ -57,15 +57,13 @@ impl Interests {
             KeyRange::Span { from, end } => self.spans.get(from, end),
         };
         let range = known.unwrap_or_else(|| self.insert(keys));
-        let watched = self.ranges.get_mut(range);
-        let watched = watched.expect("the maps refer to existing ranges");
-        watched.groups.entry(interest).or_default().members += 1;
+        let entry = self.ranges.get_mut(range).expect("the maps refer to existing ranges");
+        entry.groups.entry(interest).or_default().members += 1;
         GroupId { range, interest }
     }
 
     fn insert(&mut self, keys: &KeyRange) -> usize {
-        let watched = Watched { keys: keys.clone(), groups: BTreeMap::new() };
-        let range = self.ranges.insert(watched);
+        let range = self.ranges.insert(RangeGroups { keys: keys.clone(), groups: BTreeMap::new() });
         match keys {
             KeyRange::One(key) => {
                 self.single.insert(key.clone(), range);
@@ -84,11 +82,11 @@ impl Interests {
         if group.members > 0 {
             return;
         }
-        let watched = &mut self.ranges[id.range];
-        watched.groups.remove(&id.interest);
-        if watched.groups.is_empty() {
-            let watched = self.ranges.remove(id.range);
-            match &watched.keys {
+        let range = &mut self.ranges[id.range];
+        range.groups.remove(&id.interest);
+        if range.groups.is_empty() {
+            let range = self.ranges.remove(id.range);
+            match &range.keys {
                 KeyRange::One(key) => {
                     self.single.remove(key);
                 }
@@ -99,22 +97,22 @@ impl Interests {
 
     /// A group, which must have members.
     pub(crate) fn group(&mut self, id: GroupId) -> &mut Group {
-        let watched = self.ranges.get_mut(id.range);
-        let group = watched.and_then(|watched| watched.groups.get_mut(&id.interest));
+        let range = self.ranges.get_mut(id.range);
+        let group = range.and_then(|range| range.groups.get_mut(&id.interest));
         group.expect("a group exists as long as it has members")
     }
 
     /// Calls `visit` with each group that watches `key`.
     pub(crate) fn find(&self, key: &[u8], visit: &mut dyn FnMut(GroupId, &Group)) {
-        let mut tell = |range: usize| {
+        let mut visit_groups = |range: usize| {
             for (interest, group) in &self.ranges[range].groups {
                 visit(GroupId { range, interest: *interest }, group);
             }
         };
         if let Some(range) = self.single.get(key) {
-            tell(*range);
+            visit_groups(*range);
         }
-        self.spans.stab(key, &mut tell);
+        self.spans.stab(key, &mut visit_groups);
     }
 
     /// Whether there are no watchers.

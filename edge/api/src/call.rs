@@ -1,6 +1,6 @@
 //! A gRPC call on its way to its handler, and what every handler takes from it first.
 
-use crate::counted::{Streamed, Tally};
+use crate::call_metrics::{StreamCounters, StreamMetrics};
 use crate::host::Host;
 use crate::requests::Requests;
 use crate::shared::{Shared, requires_leader};
@@ -20,7 +20,7 @@ pub(crate) struct Call<H> {
     /// When the call ends by itself, from its `grpc-timeout`.
     pub(crate) deadline: Option<Instant>,
     /// Where it is counted, if it streams.
-    pub(crate) streamed: Option<Rc<Streamed>>,
+    pub(crate) streamed: Option<Rc<StreamMetrics>>,
     /// The connection that it came on.
     pub(crate) connection: ConnectionId,
 }
@@ -47,13 +47,13 @@ impl<H: Host> Call<H> {
     pub(crate) async fn stream_request<M: prost::Message + Default>(
         mut self,
         for_learners: bool,
-    ) -> Result<(Tally<H>, M), Status> {
+    ) -> Result<(StreamCounters<H>, M), Status> {
         if self.service.host.is_learner() && !for_learners {
             return Err(Error::NotSupportedForLearner.into());
         }
         self.service.check_metadata(&self.head.headers)?;
         let message = self.messages.first().await?;
-        let tally = Tally::new(self.service, self.streamed);
+        let tally = StreamCounters::new(self.service, self.streamed);
         tally.received(message.len());
         Ok((tally, rpc::frame::decode_in_stream(message)?))
     }
@@ -68,8 +68,8 @@ impl<H: Host> Call<H> {
 
     /// Splits a bidirectional stream into its counters and its requests, whose responses go to
     /// `responses`.
-    pub(crate) fn into_stream(self, responses: &Feeder) -> (Tally<H>, Requests<H>) {
-        let tally = Tally::new(self.service, self.streamed);
+    pub(crate) fn into_stream(self, responses: &Feeder) -> (StreamCounters<H>, Requests<H>) {
+        let tally = StreamCounters::new(self.service, self.streamed);
         let requests = Requests::new(self.messages, responses.clone(), tally.clone());
         (tally, requests)
     }

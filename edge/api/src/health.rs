@@ -44,7 +44,7 @@ pub(crate) async fn watch<H: Host>(call: Call<H>) -> Result<Reply, Status> {
         let gone = async { while feeder.drained().await.is_some() {} };
         tokio::select! {
             () = gone => {}
-            status = crate::ends::early(&tally.service, deadline, requires_leader) => {
+            status = crate::cancellation::wait(&tally.service, deadline, requires_leader) => {
                 tally.end(status.code);
                 feeder.end(status);
             }

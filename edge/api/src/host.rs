@@ -49,7 +49,7 @@ pub trait Host: Clone + 'static {
     ///
     /// # Errors
     /// The status for the client.
-    async fn range(&self, request: RangeRequest) -> Result<Ranged, Status>;
+    async fn range(&self, request: RangeRequest) -> Result<RangeReply, Status>;
 
     /// Answers a range in chunks; each is one message of the stream.
     ///
@@ -132,7 +132,7 @@ pub trait Host: Clone + 'static {
 }
 
 /// The answer to a range.
-pub enum Ranged {
+pub enum RangeReply {
     /// All of it.
     Answer(RangeAnswer),
     /// A long response, which is read while it is sent.
@@ -149,11 +149,11 @@ pub struct LargeRange {
     pub items: Box<dyn Items>,
 }
 
-impl std::fmt::Debug for Ranged {
+impl std::fmt::Debug for RangeReply {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Ranged::Answer(answer) => answer.fmt(f),
-            Ranged::Large(large) => large.fmt(f),
+            RangeReply::Answer(answer) => answer.fmt(f),
+            RangeReply::Large(large) => large.fmt(f),
         }
     }
 }

@@ -3,10 +3,10 @@
 //! Source: etcd v3.7 server/etcdserver/api/v3rpc/{key,quota}.go, server/etcdserver/v3_server.go.
 
 use crate::call::{Call, mismatch};
+use crate::call_metrics::StreamCounters;
 use crate::checks;
-use crate::counted::Tally;
 use crate::held::{HeldSource, HoldLimits, held, message};
-use crate::host::{Growth, Host, RangeChunks, Ranged};
+use crate::host::{Growth, Host, RangeChunks, RangeReply};
 use crate::large::LargeBody;
 use bytes::Bytes;
 use proto::answer::{Answer, RangeAnswer, field_len, put_field_head};
@@ -25,11 +25,11 @@ pub(crate) async fn range<H: Host>(call: Call<H>) -> Result<Reply, Status> {
     let (service, request) = call.request(|request: &RangeRequest| request.serializable).await?;
     checks::range(&request)?;
     match service.host.range(request).await? {
-        Ranged::Answer(answer) => {
+        RangeReply::Answer(answer) => {
             let encoding = answer.encode(service.host.origin());
             Ok(message(encoding.len(), deadline, |to| encoding.write(to)))
         }
-        Ranged::Large(large) => {
+        RangeReply::Large(large) => {
             let body = LargeBody::new(large, service.host.origin());
             Ok(held(body, HoldLimits::range(deadline)))
         }
@@ -96,7 +96,7 @@ pub(crate) async fn range_stream<H: Host>(call: Call<H>) -> Result<Reply, Status
 
 /// Encodes chunks as messages while they are sent.
 struct RangeStream<H> {
-    tally: Tally<H>,
+    tally: StreamCounters<H>,
     chunks: Box<dyn RangeChunks>,
     pieces: VecDeque<Bytes>,
 }

@@ -3,7 +3,7 @@
 //! Source: etcd v3.7 server/etcdserver/api/v3rpc/{lease,quota}.go.
 
 use crate::call::{Call, mismatch};
-use crate::counted::Tally;
+use crate::call_metrics::StreamCounters;
 use crate::host::{Growth, Host};
 use crate::requests::Requests;
 use prost::Message as _;
@@ -70,7 +70,7 @@ pub(crate) fn keep_alive<H: Host>(call: Call<H>) -> Result<Reply, Status> {
     net::tasks::spawn_local("lease keep-alive stream", async move {
         let status = tokio::select! {
             ended = renew(&tally, requests, &feeder) => ended.err().unwrap_or(Status::OK),
-            status = crate::ends::early(&tally.service, deadline, requires_leader) => status,
+            status = crate::cancellation::wait(&tally.service, deadline, requires_leader) => status,
         };
         tally.end(status.code);
         feeder.end(status);
@@ -80,7 +80,7 @@ pub(crate) fn keep_alive<H: Host>(call: Call<H>) -> Result<Reply, Status> {
 
 /// Renews leases one after the other until the client closes its side.
 async fn renew<H: Host>(
-    tally: &Tally<H>,
+    tally: &StreamCounters<H>,
     mut requests: Requests<H>,
     feeder: &Feeder,
 ) -> Result<(), Status> {

@@ -5,10 +5,10 @@
 //! One [`Service`] serves all connections of one worker thread; nothing in it is `Send`.
 
 mod call;
+mod call_metrics;
+mod cancellation;
 mod checks;
 mod cluster;
-mod counted;
-mod ends;
 mod framed;
 mod gather;
 mod health;
@@ -26,8 +26,9 @@ mod shared;
 mod watch;
 
 pub use host::{
-    Deliver, Growth, Host, Item, Items, LargeRange, RangeChunks, Ranged, SnapshotFile, WatchStream,
+    Deliver, Growth, Host, Item, Items, LargeRange, RangeChunks, RangeReply, SnapshotFile,
+    WatchStream,
 };
-pub use member::{OfStream, OfWorker};
+pub use member::{WorkerHost, WorkerWatchStream};
 pub use service::{HttpAnswer, HttpHandler, Service};
 pub use shared::Limits;

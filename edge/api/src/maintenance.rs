@@ -3,7 +3,7 @@
 //! Source: etcd v3.7 server/etcdserver/api/v3rpc/maintenance.go.
 
 use crate::call::{Call, mismatch};
-use crate::counted::Tally;
+use crate::call_metrics::StreamCounters;
 use crate::held::{HeldSource, HoldLimits, held, snapshot_age_max};
 use crate::host::{Host, SnapshotFile};
 use bytes::{Bytes, BytesMut};
@@ -139,7 +139,7 @@ fn part(remaining_bytes: u64, blob: Bytes, version: &str) -> SnapshotResponse {
 }
 
 struct Snapshot<H> {
-    tally: Tally<H>,
+    tally: StreamCounters<H>,
     from: mpsc::Receiver<Blob>,
     pieces: VecDeque<Bytes>,
 }

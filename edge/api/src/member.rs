@@ -5,13 +5,13 @@
 
 mod errors;
 mod file;
-mod of_worker;
 mod ranges;
 mod txns;
+mod worker_host;
 
-use crate::host::{Deliver, Growth, Host, RangeChunks, Ranged, SnapshotFile, WatchStream};
+use crate::host::{Deliver, Growth, Host, RangeChunks, RangeReply, SnapshotFile, WatchStream};
 use auth::Caller;
-pub use of_worker::OfWorker;
+pub use worker_host::WorkerHost;
 
 use errors::{denied_status, status_of, store_status};
 use proto::answer::{Answer, Origin, TxnAnswer};
@@ -31,8 +31,8 @@ use watch::{ConnectionId, CreateRequest};
 /// A defragmentation ends after this many commits that did not shrink the file.
 const COMMITS_IN_VAIN_MAX: u32 = 10;
 
-impl Host for OfWorker {
-    type Watch = OfStream;
+impl Host for WorkerHost {
+    type Watch = WorkerWatchStream;
 
     fn origin(&self) -> Origin {
         self.worker.origin()
@@ -73,7 +73,7 @@ impl Host for OfWorker {
         cost == 0 || self.worker.fits_quota(cost)
     }
 
-    async fn range(&self, request: RangeRequest) -> Result<Ranged, Status> {
+    async fn range(&self, request: RangeRequest) -> Result<RangeReply, Status> {
         let view = self.view(request.serializable).await?;
         ranges::range(self, &view, &request).await
     }
@@ -112,7 +112,7 @@ impl Host for OfWorker {
             | Reply::Leases(_)
             | Reply::NotLeader
             | Reply::Corrupt
-            | Reply::Denied(_)) => Err(unasked(&other)),
+            | Reply::Denied(_)) => Err(unexpected_reply(&other)),
         }
     }
 
@@ -136,13 +136,13 @@ impl Host for OfWorker {
             | Reply::Leases(_)
             | Reply::NotLeader
             | Reply::Corrupt
-            | Reply::Denied(_)) => Err(unasked(&other)),
+            | Reply::Denied(_)) => Err(unexpected_reply(&other)),
         }
     }
 
     async fn leases(&self) -> Result<Vec<i64>, Status> {
         let reply = self.ask(LeaseQuery::List).await?;
-        let Reply::Leases(leases) = reply else { return Err(unasked(&reply)) };
+        let Reply::Leases(leases) = reply else { return Err(unexpected_reply(&reply)) };
         Ok(leases.into_iter().map(|LeaseId(id)| id).collect())
     }
 
@@ -239,9 +239,9 @@ impl Host for OfWorker {
         Ok(Box::new(file::Image::new(&file)))
     }
 
-    fn watch(&self, connection: ConnectionId, deliver: Deliver) -> OfStream {
+    fn watch(&self, connection: ConnectionId, deliver: Deliver) -> WorkerWatchStream {
         let stream = self.worker.open_watch_stream(connection, deliver);
-        OfStream { stream, host: self.clone() }
+        WorkerWatchStream { stream, host: self.clone() }
     }
 }
 
@@ -254,7 +254,7 @@ async fn blocking<T: Send + 'static>(
 }
 
 /// Only the leader answers; a member alone leads, or will in a moment.
-fn unasked(reply: &Reply) -> Status {
+fn unexpected_reply(reply: &Reply) -> Status {
     match reply {
         Reply::NotLeader => Error::Timeout.into(),
         Reply::Corrupt => Error::Corrupt.into(),
@@ -267,12 +267,12 @@ fn unasked(reply: &Reply) -> Status {
 
 /// A worker's stream of watches.
 #[derive(Debug)]
-pub struct OfStream {
+pub struct WorkerWatchStream {
     stream: server::Stream,
-    host: OfWorker,
+    host: WorkerHost,
 }
 
-impl WatchStream for OfStream {
+impl WatchStream for WorkerWatchStream {
     fn request(&self, request: WatchRequest) {
         match request.request_union {
             Some(RequestUnion::CreateRequest(request)) => {

@@ -2,7 +2,7 @@
 //! responses: a client that sends and does not read cannot make the server hold more than
 //! [`RESPONSES_MAX`] and the HTTP/2 window of its unread requests.
 
-use crate::counted::Tally;
+use crate::call_metrics::StreamCounters;
 use crate::host::Host;
 use hyper::body::Incoming;
 use rpc::frame::{Messages, decode_in_stream, in_stream};
@@ -16,7 +16,7 @@ const RESPONSES_MAX: usize = 64 * 1024;
 pub(crate) struct Requests<H> {
     messages: Messages<Incoming>,
     responses: Feeder,
-    tally: Tally<H>,
+    tally: StreamCounters<H>,
 }
 
 impl<H: Host> Requests<H> {
@@ -24,7 +24,7 @@ impl<H: Host> Requests<H> {
     pub(crate) fn new(
         messages: Messages<Incoming>,
         responses: Feeder,
-        tally: Tally<H>,
+        tally: StreamCounters<H>,
     ) -> Requests<H> {
         Requests { messages, responses, tally }
     }

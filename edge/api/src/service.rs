@@ -4,7 +4,7 @@
 //! Source: etcd v3.7 server/etcdserver/api/v3rpc/{grpc,interceptor}.go; words of grpc-go 1.82.
 
 use crate::call::Call;
-use crate::counted::Counted;
+use crate::call_metrics::CallMetrics;
 use crate::gather::Gather;
 use crate::host::Host;
 use crate::seated::SeatedBody;
@@ -167,9 +167,9 @@ impl<H: Host> Service<H> {
                 return reply;
             }
         };
-        let counted = Counted::begin(&service.host, head.uri.path());
+        let counted = CallMetrics::begin(&service.host, head.uri.path());
         let messages = Messages::new(body, service.limits.message_max());
-        let streamed = counted.as_ref().and_then(Counted::streamed);
+        let streamed = counted.as_ref().and_then(CallMetrics::streamed);
         let service_of_call = Rc::clone(&service);
         let call =
             Call { service: service_of_call, head, messages, deadline, streamed, connection };

@@ -28,7 +28,7 @@ pub(crate) fn watch<H: Host>(call: Call<H>) -> Result<Reply, Status> {
         let status = tokio::select! {
             status = read(&watchers, requests) => status,
             () = drain(&watchers, &feeder) => Error::WatchCanceled.into(),
-            status = crate::ends::early(&tally.service, deadline, requires_leader) => status,
+            status = crate::cancellation::wait(&tally.service, deadline, requires_leader) => status,
         };
         tally.end(status.code);
         feeder.end(status);

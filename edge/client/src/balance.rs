@@ -38,7 +38,7 @@ impl EndpointState {
 
     /// The connection, if its server is not silent.
     fn lively(&self) -> Option<&Connection> {
-        self.open().filter(|connection| !connection.hearing().is_silent())
+        self.open().filter(|connection| !connection.silence_timer().is_silent())
     }
 }
 
@@ -191,7 +191,7 @@ impl Balancer {
         // A runtime that is being shut down ends new tasks at once, and their end takes the lock.
         drop(endpoints);
         for (at, endpoint) in due {
-            let attempt = Attempt { balancer: Arc::downgrade(self), at, result: None };
+            let attempt = ConnectTask { balancer: Arc::downgrade(self), at, result: None };
             tokio::spawn(attempt.run(Arc::clone(&self.network), endpoint, self.dial()));
         }
         chosen
@@ -229,8 +229,8 @@ impl Balancer {
     }
 
     pub(crate) fn warn(self: &Arc<Self>, method: &'static str, attempt: u32, status: Failed<'_>) {
-        if let Some(tell) = &self.config.on_warning {
-            tell(&Warning {
+        if let Some(warn) = &self.config.on_warning {
+            warn(&Warning {
                 target: self.target(),
                 peer: status.peer.to_string(),
                 method,
@@ -242,19 +242,19 @@ impl Balancer {
 }
 
 /// The task that connects one endpoint. It reports its end even if it panics.
-struct Attempt {
+struct ConnectTask {
     balancer: Weak<Balancer>,
     at: usize,
     result: Option<Result<Connection, String>>,
 }
 
-impl Attempt {
+impl ConnectTask {
     async fn run(mut self, network: Arc<dyn Network>, endpoint: Endpoint, dial: Dial) {
         self.result = Some(Connection::open(&*network, &endpoint, dial).await);
     }
 }
 
-impl Drop for Attempt {
+impl Drop for ConnectTask {
     fn drop(&mut self) {
         let failed = || Err("connection error: desc = \"the client's task failed\"".to_string());
         if let Some(balancer) = self.balancer.upgrade() {

@@ -74,7 +74,7 @@ impl Client {
                 return first.await;
             }
             let second = async {
-                connection.hearing().silence().await;
+                connection.silence_timer().silence().await;
                 let other = self.balancer.pick_other(&connection).await;
                 self.send(other, method, request.clone(), deadline).await
             };

@@ -1,7 +1,7 @@
 //! One HTTP/2 connection to one endpoint, as a service for tonic.
 
 use crate::endpoint::Endpoint;
-use crate::transport::{FirstFrame, Heard, Hearing, Network, Transport, step};
+use crate::transport::{FirstFrame, MonitoredStream, Network, SilenceTimer, Transport, step};
 use http_body_util::BodyExt as _;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -32,7 +32,7 @@ pub(crate) struct Dial {
 #[derive(Clone, Debug)]
 pub(crate) struct Connection {
     sender: SendRequest<Body>,
-    hearing: Arc<Hearing>,
+    silence_timer: Arc<SilenceTimer>,
     /// How grpc-go describes the other side.
     pub(crate) peer: String,
     /// The start of every request's URI.
@@ -83,8 +83,8 @@ impl Connection {
     ) -> Result<Connection, String> {
         // 4 MiB for a stream, so that a large range is not sent in small steps.
         const STREAM_WINDOW: u32 = 4 << 20;
-        let hearing = Arc::new(Hearing::default());
-        let (stream, first) = Heard::new(transport.stream, Arc::clone(&hearing));
+        let silence_timer = Arc::new(SilenceTimer::default());
+        let (stream, first) = MonitoredStream::new(transport.stream, Arc::clone(&silence_timer));
         let handshake = Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .keep_alive_interval(Some(dial.keep_alive_time))
@@ -106,7 +106,7 @@ impl Connection {
             Err(_) => return Err(preface_error("EOF")),
         }
         task.0 = None;
-        Ok(Connection { sender, hearing, peer: transport.peer, origin })
+        Ok(Connection { sender, silence_timer, peer: transport.peer, origin })
     }
 
     /// Whether requests can still be sent.
@@ -115,13 +115,13 @@ impl Connection {
     }
 
     /// What the server has been heard of.
-    pub(crate) fn hearing(&self) -> &Hearing {
-        &self.hearing
+    pub(crate) fn silence_timer(&self) -> &SilenceTimer {
+        &self.silence_timer
     }
 
     /// Whether both are the same connection.
     pub(crate) fn is(&self, other: &Connection) -> bool {
-        Arc::ptr_eq(&self.hearing, &other.hearing)
+        Arc::ptr_eq(&self.silence_timer, &other.silence_timer)
     }
 }
 
@@ -148,7 +148,7 @@ impl Service<http::Request<Body>> for Connection {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        self.hearing.asked();
+        self.silence_timer.asked();
         let answer = self.sender.try_send_request(request);
         Box::pin(async move {
             let (parts, body) = match answer.await {

@@ -23,7 +23,7 @@ pub use config::{Config, OnWarning, Warning};
 pub use error::Error;
 pub use lease::KeepAlive;
 pub use range::{from_key, prefix_end};
-pub use watch::{WatchHub, Watched, Watcher};
+pub use watch::{WatchHub, WatchUpdate, Watcher};
 
 /// The etcd version whose client this one follows; it is sent to the server.
 pub const VERSION: &str = "3.7.1";

@@ -26,11 +26,12 @@ pub(crate) struct Transport {
 }
 
 /// A transport that is being opened; the error is what failed, in Go's words.
-pub(crate) type Opening<'a> = Pin<Box<dyn Future<Output = Result<Transport, String>> + Send + 'a>>;
+pub(crate) type TransportFuture<'a> =
+    Pin<Box<dyn Future<Output = Result<Transport, String>> + Send + 'a>>;
 
 /// Opens transports.
 pub(crate) trait Network: Debug + Send + Sync {
-    fn open<'a>(&'a self, endpoint: &'a Endpoint) -> Opening<'a>;
+    fn open<'a>(&'a self, endpoint: &'a Endpoint) -> TransportFuture<'a>;
 }
 
 /// The name of the step that opens a transport, as Go words it.
@@ -46,7 +47,7 @@ pub(crate) fn step(endpoint: &Endpoint) -> String {
 pub(crate) struct Sockets;
 
 impl Network for Sockets {
-    fn open<'a>(&'a self, endpoint: &'a Endpoint) -> Opening<'a> {
+    fn open<'a>(&'a self, endpoint: &'a Endpoint) -> TransportFuture<'a> {
         Box::pin(async {
             let failed = |error: io::Error| io_error(&step(endpoint), &error);
             match &endpoint.address {
@@ -84,9 +85,9 @@ fn io_error(step: &str, error: &io::Error) -> String {
 
 /// When the server was last asked for something without a byte from it since.
 #[derive(Debug, Default)]
-pub(crate) struct Hearing(Mutex<Option<Instant>>);
+pub(crate) struct SilenceTimer(Mutex<Option<Instant>>);
 
-impl Hearing {
+impl SilenceTimer {
     /// After this long without a byte the server is silent.
     pub(crate) const SILENCE: Duration = Duration::from_millis(500);
 
@@ -102,10 +103,10 @@ impl Hearing {
     /// When the server will be silent if no byte comes; `None` if nothing is expected of it.
     fn silent_at(&self) -> Option<Instant> {
         let asked = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        asked.map(|asked| asked + Hearing::SILENCE)
+        asked.map(|asked| asked + SilenceTimer::SILENCE)
     }
 
-    /// Whether a request was sent and no byte came for [`Hearing::SILENCE`].
+    /// Whether a request was sent and no byte came for [`SilenceTimer::SILENCE`].
     pub(crate) fn is_silent(&self) -> bool {
         self.silent_at().is_some_and(|at| at <= Instant::now())
     }
@@ -113,16 +114,16 @@ impl Hearing {
     /// Waits until the server is silent.
     pub(crate) async fn silence(&self) {
         while !self.is_silent() {
-            let next = self.silent_at().unwrap_or_else(|| Instant::now() + Hearing::SILENCE);
+            let next = self.silent_at().unwrap_or_else(|| Instant::now() + SilenceTimer::SILENCE);
             tokio::time::sleep_until(next).await;
         }
     }
 }
 
 /// A stream that notes the arrival of bytes, and of the server's first frame.
-pub(crate) struct Heard {
+pub(crate) struct MonitoredStream {
     stream: Box<dyn Duplex>,
-    hearing: Arc<Hearing>,
+    silence_timer: Arc<SilenceTimer>,
     first: Option<FirstFrame>,
 }
 
@@ -153,19 +154,19 @@ impl FirstFrame {
     }
 }
 
-impl Heard {
+impl MonitoredStream {
     /// The stream, and the type of the server's first frame once it has come.
     pub(crate) fn new(
         stream: Box<dyn Duplex>,
-        hearing: Arc<Hearing>,
-    ) -> (Heard, oneshot::Receiver<u8>) {
+        silence_timer: Arc<SilenceTimer>,
+    ) -> (MonitoredStream, oneshot::Receiver<u8>) {
         let (arrived, first) = oneshot::channel();
         let frame = FirstFrame { header: Vec::new(), payload: 0, arrived };
-        (Heard { stream, hearing, first: Some(frame) }, first)
+        (MonitoredStream { stream, silence_timer, first: Some(frame) }, first)
     }
 
     fn hear(&mut self, bytes: &[u8]) {
-        self.hearing.set(|asked| *asked = None);
+        self.silence_timer.set(|asked| *asked = None);
         if let Some(kind) = self.first.as_mut().and_then(|first| first.read(bytes))
             && let Some(first) = self.first.take()
         {
@@ -175,7 +176,7 @@ impl Heard {
     }
 }
 
-impl AsyncRead for Heard {
+impl AsyncRead for MonitoredStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -190,7 +191,7 @@ impl AsyncRead for Heard {
     }
 }
 
-impl AsyncWrite for Heard {
+impl AsyncWrite for MonitoredStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

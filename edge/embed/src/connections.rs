@@ -1,7 +1,7 @@
 //! Serves the client connections of each worker: the gRPC services and the HTTP endpoints.
 
-use crate::facts::MemberFacts;
-use api::{HttpAnswer, Limits, OfWorker, Service};
+use crate::status::MemberStatus;
+use api::{HttpAnswer, Limits, Service, WorkerHost};
 use hyper::body::Incoming;
 use net::Seat;
 use rpc::body::Body;
@@ -14,7 +14,7 @@ use tokio::sync::watch;
 /// Serves the clients' port on every worker.
 #[derive(Debug)]
 pub(crate) struct Clients {
-    pub(crate) facts: Arc<MemberFacts>,
+    pub(crate) status: Arc<MemberStatus>,
     pub(crate) limits: Limits,
     /// Becomes true when the server stops.
     pub(crate) stopping: watch::Receiver<bool>,
@@ -22,9 +22,9 @@ pub(crate) struct Clients {
 
 impl Connections for Clients {
     fn open(&self, worker: Worker) -> TakeOver {
-        let host = OfWorker::new(worker);
-        let facts = Arc::clone(&self.facts);
-        let http = Rc::new(move |request| answer(Arc::clone(&facts), request));
+        let host = WorkerHost::new(worker);
+        let status = Arc::clone(&self.status);
+        let http = Rc::new(move |request| answer(Arc::clone(&status), request));
         let service = Service::new(host, self.limits.clone(), http);
         let stopping = self.stopping.clone();
         Box::new(move |stream, mut guard| {
@@ -46,7 +46,7 @@ fn spawn(guard: impl Sized + 'static, work: impl Future<Output = ()> + 'static) 
 }
 
 async fn serve(
-    service: Service<OfWorker>,
+    service: Service<WorkerHost>,
     stream: TcpStream,
     seat: Seat,
     mut stopping: watch::Receiver<bool>,
@@ -69,12 +69,12 @@ async fn serve(
 }
 
 /// Answers requests that are not gRPC.
-fn answer(facts: Arc<MemberFacts>, request: http::Request<Incoming>) -> HttpAnswer {
+fn answer(status: Arc<MemberStatus>, request: http::Request<Incoming>) -> HttpAnswer {
     Box::pin(async move {
         let uri = request.uri();
         let query = uri.query().unwrap_or("");
         let method = request.method();
-        let answer = net::endpoints::client(&*facts, method, uri.path(), query).await;
+        let answer = net::endpoints::client(&*status, method, uri.path(), query).await;
         answer.unwrap_or_else(net::endpoints::not_found).map(Body::plain)
     })
 }

@@ -12,7 +12,7 @@ mod options;
 
 use crate::config::Config;
 use crate::connections::Clients;
-use crate::facts::{MemberFacts, Peers, Watched};
+use crate::status::{MemberStatus, MetricsPort, PeerPort};
 use crate::system;
 use failure::StartFailure;
 use net::limits::PlacesOfPorts;
@@ -33,9 +33,9 @@ const GRACE: Duration = Duration::from_millis(500);
 /// The polling interval for the start and the end of the member.
 const POLL: Duration = Duration::from_millis(2);
 
-/// Why a server ended.
+/// Why the server stops.
 #[derive(Debug)]
-enum End {
+enum StopCause {
     Signal(Signal),
     Member(Result<(), String>),
 }
@@ -44,7 +44,7 @@ enum End {
 struct Listeners {
     peers: Vec<Listener>,
     clients: Vec<Listener>,
-    watched: Vec<Listener>,
+    metrics: Vec<Listener>,
 }
 
 /// A server that serves.
@@ -53,47 +53,47 @@ struct Serving {
     clients: Vec<Acceptor>,
     others: Vec<Acceptor>,
     peers: plain::Server,
-    watched: plain::Server,
+    metrics: plain::Server,
     stop: watch::Sender<bool>,
     /// The connections of clients.
     seats: Arc<Seats>,
-    ends: mpsc::Receiver<End>,
+    stop_causes: mpsc::Receiver<StopCause>,
 }
 
 /// Serves until a signal or a fault. Returns the exit code 1 after a fault. After a signal the
 /// process ends by that signal's default action; the init process of a container returns 0.
 pub fn run(config: &Config) -> u8 {
-    if let Err(error) = identify(&config.member.data_dir) {
+    if let Err(error) = log_directory_kind(&config.member.data_dir) {
         tracing::error!(level = "fatal", dir = %config.member.data_dir.display(), error, "failed to list data directory");
         return 1;
     }
-    let serving = match begin(config) {
+    let serving = match start(config) {
         Ok(serving) => serving,
         Err(failure) => {
             failure.log(&config.member.data_dir.join("member").join("snap").join("db"));
             return 1;
         }
     };
-    match serving.ends.recv() {
-        Ok(End::Signal(signal)) => {
+    match serving.stop_causes.recv() {
+        Ok(StopCause::Signal(signal)) => {
             let name = system::signal_name(signal);
             tracing::info!(signal = name, "received signal; shutting down");
-            let clean = end(config, serving);
+            let clean = shut_down(config, serving);
             if clean {
-                system::end_by(signal);
+                system::terminate_by(signal);
             }
             u8::from(!clean)
         }
-        Ok(End::Member(Err(error))) => {
+        Ok(StopCause::Member(Err(error))) => {
             tracing::error!(level = "fatal", error, "the member cannot go on");
             1
         }
-        Ok(End::Member(Ok(()))) | Err(_) => 1,
+        Ok(StopCause::Member(Ok(()))) | Err(_) => 1,
     }
 }
 
 /// Logs the kind of the data directory.
-fn identify(dir: &Path) -> Result<(), String> {
+fn log_directory_kind(dir: &Path) -> Result<(), String> {
     let data_dir = dir.display().to_string();
     let entries = match std::fs::read_dir(dir) {
         Ok(entries) => entries,
@@ -128,8 +128,8 @@ fn identify(dir: &Path) -> Result<(), String> {
 }
 
 /// Binds, opens and starts everything.
-fn begin(config: &Config) -> Result<Serving, StartFailure> {
-    system::hold_signals().map_err(|e| format!("cannot hold signals back: {e}"))?;
+fn start(config: &Config) -> Result<Serving, StartFailure> {
+    system::block_signals().map_err(|e| format!("cannot block signals: {e}"))?;
     let fds =
         system::raise_fd_limit().map_err(|e| format!("cannot read the limit of files: {e}"))?;
     if fds <= system::FDS_RESERVED {
@@ -146,7 +146,7 @@ fn begin(config: &Config) -> Result<Serving, StartFailure> {
     let members = if has_data { None } else { Some(crate::initial::members(config)?) };
     banner::starting(config, members.as_ref(), has_data);
     let metrics = Arc::new(Metrics::new(config.metrics_extensive));
-    let facts = Arc::new(MemberFacts::new(Arc::clone(&metrics), config.member.request_timeout()));
+    let status = Arc::new(MemberStatus::new(Arc::clone(&metrics), config.member.request_timeout()));
     let started = Instant::now();
     let booted = server::boot(&disk, &options::boot(config)).map_err(StartFailure::Data)?;
     banner::opened(config, &booted, started.elapsed());
@@ -158,16 +158,16 @@ fn begin(config: &Config) -> Result<Serving, StartFailure> {
     let places = places(fds);
     let seats = Seats::new(places.clients);
     let clients = Arc::new(Clients {
-        facts: Arc::clone(&facts),
+        status: Arc::clone(&status),
         limits: options::api_limits(config),
         stopping,
     });
     let running = server::start(disk, booted, options::server(config, &metrics), clients)
         .map_err(|e| format!("cannot start the server's threads: {e}"))?;
     let handle = running.handle();
-    facts.set(handle.clone());
-    let ends = watch_ends(running).map_err(|e| format!("cannot start a thread: {e}"))?;
-    serve(config, &facts, (handle, listeners, places.plain), (stop, seats, ends))
+    status.set(handle.clone());
+    let stop_causes = watch_for_stop(running).map_err(|e| format!("cannot start a thread: {e}"))?;
+    serve(config, &status, (handle, listeners, places.plain), (stop, seats, stop_causes))
 }
 
 /// The places for connections within the limit of files, less what the server itself needs.
@@ -182,39 +182,39 @@ fn refuse_clusters(members: usize) -> Result<(), StartFailure> {
 }
 
 fn bind_all(config: &Config) -> Result<Listeners, StartFailure> {
-    let shown = |urls: &[Url]| urls.iter().map(Url::to_string).collect::<Vec<_>>();
+    let texts = |urls: &[Url]| urls.iter().map(Url::to_string).collect::<Vec<_>>();
     let bind = |of: &'static str, urls: &[Url]| {
         let all = urls.iter().map(|url| Listener::bind(url, config.urls.sockets));
         all.collect::<Result<Vec<_>, _>>().map_err(|error| StartFailure::Port(of, error))
     };
-    let peers = shown(&config.urls.listen_peer);
+    let peers = texts(&config.urls.listen_peer);
     tracing::info!("listen-peer-urls" = ?peers, "configuring peer listeners");
     let peers = bind("peer", &config.urls.listen_peer)?;
-    let clients = shown(&config.urls.listen_client);
+    let clients = texts(&config.urls.listen_client);
     tracing::info!("listen-client-urls" = ?clients, "configuring client listeners");
     let clients = bind("client", &config.urls.listen_client)?;
-    Ok(Listeners { peers, clients, watched: bind("metrics", &config.urls.listen_metrics)? })
+    Ok(Listeners { peers, clients, metrics: bind("metrics", &config.urls.listen_metrics)? })
 }
 
-/// Starts two threads: one waits for the member's end, the other for a signal.
-fn watch_ends(running: Running) -> std::io::Result<mpsc::Receiver<End>> {
+/// Starts two threads: one waits for the end of the member, the other for a signal.
+fn watch_for_stop(running: Running) -> std::io::Result<mpsc::Receiver<StopCause>> {
     // One message from each of the two threads.
-    let (to, ends) = mpsc::sync_channel(2);
+    let (to, stop_causes) = mpsc::sync_channel(2);
     let member = to.clone();
-    std::thread::Builder::new().name("ends".to_owned()).spawn(move || {
-        tell(&member, End::Member(running.wait()));
+    std::thread::Builder::new().name("member-end".to_owned()).spawn(move || {
+        send_cause(&member, StopCause::Member(running.wait()));
     })?;
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         match system::wait_for_signal() {
-            Ok(signal) => tell(&to, End::Signal(signal)),
+            Ok(signal) => send_cause(&to, StopCause::Signal(signal)),
             Err(error) => tracing::error!(%error, "cannot wait for signals"),
         }
     })?;
-    Ok(ends)
+    Ok(stop_causes)
 }
 
-fn tell(to: &mpsc::SyncSender<End>, end: End) {
-    if to.send(end).is_err() {
+fn send_cause(to: &mpsc::SyncSender<StopCause>, cause: StopCause) {
+    if to.send(cause).is_err() {
         tracing::debug!("the server has ended already");
     }
 }
@@ -222,21 +222,21 @@ fn tell(to: &mpsc::SyncSender<End>, end: End) {
 /// Accepts connections once the member can serve them.
 fn serve(
     config: &Config,
-    facts: &Arc<MemberFacts>,
+    status: &Arc<MemberStatus>,
     (handle, listeners, plain_places): (Handle, Listeners, usize),
-    (stop, seats, ends): (watch::Sender<bool>, Arc<Seats>, mpsc::Receiver<End>),
+    (stop, seats, stop_causes): (watch::Sender<bool>, Arc<Seats>, mpsc::Receiver<StopCause>),
 ) -> Result<Serving, StartFailure> {
     let failed = |e: std::io::Error| format!("cannot serve: {e}");
-    let handler = Arc::new(Peers(Arc::clone(facts)));
+    let handler = Arc::new(PeerPort(Arc::clone(status)));
     let peers = plain::Server::start("peers", handler, plain_places).map_err(failed)?;
-    let handler = Arc::new(Watched(Arc::clone(facts)));
-    let watched = plain::Server::start("metrics", handler, plain_places).map_err(failed)?;
+    let handler = Arc::new(MetricsPort(Arc::clone(status)));
+    let metrics = plain::Server::start("metrics", handler, plain_places).map_err(failed)?;
     let mut others = Vec::new();
     for listener in listeners.peers {
         tracing::info!(address = listener.url().address(), "serving peer traffic");
         others.push(listener.accept(peers.sink()).map_err(failed)?);
     }
-    wait_until_ready(&handle, &options::attributes(config), &ends)?;
+    wait_until_ready(&handle, &options::attributes(config), &stop_causes)?;
     banner::published(config, &handle);
     let mut clients = Vec::new();
     tracing::info!("ready to serve client requests");
@@ -247,16 +247,16 @@ fn serve(
         let message = "serving client traffic insecurely; this is strongly discouraged!";
         tracing::info!(traffic = "grpc+http", address, "{message}");
     }
-    for listener in listeners.watched {
+    for listener in listeners.metrics {
         tracing::info!(address = listener.url().address(), "serving metrics");
-        others.push(listener.accept(watched.sink()).map_err(failed)?);
+        others.push(listener.accept(metrics.sink()).map_err(failed)?);
     }
     tracing::info!("notifying init daemon");
     match system::notify_ready() {
         Ok(_) => tracing::info!("successfully notified init daemon"),
         Err(error) => tracing::error!(%error, "failed to notify systemd for readiness"),
     }
-    Ok(Serving { handle, clients, others, peers, watched, stop, seats, ends })
+    Ok(Serving { handle, clients, others, peers, metrics, stop, seats, stop_causes })
 }
 
 /// Where the connections of a clients' port go. Each waits for its place.
@@ -277,13 +277,13 @@ fn client_sink(
 fn wait_until_ready(
     handle: &Handle,
     attributes: &cluster::Attributes,
-    ends: &mpsc::Receiver<End>,
+    stop_causes: &mpsc::Receiver<StopCause>,
 ) -> Result<(), StartFailure> {
     let me = handle.identity().member;
     loop {
-        match ends.try_recv() {
-            Ok(End::Member(Err(error))) => return Err(StartFailure::Other(error)),
-            Ok(End::Member(Ok(())) | End::Signal(_)) => {
+        match stop_causes.try_recv() {
+            Ok(StopCause::Member(Err(error))) => return Err(StartFailure::Other(error)),
+            Ok(StopCause::Member(Ok(())) | StopCause::Signal(_)) => {
                 return Err(StartFailure::Other("stopped before it was ready".to_owned()));
             }
             Err(_) => {}
@@ -293,8 +293,9 @@ fn wait_until_ready(
             refuse_clusters(moment.published.cluster.members().count())?;
         }
         let member = moment.published.cluster.member(me);
-        let is_told = member.is_some_and(|member| member.attributes() == *attributes);
-        if moment.is_linearizable() && is_told && moment.published.cluster.version().is_some() {
+        let is_published = member.is_some_and(|member| member.attributes() == *attributes);
+        if moment.is_linearizable() && is_published && moment.published.cluster.version().is_some()
+        {
             return Ok(());
         }
         std::thread::sleep(POLL);
@@ -302,7 +303,7 @@ fn wait_until_ready(
 }
 
 /// Stops in order; returns true if all applied entries are in the files.
-fn end(config: &Config, mut serving: Serving) -> bool {
+fn shut_down(config: &Config, mut serving: Serving) -> bool {
     banner::end(config, "closing etcd server");
     // An acceptor may wait for a place.
     serving.seats.close();
@@ -318,14 +319,14 @@ fn end(config: &Config, mut serving: Serving) -> bool {
     }
     serving.handle.stop();
     let clean = loop {
-        match serving.ends.recv() {
-            Ok(End::Member(Ok(()))) => break true,
-            Ok(End::Member(Err(error))) => {
+        match serving.stop_causes.recv() {
+            Ok(StopCause::Member(Ok(()))) => break true,
+            Ok(StopCause::Member(Err(error))) => {
                 tracing::error!(error, "the member ended with a fault");
                 break false;
             }
             // A second signal changes nothing.
-            Ok(End::Signal(_)) => {}
+            Ok(StopCause::Signal(_)) => {}
             Err(_) => break false,
         }
     };
@@ -335,7 +336,7 @@ fn end(config: &Config, mut serving: Serving) -> bool {
         tracing::info!(address = acceptor.address(), "stopped serving peer traffic");
     }
     serving.peers.stop();
-    serving.watched.stop();
+    serving.metrics.stop();
     banner::end(config, "closed etcd server");
     clean
 }

@@ -101,23 +101,23 @@ fn read_file(path: &str, settings: &mut Settings) -> Result<(), file::Error> {
 /// signal or a fault ends it, and gives the exit code.
 pub fn main(arguments: &[String], variables: &environment::Variables) -> u8 {
     if let Some(command @ ("gateway" | "grpc-proxy")) = arguments.get(1).map(String::as_str) {
-        say(&mut std::io::stderr(), &format!("etcd {command} is not built yet\n"));
+        print(&mut std::io::stderr(), &format!("etcd {command} is not built yet\n"));
         return 1;
     }
     match decide(arguments.get(1..).unwrap_or_default(), variables) {
         Decision::Print(text) => {
-            say(&mut std::io::stdout(), &text);
+            print(&mut std::io::stdout(), &text);
             0
         }
         Decision::Complain(text, code) => {
-            say(&mut std::io::stderr(), &text);
+            print(&mut std::io::stderr(), &text);
             code
         }
         Decision::Serve(plan) => carry_out(*plan, arguments),
     }
 }
 
-fn say(to: &mut impl std::io::Write, text: &str) {
+fn print(to: &mut impl std::io::Write, text: &str) {
     if to.write_all(text.as_bytes()).is_err() {
         // A closed pipe is not an error.
     }

@@ -12,19 +12,19 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 pub(crate) const FDS_RESERVED: u64 = 150;
 
 /// The signals that end the server.
-fn ending() -> SigSet {
+fn stop_signals() -> SigSet {
     [Signal::SIGINT, Signal::SIGTERM].into_iter().collect()
 }
 
 /// Blocks the terminating signals in this thread and in the threads it starts, so that
 /// [`wait_for_signal`] receives them.
-pub(crate) fn hold_signals() -> io::Result<()> {
-    ending().thread_block().map_err(io::Error::from)
+pub(crate) fn block_signals() -> io::Result<()> {
+    stop_signals().thread_block().map_err(io::Error::from)
 }
 
 /// Waits for an ending signal.
 pub(crate) fn wait_for_signal() -> io::Result<Signal> {
-    ending().wait().map_err(io::Error::from)
+    stop_signals().wait().map_err(io::Error::from)
 }
 
 /// The name of a signal in Go.
@@ -34,11 +34,11 @@ pub(crate) fn signal_name(signal: Signal) -> &'static str {
 
 /// Ends the process by the signal's default action; the first process of a container, to which
 /// the kernel would not deliver it, goes on and ends with a code.
-pub(crate) fn end_by(signal: Signal) {
+pub(crate) fn terminate_by(signal: Signal) {
     if std::process::id() == 1 {
         return;
     }
-    if let Err(error) = ending().thread_unblock().and_then(|()| raise(signal)) {
+    if let Err(error) = stop_signals().thread_unblock().and_then(|()| raise(signal)) {
         tracing::warn!(%error, "cannot end by the signal");
     }
 }

@@ -1,7 +1,7 @@
 //! The HTTP endpoints beside gRPC: `/health`, `/livez`, `/readyz`, `/version`, `/metrics` for
 //! clients, `/version` and `/members` for peers.
 //!
-//! The responses are computed from the caller's [`Facts`]; the caller owns sockets and framing.
+//! The responses are computed from a [`StatusSource`]; the caller owns sockets and framing.
 //!
 //! Source: etcd server/etcdserver/api/etcdhttp/{health,version,metrics,peer}.go @ v3.7.1.
 
@@ -47,7 +47,7 @@ impl Alarm {
 }
 
 /// The state that the endpoints report.
-pub trait Facts {
+pub trait StatusSource {
     /// Alarms that are raised, of any member.
     fn alarms(&self) -> Vec<Alarm>;
     /// Whether a leader is known.
@@ -69,32 +69,32 @@ pub trait Facts {
 }
 
 /// Answers a client's request that is not gRPC; `None` when the path is not of these endpoints.
-pub async fn client<F: Facts>(
-    facts: &F,
+pub async fn client<F: StatusSource>(
+    source: &F,
     method: &Method,
     path: &str,
     query: &str,
 ) -> Option<Response<Bytes>> {
     Some(match path {
-        "/health" => health(facts, method, query).await,
-        "/version" => version(facts, method),
-        "/metrics" => metrics(facts),
+        "/health" => health(source, method, query).await,
+        "/version" => version(source, method),
+        "/metrics" => metrics(source),
         _ => {
             let (kind, wanted) = check_path(path)?;
-            checks(facts, (kind, wanted), method, query).await
+            checks(source, (kind, wanted), method, query).await
         }
     })
 }
 
 /// Answers a peer's request. `members` is the JSON of `/members`.
-pub fn peer<F: Facts>(
-    facts: &F,
+pub fn peer<F: StatusSource>(
+    source: &F,
     method: &Method,
     path: &str,
     members: impl FnOnce() -> String,
 ) -> Response<Bytes> {
     match path {
-        "/version" => version(facts, method),
+        "/version" => version(source, method),
         "/members" if method == Method::GET => {
             json(StatusCode::OK, format!("{}\n", members().trim_end()))
         }
@@ -108,7 +108,7 @@ pub fn not_found() -> Response<Bytes> {
     error(StatusCode::NOT_FOUND, "404 page not found")
 }
 
-async fn health<F: Facts>(facts: &F, method: &Method, query: &str) -> Response<Bytes> {
+async fn health<F: StatusSource>(source: &F, method: &Method, query: &str) -> Response<Bytes> {
     if method != Method::GET {
         tracing::warn!("status-code" = 405, "/health error");
         return not_allowed();
@@ -117,18 +117,18 @@ async fn health<F: Facts>(facts: &F, method: &Method, query: &str) -> Response<B
     let serializable = values(query, "serializable").first().is_some_and(|v| v == "true");
     let mut reason = String::new();
     if let Some(alarm) =
-        facts.alarms().into_iter().find(|a| !excluded.iter().any(|e| e == a.name()))
+        source.alarms().into_iter().find(|a| !excluded.iter().any(|e| e == a.name()))
     {
         tracing::warn!(alarm = alarm.name(), "serving /health false due to an alarm");
         alarm.reason().clone_into(&mut reason);
-    } else if !serializable && !facts.has_leader() {
+    } else if !serializable && !source.has_leader() {
         tracing::warn!("serving /health false; no leader");
         "RAFT NO LEADER".clone_into(&mut reason);
-    } else if let Err(error) = facts.read(!serializable).await {
+    } else if let Err(error) = source.read(!serializable).await {
         tracing::warn!(error, "serving /health false; Range fails");
         reason = format!("RANGE ERROR:{error}");
     }
-    facts.count_health(reason.is_empty());
+    source.count_health(reason.is_empty());
     if reason.is_empty() {
         return text(StatusCode::OK, "{\"health\":\"true\",\"reason\":\"\"}");
     }
@@ -154,8 +154,8 @@ fn check_path(path: &str) -> Option<(&'static str, Vec<&'static str>)> {
     None
 }
 
-async fn checks<F: Facts>(
-    facts: &F,
+async fn checks<F: StatusSource>(
+    source: &F,
     (kind, wanted): (&'static str, Vec<&'static str>),
     method: &Method,
     query: &str,
@@ -175,8 +175,8 @@ async fn checks<F: Facts>(
         if excluded.remove(name) {
             continue;
         }
-        let result = check(facts, name).await;
-        facts.count_check(kind, name, result.is_ok());
+        let result = check(source, name).await;
+        source.count_check(kind, name, result.is_ok());
         match result {
             Ok(()) => report.push_str(&format!("[+]{name} ok\n")),
             Err(why) => {
@@ -199,31 +199,31 @@ async fn checks<F: Facts>(
     no_sniff(text(StatusCode::OK, &body))
 }
 
-async fn check<F: Facts>(facts: &F, name: &str) -> Result<(), String> {
+async fn check<F: StatusSource>(source: &F, name: &str) -> Result<(), String> {
     match name {
-        "data_corruption" if facts.alarms().contains(&Alarm::Corrupt) => {
+        "data_corruption" if source.alarms().contains(&Alarm::Corrupt) => {
             Err("alarm activated: CORRUPT".to_owned())
         }
-        "non_learner" if facts.is_learner() => Err("not supported for learner".to_owned()),
-        "serializable_read" => facts.read(false).await.map_err(|e| format!("range error: {e}")),
-        "linearizable_read" => facts.read(true).await.map_err(|e| format!("range error: {e}")),
+        "non_learner" if source.is_learner() => Err("not supported for learner".to_owned()),
+        "serializable_read" => source.read(false).await.map_err(|e| format!("range error: {e}")),
+        "linearizable_read" => source.read(true).await.map_err(|e| format!("range error: {e}")),
         _ => Ok(()),
     }
 }
 
-fn version<F: Facts>(facts: &F, method: &Method) -> Response<Bytes> {
+fn version<F: StatusSource>(source: &F, method: &Method) -> Response<Bytes> {
     if method != Method::GET {
         return not_allowed();
     }
-    let cluster = facts.cluster_version().unwrap_or_else(|| "not_decided".to_owned());
-    let storage = facts.storage_version().unwrap_or_else(|| "unknown".to_owned());
+    let cluster = source.cluster_version().unwrap_or_else(|| "not_decided".to_owned());
+    let storage = source.storage_version().unwrap_or_else(|| "unknown".to_owned());
     let body =
         format!(r#"{{"etcdserver":"{VERSION}","etcdcluster":"{cluster}","storage":"{storage}"}}"#);
     json(StatusCode::OK, body)
 }
 
-fn metrics<F: Facts>(facts: &F) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::from(facts.metrics()));
+fn metrics<F: StatusSource>(source: &F) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(source.metrics()));
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, kind);
     response

@@ -20,15 +20,15 @@ pub fn panics() -> u64 {
 
 /// Starts a task on this thread. Must be called inside a `LocalSet`.
 pub fn spawn_local(name: &'static str, task: impl Future<Output = ()> + 'static) {
-    drop(tokio::task::spawn_local(Watched { name, task: Box::pin(task) }));
+    drop(tokio::task::spawn_local(NamedTask { name, task: Box::pin(task) }));
 }
 
-struct Watched<F> {
+struct NamedTask<F> {
     name: &'static str,
     task: Pin<Box<F>>,
 }
 
-impl<F: Future<Output = ()>> Future for Watched<F> {
+impl<F: Future<Output = ()>> Future for NamedTask<F> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -62,9 +62,9 @@ mod tests {
     use std::cell::Cell;
     use std::rc::Rc;
 
-    struct Taken(Rc<Cell<i32>>);
+    struct GaugeGuard(Rc<Cell<i32>>);
 
-    impl Drop for Taken {
+    impl Drop for GaugeGuard {
         fn drop(&mut self) {
             self.0.set(self.0.get() - 1);
         }
@@ -76,14 +76,14 @@ mod tests {
         let gauge = Rc::new(Cell::new(2));
         let before = panics();
         tokio::task::LocalSet::new().block_on(&runtime, async {
-            let taken = Taken(Rc::clone(&gauge));
+            let guard = GaugeGuard(Rc::clone(&gauge));
             spawn_local("first", async move {
-                let _taken = taken;
+                let _guard = guard;
                 tokio::task::yield_now().await;
                 panic!("on purpose");
             });
-            let taken = Taken(Rc::clone(&gauge));
-            spawn_local("second", async move { drop(taken) });
+            let guard = GaugeGuard(Rc::clone(&gauge));
+            spawn_local("second", async move { drop(guard) });
             while gauge.get() > 0 {
                 tokio::task::yield_now().await;
             }

@@ -18,15 +18,15 @@ mod running;
 mod shared;
 mod threads;
 mod watch_stream;
-mod watching;
 mod worker;
+mod worker_watches;
 
 pub use boot::{StartError, boot};
 pub use connection::{Attachment, ConnectionGuard, TakeOver};
 pub use error::Error;
-pub use running::{Handle, Kept, Options, Pace, Running, start};
+pub use running::{Handle, Options, RetentionLimits, Running, Tuning, start};
 pub use shared::Identity;
 pub use threads::worker::Connections;
 pub use watch_stream::Stream;
-pub use watching::Deliver;
 pub use worker::{Limits, WatcherLimits, Worker};
+pub use worker_watches::Deliver;

@@ -13,7 +13,7 @@ mod process;
 #[cfg(test)]
 mod tests;
 
-pub use ops::{ClientRequests, Op, Timed};
+pub use ops::{ClientRequests, Op, OpHistogram};
 
 use prometheus::{
     CounterVec, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec,
@@ -271,15 +271,15 @@ group! {
 pub struct Metrics {
     registry: Registry,
     /// Raft's side.
-    pub raft: RaftSide,
+    pub raft: RaftMetrics,
     /// What this member is.
     pub identity: Identity,
     /// Health checks.
     pub health: Health,
     /// Requests: durations by kind, counts by client version.
     pub requests: Requests,
-    /// The store's side.
-    pub store: StoreSide,
+    /// The store, its watchers and leases.
+    pub store: StoreMetrics,
     /// What is on disk.
     pub disk: Disk,
     /// Bytes and streams.
@@ -293,18 +293,18 @@ pub struct Metrics {
     process: process::Process,
 }
 
-/// Raft and apply.
+/// The metrics of raft and apply.
 #[derive(Debug)]
-pub struct RaftSide {
+pub struct RaftMetrics {
     /// Raft's state and proposals.
     pub consensus: Consensus,
     /// Apply.
     pub apply: Apply,
 }
 
-/// The store, its compactions, watchers and leases.
+/// The metrics of the store, its compactions, watchers and leases.
 #[derive(Debug)]
-pub struct StoreSide {
+pub struct StoreMetrics {
     /// Keys and revisions.
     pub mvcc: Mvcc,
     /// Compactions.
@@ -328,11 +328,11 @@ pub struct Disk {
 #[derive(Debug)]
 pub struct Requests {
     /// From the proposal to the answer; `etcd_server_request_duration_seconds`.
-    pub total: Timed,
+    pub total: OpHistogram,
     /// Inside apply; `etcd_server_apply_duration_seconds`.
-    pub apply: Timed,
+    pub apply: OpHistogram,
     /// A range's reading; `etcd_server_range_duration_seconds`.
-    pub range: Timed,
+    pub range: OpHistogram,
     /// Requests by kind and the client's version; `etcd_server_client_requests_total`.
     pub clients: ClientRequests,
 }
@@ -350,16 +350,16 @@ impl Metrics {
         let registry = Registry::new();
         let r = &registry;
         let metrics = Self {
-            raft: RaftSide { consensus: Consensus::register(r)?, apply: Apply::register(r)? },
+            raft: RaftMetrics { consensus: Consensus::register(r)?, apply: Apply::register(r)? },
             identity: Identity::register(r)?,
             health: Health::register(r)?,
             requests: Requests {
-                total: Timed::request(r)?,
-                apply: Timed::apply(r)?,
-                range: Timed::range(r)?,
+                total: OpHistogram::request(r)?,
+                apply: OpHistogram::apply(r)?,
+                range: OpHistogram::range(r)?,
                 clients: ClientRequests::register(r)?,
             },
-            store: StoreSide {
+            store: StoreMetrics {
                 mvcc: Mvcc::register(r)?,
                 compaction: Compaction::register(r)?,
                 watch: Watch::register(r)?,

@@ -19,9 +19,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use vfs::Vfs;
 
-/// How the machines and their threads work.
+/// The intervals and batch limits of the machines and their threads.
 #[derive(Clone, Debug)]
-pub struct Pace {
+pub struct Tuning {
     /// The length of a tick.
     pub tick: Duration,
     /// The time between two slices of housekeeping.
@@ -36,9 +36,9 @@ pub struct Pace {
     pub batch_limit: usize,
 }
 
-/// How many files and entries are kept.
+/// Limits on the files and entries that are kept.
 #[derive(Clone, Debug)]
-pub struct Kept {
+pub struct RetentionLimits {
     /// How many entries stay in memory behind a snapshot.
     pub catch_up_entries: u64,
     /// How many `.snap` files are kept; 0 keeps all.
@@ -52,10 +52,10 @@ pub struct Kept {
 pub struct Options {
     /// How many workers serve connections.
     pub workers: usize,
-    /// How the machines work.
-    pub pace: Pace,
-    /// How many files and entries are kept.
-    pub kept: Kept,
+    /// Intervals and batch limits.
+    pub tuning: Tuning,
+    /// Limits on the files and entries that are kept.
+    pub retention: RetentionLimits,
     /// The limits of requests.
     pub limits: Limits,
     /// The time of the start, in milliseconds since 1970, from which request ids count.
@@ -64,13 +64,13 @@ pub struct Options {
     pub metrics: Arc<Metrics>,
 }
 
-/// A thread that has ended: its name, and why if it was not asked to.
-type Ended = (String, Result<(), String>);
+/// The exit of a thread: its name, and the error if it was not told to stop.
+type ThreadExit = (String, Result<(), String>);
 
 /// A running member.
 pub struct Running {
     handle: Handle,
-    ended: Receiver<Ended>,
+    exits: Receiver<ThreadExit>,
     /// The threads of the machines in the order in which they are stopped: whoever sends stops
     /// before whoever receives.
     machines: [JoinHandle<()>; 4],
@@ -155,7 +155,7 @@ impl Handle {
 
     /// The watchers and events of all workers together. Streams and bytes have gauges of their own.
     #[must_use]
-    pub fn watched(&self) -> watch::Stats {
+    pub fn watch_stats(&self) -> watch::Stats {
         let mut stats = watch::Stats::default();
         self.shared.workers.iter().for_each(|worker| worker.gauges.watch.add_to(&mut stats));
         stats
@@ -180,7 +180,7 @@ impl Running {
     /// # Errors
     /// Why it could not go on, with the name of the thread.
     pub fn wait(self) -> Result<(), String> {
-        let first = self.ended.recv();
+        let first = self.exits.recv();
         let queues = &self.handle.shared.queues;
         let [consensus, apply, log, backend] = self.machines;
         queues.consensus.close();
@@ -193,7 +193,7 @@ impl Running {
         join(backend);
         self.handle.shared.workers.iter().for_each(|worker| worker.mailbox.stop());
         self.workers.into_iter().for_each(join);
-        let faults = first.into_iter().chain(self.ended.try_iter());
+        let faults = first.into_iter().chain(self.exits.try_iter());
         let mut faults = faults.filter_map(|(name, result)| Some((name, result.err()?)));
         faults.next().map_or(Ok(()), |(name, why)| Err(format!("{name}: {why}")))
     }
@@ -216,19 +216,19 @@ pub fn start(
     options: Options,
     connections: Arc<dyn Connections>,
 ) -> std::io::Result<Running> {
-    let Options { workers, pace, limits, metrics, .. } = options;
+    let Options { workers, tuning, limits, metrics, .. } = options;
     let log_limit = i64::try_from(raft::LOG_WINDOW_BYTES_MAX).unwrap_or(i64::MAX);
     metrics.memory.raft_log_limit.set(log_limit);
     let identity = Identity { cluster: booted.metadata.cluster, member: booted.metadata.node };
     // One lane for each worker, and the last one for the applier.
     let ids = RequestIds::new(identity.member, options.unix_ms, workers + 1);
     let machine_options = MachineOptions {
-        auto_compaction: pace.auto_compaction,
-        batch_interval: pace.batch_interval,
-        batch_limit: pace.batch_limit,
-        catch_up_entries: options.kept.catch_up_entries,
-        snapshots_max: options.kept.snapshots_max,
-        segments_max: options.kept.segments_max,
+        auto_compaction: tuning.auto_compaction,
+        batch_interval: tuning.batch_interval,
+        batch_limit: tuning.batch_limit,
+        catch_up_entries: options.retention.catch_up_entries,
+        snapshots_max: options.retention.snapshots_max,
+        segments_max: options.retention.segments_max,
         ids,
         own_lane: workers,
     };
@@ -236,32 +236,32 @@ pub fn start(
     let moment = Arc::clone(machines.applier.moment());
     let shared = Arc::new(Shared::new(identity, moment, ids, workers, metrics));
     shared.set_commit(machines.consensus.member().commit());
-    let (to, ended) = channel();
-    let machines = start_machines(machines, &shared, &pace, &to)?;
+    let (to, exits) = channel();
+    let machines = start_machines(machines, &shared, &tuning, &to)?;
     let mut threads = Vec::new();
     for index in 0..workers {
         let (shared, connections) = (Arc::clone(&shared), Arc::clone(&connections));
         let run = move || worker::run(index, &shared, limits, &*connections);
         threads.push(spawn(&format!("worker-{index}"), &to, run)?);
     }
-    Ok(Running { handle: Handle { shared }, ended, machines, workers: threads })
+    Ok(Running { handle: Handle { shared }, exits, machines, workers: threads })
 }
 
 fn start_machines(
     machines: Machines,
     shared: &Arc<Shared>,
-    pace: &Pace,
-    ended: &Sender<Ended>,
+    tuning: &Tuning,
+    exits: &Sender<ThreadExit>,
 ) -> std::io::Result<[JoinHandle<()>; 4]> {
     let Machines { consensus, applier, log_writer, backend_writer } = machines;
-    let Pace { tick, slice_interval, slow_apply, .. } = *pace;
+    let Tuning { tick, slice_interval, slow_apply, .. } = *tuning;
     let apply_options = ApplyOptions { tick, slice_interval, slow_apply };
     let of = || Arc::clone(shared);
     let (for_log, for_backend, for_apply, for_consensus) = (of(), of(), of(), of());
-    let log = spawn("log", ended, move || log::run(log_writer, &for_log))?;
-    let backend = spawn("backend", ended, move || backend::run(backend_writer, &for_backend))?;
-    let apply = spawn("apply", ended, move || apply::run(applier, &for_apply, apply_options))?;
-    let consensus = spawn("consensus", ended, move || {
+    let log = spawn("log", exits, move || log::run(log_writer, &for_log))?;
+    let backend = spawn("backend", exits, move || backend::run(backend_writer, &for_backend))?;
+    let apply = spawn("apply", exits, move || apply::run(applier, &for_apply, apply_options))?;
+    let consensus = spawn("consensus", exits, move || {
         consensus::run(consensus, &for_consensus, tick);
         Ok(())
     })?;
@@ -271,14 +271,14 @@ fn start_machines(
 /// Starts a thread that reports its end, also that by a panic.
 fn spawn(
     name: &str,
-    ended: &Sender<Ended>,
+    exits: &Sender<ThreadExit>,
     run: impl FnOnce() -> Result<(), String> + Send + 'static,
 ) -> std::io::Result<JoinHandle<()>> {
-    let (ended, reported) = (ended.clone(), name.to_owned());
+    let (exits, reported) = (exits.clone(), name.to_owned());
     std::thread::Builder::new().name(name.to_owned()).spawn(move || {
         let result = catch_unwind(AssertUnwindSafe(run))
             .unwrap_or_else(|_| Err("the thread panicked; its message is above".to_owned()));
-        if ended.send((reported, result)).is_err() {
+        if exits.send((reported, result)).is_err() {
             tracing::debug!("a thread ended after the member");
         }
     })

@@ -1,8 +1,8 @@
 //! The streams of watches on a worker: events go into its shard, and responses come out as long as
 //! a client keeps up.
 
-use crate::watching::{Deliver, Delivery, Watching};
 use crate::worker::Worker;
+use crate::worker_watches::{Deliver, Delivery, WorkerWatches};
 use auth::Permitted;
 use mvcc::EventBatch;
 use std::rc::Rc;
@@ -39,14 +39,14 @@ impl Worker {
     #[must_use]
     pub fn open_watch_stream(&self, connection: ConnectionId, deliver: Deliver) -> Stream {
         let id = {
-            let mut watching = self.0.watching.borrow_mut();
+            let mut watches = self.0.watches.borrow_mut();
             let interval = self.0.limits.progress_interval.as_millis();
             let interval = u64::try_from(interval).unwrap_or(u64::MAX);
             // Up to a tenth later, so that not all streams are due at the same time.
             let jitter = (interval / 10).min(self.0.next_id() % (interval / 10 + 1));
             let interval = interval.saturating_add(jitter);
-            let id = watching.shard.open_stream(connection, self.now_ms(), interval);
-            watching.streams.insert(id, Delivery { deliver, in_flight: 0 });
+            let id = watches.shard.open_stream(connection, self.now_ms(), interval);
+            watches.streams.insert(id, Delivery { deliver, in_flight: 0 });
             self.metrics().store.watch.streams.inc();
             id
         };
@@ -62,21 +62,21 @@ impl Worker {
     /// have to read history.
     pub(crate) fn on_events(&self, batches: Option<&[Arc<EventBatch>]>) {
         let view = self.view();
-        let mut watching = self.0.watching.borrow_mut();
+        let mut watches = self.0.watches.borrow_mut();
         match batches {
-            None => watching.shard.events_lost(&view),
+            None => watches.shard.events_lost(&view),
             Some(batches) => {
                 for batch in batches {
                     // The view of the first watcher's creation may contain some already.
-                    if batch.revision > watching.shard.revision()
-                        && let Err(error) = watching.shard.on_events(batch, &view)
+                    if batch.revision > watches.shard.revision()
+                        && let Err(error) = watches.shard.on_events(batch, &view)
                     {
                         unreadable(&error);
                     }
                 }
             }
         }
-        drop(watching);
+        drop(watches);
         self.send_ready();
         self.keep_catching_up();
     }
@@ -85,11 +85,11 @@ impl Worker {
     /// by this call, so the gauges are updated here.
     fn send_ready(&self) {
         loop {
-            let ready = self.0.watching.borrow_mut().shard.next_ready();
+            let ready = self.0.watches.borrow_mut().shard.next_ready();
             let Some(stream) = ready else { break };
             self.send(stream);
         }
-        self.update_gauges(&self.0.watching.borrow().shard);
+        self.update_gauges(&self.0.watches.borrow().shard);
     }
 
     /// The watchers of all workers.
@@ -105,8 +105,8 @@ impl Worker {
     fn send(&self, stream: StreamId) {
         let origin = self.origin();
         let mut responses = Vec::new();
-        let mut watching = self.0.watching.borrow_mut();
-        let Watching { shard, streams, .. } = &mut *watching;
+        let mut watches = self.0.watches.borrow_mut();
+        let WorkerWatches { shard, streams, .. } = &mut *watches;
         let Some(delivery) = streams.get_mut(&stream) else { return };
         let in_flight = delivery.in_flight;
         while delivery.in_flight < IN_FLIGHT_MAX
@@ -120,24 +120,24 @@ impl Worker {
         }
         self.metrics().memory.watch_queues.add(gauge(delivery.in_flight - in_flight));
         let deliver = Rc::clone(&delivery.deliver);
-        drop(watching);
+        drop(watches);
         deliver(responses);
     }
 
     /// Reads history for the watchers that are behind, in pieces between other work.
     fn keep_catching_up(&self) {
         {
-            let mut watching = self.0.watching.borrow_mut();
-            if watching.catching_up || !watching.shard.has_behind() {
+            let mut watches = self.0.watches.borrow_mut();
+            if watches.catching_up || !watches.shard.has_behind() {
                 return;
             }
-            watching.catching_up = true;
+            watches.catching_up = true;
         }
         let worker = self.clone();
         tokio::task::spawn_local(async move {
             loop {
                 let view = worker.view();
-                let step = worker.0.watching.borrow_mut().shard.catch_up(&view, &Budget::default());
+                let step = worker.0.watches.borrow_mut().shard.catch_up(&view, &Budget::default());
                 worker.send_ready();
                 match step {
                     Ok(CatchUp::More) => tokio::task::yield_now().await,
@@ -147,13 +147,13 @@ impl Worker {
                     }
                 }
             }
-            worker.0.watching.borrow_mut().catching_up = false;
+            worker.0.watches.borrow_mut().catching_up = false;
         });
     }
 
     /// Checks for due progress notifications as long as there is a stream.
     fn keep_ticking(&self) {
-        if std::mem::replace(&mut self.0.watching.borrow_mut().ticking, true) {
+        if std::mem::replace(&mut self.0.watches.borrow_mut().ticking, true) {
             return;
         }
         let worker = self.clone();
@@ -161,12 +161,12 @@ impl Worker {
             loop {
                 tokio::time::sleep(PROGRESS_EVERY).await;
                 {
-                    let mut watching = worker.0.watching.borrow_mut();
-                    if watching.streams.is_empty() {
-                        watching.ticking = false;
+                    let mut watches = worker.0.watches.borrow_mut();
+                    if watches.streams.is_empty() {
+                        watches.ticking = false;
                         return;
                     }
-                    watching.shard.tick(worker.now_ms());
+                    watches.shard.tick(worker.now_ms());
                 }
                 worker.send_ready();
                 worker.keep_catching_up();
@@ -185,16 +185,16 @@ impl Stream {
         let wanted = wants.swap(true, Ordering::SeqCst);
         let view = worker.view();
         {
-            let mut watching = worker.0.watching.borrow_mut();
+            let mut watches = worker.0.watches.borrow_mut();
             if !wanted {
-                watching.shard.events_lost(&view);
+                watches.shard.events_lost(&view);
             }
             // Other workers may create one at the same moment, so the total can be exceeded by as
             // many watchers as there are workers.
             if worker.watchers() >= worker.0.limits.watchers.total {
-                watching.shard.refuse_for_limit(self.id);
+                watches.shard.refuse_for_limit(self.id);
             } else {
-                watching.shard.create(self.id, request, &view);
+                watches.shard.create(self.id, request, &view);
             }
         }
         worker.send_ready();
@@ -203,27 +203,27 @@ impl Stream {
 
     /// Responds that a watcher was not created.
     pub fn refuse(&self, reason: &str) {
-        self.worker.0.watching.borrow_mut().shard.refuse(self.id, reason);
+        self.worker.0.watches.borrow_mut().shard.refuse(self.id, reason);
         self.worker.send_ready();
     }
 
     /// Ends a watcher.
     pub fn cancel(&self, watch_id: i64) {
-        self.worker.0.watching.borrow_mut().shard.cancel(self.id, watch_id);
+        self.worker.0.watches.borrow_mut().shard.cancel(self.id, watch_id);
         self.worker.send_ready();
     }
 
     /// Requests a progress notification for the whole stream.
     pub fn request_progress(&self) {
-        self.worker.0.watching.borrow_mut().shard.request_progress(self.id);
+        self.worker.0.watches.borrow_mut().shard.request_progress(self.id);
         self.worker.send_ready();
     }
 
     /// Notes that the client has taken this many bytes.
     pub fn drained(&self, bytes: usize) {
         {
-            let mut watching = self.worker.0.watching.borrow_mut();
-            let Some(delivery) = watching.streams.get_mut(&self.id) else { return };
+            let mut watches = self.worker.0.watches.borrow_mut();
+            let Some(delivery) = watches.streams.get_mut(&self.id) else { return };
             let drained = bytes.min(delivery.in_flight);
             delivery.in_flight -= drained;
             self.worker.metrics().memory.watch_queues.sub(gauge(drained));
@@ -236,10 +236,10 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        let mut watching = self.worker.0.watching.borrow_mut();
-        watching.shard.close_stream(self.id);
-        self.worker.update_gauges(&watching.shard);
-        let Some(delivery) = watching.streams.remove(&self.id) else { return };
+        let mut watches = self.worker.0.watches.borrow_mut();
+        watches.shard.close_stream(self.id);
+        self.worker.update_gauges(&watches.shard);
+        let Some(delivery) = watches.streams.remove(&self.id) else { return };
         let metrics = self.worker.metrics();
         metrics.memory.watch_queues.sub(gauge(delivery.in_flight));
         metrics.store.watch.streams.dec();

@@ -6,7 +6,7 @@ use crate::gauges::WorkerGauges;
 use crate::mailbox::Mail;
 use crate::metrics::Metrics;
 use crate::shared::{DOOR_UNIT_BYTES, DOOR_UNITS, Identity, Shared};
-use crate::watching::Watching;
+use crate::worker_watches::WorkerWatches;
 use bytes::Bytes;
 use executor::{ApplyInput, ConsensusInput, IdLane, Moment};
 use member::Proposal;
@@ -70,7 +70,7 @@ pub(crate) struct Inner {
     answers: RefCell<Waiters<Result<Answer, Error>>>,
     replies: RefCell<Waiters<Reply>>,
     files: RefCell<Waiters<bolt::View>>,
-    pub(crate) watching: RefCell<Watching>,
+    pub(crate) watches: RefCell<WorkerWatches>,
     pub(crate) started: Instant,
 }
 
@@ -78,7 +78,7 @@ pub(crate) struct Inner {
 type Waiters<T> = BTreeMap<u64, oneshot::Sender<T>>;
 
 /// A request that waits. When it ends, answered or not, nothing of it remains here.
-struct Waiting<'a, T> {
+struct PendingRequest<'a, T> {
     worker: &'a Inner,
     waiters: &'a RefCell<Waiters<T>>,
     id: u64,
@@ -86,7 +86,7 @@ struct Waiting<'a, T> {
     _permit: SemaphorePermit<'a>,
 }
 
-impl<T> Drop for Waiting<'_, T> {
+impl<T> Drop for PendingRequest<'_, T> {
     fn drop(&mut self) {
         self.waiters.borrow_mut().remove(&self.id);
         self.worker.gauges().waiting.fetch_sub(1, Ordering::Relaxed);
@@ -108,14 +108,14 @@ impl Inner {
         waiters: &'a RefCell<Waiters<T>>,
         id: u64,
         bytes: usize,
-    ) -> Result<Waiting<'a, T>, Error> {
+    ) -> Result<PendingRequest<'a, T>, Error> {
         let units = (1 + bytes / DOOR_UNIT_BYTES).min(self.door_units);
         let units = u32::try_from(units).unwrap_or(u32::MAX);
         let permit = self.door.acquire_many(units).await.map_err(|_| Error::Stopped)?;
         let (sender, receiver) = oneshot::channel();
         waiters.borrow_mut().insert(id, sender);
         self.gauges().waiting.fetch_add(1, Ordering::Relaxed);
-        Ok(Waiting { worker: self, waiters, id, receiver, _permit: permit })
+        Ok(PendingRequest { worker: self, waiters, id, receiver, _permit: permit })
     }
 }
 
@@ -139,7 +139,7 @@ impl Worker {
             answers: RefCell::default(),
             replies: RefCell::default(),
             files: RefCell::default(),
-            watching: RefCell::new(Watching::new(Shard::new(revision, shard_limits))),
+            watches: RefCell::new(WorkerWatches::new(Shard::new(revision, shard_limits))),
             started: Instant::now(),
         }))
     }

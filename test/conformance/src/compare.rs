@@ -256,8 +256,8 @@ impl Pair {
         let (stream, ours, theirs) = self.watchers.remove(nth);
         self.ours.streams[stream].cancel(ours).await?;
         self.theirs.streams[stream].cancel(theirs).await?;
-        let ours = self.ours.streams[stream].take_told(ours);
-        let theirs = self.theirs.streams[stream].take_told(theirs);
+        let ours = self.ours.streams[stream].take_record(ours);
+        let theirs = self.theirs.streams[stream].take_record(theirs);
         ensure!(ours == theirs, "a canceled watcher: {ours:?} and {theirs:?}");
         Ok(())
     }
@@ -281,8 +281,8 @@ impl Pair {
         }
         let mut live = Vec::new();
         for (stream, ours_id, theirs_id) in std::mem::take(&mut self.watchers) {
-            let ours = self.ours.streams[stream].take_told(ours_id);
-            let theirs = self.theirs.streams[stream].take_told(theirs_id);
+            let ours = self.ours.streams[stream].take_record(ours_id);
+            let theirs = self.theirs.streams[stream].take_record(theirs_id);
             ensure!(ours == theirs, "watcher {ours_id}: {ours:#?} and {theirs:#?}");
             self.report.events += ours.events.len() as u64;
             if ours.canceled.is_none() {

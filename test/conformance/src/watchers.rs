@@ -22,7 +22,7 @@ const ASK_AGAIN: Duration = Duration::from_millis(50);
 
 /// What one watcher has received so far.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Told {
+pub struct WatchRecord {
     /// Its events, in the order of arrival.
     pub events: Vec<Event>,
     /// Compact revision and reason, if the server canceled it.
@@ -34,7 +34,7 @@ pub struct Told {
 pub struct Stream {
     requests: mpsc::Sender<WatchRequest>,
     responses: mpsc::UnboundedReceiver<WatchResponse>,
-    told: BTreeMap<i64, Told>,
+    told: BTreeMap<i64, WatchRecord>,
     /// Watchers that the server canceled and that the client has not canceled yet. Go's etcd sends
     /// no progress on a stream with one.
     ended: Vec<i64>,
@@ -65,7 +65,10 @@ impl Stream {
     ///
     /// # Errors
     /// When the stream breaks.
-    pub async fn create(&mut self, request: WatchCreateRequest) -> Result<Result<i64, Told>> {
+    pub async fn create(
+        &mut self,
+        request: WatchCreateRequest,
+    ) -> Result<Result<i64, WatchRecord>> {
         self.send(RequestUnion::CreateRequest(request)).await?;
         loop {
             let response = self.next().await?;
@@ -75,9 +78,9 @@ impl Stream {
             }
             if response.canceled {
                 let canceled = Some((response.compact_revision, response.cancel_reason));
-                return Ok(Err(Told { events: Vec::new(), canceled }));
+                return Ok(Err(WatchRecord { events: Vec::new(), canceled }));
             }
-            self.told.insert(response.watch_id, Told::default());
+            self.told.insert(response.watch_id, WatchRecord::default());
             return Ok(Ok(response.watch_id));
         }
     }
@@ -126,12 +129,13 @@ impl Stream {
     }
 
     /// Removes and returns what a watcher has received.
-    pub fn take_told(&mut self, watch_id: i64) -> Told {
+    pub fn take_record(&mut self, watch_id: i64) -> WatchRecord {
         match self.told.get_mut(&watch_id) {
-            None => Told::default(),
-            Some(told) => {
-                Told { events: std::mem::take(&mut told.events), canceled: told.canceled.clone() }
-            }
+            None => WatchRecord::default(),
+            Some(told) => WatchRecord {
+                events: std::mem::take(&mut told.events),
+                canceled: told.canceled.clone(),
+            },
         }
     }
 

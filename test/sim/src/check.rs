@@ -2,7 +2,7 @@
 //! every acknowledged entry and a prefix of the others, and its store, in memory and in the file,
 //! equals what the twin computes from exactly these entries.
 
-use crate::driver::{Driver, Seen};
+use crate::driver::{Driver, Observation};
 use crate::history::{Expected, History};
 use crate::twin::Moment;
 use auth::Caller;
@@ -54,7 +54,7 @@ pub fn check(
         driver.tick()?;
         driver.settle()?;
     }
-    check_applied(history, driver.take_seen(), found)?;
+    check_applied(history, driver.take_observations(), found)?;
     if !driver.is_ready() {
         return Err("it does not lead".into());
     }
@@ -76,9 +76,13 @@ pub fn check(
 }
 
 /// Checks that the applied entries are the history's up to `found`, and then a new leader's.
-fn check_applied(history: &History, seen: Vec<Seen>, found: Index) -> Result<(), String> {
-    for seen in seen {
-        let Seen::Applying(entry) = seen else { continue };
+fn check_applied(
+    history: &History,
+    observations: Vec<Observation>,
+    found: Index,
+) -> Result<(), String> {
+    for observation in observations {
+        let Observation::Applying(entry) = observation else { continue };
         let fits = match history.entry(entry.index) {
             Some(known) if entry.index <= found => *known == entry,
             Some(_) | None => is_housekeeping(&entry),
@@ -202,15 +206,16 @@ fn check_goes_on(driver: &mut Driver, revision: i64) -> Result<(), String> {
     let put = PutRequest { key: "after".into(), value: "crash".into(), ..PutRequest::default() };
     let id = driver.submit(InternalRaftRequest { put: Some(put), ..Default::default() });
     driver.settle()?;
-    let answered = driver.take_seen().into_iter().find_map(|seen| match seen {
-        Seen::Answer(answered, answer) if answered == id => Some(answer),
-        Seen::Answer(..)
-        | Seen::Appending(_)
-        | Seen::Applying(_)
-        | Seen::Reply(_)
-        | Seen::Moment { .. }
-        | Seen::Events(_) => None,
-    });
+    let answered =
+        driver.take_observations().into_iter().find_map(|observation| match observation {
+            Observation::Answer(answered, answer) if answered == id => Some(answer),
+            Observation::Answer(..)
+            | Observation::Appending(_)
+            | Observation::Applying(_)
+            | Observation::Reply(_)
+            | Observation::Moment { .. }
+            | Observation::Events(_) => None,
+        });
     match answered {
         Some(Ok(Answer::Put(put))) if put.revision == revision + 1 => Ok(()),
         other => Err(format!("a write after revision {revision} is answered {other:?}")),

@@ -26,7 +26,7 @@ const LANES: usize = 2;
 
 /// What an observer sees of a member, in order.
 #[derive(Debug)]
-pub enum Seen {
+pub enum Observation {
     /// Entries were handed to the log. They replace those that it holds from the first one on.
     Appending(Vec<Entry>),
     /// An entry was handed out for applying.
@@ -65,7 +65,7 @@ pub struct Driver {
     ids: IdLane,
     now: Duration,
     id: NodeId,
-    seen: Vec<Seen>,
+    observations: Vec<Observation>,
     /// Why a machine failed. The others may go on for a while, as threads do.
     failed: Option<String>,
 }
@@ -111,7 +111,7 @@ impl Driver {
             ids: ids.lane(0),
             now: Duration::ZERO,
             id,
-            seen: Vec::new(),
+            observations: Vec::new(),
             failed: None,
         })
     }
@@ -159,8 +159,8 @@ impl Driver {
     }
 
     /// Returns what was seen since the last call.
-    pub fn take_seen(&mut self) -> Vec<Seen> {
-        std::mem::take(&mut self.seen)
+    pub fn take_observations(&mut self) -> Vec<Observation> {
+        std::mem::take(&mut self.observations)
     }
 
     /// A client's request arrives. Returns its id.
@@ -183,10 +183,10 @@ impl Driver {
         let id = self.ids.next_id();
         let question = Question { caller: auth::Caller::default(), query };
         self.apply_input(ApplyInput::Ask(id, question))?;
-        match self.seen.pop() {
-            Some(Seen::Reply(reply)) => Ok(Some(reply)),
+        match self.observations.pop() {
+            Some(Observation::Reply(reply)) => Ok(Some(reply)),
             other => {
-                self.seen.extend(other);
+                self.observations.extend(other);
                 Ok(None)
             }
         }
@@ -295,13 +295,14 @@ impl Driver {
                 Envelope::Consensus(input) => self.queues.consensus.push_back(input),
                 Envelope::Apply(input) => {
                     if let ApplyInput::Committed { entries, .. } = &input {
-                        self.seen.extend(entries.iter().cloned().map(Seen::Applying));
+                        self.observations
+                            .extend(entries.iter().cloned().map(Observation::Applying));
                     }
                     self.queues.apply.push_back(input);
                 }
                 Envelope::Log(input) => {
                     if let LogInput::Append(append) = &input {
-                        self.seen.push(Seen::Appending(append.entries.clone()));
+                        self.observations.push(Observation::Appending(append.entries.clone()));
                     }
                     self.queues.log.push_back(input);
                 }
@@ -313,21 +314,25 @@ impl Driver {
 
     fn observe(&mut self, message: ClientMessage) {
         match message {
-            ClientMessage::Answer(id, Ok(answer)) => self.seen.push(Seen::Answer(id, Ok(answer))),
+            ClientMessage::Answer(id, Ok(answer)) => {
+                self.observations.push(Observation::Answer(id, Ok(answer)))
+            }
             ClientMessage::Answer(id, Err(RequestFailure::Rejected(reject))) => {
-                self.seen.push(Seen::Answer(id, Err(reject)));
+                self.observations.push(Observation::Answer(id, Err(reject)));
             }
             ClientMessage::Answer(_, Err(RequestFailure::TooManyRequests)) => {
                 self.fail("a request was refused, though few were under way".into());
             }
-            ClientMessage::Reply(_, reply) => self.seen.push(Seen::Reply(reply)),
-            ClientMessage::Publish(moment) => self.seen.push(Seen::Moment {
+            ClientMessage::Reply(_, reply) => self.observations.push(Observation::Reply(reply)),
+            ClientMessage::Publish(moment) => self.observations.push(Observation::Moment {
                 applied: moment.published.applied.index,
                 revision: moment.published.view.revision(),
                 is_linearizable: moment.is_linearizable(),
             }),
             ClientMessage::Events(batches) => {
-                self.seen.push(Seen::Events(batches.iter().map(|batch| batch.revision).collect()));
+                self.observations.push(Observation::Events(
+                    batches.iter().map(|batch| batch.revision).collect(),
+                ));
             }
             ClientMessage::File(..) => {}
         }

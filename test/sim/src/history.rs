@@ -1,7 +1,7 @@
 //! The history of a run: each entry that the member applied, with the state that the twin computes
 //! after it. The run is checked against it while it goes, and every crash image afterwards.
 
-use crate::driver::Seen;
+use crate::driver::Observation;
 use crate::twin::{self, Moment, Twin};
 use bytes::Bytes;
 use prost::Message as _;
@@ -82,19 +82,19 @@ impl History {
     /// # Errors
     /// When an entry changes its content, an answer is wrong, or an answer, an event or a linearizable
     /// moment comes too early.
-    pub fn learn(&mut self, seen: Vec<Seen>) -> Result<(), String> {
-        for seen in seen {
-            match seen {
-                Seen::Appending(entries) => {
+    pub fn learn(&mut self, observations: Vec<Observation>) -> Result<(), String> {
+        for observation in observations {
+            match observation {
+                Observation::Appending(entries) => {
                     for entry in entries {
                         self.appended.split_off(&entry.index);
                         self.appended.insert(entry.index, entry);
                     }
                 }
-                Seen::Applying(entry) => self.apply(entry)?,
-                Seen::Answer(id, answer) => self.answered(id, &answer)?,
-                Seen::Reply(_) => {}
-                Seen::Moment { applied, revision, is_linearizable } => {
+                Observation::Applying(entry) => self.apply(entry)?,
+                Observation::Answer(id, answer) => self.answered(id, &answer)?,
+                Observation::Reply(_) => {}
+                Observation::Moment { applied, revision, is_linearizable } => {
                     if is_linearizable && applied < self.acknowledged {
                         return Err(format!(
                             "a moment after entry {applied} counts as linearizable, and entry {} \
@@ -104,7 +104,7 @@ impl History {
                     }
                     self.published = (applied, revision);
                 }
-                Seen::Events(revisions) => {
+                Observation::Events(revisions) => {
                     if let Some(revision) = revisions.iter().find(|it| **it > self.published.1) {
                         return Err(format!(
                             "events of revision {revision} were sent before a moment with it"

@@ -78,7 +78,7 @@ impl Run {
 
     fn learn(&mut self, driver: &mut Driver) -> Result<(), String> {
         self.keep_points();
-        self.history.learn(driver.take_seen())?;
+        self.history.learn(driver.take_observations())?;
         self.disk.set_tag(self.history.acknowledged().0);
         Ok(())
     }

@@ -4,8 +4,8 @@
 //! Source: etcd v3.7 server/etcdserver/txn/range.go, v3_server.go rangeStream.
 
 use super::errors::{revision_status, store_status};
-use super::of_worker::OfWorker;
-use crate::host::{Item, Items, LargeRange, RangeChunks, Ranged};
+use super::worker_host::WorkerHost;
+use crate::host::{Item, Items, LargeRange, RangeChunks, RangeReply};
 use mvcc::{RangeCursor, RangeQuery, Size, Step, View, Wait};
 use proto::answer::RangeAnswer;
 use proto::etcdserverpb::RangeRequest;
@@ -19,20 +19,20 @@ const FIRST_CHUNK_KEYS: u64 = 10;
 
 /// Answers a range from a view.
 pub(super) async fn range(
-    host: &OfWorker,
+    host: &WorkerHost,
     view: &View,
     request: &RangeRequest,
-) -> Result<Ranged, Status> {
+) -> Result<RangeReply, Status> {
     host.worker.count_range();
     if let Some(large) = large(host, view, request).await? {
-        return Ok(Ranged::Large(large));
+        return Ok(RangeReply::Large(large));
     }
-    collected(host, view, request).await.map(Ranged::Answer)
+    collected(host, view, request).await.map(RangeReply::Answer)
 }
 
 /// Collects a range.
 pub(super) async fn collected(
-    host: &OfWorker,
+    host: &WorkerHost,
     view: &View,
     request: &RangeRequest,
 ) -> Result<RangeAnswer, Status> {
@@ -51,13 +51,13 @@ pub(super) async fn collected(
     Ok(collector.finish(view.revision(), count))
 }
 
-fn open(host: &OfWorker, view: &View, query: RangeQuery) -> Result<RangeCursor, Status> {
+fn open(host: &WorkerHost, view: &View, query: RangeQuery) -> Result<RangeCursor, Status> {
     view.range(&host.permit(query)?).map_err(revision_status)
 }
 
 /// The cursor of a range, if the range is large, in key order, unfiltered, and of known count.
 async fn large(
-    host: &OfWorker,
+    host: &WorkerHost,
     view: &View,
     request: &RangeRequest,
 ) -> Result<Option<LargeRange>, Status> {
@@ -116,7 +116,7 @@ fn step(cursor: &mut RangeCursor) -> Result<Item, Status> {
 
 /// Starts a range that is answered in chunks.
 pub(super) fn chunks(
-    host: &OfWorker,
+    host: &WorkerHost,
     view: &View,
     request: &RangeRequest,
 ) -> Result<Box<dyn RangeChunks>, Status> {

@@ -3,7 +3,7 @@
 //! Source: etcd v3.7 server/etcdserver/v3_server.go Txn, txn/txn.go.
 
 use super::errors::{denied_status, store_status};
-use super::{OfWorker, ranges};
+use super::{WorkerHost, ranges};
 use auth::Caller;
 use mvcc::View;
 use proto::answer::{OpAnswer, TxnAnswer};
@@ -13,7 +13,7 @@ use state::{GuardedTxn, ReadError};
 
 /// Evaluates the comparisons, then checks and reads the chosen branch.
 pub(super) async fn read(
-    host: &OfWorker,
+    host: &WorkerHost,
     view: &View,
     request: &TxnRequest,
 ) -> Result<TxnAnswer, Status> {

@@ -1,7 +1,7 @@
 //! A small member in memory, and a server of the services on a loopback socket.
 
 use api::{
-    Deliver, Growth, Host, HttpAnswer, Item, Items, LargeRange, Limits, RangeChunks, Ranged,
+    Deliver, Growth, Host, HttpAnswer, Item, Items, LargeRange, Limits, RangeChunks, RangeReply,
     Service, SnapshotFile, WatchStream,
 };
 use bytes::Bytes;
@@ -202,7 +202,7 @@ impl Host for Fake {
         !self.0.full.get()
     }
 
-    async fn range(&self, request: RangeRequest) -> Result<Ranged, Status> {
+    async fn range(&self, request: RangeRequest) -> Result<RangeReply, Status> {
         tokio::task::yield_now().await;
         if request.revision > self.revision() {
             return Err(Error::FutureRev.into());
@@ -213,16 +213,16 @@ impl Host for Fake {
         }
         let answer = self.find(&request);
         if request.keys_only {
-            return Ok(Ranged::Answer(answer));
+            return Ok(RangeReply::Answer(answer));
         }
         let items_len = answer.kvs.iter().map(|kv| field_len(kv.len())).sum();
         if items_len < LARGE {
-            return Ok(Ranged::Answer(answer));
+            return Ok(RangeReply::Answer(answer));
         }
         let kvs = answer.kvs.clone().into_iter();
         let items = Box::new(FakeItems(kvs, Arc::clone(&self.0.view)));
         let answer = RangeAnswer { kvs: Vec::new(), ..answer };
-        Ok(Ranged::Large(LargeRange { answer, items_len, items }))
+        Ok(RangeReply::Large(LargeRange { answer, items_len, items }))
     }
 
     async fn range_stream(&self, request: RangeRequest) -> Result<Box<dyn RangeChunks>, Status> {

@@ -2,7 +2,7 @@
 //! fail, reset a stream, send GOAWAY, close, or say nothing.
 
 use crate::endpoint::{Address, Endpoint};
-use crate::transport::{Network, Opening, Transport, step};
+use crate::transport::{Network, Transport, TransportFuture, step};
 use crate::{Client, Config};
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use h2::server::SendResponse;
@@ -65,7 +65,7 @@ impl Hosts {
 }
 
 impl Network for Hosts {
-    fn open<'a>(&'a self, endpoint: &'a Endpoint) -> Opening<'a> {
+    fn open<'a>(&'a self, endpoint: &'a Endpoint) -> TransportFuture<'a> {
         Box::pin(async {
             let Address::Tcp(name) = &endpoint.address else { panic!("not a host") };
             let listener = match self.0.lock().unwrap().get(name) {

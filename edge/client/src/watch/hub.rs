@@ -19,7 +19,7 @@
 //!
 //! Source: etcd v3.7.1 client/v3/watch.go.
 
-use super::watched::Watched;
+use super::update::WatchUpdate;
 use crate::Error;
 use proto::etcdserverpb as pb;
 use proto::etcdserverpb::watch_request::RequestUnion;
@@ -37,12 +37,12 @@ pub(super) type Number = u64;
 pub(super) struct Delivery {
     pub(super) number: Number,
     /// With an error, it is the last one of its watch.
-    pub(super) watched: Watched,
+    pub(super) update: WatchUpdate,
 }
 
 /// The server did something that HTTP/2 allows and etcd's protocol does not.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Violation;
+pub(super) struct ProtocolViolation;
 
 #[derive(Debug)]
 struct Watch {
@@ -133,7 +133,7 @@ impl Hub {
     pub(super) fn receive(
         &mut self,
         mut answer: pb::WatchResponse,
-    ) -> Result<Vec<Delivery>, Violation> {
+    ) -> Result<Vec<Delivery>, ProtocolViolation> {
         if answer.created {
             return self.created(answer);
         }
@@ -155,7 +155,7 @@ impl Hub {
         Ok(self.deliver(number, answer).into_iter().collect())
     }
 
-    fn created(&mut self, answer: pb::WatchResponse) -> Result<Vec<Delivery>, Violation> {
+    fn created(&mut self, answer: pb::WatchResponse) -> Result<Vec<Delivery>, ProtocolViolation> {
         let refused = answer.canceled || answer.watch_id == NO_WATCH;
         let number = self.creating.take().filter(|number| self.watches.contains_key(number));
         let Some(number) = number else {
@@ -169,7 +169,7 @@ impl Hub {
             return Ok(self.deliver(number, answer).into_iter().collect());
         }
         if self.by_id.insert(answer.watch_id, number).is_some() {
-            return Err(Violation);
+            return Err(ProtocolViolation);
         }
         if let Some(watch) = self.watches.get_mut(&number) {
             watch.id = Some(answer.watch_id);
@@ -196,7 +196,7 @@ impl Hub {
         if error.is_some() {
             self.remove(number);
         }
-        Some(Delivery { number, watched: Watched { response, error } })
+        Some(Delivery { number, update: WatchUpdate { response, error } })
     }
 
     /// Removes a watch; returns its id if it was live.
@@ -223,7 +223,7 @@ impl Hub {
     pub(super) fn refused(&mut self, status: &Status) -> Vec<Delivery> {
         let numbers: Vec<Number> = self.watches.keys().copied().collect();
         *self = Hub::default();
-        let end = |number| Delivery { number, watched: Watched::ended(status.clone().into()) };
+        let end = |number| Delivery { number, update: WatchUpdate::ended(status.clone().into()) };
         numbers.into_iter().map(end).collect()
     }
 

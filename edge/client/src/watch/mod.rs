@@ -11,10 +11,10 @@ mod hub;
 mod model;
 #[cfg(test)]
 mod tests;
-mod watched;
+mod update;
 
 use crate::call::Client;
-use hub::{Delivery, Hub, Number, Violation};
+use hub::{Delivery, Hub, Number, ProtocolViolation};
 use proto::etcdserverpb as pb;
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
@@ -25,7 +25,7 @@ use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Status, Streaming};
-pub use watched::Watched;
+pub use update::WatchUpdate;
 
 const METHOD: &str = "/etcdserverpb.Watch/Watch";
 /// The pause before a broken stream is opened again.
@@ -42,7 +42,7 @@ const REQUESTS_MAX: usize = 16;
 /// One watch. Dropping it cancels it.
 #[derive(Debug)]
 pub struct Watcher {
-    answers: mpsc::Receiver<Watched>,
+    answers: mpsc::Receiver<WatchUpdate>,
     /// Wakes the task of the hub, which looks for watches whose receiver is closed.
     dropped: Arc<Notify>,
     /// The last answer was taken.
@@ -51,17 +51,17 @@ pub struct Watcher {
 
 impl Watcher {
     /// The next answer; nothing once the watch has ended.
-    pub async fn next(&mut self) -> Option<Watched> {
+    pub async fn next(&mut self) -> Option<WatchUpdate> {
         if self.ended {
             return None;
         }
         // The last answer of a watch has an error. A queue that ends without one is that of a task
         // that panicked.
-        let watched = self.answers.recv().await.unwrap_or_else(|| {
-            Watched::ended(Status::internal("the client's task for watches has failed").into())
+        let update = self.answers.recv().await.unwrap_or_else(|| {
+            WatchUpdate::ended(Status::internal("the client's task for watches has failed").into())
         });
-        self.ended = watched.error.is_some();
-        Some(watched)
+        self.ended = update.error.is_some();
+        Some(update)
     }
 }
 
@@ -83,7 +83,7 @@ pub struct WatchHub {
 
 #[derive(Debug)]
 enum Command {
-    Watch(Number, Box<pb::WatchCreateRequest>, mpsc::Sender<Watched>),
+    Watch(Number, Box<pb::WatchCreateRequest>, mpsc::Sender<WatchUpdate>),
     Progress,
 }
 
@@ -147,7 +147,7 @@ struct Task {
     dropped: Arc<Notify>,
     hub: Hub,
     /// The queues of the readers, until they are dropped or their watch has ended.
-    readers: BTreeMap<Number, mpsc::Sender<Watched>>,
+    readers: BTreeMap<Number, mpsc::Sender<WatchUpdate>>,
     /// What one answer of the server means to the readers. While there is some, no other answer is
     /// read.
     pending: VecDeque<Delivery>,
@@ -155,7 +155,8 @@ struct Task {
     requests: Option<mpsc::Sender<pb::WatchRequest>>,
 }
 
-type Opening = Pin<Box<dyn Future<Output = Result<Streaming<pb::WatchResponse>, Status>> + Send>>;
+type StreamFuture =
+    Pin<Box<dyn Future<Output = Result<Streaming<pb::WatchResponse>, Status>> + Send>>;
 
 /// The stream of a hub.
 enum Stream {
@@ -164,7 +165,7 @@ enum Stream {
     /// The last one broke.
     Paused(Pin<Box<tokio::time::Sleep>>),
     /// The server has not answered yet.
-    Opening(Opening),
+    Opening(StreamFuture),
     /// Answers come.
     Open(Box<Streaming<pb::WatchResponse>>),
 }
@@ -291,7 +292,7 @@ impl Task {
             Happened::Opened(answers) => *stream = Stream::Open(answers),
             Happened::Answered(answer) => match self.hub.receive(answer) {
                 Ok(deliveries) => self.pending.extend(deliveries),
-                Err(Violation) => self.take(Happened::Broke, stream),
+                Err(ProtocolViolation) => self.take(Happened::Broke, stream),
             },
             Happened::Rested => *stream = Stream::Closed,
             Happened::Broke => {
@@ -311,10 +312,10 @@ impl Task {
 /// Passes the first delivery to its reader; waits while the reader's queue is full. Safe to cancel.
 async fn deliver(
     pending: &mut VecDeque<Delivery>,
-    readers: &mut BTreeMap<Number, mpsc::Sender<Watched>>,
+    readers: &mut BTreeMap<Number, mpsc::Sender<WatchUpdate>>,
 ) {
-    let Some(Delivery { number, watched }) = pending.front() else { return };
-    let (number, last) = (*number, watched.error.is_some());
+    let Some(Delivery { number, update }) = pending.front() else { return };
+    let (number, last) = (*number, update.error.is_some());
     let permit = match readers.get(&number) {
         Some(reader) => reader.reserve().await.ok(),
         None => None,
@@ -322,7 +323,7 @@ async fn deliver(
     // Without a permit the reader was dropped, and the delivery with it.
     let delivery = pending.pop_front();
     if let (Some(permit), Some(delivery)) = (permit, delivery) {
-        permit.send(delivery.watched);
+        permit.send(delivery.update);
     }
     if last {
         readers.remove(&number);

@@ -2,7 +2,7 @@
 //! and refuses. Each run checks what the readers were given against the server's history.
 
 use super::hub::{Hub, Number};
-use super::watched::Watched;
+use super::update::WatchUpdate;
 use proto::etcdserverpb as pb;
 use proto::etcdserverpb::watch_request::RequestUnion;
 use random::Random;
@@ -314,7 +314,7 @@ impl World {
                 delivery.number
             );
             let reader = self.readers.get_mut(&delivery.number);
-            reader.expect("nothing is delivered to a dropped reader").give(delivery.watched);
+            reader.expect("nothing is delivered to a dropped reader").give(delivery.update);
         }
     }
 
@@ -363,18 +363,18 @@ impl World {
 }
 
 impl Reader {
-    fn give(&mut self, watched: Watched) {
+    fn give(&mut self, update: WatchUpdate) {
         assert!(self.ended.is_none(), "nothing follows the end");
-        let revision = watched.response.header.as_ref().map_or(0, |header| header.revision);
-        if watched.is_progress() {
+        let revision = update.response.header.as_ref().map_or(0, |header| header.revision);
+        if update.is_progress() {
             self.progress = self.progress.max(revision);
         }
-        for event in watched.response.events {
+        for event in update.response.events {
             let revision = event.kv.unwrap().mod_revision;
             assert!(revision > self.progress, "an event after the progress that contains it");
             self.given.push(revision);
         }
-        self.ended = watched.error.map(|error| error.to_string());
+        self.ended = update.error.map(|error| error.to_string());
     }
 
     /// What was given is a part of the history from the first revision on, without gap.

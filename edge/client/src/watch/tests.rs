@@ -1,6 +1,6 @@
 //! Watches against a server that follows a script: streams that break, stall and answer late.
 
-use super::{RESPONSES_MAX, watched::Watched};
+use super::{RESPONSES_MAX, update::WatchUpdate};
 use crate::Client;
 use crate::tests::server::{Call, Hosts, Listener};
 use proto::etcdserverpb as pb;
@@ -35,9 +35,9 @@ fn created(watch_id: i64, revision: i64) -> pb::WatchResponse {
     pb::WatchResponse { created: true, ..answer(watch_id, revision, &[]) }
 }
 
-fn revisions(watched: &Watched) -> Vec<i64> {
+fn revisions(update: &WatchUpdate) -> Vec<i64> {
     let revision = |event: &proto::mvccpb::Event| event.kv.as_ref().unwrap().mod_revision;
-    watched.response.events.iter().map(revision).collect()
+    update.response.events.iter().map(revision).collect()
 }
 
 /// Expects a request to create a watch; gives its key and start revision.

@@ -4,7 +4,7 @@ use super::failure::StartFailure;
 use crate::config::{Config, VersionUpgrade};
 use executor::BootOptions;
 use server::metrics::Metrics;
-use server::{Kept, Options, Pace};
+use server::{Options, RetentionLimits, Tuning};
 use state::quota::Quota;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -101,7 +101,7 @@ pub(super) fn server(config: &Config, metrics: &Arc<Metrics>) -> Options {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     Options {
         workers: cores,
-        pace: Pace {
+        tuning: Tuning {
             tick: Duration::from_millis(config.member.tick_ms),
             slice_interval: config.commits.compaction_interval / COMPACTION_PARTS,
             auto_compaction: config.auto_compaction,
@@ -109,7 +109,7 @@ pub(super) fn server(config: &Config, metrics: &Arc<Metrics>) -> Options {
             batch_interval: config.commits.interval,
             batch_limit: config.commits.batches_max,
         },
-        kept: Kept {
+        retention: RetentionLimits {
             catch_up_entries: config.member.snapshot_catchup_entries,
             snapshots_max: to_usize(config.member.max_snapshots),
             segments_max: to_usize(config.member.max_wals),

@@ -12,7 +12,7 @@ struct Fake {
     counted: RefCell<Vec<String>>,
 }
 
-impl Facts for Fake {
+impl StatusSource for Fake {
     fn alarms(&self) -> Vec<Alarm> {
         self.alarms.clone()
     }
@@ -42,10 +42,10 @@ impl Facts for Fake {
     }
 }
 
-fn get(facts: &Fake, target: &str) -> (u16, String) {
+fn get(source: &Fake, target: &str) -> (u16, String) {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    match runtime.block_on(client(facts, &Method::GET, path, query)) {
+    match runtime.block_on(client(source, &Method::GET, path, query)) {
         Some(r) => (r.status().as_u16(), String::from_utf8(r.body().to_vec()).unwrap()),
         None => (0, String::new()),
     }
@@ -116,11 +116,11 @@ fn other_methods_are_not_allowed() {
 
 #[test]
 fn peers_see_versions_and_members_only() {
-    let facts = Fake::default();
+    let source = Fake::default();
     let members = || "[]".to_owned();
-    assert_eq!(peer(&facts, &Method::GET, "/version", members).status(), 200);
-    assert_eq!(peer(&facts, &Method::GET, "/members", members).body(), "[]\n");
-    assert_eq!(peer(&facts, &Method::POST, "/members", members).status(), 405);
-    let answer = peer(&facts, &Method::GET, "/health", members);
+    assert_eq!(peer(&source, &Method::GET, "/version", members).status(), 200);
+    assert_eq!(peer(&source, &Method::GET, "/members", members).body(), "[]\n");
+    assert_eq!(peer(&source, &Method::POST, "/members", members).status(), 405);
+    let answer = peer(&source, &Method::GET, "/health", members);
     assert_eq!((answer.status().as_u16(), &answer.body()[..]), (404, &b"404 page not found\n"[..]));
 }

@@ -54,14 +54,14 @@ const OPS: [&str; 12] = [
 
 /// A histogram by [`Op`] and success.
 #[derive(Debug)]
-pub struct Timed {
+pub struct OpHistogram {
     vector: HistogramVec,
     labels: Labels,
     /// Two per operation: success, failure.
     rows: [OnceLock<Histogram>; OPS.len() * 2],
 }
 
-/// Which labels a [`Timed`] has.
+/// The labels of an [`OpHistogram`].
 #[derive(Clone, Copy, Debug)]
 enum Labels {
     /// `success`, `type`.
@@ -72,7 +72,7 @@ enum Labels {
     Range,
 }
 
-impl Timed {
+impl OpHistogram {
     pub(super) fn request(registry: &Registry) -> prometheus::Result<Self> {
         Self::register(
             registry,

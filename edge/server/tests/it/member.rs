@@ -2,7 +2,7 @@
 
 use executor::BootOptions;
 use server::metrics::Metrics;
-use server::{Connections, Kept, Limits, Options, Pace, Running, WatcherLimits};
+use server::{Connections, Limits, Options, RetentionLimits, Running, Tuning, WatcherLimits};
 use state::quota::Quota;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ pub(crate) fn start(
     let booted = server::boot(&vfs, &BootOptions::simulated(1)).unwrap();
     let options = Options {
         workers,
-        pace: Pace {
+        tuning: Tuning {
             tick: Duration::from_millis(1),
             slice_interval: Duration::from_millis(1),
             auto_compaction: executor::AutoCompaction::Off,
@@ -26,7 +26,7 @@ pub(crate) fn start(
             batch_interval: Duration::from_millis(1),
             batch_limit: 10,
         },
-        kept: Kept { catch_up_entries: 100, snapshots_max: 1, segments_max: 1 },
+        retention: RetentionLimits { catch_up_entries: 100, snapshots_max: 1, segments_max: 1 },
         limits: Limits {
             request_bytes_max: 1 << 20,
             request_time_max,

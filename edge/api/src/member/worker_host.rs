@@ -10,18 +10,18 @@ use std::sync::Arc;
 
 /// A worker as the services' host.
 #[derive(Clone, Debug)]
-pub struct OfWorker {
+pub struct WorkerHost {
     pub(super) worker: Worker,
     /// The size that one message of a streamed range aims at, in bytes.
     pub(super) chunk_bytes: usize,
 }
 
-impl OfWorker {
+impl WorkerHost {
     /// The services' host for `worker`.
     #[must_use]
-    pub fn new(worker: Worker) -> OfWorker {
+    pub fn new(worker: Worker) -> WorkerHost {
         let chunk_bytes = worker.limits().request_bytes_max;
-        OfWorker { worker, chunk_bytes }
+        WorkerHost { worker, chunk_bytes }
     }
 
     /// Asks the replicated auth store whether the caller may do this. Callers have no user yet:

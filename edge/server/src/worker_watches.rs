@@ -9,7 +9,7 @@ use watch::{Response, Shard, StreamId};
 pub type Deliver = Rc<dyn Fn(Vec<Response>)>;
 
 /// The watchers of a worker and their streams.
-pub(crate) struct Watching {
+pub(crate) struct WorkerWatches {
     pub(crate) shard: Shard,
     pub(crate) streams: BTreeMap<StreamId, Delivery>,
     /// A task reads history for watchers that are behind.
@@ -25,14 +25,14 @@ pub(crate) struct Delivery {
     pub(crate) in_flight: usize,
 }
 
-impl fmt::Debug for Watching {
+impl fmt::Debug for WorkerWatches {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watching").field("shard", &self.shard).finish_non_exhaustive()
+        f.debug_struct("WorkerWatches").field("shard", &self.shard).finish_non_exhaustive()
     }
 }
 
-impl Watching {
-    pub(crate) fn new(shard: Shard) -> Watching {
-        Watching { shard, streams: BTreeMap::new(), catching_up: false, ticking: false }
+impl WorkerWatches {
+    pub(crate) fn new(shard: Shard) -> WorkerWatches {
+        WorkerWatches { shard, streams: BTreeMap::new(), catching_up: false, ticking: false }
     }
 }

@@ -5,14 +5,14 @@ use proto::etcdserverpb as pb;
 
 /// One response of a watch.
 #[derive(Clone, Debug)]
-pub struct Watched {
+pub struct WatchUpdate {
     /// Events, or a notice of progress, or the end.
     pub response: pb::WatchResponse,
     /// Why the watch has ended: then nothing follows.
     pub error: Option<Error>,
 }
 
-impl Watched {
+impl WatchUpdate {
     /// True if it is a progress notification.
     #[must_use]
     pub fn is_progress(&self) -> bool {
@@ -25,8 +25,8 @@ impl Watched {
     }
 
     /// The end of a watch that the server did not send.
-    pub(super) fn ended(error: Error) -> Watched {
+    pub(super) fn ended(error: Error) -> WatchUpdate {
         let response = pb::WatchResponse { canceled: true, ..Default::default() };
-        Watched { response, error: Some(error) }
+        WatchUpdate { response, error: Some(error) }
     }
 }

@@ -9,7 +9,7 @@ use rpc::{Error, Status};
 use tokio::time::Instant;
 
 /// Waits until the stream must end; for ever if it has no deadline and requires no leader.
-pub(crate) async fn early<H: Host>(
+pub(crate) async fn wait<H: Host>(
     service: &Shared<H>,
     deadline: Option<Instant>,
     requires_leader: bool,

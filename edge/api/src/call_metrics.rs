@@ -12,48 +12,48 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A call that has begun. It is counted as ended when this is dropped: with the code that
-/// [`Counted::answered`] was told, else as cancelled by its client, or as an internal error if its
-/// handler panicked.
-pub(crate) enum Counted {
+/// The metrics of a call that has begun. Dropping them counts the call as handled: with the code
+/// given to [`CallMetrics::answered`], else as cancelled by its client, or as an internal error if
+/// its handler panicked.
+pub(crate) enum CallMetrics {
     /// One request, one response.
-    Unary(Unary),
+    Unary(UnaryMetrics),
     /// The requests or the responses are a stream.
-    Streamed(Rc<Streamed>),
+    Streamed(Rc<StreamMetrics>),
 }
 
-/// A unary call that has begun.
-pub(crate) struct Unary {
+/// The metrics of a unary call.
+pub(crate) struct UnaryMetrics {
     method: Arc<Method>,
     begun: Instant,
     code: Cell<Code>,
 }
 
-impl Drop for Unary {
+impl Drop for UnaryMetrics {
     fn drop(&mut self) {
         let code = if std::thread::panicking() { Code::Internal } else { self.code.get() };
         self.method.handled(code as u32, self.begun.elapsed().as_secs_f64());
     }
 }
 
-impl Counted {
-    pub(crate) fn begin<H: Host>(host: &H, path: &str) -> Option<Counted> {
+impl CallMetrics {
+    pub(crate) fn begin<H: Host>(host: &H, path: &str) -> Option<CallMetrics> {
         let method = host.counters(path)?;
         method.started.inc();
         let begun = Instant::now();
         let code = Cell::new(Code::Cancelled);
         Some(match method.kind() {
-            Kind::Unary => Counted::Unary(Unary { method, begun, code }),
+            Kind::Unary => CallMetrics::Unary(UnaryMetrics { method, begun, code }),
             Kind::ServerStream | Kind::BidiStream => {
-                Counted::Streamed(Rc::new(Streamed { method, begun, code }))
+                CallMetrics::Streamed(Rc::new(StreamMetrics { method, begun, code }))
             }
         })
     }
 
-    pub(crate) fn streamed(&self) -> Option<Rc<Streamed>> {
+    pub(crate) fn streamed(&self) -> Option<Rc<StreamMetrics>> {
         match self {
-            Counted::Unary(_) => None,
-            Counted::Streamed(streamed) => Some(Rc::clone(streamed)),
+            CallMetrics::Unary(_) => None,
+            CallMetrics::Streamed(streamed) => Some(Rc::clone(streamed)),
         }
     }
 
@@ -62,7 +62,7 @@ impl Counted {
     pub(crate) fn answered(&self, replied: &Result<Reply, Status>, slow: Duration) {
         let code = replied.as_ref().map_or_else(|status| status.code, |_| Code::Ok);
         match self {
-            Counted::Unary(call) => {
+            CallMetrics::Unary(call) => {
                 call.method.received.inc();
                 if code == Code::Ok {
                     call.method.sent.inc();
@@ -74,7 +74,7 @@ impl Counted {
                     tracing::warn!("time spent" = ?took, "response type" = path, "request stats");
                 }
             }
-            Counted::Streamed(streamed) => {
+            CallMetrics::Streamed(streamed) => {
                 if code != Code::Ok {
                     streamed.code.set(code);
                 }
@@ -83,16 +83,16 @@ impl Counted {
     }
 }
 
-/// A stream that has begun. It ends when its last holder drops it, with the code that
-/// [`Tally::end`] was told, else as cancelled by its client, or as an internal error if one of its
-/// tasks panicked.
-pub(crate) struct Streamed {
+/// The metrics of a stream. When the last holder drops them, the stream is counted as handled: with
+/// the code given to [`StreamCounters::end`], else as cancelled by its client, or as an internal
+/// error if one of its tasks panicked.
+pub(crate) struct StreamMetrics {
     method: Arc<Method>,
     begun: Instant,
     code: Cell<Code>,
 }
 
-impl Drop for Streamed {
+impl Drop for StreamMetrics {
     fn drop(&mut self) {
         let code = if std::thread::panicking() { Code::Internal } else { self.code.get() };
         self.method.handled(code as u32, self.begun.elapsed().as_secs_f64());
@@ -100,20 +100,23 @@ impl Drop for Streamed {
 }
 
 /// The counters of a streaming call, for its handler.
-pub(crate) struct Tally<H> {
+pub(crate) struct StreamCounters<H> {
     pub(crate) service: Rc<Shared<H>>,
-    streamed: Option<Rc<Streamed>>,
+    streamed: Option<Rc<StreamMetrics>>,
 }
 
-impl<H> Clone for Tally<H> {
-    fn clone(&self) -> Tally<H> {
-        Tally { service: Rc::clone(&self.service), streamed: self.streamed.clone() }
+impl<H> Clone for StreamCounters<H> {
+    fn clone(&self) -> StreamCounters<H> {
+        StreamCounters { service: Rc::clone(&self.service), streamed: self.streamed.clone() }
     }
 }
 
-impl<H: Host> Tally<H> {
-    pub(crate) fn new(service: Rc<Shared<H>>, streamed: Option<Rc<Streamed>>) -> Tally<H> {
-        Tally { service, streamed }
+impl<H: Host> StreamCounters<H> {
+    pub(crate) fn new(
+        service: Rc<Shared<H>>,
+        streamed: Option<Rc<StreamMetrics>>,
+    ) -> StreamCounters<H> {
+        StreamCounters { service, streamed }
     }
 
     /// Counts a received message of this length.

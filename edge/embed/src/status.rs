@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use executor::Moment;
 use http::{Method, Response};
-use net::endpoints::{self, Alarm, Facts};
+use net::endpoints::{self, Alarm, StatusSource};
 use proto::NodeId;
 use proto::etcdserverpb::AlarmType;
 use server::Handle;
@@ -16,13 +16,13 @@ const POLL: Duration = Duration::from_millis(10);
 
 /// The member behind the endpoints. The endpoints are served before it runs.
 #[derive(Debug)]
-pub(crate) struct MemberFacts {
+pub(crate) struct MemberStatus {
     handle: OnceLock<Handle>,
     metrics: Arc<Metrics>,
     read_time_max: Duration,
 }
 
-impl MemberFacts {
+impl MemberStatus {
     pub(crate) fn new(metrics: Arc<Metrics>, read_time_max: Duration) -> Self {
         Self { handle: OnceLock::new(), metrics, read_time_max }
     }
@@ -66,12 +66,12 @@ impl MemberFacts {
         Metrics::raise(&m.network.client_received, received);
         Metrics::raise(&m.network.client_sent, sent);
         Metrics::raise(&m.network.task_panics, net::tasks::panics());
-        let watched = handle.watched();
-        m.store.watch.watchers.set(signed(watched.watchers as u64));
-        m.store.watch.slow_watchers.set(signed(watched.slow_watchers as u64));
-        m.store.watch.pending_events.set(signed(watched.pending_events));
-        Metrics::raise(&m.store.watch.events, watched.sent_events);
-        Metrics::raise(&m.store.watch.refused, watched.refused_watchers);
+        let watches = handle.watch_stats();
+        m.store.watch.watchers.set(signed(watches.watchers as u64));
+        m.store.watch.slow_watchers.set(signed(watches.slow_watchers as u64));
+        m.store.watch.pending_events.set(signed(watches.pending_events));
+        Metrics::raise(&m.store.watch.events, watches.sent_events);
+        Metrics::raise(&m.store.watch.refused, watches.refused_watchers);
         if let Some(file) = published.view.read().file() {
             m.disk.backend.size.set(signed(file.size()));
             m.disk.backend.size_in_use.set(signed(file.size_in_use()));
@@ -97,7 +97,7 @@ impl MemberFacts {
     }
 }
 
-impl Facts for MemberFacts {
+impl StatusSource for MemberStatus {
     fn alarms(&self) -> Vec<Alarm> {
         let Some(moment) = self.moment() else { return Vec::new() };
         let alarms = moment.published.alarms.of_type(0);
@@ -173,9 +173,9 @@ pub(crate) fn storage_version(file: &bolt::View) -> String {
 
 /// The peers' port: versions and members.
 #[derive(Debug)]
-pub(crate) struct Peers(pub(crate) Arc<MemberFacts>);
+pub(crate) struct PeerPort(pub(crate) Arc<MemberStatus>);
 
-impl net::plain::Handler for Peers {
+impl net::plain::Handler for PeerPort {
     async fn answer(&self, method: &Method, path: &str, _: &str) -> Response<Bytes> {
         let members = || {
             let moment = self.0.moment();
@@ -190,9 +190,9 @@ impl net::plain::Handler for Peers {
 
 /// The ports of `--listen-metrics-urls`.
 #[derive(Debug)]
-pub(crate) struct Watched(pub(crate) Arc<MemberFacts>);
+pub(crate) struct MetricsPort(pub(crate) Arc<MemberStatus>);
 
-impl net::plain::Handler for Watched {
+impl net::plain::Handler for MetricsPort {
     async fn answer(&self, method: &Method, path: &str, query: &str) -> Response<Bytes> {
         if path == "/version" {
             return endpoints::not_found();
