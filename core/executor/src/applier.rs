@@ -77,6 +77,8 @@ pub struct Applier {
     saving: Saving,
     /// Flushes that the database has not reported yet, oldest first.
     flushes: VecDeque<u64>,
+    /// Confirmed reads that wait for their index to be applied, in the order of the indexes.
+    reads: VecDeque<(Index, Vec<u64>)>,
     own: OwnProposals,
     moment: Arc<Moment>,
 }
@@ -107,6 +109,7 @@ impl Applier {
             uncommitted: VecDeque::new(),
             saving: Saving::default(),
             flushes: VecDeque::new(),
+            reads: VecDeque::new(),
             own,
             moment,
         }
@@ -145,6 +148,12 @@ impl Applier {
             ApplyInput::Refused(id) => {
                 self.own_ended(now, id, &Err(RequestFailure::TooManyRequests))
             }
+            ApplyInput::Reads(index, reads) => {
+                // A later round may have an earlier index: the new leader's may lag behind.
+                let index = self.reads.back().map_or(index, |(last, _)| index.max(*last));
+                self.reads.push_back((index, reads));
+                self.release_reads(out);
+            }
             ApplyInput::Ask(id, question) => self.step(now, Input::Ask(id, question), out)?,
             ApplyInput::Flush(id) => {
                 self.flushes.push_back(id);
@@ -166,6 +175,15 @@ impl Applier {
             }
         }
         Ok(())
+    }
+
+    /// Lets the reads go whose index is in the published moment.
+    fn release_reads(&mut self, out: &mut Vec<Envelope>) {
+        let applied = self.moment.published.applied.index;
+        while let Some((_, reads)) = self.reads.pop_front_if(|(index, _)| *index <= applied) {
+            let ready = |read| Envelope::Client(ClientMessage::ReadReady(read));
+            out.extend(reads.into_iter().map(ready));
+        }
     }
 
     /// True if [`Applier::apply_next`] has entries and room for them.
@@ -290,6 +308,7 @@ impl Applier {
             overlay_bytes: self.state.overlay_bytes(),
         });
         out.push(Envelope::Client(ClientMessage::Publish(Arc::clone(&self.moment))));
+        self.release_reads(out);
     }
 
     fn answer(
@@ -378,7 +397,7 @@ impl Applier {
         }
         self.own.waiting.insert(id);
         let data = request.encode_to_vec().into();
-        out.push(Envelope::Consensus(ConsensusInput::Propose(Proposal { id, data })));
+        out.push(Envelope::Consensus(ConsensusInput::Propose(Proposal::request(id, data))));
         id
     }
 }

@@ -41,6 +41,8 @@ pub struct BootOptions {
     pub cache_bytes: usize,
     /// The number of ticks without a leader after which an election begins.
     pub election_ticks: u64,
+    /// Whether a member asks whether it would be elected before it campaigns.
+    pub pre_vote: bool,
     /// Whether to raise the cluster version. `None`: only where the data is not older.
     pub raise_cluster_version: Option<bool>,
     /// The settings of the state. [`Files::start`] sets `member` and `raise_cluster_version`.
@@ -69,6 +71,7 @@ impl BootOptions {
             attributes: attributes.clone(),
             cache_bytes: 256 << 10,
             election_ticks: 10,
+            pre_vote: true,
             raise_cluster_version: None,
             settings: Settings {
                 member: NodeId::NONE,
@@ -280,6 +283,9 @@ impl<'a> Files<'a> {
         };
         let mut config = raft::Config::new(metadata.node, options.seed);
         config.election_ticks = options.election_ticks;
+        config.rules.pre_vote = options.pre_vote;
+        config.rules.check_quorum = true;
+        config.rules.steps_down_on_removal = true;
         let node = raft::Node::new(config, restored)
             .map_err(|error| BootError::Mismatch(error.to_string()))?;
         let member = Member::new(node);

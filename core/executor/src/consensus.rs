@@ -1,12 +1,14 @@
 //! The machine around `member`: it gathers proposals into rounds, sends batches to the log, and
 //! sends committed entries to the applier as long as that has credit.
 
-use crate::ids::RequestIds;
+use crate::ids::{IdLane, RequestIds};
 use crate::message::{
     ApplyInput, ClientMessage, ConsensusInput, Envelope, LogInput, RequestFailure, WakeFor,
 };
+use crate::reads::ReadRounds;
 use member::{Effect, Input, Leadership, Member, Proposal, Refusal};
 use proto::{Entry, Index};
+use raft::Read;
 use std::collections::VecDeque;
 
 /// How many batches of committed entries may be with the applier at once: one is applied while the
@@ -30,6 +32,9 @@ pub struct Consensus {
     applying: VecDeque<Index>,
     /// The leadership that the applier has not been sent yet.
     unsent: Option<Leadership>,
+    reads: ReadRounds,
+    /// The contexts of the rounds of reads.
+    contexts: IdLane,
 }
 
 impl Consensus {
@@ -38,6 +43,7 @@ impl Consensus {
         catch_up_entries: u64,
         ids: RequestIds,
         own_lane: usize,
+        contexts: IdLane,
     ) -> Consensus {
         let unsent = Some(member.leadership());
         Consensus {
@@ -49,6 +55,8 @@ impl Consensus {
             committed: VecDeque::new(),
             applying: VecDeque::new(),
             unsent,
+            reads: ReadRounds::default(),
+            contexts,
         }
     }
 
@@ -74,10 +82,20 @@ impl Consensus {
         }
     }
 
-    /// Takes one input. Proposals are only gathered: [`Consensus::end_round`] proposes them.
+    /// True if [`Consensus::end_round`] has work: proposals to make, or reads to confirm.
+    #[must_use]
+    pub fn has_round(&self) -> bool {
+        self.has_proposals() || self.reads.is_due()
+    }
+
+    /// Takes one input. Proposals and reads are only gathered: [`Consensus::end_round`] proposes
+    /// the ones and asks for the others.
     pub fn take(&mut self, input: ConsensusInput, out: &mut Vec<Envelope>) {
         match input {
-            ConsensusInput::Tick => self.step(Input::Tick, out),
+            ConsensusInput::Tick => {
+                self.reads.tick();
+                self.step(Input::Tick, out);
+            }
             ConsensusInput::Propose(proposal) => self.proposals.push(proposal),
             ConsensusInput::Durable(receipt) => self.step(Input::Durable(receipt), out),
             ConsensusInput::Applied(index) => {
@@ -95,14 +113,31 @@ impl Consensus {
                 let keep = index.0.saturating_sub(self.catch_up_entries);
                 self.step(Input::Compact(Index(keep)), out);
             }
+            ConsensusInput::Message(message) => self.step(Input::Message(message), out),
+            ConsensusInput::Read(read) => {
+                if !self.reads.add(read) {
+                    out.push(Envelope::Client(ClientMessage::ReadRefused(read)));
+                }
+            }
+            ConsensusInput::Transfer(to) => self.step(Input::Transfer(to), out),
+            ConsensusInput::Unreachable(member) => self.step(Input::Unreachable(member), out),
+            ConsensusInput::SnapshotSent { to, delivered } => {
+                self.step(Input::SnapshotSent { to, delivered }, out);
+            }
         }
     }
 
-    /// Proposes what was gathered since the last round, as one batch.
+    /// Proposes what was gathered since the last round, as one batch, and asks for an index for the
+    /// reads.
     pub fn end_round(&mut self, out: &mut Vec<Envelope>) {
         if !self.proposals.is_empty() {
             let proposals = std::mem::take(&mut self.proposals);
             self.step(Input::Propose(proposals), out);
+        }
+        if self.reads.is_due() {
+            let context = self.contexts.next_id();
+            self.reads.begin(context);
+            self.step(Input::Read(context), out);
         }
     }
 
@@ -113,12 +148,23 @@ impl Consensus {
             match effect {
                 Effect::Append(append) => out.push(Envelope::Log(LogInput::Append(append))),
                 Effect::Apply(entries) => self.committed.push_back(entries),
-                Effect::Leadership(leadership) => self.unsent = Some(leadership),
-                // No transport to other members is built yet: it is as if their messages got lost.
-                Effect::Send(_) | Effect::SnapshotWanted => {}
-                Effect::Read(_) | Effect::Restore(_) | Effect::BadMessage(_) => {
-                    unreachable!("neither reads nor messages of other members are passed in")
+                Effect::Leadership(leadership) => {
+                    self.reads.retry();
+                    self.unsent = Some(leadership);
                 }
+                Effect::Send(messages) => out.push(Envelope::Peers(messages)),
+                Effect::Read(Read { context, index }) => {
+                    let reads = self.reads.confirmed(context);
+                    if !reads.is_empty() {
+                        out.push(Envelope::Apply(ApplyInput::Reads(index, reads)));
+                    }
+                }
+                Effect::BadMessage(error) => {
+                    tracing::warn!(%error, "dropped a message of another member");
+                }
+                // Snapshots for other members are not built yet: it is as if they got lost.
+                Effect::SnapshotWanted => {}
+                Effect::Restore(_) => unreachable!("snapshots of other members are not passed in"),
                 Effect::Refuse(id, Refusal::TooManyRequests) => out.push(self.refusal(id)),
             }
         }

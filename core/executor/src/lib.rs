@@ -37,6 +37,7 @@ mod log_writer;
 mod machines;
 mod message;
 mod moment;
+mod reads;
 
 pub use applier::{Applied, Applier, BACKEND_BATCHES_MAX, OWN_PROPOSALS_MAX};
 pub use auto_compaction::AutoCompaction;

@@ -30,6 +30,8 @@ pub struct MachineOptions {
     pub ids: RequestIds,
     /// The lane of the ids for the applier's own proposals.
     pub own_lane: usize,
+    /// The lane of the ids for the contexts of read-index requests.
+    pub contexts_lane: usize,
 }
 
 /// The four machines of a member.
@@ -56,7 +58,13 @@ impl Machines {
             Retention { snapshots_max: options.snapshots_max, segments_max: options.segments_max };
         let own_ids = ids.lane(own_lane);
         Machines {
-            consensus: Consensus::new(member, options.catch_up_entries, ids, own_lane),
+            consensus: Consensus::new(
+                member,
+                options.catch_up_entries,
+                ids,
+                own_lane,
+                ids.lane(options.contexts_lane),
+            ),
             applier: Applier::new(state, metadata.node, options.auto_compaction, own_ids),
             log_writer: LogWriter::new(vfs, wal, snap_dir, retention),
             backend_writer: BackendWriter::new(backend, pace),

@@ -5,7 +5,8 @@ use backend::Batch;
 use member::{Append, Leadership, Proposal, Receipt};
 use mvcc::EventBatch;
 use proto::answer::Answer;
-use proto::{ConfChange, Entry, HardState, Index};
+use proto::{ConfChange, Entry, HardState, Index, NodeId};
+use raft::Message;
 use state::{Question, Reject, Reply, Snapshot};
 use std::fmt;
 use std::sync::Arc;
@@ -23,6 +24,8 @@ pub enum Envelope {
     Backend(BackendInput),
     /// To the workers that serve clients.
     Client(ClientMessage),
+    /// To other members. They may get lost.
+    Peers(Vec<Message>),
 }
 
 /// An input of [`crate::Consensus`].
@@ -43,6 +46,23 @@ pub enum ConsensusInput {
     SaveSnapshot(Snapshot),
     /// The `.snap` file at this index is durable.
     SnapshotSaved(Index),
+    /// A message of another member.
+    Message(Message),
+    /// Confirm that a read of the applied state is linearizable, with the others of the same round.
+    /// [`ClientMessage::ReadReady`] follows once everything that was acknowledged before is applied
+    /// here. There is none while there is no leader.
+    Read(u64),
+    /// Hand the leadership over to this voter.
+    Transfer(NodeId),
+    /// A message to this member could not be sent.
+    Unreachable(NodeId),
+    /// A snapshot was delivered to a member, or could not be.
+    SnapshotSent {
+        /// The member.
+        to: NodeId,
+        /// Whether it has the snapshot.
+        delivered: bool,
+    },
 }
 
 /// The inputs for which the sleeping thread of a machine is woken. All inputs that are neither
@@ -69,7 +89,12 @@ impl WakeFor {
             | ConsensusInput::Durable(_)
             | ConsensusInput::ConfChanged(_)
             | ConsensusInput::SaveSnapshot(_)
-            | ConsensusInput::SnapshotSaved(_) => true,
+            | ConsensusInput::SnapshotSaved(_)
+            | ConsensusInput::Message(_)
+            | ConsensusInput::Read(_)
+            | ConsensusInput::Transfer(_)
+            | ConsensusInput::Unreachable(_)
+            | ConsensusInput::SnapshotSent { .. } => true,
         }
     }
 }
@@ -89,6 +114,8 @@ pub enum ApplyInput {
     },
     /// A proposal of the applier itself was not taken.
     Refused(u64),
+    /// These reads are linearizable once everything up to this index is applied.
+    Reads(Index, Vec<u64>),
     /// A question that needs no log entry.
     Ask(u64, Question),
     /// Commit now, and send the database file with everything in it that is applied by now. The
@@ -143,6 +170,10 @@ pub enum ClientMessage {
     Reply(u64, Reply),
     /// The file for the [`ApplyInput::Flush`] with this id.
     File(u64, bolt::View),
+    /// The moment that was published last is good for the [`ConsensusInput::Read`] with this id.
+    ReadReady(u64),
+    /// The [`ConsensusInput::Read`] with this id was refused: too many wait.
+    ReadRefused(u64),
 }
 
 /// Why a request was not carried out.

@@ -28,7 +28,7 @@ fn machines_on(disk: &SimDisk) -> Machines {
     let files = Files::open(&vfs, &options).unwrap();
     let (keys, log) = (files.read_keys(), files.open_log().unwrap());
     let booted = files.start(keys, log).unwrap();
-    let ids = RequestIds::new(booted.metadata.node, 0, 2);
+    let ids = RequestIds::new(booted.metadata.node, 0, 3);
     let options = MachineOptions {
         auto_compaction: AutoCompaction::Off,
         batch_interval: Duration::ZERO,
@@ -38,6 +38,7 @@ fn machines_on(disk: &SimDisk) -> Machines {
         segments_max: 1,
         ids,
         own_lane: 1,
+        contexts_lane: 2,
     };
     Machines::new(vfs, booted, &options)
 }
@@ -57,9 +58,10 @@ fn consensus(machines: &mut Machines, input: ConsensusInput) -> Vec<Envelope> {
                 machines.consensus.take(input, &mut out);
                 machines.consensus.end_round(&mut out);
             }
-            Envelope::Apply(_) | Envelope::Backend(_) | Envelope::Client(_) => {
-                elsewhere.push(envelope);
-            }
+            Envelope::Apply(_)
+            | Envelope::Backend(_)
+            | Envelope::Client(_)
+            | Envelope::Peers(_) => elsewhere.push(envelope),
         }
     }
     elsewhere
@@ -69,7 +71,7 @@ fn put(id: u64) -> ConsensusInput {
     let put = PutRequest { key: "k".into(), value: "v".into(), ..PutRequest::default() };
     let header = Some(RequestHeader { id, ..RequestHeader::default() });
     let request = InternalRaftRequest { header, put: Some(put), ..Default::default() };
-    ConsensusInput::Propose(Proposal { id, data: request.encode_to_vec().into() })
+    ConsensusInput::Propose(Proposal::request(id, request.encode_to_vec().into()))
 }
 
 fn committed(envelopes: Vec<Envelope>) -> Vec<ApplyInput> {
@@ -90,9 +92,11 @@ fn kind(envelope: &Envelope) -> &'static str {
         Envelope::Client(ClientMessage::Publish(_)) => "moment",
         Envelope::Client(ClientMessage::Answer(..)) => "answer",
         Envelope::Client(ClientMessage::Events(_)) => "events",
-        Envelope::Client(_) | Envelope::Consensus(_) | Envelope::Apply(_) | Envelope::Log(_) => {
-            "other"
-        }
+        Envelope::Client(_)
+        | Envelope::Consensus(_)
+        | Envelope::Apply(_)
+        | Envelope::Log(_)
+        | Envelope::Peers(_) => "other",
     }
 }
 

@@ -37,7 +37,7 @@ impl World {
         let files = Files::open(&vfs, &options).unwrap();
         let (keys, log) = (files.read_keys(), files.open_log().unwrap());
         let booted = files.start(keys, log).unwrap();
-        let ids = RequestIds::new(booted.metadata.node, start << 20, 2);
+        let ids = RequestIds::new(booted.metadata.node, start << 20, 3);
         let options = MachineOptions {
             auto_compaction: AutoCompaction::Off,
             batch_interval: Duration::from_secs(1),
@@ -47,6 +47,7 @@ impl World {
             segments_max: 2,
             ids,
             own_lane: 1,
+            contexts_lane: 2,
         };
         let machines = Machines::new(vfs, booted, &options);
         let published = Arc::clone(machines.applier.moment());
@@ -60,7 +61,7 @@ impl World {
         let header = Some(RequestHeader { id, ..RequestHeader::default() });
         let request = InternalRaftRequest { header, put: Some(put), ..Default::default() };
         let data = request.encode_to_vec().into();
-        self.send(Envelope::Consensus(ConsensusInput::Propose(Proposal { id, data })));
+        self.send(Envelope::Consensus(ConsensusInput::Propose(Proposal::request(id, data))));
     }
 
     /// Ticks until the member leads: the first one applies what is committed already.
@@ -101,6 +102,7 @@ impl World {
             }
             Envelope::Backend(input) => self.machines.backend_writer.take(now, input),
             Envelope::Client(message) => self.observe(message),
+            Envelope::Peers(messages) => panic!("a sole member sends {messages:?}"),
         }
         self.queue.extend(out);
     }
@@ -121,7 +123,11 @@ impl World {
                 assert!(revision <= shown, "answer of {revision}, but readers see {shown}");
                 self.answered = revision;
             }
-            ClientMessage::Answer(..) | ClientMessage::Reply(..) | ClientMessage::File(..) => {}
+            ClientMessage::Answer(..)
+            | ClientMessage::Reply(..)
+            | ClientMessage::File(..)
+            | ClientMessage::ReadReady(_)
+            | ClientMessage::ReadRefused(_) => {}
         }
     }
 }

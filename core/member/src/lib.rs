@@ -17,7 +17,7 @@
 #![forbid(unsafe_code)]
 
 use bytes::Bytes;
-use proto::{ConfChange, ConfState, Entry, HardState, Index, NodeId, Term};
+use proto::{ConfChange, ConfState, Entry, EntryKind, HardState, Index, NodeId, Term};
 use raft::{ConfChanges, LogWrite, Message, RaftSnapshot, Read};
 use std::collections::VecDeque;
 
@@ -51,6 +51,19 @@ pub enum Input {
     ConfChanged(Option<ConfChange>),
     /// Entries up to this index are no longer needed in memory.
     Compact(Index),
+    /// Hand the leadership over to this voter.
+    Transfer(NodeId),
+    /// A message to this member could not be sent.
+    Unreachable(NodeId),
+    /// A snapshot was delivered to a member, or could not be.
+    SnapshotSent {
+        /// The member.
+        to: NodeId,
+        /// Whether it has the snapshot.
+        delivered: bool,
+    },
+    /// The snapshot for members that are too far behind, or none if there is no longer one.
+    Snapshot(Option<RaftSnapshot>),
 }
 
 /// The name of a batch.
@@ -62,8 +75,25 @@ pub struct Receipt(u64);
 pub struct Proposal {
     /// The id of the request, which `data` contains as well.
     pub id: u64,
+    /// The kind of its entry.
+    pub kind: EntryKind,
     /// The data of its entry.
     pub data: Bytes,
+}
+
+impl Proposal {
+    /// An encoded request.
+    #[must_use]
+    pub fn request(id: u64, data: Bytes) -> Proposal {
+        Proposal { id, kind: EntryKind::Normal, data }
+    }
+
+    /// A change of the configuration. Raft takes one at a time: while another one is not applied,
+    /// it appends an empty entry instead, and nothing answers the proposal.
+    #[must_use]
+    pub fn change(change: &ConfChange) -> Proposal {
+        Proposal { id: change.id, kind: EntryKind::ConfChange, data: change.encode() }
+    }
 }
 
 /// Work for the caller of [`Member::step`]. Effects of one kind must be carried out in order.
@@ -166,6 +196,10 @@ impl Member {
             Input::Applied(index) => self.raft.applied(index),
             Input::ConfChanged(change) => self.conf_changed(change),
             Input::Compact(index) => self.raft.compact(index),
+            Input::Transfer(to) => self.raft.transfer_leadership(to),
+            Input::Unreachable(member) => self.raft.report_unreachable(member),
+            Input::SnapshotSent { to, delivered } => self.raft.report_snapshot(to, delivered),
+            Input::Snapshot(snapshot) => self.raft.set_snapshot(snapshot),
         }
         self.propose_waiting();
         self.take_ready(effects);
@@ -253,9 +287,9 @@ impl Member {
         if self.waiting.is_empty() || self.raft.leader() == NodeId::NONE {
             return;
         }
-        let data = self.waiting.iter().map(|proposal| proposal.data.clone()).collect();
+        let entry = |Proposal { kind, data, .. }: &Proposal| (*kind, data.clone());
         // If raft rejects the proposals, they stay queued.
-        if self.raft.propose(data).is_ok() {
+        if self.raft.propose_all(self.waiting.iter().map(entry)).is_ok() {
             self.waiting.clear();
             self.waiting_bytes = 0;
         }
@@ -376,7 +410,7 @@ mod tests {
     }
 
     fn request(id: u64) -> Proposal {
-        Proposal { id, data: Bytes::from(id.to_string()) }
+        Proposal::request(id, Bytes::from(id.to_string()))
     }
 
     /// A leader whose first, empty entry is applied.
@@ -437,7 +471,7 @@ mod tests {
         let mut refused = 0;
         let mut first = None;
         for id in 0..200 {
-            let proposal = Proposal { id, data: data.clone() };
+            let proposal = Proposal::request(id, data.clone());
             let effects = step(&mut member, Input::Propose(vec![proposal]));
             first = first.or_else(|| appended(&effects).first().map(|append| append.receipt));
             let is_refusal = |effect: &&Effect| matches!(effect, Effect::Refuse(..));

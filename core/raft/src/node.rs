@@ -173,10 +173,10 @@ impl Node {
         self.clock.timeout = ticks;
     }
 
-    /// Keeps a snapshot for members that need entries that this member no longer has. To be called
-    /// when a newer one is stored.
-    pub fn set_snapshot(&mut self, snapshot: RaftSnapshot) {
-        self.newest_snapshot = Some(snapshot);
+    /// Keeps a snapshot for members that need entries that this member no longer has. Without one,
+    /// [`crate::Ready::wants_snapshot`] asks for it when it is needed.
+    pub fn set_snapshot(&mut self, snapshot: impl Into<Option<RaftSnapshot>>) {
+        self.newest_snapshot = snapshot.into();
     }
 
     /// Removes the entries up to `index` from memory, except those that are not applied or not

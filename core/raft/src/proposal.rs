@@ -42,6 +42,18 @@ impl Node {
         self.propose_entries(entries)
     }
 
+    /// As [`Node::propose`], for entries of any kind.
+    ///
+    /// # Errors
+    /// As [`Node::propose`].
+    pub fn propose_all(
+        &mut self,
+        entries: impl Iterator<Item = (EntryKind, Bytes)>,
+    ) -> Result<Proposed, DroppedRequest> {
+        let entry = |(kind, data)| Entry { kind, data, ..Entry::default() };
+        self.propose_entries(entries.map(entry).collect())
+    }
+
     /// Proposes the change of one member, as etcd does.
     ///
     /// # Errors

@@ -106,6 +106,8 @@ pub struct Bootstrap {
     pub new_cluster: bool,
     /// Part of the ids' hash.
     pub token: String,
+    /// Whether a member asks whether it would be elected before it campaigns.
+    pub pre_vote: bool,
 }
 
 /// Limits of requests and memory.
@@ -192,6 +194,7 @@ impl Config {
                 initial_cluster: s.text("initial-cluster"),
                 new_cluster: s.text("initial-cluster-state") == "new",
                 token: s.text("initial-cluster-token"),
+                pre_vote: s.bool("pre-vote"),
             },
             limits: limits(s),
             commits: Commits {

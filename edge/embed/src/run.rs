@@ -162,7 +162,8 @@ fn start(config: &Config) -> Result<Serving, StartFailure> {
         limits: options::api_limits(config),
         stopping,
     });
-    let running = server::start(disk, booted, options::server(config, &metrics), clients)
+    let peers = Arc::new(server::NoPeers);
+    let running = server::start(disk, booted, options::server(config, &metrics), clients, peers)
         .map_err(|e| format!("cannot start the server's threads: {e}"))?;
     let handle = running.handle();
     status.set(handle.clone());

@@ -1,7 +1,7 @@
 //! What the machines have for one worker: answers, events, connections. The worker takes everything
 //! at once. There is one slot, into which all that arrives meanwhile is merged:
 //!
-//! - answers, replies and files: at most one for each request that the worker waits for, which its
+//! - answers, replies, files and reads: at most one for each request that the worker waits for, which its
 //!   door bounds;
 //! - events: up to [`EVENT_BYTES_MAX`] and [`EVENT_BATCHES_MAX`]; beyond that they are dropped and
 //!   the worker is told, whose watchers then read history;
@@ -71,6 +71,8 @@ pub(crate) struct Mail {
     pub(crate) answers: Vec<(u64, Result<Answer, Error>)>,
     pub(crate) replies: Vec<(u64, Reply)>,
     pub(crate) files: Vec<(u64, bolt::View)>,
+    /// Reads that are confirmed, or were refused.
+    pub(crate) reads: Vec<(u64, Result<(), Error>)>,
     pub(crate) events: EventMail,
 }
 
@@ -79,6 +81,7 @@ impl Mail {
         self.answers.is_empty()
             && self.replies.is_empty()
             && self.files.is_empty()
+            && self.reads.is_empty()
             && self.events.is_empty()
     }
 
@@ -90,6 +93,7 @@ impl Mail {
         self.answers.append(&mut other.answers);
         self.replies.append(&mut other.replies);
         self.files.append(&mut other.files);
+        self.reads.append(&mut other.reads);
         self.events.append(other.events);
     }
 }

@@ -1,6 +1,6 @@
-//! The queue of a machine's thread. It has two lanes: requests of clients, whose number is bounded
-//! and which are refused beyond the bound; and messages of other machines, which are always taken,
-//! since credits bound them (see `executor`). So no machine ever waits for another one's queue, and
+//! The queue of a machine's thread. It has three lanes: requests of clients, which are refused beyond
+//! a bound; messages of other members, which are dropped beyond a bound; and messages of other
+//! machines, which are always taken, since credits bound them (see `executor`). So no machine ever waits for another one's queue, and
 //! no circle of waiting threads can form.
 
 use executor::WakeFor;
@@ -11,6 +11,10 @@ use std::time::Instant;
 /// How many messages of machines a queue holds at most. Credits keep it far below; more would
 /// mean that a credit is counted wrongly.
 const MESSAGES_MAX: usize = 16_384;
+
+/// How many messages of other members a queue holds at most; further ones are dropped, as the
+/// network may do.
+const PEER_MESSAGES_MAX: usize = 4_096;
 
 /// Why a request was not queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,10 +35,12 @@ pub(crate) struct Queue<T> {
 
 #[derive(Debug)]
 struct Lanes<T> {
-    /// Both lanes, in the order of arrival.
+    /// All lanes, in the order of arrival.
     items: VecDeque<T>,
     /// How many of them are requests.
     requests: usize,
+    /// How many of them are messages of other members.
+    of_peers: usize,
     closed: bool,
     /// The reader sleeps, and these wake it.
     waiting: Option<WakeFor>,
@@ -43,7 +49,13 @@ struct Lanes<T> {
 impl<T> Queue<T> {
     /// An empty queue that takes this many requests.
     pub(crate) fn new(requests_max: usize) -> Queue<T> {
-        let lanes = Lanes { items: VecDeque::new(), requests: 0, closed: false, waiting: None };
+        let lanes = Lanes {
+            items: VecDeque::new(),
+            requests: 0,
+            of_peers: 0,
+            closed: false,
+            waiting: None,
+        };
         Queue { lanes: Mutex::new(lanes), ready: Condvar::new(), requests_max }
     }
 
@@ -68,6 +80,18 @@ impl<T> Queue<T> {
         Ok(())
     }
 
+    /// Queues a message of another member; false if it is dropped.
+    pub(crate) fn push_of_peer(&self, item: T) -> bool {
+        let mut lanes = self.lock();
+        if lanes.closed || lanes.of_peers >= PEER_MESSAGES_MAX {
+            return false;
+        }
+        lanes.of_peers += 1;
+        lanes.items.push_back(item);
+        self.wake(lanes, |_| true);
+        true
+    }
+
     /// Queues a message of a machine. After the end it is dropped: the member is stopping.
     pub(crate) fn push(&self, item: T) {
         self.push_message(item, |_| true);
@@ -83,7 +107,7 @@ impl<T> Queue<T> {
         if lanes.closed {
             return;
         }
-        let messages = lanes.items.len() - lanes.requests;
+        let messages = lanes.items.len() - lanes.requests - lanes.of_peers;
         assert!(messages < MESSAGES_MAX, "credits bound the messages between machines");
         lanes.items.push_back(item);
         self.wake(lanes, wakes);
@@ -137,7 +161,7 @@ impl<T> Queue<T> {
             is_woken = lanes.waiting.is_none();
         }
         lanes.waiting = None;
-        lanes.requests = 0;
+        (lanes.requests, lanes.of_peers) = (0, 0);
         let has_ended = lanes.closed && lanes.items.is_empty();
         if into.is_empty() {
             std::mem::swap(into, &mut lanes.items);

@@ -2,13 +2,16 @@
 
 use crate::connection::{Attachment, ConnectionGuard};
 use crate::metrics::Metrics;
+use crate::peers::Peers;
 use crate::shared::{Identity, Shared};
 use crate::threads::apply::ApplyOptions;
 use crate::threads::worker::Connections;
 use crate::threads::{apply, backend, consensus, log, worker};
 use crate::worker::Limits;
-use executor::{AutoCompaction, Booted, MachineOptions, Machines, Moment, RequestIds};
-use proto::Index;
+use executor::{
+    AutoCompaction, Booted, ConsensusInput, MachineOptions, Machines, Moment, RequestIds,
+};
+use proto::{Index, NodeId};
 use std::fmt;
 use std::net::TcpStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -161,6 +164,29 @@ impl Handle {
         stats
     }
 
+    /// Takes a message of another member; it is dropped if too many wait.
+    pub fn receive(&self, message: raft::Message) {
+        if !self.shared.queues.consensus.push_of_peer(ConsensusInput::Message(message)) {
+            tracing::debug!("dropped a message of another member: too many wait");
+        }
+    }
+
+    /// A message to a member could not be sent.
+    pub fn report_unreachable(&self, member: NodeId) {
+        self.shared.queues.consensus.push_of_peer(ConsensusInput::Unreachable(member));
+    }
+
+    /// A snapshot was delivered to a member, or could not be.
+    pub fn report_snapshot(&self, to: NodeId, delivered: bool) {
+        let report = ConsensusInput::SnapshotSent { to, delivered };
+        self.shared.queues.consensus.push_of_peer(report);
+    }
+
+    /// Asks the leader to hand its leadership over to a voter.
+    pub fn transfer_leadership(&self, to: NodeId) {
+        self.shared.queues.consensus.push_of_peer(ConsensusInput::Transfer(to));
+    }
+
     /// Asks the member to end; [`Running::wait`] returns then.
     pub fn stop(&self) {
         self.shared.queues.consensus.close();
@@ -215,13 +241,14 @@ pub fn start(
     booted: Booted,
     options: Options,
     connections: Arc<dyn Connections>,
+    peers: Arc<dyn Peers>,
 ) -> std::io::Result<Running> {
     let Options { workers, tuning, limits, metrics, .. } = options;
     let log_limit = i64::try_from(raft::LOG_WINDOW_BYTES_MAX).unwrap_or(i64::MAX);
     metrics.memory.raft_log_limit.set(log_limit);
     let identity = Identity { cluster: booted.metadata.cluster, member: booted.metadata.node };
-    // One lane for each worker, and the last one for the applier.
-    let ids = RequestIds::new(identity.member, options.unix_ms, workers + 1);
+    // One lane for each worker, one for the applier, and one for the rounds of reads.
+    let ids = RequestIds::new(identity.member, options.unix_ms, workers + 2);
     let machine_options = MachineOptions {
         auto_compaction: tuning.auto_compaction,
         batch_interval: tuning.batch_interval,
@@ -231,10 +258,12 @@ pub fn start(
         segments_max: options.retention.segments_max,
         ids,
         own_lane: workers,
+        contexts_lane: workers + 1,
     };
     let machines = Machines::new(vfs, booted, &machine_options);
     let moment = Arc::clone(machines.applier.moment());
-    let shared = Arc::new(Shared::new(identity, moment, ids, workers, metrics));
+    peers.set_members(&moment.published.cluster);
+    let shared = Arc::new(Shared::new(identity, moment, ids, workers, (metrics, peers)));
     shared.set_commit(machines.consensus.member().commit());
     let (to, exits) = channel();
     let machines = start_machines(machines, &shared, &tuning, &to)?;

@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::gauges::WorkerGauges;
 use crate::mailbox::Mailbox;
 use crate::metrics::Metrics;
+use crate::peers::Peers;
 use crate::queue::{PushError, Queue};
 use executor::{ApplyInput, BackendInput, ConsensusInput, LogInput, Moment, RequestIds};
 use proto::answer::Origin;
@@ -71,6 +72,7 @@ pub(crate) struct Shared {
     pub(crate) ids: RequestIds,
     pub(crate) queues: Queues,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) peers: Arc<dyn Peers>,
     pub(crate) workers: Vec<WorkerShared>,
 }
 
@@ -80,7 +82,7 @@ impl Shared {
         moment: Arc<Moment>,
         ids: RequestIds,
         workers: usize,
-        metrics: Arc<Metrics>,
+        (metrics, peers): (Arc<Metrics>, Arc<dyn Peers>),
     ) -> Shared {
         Shared {
             moment: RwLock::new(moment),
@@ -90,6 +92,7 @@ impl Shared {
             ids,
             queues: Queues::new(),
             metrics,
+            peers,
             workers: (0..workers).map(|_| WorkerShared::default()).collect(),
         }
     }

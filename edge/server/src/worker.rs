@@ -12,7 +12,7 @@ use executor::{ApplyInput, ConsensusInput, IdLane, Moment};
 use member::Proposal;
 use mvcc::View;
 use prost::Message as _;
-use proto::Index;
+use proto::{ConfChange, Index, NodeId};
 use proto::answer::{Answer, Origin};
 use proto::etcdserverpb::{InternalRaftRequest, RequestHeader};
 use state::{Question, Reply};
@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 use watch::Shard;
 
-/// The time between two checks whether reads are linearizable again.
+/// The time between two checks who leads.
 const LEADER_POLL: Duration = Duration::from_millis(10);
 
 /// How many watchers there may be; a further one is refused.
@@ -70,6 +70,7 @@ pub(crate) struct Inner {
     answers: RefCell<Waiters<Result<Answer, Error>>>,
     replies: RefCell<Waiters<Reply>>,
     files: RefCell<Waiters<bolt::View>>,
+    reads: RefCell<Waiters<Result<(), Error>>>,
     pub(crate) watches: RefCell<WorkerWatches>,
     pub(crate) started: Instant,
 }
@@ -139,6 +140,7 @@ impl Worker {
             answers: RefCell::default(),
             replies: RefCell::default(),
             files: RefCell::default(),
+            reads: RefCell::default(),
             watches: RefCell::new(WorkerWatches::new(Shard::new(revision, shard_limits))),
             started: Instant::now(),
         }))
@@ -204,21 +206,21 @@ impl Worker {
     /// A view that contains everything that was acknowledged before the call.
     ///
     /// # Errors
-    /// [`Error::Timeout`] while there is no leader.
+    /// [`Error::Timeout`] while there is no leader; [`Error::TooManyRequests`].
     pub async fn linearizable_view(&self) -> Result<View, Error> {
         let moment = self.moment();
         if moment.is_linearizable() {
             return Ok(moment.published.view.clone());
         }
-        let deadline = Instant::now() + self.0.limits.request_time_max;
-        while Instant::now() < deadline {
-            tokio::time::sleep(LEADER_POLL).await;
-            let moment = self.moment();
-            if moment.is_linearizable() {
-                return Ok(moment.published.view.clone());
-            }
-        }
-        Err(Error::Timeout)
+        let id = self.0.next_id();
+        let confirmed = async {
+            let mut waiting = self.0.wait_for(&self.0.reads, id, 0).await?;
+            self.0.shared.propose(ConsensusInput::Read(id))?;
+            (&mut waiting.receiver).await.unwrap_or(Err(Error::Stopped))
+        };
+        let timed = tokio::time::timeout(self.0.limits.request_time_max, confirmed).await;
+        timed.unwrap_or(Err(Error::Timeout))?;
+        Ok(self.view())
     }
 
     /// Has a request committed and applied. Its header is filled in here.
@@ -233,20 +235,59 @@ impl Worker {
             return Err(Error::RequestTooLarge);
         }
         let physical = request.compaction.filter(|compaction| compaction.physical);
+        let proposal = Proposal::request(id, data);
+        self.proposed(proposal, |view| {
+            physical.is_some_and(|it| it.revision <= view.compact_revision())
+        })
+        .await
+    }
+
+    /// Has a change of the members committed and applied. Its id is filled in here.
+    ///
+    /// # Errors
+    /// As [`Worker::propose`]. There is no answer to a change that is proposed while another one is
+    /// not applied, except [`Error::Timeout`].
+    pub async fn propose_change(&self, mut change: ConfChange) -> Result<Answer, Error> {
+        change.id = self.0.next_id();
+        self.proposed(Proposal::change(&change), |_| false).await
+    }
+
+    /// Proposes, and waits for the answer. The time is limited, unless `is_applied`.
+    async fn proposed(
+        &self,
+        proposal: Proposal,
+        is_applied: impl Fn(&View) -> bool,
+    ) -> Result<Answer, Error> {
         let deadline = tokio::time::Instant::now() + self.0.limits.request_time_max;
-        let waiting = self.0.wait_for(&self.0.answers, id, data.len());
+        let waiting = self.0.wait_for(&self.0.answers, proposal.id, proposal.data.len());
         let waiting = tokio::time::timeout_at(deadline, waiting).await;
         let mut waiting = waiting.unwrap_or(Err(Error::Timeout))?;
-        self.0.shared.propose(ConsensusInput::Propose(Proposal { id, data }))?;
+        self.0.shared.propose(ConsensusInput::Propose(proposal))?;
         match tokio::time::timeout_at(deadline, &mut waiting.receiver).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(Error::Stopped),
             // The deadline is for applying it; a physical compaction may take longer after that.
-            Err(_) if physical.is_some_and(|it| it.revision <= self.view().compact_revision()) => {
+            Err(_) if is_applied(&self.view()) => {
                 (&mut waiting.receiver).await.unwrap_or(Err(Error::Stopped))
             }
             Err(_) => Err(Error::Timeout),
         }
+    }
+
+    /// Hands the leadership over to a voter, and waits until it leads.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] if it does not lead within the time of a request.
+    pub async fn transfer_leadership(&self, to: NodeId) -> Result<(), Error> {
+        self.0.shared.propose(ConsensusInput::Transfer(to))?;
+        let deadline = Instant::now() + self.0.limits.request_time_max;
+        while self.moment().leadership.leader != to {
+            if Instant::now() >= deadline {
+                return Err(Error::Timeout);
+            }
+            tokio::time::sleep(LEADER_POLL).await;
+        }
+        Ok(())
     }
 
     /// A positive id for a lease whose client lets the server choose.
@@ -304,6 +345,7 @@ impl Worker {
         deliver(&self.0.answers, mail.answers.drain(..));
         deliver(&self.0.replies, mail.replies.drain(..));
         deliver(&self.0.files, mail.files.drain(..));
+        deliver(&self.0.reads, mail.reads.drain(..));
     }
 }
 

@@ -21,8 +21,8 @@ use std::time::Duration;
 use vfs::{SimDisk, Vfs};
 
 const TICK: Duration = Duration::from_millis(100);
-/// The lanes of request ids: clients, and the member itself.
-const LANES: usize = 2;
+/// The lanes of request ids: clients, the member itself, and its rounds of reads.
+const LANES: usize = 3;
 
 /// What an observer sees of a member, in order.
 #[derive(Debug)]
@@ -104,6 +104,7 @@ impl Driver {
             segments_max: 2,
             ids,
             own_lane: 1,
+            contexts_lane: 2,
         };
         Ok(Driver {
             machines: Machines::new(Arc::clone(vfs), booted, &machine_options),
@@ -171,7 +172,7 @@ impl Driver {
             v2.id = Some(id);
         }
         let data = request.encode_to_vec().into();
-        self.queues.consensus.push_back(ConsensusInput::Propose(Proposal { id, data }));
+        self.queues.consensus.push_back(ConsensusInput::Propose(Proposal::request(id, data)));
         id
     }
 
@@ -204,7 +205,7 @@ impl Driver {
             self.queue_ticks();
         }
         let Machines { consensus, applier, log_writer, backend_writer } = &self.machines;
-        let has_consensus = !self.queues.consensus.is_empty() || consensus.has_proposals();
+        let has_consensus = !self.queues.consensus.is_empty() || consensus.has_round();
         let has_log = !self.queues.log.is_empty() || log_writer.has_work();
         let has_apply = !self.queues.apply.is_empty() || applier.can_apply();
         let has_backend = !self.queues.backend.is_empty() || backend_writer.has_batches();
@@ -234,7 +235,7 @@ impl Driver {
             let Machines { consensus, applier, log_writer, backend_writer } = &self.machines;
             let wake = consensus.wake_for();
             let is_woken = self.queues.consensus.iter().any(|input| wake.contains(input));
-            if is_woken || consensus.has_proposals() {
+            if is_woken || consensus.has_round() {
                 self.consensus_round(usize::MAX);
             } else if !self.queues.log.is_empty() || log_writer.has_work() {
                 self.log_step();
@@ -308,6 +309,7 @@ impl Driver {
                 }
                 Envelope::Backend(input) => self.queues.backend.push_back(input),
                 Envelope::Client(message) => self.observe(message),
+                Envelope::Peers(_) => self.fail("a sole member sends messages".into()),
             }
         }
     }
@@ -334,7 +336,9 @@ impl Driver {
                     batches.iter().map(|batch| batch.revision).collect(),
                 ));
             }
-            ClientMessage::File(..) => {}
+            ClientMessage::File(..)
+            | ClientMessage::ReadReady(_)
+            | ClientMessage::ReadRefused(_) => {}
         }
     }
 

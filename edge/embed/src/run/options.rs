@@ -66,6 +66,7 @@ pub(super) fn boot(config: &Config) -> BootOptions {
         attributes: attributes.clone(),
         cache_bytes: to_usize(config.limits.backend_cache_bytes),
         election_ticks: ticks,
+        pre_vote: config.bootstrap.pre_vote,
         raise_cluster_version: match config.version_upgrade {
             VersionUpgrade::ByOrigin => None,
             VersionUpgrade::Auto => Some(true),

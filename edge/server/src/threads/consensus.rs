@@ -18,6 +18,7 @@ pub(crate) fn run(mut consensus: Consensus, shared: &Arc<Shared>, tick: Duration
         if Instant::now() >= next_tick {
             next_tick = Instant::now() + tick;
             consensus.take(ConsensusInput::Tick, &mut out);
+            consensus.end_round(&mut out);
             deliver(&consensus, shared, &mut router, &mut out);
         }
         let wake = consensus.wake_for();

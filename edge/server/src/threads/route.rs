@@ -38,6 +38,7 @@ impl Router {
                 Envelope::Log(input) => queues.log.push(input),
                 Envelope::Backend(input) => queues.backend.push(input),
                 Envelope::Client(message) => self.send_to_clients(message),
+                Envelope::Peers(messages) => self.shared.peers.send(messages),
             }
         }
     }
@@ -67,6 +68,16 @@ impl Router {
                     mail.files.push((id, file));
                 }
             }
+            ClientMessage::ReadReady(id) => {
+                if let Some(mail) = self.mail_of(id) {
+                    mail.reads.push((id, Ok(())));
+                }
+            }
+            ClientMessage::ReadRefused(id) => {
+                if let Some(mail) = self.mail_of(id) {
+                    mail.reads.push((id, Err(Error::TooManyRequests)));
+                }
+            }
         }
     }
 
@@ -76,8 +87,12 @@ impl Router {
     }
 
     fn publish(&self, moment: Arc<Moment>) {
-        let old = self.shared.moment().leadership;
-        let new = moment.leadership;
+        let before = self.shared.moment();
+        let (old, new) = (before.leadership, moment.leadership);
+        if !Arc::ptr_eq(&before.published.cluster, &moment.published.cluster) {
+            self.shared.peers.set_members(&moment.published.cluster);
+        }
+        drop(before);
         self.shared.publish(moment);
         if old.leader != new.leader {
             self.shared.metrics.raft.consensus.leader_changes.inc();

@@ -2,7 +2,7 @@
 
 use executor::BootOptions;
 use server::metrics::Metrics;
-use server::{Connections, Limits, Options, RetentionLimits, Running, Tuning, WatcherLimits};
+use server::{Connections, Limits, NoPeers, Options, RetentionLimits, Running, Tuning, WatcherLimits};
 use state::quota::Quota;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,5 +37,5 @@ pub(crate) fn start(
         unix_ms: 1,
         metrics: Arc::new(Metrics::new(false)),
     };
-    server::start(vfs, booted, options, connections).unwrap()
+    server::start(vfs, booted, options, connections, Arc::new(NoPeers)).unwrap()
 }

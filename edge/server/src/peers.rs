@@ -1,0 +1,25 @@
+//! The way to the other members. The transport is in `peer`, which is above this crate.
+
+use cluster::Cluster;
+use raft::Message;
+use std::fmt;
+
+/// Where the messages to other members go. No call may wait: a message that cannot be queued is
+/// dropped.
+pub trait Peers: Send + Sync + fmt::Debug {
+    /// Sends messages to the members that they name.
+    fn send(&self, messages: Vec<Message>);
+
+    /// The members, their URLs or the removed members have changed.
+    fn set_members(&self, cluster: &Cluster);
+}
+
+/// No way to other members: for a member that has none, and for tests.
+#[derive(Clone, Copy, Debug)]
+pub struct NoPeers;
+
+impl Peers for NoPeers {
+    fn send(&self, _: Vec<Message>) {}
+
+    fn set_members(&self, _: &Cluster) {}
+}
