@@ -102,7 +102,7 @@ fn ours() -> Directory {
     let (disk, options, mut seed) = (SimDisk::new(7), BootOptions::simulated(7), Seed::new(7));
     let mut workload = Workload::new(7);
     let mut driver = Driver::boot(&disk, &options, 1).unwrap();
-    while driver.last_index() < Index(400) || driver.in_file() >= driver.published().applied.index {
+    while driver.last_index() < Index(450) || driver.in_file() >= driver.published().applied.index {
         if seed.one_in(3) {
             driver.submit(workload.next(driver.published().view.revision()));
         }
