@@ -2,7 +2,9 @@
 
 use executor::BootOptions;
 use server::metrics::Metrics;
-use server::{Connections, Limits, NoPeers, Options, RetentionLimits, Running, Tuning, WatcherLimits};
+use server::{
+    Connections, Limits, NoPeers, Options, RetentionLimits, Running, Tuning, WatcherLimits,
+};
 use state::quota::Quota;
 use std::sync::Arc;
 use std::time::Duration;
