@@ -15,6 +15,7 @@ use proto::etcdserverpb::{
     AlarmRequest, AlarmType, CompactionRequest, InternalRaftRequest, RequestHeader,
 };
 use proto::{Entry, Index, NodeId};
+use raft::RaftSnapshot;
 use state::{Effect, Fatal, Input, Published, Reject, Snapshot, State};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -63,6 +64,25 @@ struct Saving {
     under_way: bool,
 }
 
+/// A waiter for a commit of the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flush {
+    /// A client, with the id of its [`ApplyInput::Flush`].
+    Client(u64),
+    /// The snapshot for other members.
+    PeerSnapshot,
+}
+
+/// Snapshots from and for other members.
+#[derive(Debug, Default)]
+struct Transfers {
+    /// The snapshot for other members that waits for its file. Its members and versions are those
+    /// of the file if they are still the same when that comes.
+    taking: Option<Snapshot>,
+    /// A received snapshot whose file is being put in place.
+    restoring: Option<Snapshot>,
+}
+
 /// Drives `state`. See the crate's description. Times are since the start of the process and never
 /// decrease.
 #[derive(Debug)]
@@ -76,7 +96,8 @@ pub struct Applier {
     uncommitted: VecDeque<Index>,
     saving: Saving,
     /// Flushes that the database has not reported yet, oldest first.
-    flushes: VecDeque<u64>,
+    flushes: VecDeque<Flush>,
+    transfers: Transfers,
     /// Confirmed reads that wait for their index to be applied, in the order of the indexes.
     reads: VecDeque<(Index, Vec<u64>)>,
     own: OwnProposals,
@@ -109,6 +130,7 @@ impl Applier {
             uncommitted: VecDeque::new(),
             saving: Saving::default(),
             flushes: VecDeque::new(),
+            transfers: Transfers::default(),
             reads: VecDeque::new(),
             own,
             moment,
@@ -156,24 +178,101 @@ impl Applier {
             }
             ApplyInput::Ask(id, question) => self.step(now, Input::Ask(id, question), out)?,
             ApplyInput::Flush(id) => {
-                self.flushes.push_back(id);
-                out.push(Envelope::Backend(BackendInput::CommitNow));
+                self.flush(Flush::Client(id), out);
             }
             ApplyInput::RaiseNoSpace => self.raise_no_space(out),
             ApplyInput::BackendDurable { batches, flushes, file } => {
                 out.push(Envelope::Backend(BackendInput::ReportTaken));
                 self.uncommitted.drain(..batches);
-                for id in self.flushes.drain(..flushes) {
-                    out.push(Envelope::Client(ClientMessage::File(id, file.clone())));
-                }
+                let flushed: Vec<Flush> = self.flushes.drain(..flushes).collect();
+                self.flushed(flushed, &file, out)?;
                 self.step(now, Input::BackendDurable { batches, file }, out)?;
                 self.save_snapshot(out);
             }
+            ApplyInput::TakePeerSnapshot => {
+                self.transfers.taking = Some(self.state.snapshot());
+                self.flush(Flush::PeerSnapshot, out);
+            }
+            ApplyInput::Restore(snapshot) => {
+                self.unapplied.clear();
+                out.push(Envelope::Backend(BackendInput::Replace(snapshot.id.index)));
+                self.transfers.restoring = Some(snapshot);
+            }
+            ApplyInput::DatabaseReplaced(file) => self.restore(file, out)?,
             ApplyInput::SnapshotSaved => {
                 self.saving.under_way = false;
                 self.save_snapshot(out);
             }
         }
+        Ok(())
+    }
+
+    fn flush(&mut self, flush: Flush, out: &mut Vec<Envelope>) {
+        self.flushes.push_back(flush);
+        out.push(Envelope::Backend(BackendInput::CommitNow));
+    }
+
+    /// The database was committed for those who waited for it.
+    fn flushed(
+        &mut self,
+        flushes: Vec<Flush>,
+        file: &bolt::View,
+        out: &mut Vec<Envelope>,
+    ) -> Result<(), Fatal> {
+        for flush in flushes {
+            match flush {
+                Flush::Client(id) => {
+                    out.push(Envelope::Client(ClientMessage::File(id, file.clone())));
+                }
+                Flush::PeerSnapshot => self.finish_peer_snapshot(file, out)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands out the snapshot for other members. If the members or versions have changed since it
+    /// was taken, it is not known which of them are in the file, and another one is taken.
+    fn finish_peer_snapshot(
+        &mut self,
+        file: &bolt::View,
+        out: &mut Vec<Envelope>,
+    ) -> Result<(), Fatal> {
+        let Some(taken) = self.transfers.taking.take() else { return Ok(()) };
+        let now = self.state.snapshot();
+        if (&now.conf_state, &now.data) != (&taken.conf_state, &taken.data) {
+            self.transfers.taking = Some(now);
+            self.flush(Flush::PeerSnapshot, out);
+            return Ok(());
+        }
+        let id = backend::ReadView::of_file(file.clone()).applied()?;
+        let snapshot = RaftSnapshot { id, conf_state: taken.conf_state, data: taken.data };
+        out.push(Envelope::Consensus(ConsensusInput::PeerSnapshot(snapshot, file.clone())));
+        Ok(())
+    }
+
+    /// Continues from a received snapshot, whose file is in place.
+    fn restore(&mut self, file: bolt::View, out: &mut Vec<Envelope>) -> Result<(), Fatal> {
+        let Some(snapshot) = self.transfers.restoring.take() else {
+            unreachable!("the database is replaced for a snapshot");
+        };
+        self.state = self.state.restored(file.clone(), &snapshot)?;
+        self.uncommitted.clear();
+        self.saving.due = None;
+        self.own.waiting.clear();
+        self.own.compacting = None;
+        self.own.no_space = false;
+        self.transfers.taking = None;
+        for flush in std::mem::take(&mut self.flushes) {
+            if let Flush::Client(id) = flush {
+                out.push(Envelope::Client(ClientMessage::File(id, file.clone())));
+            }
+        }
+        let published = self.state.published();
+        self.publish(published, out);
+        out.push(Envelope::Client(ClientMessage::EventsLost));
+        let index = snapshot.id.index;
+        tracing::info!(snapshot_index = index.0, "applied a snapshot of another member");
+        out.push(Envelope::Consensus(ConsensusInput::Applied(index)));
         Ok(())
     }
 
@@ -189,7 +288,8 @@ impl Applier {
     /// True if [`Applier::apply_next`] has entries and room for them.
     #[must_use]
     pub fn can_apply(&self) -> bool {
-        self.uncommitted.len() < BACKEND_BATCHES_MAX
+        self.transfers.restoring.is_none()
+            && self.uncommitted.len() < BACKEND_BATCHES_MAX
             && self.unapplied.front().is_some_and(|entries| self.state.has_room_for(entries))
     }
 
@@ -215,7 +315,9 @@ impl Applier {
     /// True if [`Applier::housekeep`] has something to do now.
     #[must_use]
     pub fn has_housekeeping(&self) -> bool {
-        self.uncommitted.len() < BACKEND_BATCHES_MAX && self.state.has_housekeeping()
+        self.transfers.restoring.is_none()
+            && self.uncommitted.len() < BACKEND_BATCHES_MAX
+            && self.state.has_housekeeping()
     }
 
     /// Does one slice of housekeeping, which is a compaction's.

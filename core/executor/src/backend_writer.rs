@@ -2,9 +2,13 @@
 //! transaction, and gives free space back while there is nothing else to commit.
 
 use crate::message::{ApplyInput, BackendInput, Envelope};
+use crate::received;
 use backend::{Backend, Batch};
+use proto::Index;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use vfs::Vfs;
 
 /// A commit is made at once when this many bytes are queued: half of what the overlay holds, so
 /// that the other half fills meanwhile.
@@ -24,12 +28,25 @@ pub(crate) struct CommitPace {
     pub(crate) batches_max: usize,
 }
 
+/// Where the database file is, and how it is opened.
+#[derive(Clone, Debug)]
+pub(crate) struct DatabasePlace {
+    pub(crate) vfs: Arc<dyn Vfs>,
+    /// The directory of the file.
+    pub(crate) dir: PathBuf,
+    /// The limit of the page cache, in bytes.
+    pub(crate) cache_bytes: usize,
+}
+
 /// Owns the database file. See the crate's description. Times are since the start of the process
 /// and never decrease.
 #[derive(Debug)]
 pub struct BackendWriter {
     backend: Backend,
+    place: DatabasePlace,
     pace: CommitPace,
+    /// The index of the snapshot whose file replaces the database.
+    replacing: Option<Index>,
     queued: Vec<Arc<Batch>>,
     queued_bytes: usize,
     /// When the next commit is due at the latest, if anything is to be committed.
@@ -42,10 +59,12 @@ pub struct BackendWriter {
 }
 
 impl BackendWriter {
-    pub(crate) fn new(backend: Backend, pace: CommitPace) -> BackendWriter {
+    pub(crate) fn new(backend: Backend, place: DatabasePlace, pace: CommitPace) -> BackendWriter {
         BackendWriter {
             backend,
+            place,
             pace,
+            replacing: None,
             queued: Vec::new(),
             queued_bytes: 0,
             due: Duration::ZERO,
@@ -72,6 +91,12 @@ impl BackendWriter {
                 self.queued.push(batch);
             }
             BackendInput::CommitNow => self.flushes += 1,
+            BackendInput::Replace(index) => {
+                self.queued.clear();
+                self.queued_bytes = 0;
+                self.flushes = 0;
+                self.replacing = Some(index);
+            }
             BackendInput::ReportTaken => self.reports -= 1,
         }
     }
@@ -85,7 +110,7 @@ impl BackendWriter {
     /// True if batches are queued, and may be committed.
     #[must_use]
     pub fn has_batches(&self) -> bool {
-        !self.failed && !self.queued.is_empty()
+        !self.failed && (!self.queued.is_empty() || self.replacing.is_some())
     }
 
     /// How many batches are queued.
@@ -99,7 +124,7 @@ impl BackendWriter {
     pub fn next_commit(&self, now: Duration) -> Option<Duration> {
         if self.failed {
             None
-        } else if self.flushes > 0 || self.is_full() {
+        } else if self.replacing.is_some() || self.flushes > 0 || self.is_full() {
             Some(now)
         } else if self.has_batches() || self.may_shrink() {
             Some(self.due)
@@ -132,6 +157,9 @@ impl BackendWriter {
         if self.failed {
             return Ok(());
         }
+        if let Some(index) = self.replacing.take() {
+            return self.replace(index, out);
+        }
         let batches: Vec<_> = self.queued.drain(..count).collect();
         // Cleared only by success, so that nothing is committed after an error.
         self.failed = true;
@@ -144,6 +172,16 @@ impl BackendWriter {
         let flushes = if !self.queued.is_empty() { 0 } else { std::mem::take(&mut self.flushes) };
         let batches = batches.len();
         out.push(Envelope::Apply(ApplyInput::BackendDurable { batches, flushes, file }));
+        Ok(())
+    }
+
+    /// Puts the received file in the place of the database. Views of the old one stay valid.
+    fn replace(&mut self, index: Index, out: &mut Vec<Envelope>) -> Result<(), backend::Error> {
+        self.failed = true;
+        self.backend = received::install(&self.place, index)?;
+        self.failed = false;
+        let file = self.backend.view();
+        out.push(Envelope::Apply(ApplyInput::DatabaseReplaced(file)));
         Ok(())
     }
 

@@ -8,6 +8,8 @@
 //! Source: etcd v3.7 server/etcdserver/bootstrap.go; the order is in formats.md §14.1 of the
 //! project's reference.
 
+use crate::backend_writer::DatabasePlace;
+use crate::received;
 use backend::{Backend, ReadView};
 use cluster::{Attributes, Cluster, SERVER_MINOR, Version};
 use member::Member;
@@ -20,9 +22,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use vfs::Vfs;
 use wal::{Metadata, OpenAt, Recovered, SnapshotRecord, Wal, snap};
-
-/// The page size of a new database, in bytes: that of the common kernels.
-const NEW_PAGE_BYTES: usize = 4096;
 
 /// Where a member keeps its data, and how it is set up.
 #[derive(Clone, Debug)]
@@ -164,8 +163,10 @@ pub struct Booted {
     pub backend: Backend,
     /// The member and the cluster that the log belongs to.
     pub metadata: Metadata,
-    /// The directory of the `.snap` files.
+    /// The directory of the `.snap` files and the database.
     pub snap_dir: PathBuf,
+    /// The limit of the page cache, in bytes.
+    pub cache_bytes: usize,
     /// Whether the directory was empty.
     pub is_new: bool,
     /// Whether the members of the state are those of all entries that are known to be committed:
@@ -208,7 +209,16 @@ impl<'a> Files<'a> {
                 .map_err(|error| BootError::Directory(dir.clone(), error))?;
         }
         snap::remove_leftovers(&**vfs, &snap_dir);
-        let backend = open_backend(&**vfs, &snap_dir.join("db"), options.cache_bytes)?;
+        let place = DatabasePlace {
+            vfs: Arc::clone(vfs),
+            dir: snap_dir.clone(),
+            cache_bytes: options.cache_bytes,
+        };
+        let mut backend = received::open_database(&place)?;
+        if exists && received::any(&**vfs, &snap_dir) {
+            let (newest, _) = newest_snapshot(&**vfs, &wal_dir, &snap_dir)?;
+            backend = received::complete(&place, backend, newest)?;
+        }
         sync_names(&**vfs, &[&options.data_dir, &member_dir, &snap_dir])?;
         if exists {
             sync_names(&**vfs, &[&wal_dir])?;
@@ -289,7 +299,18 @@ impl<'a> Files<'a> {
         let node = raft::Node::new(config, restored)
             .map_err(|error| BootError::Mismatch(error.to_string()))?;
         let member = Member::new(node);
-        Ok(Booted { member, state, wal, backend, metadata, snap_dir, is_new, members_are_known })
+        let cache_bytes = options.cache_bytes;
+        Ok(Booted {
+            member,
+            state,
+            wal,
+            backend,
+            metadata,
+            snap_dir,
+            cache_bytes,
+            is_new,
+            members_are_known,
+        })
     }
 }
 
@@ -325,15 +346,6 @@ fn raises(options: &BootOptions, state: &State) -> bool {
         );
     }
     raises
-}
-
-fn open_backend(vfs: &dyn Vfs, path: &Path, cache_bytes: usize) -> Result<Backend, BootError> {
-    let options = bolt::Options {
-        new_page_size: NEW_PAGE_BYTES,
-        cache: Arc::new(bolt::PageCache::new(cache_bytes)),
-        read_only: false,
-    };
-    Ok(Backend::open(vfs, path, options)?)
 }
 
 /// The ids of a new cluster and its member, and the first entries of its log, which add the

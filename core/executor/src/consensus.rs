@@ -7,13 +7,39 @@ use crate::message::{
 };
 use crate::reads::ReadRounds;
 use member::{Effect, Input, Leadership, Member, Proposal, Refusal};
-use proto::{Entry, Index};
-use raft::Read;
+use proto::{Entry, EntryId, Index};
+use raft::{Body, Message, RaftSnapshot, Read};
+use state::Snapshot;
 use std::collections::VecDeque;
 
 /// How many batches of committed entries may be with the applier at once: one is applied while the
 /// next one waits. Further ones stay here, so that a slow disk of the database fills no queue.
 pub const APPLY_BATCHES_MAX: usize = 2;
+
+/// The ticks that a snapshot for other members is kept: it holds pages of the database. A member that
+/// needs one later gets a newer one.
+const PEER_SNAPSHOT_TICKS: u32 = 300;
+
+/// What the applier gets, in order.
+#[derive(Debug)]
+enum Committed {
+    Entries(Vec<Entry>),
+    /// A snapshot of another member replaces everything before it.
+    Restore(Snapshot),
+}
+
+/// Snapshots from and for other members.
+#[derive(Debug, Default)]
+struct Transfers {
+    /// A received snapshot that is not durable yet.
+    restoring: Option<Snapshot>,
+    /// A snapshot was asked for.
+    is_wanted: bool,
+    /// The newest one for other members, with its file.
+    newest: Option<(EntryId, bolt::View)>,
+    /// The age of `newest`, in ticks.
+    ticks: u32,
+}
 
 /// Drives `member`. See the crate's description.
 #[derive(Debug)]
@@ -27,12 +53,13 @@ pub struct Consensus {
     /// Requests of this round.
     proposals: Vec<Proposal>,
     /// Committed batches that have no credit yet, oldest first.
-    committed: VecDeque<Vec<Entry>>,
+    committed: VecDeque<Committed>,
     /// The last index of each batch that is with the applier, oldest first.
     applying: VecDeque<Index>,
     /// The leadership that the applier has not been sent yet.
     unsent: Option<Leadership>,
     reads: ReadRounds,
+    transfers: Transfers,
     /// The contexts of the rounds of reads.
     contexts: IdLane,
 }
@@ -56,6 +83,7 @@ impl Consensus {
             applying: VecDeque::new(),
             unsent,
             reads: ReadRounds::default(),
+            transfers: Transfers::default(),
             contexts,
         }
     }
@@ -94,10 +122,16 @@ impl Consensus {
         match input {
             ConsensusInput::Tick => {
                 self.reads.tick();
+                self.forget_old_snapshot(out);
                 self.step(Input::Tick, out);
             }
             ConsensusInput::Propose(proposal) => self.proposals.push(proposal),
-            ConsensusInput::Durable(receipt) => self.step(Input::Durable(receipt), out),
+            ConsensusInput::Durable(receipt) => {
+                // There is one write at a time, so it is the one with the snapshot.
+                let restored = self.transfers.restoring.take();
+                self.committed.extend(restored.map(Committed::Restore));
+                self.step(Input::Durable(receipt), out);
+            }
             ConsensusInput::Applied(index) => {
                 while self.applying.front().is_some_and(|last| *last <= index) {
                     self.applying.pop_front();
@@ -111,6 +145,9 @@ impl Consensus {
             }
             ConsensusInput::SnapshotSaved(index) => {
                 let keep = index.0.saturating_sub(self.catch_up_entries);
+                // A member that gets a snapshot needs the entries behind it next.
+                let sent = self.transfers.newest.as_ref().map_or(keep, |(id, _)| id.index.0);
+                let keep = keep.min(sent);
                 self.step(Input::Compact(Index(keep)), out);
             }
             ConsensusInput::Message(message) => self.step(Input::Message(message), out),
@@ -118,6 +155,12 @@ impl Consensus {
                 if !self.reads.add(read) {
                     out.push(Envelope::Client(ClientMessage::ReadRefused(read)));
                 }
+            }
+            ConsensusInput::PeerSnapshot(snapshot, file) => {
+                self.transfers.is_wanted = false;
+                self.transfers.newest = Some((snapshot.id, file));
+                self.transfers.ticks = 0;
+                self.step(Input::Snapshot(Some(snapshot)), out);
             }
             ConsensusInput::Transfer(to) => self.step(Input::Transfer(to), out),
             ConsensusInput::Unreachable(member) => self.step(Input::Unreachable(member), out),
@@ -147,12 +190,12 @@ impl Consensus {
         for effect in effects {
             match effect {
                 Effect::Append(append) => out.push(Envelope::Log(LogInput::Append(append))),
-                Effect::Apply(entries) => self.committed.push_back(entries),
+                Effect::Apply(entries) => self.committed.push_back(Committed::Entries(entries)),
                 Effect::Leadership(leadership) => {
                     self.reads.retry();
                     self.unsent = Some(leadership);
                 }
-                Effect::Send(messages) => out.push(Envelope::Peers(messages)),
+                Effect::Send(messages) => self.send(messages, out),
                 Effect::Read(Read { context, index }) => {
                     let reads = self.reads.confirmed(context);
                     if !reads.is_empty() {
@@ -162,19 +205,64 @@ impl Consensus {
                 Effect::BadMessage(error) => {
                     tracing::warn!(%error, "dropped a message of another member");
                 }
-                // Snapshots for other members are not built yet: it is as if they got lost.
-                Effect::SnapshotWanted => {}
-                Effect::Restore(_) => unreachable!("snapshots of other members are not passed in"),
+                Effect::SnapshotWanted => {
+                    if !std::mem::replace(&mut self.transfers.is_wanted, true) {
+                        out.push(Envelope::Apply(ApplyInput::TakePeerSnapshot));
+                    }
+                }
+                Effect::Restore(RaftSnapshot { id, conf_state, data }) => {
+                    let snapshot = Snapshot { id, conf_state, data };
+                    self.transfers.restoring = Some(snapshot.clone());
+                    out.push(Envelope::Log(LogInput::Restore(snapshot)));
+                }
                 Effect::Refuse(id, Refusal::TooManyRequests) => out.push(self.refusal(id)),
             }
         }
         self.send_committed(out);
     }
 
+    /// Sends messages to other members, snapshots with their files.
+    fn send(&self, messages: Vec<Message>, out: &mut Vec<Envelope>) {
+        let mut others = Vec::new();
+        for message in messages {
+            let Body::Snapshot(snapshot) = &message.body else {
+                others.push(message);
+                continue;
+            };
+            let newest = self.transfers.newest.as_ref().filter(|(id, _)| *id == snapshot.id);
+            let Some((_, file)) = newest else {
+                unreachable!("raft sends only the snapshot that it was given last");
+            };
+            out.push(Envelope::PeerSnapshot(Box::new(message), file.clone()));
+        }
+        if !others.is_empty() {
+            out.push(Envelope::Peers(others));
+        }
+    }
+
+    fn forget_old_snapshot(&mut self, out: &mut Vec<Envelope>) {
+        if self.transfers.newest.is_none() {
+            return;
+        }
+        self.transfers.ticks += 1;
+        if self.transfers.ticks >= PEER_SNAPSHOT_TICKS {
+            self.transfers.newest = None;
+            self.step(Input::Snapshot(None), out);
+        }
+    }
+
     /// Sends the applier what it has credit for.
     fn send_committed(&mut self, out: &mut Vec<Envelope>) {
         while self.applying.len() < APPLY_BATCHES_MAX {
-            let entries = self.committed.pop_front().unwrap_or_default();
+            let entries = match self.committed.pop_front() {
+                None => Vec::new(),
+                Some(Committed::Entries(entries)) => entries,
+                Some(Committed::Restore(snapshot)) => {
+                    self.applying.push_back(snapshot.id.index);
+                    out.push(Envelope::Apply(ApplyInput::Restore(snapshot)));
+                    continue;
+                }
+            };
             if entries.is_empty() && self.unsent.is_none() {
                 return;
             }

@@ -38,6 +38,7 @@ mod machines;
 mod message;
 mod moment;
 mod reads;
+pub mod received;
 
 pub use applier::{Applied, Applier, BACKEND_BATCHES_MAX, OWN_PROPOSALS_MAX};
 pub use auto_compaction::AutoCompaction;

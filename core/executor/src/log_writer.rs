@@ -48,6 +48,8 @@ enum Work {
     Sync(Receipt),
     Tend,
     SaveSnapshot(Snapshot),
+    /// As `SaveSnapshot`, but the member cannot go on without it.
+    SaveReceived(Snapshot),
     RecordSnapshot(Snapshot),
     Purge(Index),
 }
@@ -90,6 +92,10 @@ impl LogWriter {
             LogInput::Append(append) => {
                 let receipt = append.receipt;
                 self.work.extend([Work::Write(append), Work::Sync(receipt), Work::Tend]);
+            }
+            LogInput::Restore(snapshot) => {
+                self.work
+                    .extend([Work::SaveReceived(snapshot.clone()), Work::RecordSnapshot(snapshot)]);
             }
             LogInput::Snapshot(snapshot, HardState { commit, .. }) => {
                 // After a restart the WAL ignores a snapshot beyond its commit index.
@@ -151,6 +157,10 @@ impl LogWriter {
                     }
                     Err(error) => Err(error),
                 }
+            }
+            Work::SaveReceived(Snapshot { id, conf_state, data }) => {
+                snap::save(&*self.vfs, &self.snap_dir, &SnapFile { id, conf_state, data })?;
+                Ok(LogStep::SaveSnapshot)
             }
             Work::RecordSnapshot(Snapshot { id, conf_state, .. }) => {
                 let conf_state = Some(conf_state);

@@ -2,7 +2,7 @@
 
 use crate::applier::Applier;
 use crate::auto_compaction::AutoCompaction;
-use crate::backend_writer::{BackendWriter, CommitPace};
+use crate::backend_writer::{BackendWriter, CommitPace, DatabasePlace};
 use crate::boot::Booted;
 use crate::consensus::Consensus;
 use crate::ids::RequestIds;
@@ -51,7 +51,8 @@ impl Machines {
     /// The machines of a booted member.
     #[must_use]
     pub fn new(vfs: Arc<dyn Vfs>, booted: Booted, options: &MachineOptions) -> Machines {
-        let Booted { member, state, wal, backend, metadata, snap_dir, .. } = booted;
+        let Booted { member, state, wal, backend, metadata, snap_dir, cache_bytes, .. } = booted;
+        let place = DatabasePlace { vfs: Arc::clone(&vfs), dir: snap_dir.clone(), cache_bytes };
         let MachineOptions { batch_interval, batch_limit, ids, own_lane, .. } = *options;
         let pace = CommitPace { interval: batch_interval, batches_max: batch_limit };
         let retention =
@@ -67,7 +68,7 @@ impl Machines {
             ),
             applier: Applier::new(state, metadata.node, options.auto_compaction, own_ids),
             log_writer: LogWriter::new(vfs, wal, snap_dir, retention),
-            backend_writer: BackendWriter::new(backend, pace),
+            backend_writer: BackendWriter::new(backend, place, pace),
         }
     }
 }

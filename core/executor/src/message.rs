@@ -6,7 +6,7 @@ use member::{Append, Leadership, Proposal, Receipt};
 use mvcc::EventBatch;
 use proto::answer::Answer;
 use proto::{ConfChange, Entry, HardState, Index, NodeId};
-use raft::Message;
+use raft::{Message, RaftSnapshot};
 use state::{Question, Reject, Reply, Snapshot};
 use std::fmt;
 use std::sync::Arc;
@@ -26,6 +26,9 @@ pub enum Envelope {
     Client(ClientMessage),
     /// To other members. They may get lost.
     Peers(Vec<Message>),
+    /// A snapshot to another member, with the database file that belongs to it.
+    /// [`ConsensusInput::SnapshotSent`] must follow.
+    PeerSnapshot(Box<Message>, bolt::View),
 }
 
 /// An input of [`crate::Consensus`].
@@ -52,6 +55,8 @@ pub enum ConsensusInput {
     /// [`ClientMessage::ReadReady`] follows once everything that was acknowledged before is applied
     /// here. There is none while there is no leader.
     Read(u64),
+    /// A snapshot for members that are too far behind, and the database file of the same moment.
+    PeerSnapshot(RaftSnapshot, bolt::View),
     /// Hand the leadership over to this voter.
     Transfer(NodeId),
     /// A message to this member could not be sent.
@@ -92,6 +97,7 @@ impl WakeFor {
             | ConsensusInput::SnapshotSaved(_)
             | ConsensusInput::Message(_)
             | ConsensusInput::Read(_)
+            | ConsensusInput::PeerSnapshot(..)
             | ConsensusInput::Transfer(_)
             | ConsensusInput::Unreachable(_)
             | ConsensusInput::SnapshotSent { .. } => true,
@@ -134,6 +140,13 @@ pub enum ApplyInput {
     },
     /// The snapshot under way is saved.
     SnapshotSaved,
+    /// Take a snapshot for members that are too far behind, as [`ConsensusInput::PeerSnapshot`].
+    TakePeerSnapshot,
+    /// Continue from this snapshot of another member, whose record is durable. It replaces the state
+    /// and all entries that are not applied. Takes one credit of [`crate::APPLY_BATCHES_MAX`].
+    Restore(Snapshot),
+    /// The database is the file of the snapshot that is being restored.
+    DatabaseReplaced(bolt::View),
 }
 
 /// An input of [`crate::LogWriter`].
@@ -143,6 +156,8 @@ pub enum LogInput {
     Append(Append),
     /// Save this snapshot. The hard state's commit index covers it.
     Snapshot(Snapshot, HardState),
+    /// Save this snapshot of another member, which replaces the log. The next batch follows it.
+    Restore(Snapshot),
 }
 
 /// An input of [`crate::BackendWriter`].
@@ -152,6 +167,9 @@ pub enum BackendInput {
     Batch(Arc<Batch>),
     /// Commit without waiting for the interval; the report counts it as a flush.
     CommitNow,
+    /// Drop all batches, and go on with the database file that was received with the snapshot at
+    /// this index.
+    Replace(Index),
     /// A [`ApplyInput::BackendDurable`] was taken. Returns one credit of
     /// [`crate::BACKEND_REPORTS_MAX`].
     ReportTaken,
@@ -164,6 +182,8 @@ pub enum ClientMessage {
     Publish(Arc<Moment>),
     /// Events for watchers, in order.
     Events(Vec<Arc<EventBatch>>),
+    /// Events are missing before the moment that was published last: watchers read them from it.
+    EventsLost,
     /// The result of the request with this id.
     Answer(u64, Result<Answer, RequestFailure>),
     /// The reply to the question with this id.

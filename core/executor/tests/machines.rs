@@ -61,7 +61,8 @@ fn consensus(machines: &mut Machines, input: ConsensusInput) -> Vec<Envelope> {
             Envelope::Apply(_)
             | Envelope::Backend(_)
             | Envelope::Client(_)
-            | Envelope::Peers(_) => elsewhere.push(envelope),
+            | Envelope::Peers(_)
+            | Envelope::PeerSnapshot(..) => elsewhere.push(envelope),
         }
     }
     elsewhere
@@ -96,7 +97,8 @@ fn kind(envelope: &Envelope) -> &'static str {
         | Envelope::Consensus(_)
         | Envelope::Apply(_)
         | Envelope::Log(_)
-        | Envelope::Peers(_) => "other",
+        | Envelope::Peers(_)
+        | Envelope::PeerSnapshot(..) => "other",
     }
 }
 

@@ -102,7 +102,9 @@ impl World {
             }
             Envelope::Backend(input) => self.machines.backend_writer.take(now, input),
             Envelope::Client(message) => self.observe(message),
-            Envelope::Peers(messages) => panic!("a sole member sends {messages:?}"),
+            Envelope::Peers(_) | Envelope::PeerSnapshot(..) => {
+                panic!("a sole member sends nothing: {message:?}")
+            }
         }
         self.queue.extend(out);
     }
@@ -126,6 +128,7 @@ impl World {
             ClientMessage::Answer(..)
             | ClientMessage::Reply(..)
             | ClientMessage::File(..)
+            | ClientMessage::EventsLost
             | ClientMessage::ReadReady(_)
             | ClientMessage::ReadRefused(_) => {}
         }

@@ -4,12 +4,34 @@
 //! content is in formats.md §3.2 of the project's reference.
 
 use crate::effect::{Effect, Snapshot};
+use crate::failure::Fatal;
 use crate::machine::State;
+use crate::open::LogTail;
+use v2store::V2Tree;
 
 /// A snapshot is due after this many bytes of log, whatever the number of entries.
 const LOG_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 impl State {
+    /// The state of another member's snapshot, with the same settings. `file` is the database that
+    /// was received with it.
+    ///
+    /// # Errors
+    /// When the snapshot or the file cannot be read, or the file is older than the snapshot.
+    pub fn restored(&self, file: bolt::View, snapshot: &Snapshot) -> Result<State, Fatal> {
+        let v2 = V2Tree::parse(&snapshot.data);
+        let v2 = v2.map_err(|error| Fatal::Corrupt(format!("a received snapshot: {error}")))?;
+        let index = snapshot.id.index;
+        let log = LogTail { v2: Some(v2), snapshot_index: index, entries: Vec::new() };
+        let state = State::open(self.settings.clone(), file, &log)?;
+        if state.applied < snapshot.id {
+            let applied = state.applied.index;
+            let why = format!("the database of the snapshot at {index} has applied only {applied}");
+            return Err(Fatal::Corrupt(why));
+        }
+        Ok(state)
+    }
+
     pub(crate) fn snapshot_if_due(&mut self, effects: &mut Vec<Effect>) {
         let entries = self.applied.index.0 - self.snapshots.index.0;
         if entries <= self.settings.snapshot_count && self.snapshots.log_bytes < LOG_BYTES_MAX {
@@ -20,7 +42,9 @@ impl State {
         effects.push(Effect::Snapshot(self.snapshot()));
     }
 
-    fn snapshot(&mut self) -> Snapshot {
+    /// The snapshot at the last applied entry.
+    #[must_use]
+    pub fn snapshot(&mut self) -> Snapshot {
         let members = self.membership.cluster.to_v2();
         let removed: Vec<String> =
             self.membership.cluster.removed().map(|id| format!("{id:x}")).collect();

@@ -50,10 +50,15 @@ impl EventMail {
             || self.bytes > EVENT_BYTES_MAX && !self.batches.is_empty()
             || self.batches.len() + batches.len() > EVENT_BATCHES_MAX
         {
-            *self = EventMail { batches: Vec::new(), bytes: 0, lost: true };
+            self.lose();
         } else {
             self.batches.extend_from_slice(batches);
         }
+    }
+
+    /// Some events are missing.
+    pub(crate) fn lose(&mut self) {
+        *self = EventMail { batches: Vec::new(), bytes: 0, lost: true };
     }
 
     fn append(&mut self, other: EventMail) {

@@ -10,6 +10,10 @@ pub trait Peers: Send + Sync + fmt::Debug {
     /// Sends messages to the members that they name.
     fn send(&self, messages: Vec<Message>);
 
+    /// Sends a snapshot with its database file, then reports to
+    /// [`crate::Handle::report_snapshot`].
+    fn send_snapshot(&self, message: Message, file: bolt::View);
+
     /// The members, their URLs or the removed members have changed.
     fn set_members(&self, cluster: &Cluster);
 }
@@ -20,6 +24,8 @@ pub struct NoPeers;
 
 impl Peers for NoPeers {
     fn send(&self, _: Vec<Message>) {}
+
+    fn send_snapshot(&self, _: Message, _: bolt::View) {}
 
     fn set_members(&self, _: &Cluster) {}
 }

@@ -309,7 +309,9 @@ impl Driver {
                 }
                 Envelope::Backend(input) => self.queues.backend.push_back(input),
                 Envelope::Client(message) => self.observe(message),
-                Envelope::Peers(_) => self.fail("a sole member sends messages".into()),
+                Envelope::Peers(_) | Envelope::PeerSnapshot(..) => {
+                    self.fail("a sole member sends messages".into())
+                }
             }
         }
     }
@@ -337,6 +339,7 @@ impl Driver {
                 ));
             }
             ClientMessage::File(..)
+            | ClientMessage::EventsLost
             | ClientMessage::ReadReady(_)
             | ClientMessage::ReadRefused(_) => {}
         }

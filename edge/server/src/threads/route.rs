@@ -39,6 +39,9 @@ impl Router {
                 Envelope::Backend(input) => queues.backend.push(input),
                 Envelope::Client(message) => self.send_to_clients(message),
                 Envelope::Peers(messages) => self.shared.peers.send(messages),
+                Envelope::PeerSnapshot(message, file) => {
+                    self.shared.peers.send_snapshot(*message, file);
+                }
             }
         }
     }
@@ -47,6 +50,9 @@ impl Router {
         match message {
             ClientMessage::Publish(moment) => self.publish(moment),
             ClientMessage::Events(events) => self.send_events(&events),
+            ClientMessage::EventsLost => {
+                self.mail.iter_mut().for_each(|mail| mail.events.lose());
+            }
             ClientMessage::Answer(id, result) => {
                 if let Ok(answer) = &result {
                     self.count_lease(answer);

@@ -1,0 +1,84 @@
+//! Database files that other members have sent. The transport writes such a file beside the database,
+//! durable, before consensus learns of its snapshot. It replaces the database once the snapshot's
+//! record is durable in the log; a start completes what a crash has interrupted.
+//!
+//! Source: etcd v3.7 server/etcdserver/api/snap/db.go (the name), server/storage/backend.go
+//! (`OpenSnapshotBackend`, `RecoverSnapshotBackend`).
+
+use crate::backend_writer::DatabasePlace;
+use backend::Backend;
+use proto::{EntryId, Index};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use vfs::Vfs;
+
+/// The page size of a new database, in bytes: that of the common kernels.
+const NEW_PAGE_BYTES: usize = 4096;
+/// The name of the database.
+const DATABASE: &str = "db";
+/// What the names of received files end with.
+const RECEIVED: &str = ".snap.db";
+
+/// The file that was received with the snapshot at this index.
+#[must_use]
+pub fn path(snap_dir: &Path, index: Index) -> PathBuf {
+    snap_dir.join(format!("{:016x}{RECEIVED}", index.0))
+}
+
+/// Opens the database of the directory, or creates it.
+pub(crate) fn open_database(place: &DatabasePlace) -> Result<Backend, backend::Error> {
+    let options = bolt::Options {
+        new_page_size: NEW_PAGE_BYTES,
+        cache: Arc::new(bolt::PageCache::new(place.cache_bytes)),
+        read_only: false,
+    };
+    Backend::open(&*place.vfs, &place.dir.join(DATABASE), options)
+}
+
+/// Puts the received file in the place of the database, and opens it.
+pub(crate) fn install(place: &DatabasePlace, index: Index) -> Result<Backend, backend::Error> {
+    let (from, to) = (path(&place.dir, index), place.dir.join(DATABASE));
+    let failed = |what: &'static str| {
+        let file = to.clone();
+        move |source| backend::Error::Bolt(bolt::Error::Io { file, what, source })
+    };
+    place.vfs.rename(&from, &to).map_err(failed("rename"))?;
+    place.vfs.sync_dir(&place.dir).map_err(failed("sync the directory of"))?;
+    open_database(place)
+}
+
+/// Completes at a start what a crash has interrupted: if the newest snapshot is not in the database,
+/// the file that was received with it replaces the database. Other received files are removed.
+pub(crate) fn complete(
+    place: &DatabasePlace,
+    backend: Backend,
+    newest: EntryId,
+) -> Result<Backend, backend::Error> {
+    let is_behind = backend.applied().index < newest.index;
+    let has_file = matches!(place.vfs.exists(&path(&place.dir, newest.index)), Ok(true));
+    let backend = if is_behind && has_file {
+        drop(backend);
+        tracing::info!(snapshot_index = newest.index.0, "installing a received database");
+        install(place, newest.index)?
+    } else {
+        backend
+    };
+    remove_others(&*place.vfs, &place.dir);
+    Ok(backend)
+}
+
+/// True if there is any received file.
+pub(crate) fn any(vfs: &dyn Vfs, dir: &Path) -> bool {
+    let names = vfs.list(dir).unwrap_or_default();
+    names.iter().any(|name| name.ends_with(RECEIVED))
+}
+
+fn remove_others(vfs: &dyn Vfs, dir: &Path) {
+    for name in vfs.list(dir).unwrap_or_default() {
+        if name.ends_with(RECEIVED)
+            && let Err(error) = vfs.remove_file(&dir.join(&name))
+        {
+            tracing::warn!(%error, name, "a received database cannot be removed");
+        }
+    }
+}
