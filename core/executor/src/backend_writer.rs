@@ -2,13 +2,11 @@
 //! transaction, and gives free space back while there is nothing else to commit.
 
 use crate::message::{ApplyInput, BackendInput, Envelope};
-use crate::received;
+use crate::received::{self, DatabasePlace};
 use backend::{Backend, Batch};
 use proto::Index;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use vfs::Vfs;
 
 /// A commit is made at once when this many bytes are queued: half of what the overlay holds, so
 /// that the other half fills meanwhile.
@@ -26,16 +24,6 @@ pub(crate) struct CommitPace {
     pub(crate) interval: Duration,
     /// How many batches are gathered at most.
     pub(crate) batches_max: usize,
-}
-
-/// Where the database file is, and how it is opened.
-#[derive(Clone, Debug)]
-pub(crate) struct DatabasePlace {
-    pub(crate) vfs: Arc<dyn Vfs>,
-    /// The directory of the file.
-    pub(crate) dir: PathBuf,
-    /// The limit of the page cache, in bytes.
-    pub(crate) cache_bytes: usize,
 }
 
 /// Owns the database file. See the crate's description. Times are since the start of the process

@@ -8,8 +8,7 @@
 //! Source: etcd v3.7 server/etcdserver/bootstrap.go; the order is in formats.md §14.1 of the
 //! project's reference.
 
-use crate::backend_writer::DatabasePlace;
-use crate::received;
+use crate::received::{self, DatabasePlace};
 use backend::{Backend, ReadView};
 use cluster::{Attributes, Cluster, SERVER_MINOR, Version};
 use member::Member;

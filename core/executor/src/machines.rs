@@ -2,11 +2,12 @@
 
 use crate::applier::Applier;
 use crate::auto_compaction::AutoCompaction;
-use crate::backend_writer::{BackendWriter, CommitPace, DatabasePlace};
+use crate::backend_writer::{BackendWriter, CommitPace};
 use crate::boot::Booted;
 use crate::consensus::Consensus;
 use crate::ids::RequestIds;
 use crate::log_writer::{LogWriter, Retention};
+use crate::received::DatabasePlace;
 use std::sync::Arc;
 use std::time::Duration;
 use vfs::Vfs;

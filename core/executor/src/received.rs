@@ -5,7 +5,6 @@
 //! Source: etcd v3.7 server/etcdserver/api/snap/db.go (the name), server/storage/backend.go
 //! (`OpenSnapshotBackend`, `RecoverSnapshotBackend`).
 
-use crate::backend_writer::DatabasePlace;
 use backend::Backend;
 use proto::{EntryId, Index};
 use std::path::{Path, PathBuf};
@@ -18,6 +17,16 @@ const NEW_PAGE_BYTES: usize = 4096;
 const DATABASE: &str = "db";
 /// What the names of received files end with.
 const RECEIVED: &str = ".snap.db";
+
+/// Where the database file is, and how it is opened.
+#[derive(Clone, Debug)]
+pub(crate) struct DatabasePlace {
+    pub(crate) vfs: Arc<dyn Vfs>,
+    /// The directory of the file.
+    pub(crate) dir: PathBuf,
+    /// The limit of the page cache, in bytes.
+    pub(crate) cache_bytes: usize,
+}
 
 /// The file that was received with the snapshot at this index.
 #[must_use]
