@@ -15,7 +15,7 @@ const ROWS: &[&[&str]] = &[
     &["backend"],
     &["auth"],
     &["mvcc", "lease", "cluster", "v2store"],
-    &["watch"],
+    &["watch", "wire"],
     &["member", "state"],
     &["executor"],
     &["server", "rpc", "net", "cli"],
