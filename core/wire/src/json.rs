@@ -56,6 +56,17 @@ pub struct HashKvQuery {
     pub revision: i64,
 }
 
+impl HashKvQuery {
+    /// Writes the body.
+    ///
+    /// # Panics
+    /// Never: a struct of numbers is always written.
+    #[must_use]
+    pub fn to_json(self) -> String {
+        serde_json::to_string(&self).expect("a struct of numbers is always written")
+    }
+}
+
 /// Reads the body of a request to `/members/hashkv`.
 ///
 /// # Errors

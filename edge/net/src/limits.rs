@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | accepted and silent, part of an HTTP/2 preface, a preface without SETTINGS | [`OPENING_TIME_MAX`] | [`OPENING_TIME_MAX`]; HTTP/2 is refused |
 //! | head of an HTTP/1 request unfinished, idle keep-alive of HTTP/1 | [`HEAD_TIME_MAX`] | [`HEAD_TIME_MAX`] |
-//! | body of an HTTP/1 request unfinished | closed after the answer | closed after the answer |
+//! | body of an HTTP/1 request unfinished | closed after the answer | [`BODY_CHUNK_TIME_MAX`] where it is read, and [`BODY_TIME_MAX`] where it is read whole; else closed after the answer |
 //! | answer under way | the request's own limit | the request's own limit |
 //! | bytes that the client does not take from its socket | [`STALLED_TIME_MAX`] | [`STALLED_TIME_MAX`] |
 //! | idle HTTP/2, half an HTTP/2 frame, GOAWAY from the client | pings: `--grpc-keepalive-interval` and `--grpc-keepalive-timeout` | |
@@ -28,6 +28,13 @@ pub const HEAD_TIME_MAX: Duration = Duration::from_secs(5 * 60);
 
 /// The time in which a client must take at least one byte of what is sent to it.
 pub const STALLED_TIME_MAX: Duration = Duration::from_secs(5 * 60);
+
+/// The time in which a peer must send at least one byte of a body that is read. That of etcd's
+/// listener for peers.
+pub const BODY_CHUNK_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// The time for a body that is read whole before the answer.
+pub const BODY_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// Connections that the peers' port and the metrics port serve at a time, each.
 pub const PLAIN_SERVED_MAX: usize = 256;

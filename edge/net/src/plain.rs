@@ -3,13 +3,16 @@
 //! One thread serves all listeners. The number of connections is limited, and so is the time of each
 //! of their states ([`crate::limits`]). Clients are served by the workers instead.
 
+mod body;
+
+pub use body::{BodyError, ChunkSource, PlainBody, PlainRequest};
+
 use crate::limits::{HEAD_TIME_MAX, PLAIN_WAITING_MAX};
 use crate::seats::{Seat, Seats};
 use crate::tasks;
 use crate::timed::TimedStream;
 use bytes::Bytes;
 use http::{Method, Request, Response};
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -31,6 +34,16 @@ pub trait Handler: Send + Sync + 'static {
         path: &str,
         query: &str,
     ) -> impl Future<Output = Response<Bytes>>;
+
+    /// Answers one request that may have a body; the answer's body may be a stream. Requests of the
+    /// handlers that need neither are answered by [`Handler::answer`].
+    fn serve(&self, request: PlainRequest) -> impl Future<Output = Response<PlainBody>> {
+        async move {
+            let uri = &request.head.uri;
+            let query = uri.query().unwrap_or("");
+            self.answer(&request.head.method, uri.path(), query).await.map(PlainBody::whole)
+        }
+    }
 }
 
 /// The running thread.
@@ -101,18 +114,22 @@ async fn serve<H: Handler>(
 /// Serves one connection until it ends or is closed in favour of another one.
 async fn serve_one<H: Handler>(stream: tokio::net::TcpStream, seat: Seat, handler: Arc<H>) {
     let seat = Rc::new(seat);
+    let stream = TimedStream::new(stream);
+    let stall_limit = stream.stall_limit();
     let seat_of_requests = Rc::clone(&seat);
     let service = service_fn(move |request: Request<Incoming>| {
         let (handler, in_use) = (Arc::clone(&handler), seat_of_requests.begin());
+        let stall_limit = stall_limit.clone();
         async move {
-            let _in_use = in_use;
-            Ok::<_, Infallible>(respond(&*handler, &request).await)
+            let mut response = handler.serve(PlainRequest::new(request)).await;
+            response.body_mut().begin(in_use, &stall_limit);
+            Ok::<_, Infallible>(response)
         }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME_MAX)
-        .serve_connection(TokioIo::new(TimedStream::new(stream)), service);
+        .serve_connection(TokioIo::new(stream), service);
     tokio::select! {
         served = connection => if let Err(error) = served {
             tracing::debug!(%error, "a connection for peers or metrics broke");
@@ -121,12 +138,6 @@ async fn serve_one<H: Handler>(stream: tokio::net::TcpStream, seat: Seat, handle
             tracing::debug!("an idle connection for peers or metrics makes room for another one");
         }
     }
-}
-
-async fn respond<H: Handler>(handler: &H, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-    let uri = request.uri();
-    let query = uri.query().unwrap_or("");
-    handler.answer(request.method(), uri.path(), query).await.map(Full::new)
 }
 
 #[cfg(test)]

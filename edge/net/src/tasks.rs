@@ -20,7 +20,15 @@ pub fn panics() -> u64 {
 
 /// Starts a task on this thread. Must be called inside a `LocalSet`.
 pub fn spawn_local(name: &'static str, task: impl Future<Output = ()> + 'static) {
-    drop(tokio::task::spawn_local(NamedTask { name, task: Box::pin(task) }));
+    drop(tokio::task::spawn_local(watched(name, task)));
+}
+
+/// The task, for a runtime that starts it elsewhere.
+pub fn watched<F: Future<Output = ()>>(
+    name: &'static str,
+    task: F,
+) -> impl Future<Output = ()> + use<F> {
+    NamedTask { name, task: Box::pin(task) }
 }
 
 struct NamedTask<F> {

@@ -4,7 +4,10 @@
 use crate::limits::{OPENING_TIME_MAX, STALLED_TIME_MAX};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
@@ -20,6 +23,32 @@ pub struct TimedStream<I> {
     io: I,
     opening: Option<Opening>,
     stalled: Option<Pin<Box<Sleep>>>,
+    stall_limit: StallLimit,
+}
+
+/// The time in which the other end must take a byte, [`STALLED_TIME_MAX`] at first. An answer that
+/// needs a shorter one sets it for the rest of its connection.
+#[derive(Clone, Debug)]
+pub struct StallLimit(Arc<AtomicU64>);
+
+impl Default for StallLimit {
+    fn default() -> StallLimit {
+        let limit = StallLimit(Arc::default());
+        limit.set(STALLED_TIME_MAX);
+        limit
+    }
+}
+
+impl StallLimit {
+    /// Sets the limit.
+    pub fn set(&self, limit: Duration) {
+        let ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+        self.0.store(ms, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::Relaxed))
+    }
 }
 
 /// A connection that may still become one of HTTP/2.
@@ -43,7 +72,13 @@ impl<I> TimedStream<I> {
     /// Starts the time for the first bytes.
     pub fn new(io: I) -> TimedStream<I> {
         let opening = Opening { limit: Box::pin(sleep(OPENING_TIME_MAX)), received: 0 };
-        TimedStream { io, opening: Some(opening), stalled: None }
+        let stall_limit = StallLimit::default();
+        TimedStream { io, opening: Some(opening), stalled: None, stall_limit }
+    }
+
+    /// The limit of this socket, which can be changed while it is in use.
+    pub fn stall_limit(&self) -> StallLimit {
+        self.stall_limit.clone()
     }
 
     fn written<T>(
@@ -55,7 +90,8 @@ impl<I> TimedStream<I> {
             self.stalled = None;
             return polled;
         }
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(STALLED_TIME_MAX)));
+        let limit = self.stall_limit.get();
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(limit)));
         if stalled.as_mut().poll(cx).is_ready() {
             let what = "the client has taken no byte of what was sent for too long";
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, what)));
@@ -122,7 +158,6 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for TimedStream<I> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
     use tokio::time::Instant;
 

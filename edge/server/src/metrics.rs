@@ -16,8 +16,8 @@ mod tests;
 pub use ops::{ClientRequests, Op, OpHistogram};
 
 use prometheus::{
-    CounterVec, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec,
-    IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, exponential_buckets,
+    CounterVec, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter,
+    IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, exponential_buckets,
 };
 
 /// Buckets of the usual latency: from 1 ms, doubling, 14 of them.
@@ -61,6 +61,16 @@ build_vector!(IntCounterVec, IntGaugeVec, GaugeVec, CounterVec);
 impl Build<Exponential> for Histogram {
     fn build(name: &str, help: &str, buckets: Exponential) -> prometheus::Result<Self> {
         Self::with_opts(HistogramOpts::new(name, help).buckets(buckets.into()))
+    }
+}
+
+impl<const N: usize> Build<([&str; N], Exponential)> for HistogramVec {
+    fn build(
+        name: &str,
+        help: &str,
+        (labels, buckets): ([&str; N], Exponential),
+    ) -> prometheus::Result<Self> {
+        Self::new(HistogramOpts::new(name, help).buckets(buckets.into()), &labels)
     }
 }
 
@@ -227,7 +237,7 @@ group! {
 }
 
 group! {
-    /// Bytes and streams of clients; the peers' rows come with clusters.
+    /// Bytes and streams of clients, and which peers are reached.
     Network {
         task_panics: IntCounter = "retcd_task_panics_total", "Tasks of connections and calls that panicked.";
         client_received: IntCounter = "etcd_network_client_grpc_received_bytes_total", "Bytes received from gRPC clients.";
@@ -236,6 +246,31 @@ group! {
         known_peers: IntGaugeVec = "etcd_network_known_peers", "1 for each known member.", ["Local", "Remote"];
         active_peers: IntGaugeVec = "etcd_network_active_peers", "1 for each connected peer.", ["Local", "Remote"];
         disconnected_peers: IntCounterVec = "etcd_network_disconnected_peers_total", "Connections to peers that were lost.", ["Local", "Remote"];
+    }
+}
+
+group! {
+    /// Messages between members.
+    Peers {
+        sent_bytes: IntCounterVec = "etcd_network_peer_sent_bytes_total", "Bytes sent to each peer.", ["To"];
+        received_bytes: IntCounterVec = "etcd_network_peer_received_bytes_total", "Bytes received from each peer.", ["From"];
+        sent_failures: IntCounterVec = "etcd_network_peer_sent_failures_total", "Messages that could not be sent to each peer.", ["To"];
+        received_failures: IntCounterVec = "etcd_network_peer_received_failures_total", "Messages of each peer that could not be read.", ["From"];
+        round_trip_seconds: HistogramVec = "etcd_network_peer_round_trip_time_seconds", "Time of a probe of each peer.", (["To"], Exponential(0.0001, 2.0, 16));
+    }
+}
+
+group! {
+    /// Databases sent between members.
+    PeerSnapshots {
+        send_success: IntCounterVec = "etcd_network_snapshot_send_success", "Snapshots sent to each peer.", ["To"];
+        send_failures: IntCounterVec = "etcd_network_snapshot_send_failures", "Snapshots that could not be sent to each peer.", ["To"];
+        send_inflight: IntGaugeVec = "etcd_network_snapshot_send_inflights_total", "Snapshots on their way to each peer.", ["To"];
+        send_seconds: HistogramVec = "etcd_network_snapshot_send_total_duration_seconds", "Time to send a snapshot to each peer.", (["To"], Exponential(0.1, 2.0, 10));
+        receive_success: IntCounterVec = "etcd_network_snapshot_receive_success", "Snapshots received from each peer.", ["From"];
+        receive_failures: IntCounterVec = "etcd_network_snapshot_receive_failures", "Snapshots of each peer that could not be received.", ["From"];
+        receive_inflight: IntGaugeVec = "etcd_network_snapshot_receive_inflights_total", "Snapshots on their way from each peer.", ["From"];
+        receive_seconds: HistogramVec = "etcd_network_snapshot_receive_total_duration_seconds", "Time to receive a snapshot of each peer.", (["From"], Exponential(0.1, 2.0, 10));
     }
 }
 
@@ -300,6 +335,10 @@ pub struct RaftMetrics {
     pub consensus: Consensus,
     /// Apply.
     pub apply: Apply,
+    /// Messages between members.
+    pub peers: Peers,
+    /// Databases between members.
+    pub peer_snapshots: PeerSnapshots,
 }
 
 /// The metrics of the store, its compactions, watchers and leases.
@@ -350,7 +389,12 @@ impl Metrics {
         let registry = Registry::new();
         let r = &registry;
         let metrics = Self {
-            raft: RaftMetrics { consensus: Consensus::register(r)?, apply: Apply::register(r)? },
+            raft: RaftMetrics {
+                consensus: Consensus::register(r)?,
+                apply: Apply::register(r)?,
+                peers: Peers::register(r)?,
+                peer_snapshots: PeerSnapshots::register(r)?,
+            },
             identity: Identity::register(r)?,
             health: Health::register(r)?,
             requests: Requests {

@@ -19,7 +19,7 @@ const ROWS: &[&[&str]] = &[
     &["member", "state"],
     &["executor"],
     &["server", "rpc", "net", "cli"],
-    &["api", "client"],
+    &["api", "client", "peer"],
     &["embed"],
     &["etcd", "etcdctl", "etcdutl"],
     &["sim", "script", "conformance", "tour", "fuzz"],

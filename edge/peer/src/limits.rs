@@ -1,0 +1,41 @@
+//! The limits of the traffic between members.
+//!
+//! Source: etcd v3.7 rafthttp/{peer,pipeline,stream,remote}.go.
+
+use std::time::Duration;
+
+/// Messages that wait for a stream.
+pub(crate) const STREAM_QUEUE_MAX: usize = 4096;
+/// Messages that wait for a request of their own.
+pub(crate) const PIPELINE_QUEUE_MAX: usize = 64;
+/// The bytes of entries that one queue holds; a larger message is taken when the queue is empty.
+/// etcd has no such bound.
+pub(crate) const QUEUE_BYTES_MAX: usize = 64 << 20;
+/// Requests to one member at a time.
+pub(crate) const PIPELINE_CONNECTIONS: usize = 4;
+/// Messages become one chunk of a stream up to this size.
+pub(crate) const CHUNK_BYTES: usize = 64 << 10;
+/// A stream without a message gets a heartbeat this often: three within [`SILENCE_MAX`].
+pub(crate) const LINK_HEARTBEAT: Duration = Duration::from_millis(5000 / 3);
+/// A stream without a byte for this long is closed, by the reader or the writer.
+pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(5);
+/// The pause before a stream is opened again.
+pub(crate) const REDIAL: Duration = Duration::from_millis(100);
+/// The time for a single message, from the connection to the answer. etcd has no such bound.
+pub(crate) const POST_TIME_MAX: Duration = Duration::from_secs(10);
+/// How often a member is probed.
+pub(crate) const PROBE: Duration = Duration::from_secs(4);
+/// The difference of two members' clocks that is worth a warning.
+pub(crate) const CLOCK_DRIFT_MAX: Duration = Duration::from_secs(1);
+/// Senders that are not members yet, to whom answers are sent. etcd has no such bound.
+pub(crate) const REMOTES_MAX: usize = 64;
+/// The bytes of single messages that are read at a time, over all connections.
+pub(crate) const BODIES_BYTES_MAX: usize = 128 << 20;
+/// The time in which a member must take some bytes of a snapshot, or answer after the last.
+pub(crate) const SNAPSHOT_STALLED_MAX: Duration = Duration::from_secs(30);
+/// The time for the answer after the last byte of a snapshot, which the other end syncs before.
+pub(crate) const SNAPSHOT_ANSWER_MAX: Duration = Duration::from_secs(5 * 60);
+/// Chunks of a snapshot between the disk and the connection.
+pub(crate) const SNAPSHOT_CHUNKS: usize = 4;
+/// The longest text of an error or a probe that is read.
+pub(crate) const TEXT_BYTES_MAX: usize = 64 << 10;

@@ -1,0 +1,229 @@
+//! What all parts of the transport know: this member, the others, and where messages go.
+
+use crate::limits::{BODIES_BYTES_MAX, REMOTES_MAX};
+use crate::link::Link;
+use cluster::Version;
+use proto::NodeId;
+use raft::Message;
+use server::metrics::Metrics;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+use tokio::runtime::Handle;
+use vfs::Vfs;
+use wire::{LocalPeer, MESSAGE_BYTES_MAX, PeerHeaders, Roster};
+
+/// Takes what comes from other members. Nothing here may wait: the threads of the transport and of
+/// the peers' port call it, and [`crate::Transport::send`] itself.
+pub trait Deliver: Send + Sync + 'static {
+    /// A message for this member. It is dropped where it cannot be queued. A message with a snapshot
+    /// comes after its database is durable as `<index>.snap.db` in the directory for snapshots.
+    fn message(&self, message: Message);
+    /// A message to this member was lost.
+    fn unreachable(&self, peer: NodeId);
+    /// A snapshot has reached its receiver, or not.
+    fn snapshot_sent(&self, peer: NodeId, ok: bool);
+    /// Another member says that this one was removed from the cluster: it must stop.
+    fn removed(&self);
+}
+
+/// How a transport is set up.
+#[derive(Clone)]
+pub struct TransportOptions {
+    /// This member's id.
+    pub member: NodeId,
+    /// The cluster's id.
+    pub cluster: u64,
+    /// The version that other members are told.
+    pub version: Version,
+    /// This member's URLs for others, as they are advertised.
+    pub peer_urls: Vec<String>,
+    /// The time for a connection to another member: 1 s and the election timeout.
+    pub dial_time_max: Duration,
+    /// The largest request that a client may send; a message that holds it is larger.
+    pub request_bytes_max: usize,
+    /// The largest database that is received.
+    pub database_bytes_max: u64,
+    /// The disk of the directory for snapshots.
+    pub disk: Arc<dyn Vfs>,
+    /// The directory for snapshots.
+    pub snap_dir: PathBuf,
+    /// Where traffic is counted.
+    pub metrics: Arc<Metrics>,
+}
+
+impl fmt::Debug for TransportOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TransportOptions")
+            .field("member", &self.member)
+            .field("cluster", &self.cluster)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The metrics of one transport.
+#[derive(Clone)]
+pub(crate) struct Counters {
+    pub(crate) metrics: Arc<Metrics>,
+    local: NodeId,
+}
+
+impl fmt::Debug for Counters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Counters").field("local", &self.local).finish_non_exhaustive()
+    }
+}
+
+impl Counters {
+    pub(crate) fn active(&self, peer: NodeId, is_active: bool) {
+        let labels = [format!("{:x}", self.local), format!("{peer:x}")];
+        let network = &self.metrics.network;
+        if is_active {
+            network.active_peers.with_label_values(&labels).inc();
+        } else {
+            network.active_peers.with_label_values(&labels).dec();
+            network.disconnected_peers.with_label_values(&labels).inc();
+        }
+    }
+}
+
+pub(crate) struct Shared {
+    pub(crate) local: LocalPeer,
+    pub(crate) deliver: Arc<dyn Deliver>,
+    pub(crate) options: TransportOptions,
+    pub(crate) counters: Counters,
+    pub(crate) runtime: Handle,
+    table: RwLock<Table>,
+    /// Bytes of single messages that are being read.
+    bodies: AtomicUsize,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("local", &self.local).finish_non_exhaustive()
+    }
+}
+
+/// The other members.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    pub(crate) peers: BTreeMap<NodeId, Arc<Link>>,
+    /// Senders that this member does not know as members (yet). They get single messages only.
+    pub(crate) remotes: BTreeMap<NodeId, Arc<Link>>,
+    pub(crate) removed: BTreeSet<NodeId>,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        options: TransportOptions,
+        deliver: Arc<dyn Deliver>,
+        runtime: Handle,
+    ) -> Arc<Shared> {
+        let local = LocalPeer {
+            member: options.member,
+            cluster: options.cluster,
+            version: options.version,
+            peer_urls: options.peer_urls.clone(),
+        };
+        let counters = Counters { metrics: Arc::clone(&options.metrics), local: options.member };
+        let (table, bodies) = (RwLock::default(), AtomicUsize::new(0));
+        Arc::new(Shared { local, deliver, options, counters, runtime, table, bodies })
+    }
+
+    pub(crate) fn table(&self) -> RwLockReadGuard<'_, Table> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn table_mut(&self) -> RwLockWriteGuard<'_, Table> {
+        self.table.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The largest message that is read: a request of a client and twice the room around it.
+    pub(crate) fn message_bytes_max(&self) -> usize {
+        MESSAGE_BYTES_MAX.max(self.options.request_bytes_max.saturating_mul(2))
+    }
+
+    /// Hands a message on.
+    ///
+    /// # Errors
+    /// When it is for another member or of a removed one.
+    pub(crate) fn receive(&self, message: Message) -> Result<(), String> {
+        self.check_ends(&message)?;
+        self.deliver.message(message);
+        Ok(())
+    }
+
+    pub(crate) fn check_ends(&self, message: &Message) -> Result<(), String> {
+        let (from, to, local) = (message.from, message.to, self.local.member);
+        if self.table().removed.contains(&from) {
+            tracing::warn!(
+                "local-member-id" = format!("{local:x}"),
+                "from" = format!("{from:x}"),
+                "rejected Raft message from removed member"
+            );
+            return Err("cannot process message from removed member".to_owned());
+        }
+        if to != local {
+            tracing::warn!(
+                "local-member-id" = format!("{local:x}"),
+                "to" = format!("{to:x}"),
+                "rejected Raft message to mismatch member"
+            );
+            return Err("cannot process message to mismatch member".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Remembers where the sender of a request can be answered, if it is no known member.
+    pub(crate) fn add_remote(self: &Arc<Self>, headers: &PeerHeaders) {
+        let Some((from, urls)) = headers.sender() else { return };
+        let mut table = self.table_mut();
+        let is_known = table.peers.contains_key(&from)
+            || table.remotes.contains_key(&from)
+            || table.removed.contains(&from);
+        if is_known || from == self.local.member || from == NodeId::NONE {
+            return;
+        }
+        if table.remotes.len() >= REMOTES_MAX {
+            tracing::warn!(
+                "remote-peer-id" = format!("{from:x}"),
+                "too many remote peers that are no members"
+            );
+            return;
+        }
+        let link = Link::new(from, &urls, self);
+        link.start_remote(self);
+        tracing::info!("remote-peer-id" = format!("{from:x}"), "remote-peer-urls" = ?urls, "added new remote peer");
+        table.remotes.insert(from, link);
+    }
+
+    /// Counts the bytes of a body that is being read; `None` when there are too many.
+    pub(crate) fn take_body(self: &Arc<Self>, bytes: usize) -> Option<BodyBytes> {
+        let before = self.bodies.fetch_add(bytes, Ordering::Relaxed);
+        let taken = BodyBytes(Arc::clone(self), bytes);
+        (before == 0 || before + bytes <= BODIES_BYTES_MAX).then_some(taken)
+    }
+}
+
+impl Roster for Shared {
+    fn is_removed(&self, member: NodeId) -> bool {
+        self.table().removed.contains(&member)
+    }
+
+    fn is_peer(&self, member: NodeId) -> bool {
+        self.table().peers.contains_key(&member)
+    }
+}
+
+/// Bytes of a body, until it is handed on or dropped.
+#[derive(Debug)]
+pub(crate) struct BodyBytes(Arc<Shared>, usize);
+
+impl Drop for BodyBytes {
+    fn drop(&mut self) {
+        self.0.bodies.fetch_sub(self.1, Ordering::Relaxed);
+    }
+}
