@@ -98,7 +98,7 @@ impl AppendDecoder {
     ///
     /// # Errors
     /// [`WireError`] when the stream cannot be read any further.
-    pub fn next(&mut self) -> Result<Option<Received>, WireError> {
+    pub fn read_next(&mut self) -> Result<Option<Received>, WireError> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
@@ -195,7 +195,7 @@ mod tests {
         let mut read = Vec::new();
         for chunk in bytes.chunks(size) {
             decoder.push(chunk);
-            while let Some(received) = decoder.next()? {
+            while let Some(received) = decoder.read_next()? {
                 read.push(received);
             }
         }

@@ -36,7 +36,7 @@ impl MessageDecoder {
     ///
     /// # Errors
     /// [`WireError`] when the stream cannot be read any further.
-    pub fn next(&mut self) -> Result<Option<Received>, WireError> {
+    pub fn read_next(&mut self) -> Result<Option<Received>, WireError> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
@@ -59,7 +59,7 @@ mod tests {
         let mut read = Vec::new();
         for chunk in chunks {
             decoder.push(chunk);
-            while let Some(received) = decoder.next()? {
+            while let Some(received) = decoder.read_next()? {
                 read.push(received);
             }
         }
@@ -97,8 +97,8 @@ mod tests {
     fn a_stream_that_has_failed_is_not_read_any_further() {
         let mut decoder = MessageDecoder::new(MESSAGE_BYTES_MAX);
         decoder.push(&[0, 0, 0, 0, 0, 0, 0, 1, 0xff]);
-        let error = decoder.next().unwrap_err();
+        let error = decoder.read_next().unwrap_err();
         decoder.push(&[0, 0, 0, 0, 0, 0, 0, 2, 8, 8]);
-        assert_eq!(decoder.next(), Err(error));
+        assert_eq!(decoder.read_next(), Err(error));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Source: etcd v3.7 rafthttp/peer_status.go.
 
-use crate::shared::Counters;
+use crate::counters::Counters;
 use proto::NodeId;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;

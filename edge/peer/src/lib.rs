@@ -18,6 +18,7 @@
 //! Source: etcd v3.7 server/etcdserver/api/rafthttp.
 
 mod activity;
+mod counters;
 mod http1;
 mod limits;
 mod link;
@@ -30,6 +31,7 @@ mod service;
 mod shared;
 mod snapshot_receive;
 mod snapshot_send;
+mod start;
 mod transport;
 mod urls;
 mod writer;

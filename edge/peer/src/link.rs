@@ -1,17 +1,15 @@
 //! One other member: its URLs, its queues, its tasks.
 
 use crate::activity::Activity;
-use crate::limits::PIPELINE_CONNECTIONS;
+use crate::counters::Counters;
 use crate::outgoing::{Outgoing, QueueFull};
-use crate::shared::Shared;
 use crate::urls::UrlPicker;
-use crate::{pipeline, probe, reader};
 use net::tasks::watched;
 use proto::NodeId;
 use raft::Message;
 use std::sync::{Arc, Mutex, PoisonError};
+use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
-use wire::StreamKind;
 
 /// Another member, or a sender that may become one.
 #[derive(Debug)]
@@ -26,43 +24,24 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) fn new(id: NodeId, urls: &[String], shared: &Shared) -> Arc<Link> {
+    pub(crate) fn new(id: NodeId, urls: &[String], counters: Counters) -> Arc<Link> {
         Arc::new(Link {
             id,
             name: format!("{id:x}"),
             urls: UrlPicker::new(urls),
             outgoing: Outgoing::default(),
-            activity: Activity::new(id, shared.counters.clone()),
+            activity: Activity::new(id, counters),
             tasks: Mutex::default(),
         })
     }
 
-    /// Opens the streams, and sends and probes.
-    pub(crate) fn start(self: &Arc<Self>, shared: &Arc<Shared>) {
-        self.start_remote(shared);
-        for kind in [StreamKind::Append, StreamKind::Message] {
-            let (link, all) = (Arc::clone(self), Arc::clone(shared));
-            self.spawn(shared, "stream reader", reader::run(link, all, kind));
-        }
-        let (link, all) = (Arc::clone(self), Arc::clone(shared));
-        self.spawn(shared, "prober", probe::run(link, all));
-    }
-
-    /// Sends single messages only.
-    pub(crate) fn start_remote(self: &Arc<Self>, shared: &Arc<Shared>) {
-        for _ in 0..PIPELINE_CONNECTIONS {
-            let (link, all) = (Arc::clone(self), Arc::clone(shared));
-            self.spawn(shared, "pipeline", pipeline::run(link, all));
-        }
-    }
-
     pub(crate) fn spawn(
         &self,
-        shared: &Shared,
+        runtime: &Handle,
         name: &'static str,
         task: impl Future<Output = ()> + Send + 'static,
     ) {
-        let handle = shared.runtime.spawn(watched(name, task)).abort_handle();
+        let handle = runtime.spawn(watched(name, task)).abort_handle();
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         tasks.retain(|task| !task.is_finished());
         tasks.push(handle);

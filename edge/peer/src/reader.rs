@@ -147,10 +147,10 @@ impl Decoder {
         }
     }
 
-    fn next(&mut self) -> Result<Option<Received>, WireError> {
+    fn read_next(&mut self) -> Result<Option<Received>, WireError> {
         match self {
-            Decoder::Append(decoder) => decoder.next(),
-            Decoder::Message(decoder) => decoder.next(),
+            Decoder::Append(decoder) => decoder.read_next(),
+            Decoder::Message(decoder) => decoder.read_next(),
         }
     }
 }
@@ -180,7 +180,7 @@ async fn read(link: &Link, shared: &Shared, kind: StreamKind, opened: Opened) ->
         received.inc_by(chunk.len() as u64);
         decoder.push(&chunk);
         loop {
-            match decoder.next() {
+            match decoder.read_next() {
                 Ok(None) => break,
                 Ok(Some(Received::LinkHeartbeat)) => {}
                 Ok(Some(Received::Message(message))) => {

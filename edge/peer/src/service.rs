@@ -6,6 +6,7 @@ use crate::limits::{SILENCE_MAX, TEXT_BYTES_MAX};
 use crate::probe::format_time;
 use crate::shared::Shared;
 use crate::snapshot_receive::{self, Reception};
+use crate::start;
 use crate::writer::StreamWriter;
 use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue};
@@ -175,7 +176,7 @@ impl<H: PeerHost> PeerService<H> {
         self.shared.local.check_compatible(&headers).inspect_err(|refusal| {
             self.warn_incompatible(&headers, refusal);
         })?;
-        self.shared.add_remote(&headers);
+        start::add_remote(&self.shared, &headers);
         let failures = |from: &str| {
             let peers = &self.shared.counters.metrics.raft.peers;
             peers.received_failures.with_label_values(&[from]).inc();
@@ -239,7 +240,7 @@ impl<H: PeerHost> PeerService<H> {
         self.shared.local.check_compatible(&headers).inspect_err(|refusal| {
             self.warn_incompatible(&headers, refusal);
         })?;
-        self.shared.add_remote(&headers);
+        start::add_remote(&self.shared, &headers);
         Ok(snapshot_receive::receive(&self.shared, &self.reception, &mut request).await?)
     }
 
@@ -287,24 +288,7 @@ impl<H: PeerHost> PeerService<H> {
         let (kind, from) = match shared.local.check_stream(path, &headers, &**shared) {
             Ok(stream) => stream,
             Err(refusal) => {
-                let sender = headers.from.as_deref().unwrap_or("");
-                match refusal {
-                    PeerRefusal::SenderNotFound => {
-                        shared.add_remote(&headers);
-                        tracing::warn!(
-                            "local-member-id" = format!("{:x}", shared.local.member),
-                            "remote-peer-id-from" = sender,
-                            path,
-                            "failed to find remote peer in cluster"
-                        );
-                    }
-                    PeerRefusal::Removed => tracing::warn!(
-                        "local-member-id" = format!("{:x}", shared.local.member),
-                        "remote-peer-id-from" = sender,
-                        "rejected stream from remote peer because it was removed"
-                    ),
-                    _ => self.warn_incompatible(&headers, &refusal),
-                }
+                self.stream_refused(&refusal, path, &headers);
                 return Err(refusal);
             }
         };
@@ -312,6 +296,33 @@ impl<H: PeerHost> PeerService<H> {
         let writer = StreamWriter::open(link, Arc::clone(shared), kind);
         let writer = writer.ok_or(PeerRefusal::SenderNotFound)?;
         Ok(Response::new(PlainBody::stream(Box::new(writer), SILENCE_MAX)))
+    }
+
+    fn stream_refused(&self, refusal: &PeerRefusal, path: &str, headers: &PeerHeaders) {
+        let local = format!("{:x}", self.shared.local.member);
+        let from = headers.from.as_deref().unwrap_or("");
+        if *refusal == PeerRefusal::SenderNotFound {
+            start::add_remote(&self.shared, headers);
+            tracing::warn!(
+                "local-member-id" = local,
+                "remote-peer-id-from" = from,
+                path,
+                "failed to find remote peer in cluster"
+            );
+        } else if *refusal == PeerRefusal::Removed {
+            tracing::warn!(
+                "local-member-id" = local,
+                "remote-peer-id-from" = from,
+                "rejected stream from remote peer because it was removed"
+            );
+        } else if matches!(
+            refusal,
+            PeerRefusal::InvalidPath | PeerRefusal::InvalidFrom | PeerRefusal::ToMismatch
+        ) {
+            tracing::warn!("local-member-id" = local, "remote-peer-id-from" = from, path, error = %refusal, "refused a stream of a peer");
+        } else {
+            self.warn_incompatible(headers, refusal);
+        }
     }
 
     async fn promote(&self, request: &PlainRequest) -> Response<Bytes> {

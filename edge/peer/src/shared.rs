@@ -1,6 +1,7 @@
 //! What all parts of the transport know: this member, the others, and where messages go.
 
-use crate::limits::{BODIES_BYTES_MAX, REMOTES_MAX};
+use crate::counters::Counters;
+use crate::limits::BODIES_BYTES_MAX;
 use crate::link::Link;
 use cluster::Version;
 use proto::NodeId;
@@ -14,7 +15,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 use tokio::runtime::Handle;
 use vfs::Vfs;
-use wire::{LocalPeer, MESSAGE_BYTES_MAX, PeerHeaders, Roster};
+use wire::{LocalPeer, MESSAGE_BYTES_MAX, Roster};
 
 /// Takes what comes from other members. Nothing here may wait: the threads of the transport and of
 /// the peers' port call it, and [`crate::Transport::send`] itself.
@@ -61,32 +62,6 @@ impl fmt::Debug for TransportOptions {
             .field("member", &self.member)
             .field("cluster", &self.cluster)
             .finish_non_exhaustive()
-    }
-}
-
-/// The metrics of one transport.
-#[derive(Clone)]
-pub(crate) struct Counters {
-    pub(crate) metrics: Arc<Metrics>,
-    local: NodeId,
-}
-
-impl fmt::Debug for Counters {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Counters").field("local", &self.local).finish_non_exhaustive()
-    }
-}
-
-impl Counters {
-    pub(crate) fn active(&self, peer: NodeId, is_active: bool) {
-        let labels = [format!("{:x}", self.local), format!("{peer:x}")];
-        let network = &self.metrics.network;
-        if is_active {
-            network.active_peers.with_label_values(&labels).inc();
-        } else {
-            network.active_peers.with_label_values(&labels).dec();
-            network.disconnected_peers.with_label_values(&labels).inc();
-        }
     }
 }
 
@@ -175,29 +150,6 @@ impl Shared {
             return Err("cannot process message to mismatch member".to_owned());
         }
         Ok(())
-    }
-
-    /// Remembers where the sender of a request can be answered, if it is no known member.
-    pub(crate) fn add_remote(self: &Arc<Self>, headers: &PeerHeaders) {
-        let Some((from, urls)) = headers.sender() else { return };
-        let mut table = self.table_mut();
-        let is_known = table.peers.contains_key(&from)
-            || table.remotes.contains_key(&from)
-            || table.removed.contains(&from);
-        if is_known || from == self.local.member || from == NodeId::NONE {
-            return;
-        }
-        if table.remotes.len() >= REMOTES_MAX {
-            tracing::warn!(
-                "remote-peer-id" = format!("{from:x}"),
-                "too many remote peers that are no members"
-            );
-            return;
-        }
-        let link = Link::new(from, &urls, self);
-        link.start_remote(self);
-        tracing::info!("remote-peer-id" = format!("{from:x}"), "remote-peer-urls" = ?urls, "added new remote peer");
-        table.remotes.insert(from, link);
     }
 
     /// Counts the bytes of a body that is being read; `None` when there are too many.

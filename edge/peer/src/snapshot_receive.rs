@@ -159,7 +159,10 @@ async fn save(
     }
     drop(to);
     let written = writing.await.map_err(|error| error.to_string())?;
-    broken.map_or(written.map_err(|error| error.to_string()), Err)
+    match broken {
+        Some(error) => Err(error),
+        None => written.map_err(|error| error.to_string()),
+    }
 }
 
 fn write_file(
@@ -169,7 +172,7 @@ fn write_file(
     (mut parts, bytes_max): (mpsc::Receiver<Part>, u64),
 ) -> io::Result<u64> {
     let temporary = dir.join(format!("{TEMPORARY}{:016x}", index.0));
-    let write = || {
+    let mut write = || {
         let file = disk.open(&temporary, Mode::Create)?;
         file.set_len(0)?;
         let mut len = 0;
@@ -201,7 +204,6 @@ fn write_file(
         disk.sync_dir(dir)?;
         Ok(len)
     };
-    let mut write = write;
     let written = write();
     if written.is_err() && disk.exists(&temporary).unwrap_or(false) {
         disk.remove_file(&temporary)?;

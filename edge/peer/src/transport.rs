@@ -6,7 +6,7 @@
 use crate::link::Link;
 use crate::service::{PeerHost, PeerService};
 use crate::shared::{Deliver, Shared, TransportOptions};
-use crate::{snapshot_receive, snapshot_send};
+use crate::{snapshot_receive, snapshot_send, start};
 use proto::NodeId;
 use raft::{Body, Message};
 use std::collections::{BTreeMap, BTreeSet};
@@ -103,7 +103,7 @@ impl Transport {
         };
         let (of, shared) = (Arc::clone(&link), Arc::clone(&self.shared));
         let task = snapshot_send::run(of, shared, message, database.copy());
-        link.spawn(&self.shared, "snapshot sender", task);
+        link.spawn(&self.shared.runtime, "snapshot sender", task);
     }
 
     /// Sets the other members with their URLs, and the ids of those that were removed. This member
@@ -121,8 +121,7 @@ impl Transport {
                 continue;
             }
             gone.extend(table.remotes.remove(id));
-            let link = Link::new(*id, urls, &self.shared);
-            link.start(&self.shared);
+            let link = start::member(*id, urls, &self.shared);
             tracing::info!("local-member-id" = format!("{local:x}"), "remote-peer-id" = link.name, "remote-peer-urls" = ?urls, "added remote peer");
             table.peers.insert(*id, link);
         }

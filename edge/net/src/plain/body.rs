@@ -69,10 +69,12 @@ impl PlainRequest {
             match next.map_err(|_| BodyError::TimedOut)? {
                 None => return Ok(None),
                 Some(Err(error)) => return Err(BodyError::Broken(error.to_string())),
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(bytes) => return Ok(Some(bytes)),
-                    Err(_) => {} // Trailers.
-                },
+                // Trailers are no data.
+                Some(Ok(frame)) => {
+                    if let Ok(bytes) = frame.into_data() {
+                        return Ok(Some(bytes));
+                    }
+                }
             }
         }
     }

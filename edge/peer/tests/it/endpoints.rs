@@ -95,7 +95,7 @@ fn a_member_answers_what_others_ask() {
     let url = Url::parse(&node.url).unwrap();
     let found = blocking(remote::fetch_members(&[dead.clone(), url.clone()], PATIENCE)).unwrap();
     assert_eq!((found.cluster, found.members), (0x1c, Host::members()));
-    let versions = blocking(remote::fetch_version(&[url.clone()], PATIENCE)).unwrap();
+    let versions = blocking(remote::fetch_version(std::slice::from_ref(&url), PATIENCE)).unwrap();
     assert_eq!(versions.etcdserver, "3.7.1");
     let error = blocking(remote::fetch_version(&[dead], PATIENCE)).unwrap_err();
     let refused = "dial tcp 127.0.0.1:1: connection refused".to_owned();

@@ -38,6 +38,7 @@ fn start(binary: &Path, dir: &Path, (url, other): (&str, &str)) -> Go {
 }
 
 /// Answers what Go's member sends, as a follower does that has the same log.
+#[expect(clippy::wildcard_enum_match_arm, reason = "all others need no answer")]
 fn answer(message: &Message) -> Option<Body> {
     match &message.body {
         Body::PreVote { .. } => Some(Body::PreVoteResponse { granted: true }),

@@ -1,5 +1,7 @@
 //! Members on loopback in one process, and a member of Go's etcd.
 
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "these are tests")]
+
 mod endpoints;
 mod go;
 mod members;
