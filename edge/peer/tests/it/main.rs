@@ -1,6 +1,6 @@
 //! Members on loopback in one process, and a member of Go's etcd.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "these are tests")]
+#![expect(clippy::unwrap_used, reason = "these are tests")]
 
 mod endpoints;
 mod go;
