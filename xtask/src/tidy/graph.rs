@@ -23,7 +23,7 @@ const ROWS: &[&[&str]] = &[
     &["embed"],
     &["etcd", "etcdctl", "etcdutl"],
     &["sim", "script", "conformance", "tour", "fuzz"],
-    &["hostile"],
+    &["clients", "hostile"],
     &["xtask"],
 ];
 
