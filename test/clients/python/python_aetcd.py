@@ -232,7 +232,9 @@ class Steps:
             await self.events("faults.cut", aiter(watch), 5)
             await asyncio.to_thread(ask, "restart")
             say("faults.broken", await self.is_broken(watch))
-            await self.put("faults.after", b"faults/after", b"1")
+            # The connection may still wait before it tries again.
+            put = await retried(lambda: self.client.put(b"faults/after", b"1"))
+            say("faults.after", self.base.rev(put.header.revision))
             await self.events("faults.restart", aiter(await self.again(client, start + 6)), 1)
 
     async def is_broken(self, watch):
@@ -245,12 +247,17 @@ class Steps:
         return False
 
     async def again(self, client, revision):
-        for _ in range(100):
-            try:
-                return await client.watch_prefix(b"faults/", start_revision=revision)
-            except Exception:
-                await asyncio.sleep(0.1)
-        raise TimeoutError("the watch cannot be made again")
+        return await retried(lambda: client.watch_prefix(b"faults/", start_revision=revision))
+
+
+async def retried(call):
+    """The result of a call that fails until the server is back."""
+    for _ in range(100):
+        try:
+            return await call()
+        except Exception:
+            await asyncio.sleep(0.1)
+    raise TimeoutError("the server does not come back")
 
 
 async def main():

@@ -5,6 +5,7 @@ import queue
 import threading
 
 import etcd3
+import grpc
 
 from lines import Base, ask, error_text, host_and_port, say
 
@@ -234,16 +235,24 @@ class Steps:
         told = self.events("faults.cut", watch, 5)
         ask("restart")
         say("faults.broken", isinstance(told.get(timeout=STEP_TIME_MAX), Exception))
-        self.put("faults.after", "faults/after", "1")
+        # The connection may still wait before it tries again.
+        put = retried(lambda: self.client.put("faults/after", "1"))
+        say("faults.after", self.base.rev(put.header.revision))
         self.events("faults.restart", self.again(client, start + 6), 1)
 
     def again(self, client, revision):
-        for _ in range(100):
-            try:
-                return client.watch_prefix_response("faults/", start_revision=revision)[0]
-            except Exception:
-                threading.Event().wait(0.1)
-        raise TimeoutError("the watch cannot be made again")
+        watch = retried(lambda: client.watch_prefix_response("faults/", start_revision=revision))
+        return watch[0]
+
+
+def retried(call):
+    """The result of a call that fails until the server is back."""
+    for _ in range(100):
+        try:
+            return call()
+        except (etcd3.exceptions.Etcd3Exception, grpc.RpcError):
+            threading.Event().wait(0.1)
+    raise TimeoutError("the server does not come back")
 
 
 def main():

@@ -8,7 +8,7 @@ use clients::compare::{EXPECTED, Outcome, compare};
 use clients::list::{CLIENTS, Client};
 use clients::prepare::{prepare, prepare_relay};
 use clients::session;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -75,20 +75,22 @@ async fn main() -> Result<ExitCode> {
         let ran = run(client, &args, &cache).await?;
         match &ran {
             Ran::Skipped(_) => skipped += 1,
-            Ran::Compared(outcome) if outcome.passed() => passed += 1,
+            Ran::Compared(outcome) if outcome.passed(args.long) => passed += 1,
             Ran::Compared(_) => failed += 1,
         }
         report(client, &ran);
-        rows.push(row(client, &ran, started.elapsed().as_secs()));
+        rows.push(row(client, &ran, args.long, started.elapsed().as_secs()));
     }
-    println!("\n| client | version | does | equal lines (errors) | differences | result | seconds |");
+    println!(
+        "\n| client | version | does | equal lines (errors) | differences | result | seconds |"
+    );
     println!("|---|---|---|---|---|---|---|\n{}", rows.join("\n"));
     println!("\n{passed} passed, {failed} failed, {skipped} skipped");
     let is_good = failed == 0 && (skipped == 0 || !args.long);
     Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn run(client: &Client, args: &Args, cache: &std::path::Path) -> Result<Ran> {
+async fn run(client: &Client, args: &Args, cache: &Path) -> Result<Ran> {
     let program = match prepare(client, &args.sources, cache) {
         Ok(program) => program,
         Err(error) => return Ok(Ran::Skipped(format!("{error:#}"))),
@@ -112,15 +114,19 @@ fn report(client: &Client, ran: &Ran) {
     for failure in &outcome.failures {
         println!("{id}: FAILED: {failure}");
     }
+    for unneeded in &outcome.unneeded {
+        println!("{id}: {unneeded}");
+    }
     for difference in &outcome.differences {
-        let expected = difference.expected.map_or("DIFFERENT".to_owned(), |e| format!("expected: {e}"));
+        let expected =
+            difference.expected.map_or("DIFFERENT".to_owned(), |e| format!("expected: {e}"));
         println!("{id}: {}: {expected}", difference.step);
         println!("  ours:   {}", difference.ours.join("\n          "));
         println!("  theirs: {}", difference.theirs.join("\n          "));
     }
 }
 
-fn row(client: &Client, ran: &Ran, seconds: u64) -> String {
+fn row(client: &Client, ran: &Ran, long: bool, seconds: u64) -> String {
     let start = format!("| {} | {} | {} |", client.name, client.version, client.does);
     let outcome = match ran {
         Ran::Skipped(reason) => {
@@ -129,7 +135,7 @@ fn row(client: &Client, ran: &Ran, seconds: u64) -> String {
         Ran::Compared(outcome) => outcome,
     };
     let expected = outcome.differences.iter().filter(|d| d.expected.is_some()).count();
-    let result = if outcome.passed() { "ok" } else { "FAILED" };
+    let result = if outcome.passed(long) { "ok" } else { "FAILED" };
     format!(
         "{start} {} ({}) | {}, of them expected {expected} | {result} | {seconds} |",
         outcome.equal,

@@ -41,7 +41,8 @@ pub fn prepare(client: &Client, sources: &Path, cache: &Path) -> Result<Program>
         ),
         Language::Python => {
             let files = python_files(&sources.join("python"), client.name)?;
-            let pip = vec!["venv/bin/python", "-m", "pip", "install", "-q", "-r", "requirements.txt"];
+            let pip =
+                vec!["venv/bin/python", "-m", "pip", "install", "-q", "-r", "requirements.txt"];
             let commands = vec![vec!["python3", "-m", "venv", "venv"], pip];
             (files, commands, vec!["venv/bin/python", "-u", "steps.py"])
         }
@@ -51,7 +52,14 @@ pub fn prepare(client: &Client, sources: &Path, cache: &Path) -> Result<Program>
             vec!["node", "steps.js"],
         ),
         Language::Java => {
-            let copy = vec!["mvn", "-q", "-B", "dependency:3.8.1:copy-dependencies", "-DoutputDirectory=lib"];
+            let copy = vec![
+                "mvn",
+                "-q",
+                "-B",
+                "-Dstyle.color=never",
+                "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies",
+                "-DoutputDirectory=lib",
+            ];
             let compile = vec!["javac", "-cp", "lib/*", "Steps.java"];
             let files = read_all(&sources.join("java"), &["pom.xml", "Steps.java"])?;
             (files, vec![copy, compile], vec!["java", "-cp", "lib/*:.", "Steps"])

@@ -1,6 +1,7 @@
 //! A server as a child process on loopback, with a data directory of its own.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -107,8 +108,7 @@ impl Server {
     /// # Errors
     /// When it does not accept the connection.
     pub async fn connect(&self) -> Result<Channel> {
-        let endpoint = Endpoint::from_shared(self.url())?.tcp_nodelay(true);
-        Ok(endpoint.connect().await?)
+        connect(self.url()).await
     }
 
     async fn wait_until_it_answers(&self) -> Result<()> {
@@ -139,6 +139,55 @@ impl Drop for Server {
             eprintln!("could not kill process {}", self.child.id());
         }
     }
+}
+
+/// A program between a client and a server, which sends the requests with another library. It is
+/// killed when this is dropped.
+#[derive(Debug)]
+pub struct Relay {
+    child: Child,
+    address: String,
+}
+
+impl Relay {
+    /// Starts `program` before `server`.
+    ///
+    /// # Errors
+    /// When it cannot be started or prints no address.
+    pub fn start(program: &Path, server: &Server) -> Result<Relay> {
+        let mut child = Command::new(program)
+            .arg(format!("127.0.0.1:{}", server.client_port()))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot start {}", program.display()))?;
+        let output = child.stdout.take().context("the relay has no output")?;
+        let mut relay = Relay { child, address: String::new() };
+        BufReader::new(output).read_line(&mut relay.address)?;
+        ensure!(!relay.address.is_empty(), "{} printed no address", program.display());
+        Ok(relay)
+    }
+
+    /// A connection through it.
+    ///
+    /// # Errors
+    /// When it does not accept the connection.
+    pub async fn connect(&self) -> Result<Channel> {
+        connect(format!("http://{}", self.address.trim())).await
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        // Both fail only if the process has exited already.
+        if self.child.kill().is_ok() {
+            drop(self.child.wait());
+        }
+    }
+}
+
+async fn connect(url: String) -> Result<Channel> {
+    Ok(Endpoint::from_shared(url)?.tcp_nodelay(true).connect().await?)
 }
 
 fn spawn(program: &Path, dir: &TempDir, ports: (u16, u16), flags: &[String]) -> Result<Child> {

@@ -41,7 +41,7 @@ func (r *run) faults() {
 	r.events("faults.cut", watch, writtenInTheDark+1)
 
 	r.ask("restart")
-	r.put("faults.after-restart", "faults/after-restart", "1")
+	r.putAgain("faults.after-restart", "faults/after-restart")
 	r.events("faults.restart", watch, 1)
 
 	r.ask("cut faults/again %d", writtenInTheDark)
@@ -53,7 +53,25 @@ func (r *run) faults() {
 		}
 		return fmt.Sprintf("ttl %d", answer.TTL), nil
 	})
-	r.get("faults.all", "faults/", clientv3.WithPrefix(), clientv3.WithKeysOnly())
+	r.get("faults.all", "faults/", clientv3.WithPrefix())
+}
+
+// Puts a key to a server that was just started: the library's connection may still wait before it
+// tries again.
+func (r *run) putAgain(name, key string) {
+	r.step(name, func(ctx context.Context) (string, error) {
+		for {
+			answer, err := r.client.Put(ctx, key, "1")
+			if err == nil {
+				return "at " + r.rev(answer.Header.Revision), nil
+			}
+			select {
+			case <-ctx.Done():
+				return "", err
+			case <-time.After(100 * time.Millisecond):
+			}
+		}
+	})
 }
 
 // The forms of endpoints, with the authority that the library itself makes of them.

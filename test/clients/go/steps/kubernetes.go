@@ -41,7 +41,7 @@ func (r *run) kubernetes() {
 	r.ask("cut /registry/pods/cut %d", writtenInTheDark)
 	r.events("k8s.cut", watch, writtenInTheDark)
 	r.ask("restart")
-	r.updatePod("k8s.after-restart", "pod-05", r.modified("pod-05"), "node-b")
+	r.putAgain("k8s.after-restart", pod("pod-05"))
 	r.events("k8s.after-restart-watch", watch, 1)
 }
 

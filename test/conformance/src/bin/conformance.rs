@@ -5,7 +5,7 @@
 use anyhow::{Result, ensure};
 use clap::Parser;
 use conformance::compare::Pair;
-use conformance::server::Server;
+use conformance::server::{Relay, Server};
 use std::path::PathBuf;
 
 /// Sends the same random requests to our server and to Go's etcd, and compares every field of every
@@ -24,6 +24,10 @@ struct Args {
     /// The seed; the same seed gives the same requests.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// A program through which requests reach ours: called with the address of our server, it prints
+    /// the address at which it takes them. `clients --build-relay` builds one that uses grpc-go.
+    #[arg(long)]
+    through: Option<PathBuf>,
     /// Fail if a row of docs/differences.md was never needed.
     #[arg(long)]
     all_rows: bool,
@@ -35,7 +39,13 @@ async fn main() -> Result<()> {
     let ours = Server::start(&args.ours, &[]).await?;
     let theirs = Server::start(&args.theirs, &[]).await?;
     println!("seed {}, {} requests", args.seed, args.requests);
-    let report = match Pair::new(&ours, &theirs, args.seed).await?.run(args.requests).await {
+    let through = args.through.as_ref().map(|program| Relay::start(program, &ours)).transpose()?;
+    let to_ours = match &through {
+        None => ours.connect().await?,
+        Some(relay) => relay.connect().await?,
+    };
+    let pair = Pair::new(to_ours, theirs.connect().await?, args.seed).await?;
+    let report = match pair.run(args.requests).await {
         Ok(report) => report,
         Err(error) => {
             println!("last lines of ours:\n{}", ours.last_lines());

@@ -1,6 +1,6 @@
 module steps
 
-go 1.26.8
+go 1.26.0
 
 require (
 	go.etcd.io/etcd v0.5.0-alpha.5.0.20220915004622-85b640cee793
