@@ -24,10 +24,12 @@ const MEMBERS: &str = "members cannot be changed";
 const AUTHORITY: &str = "the authority is not a URI authority";
 
 /// All of them.
-pub const EXPECTED: [Expected; 5] = [
+pub const EXPECTED: [Expected; 7] = [
     row("", "", "error.member", MEMBERS),
     row("clientv3", "", "error.move-leader", MEMBERS),
     row("clientv3", "", "endpoint.gzip", "a request that is compressed with gzip is refused"),
+    row("jetcd", "", "lock.", "the lock service is not built"),
+    row("jetcd", "", "election.", "the election service is not built"),
     row("clientv3", "3.4.21", "endpoint.unix", AUTHORITY),
     row("clientv3", "3.5.0", "endpoint.", AUTHORITY),
 ];

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"sort"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -84,6 +86,10 @@ func (r *run) left(name string, id clientv3.LeaseID) {
 		if answer.TTL >= 0 {
 			kind = fmt.Sprintf("near %t", answer.TTL > answer.GrantedTTL-10)
 		}
+		// The order of the keys is not defined.
+		sort.Slice(answer.Keys, func(a, b int) bool {
+			return bytes.Compare(answer.Keys[a], answer.Keys[b]) < 0
+		})
 		return fmt.Sprintf("granted %d left %s keys %q", answer.GrantedTTL, kind, answer.Keys), nil
 	})
 }
