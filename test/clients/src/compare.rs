@@ -58,7 +58,7 @@ pub struct Difference {
 
 /// The result of one client.
 #[derive(Clone, Debug, Default)]
-pub struct Outcome {
+pub struct Comparison {
     /// Lines that are equal.
     pub equal: usize,
     /// Those of them that say that a call failed.
@@ -71,7 +71,7 @@ pub struct Outcome {
     pub failures: Vec<String>,
 }
 
-impl Outcome {
+impl Comparison {
     /// Whether nothing differs that is not expected, and `long`: everything that is expected differs.
     #[must_use]
     pub fn passed(&self, long: bool) -> bool {
@@ -82,8 +82,8 @@ impl Outcome {
 
 /// Compares what both servers gave.
 #[must_use]
-pub fn compare(client: &Client, ours: &Lines, theirs: &Lines, rows: &[Expected]) -> Outcome {
-    let mut outcome = Outcome::default();
+pub fn compare(client: &Client, ours: &Lines, theirs: &Lines, rows: &[Expected]) -> Comparison {
+    let mut outcome = Comparison::default();
     // Without this, a library that fails at once with both would count as equal.
     if theirs.failure.is_some() || theirs.lines.last().is_none_or(|line| step(line) != END) {
         outcome.failures.push(format!("with Go's etcd it did not end: {:?}", theirs.failure));

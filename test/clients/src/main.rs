@@ -4,7 +4,7 @@
 
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
-use clients::compare::{EXPECTED, Outcome, compare};
+use clients::compare::{Comparison, EXPECTED, compare};
 use clients::list::{CLIENTS, Client};
 use clients::prepare::{prepare, prepare_relay};
 use clients::session;
@@ -44,7 +44,7 @@ struct Args {
 /// What became of one client.
 enum Ran {
     Skipped(String),
-    Compared(Outcome),
+    Compared(Comparison),
 }
 
 #[tokio::main]
@@ -118,8 +118,9 @@ fn report(client: &Client, ran: &Ran) {
         println!("{id}: {unneeded}");
     }
     for difference in &outcome.differences {
-        let expected =
-            difference.expected.map_or("DIFFERENT".to_owned(), |e| format!("expected: {e}"));
+        let expected = difference
+            .expected
+            .map_or_else(|| "DIFFERENT".to_owned(), |e| format!("expected: {e}"));
         println!("{id}: {}: {expected}", difference.step);
         println!("  ours:   {}", difference.ours.join("\n          "));
         println!("  theirs: {}", difference.theirs.join("\n          "));
