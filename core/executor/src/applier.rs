@@ -7,6 +7,7 @@ use crate::message::{
     ApplyInput, BackendInput, ClientMessage, ConsensusInput, Envelope, RequestFailure,
 };
 use crate::moment::Moment;
+use cluster::Cluster;
 use member::{Leadership, Proposal};
 use prost::Message as _;
 use proto::answer::Answer;
@@ -78,7 +79,7 @@ enum Flush {
 struct Transfers {
     /// The snapshot for other members that waits for its file. Its members and versions are those
     /// of the file if they are still the same when that comes.
-    taking: Option<Snapshot>,
+    taking: Option<(Snapshot, Arc<Cluster>)>,
     /// A received snapshot whose file is being put in place.
     restoring: Option<Snapshot>,
 }
@@ -190,8 +191,7 @@ impl Applier {
                 self.save_snapshot(out);
             }
             ApplyInput::TakePeerSnapshot => {
-                self.transfers.taking = Some(self.state.snapshot());
-                self.flush(Flush::PeerSnapshot, out);
+                self.take_peer_snapshot(out);
             }
             ApplyInput::Restore(snapshot) => {
                 self.unapplied.clear();
@@ -210,6 +210,12 @@ impl Applier {
     fn flush(&mut self, flush: Flush, out: &mut Vec<Envelope>) {
         self.flushes.push_back(flush);
         out.push(Envelope::Backend(BackendInput::CommitNow));
+    }
+
+    fn take_peer_snapshot(&mut self, out: &mut Vec<Envelope>) {
+        let cluster = Arc::clone(&self.moment.published.cluster);
+        self.transfers.taking = Some((self.state.snapshot(), cluster));
+        self.flush(Flush::PeerSnapshot, out);
     }
 
     /// The database was committed for those who waited for it.
@@ -237,11 +243,10 @@ impl Applier {
         file: &bolt::View,
         out: &mut Vec<Envelope>,
     ) -> Result<(), Fatal> {
-        let Some(taken) = self.transfers.taking.take() else { return Ok(()) };
-        let now = self.state.snapshot();
-        if (&now.conf_state, &now.data) != (&taken.conf_state, &taken.data) {
-            self.transfers.taking = Some(now);
-            self.flush(Flush::PeerSnapshot, out);
+        let Some((taken, cluster)) = self.transfers.taking.take() else { return Ok(()) };
+        // The published cluster is shared until it changes.
+        if !Arc::ptr_eq(&cluster, &self.moment.published.cluster) {
+            self.take_peer_snapshot(out);
             return Ok(());
         }
         let id = backend::ReadView::of_file(file.clone()).applied()?;
