@@ -255,37 +255,3 @@ fn a_snapshot_without_space_is_left_out_and_the_next_one_is_saved() {
     let saved = [LogStep::SaveSnapshot, LogStep::RecordSnapshot, LogStep::Purge];
     assert_eq!(steps, [&[LogStep::SkipSnapshot][..], &saved].concat());
 }
-
-/// Once, the JSON of the v2 tree was compared, which differs each time it is made: the snapshot was
-/// taken again and again, and never handed out.
-#[test]
-fn a_snapshot_for_other_members_is_taken_once_with_the_file_of_its_entry() {
-    let mut machines = leader();
-    let (mut inputs, mut commits) = (VecDeque::from([ApplyInput::TakePeerSnapshot]), 0);
-    let mut taken = Vec::new();
-    while let Some(input) = inputs.pop_front() {
-        let mut out = Vec::new();
-        machines.applier.take(Duration::ZERO, input, &mut out).unwrap();
-        for envelope in std::mem::take(&mut out) {
-            if let Envelope::Backend(input) = envelope {
-                machines.backend_writer.take(Duration::ZERO, input);
-            } else if let Envelope::Consensus(ConsensusInput::PeerSnapshot(snapshot, file)) =
-                envelope
-            {
-                taken.push((snapshot.id, backend::ReadView::of_file(file).applied().unwrap()));
-            }
-        }
-        if machines.backend_writer.next_commit(Duration::ZERO).is_some() {
-            commits += 1;
-            assert!(commits <= 2, "it is taken again and again");
-            machines.backend_writer.commit(Duration::ZERO, &mut out).unwrap();
-        }
-        for envelope in out {
-            if let Envelope::Apply(input) = envelope {
-                inputs.push_back(input);
-            }
-        }
-    }
-    let applied = machines.applier.moment().published.applied;
-    assert_eq!(taken, [(applied, applied)]);
-}

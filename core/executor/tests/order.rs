@@ -3,11 +3,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use backend::ReadView;
 use cluster::Cluster;
 use executor::boot::Files;
 use executor::{
-    AutoCompaction, BootOptions, ClientMessage, ConsensusInput, Envelope, IdLane, MachineOptions,
-    Machines, Moment, RequestIds,
+    ApplyInput, AutoCompaction, BackendInput, BootOptions, ClientMessage, ConsensusInput, Envelope,
+    IdLane, MachineOptions, Machines, Moment, RequestIds,
 };
 use member::Proposal;
 use prost::Message as _;
@@ -178,4 +179,36 @@ fn a_moment_with_a_second_voter_is_not_linearizable() {
     assert!(cluster.member(moment.member).is_some(), "this member is one of the two voters");
     let published = Published { cluster: Arc::new(cluster), ..moment.published.clone() };
     assert!(!Moment { published, ..moment }.is_linearizable());
+}
+
+/// Once, the JSON of the v2 tree was compared, which differs each time it is made: the snapshot was
+/// taken again and again, and never handed out.
+#[test]
+fn a_snapshot_for_other_members_is_taken_once_with_all_that_was_applied_before() {
+    let mut world = World::boot(&SimDisk::new(1), 1);
+    world.lead();
+    world.put("a");
+    let applied = world.published.published.applied;
+    world.send(Envelope::Apply(ApplyInput::TakePeerSnapshot));
+    let mut out = Vec::new();
+    world.machines.backend_writer.commit(Duration::ZERO, &mut out).unwrap();
+    let mut taken = Vec::new();
+    for envelope in out {
+        let Envelope::Apply(input) = envelope else { panic!("{envelope:?}") };
+        let mut out = Vec::new();
+        world.machines.applier.take(Duration::ZERO, input, &mut out).unwrap();
+        for envelope in out {
+            match envelope {
+                Envelope::Consensus(ConsensusInput::PeerSnapshot(snapshot, file)) => {
+                    taken.push((snapshot.id, ReadView::of_file(file).applied().unwrap()));
+                }
+                Envelope::Backend(input) => {
+                    let is_flush = matches!(input, BackendInput::CommitNow);
+                    assert!(!is_flush, "it is taken again");
+                }
+                other => world.deliver(other),
+            }
+        }
+    }
+    assert_eq!(taken, [(applied, applied)]);
 }
