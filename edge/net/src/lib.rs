@@ -1,8 +1,9 @@
 //! net: URLs, listening sockets, the limits of connections, and the small HTTP endpoints that every
 //! port shares.
 //!
-//! Not here: gRPC (`rpc`, `api`), what the endpoints say (the caller's [`endpoints::StatusSource`]), and
-//! TLS, which is not built yet: its place is between [`listen::Acceptor`] and the worker.
+//! Not here: gRPC (`rpc`, `api`), what the endpoints say (the caller's
+//! [`endpoints::StatusSource`]), and TLS, which is not built yet: its place is between
+//! [`listen::Acceptor`] and the worker.
 
 pub mod endpoints;
 pub mod limits;

@@ -168,15 +168,21 @@ impl<H: PeerHost> PeerService<H> {
         response
     }
 
-    async fn raft(&self, mut request: PlainRequest) -> Posted {
+    /// The checks of both kinds of messages, in etcd's order. The sender can be answered from then on.
+    fn check_post(&self, request: &PlainRequest) -> Result<PeerHeaders, PostRefusal> {
         if request.head.method != Method::POST {
             return Err(PostRefusal::Method);
         }
-        let headers = Self::headers(&request);
+        let headers = Self::headers(request);
         self.shared.local.check_compatible(&headers).inspect_err(|refusal| {
             self.warn_incompatible(&headers, refusal);
         })?;
         start::add_remote(&self.shared, &headers);
+        Ok(headers)
+    }
+
+    async fn raft(&self, mut request: PlainRequest) -> Posted {
+        let headers = self.check_post(&request)?;
         let failures = |from: &str| {
             let peers = &self.shared.counters.metrics.raft.peers;
             peers.received_failures.with_label_values(&[from]).inc();
@@ -233,14 +239,7 @@ impl<H: PeerHost> PeerService<H> {
     }
 
     async fn snapshot(&self, mut request: PlainRequest) -> Posted {
-        if request.head.method != Method::POST {
-            return Err(PostRefusal::Method);
-        }
-        let headers = Self::headers(&request);
-        self.shared.local.check_compatible(&headers).inspect_err(|refusal| {
-            self.warn_incompatible(&headers, refusal);
-        })?;
-        start::add_remote(&self.shared, &headers);
+        self.check_post(&request)?;
         Ok(snapshot_receive::receive(&self.shared, &self.reception, &mut request).await?)
     }
 
