@@ -199,14 +199,20 @@ fn a_snapshot_for_other_members_is_taken_once_with_all_that_was_applied_before()
         world.machines.applier.take(Duration::ZERO, input, &mut out).unwrap();
         for envelope in out {
             match envelope {
-                Envelope::Consensus(ConsensusInput::PeerSnapshot(snapshot, file)) => {
-                    taken.push((snapshot.id, ReadView::of_file(file).applied().unwrap()));
+                Envelope::Consensus(ConsensusInput::PeerSnapshot(ref snapshot, ref file)) => {
+                    let file = ReadView::of_file(file.clone());
+                    taken.push((snapshot.id, file.applied().unwrap()));
                 }
-                Envelope::Backend(input) => {
+                Envelope::Backend(ref input) => {
                     let is_flush = matches!(input, BackendInput::CommitNow);
                     assert!(!is_flush, "it is taken again");
                 }
-                other => world.deliver(other),
+                Envelope::Consensus(_)
+                | Envelope::Apply(_)
+                | Envelope::Log(_)
+                | Envelope::Client(_)
+                | Envelope::Peers(_)
+                | Envelope::PeerSnapshot(..) => world.deliver(envelope),
             }
         }
     }
