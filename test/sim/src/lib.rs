@@ -1,11 +1,14 @@
 //! Simulation of whole members on a virtual disk, under seeded schedulers, and what must hold
-//! whatever happens. Here so far: one member and the crashes of its machine.
+//! whatever happens: one member and the crashes of its machine (`crash`), and checkers of what clients
+//! of a cluster saw (`kv`).
 
 pub mod check;
 pub mod crash;
 pub mod driver;
 pub mod faults;
 pub mod history;
+pub mod kv;
+pub mod linearizable;
 mod lying;
 pub mod plan;
 mod readers;

@@ -1,0 +1,134 @@
+//! The search for an order of whole calls, in which the store with its revisions would have given
+//! all answers. A revision belongs to one change, so that there is hardly anything to choose except
+//! among calls without an answer.
+
+use super::calls::{Answered, KeyChange, KvAnswer, KvCall, KvHistory, Operation, Part, SmallStore};
+use crate::linearizable::{Sequential, Timed, Verdict, search};
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// One step of the history.
+enum WholeStep {
+    Call(KvCall, Option<KvAnswer>),
+    /// Something else made this revision.
+    Other(i64),
+}
+
+/// The store, and what the answers say about its revisions. Without it, each call without an answer
+/// would be tried at each revision.
+#[derive(Default)]
+struct WholeStore {
+    /// The revisions that calls with an answer made.
+    made: BTreeSet<i64>,
+    /// What was read of a key that was put at a revision.
+    read: BTreeMap<i64, (Bytes, Bytes)>,
+    /// The last revision in an answer.
+    last: i64,
+}
+
+impl WholeStore {
+    fn of(history: &KvHistory) -> WholeStore {
+        let mut store = WholeStore::default();
+        for Timed { call: Answered { call, answer, .. }, .. } in &history.calls {
+            let Some(answer) = answer else { continue };
+            store.last = store.last.max(answer.revision);
+            let operations = if answer.succeeded { &call.then } else { &call.otherwise };
+            for (operation, part) in operations.iter().zip(&answer.parts) {
+                match (operation, part) {
+                    (Operation::Put(..), _) | (Operation::Delete(_), Part::Deleted(1..)) => {
+                        store.made.insert(answer.revision);
+                    }
+                    (_, Part::Keys(keys)) => {
+                        for (key, seen) in keys {
+                            let read = (key.clone(), seen.value.clone());
+                            store.read.entry(seen.mod_revision).or_insert(read);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+        store
+    }
+
+    /// Whether a call without an answer may have made these changes.
+    fn permits(&self, revision: i64, changes: &[KeyChange]) -> bool {
+        let fits = |(key, value): &(Bytes, Bytes)| {
+            changes.iter().any(|change| {
+                change.key == *key && change.now.as_ref().is_some_and(|now| now.value == *value)
+            })
+        };
+        revision <= self.last
+            && !self.made.contains(&revision)
+            && self.read.get(&revision).is_none_or(fits)
+    }
+}
+
+impl Sequential for WholeStore {
+    type Value = SmallStore;
+    type Call = WholeStep;
+
+    fn first(&self) -> SmallStore {
+        SmallStore::default()
+    }
+
+    fn step(&self, store: &SmallStore, step: &WholeStep) -> Option<SmallStore> {
+        match step {
+            WholeStep::Other(revision) => (store.revision + 1 == *revision)
+                .then(|| SmallStore { revision: *revision, keys: store.keys.clone() }),
+            WholeStep::Call(call, expected) => {
+                if let Some(expected) = expected
+                    && expected.revision - store.revision > 1
+                {
+                    return None;
+                }
+                let (answer, changes) = store.answer(call);
+                if expected.as_ref().is_some_and(|expected| *expected != answer) {
+                    return None;
+                }
+                // A call without an answer that changes nothing might as well not have happened.
+                let is_permitted =
+                    || !changes.is_empty() && self.permits(answer.revision, &changes);
+                if expected.is_none() && !is_permitted() {
+                    return None;
+                }
+                let mut store = store.clone();
+                store.change(changes);
+                Some(store)
+            }
+        }
+    }
+}
+
+/// Searches for an order, in at most so many steps.
+///
+/// # Errors
+/// Why there is none.
+pub fn check(history: &KvHistory, steps_max: u64) -> Result<Verdict, String> {
+    let calls = history.calls.iter().map(|Timed { begun, ended, call }| {
+        let Answered { call, answer, .. } = call;
+        Timed { begun: *begun, ended: *ended, call: WholeStep::Call(call.clone(), answer.clone()) }
+    });
+    let others = history.others.iter().map(|(revision, begun)| Timed {
+        begun: *begun,
+        ended: None,
+        call: WholeStep::Other(*revision),
+    });
+    let steps: Vec<_> = calls.chain(others).collect();
+    match search(&WholeStore::of(history), &steps, steps_max) {
+        Verdict::Illegal { longest, stuck } => {
+            let show = |place: &usize| match history.calls.get(*place) {
+                Some(timed) => format!("{timed:?}"),
+                None => "a change of other keys".to_owned(),
+            };
+            let stuck: Vec<String> = stuck.iter().take(6).map(show).collect();
+            Err(format!(
+                "not linearizable: after {} calls in the order of their revisions, none of these \
+                 can be next: {}",
+                longest.len(),
+                stuck.join("; ")
+            ))
+        }
+        decided @ (Verdict::Linearizable | Verdict::Undecided) => Ok(decided),
+    }
+}
