@@ -24,4 +24,6 @@ pub use load::{BackendItems, CorruptMembership, V2Item};
 pub use member::{Attributes, BadJson, ChangeContext, Member, members_json};
 pub use storage_version::{StorageVersion, StorageVersionChange, UnsupportedStorage};
 pub use stored::{MEMBER_REMOVED_VALUE, MembershipWrite, Table};
-pub use version::{BadVersion, CLUSTER_VERSION_MIN, SERVER_MINOR, SERVER_VERSION, Version};
+pub use version::{
+    BadVersion, CLUSTER_VERSION_MIN, SERVER_MINOR, SERVER_VERSION, Version, server_version,
+};

@@ -25,6 +25,13 @@ pub struct Version {
     pub patch: u64,
 }
 
+/// [`SERVER_VERSION`] as numbers.
+#[must_use]
+pub fn server_version() -> Version {
+    let parsed = Version::parse(SERVER_VERSION);
+    parsed.expect("the version of this server is three numbers")
+}
+
 /// A text that is not a version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadVersion(

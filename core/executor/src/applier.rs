@@ -17,7 +17,7 @@ use proto::etcdserverpb::{
 };
 use proto::{Entry, Index, NodeId};
 use raft::RaftSnapshot;
-use state::{Effect, Fatal, Input, Published, Reject, Snapshot, State};
+use state::{Effect, Fatal, Input, Leader, Published, Reject, Snapshot, State};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -180,6 +180,9 @@ impl Applier {
             ApplyInput::Ask(id, question) => self.step(now, Input::Ask(id, question), out)?,
             ApplyInput::Flush(id) => {
                 self.flush(Flush::Client(id), out);
+            }
+            ApplyInput::MemberVersions(versions) => {
+                self.step(now, Input::MemberVersions(versions), out)?;
             }
             ApplyInput::RaiseNoSpace => self.raise_no_space(out),
             ApplyInput::BackendDurable { batches, flushes, file } => {
@@ -354,8 +357,12 @@ impl Applier {
         self.own.waiting.clear();
         self.own.compacting = None;
         self.own.no_space = false;
-        let term = self.leads().then_some(leadership.term);
-        self.step(now, Input::Leads(term), out)?;
+        let leader = match leadership.leader {
+            NodeId::NONE => Leader::Unknown,
+            _ if self.leads() => Leader::Me,
+            _ => Leader::Other,
+        };
+        self.step(now, Input::Leadership(leadership.term, leader), out)?;
         let published = self.moment.published.clone();
         self.publish(published, out);
         Ok(())

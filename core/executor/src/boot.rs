@@ -1,5 +1,5 @@
 //! From a directory to a member that continues where it stopped: the database, the newest `.snap`
-//! file and the log; or, where there is no data yet, a new cluster of one member.
+//! file and the log; or, where there is no data yet, to the begin of one.
 //!
 //! [`Files::open`], then [`Files::read_keys`] and [`Files::open_log`] in any order or at the same
 //! time (they read different files), then [`Files::start`]. Not here: waiting for a lock that
@@ -8,12 +8,13 @@
 //! Source: etcd v3.7 server/etcdserver/bootstrap.go; the order is in formats.md §14.1 of the
 //! project's reference.
 
+use crate::founding::Founding;
 use crate::received::{self, DatabasePlace};
 use backend::{Backend, ReadView};
-use cluster::{Attributes, Cluster, SERVER_MINOR, Version};
+use cluster::{Attributes, CLUSTER_VERSION_MIN, SERVER_MINOR, Version};
 use member::Member;
 use mvcc::{Restored, Store};
-use proto::{Entry, EntryId, EntryKind, HardState, Index, NodeId, Term};
+use proto::{Entry, EntryId, HardState, Index, NodeId, Term};
 use state::{LogTail, Settings, State};
 use std::fmt;
 use std::io::ErrorKind;
@@ -29,10 +30,9 @@ pub struct BootOptions {
     pub data_dir: PathBuf,
     /// The directory of the log, if it is not in the data directory.
     pub wal_dir: Option<PathBuf>,
-    /// The peer URLs of this member, if the cluster is new.
-    pub peer_urls: Vec<String>,
-    /// The token of a new cluster.
-    pub token: String,
+    /// How the member begins if there is no data. `None` where there is data, and the flags for the
+    /// begin are not to be used.
+    pub founding: Option<Founding>,
     /// The name and client URLs of this member.
     pub attributes: Attributes,
     /// The limit of the page cache, in bytes.
@@ -64,8 +64,11 @@ impl BootOptions {
         BootOptions {
             data_dir: PathBuf::from("/data/default.etcd"),
             wal_dir: None,
-            peer_urls: vec!["http://localhost:2380".into()],
-            token: "etcd-cluster".into(),
+            founding: Some(Founding::alone(
+                &attributes.name,
+                vec!["http://localhost:2380".into()],
+                "etcd-cluster",
+            )),
             attributes: attributes.clone(),
             cache_bytes: 256 << 10,
             election_ticks: 10,
@@ -168,9 +171,9 @@ pub struct Booted {
     pub cache_bytes: usize,
     /// Whether the directory was empty.
     pub is_new: bool,
-    /// Whether the members of the state are those of all entries that are known to be committed:
-    /// none that is not applied yet changes them.
-    pub members_are_known: bool,
+    /// The version that other members are told: no more than the cluster's if that is not to be
+    /// raised, so that no leader raises it.
+    pub announced_version: Version,
 }
 
 /// The files of a member, while it boots.
@@ -272,16 +275,11 @@ impl<'a> Files<'a> {
             )));
         }
         let metadata = recovered.metadata;
-        let unapplied = applied.index.next()..=recovered.hard_state.commit;
-        let members_are_known = recovered
-            .entries
-            .iter()
-            .all(|entry| !unapplied.contains(&entry.index) || entry.kind == EntryKind::Normal);
         let log = LogTail { v2, snapshot_index: snapshot.index, entries: recovered.entries };
         let mut settings = options.settings.clone();
         settings.member = metadata.node;
         let mut state = State::open_restored(settings, backend.view(), keys, &log)?;
-        state.raise_cluster_version(raises(options, &state));
+        let announced_version = decide_version(options, &mut state);
         let restored = raft::Restored {
             hard_state: recovered.hard_state,
             conf_state: state.cluster().conf_state(),
@@ -308,7 +306,7 @@ impl<'a> Files<'a> {
             snap_dir,
             cache_bytes,
             is_new,
-            members_are_known,
+            announced_version,
         })
     }
 }
@@ -329,13 +327,16 @@ fn sync_names(vfs: &dyn Vfs, dirs: &[&Path]) -> Result<(), BootError> {
     Ok(())
 }
 
-/// Whether to raise the cluster version. Data of an older version keeps its version unless the
-/// option says otherwise, so that the older etcd can still be started on it.
-fn raises(options: &BootOptions, state: &State) -> bool {
-    let version: Option<Version> = state.cluster().version();
-    let is_older = version.is_some_and(|version| version < SERVER_MINOR);
-    let raises = options.raise_cluster_version.unwrap_or(!is_older);
-    if let Some(version) = version.filter(|_| is_older) {
+/// Decides whether this member raises the cluster version, and returns the version that it tells
+/// other members. A cluster of an older version keeps its version unless the option says otherwise,
+/// so that the older etcd can still be started on the directory.
+fn decide_version(options: &BootOptions, state: &mut State) -> Version {
+    let joined = || options.founding.as_ref().and_then(Founding::version);
+    // The lowest version is that of a cluster whose members are not all known yet.
+    let known = state.cluster().version().or_else(joined);
+    let older = known.filter(|version| *version < SERVER_MINOR && *version > CLUSTER_VERSION_MIN);
+    let raises = options.raise_cluster_version.unwrap_or_else(|| older.is_none());
+    if let Some(version) = older {
         tracing::info!(
             cluster_version = %version,
             server_version = cluster::SERVER_VERSION,
@@ -344,24 +345,8 @@ fn raises(options: &BootOptions, state: &State) -> bool {
              raises it, and no older etcd can start on the directory then"
         );
     }
-    raises
-}
-
-/// The ids of a new cluster and its member, and the first entries of its log, which add the
-/// member.
-fn first_entries(options: &BootOptions) -> Result<(Metadata, Vec<Entry>), BootError> {
-    let members = [(options.attributes.name.clone(), options.peer_urls.clone())];
-    let cluster = Cluster::initial(&members, &options.token)
-        .ok_or_else(|| BootError::Mismatch("the member's id would be 0, which is nobody".into()))?;
-    let node = cluster.members().next().map_or(NodeId::NONE, |member| member.id);
-    let id = cluster::cluster_id(cluster.members().map(|member| member.id));
-    let entries = (1..).zip(cluster.initial_changes()).map(|(index, change)| Entry {
-        term: Term(1),
-        index: Index(index),
-        kind: EntryKind::ConfChange,
-        data: change.encode(),
-    });
-    Ok((Metadata { node, cluster: id }, entries.collect()))
+    state.raise_cluster_version(raises);
+    older.filter(|_| !raises).unwrap_or_else(cluster::server_version)
 }
 
 /// Creates the log of a new cluster.
@@ -377,24 +362,28 @@ fn create_log(
             wal_dir.display()
         )));
     }
-    let (metadata, _) = first_entries(options)?;
+    let Some(founding) = &options.founding else {
+        return Err(BootError::Mismatch(format!("there is no log in {}", wal_dir.display())));
+    };
+    let (metadata, _) = founding.begin().map_err(BootError::Mismatch)?;
     Wal::create_with_segments(Arc::clone(vfs), wal_dir, &metadata, options.segment_bytes)?
         .close()?;
     Ok(())
 }
 
-/// Writes the first entries of a new cluster, committed, into an empty log. False if the log is
-/// not empty.
+/// Writes the first entries of a new cluster, committed, into an empty log. A member that joins a
+/// cluster gets them from the leader. False if the member has begun before.
 fn begin(
     wal: &mut Wal,
     recovered: &mut Recovered,
     options: &BootOptions,
 ) -> Result<bool, BootError> {
-    let is_decided = recovered.hard_state.commit > Index(0) || recovered.before.index > Index(0);
-    if is_decided {
+    let is_decided =
+        recovered.hard_state != HardState::default() || recovered.before.index > Index(0);
+    let Some(founding) = options.founding.as_ref().filter(|_| !is_decided) else {
         return Ok(false);
-    }
-    let (metadata, entries) = first_entries(options)?;
+    };
+    let (metadata, entries) = founding.begin().map_err(BootError::Mismatch)?;
     // A crash may have left some of them without the hard state that commits them.
     if !entries.starts_with(&recovered.entries) {
         return Ok(false);
@@ -405,6 +394,9 @@ fn begin(
              and peer URLs it would be member {:x}",
             recovered.metadata.node, metadata.node
         )));
+    }
+    if entries.is_empty() {
+        return Ok(true);
     }
     let commit = entries.last().map_or(Index(0), |entry| entry.index);
     recovered.hard_state = HardState { term: Term(1), vote: NodeId::NONE, commit };

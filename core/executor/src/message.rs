@@ -2,12 +2,14 @@
 
 use crate::moment::Moment;
 use backend::Batch;
+use cluster::Version;
 use member::{Append, Leadership, Proposal, Receipt};
 use mvcc::EventBatch;
 use proto::answer::Answer;
 use proto::{ConfChange, Entry, HardState, Index, NodeId};
 use raft::{Message, RaftSnapshot};
 use state::{Question, Reject, Reply, Snapshot};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -127,6 +129,8 @@ pub enum ApplyInput {
     /// Commit now, and send the database file with everything in it that is applied by now. The
     /// commit is made even if there is nothing to commit, since it may give space back.
     Flush(u64),
+    /// The versions of the other members, as far as they are known.
+    MemberVersions(BTreeMap<NodeId, Version>),
     /// Raise the NOSPACE alarm for this member, unless it is raised or proposed already.
     RaiseNoSpace,
     /// The oldest batches are durable in this view of the file.

@@ -8,7 +8,7 @@ use cluster::Cluster;
 use executor::boot::Files;
 use executor::{
     ApplyInput, AutoCompaction, BackendInput, BootOptions, ClientMessage, ConsensusInput, Envelope,
-    IdLane, MachineOptions, Machines, Moment, RequestIds,
+    Founding, IdLane, MachineOptions, Machines, Moment, RequestIds,
 };
 use member::Proposal;
 use prost::Message as _;
@@ -172,9 +172,10 @@ fn a_moment_with_a_second_voter_is_not_linearizable() {
     let mut world = World::boot(&SimDisk::new(1), 1);
     world.lead();
     let moment = (*world.published).clone();
-    let BootOptions { peer_urls, token, .. } = BootOptions::simulated(1);
-    let members =
-        [peer_urls, vec!["http://second:2380".to_owned()]].map(|urls| (String::new(), urls));
+    let Some(Founding::New { mut members, token, .. }) = BootOptions::simulated(1).founding else {
+        panic!("a simulated member begins a new cluster");
+    };
+    members.push(("second".to_owned(), vec!["http://second:2380".to_owned()]));
     let cluster = Cluster::initial(&members, &token).unwrap();
     assert!(cluster.member(moment.member).is_some(), "this member is one of the two voters");
     let published = Published { cluster: Arc::new(cluster), ..moment.published.clone() };

@@ -1,7 +1,9 @@
 //! The inputs of a state.
 
 use auth::Caller;
-use proto::{Entry, LeaseId, Term};
+use cluster::Version;
+use proto::{Entry, LeaseId, NodeId, Term};
+use std::collections::BTreeMap;
 
 /// One input of [`State::step`](crate::State::step).
 #[derive(Debug)]
@@ -19,11 +21,26 @@ pub enum Input {
         /// The file with them.
         file: bolt::View,
     },
-    /// This member leads in this term, or (none) it does not lead. What depends on leading begins
-    /// when the first entry of the term is applied.
-    Leads(Option<Term>),
+    /// The term, and who leads in it. What depends on leading begins when the first entry of the
+    /// term is applied.
+    Leadership(Term, Leader),
+    /// The versions of the other members, as far as they are known. A leader decides the cluster
+    /// version from them.
+    MemberVersions(BTreeMap<NodeId, Version>),
     /// A question, with the id that its reply gets.
     Ask(u64, Question),
+}
+
+/// The leader of a term.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Leader {
+    /// It is not known.
+    #[default]
+    Unknown,
+    /// This member.
+    Me,
+    /// Another member, to which raft forwards proposals.
+    Other,
 }
 
 /// A question, which needs no entry.

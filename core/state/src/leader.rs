@@ -1,29 +1,44 @@
 //! The duties of a leader: the clock of the leases, and the requests it proposes by itself. Both
 //! begin when the first entry of its term is applied: only then does its state contain everything
-//! that earlier leaders have committed.
+//! that earlier leaders have committed. Every member, leader or not, publishes its attributes.
 //!
 //! Source: etcd v3.7 server/etcdserver/server.go `applyEntryNormal` (promotion on the empty entry
 //! of a new leader), `monitorVersions`, `publishV3`.
 
 use crate::effect::Effect;
+use crate::input::Leader;
 use crate::leadership::Leadership;
 use crate::machine::State;
-use cluster::{Member, SERVER_MINOR, Version};
-use proto::Term;
+use cluster::{CLUSTER_VERSION_MIN, Member, SERVER_MINOR, Version};
 use proto::etcdserverpb::InternalRaftRequest;
 use proto::membershippb::{ClusterMemberAttrSetRequest, ClusterVersionSetRequest};
+use proto::{NodeId, Term};
+use std::collections::BTreeMap;
+
+/// How long a new leader waits for the versions of all members before it gives a cluster that has
+/// none the lowest version.
+const VERSIONS_WAIT_MS: u64 = 5_000;
+
+/// The time after which the attributes are proposed again: a proposal that was forwarded to another
+/// member may have been lost.
+const ATTRIBUTES_RETRY_MS: u64 = 5_000;
 
 impl State {
-    /// Begins or ends the leadership of this member. At the end, everything that waits for a leader
-    /// is answered.
-    pub(crate) fn leads(&mut self, now_ms: u64, term: Option<Term>, effects: &mut Vec<Effect>) {
-        if term == self.leadership.term {
+    /// Notes who leads. When this member ceases to lead, everything that waits for a leader is
+    /// answered.
+    pub(crate) fn lead(
+        &mut self,
+        now_ms: u64,
+        (term, leader): (Term, Leader),
+        effects: &mut Vec<Effect>,
+    ) {
+        if (term, leader) == (self.leadership.term, self.leadership.leader) {
             return;
         }
         self.lessor.demote();
         let replies = self.waiters.leadership_ended();
         effects.extend(replies.map(|(id, reply)| Effect::Reply(id, reply)));
-        self.leadership = Leadership { term, ..Leadership::default() };
+        self.leadership = Leadership { term, leader, ..Leadership::default() };
         self.establish_if_due(now_ms);
         self.flush_replies(effects);
         self.propose_clears(now_ms, effects);
@@ -32,11 +47,11 @@ impl State {
     /// Promotes the lessor and answers waiting questions if an entry of the term is applied. Terms
     /// in the log ascend, so the last applied entry decides it.
     pub(crate) fn establish_if_due(&mut self, now_ms: u64) {
-        let is_due = self.leadership.term.is_some_and(|term| term <= self.applied.term);
-        if self.leadership.is_established || !is_due {
+        if !self.leadership.is_pending() || self.leadership.term > self.applied.term {
             return;
         }
         self.leadership.is_established = true;
+        self.leadership.established_ms = now_ms;
         self.lessor.promote(now_ms, self.settings.lease_extend_ms);
         for (id, question) in self.waiters.promoted() {
             if let Some(reply) = self.reply(now_ms, id, question) {
@@ -45,29 +60,65 @@ impl State {
         }
     }
 
-    /// Proposes what is due, if this member leads.
+    /// Proposes what is due.
     pub(crate) fn tick(&mut self, now_ms: u64, effects: &mut Vec<Effect>) {
-        if !self.leadership.is_established {
-            return;
+        if self.leadership.is_established {
+            self.expire(now_ms, effects);
+            self.propose_checkpoints(now_ms, effects);
+            self.propose_clears(now_ms, effects);
+            self.propose_cluster_version(now_ms, effects);
         }
-        self.expire(now_ms, effects);
-        self.propose_checkpoints(now_ms, effects);
-        self.propose_clears(now_ms, effects);
-        self.propose_cluster_version(effects);
-        self.propose_attributes(effects);
+        let can_propose = match self.leadership.leader {
+            Leader::Unknown => false,
+            Leader::Me => self.leadership.is_established,
+            Leader::Other => true,
+        };
+        if can_propose {
+            self.propose_attributes(now_ms, effects);
+        }
+    }
+
+    /// Notes the versions of other members. They may permit another cluster version.
+    pub(crate) fn learn_versions(&mut self, versions: BTreeMap<NodeId, Version>) {
+        if versions != self.membership.member_versions {
+            self.membership.member_versions = versions;
+            self.leadership.has_proposed_version = false;
+        }
+    }
+
+    /// The highest cluster version that all members can serve; `None` as long as the version of one
+    /// of them is not known.
+    fn common_version(&self) -> Option<Version> {
+        let others = self.members().filter(|member| member.id != self.settings.member);
+        others
+            .map(|member| self.membership.member_versions.get(&member.id).copied())
+            .try_fold(SERVER_MINOR, |lowest, version| Some(lowest.min(version?.of_cluster())))
     }
 
     /// Proposes the version of a cluster that has none, and raises an older one if the settings say
-    /// so. In a cluster of one there is no other member whose version could be lower.
-    fn propose_cluster_version(&mut self, effects: &mut Vec<Effect>) {
-        let wanted: Version = SERVER_MINOR;
-        let is_wanted = match self.membership.cluster.version() {
-            None => true,
-            Some(version) => self.settings.raise_cluster_version && version < wanted,
-        };
-        if !is_wanted || self.leadership.has_proposed_version {
+    /// so.
+    fn propose_cluster_version(&mut self, now_ms: u64, effects: &mut Vec<Effect>) {
+        if self.leadership.has_proposed_version {
             return;
         }
+        let common = self.common_version();
+        let wanted = match (self.membership.cluster.version(), common) {
+            (None, Some(common)) => common,
+            (None, None) => {
+                let waited_ms = now_ms.saturating_sub(self.leadership.established_ms);
+                if waited_ms < VERSIONS_WAIT_MS {
+                    return;
+                }
+                CLUSTER_VERSION_MIN
+            }
+            (Some(version), Some(common))
+                if version < common
+                    && (self.settings.raise_cluster_version || version == CLUSTER_VERSION_MIN) =>
+            {
+                common
+            }
+            (Some(_), _) => return,
+        };
         self.leadership.has_proposed_version = true;
         let set = ClusterVersionSetRequest { ver: wanted.to_string() };
         let request = InternalRaftRequest { cluster_version_set: Some(set), ..Default::default() };
@@ -76,15 +127,17 @@ impl State {
 
     /// Publishes this member's name and client URLs in the form that all members of a cluster at
     /// this version understand.
-    fn propose_attributes(&mut self, effects: &mut Vec<Effect>) {
+    fn propose_attributes(&mut self, now_ms: u64, effects: &mut Vec<Effect>) {
         let id = self.settings.member;
         let stored = self.membership.cluster.member(id).map(Member::attributes);
         let wanted = &self.settings.attributes;
         let is_current = stored.is_none_or(|stored| stored == *wanted);
-        if self.leadership.has_proposed_attributes || is_current {
+        let proposed_ms = self.leadership.attributes_proposed_ms;
+        let is_under_way = proposed_ms.is_some_and(|at| now_ms < at + ATTRIBUTES_RETRY_MS);
+        if is_current || is_under_way {
             return;
         }
-        self.leadership.has_proposed_attributes = true;
+        self.leadership.attributes_proposed_ms = Some(now_ms);
         let mut request = InternalRaftRequest::default();
         let speaks_v3_only = Version { major: 3, minor: 5, patch: 0 };
         if self.membership.cluster.version().is_none_or(|version| version >= speaks_v3_only) {

@@ -1,23 +1,28 @@
-//! Whether this member leads, and what it has proposed in the term.
+//! Who leads, and what this member has proposed in the term.
 
+use crate::input::Leader;
 use proto::Term;
 
-/// This member's leadership.
+/// The leadership of a term.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Leadership {
-    /// The term in which this member leads.
-    pub(crate) term: Option<Term>,
-    /// Whether an entry of that term is applied.
+    /// The term.
+    pub(crate) term: Term,
+    /// Who leads in it.
+    pub(crate) leader: Leader,
+    /// This member leads, and an entry of the term is applied.
     pub(crate) is_established: bool,
+    /// When it was established, in milliseconds.
+    pub(crate) established_ms: u64,
     /// The cluster version was proposed in this term.
     pub(crate) has_proposed_version: bool,
-    /// The attributes of this member were proposed in this term.
-    pub(crate) has_proposed_attributes: bool,
+    /// When the attributes of this member were proposed last in this term, in milliseconds.
+    pub(crate) attributes_proposed_ms: Option<u64>,
 }
 
 impl Leadership {
     /// True from the election until the first entry of the term is applied.
     pub(crate) fn is_pending(&self) -> bool {
-        self.term.is_some() && !self.is_established
+        self.leader == Leader::Me && !self.is_established
     }
 }

@@ -39,7 +39,7 @@ mod waiters;
 pub use effect::{Effect, Published, Reply, Snapshot, Totals};
 pub use failure::{Fatal, ReadError};
 pub use guard::GuardedTxn;
-pub use input::{Input, LeaseQuery, Question};
+pub use input::{Input, Leader, LeaseQuery, Question};
 pub use machine::State;
 pub use open::LogTail;
 pub use reject::Reject;

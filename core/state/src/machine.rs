@@ -10,11 +10,12 @@ use crate::waiters::Waiters;
 use auth::AuthStore;
 use backend::{Batch, Bucket, Overlay};
 use bytes::Bytes;
-use cluster::{Cluster, Member, StorageVersion};
+use cluster::{Cluster, Member, StorageVersion, Version};
 use lease::Lessor;
 use mvcc::{EventBatch, Store};
 use proto::answer::Answer;
-use proto::{Entry, EntryId, Index};
+use proto::{Entry, EntryId, Index, NodeId};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use v2store::V2Tree;
 
@@ -54,6 +55,8 @@ pub(crate) struct Membership {
     pub(crate) cluster: Cluster,
     pub(crate) v2: V2Tree,
     pub(crate) storage_version: StorageVersion,
+    /// The versions of the other members, as far as they are known.
+    pub(crate) member_versions: BTreeMap<NodeId, Version>,
     /// The cluster as published; none after a change.
     pub(crate) published: Option<Arc<Cluster>>,
 }

@@ -18,6 +18,7 @@ use cluster::{Attributes, BackendItems, Cluster, StorageVersion, Version};
 use lease::Lessor;
 use mvcc::{Restored, Store};
 use proto::{ConfChange, Entry, EntryId, EntryKind, Index};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use v2store::{EntryPayload, V2Change, V2Tree};
 
@@ -104,7 +105,13 @@ impl State {
             settings,
             storage: Storage { store, overlay, file_bytes, first_writes },
             lessor,
-            membership: Membership { cluster, v2, storage_version, published: None },
+            membership: Membership {
+                cluster,
+                v2,
+                storage_version,
+                member_versions: BTreeMap::new(),
+                published: None,
+            },
             alarms,
             auth: Arc::new(auth),
             applied,

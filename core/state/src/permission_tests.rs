@@ -1,7 +1,7 @@
 //! Each operation of a client is checked for permission on the canonical ranges of everything
 //! that it reads and writes.
 
-use crate::{Effect, Input, LeaseQuery, Question, Reject, Reply, Settings, State};
+use crate::{Effect, Input, Leader, LeaseQuery, Question, Reject, Reply, Settings, State};
 use auth::{Access, AuthStore, Caller, Denied, KeyRange, Rules};
 use backend::Backend;
 use bytes::Bytes;
@@ -76,7 +76,7 @@ impl World {
         let log = crate::LogTail { v2: None, snapshot_index: Index(0), entries: Vec::new() };
         let mut state = State::open(settings, backend.view(), &log).unwrap();
         let mut effects = Vec::new();
-        state.step(0, Input::Leads(Some(Term(1))), &mut effects).unwrap();
+        state.step(0, Input::Leadership(Term(1), Leader::Me), &mut effects).unwrap();
         let mut world = World { state, rules: Arc::default(), index: 0 };
         for id in [5, 6] {
             let grant = Some(LeaseGrantRequest { id, ttl: 60 });

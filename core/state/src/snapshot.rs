@@ -23,12 +23,15 @@ impl State {
         let v2 = v2.map_err(|error| Fatal::Corrupt(format!("a received snapshot: {error}")))?;
         let index = snapshot.id.index;
         let log = LogTail { v2: Some(v2), snapshot_index: index, entries: Vec::new() };
-        let state = State::open(self.settings.clone(), file, &log)?;
+        let mut state = State::open(self.settings.clone(), file, &log)?;
         if state.applied < snapshot.id {
             let applied = state.applied.index;
             let why = format!("the database of the snapshot at {index} has applied only {applied}");
             return Err(Fatal::Corrupt(why));
         }
+        state.leadership.term = self.leadership.term;
+        state.leadership.leader = self.leadership.leader;
+        state.membership.member_versions.clone_from(&self.membership.member_versions);
         Ok(state)
     }
 

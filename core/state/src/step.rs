@@ -27,7 +27,8 @@ impl State {
                 self.storage.store.attach(self.storage.overlay.view());
                 self.publish(effects);
             }
-            Input::Leads(term) => self.leads(now_ms, term, effects),
+            Input::Leadership(term, leader) => self.lead(now_ms, (term, leader), effects),
+            Input::MemberVersions(versions) => self.learn_versions(versions),
             Input::Ask(id, question) => self.ask(now_ms, id, question, effects),
         }
         Ok(())

@@ -150,9 +150,6 @@ fn start(config: &Config) -> Result<Serving, StartFailure> {
     let started = Instant::now();
     let booted = server::boot(&disk, &options::boot(config)).map_err(StartFailure::Data)?;
     banner::opened(config, &booted, started.elapsed());
-    if booted.members_are_known {
-        refuse_clusters(booted.state.members().count())?;
-    }
     options::describe(config, &metrics);
     let (stop, stopping) = watch::channel(false);
     let places = places(fds);

@@ -15,7 +15,7 @@ use proto::etcdserverpb::{
 use proto::mvccpb::KeyValue;
 use proto::{Entry, EntryKind, Index, LeaseId, NodeId, Term};
 use script::{Arg, Case};
-use state::{Effect, Input, LeaseQuery, Question, Reply, State};
+use state::{Effect, Input, Leader, LeaseQuery, Question, Reply, State};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -55,7 +55,7 @@ impl World {
         let log = state::LogTail { v2: None, snapshot_index: Index(0), entries: Vec::new() };
         let state = State::open(settings, backend.view(), &log).unwrap();
         let mut world = World { state, index: 1, now_ms: 0, _disk: disk };
-        world.step(Input::Leads(Some(Term(1))));
+        world.step(Input::Leadership(Term(1), Leader::Me));
         let (term, index, kind) = (Term(1), Index(1), EntryKind::Normal);
         world.step(Input::Apply(vec![Entry { term, index, kind, data: Bytes::new() }]));
         world

@@ -6,7 +6,7 @@ use proto::etcdserverpb::{
 };
 use proto::membershippb::ClusterVersionSetRequest;
 use proto::{LeaseId, Term};
-use state::{Effect, Input, LeaseCheckpoints, LeaseQuery, Question, Reply, Settings};
+use state::{Effect, Input, Leader, LeaseCheckpoints, LeaseQuery, Question, Reply, Settings};
 
 const PROPOSE: LeaseCheckpoints = LeaseCheckpoints { propose: true, persist: false };
 
@@ -16,7 +16,7 @@ fn with(lease_checkpoints: LeaseCheckpoints) -> Settings {
 
 fn leading(settings: Settings) -> World {
     let mut world = World::new(settings);
-    world.step(Input::Leads(Some(Term(1))));
+    world.step(Input::Leadership(Term(1), Leader::Me));
     world.apply_empty(1);
     world
 }
@@ -63,8 +63,8 @@ fn proposed(effects: &[Effect]) -> Vec<(i64, i64)> {
 
 /// What is left of lease 5 after the next leader's promotion, in seconds.
 fn left_after_promotion(world: &mut World, term: u64) -> i64 {
-    world.step(Input::Leads(None));
-    world.step(Input::Leads(Some(Term(term))));
+    world.step(Input::Leadership(Term(1), Leader::Unknown));
+    world.step(Input::Leadership(Term(term), Leader::Me));
     world.apply_empty(term);
     let query = LeaseQuery::TimeToLive { lease: LeaseId(5), keys: false };
     match &replies(world.step(ask(1, query)))[..] {
@@ -162,6 +162,9 @@ fn a_lost_clear_is_proposed_again_and_every_waiting_keep_alive_is_answered() {
     let revoke = Some(LeaseRevokeRequest { id: 5 });
     let revoke = InternalRaftRequest { lease_revoke: revoke, ..InternalRaftRequest::default() };
     assert_eq!(replies(world.apply(1, revoke)), [(1, Reply::NoLease)]);
-    assert_eq!(replies(world.step(Input::Leads(None))), [(2, Reply::NotLeader)]);
+    assert_eq!(
+        replies(world.step(Input::Leadership(Term(1), Leader::Unknown))),
+        [(2, Reply::NotLeader)]
+    );
     assert_eq!(replies(world.apply(2, checkpoint(6, 0))), [], "answered once");
 }

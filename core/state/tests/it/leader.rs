@@ -6,10 +6,10 @@ use proto::etcdserverpb::{
     AlarmRequest, AlarmType, InternalRaftRequest, LeaseRevokeRequest, alarm_request::AlarmAction,
 };
 use proto::{LeaseId, Term};
-use state::{Effect, Input, LeaseQuery, Question, Reply};
+use state::{Effect, Input, Leader, LeaseQuery, Question, Reply};
 
 fn leads(term: u64) -> Input {
-    Input::Leads((term > 0).then_some(Term(term)))
+    Input::Leadership(Term(term), if term > 0 { Leader::Me } else { Leader::Unknown })
 }
 
 fn keep_alive(id: u64, lease: i64) -> Input {

@@ -8,3 +8,4 @@ mod checkpoints;
 mod leader;
 mod restart;
 mod support;
+mod versions;

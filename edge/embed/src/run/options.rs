@@ -2,7 +2,7 @@
 
 use super::failure::StartFailure;
 use crate::config::{Config, VersionUpgrade};
-use executor::BootOptions;
+use executor::{BootOptions, Founding};
 use server::metrics::Metrics;
 use server::{Options, RetentionLimits, Tuning};
 use state::quota::Quota;
@@ -61,8 +61,11 @@ pub(super) fn boot(config: &Config) -> BootOptions {
     BootOptions {
         data_dir: member.data_dir.clone(),
         wal_dir: member.wal_dir.clone(),
-        peer_urls: strings(&config.urls.advertise_peer),
-        token: config.bootstrap.token.clone(),
+        founding: Some(Founding::alone(
+            &config.member.name,
+            strings(&config.urls.advertise_peer),
+            &config.bootstrap.token,
+        )),
         attributes: attributes.clone(),
         cache_bytes: to_usize(config.limits.backend_cache_bytes),
         election_ticks: ticks,
