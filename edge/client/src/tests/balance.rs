@@ -1,5 +1,6 @@
 //! Endpoints that hang, die, stop and come back.
 
+use super::run;
 use super::server::{Hosts, Server};
 use crate::{Client, Error};
 use proto::etcdserverpb as pb;
@@ -47,161 +48,177 @@ async fn two() -> (Arc<Hosts>, Client, super::server::Listener, Server, Server) 
     (hosts, client, a, first, second)
 }
 
-#[tokio::test(start_paused = true)]
-async fn an_endpoint_that_hangs_in_any_way_delays_no_call() {
-    let hosts = Arc::new(Hosts::default());
-    let mut silent = hosts.listen("silent");
-    hosts.drop_packets("hole");
-    hosts.refuse("dead");
-    let mut good = hosts.listen("good");
-    let client = hosts.client(&["silent", "hole", "dead", "good"]).await;
-    let start = Instant::now();
-    let serving = tokio::spawn(async move {
-        let mut server = good.serve().await;
-        for _ in 0..40 {
-            answer_read(&mut server).await;
+#[test]
+fn an_endpoint_that_hangs_in_any_way_delays_no_call() {
+    run(async {
+        let hosts = Arc::new(Hosts::default());
+        let mut silent = hosts.listen("silent");
+        hosts.drop_packets("hole");
+        hosts.refuse("dead");
+        let mut good = hosts.listen("good");
+        let client = hosts.client(&["silent", "hole", "dead", "good"]).await;
+        let start = Instant::now();
+        let serving = tokio::spawn(async move {
+            let mut server = good.serve().await;
+            for _ in 0..40 {
+                answer_read(&mut server).await;
+            }
+            (good, server)
+        });
+        let calls: Vec<_> = (0..40)
+            .map(|_| {
+                let client = client.clone();
+                tokio::spawn(async move { client.range(get()).await })
+            })
+            .collect();
+        let accepted = silent.accept().await;
+        for call in calls {
+            call.await.unwrap().unwrap();
         }
-        (good, server)
+        assert!(start.elapsed() < Duration::from_millis(10), "{:?}", start.elapsed());
+        drop((accepted, serving.await.unwrap()));
     });
-    let calls: Vec<_> = (0..40)
-        .map(|_| {
-            let client = client.clone();
-            tokio::spawn(async move { client.range(get()).await })
-        })
-        .collect();
-    let accepted = silent.accept().await;
-    for call in calls {
-        call.await.unwrap().unwrap();
-    }
-    assert!(start.elapsed() < Duration::from_millis(10), "{:?}", start.elapsed());
-    drop((accepted, serving.await.unwrap()));
 }
 
-#[tokio::test(start_paused = true)]
-async fn an_endpoint_counts_as_connected_after_its_settings() {
-    let hosts = Arc::new(Hosts::default());
-    let mut silent = hosts.listen("silent");
-    let client = hosts.client(&["silent"]).await;
-    let call = tokio::spawn(async move { client.put(put()).await });
-    let first = silent.accept().await;
-    let Err(Error::DeadlineExceeded(status)) = call.await.unwrap() else { panic!("answered") };
-    assert_eq!(
-        status.message(),
-        "latest balancer error: connection error: desc = \"error reading server preface: context \
+#[test]
+fn an_endpoint_counts_as_connected_after_its_settings() {
+    run(async {
+        let hosts = Arc::new(Hosts::default());
+        let mut silent = hosts.listen("silent");
+        let client = hosts.client(&["silent"]).await;
+        let call = tokio::spawn(async move { client.put(put()).await });
+        let first = silent.accept().await;
+        let Err(Error::DeadlineExceeded(status)) = call.await.unwrap() else { panic!("answered") };
+        assert_eq!(
+            status.message(),
+            "latest balancer error: connection error: desc = \"error reading server preface: context \
          deadline exceeded\""
-    );
-    drop(first);
+        );
+        drop(first);
+    });
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_server_that_is_not_http2_is_not_connected() {
-    let hosts = Arc::new(Hosts::default());
-    let (mut web, mut good) = (hosts.listen("web"), hosts.listen("good"));
-    let client = hosts.client(&["web", "good"]).await;
-    let call = tokio::spawn(async move { client.put(put()).await });
-    web.accept().await.say(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n").await;
-    let mut server = good.serve().await;
-    answer_put(&mut server).await;
-    call.await.unwrap().unwrap();
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_read_at_a_stopped_server_is_answered_by_another() {
-    let (_hosts, client, _a, a, mut b) = two().await;
-    let stopped = a.stop();
-    for _ in 0..6 {
-        let start = Instant::now();
-        let (answer, ()) = tokio::join!(client.range(get()), answer_read(&mut b));
-        answer.unwrap();
-        assert!(start.elapsed() <= Duration::from_millis(600), "{:?}", start.elapsed());
-    }
-    drop(stopped);
-}
-
-#[tokio::test(start_paused = true)]
-async fn writes_go_round_a_stopped_server_and_are_sent_once() {
-    let (_hosts, client, _a, a, mut b) = two().await;
-    let stopped = a.stop();
-    let mut lost = 0;
-    // One write may have been sent to the stopped server: its end is its deadline, and no other
-    // server gets it.
-    for _ in 0..8 {
-        let mut call = Box::pin(client.put(put()));
-        let start = Instant::now();
-        tokio::select! {
-            answer = &mut call => {
-                assert!(matches!(answer, Err(Error::DeadlineExceeded(_))));
-                lost += 1;
-            }
-            () = answer_put(&mut b) => {
-                call.await.unwrap();
-                assert!(start.elapsed() < Duration::from_millis(10), "{:?}", start.elapsed());
-            }
-        }
-    }
-    assert_eq!((lost, b.waiting()), (1, 0));
-    drop(stopped);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_server_that_lives_again_is_used_again() {
-    let (_hosts, client, mut listener, a, mut b) = two().await;
-    let stopped = a.stop();
-    for _ in 0..4 {
-        let (answer, ()) = tokio::join!(client.range(get()), answer_read(&mut b));
-        answer.unwrap();
-    }
-    // Its silence made the client connect anew; the greeting is enough to be trusted again.
-    let mut again = listener.serve().await;
-    for _ in 0..4 {
-        let call = client.put(put());
-        let answered = async {
-            tokio::select! {
-                () = answer_put(&mut again) => 1,
-                () = answer_put(&mut b) => 0,
-            }
-        };
-        let (answer, by_again) = tokio::join!(call, answered);
-        answer.unwrap();
-        if by_again == 1 {
-            return drop(stopped);
-        }
-    }
-    panic!("the server that lives again was not used");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_task_that_panics_is_an_error_of_its_endpoint() {
-    let hosts = Arc::new(Hosts::default());
-    hosts.panic("bad");
-    let client = hosts.client(&["bad"]).await;
-    let Err(Error::DeadlineExceeded(status)) = client.range(get()).await else {
-        panic!("answered")
-    };
-    assert_eq!(
-        status.message(),
-        "latest balancer error: connection error: desc = \"the client's task failed\""
-    );
-    let mut good = hosts.listen("good");
-    let client = hosts.client(&["bad", "good"]).await;
-    let answered = async {
+#[test]
+fn a_server_that_is_not_http2_is_not_connected() {
+    run(async {
+        let hosts = Arc::new(Hosts::default());
+        let (mut web, mut good) = (hosts.listen("web"), hosts.listen("good"));
+        let client = hosts.client(&["web", "good"]).await;
+        let call = tokio::spawn(async move { client.put(put()).await });
+        web.accept().await.say(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n").await;
         let mut server = good.serve().await;
-        answer_read(&mut server).await;
-        server
-    };
-    tokio::join!(client.range(get()), answered).0.unwrap();
+        answer_put(&mut server).await;
+        call.await.unwrap().unwrap();
+    });
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_member_that_was_down_is_connected_when_it_is_up() {
-    let hosts = Arc::new(Hosts::default());
-    hosts.refuse("a");
-    let client = hosts.client(&["a"]).await;
-    let call = tokio::spawn(async move { client.put(put()).await });
-    tokio::task::yield_now().await;
-    let mut a = hosts.listen("a");
-    let mut server = a.serve().await;
-    answer_put(&mut server).await;
-    call.await.unwrap().unwrap();
-    assert_eq!(a.waiting(), 0);
+#[test]
+fn a_read_at_a_stopped_server_is_answered_by_another() {
+    run(async {
+        let (_hosts, client, _a, a, mut b) = two().await;
+        let stopped = a.stop();
+        for _ in 0..6 {
+            let start = Instant::now();
+            let (answer, ()) = tokio::join!(client.range(get()), answer_read(&mut b));
+            answer.unwrap();
+            assert!(start.elapsed() <= Duration::from_millis(600), "{:?}", start.elapsed());
+        }
+        drop(stopped);
+    });
+}
+
+#[test]
+fn writes_go_round_a_stopped_server_and_are_sent_once() {
+    run(async {
+        let (_hosts, client, _a, a, mut b) = two().await;
+        let stopped = a.stop();
+        let mut lost = 0;
+        // One write may have been sent to the stopped server: its end is its deadline, and no other
+        // server gets it.
+        for _ in 0..8 {
+            let mut call = Box::pin(client.put(put()));
+            let start = Instant::now();
+            tokio::select! {
+                answer = &mut call => {
+                    assert!(matches!(answer, Err(Error::DeadlineExceeded(_))));
+                    lost += 1;
+                }
+                () = answer_put(&mut b) => {
+                    call.await.unwrap();
+                    assert!(start.elapsed() < Duration::from_millis(10), "{:?}", start.elapsed());
+                }
+            }
+        }
+        assert_eq!((lost, b.waiting()), (1, 0));
+        drop(stopped);
+    });
+}
+
+#[test]
+fn a_server_that_lives_again_is_used_again() {
+    run(async {
+        let (_hosts, client, mut listener, a, mut b) = two().await;
+        let stopped = a.stop();
+        for _ in 0..4 {
+            let (answer, ()) = tokio::join!(client.range(get()), answer_read(&mut b));
+            answer.unwrap();
+        }
+        // Its silence made the client connect anew; the greeting is enough to be trusted again.
+        let mut again = listener.serve().await;
+        for _ in 0..4 {
+            let call = client.put(put());
+            let answered = async {
+                tokio::select! {
+                    () = answer_put(&mut again) => 1,
+                    () = answer_put(&mut b) => 0,
+                }
+            };
+            let (answer, by_again) = tokio::join!(call, answered);
+            answer.unwrap();
+            if by_again == 1 {
+                return drop(stopped);
+            }
+        }
+        panic!("the server that lives again was not used");
+    });
+}
+
+#[test]
+fn a_task_that_panics_is_an_error_of_its_endpoint() {
+    run(async {
+        let hosts = Arc::new(Hosts::default());
+        hosts.panic("bad");
+        let client = hosts.client(&["bad"]).await;
+        let Err(Error::DeadlineExceeded(status)) = client.range(get()).await else {
+            panic!("answered")
+        };
+        assert_eq!(
+            status.message(),
+            "latest balancer error: connection error: desc = \"the client's task failed\""
+        );
+        let mut good = hosts.listen("good");
+        let client = hosts.client(&["bad", "good"]).await;
+        let answered = async {
+            let mut server = good.serve().await;
+            answer_read(&mut server).await;
+            server
+        };
+        tokio::join!(client.range(get()), answered).0.unwrap();
+    });
+}
+
+#[test]
+fn a_member_that_was_down_is_connected_when_it_is_up() {
+    run(async {
+        let hosts = Arc::new(Hosts::default());
+        hosts.refuse("a");
+        let client = hosts.client(&["a"]).await;
+        let call = tokio::spawn(async move { client.put(put()).await });
+        tokio::task::yield_now().await;
+        let mut a = hosts.listen("a");
+        let mut server = a.serve().await;
+        answer_put(&mut server).await;
+        call.await.unwrap().unwrap();
+        assert_eq!(a.waiting(), 0);
+    });
 }

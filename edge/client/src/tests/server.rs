@@ -1,6 +1,7 @@
 //! A server that does what a test tells it, step by step: accept, greet, expect a request, answer,
 //! fail, reset a stream, send GOAWAY, close, or say nothing.
 
+use super::in_time;
 use crate::endpoint::{Address, Endpoint};
 use crate::transport::{Network, Transport, TransportFuture, step};
 use crate::{Client, Config};
@@ -93,7 +94,8 @@ pub(crate) struct Listener(mpsc::UnboundedReceiver<Pipe>);
 
 impl Listener {
     pub(crate) async fn accept(&mut self) -> Pipe {
-        self.0.recv().await.expect("the hosts live as long as the test")
+        let accepted = in_time("a connection of the client", self.0.recv()).await;
+        accepted.expect("the hosts live as long as the test")
     }
 
     /// Accepts and greets.
@@ -115,7 +117,8 @@ impl Pipe {
     /// Sends SETTINGS and reads the client's.
     pub(crate) async fn greet(self) -> Server {
         let builder = h2::server::Builder::new();
-        let connection = builder.handshake::<_, Bytes>(self.0).await.unwrap();
+        let handshake = builder.handshake::<_, Bytes>(self.0);
+        let connection = in_time("the client's preface", handshake).await.unwrap();
         let (sender, calls) = mpsc::unbounded_channel();
         let (commands, inbox) = mpsc::unbounded_channel();
         tokio::spawn(drive(connection, sender, inbox));
@@ -124,7 +127,11 @@ impl Pipe {
 
     /// Sends SETTINGS, reads the headers of a request, and says with GOAWAY that it was not
     /// processed.
-    pub(crate) async fn go_away_unprocessed(mut self) {
+    pub(crate) async fn go_away_unprocessed(self) {
+        in_time("the headers of a request", self.refuse_first_request()).await;
+    }
+
+    async fn refuse_first_request(mut self) {
         const HEADERS: u8 = 1;
         self.0.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
         let mut preface = [0; 24];
@@ -192,7 +199,7 @@ pub(crate) struct Server {
 impl Server {
     /// Expects the next call, of this method.
     pub(crate) async fn call(&mut self, method: &str) -> Call {
-        let call = self.calls.recv().await.expect("the connection is open");
+        let call = in_time(method, self.calls.recv()).await.expect("the connection is open");
         assert!(call.path.ends_with(method), "{} instead of {method}", call.path);
         call
     }
@@ -244,7 +251,7 @@ impl Call {
                     return Some(Q::decode(&message[PREFIX..]).unwrap());
                 }
             }
-            let bytes = self.requests.data().await?.ok()?;
+            let bytes = in_time("a request on the stream", self.requests.data()).await?.ok()?;
             self.requests.flow_control().release_capacity(bytes.len()).unwrap();
             self.buffer.extend_from_slice(&bytes);
         }

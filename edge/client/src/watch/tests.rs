@@ -2,11 +2,11 @@
 
 use super::{RESPONSES_MAX, update::WatchUpdate};
 use crate::Client;
+use crate::tests::run;
 use crate::tests::server::{Call, Hosts, Listener};
 use proto::etcdserverpb as pb;
 use proto::etcdserverpb::watch_request::RequestUnion;
 use std::sync::Arc;
-use std::time::Duration;
 
 async fn one() -> (Client, Listener) {
     let hosts = Arc::new(Hosts::default());
@@ -62,189 +62,213 @@ async fn expect_progress(call: &mut Call) {
     assert!(matches!(request.request_union, Some(RequestUnion::ProgressRequest(_))));
 }
 
-#[tokio::test(start_paused = true)]
-async fn progress_moves_no_watch_that_is_not_created() {
-    let (client, mut listener) = one().await;
-    let mut hub = client.watch_hub();
-    let mut x = hub.watch(key("x", 0)).await;
-    hub.request_progress();
-    let mut a = hub.watch(key("a", 1)).await;
-    let mut b = hub.watch(key("b", 1)).await;
-    let mut server = listener.serve().await;
-    let mut call = server.call("Watch/Watch").await;
-    assert_eq!(expect_create(&mut call).await, ("x".to_string(), 0));
-    expect_progress(&mut call).await;
-    call.answer(&created(0, 5));
-    call.answer(&answer(-1, 5, &[]));
-    assert_eq!(expect_create(&mut call).await, ("a".to_string(), 1));
-    call.answer(&answer(-1, 5, &[]));
-    call.answer(&created(1, 5));
-    assert_eq!(expect_create(&mut call).await, ("b".to_string(), 1));
-    call.answer(&answer(1, 5, &[2, 4]));
-    call.answer(&created(2, 5));
-    call.answer(&answer(2, 5, &[3, 5]));
-    assert_eq!(revisions(&a.next().await.unwrap()), [2, 4]);
-    assert_eq!(revisions(&b.next().await.unwrap()), [3, 5]);
-    assert!(x.next().await.unwrap().is_progress() && x.next().await.unwrap().is_progress());
+#[test]
+fn progress_moves_no_watch_that_is_not_created() {
+    run(async {
+        let (client, mut listener) = one().await;
+        let mut hub = client.watch_hub();
+        let mut x = hub.watch(key("x", 0)).await;
+        hub.request_progress();
+        let mut a = hub.watch(key("a", 1)).await;
+        let mut b = hub.watch(key("b", 1)).await;
+        let mut server = listener.serve().await;
+        let mut call = server.call("Watch/Watch").await;
+        assert_eq!(expect_create(&mut call).await, ("x".to_string(), 0));
+        expect_progress(&mut call).await;
+        call.answer(&created(0, 5));
+        call.answer(&answer(-1, 5, &[]));
+        assert_eq!(expect_create(&mut call).await, ("a".to_string(), 1));
+        call.answer(&answer(-1, 5, &[]));
+        call.answer(&created(1, 5));
+        assert_eq!(expect_create(&mut call).await, ("b".to_string(), 1));
+        call.answer(&answer(1, 5, &[2, 4]));
+        call.answer(&created(2, 5));
+        call.answer(&answer(2, 5, &[3, 5]));
+        assert_eq!(revisions(&a.next().await.unwrap()), [2, 4]);
+        assert_eq!(revisions(&b.next().await.unwrap()), [3, 5]);
+        assert!(x.next().await.unwrap().is_progress() && x.next().await.unwrap().is_progress());
+    });
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_watch_dropped_while_it_is_created_is_cancelled_at_the_server() {
-    let (client, mut listener) = one().await;
-    let mut hub = client.watch_hub();
-    let mut kept = hub.watch(key("kept", 0)).await;
-    let mut server = listener.serve().await;
-    let mut call = server.call("Watch/Watch").await;
-    expect_create(&mut call).await;
-    call.answer(&created(0, 5));
-    let dropped = hub.watch(key("dropped", 0)).await;
-    expect_create(&mut call).await;
-    drop(dropped);
-    // An answer for all watches finds the reader gone; the creation is answered after it.
-    call.answer(&answer(-1, 5, &[]));
-    call.answer(&created(1, 5));
-    assert_eq!(expect_cancel(&mut call).await, 1);
-    call.answer(&pb::WatchResponse { canceled: true, ..answer(1, 5, &[]) });
-    call.answer(&answer(0, 6, &[6]));
-    assert!(kept.next().await.unwrap().is_progress());
-    assert_eq!(revisions(&kept.next().await.unwrap()), [6]);
+#[test]
+fn a_watch_dropped_while_it_is_created_is_cancelled_at_the_server() {
+    run(async {
+        let (client, mut listener) = one().await;
+        let mut hub = client.watch_hub();
+        let mut kept = hub.watch(key("kept", 0)).await;
+        let mut server = listener.serve().await;
+        let mut call = server.call("Watch/Watch").await;
+        expect_create(&mut call).await;
+        call.answer(&created(0, 5));
+        let dropped = hub.watch(key("dropped", 0)).await;
+        expect_create(&mut call).await;
+        drop(dropped);
+        // An answer for all watches finds the reader gone; the creation is answered after it.
+        call.answer(&answer(-1, 5, &[]));
+        call.answer(&created(1, 5));
+        assert_eq!(expect_cancel(&mut call).await, 1);
+        call.answer(&pb::WatchResponse { canceled: true, ..answer(1, 5, &[]) });
+        call.answer(&answer(0, 6, &[6]));
+        assert!(kept.next().await.unwrap().is_progress());
+        assert_eq!(revisions(&kept.next().await.unwrap()), [6]);
+    });
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_live_watch_that_is_dropped_while_events_come_is_cancelled() {
-    let (client, mut listener) = one().await;
-    let mut hub = client.watch_hub();
-    let watch = hub.watch(key("a", 0)).await;
-    let mut server = listener.serve().await;
-    let mut call = server.call("Watch/Watch").await;
-    expect_create(&mut call).await;
-    call.answer(&created(0, 5));
-    call.answer(&answer(0, 6, &[6]));
-    drop(watch);
-    assert_eq!(expect_cancel(&mut call).await, 0);
+#[test]
+fn a_live_watch_that_is_dropped_while_events_come_is_cancelled() {
+    run(async {
+        let (client, mut listener) = one().await;
+        let mut hub = client.watch_hub();
+        let watch = hub.watch(key("a", 0)).await;
+        let mut server = listener.serve().await;
+        let mut call = server.call("Watch/Watch").await;
+        expect_create(&mut call).await;
+        call.answer(&created(0, 5));
+        call.answer(&answer(0, 6, &[6]));
+        drop(watch);
+        assert_eq!(expect_cancel(&mut call).await, 0);
+    });
 }
 
-#[tokio::test(start_paused = true)]
-async fn watches_resume_after_what_was_delivered_when_the_stream_breaks() {
-    let (client, mut listener) = one().await;
-    let mut hub = client.watch_hub();
-    let mut now = hub.watch(key("now", 0)).await;
-    let mut old = hub.watch(key("old", 3)).await;
-    let mut server = listener.serve().await;
-    let mut call = server.call("Watch/Watch").await;
-    expect_create(&mut call).await;
-    call.answer(&created(0, 9));
-    expect_create(&mut call).await;
-    call.answer(&created(1, 9));
-    call.answer(&answer(1, 9, &[3, 4]));
-    call.answer(&pb::WatchResponse { fragment: true, ..answer(1, 9, &[6, 7]) });
-    assert_eq!(revisions(&old.next().await.unwrap()), [3, 4]);
-    drop((call, server));
-    let mut server = listener.serve().await;
-    let mut call = server.call("Watch/Watch").await;
-    assert_eq!(expect_create(&mut call).await, ("now".to_string(), 10));
-    call.answer(&created(0, 12));
-    assert_eq!(expect_create(&mut call).await, ("old".to_string(), 5));
-    call.answer(&created(1, 12));
-    call.answer(&answer(0, 12, &[11]));
-    call.answer(&pb::WatchResponse { fragment: true, ..answer(1, 12, &[6]) });
-    call.answer(&answer(1, 12, &[7]));
-    assert_eq!(revisions(&now.next().await.unwrap()), [11]);
-    assert_eq!(revisions(&old.next().await.unwrap()), [6, 7]);
+#[test]
+fn watches_resume_after_what_was_delivered_when_the_stream_breaks() {
+    run(async {
+        let (client, mut listener) = one().await;
+        let mut hub = client.watch_hub();
+        let mut now = hub.watch(key("now", 0)).await;
+        let mut old = hub.watch(key("old", 3)).await;
+        let mut server = listener.serve().await;
+        let mut call = server.call("Watch/Watch").await;
+        expect_create(&mut call).await;
+        call.answer(&created(0, 9));
+        expect_create(&mut call).await;
+        call.answer(&created(1, 9));
+        call.answer(&answer(1, 9, &[3, 4]));
+        call.answer(&pb::WatchResponse { fragment: true, ..answer(1, 9, &[6, 7]) });
+        assert_eq!(revisions(&old.next().await.unwrap()), [3, 4]);
+        drop((call, server));
+        let mut server = listener.serve().await;
+        let mut call = server.call("Watch/Watch").await;
+        assert_eq!(expect_create(&mut call).await, ("now".to_string(), 10));
+        call.answer(&created(0, 12));
+        assert_eq!(expect_create(&mut call).await, ("old".to_string(), 5));
+        call.answer(&created(1, 12));
+        call.answer(&answer(0, 12, &[11]));
+        call.answer(&pb::WatchResponse { fragment: true, ..answer(1, 12, &[6]) });
+        call.answer(&answer(1, 12, &[7]));
+        assert_eq!(revisions(&now.next().await.unwrap()), [11]);
+        assert_eq!(revisions(&old.next().await.unwrap()), [6, 7]);
+    });
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_stream_that_is_given_an_id_twice_is_opened_anew() {
-    let (client, mut listener) = one().await;
-    let mut hub = client.watch_hub();
-    let mut a = hub.watch(key("a", 1)).await;
-    let _b = hub.watch(key("b", 1)).await;
-    let mut server = listener.serve().await;
-    let mut call = server.call("Watch/Watch").await;
-    expect_create(&mut call).await;
-    call.answer(&created(0, 5));
-    expect_create(&mut call).await;
-    call.answer(&created(0, 5));
-    // Nothing more is sent on the broken stream.
-    assert!(call.expect::<pb::WatchRequest>().await.is_none());
-    let mut call = server.call("Watch/Watch").await;
-    assert_eq!(expect_create(&mut call).await, ("a".to_string(), 1));
-    call.answer(&created(3, 5));
-    call.answer(&answer(3, 5, &[2]));
-    assert_eq!(revisions(&a.next().await.unwrap()), [2]);
+#[test]
+fn a_stream_that_is_given_an_id_twice_is_opened_anew() {
+    run(async {
+        let (client, mut listener) = one().await;
+        let mut hub = client.watch_hub();
+        let mut a = hub.watch(key("a", 1)).await;
+        let _b = hub.watch(key("b", 1)).await;
+        let mut server = listener.serve().await;
+        let mut call = server.call("Watch/Watch").await;
+        expect_create(&mut call).await;
+        call.answer(&created(0, 5));
+        expect_create(&mut call).await;
+        call.answer(&created(0, 5));
+        // Nothing more is sent on the broken stream.
+        assert!(call.expect::<pb::WatchRequest>().await.is_none());
+        let mut call = server.call("Watch/Watch").await;
+        assert_eq!(expect_create(&mut call).await, ("a".to_string(), 1));
+        call.answer(&created(3, 5));
+        call.answer(&answer(3, 5, &[2]));
+        assert_eq!(revisions(&a.next().await.unwrap()), [2]);
+    });
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_reader_that_does_not_read_stops_the_stream_and_not_the_requests() {
-    let (client, mut listener) = one().await;
-    let mut hub = client.watch_hub();
-    let mut slow = hub.watch(key("slow", 1)).await;
-    let mut server = listener.serve().await;
-    let mut call = server.call("Watch/Watch").await;
-    expect_create(&mut call).await;
-    call.answer(&created(0, 1));
-    // 64 KiB each: with the window of 4 MiB, the server's sending ends soon after the queue is full.
-    let mut sent = 0;
-    let mut large = answer(0, 1, &[1]);
-    large.events[0].kv.as_mut().unwrap().value = vec![7; 64 << 10].into();
-    while sent < 10 * RESPONSES_MAX && call.answer_within_window(&large).await {
-        sent += 1;
-    }
-    assert!(sent < 3 * RESPONSES_MAX, "{sent} responses were read");
-    // Another watch is created and the slow one is cancelled although nothing is read.
-    let _other = hub.watch(key("other", 1)).await;
-    assert_eq!(expect_create(&mut call).await.0, "other");
-    for _ in 0..RESPONSES_MAX {
-        assert_eq!(revisions(&slow.next().await.unwrap()), [1]);
-    }
-    drop(slow);
-    assert_eq!(expect_cancel(&mut call).await, 0);
+#[test]
+fn a_reader_that_does_not_read_stops_the_stream_and_not_the_requests() {
+    run(async {
+        let (client, mut listener) = one().await;
+        let mut hub = client.watch_hub();
+        let mut slow = hub.watch(key("slow", 1)).await;
+        let mut server = listener.serve().await;
+        let mut call = server.call("Watch/Watch").await;
+        expect_create(&mut call).await;
+        call.answer(&created(0, 1));
+        // 64 KiB each: with the window of 4 MiB, the server's sending ends soon after the queue is full.
+        let mut sent = 0;
+        let mut large = answer(0, 1, &[1]);
+        large.events[0].kv.as_mut().unwrap().value = vec![7; 64 << 10].into();
+        while sent < 10 * RESPONSES_MAX && call.answer_within_window(&large).await {
+            sent += 1;
+        }
+        assert!(sent < 3 * RESPONSES_MAX, "{sent} responses were read");
+        // Another watch is created and the slow one is cancelled although nothing is read.
+        let _other = hub.watch(key("other", 1)).await;
+        assert_eq!(expect_create(&mut call).await.0, "other");
+        for _ in 0..RESPONSES_MAX {
+            assert_eq!(revisions(&slow.next().await.unwrap()), [1]);
+        }
+        drop(slow);
+        assert_eq!(expect_cancel(&mut call).await, 0);
+    });
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_refused_stream_ends_its_watches_with_its_error() {
-    let (client, mut listener) = one().await;
-    let mut hub = client.watch_hub();
-    let mut a = hub.watch(key("a", 1)).await;
-    let mut server = listener.serve().await;
-    server.call("Watch/Watch").await.fail(tonic::Code::Unauthenticated, "etcdserver: no");
-    assert_eq!(a.next().await.unwrap().error.unwrap().to_string(), "etcdserver: no");
-    assert!(a.next().await.is_none());
+#[test]
+fn a_refused_stream_ends_its_watches_with_its_error() {
+    run(async {
+        let (client, mut listener) = one().await;
+        let mut hub = client.watch_hub();
+        let mut a = hub.watch(key("a", 1)).await;
+        let mut server = listener.serve().await;
+        server.call("Watch/Watch").await.fail(tonic::Code::Unauthenticated, "etcdserver: no");
+        assert_eq!(a.next().await.unwrap().error.unwrap().to_string(), "etcdserver: no");
+        assert!(a.next().await.is_none());
+    });
 }
 
-#[tokio::test(start_paused = true)]
-async fn the_end_of_a_watch_says_why() {
-    let (client, mut listener) = one().await;
-    let mut watch = client.watch(key("a", 1)).await;
-    let mut server = listener.serve().await;
-    let mut call = server.call("Watch/Watch").await;
-    expect_create(&mut call).await;
-    call.answer(&created(0, 9));
-    call.answer(&pb::WatchResponse { canceled: true, compact_revision: 3, ..answer(0, 9, &[]) });
-    let error = watch.next().await.unwrap().error.unwrap();
-    assert_eq!(error.to_string(), "etcdserver: mvcc: required revision has been compacted");
-    assert!(watch.next().await.is_none());
+#[test]
+fn the_end_of_a_watch_says_why() {
+    run(async {
+        let (client, mut listener) = one().await;
+        let mut watch = client.watch(key("a", 1)).await;
+        let mut server = listener.serve().await;
+        let mut call = server.call("Watch/Watch").await;
+        expect_create(&mut call).await;
+        call.answer(&created(0, 9));
+        call.answer(&pb::WatchResponse {
+            canceled: true,
+            compact_revision: 3,
+            ..answer(0, 9, &[])
+        });
+        let error = watch.next().await.unwrap().error.unwrap();
+        assert_eq!(error.to_string(), "etcdserver: mvcc: required revision has been compacted");
+        assert!(watch.next().await.is_none());
+    });
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_hub_without_watches_ends_its_stream() {
-    let (client, mut listener) = one().await;
-    let hub = client.watch(key("a", 1)).await;
-    let mut server = listener.serve().await;
-    let mut call = server.call("Watch/Watch").await;
-    expect_create(&mut call).await;
-    drop(hub);
-    call.answer(&created(0, 9));
-    let ended = async { while call.expect::<pb::WatchRequest>().await.is_some() {} };
-    tokio::time::timeout(Duration::from_secs(1), ended).await.unwrap();
+#[test]
+fn a_hub_without_watches_ends_its_stream() {
+    run(async {
+        let (client, mut listener) = one().await;
+        let hub = client.watch(key("a", 1)).await;
+        let mut server = listener.serve().await;
+        let mut call = server.call("Watch/Watch").await;
+        expect_create(&mut call).await;
+        drop(hub);
+        call.answer(&created(0, 9));
+        while call.expect::<pb::WatchRequest>().await.is_some() {}
+    });
 }
 
-#[tokio::test]
-async fn a_task_that_fails_is_the_error_of_its_watches() {
-    let (answers, receiver) = tokio::sync::mpsc::channel(1);
-    let mut watcher = super::Watcher { answers: receiver, dropped: Arc::default(), ended: false };
-    drop(answers);
-    let error = watcher.next().await.unwrap().error.unwrap();
-    assert_eq!(error.message(), "the client's task for watches has failed");
-    assert!(watcher.next().await.is_none());
+#[test]
+fn a_task_that_fails_is_the_error_of_its_watches() {
+    run(async {
+        let (answers, receiver) = tokio::sync::mpsc::channel(1);
+        let mut watcher =
+            super::Watcher { answers: receiver, dropped: Arc::default(), ended: false };
+        drop(answers);
+        let error = watcher.next().await.unwrap().error.unwrap();
+        assert_eq!(error.message(), "the client's task for watches has failed");
+        assert!(watcher.next().await.is_none());
+    });
 }
