@@ -1,6 +1,6 @@
 //! The server's program: arguments and environment in, exit code out.
 
-/// Measured against the system's allocator before it was taken.
+/// Chosen after a measurement against the system's allocator.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -17,14 +17,14 @@ fn main() -> std::process::ExitCode {
     embed::main(&arguments, &variables).into()
 }
 
-/// Disables huge pages: the allocator asks for pages of 2 MiB, each of which counts whole however
-/// little it holds. Measured: a third of the memory. Kernels without this call are unaffected.
+/// Disables huge pages: a page of 2 MiB counts as used however little of it is. Measured: a third less
+/// memory. Kernels without this call are unaffected.
 fn use_small_pages() {
     rustix::thread::disable_transparent_huge_pages(true).ok();
 }
 
-/// Returns freed memory to the system after 10 ms instead of a second. Measured: a fifth of the
-/// peak, without a visible cost in processor time.
+/// Returns freed memory to the system after 10 ms instead of a second. Measured: lowers the peak by
+/// a fifth without a visible cost in processor time.
 #[expect(unsafe_code, reason = "the allocator's options have no other interface")]
 fn give_back_soon() {
     /// `mi_option_purge_delay` of mimalloc.h, in milliseconds.

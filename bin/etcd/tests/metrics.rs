@@ -10,10 +10,10 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// How long a fact may take to show.
+/// How long a metric may take to reach its value.
 const TIME_MAX: Duration = Duration::from_secs(30);
 
-/// A server on a new directory. It is killed when this is dropped.
+/// A server on a new directory; dropping it kills the process.
 struct Server {
     child: Child,
     address: String,
@@ -21,7 +21,7 @@ struct Server {
 }
 
 impl Server {
-    /// Starts a server, and returns when it takes connections.
+    /// Starts a server, and returns once it accepts connections.
     fn start() -> Server {
         let data = tempfile::tempdir().unwrap();
         let (address, peer) = (free_address(), free_address());
@@ -32,7 +32,7 @@ impl Server {
             .args(["--listen-client-urls", &url, "--advertise-client-urls", &url])
             .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
             .args(["--initial-cluster", &format!("default={peer}")])
-            // With short elections the shortest lease is a second.
+            // With a short election timeout the shortest lease is 1 s.
             .args(["--heartbeat-interval", "10", "--election-timeout", "100"])
             .stderr(Stdio::piped())
             .spawn()
@@ -40,12 +40,12 @@ impl Server {
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let serves = lines.any(|line| line.unwrap().contains("notified init daemon"));
         assert!(serves, "the server has ended");
-        // Read on, so that it can write on.
+        // Keep reading, so that the server does not block on a full pipe.
         std::thread::spawn(move || lines.for_each(drop));
         Server { child, address, _data: data }
     }
 
-    /// The value of a row of `/metrics`, named with its labels.
+    /// The value of a row of `/metrics`; the name includes the labels.
     fn metric(&self, name: &str) -> f64 {
         let text = self.scrape();
         let row = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
@@ -60,7 +60,7 @@ impl Server {
         text
     }
 
-    /// Waits until a row has a value: what ends elsewhere is counted a moment later.
+    /// Waits until a row has a value. Events on other threads are counted a moment later.
     async fn shows(&self, name: &str, value: f64) {
         let is_shown = async {
             while self.metric(name).total_cmp(&value).is_ne() {
@@ -72,7 +72,7 @@ impl Server {
         }
     }
 
-    /// Waits until a call that streams has ended with this code, and messages were counted.
+    /// Waits until a streaming call with this code and its messages are counted.
     async fn shows_call(&self, (kind, service, method): (&str, &str, &str), code: &str) {
         let labels =
             format!(r#"grpc_method="{method}",grpc_service="{service}",grpc_type="{kind}""#);

@@ -28,7 +28,7 @@ fn free_ports() -> [u16; 2] {
     listeners.map(|listener| listener.local_addr().unwrap().port())
 }
 
-/// Starts a server on a new directory and ends it when it serves.
+/// Starts a server on a new directory and stops it once it serves.
 fn serve_once(data: &Path) {
     let mut child = etcd(data, free_ports()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
@@ -38,8 +38,7 @@ fn serve_once(data: &Path) {
     assert!(serves, "the server has ended");
 }
 
-/// Runs a server that must end by itself, and gives the last line of its log. One that serves
-/// instead is killed by the test's harness.
+/// Runs a server that must exit by itself; returns the last line of its log.
 fn last_line(data: &Path, ports: [u16; 2]) -> String {
     let mut child = etcd(data, ports).spawn().unwrap();
     let mut log = String::new();
@@ -63,7 +62,7 @@ fn contains_all(line: &str, words: &[&str]) {
     }
 }
 
-/// Every file of a directory with its content.
+/// The files of a directory and their contents.
 fn content(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = BTreeMap::new();
     for entry in std::fs::read_dir(dir).unwrap() {
@@ -77,7 +76,7 @@ fn content(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     files
 }
 
-/// Writes over some bytes of a file.
+/// Overwrites some bytes of a file.
 fn damage(file: &Path, at: usize, len: usize) {
     let mut bytes = std::fs::read(file).unwrap();
     bytes[at..at + len].fill(0x55);

@@ -10,25 +10,40 @@ const UTILITY: &str = "Utility commands";
 
 /// Flags that every command takes, and that `ETCDCTL_…` variables can set.
 pub(crate) const GLOBAL: &[Flag] = &[
-    Flag::new("auth-jwt-token", Kind::Text, "", "a token; excludes --user and --password"),
+    Flag::new(
+        "auth-jwt-token",
+        Kind::Text,
+        "",
+        "JWT for authentication; cannot be combined with --user",
+    ),
     Flag::new("cacert", Kind::Text, "", "CA certificates for TLS (not built yet)"),
     Flag::new("cert", Kind::Text, "", "client certificate for TLS (not built yet)"),
-    Flag::new("command-timeout", Kind::Duration, "5s", "time for a command, without connecting"),
-    Flag::switch("debug", "show the flags as they are understood"),
-    Flag::new("dial-timeout", Kind::Duration, "2s", "time for connecting"),
+    Flag::new(
+        "command-timeout",
+        Kind::Duration,
+        "5s",
+        "time limit of a command, not counting the connection",
+    ),
+    Flag::switch("debug", "print the parsed values of the global flags"),
+    Flag::new("dial-timeout", Kind::Duration, "2s", "time limit of a connection attempt"),
     Flag::new("discovery-srv", Kind::Text, "", "domain with SRV records (not built yet)")
         .short('d'),
     Flag::new("discovery-srv-name", Kind::Text, "", "service name in SRV records (not built yet)"),
-    Flag::new("endpoints", Kind::List, "127.0.0.1:2379", "servers to talk to"),
+    Flag::new("endpoints", Kind::List, "127.0.0.1:2379", "addresses of the servers"),
     Flag::switch("hex", "print keys, values and ids in hexadecimal"),
-    Flag::new("insecure-discovery", Kind::Bool, "true", "take SRV records for plain connections"),
+    Flag::new(
+        "insecure-discovery",
+        Kind::Bool,
+        "true",
+        "accept SRV records of servers without TLS",
+    ),
     Flag::switch("insecure-skip-tls-verify", "do not check certificates (not built yet)"),
-    Flag::new("insecure-transport", Kind::Bool, "true", "connections need no TLS"),
-    Flag::new("keepalive-time", Kind::Duration, "2s", "silence before a connection is probed"),
-    Flag::new("keepalive-timeout", Kind::Duration, "6s", "time for the answer to a probe"),
+    Flag::new("insecure-transport", Kind::Bool, "true", "connect without TLS"),
+    Flag::new("keepalive-time", Kind::Duration, "2s", "time without traffic before a ping is sent"),
+    Flag::new("keepalive-timeout", Kind::Duration, "6s", "time limit of the response to a ping"),
     Flag::new("key", Kind::Text, "", "client key for TLS (not built yet)"),
-    Flag::new("max-recv-bytes", Kind::Int, "0", "largest answer in bytes (0: 2 GiB)"),
-    Flag::new("max-request-bytes", Kind::Int, "0", "largest request in bytes (0: 2 MiB)"),
+    Flag::new("max-recv-bytes", Kind::Int, "0", "maximum size of a response in bytes (0: 2 GiB)"),
+    Flag::new("max-request-bytes", Kind::Int, "0", "maximum size of a request in bytes (0: 2 MiB)"),
     Flag::new("password", Kind::Text, "", "the password, if it is not in --user"),
     Flag::new("user", Kind::Text, "", "name[:password]"),
     Flag::new("write-out", Kind::Text, "simple", "simple, fields, json, protobuf or table")
@@ -38,25 +53,26 @@ pub(crate) const GLOBAL: &[Flag] = &[
 /// The flags of `get`.
 const GET: &[Flag] = &[
     Flag::new("consistency", Kind::Text, "l", "l: linearizable, s: serializable"),
-    Flag::switch("count-only", "only count the keys"),
+    Flag::switch("count-only", "print the number of keys only"),
     Flag::switch("from-key", "all keys from this one on"),
-    Flag::switch("keys-only", "leave the values out"),
-    Flag::new("limit", Kind::Int, "0", "at most so many keys"),
-    Flag::new("max-create-rev", Kind::Int, "0", "keys created up to this revision"),
-    Flag::new("max-mod-rev", Kind::Int, "0", "keys changed last up to this revision"),
-    Flag::new("min-create-rev", Kind::Int, "0", "keys created from this revision on"),
-    Flag::new("min-mod-rev", Kind::Int, "0", "keys changed last from this revision on"),
+    Flag::switch("keys-only", "print keys without values"),
+    Flag::new("limit", Kind::Int, "0", "maximum number of keys"),
+    Flag::new("max-create-rev", Kind::Int, "0", "only keys with at most this creation revision"),
+    Flag::new("max-mod-rev", Kind::Int, "0", "only keys with at most this modification revision"),
+    Flag::new("min-create-rev", Kind::Int, "0", "only keys with at least this creation revision"),
+    Flag::new("min-mod-rev", Kind::Int, "0", "only keys with at least this modification revision"),
     Flag::new("order", Kind::Text, "", "ASCEND or DESCEND"),
     Flag::switch("prefix", "all keys that begin with this one"),
-    Flag::switch("print-value-only", "print no keys (format simple)"),
-    Flag::new("rev", Kind::Int, "0", "as of this revision"),
+    Flag::switch("print-value-only", "print values without keys (format simple)"),
+    Flag::new("rev", Kind::Int, "0", "read at this revision"),
     Flag::new("sort-by", Kind::Text, "", "CREATE, KEY, MODIFY, VALUE or VERSION"),
-    Flag::switch("stream", "receive the answer in parts"),
+    Flag::switch("stream", "receive the response as a stream of chunks"),
 ];
 
-const PREV_KV: Flag = Flag::switch("prev-kv", "also print what was there before");
-const PEER_URLS: Flag = Flag::new("peer-urls", Kind::Text, "", "the member's peer URLs, by commas");
-const CLUSTER: Flag = Flag::switch("cluster", "ask every member of the cluster");
+const PREV_KV: Flag = Flag::switch("prev-kv", "also print the previous key-value pair");
+const PEER_URLS: Flag =
+    Flag::new("peer-urls", Kind::Text, "", "the member's peer URLs, separated by commas");
+const CLUSTER: Flag = Flag::switch("cluster", "use the endpoints of all members of the cluster");
 
 /// `get`, as a request of a transaction too.
 pub(crate) const GET_COMMAND: Command = Command {
@@ -71,13 +87,18 @@ pub(crate) const GET_COMMAND: Command = Command {
 pub(crate) const PUT_COMMAND: Command = Command {
     usage: "put [options] <key> <value> (<value> can also be given from stdin)",
     short: "Writes a key",
-    long: "Writes a key.\n\nA value that is not given is read from the standard input. Words that \
-           begin with '-' are flags:\nput '--' in front of a key or value that does.",
+    long: "Writes a key.\n\nIf no value is given, it is read from the standard input. Arguments that \
+           begin with '-' are flags;\nput '--' before a key or value that begins with '-'.",
     group: KV,
     flags: &[
-        Flag::switch("ignore-lease", "keep the lease that the key has"),
-        Flag::switch("ignore-value", "keep the value that the key has"),
-        Flag::new("lease", Kind::Text, "0", "attach the key to this lease (hexadecimal)"),
+        Flag::switch("ignore-lease", "keep the current lease of the key"),
+        Flag::switch("ignore-value", "keep the current value of the key"),
+        Flag::new(
+            "lease",
+            Kind::Text,
+            "0",
+            "attach the key to the lease with this id (hexadecimal)",
+        ),
         PREV_KV,
     ],
     ..Command::NONE
@@ -92,7 +113,7 @@ pub(crate) const DEL_COMMAND: Command = Command {
         Flag::switch("from-key", "all keys from this one on"),
         Flag::switch("prefix", "all keys that begin with this one"),
         PREV_KV,
-        Flag::switch("range", "a range is meant: do not warn and wait"),
+        Flag::switch("range", "delete a range without a warning and a delay"),
     ],
     ..Command::NONE
 };
@@ -103,20 +124,24 @@ pub(crate) const WATCH_COMMAND: Command = Command {
     short: "Prints changes of keys as they happen",
     group: KV,
     flags: &[
-        Flag::switch("interactive", "read 'watch …' and 'progress' lines").short('i'),
+        Flag::switch(
+            "interactive",
+            "read 'watch …' and 'progress' commands from the standard input",
+        )
+        .short('i'),
         Flag::switch("prefix", "all keys that begin with this one"),
         PREV_KV,
-        Flag::switch("progress-notify", "be told now and then how far the watch has come"),
-        Flag::new("rev", Kind::Int, "0", "begin with this revision"),
+        Flag::switch("progress-notify", "request periodic progress notifications"),
+        Flag::new("rev", Kind::Int, "0", "first revision to watch"),
     ],
     ..Command::NONE
 };
 
-/// The commands of a line in a transaction.
+/// The requests of a transaction, one on each line.
 pub(crate) static TXN_REQUESTS: Command =
     Command { commands: &[DEL_COMMAND, GET_COMMAND, PUT_COMMAND], ..Command::NONE };
 
-/// A line of the interactive watch.
+/// `watch` in the interactive mode.
 pub(crate) static WATCH: Command = WATCH_COMMAND;
 
 const ALARM: Command = Command {
@@ -140,16 +165,17 @@ const ENDPOINT: Command = Command {
     commands: &[
         Command {
             usage: "hashkv",
-            short: "Prints the hash of the keys' history at each endpoint",
-            persistent: &[Flag::new("rev", Kind::Int, "0", "up to this revision (0: all)")],
+            short: "Prints the hash of the key-value history of each endpoint",
+            persistent: &[Flag::new(
+                "rev",
+                Kind::Int,
+                "0",
+                "last revision to hash (0: the current one)",
+            )],
             ..Command::NONE
         },
-        Command { usage: "health", short: "Tells whether the endpoints work", ..Command::NONE },
-        Command {
-            usage: "status",
-            short: "Prints what each endpoint says of itself",
-            ..Command::NONE
-        },
+        Command { usage: "health", short: "Checks the health of the endpoints", ..Command::NONE },
+        Command { usage: "status", short: "Prints the status of each endpoint", ..Command::NONE },
     ],
     ..Command::NONE
 };
@@ -160,22 +186,22 @@ const LEASE: Command = Command {
     long: "Leases",
     group: KV,
     commands: &[
-        Command { usage: "grant <ttl>", short: "Makes a lease", ..Command::NONE },
+        Command { usage: "grant <ttl>", short: "Creates a lease", ..Command::NONE },
         Command {
             usage: "keep-alive [options] <leaseID>",
-            short: "Renews a lease again and again",
-            flags: &[Flag::switch("once", "renew it once and end")],
+            short: "Keeps a lease alive by renewing it",
+            flags: &[Flag::switch("once", "renew the lease once and exit")],
             ..Command::NONE
         },
         Command { usage: "list", short: "Lists all leases", ..Command::NONE },
         Command {
             usage: "revoke <leaseID>",
-            short: "Ends a lease and deletes its keys",
+            short: "Revokes a lease and deletes its keys",
             ..Command::NONE
         },
         Command {
             usage: "timetolive <leaseID> [options]",
-            short: "Tells how long a lease still lives",
+            short: "Prints the remaining time to live of a lease",
             flags: &[Flag::switch("keys", "also print the lease's keys")],
             ..Command::NONE
         },
@@ -192,17 +218,24 @@ const MEMBER: Command = Command {
         Command {
             usage: "add <memberName> [options]",
             short: "Adds a member to the cluster",
-            flags: &[Flag::switch("learner", "it does not vote yet"), PEER_URLS],
+            flags: &[
+                Flag::switch("learner", "add the member as a learner, which does not vote"),
+                PEER_URLS,
+            ],
             ..Command::NONE
         },
         Command {
             usage: "list",
             short: "Lists the members",
-            long: "Lists the members: id, status, name, peer URLs, client URLs, whether it is a learner.",
+            long: "Lists the members: id, status, name, peer URLs, client URLs, and whether it is a learner.",
             flags: &[Flag::new("consistency", Kind::Text, "l", "l: linearizable, s: serializable")],
             ..Command::NONE
         },
-        Command { usage: "promote <memberID>", short: "Lets a learner vote", ..Command::NONE },
+        Command {
+            usage: "promote <memberID>",
+            short: "Promotes a learner to a voting member",
+            ..Command::NONE
+        },
         Command {
             usage: "remove <memberID>",
             short: "Removes a member from the cluster",
@@ -221,14 +254,14 @@ const MEMBER: Command = Command {
 const DOWNGRADE: Command = Command {
     usage: "downgrade <TARGET_VERSION>",
     short: "Downgrades: see `etcdctl downgrade --help`",
-    long: "Downgrades of the cluster to the minor version before",
+    long: "Downgrades of the cluster to the previous minor version",
     group: MAINTENANCE,
     commands: &[
-        Command { usage: "cancel", short: "Ends a downgrade under way", ..Command::NONE },
+        Command { usage: "cancel", short: "Cancels the downgrade", ..Command::NONE },
         Command { usage: "enable <TARGET_VERSION>", short: "Starts a downgrade", ..Command::NONE },
         Command {
             usage: "validate <TARGET_VERSION>",
-            short: "Tells whether a downgrade can start",
+            short: "Checks whether a downgrade is possible",
             ..Command::NONE
         },
     ],
@@ -241,7 +274,7 @@ const SNAPSHOT: Command = Command {
     group: MAINTENANCE,
     commands: &[Command {
         usage: "save <filename>",
-        short: "Stores a member's database in a file",
+        short: "Saves the database of a member to a file",
         ..Command::NONE
     }],
     ..Command::NONE
@@ -269,15 +302,18 @@ pub(crate) static ROOT: Command = Command {
         later("check", "Checks of the cluster (not built yet)", UTILITY),
         Command {
             usage: "compaction [options] <revision>",
-            short: "Forgets revisions before this one",
+            short: "Compacts the history: removes the revisions before this one",
             group: KV,
-            flags: &[Flag::switch("physical", "wait until the space is free")],
+            flags: &[Flag::switch(
+                "physical",
+                "wait until the revisions are removed from the database",
+            )],
             ..Command::NONE
         },
-        later("completion", "A script for shells (not built yet)", UTILITY),
+        later("completion", "Prints a completion script for a shell (not built yet)", UTILITY),
         Command {
             usage: "defrag",
-            short: "Gives free space in the members' databases back",
+            short: "Defragments the databases of the members",
             group: MAINTENANCE,
             persistent: &[CLUSTER],
             ..Command::NONE
@@ -289,28 +325,28 @@ pub(crate) static ROOT: Command = Command {
         GET_COMMAND,
         later("help", "Help about a command", UTILITY),
         LEASE,
-        later("lock", "A lock with a name (not built yet)", CONCURRENCY),
-        later("make-mirror", "A copy in another cluster (not built yet)", UTILITY),
+        later("lock", "Acquires a named lock (not built yet)", CONCURRENCY),
+        later("make-mirror", "Copies the keys to another cluster (not built yet)", UTILITY),
         MEMBER,
         Command {
             usage: "move-leader <transferee-member-id>",
-            short: "Makes another member the leader",
+            short: "Transfers the leadership to another member",
             group: MAINTENANCE,
             ..Command::NONE
         },
-        later("options", "Lists the flags that all commands take", UTILITY),
+        later("options", "Lists the global flags", UTILITY),
         PUT_COMMAND,
         later("role", "Roles (not built yet)", AUTH),
         SNAPSHOT,
         Command {
             usage: "txn [options]",
-            short: "Does several requests in one transaction",
-            long: "Reads a transaction from the standard input: comparisons, then the requests for \
-                   when all of them hold,\nthen the requests for when one does not. Each part ends \
+            short: "Executes several requests in one transaction",
+            long: "Reads a transaction from the standard input: the comparisons, the requests if all \
+                   of them are true,\nand the requests if one is false. Each part ends \
                    with an empty line.\n\n  mod(\"key1\") > \"0\"\n\n  put key1 \"new\"\n\n  put key1 \
                    \"first\"\n  put key2 \"and more\"\n",
             group: KV,
-            flags: &[Flag::switch("interactive", "ask for each part").short('i')],
+            flags: &[Flag::switch("interactive", "print a prompt for each part").short('i')],
             ..Command::NONE
         },
         later("user", "Users (not built yet)", AUTH),

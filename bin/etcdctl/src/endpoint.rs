@@ -6,12 +6,12 @@ use crate::failure::{Code, CommandResult};
 use crate::output;
 use crate::printer::{Format, Hash, Health, Status};
 use crate::session::{Session, connect};
-use cli::go;
+use cli::duration::GoDuration;
 use client::{Client, Config};
 use proto::etcdserverpb as pb;
 use std::time::Instant;
 
-/// The endpoints to ask, and a configuration whose endpoints are to be replaced by each of them.
+/// The endpoints to ask, and a configuration in which to replace the endpoints by each of them.
 async fn endpoints(session: &mut Session) -> CommandResult<(Vec<String>, Config)> {
     let config = session.open()?;
     if !session.flags.bool("cluster") {
@@ -35,9 +35,9 @@ async fn one(session: &Session, config: &Config, endpoint: &str) -> CommandResul
     Ok(connect(config).await?.with_timeout(session.flags.duration("command-timeout")))
 }
 
-/// A duration since then, in Go's notation.
+/// The time since `start`, in Go's notation.
 fn since(start: Instant) -> String {
-    go::duration(i64::try_from(start.elapsed().as_nanos()).unwrap_or(i64::MAX))
+    GoDuration::from(start.elapsed()).to_string()
 }
 
 pub(crate) async fn health(mut session: Session) -> CommandResult {

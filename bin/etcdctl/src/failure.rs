@@ -1,9 +1,9 @@
 //! Failures of commands: exit codes and messages.
 
-/// The exit code, and what stands on stderr behind `Error: `.
+/// The exit code and the error message of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
-    /// What the process exits with.
+    /// The exit code of the process.
     pub(crate) code: Code,
     /// `None` if the message was printed already.
     pub(crate) message: Option<String>,

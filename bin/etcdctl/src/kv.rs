@@ -63,12 +63,12 @@ pub(crate) async fn compaction(mut session: Session) -> CommandResult {
     Ok(())
 }
 
-/// Whether `--consistency` allows an answer from one member alone.
+/// Whether `--consistency` asks for a serializable read, which one member can serve alone.
 pub(crate) fn is_serializable(flags: &Flags) -> CommandResult<bool> {
     match flags.bytes("consistency") {
         b"s" => Ok(true),
         b"l" => Ok(false),
-        // Go names the value of `get`'s flag even when it is another command's.
+        // etcdctl prints this text for the flag of every command.
         other => {
             let text = format!("unknown consistency flag {}", go::quote(other));
             Err(Code::BadFeature.with(text))
@@ -76,7 +76,7 @@ pub(crate) fn is_serializable(flags: &Flags) -> CommandResult<bool> {
     }
 }
 
-/// Key and end of the range that `--prefix` and `--from-key` stand for.
+/// The key and the range end that `--prefix` and `--from-key` select.
 fn widened(flags: &Flags, key: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let key_or_first = |key: &[u8]| if key.is_empty() { vec![0] } else { key.to_vec() };
     if flags.bool("from-key") || (flags.bool("prefix") && key.is_empty()) {
@@ -104,7 +104,7 @@ fn sort(flags: &Flags) -> CommandResult<(SortOrder, SortTarget)> {
         "VERSION" => SortTarget::Version,
         _ => return Err(Code::BadFeature.with(format!("bad sort target {by}"))),
     };
-    // Keys come in their order anyway, so ascending is not asked for.
+    // The server returns keys in ascending order by default.
     let plain = target == SortTarget::Key && order == SortOrder::Ascend;
     Ok((if plain { SortOrder::None } else { order }, target))
 }
@@ -192,7 +192,7 @@ pub(crate) fn put_request(flags: &Flags, args: &Words) -> CommandResult<pb::PutR
     })
 }
 
-/// The request of a `del` command. A range without `--range` prints a warning and waits two seconds.
+/// The request of a `del` command. For a range without `--range`, prints a warning and waits 2 s.
 pub(crate) fn delete_request(flags: &Flags, args: &Words) -> CommandResult<pb::DeleteRangeRequest> {
     let bad = |text: &str| Err(Code::BadArgs.with(text));
     let (Some(key), 1..=2) = (args.first(), args.len()) else {

@@ -51,7 +51,7 @@ pub(crate) async fn list(mut session: Session) -> CommandResult {
 
 pub(crate) async fn keep_alive(mut session: Session) -> CommandResult {
     let id = id(&session, "lease keep-alive command needs lease ID as argument")?;
-    // The timeout is for one renewal; without `--once` the lease ends the command.
+    // The time limit holds for one renewal. Without `--once` the command runs until the lease ends.
     let client = session.client().await?;
     if session.flags.bool("once") {
         let answer = client.keep_alive_once(id).await;

@@ -7,6 +7,7 @@ use crate::endpoint::list_alarms;
 use crate::failure::{Code, CommandResult, Failure};
 use crate::output;
 use crate::session::{Session, connect};
+use cli::duration::GoDuration;
 use cli::go;
 use cli::json::Object;
 use cli::log::{Level, Line};
@@ -30,7 +31,7 @@ pub(crate) async fn alarm_list(mut session: Session) -> CommandResult {
     Ok(())
 }
 
-/// Asks which alarms there are and disarms them one by one.
+/// Lists the alarms and disarms them one by one.
 pub(crate) async fn alarm_disarm(mut session: Session) -> CommandResult {
     if !session.args.is_empty() {
         return Err(Code::BadArgs.with("alarm disarm command accepts no arguments"));
@@ -81,7 +82,7 @@ pub(crate) async fn snapshot_save(mut session: Session) -> CommandResult {
     let client = connect(config).await?.with_timeout(timeout);
     let part = format!("{path}.part");
     let saving = save(&client, (endpoint, timeout), &part, path);
-    // The default timeout is for connecting: the transfer may take long.
+    // Without the flag only connecting has a time limit, since a large transfer may take long.
     let saved = match session.flags.changed("command-timeout") {
         true => {
             let late = |_| Err(interrupted("context deadline exceeded"));
@@ -110,8 +111,8 @@ fn log(logger: &str, message: &str, fields: Object) {
     output::log(&Line { level: Level::Info, logger, caller, message, fields });
 }
 
-/// Fetches a snapshot into `part`, checks it, and renames it to `path`; gives the server's
-/// storage version. While nothing comes from the endpoint, it says so after each pause.
+/// Downloads a snapshot into `part`, checks it, and renames it to `path`. Returns the server's
+/// version. While the endpoint sends nothing, a message is printed after each pause.
 async fn save(
     client: &Client,
     (endpoint, pause): (&str, Duration),
@@ -128,10 +129,10 @@ async fn save(
     let start = Instant::now();
     let waiting = |seconds| {
         output::error_line(&format!(
-            "waiting for the snapshot of {endpoint}: no answer for {seconds} s"
+            "waiting for the snapshot from {endpoint}: no response for {seconds} s"
         ));
     };
-    let mut stream = telling(pause, client.snapshot(), waiting).await.map_err(interrupted)?;
+    let mut stream = reporting(pause, client.snapshot(), waiting).await.map_err(interrupted)?;
     log("client", "opened snapshot stream; downloading", Object::zap());
     let mut fetched = Fetched::default();
     let mut first = true;
@@ -139,11 +140,11 @@ async fn save(
         let waiting = |seconds| {
             let size = go::bytes(fetched.size);
             output::error_line(&format!(
-                "waiting for more of the snapshot from {endpoint}: {size} so far, none for \
-                 {seconds} s"
+                "waiting for the rest of the snapshot from {endpoint}: received {size}, nothing \
+                 for {seconds} s"
             ));
         };
-        let Some(piece) = telling(pause, stream.next(), waiting).await else { break };
+        let Some(piece) = reporting(pause, stream.next(), waiting).await else { break };
         let wrong = |why: String| interrupted(format!("could not write snapshot: {why}"));
         let piece = piece.map_err(|status| {
             let error = client::Error::from(status);
@@ -159,11 +160,10 @@ async fn save(
     log("client", "completed snapshot read; closing", Object::zap());
     fetched.check().map_err(interrupted)?;
     sync(&file).map_err(|error| interrupted(format!("could not fsync snapshot: {error}")))?;
-    let took = i64::try_from(start.elapsed().as_nanos()).unwrap_or(i64::MAX);
     let fields = Object::zap()
         .string("endpoint", endpoint)
         .string("size", &go::bytes(fetched.size))
-        .string("took", &go::duration(took))
+        .string("took", &GoDuration::from(start.elapsed()).to_string())
         .string("etcd-version", &fetched.version);
     log("", "fetched snapshot", fields);
     let renamed = std::fs::rename(part, path);
@@ -172,9 +172,9 @@ async fn save(
     Ok(fetched.version)
 }
 
-/// Waits, and calls `tell` with the seconds that have passed after each pause.
-async fn telling<T>(pause: Duration, work: impl Future<Output = T>, tell: impl Fn(u64)) -> T {
-    /// A pause of 0 would tell it again and again.
+/// Waits for `work`, and after each pause calls `report` with the seconds that have passed.
+async fn reporting<T>(pause: Duration, work: impl Future<Output = T>, report: impl Fn(u64)) -> T {
+    /// A pause of 0 would report without end.
     const PAUSE_MIN: Duration = Duration::from_secs(1);
     let pause = pause.max(PAUSE_MIN);
     let mut work = std::pin::pin!(work);
@@ -184,7 +184,7 @@ async fn telling<T>(pause: Duration, work: impl Future<Output = T>, tell: impl F
             Ok(done) => return done,
             Err(_) => waited += pause,
         }
-        tell(waited.as_secs());
+        report(waited.as_secs());
     }
 }
 
@@ -192,7 +192,7 @@ fn sync(file: &File) -> std::io::Result<()> {
     file.sync_all()
 }
 
-/// An error of the operating system as Go words it.
+/// An error of the operating system in Go's words.
 fn io_text(path: &str, error: &std::io::Error) -> String {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or_default().to_lowercase();
@@ -205,7 +205,7 @@ struct Fetched {
     size: u64,
     version: String,
     hash: Sha256,
-    /// The last bytes, which may be the hash and are not hashed yet.
+    /// The last bytes. They may be the hash, so they are not hashed yet.
     tail: Vec<u8>,
 }
 
@@ -220,8 +220,8 @@ impl Fetched {
         self.tail.drain(..sure);
     }
 
-    /// Whether all of it is there: a database is a multiple of 512 bytes long, and its hash
-    /// follows.
+    /// Checks that the snapshot is complete: the length of the database is a multiple of 512 bytes,
+    /// and its hash follows.
     fn check(&mut self) -> Result<(), String> {
         let size = self.size;
         if size % 512 != HASH_LENGTH as u64 {

@@ -41,7 +41,7 @@ pub(crate) async fn add(mut session: Session) -> CommandResult {
     Ok(())
 }
 
-/// What the new member is to be started with.
+/// The `--initial-cluster` to start the new member with.
 fn initial_cluster(answer: &pb::MemberAddResponse, name: &str) -> String {
     let added = answer.member.as_ref().map_or(0, |member| member.id);
     let mut parts = Vec::new();
@@ -89,7 +89,7 @@ pub(crate) async fn list(mut session: Session) -> CommandResult {
     Ok(())
 }
 
-/// `move-leader`, which only the leader can be asked for.
+/// `move-leader`. Only the leader can execute it, so each endpoint is asked whether it leads.
 pub(crate) async fn move_leader(mut session: Session) -> CommandResult {
     let [target] = &session.words()[..] else {
         return Err(Code::BadArgs.with("move-leader command needs 1 argument"));

@@ -6,8 +6,7 @@ use cli::log::Line;
 use std::io::Write as _;
 use std::time::SystemTime;
 
-/// To the standard output, at once. A reader that has gone away ends the process, as it does
-/// Go's.
+/// Writes to standard output and flushes it. If the reader is gone, the process exits, as Go's does.
 pub(crate) fn out(bytes: &[u8]) {
     let mut stdout = std::io::stdout().lock();
     if stdout.write_all(bytes).and_then(|()| stdout.flush()).is_err() {
@@ -15,22 +14,22 @@ pub(crate) fn out(bytes: &[u8]) {
     }
 }
 
-/// A line to the standard output.
+/// Writes a line to standard output.
 pub(crate) fn line(text: &str) {
     out(format!("{text}\n").as_bytes());
 }
 
-/// A line to the error output.
+/// Writes a line to standard error.
 pub(crate) fn error_line(text: &str) {
     eprintln!("{text}");
 }
 
-/// Text as it is to the error output.
+/// Writes text to standard error as it is.
 pub(crate) fn error_text(text: &str) {
     eprint!("{text}");
 }
 
-/// A log line, which goes to the error output.
+/// Writes a log line to standard error.
 pub(crate) fn log(line: &Line<'_>) {
     eprintln!("{}", line.json(SystemTime::now()));
 }

@@ -21,7 +21,7 @@ const WATCH_VARIABLES: [&str; 2] = ["ETCDCTL_WATCH_KEY", "ETCDCTL_WATCH_RANGE_EN
 
 /// A parsed command that is ready to run.
 pub(crate) struct Session {
-    /// The flags, those from the environment too once it was opened.
+    /// The flags. [`Session::open`] adds those that the environment sets.
     pub(crate) flags: Flags,
     /// The arguments.
     pub(crate) args: cli::Words,
@@ -29,10 +29,10 @@ pub(crate) struct Session {
     pub(crate) dash: Option<usize>,
     /// The command's words.
     pub(crate) name: String,
-    /// Set when it was opened.
+    /// Set by [`Session::open`].
     pub(crate) printer: Printer,
     inherited: Vec<&'static str>,
-    /// How log lines of the client's name their logger.
+    /// The name of the client's logger.
     logger: &'static str,
 }
 
@@ -44,7 +44,7 @@ impl Session {
         Session { flags, args, dash, name, printer, inherited, logger: "etcd-client" }
     }
 
-    /// The arguments with what is not UTF-8 replaced.
+    /// The arguments as text; invalid UTF-8 is replaced.
     pub(crate) fn words(&self) -> Vec<String> {
         self.args.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect()
     }
@@ -77,7 +77,7 @@ impl Session {
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_vec())))
             .collect();
         let quiet: &[&str] = if self.name == "watch" { &WATCH_VARIABLES } else { &[] };
-        let said = self.flags.set_from_environment(PREFIX, &self.inherited, quiet, &variables);
+        let unused = self.flags.set_from_environment(PREFIX, &self.inherited, quiet, &variables);
         let log = |level, message, variable: &str| {
             output::log(&Line {
                 level,
@@ -87,10 +87,10 @@ impl Session {
                 fields: Object::zap().string("environment-variable", variable),
             });
         };
-        for variable in &said.unrecognized {
+        for variable in &unused.unrecognized {
             log(Level::Warn, "unrecognized environment variable", variable);
         }
-        let Some(variable) = &said.shadowed else { return Ok(()) };
+        let Some(variable) = &unused.shadowed else { return Ok(()) };
         let message = "conflicting environment variable is shadowed by corresponding command-line \
                        flag (either unset environment variable or disable flag))";
         log(Level::Fatal, message, variable);
@@ -130,7 +130,7 @@ impl Session {
         if let Some(max) = limit("max-recv-bytes") {
             config.answer_bytes_max = max;
             if limit("max-request-bytes").is_none() {
-                // The limit for requests is only compared when it was asked for.
+                // The client compares the limits; only a limit that the user gave may be an error.
                 config.request_bytes_max = config.request_bytes_max.min(max);
             }
         }
@@ -150,18 +150,18 @@ impl Session {
         Ok(config)
     }
 
-    /// Uses another name for the client in log lines.
+    /// Sets the name of the client's logger.
     pub(crate) fn set_logger(&mut self, logger: &'static str) {
         self.logger = logger;
     }
 
-    /// A client for all endpoints, whose calls have no limit in time.
+    /// A client of all endpoints, without a time limit for calls.
     pub(crate) async fn client_without_timeout(&mut self) -> CommandResult<Client> {
         let config = self.open()?;
         connect(config).await
     }
 
-    /// A client for all endpoints, whose calls may take as long as `--command-timeout` says.
+    /// A client of all endpoints; `--command-timeout` limits each call.
     pub(crate) async fn client(&mut self) -> CommandResult<Client> {
         let client = self.client_without_timeout().await?;
         Ok(client.with_timeout(self.flags.duration("command-timeout")))
@@ -169,13 +169,13 @@ impl Session {
 }
 
 impl Session {
-    /// Says every `--command-timeout` that there is no connection, for commands that wait for one
-    /// without a limit. Nothing is said while no connection was needed yet.
-    pub(crate) fn tell_while_unconnected(
+    /// Prints once per `--command-timeout` that there is no connection, for commands that wait for
+    /// one without a time limit. Prints nothing before the first failed connection attempt.
+    pub(crate) fn report_while_unconnected(
         &self,
         client: Client,
     ) -> impl Future<Output = ()> + Send + 'static {
-        /// A timeout of 0 would say it without a pause.
+        /// With a timeout of 0 the message would be printed without a pause.
         const PAUSE_MIN: Duration = Duration::from_secs(1);
         let pause = self.flags.duration("command-timeout").max(PAUSE_MIN);
         let endpoints = self.flags.list("endpoints").join(",");
@@ -190,8 +190,10 @@ impl Session {
     }
 }
 
+/// Creates a client.
+///
 /// # Errors
-/// When the configuration cannot be used, or the server refuses the password.
+/// When the configuration is invalid, or the server refuses the password.
 pub(crate) async fn connect(config: Config) -> CommandResult<Client> {
     Client::connect(config).await.map_err(|error| {
         let misused = matches!(error, client::Error::Config(_));
@@ -224,7 +226,7 @@ fn ask_password() -> CommandResult<String> {
     }
 }
 
-/// What `options` prints.
+/// The output of `options`.
 pub(crate) fn options() -> String {
     let flags = cli::flag_usages(ROOT.persistent);
     format!("The following options can be passed to any command:\n\n{flags}")

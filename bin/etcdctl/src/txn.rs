@@ -16,7 +16,7 @@ pub(crate) async fn txn(mut session: Session) -> CommandResult {
     if !session.args.is_empty() {
         return Err(Code::BadArgs.with("txn command does not accept argument"));
     }
-    // The timeout begins when the transaction was read.
+    // The time limit starts with the call, after the transaction has been read.
     let client = session.client().await?;
     let interactive = session.flags.bool("interactive");
     let ask = |what: &str| {
@@ -56,7 +56,7 @@ fn read_lines<T>(
     }
 }
 
-/// Splits a line into words as a shell would; words in double quotes are Go strings.
+/// Splits a line into words like a shell; words in double quotes are Go strings.
 pub(crate) fn split_words(mut line: &[u8]) -> CommandResult<cli::Words> {
     let mut words = Vec::new();
     let is_space = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | 0x0c);
@@ -87,7 +87,7 @@ pub(crate) fn split_words(mut line: &[u8]) -> CommandResult<cli::Words> {
     Ok(words)
 }
 
-/// Whether the double quote that a line begins with has its counterpart.
+/// Whether the double quote at the start of the line is closed.
 fn closes(line: &[u8]) -> bool {
     let mut at = 1;
     while let Some(byte) = line.get(at) {
@@ -201,7 +201,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_split_like_a_shells() {
+    fn lines_are_split_as_a_shell_does() {
         let words = split_words(br#"put key1 "two\twords" 'a "b"' x"y z"#).unwrap();
         let words: Vec<_> = words.iter().map(|word| String::from_utf8_lossy(word)).collect();
         assert_eq!(words, ["put", "key1", "two\twords", "a \"b\"", "x\"y", "z"]);
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_comparison_is_said_as_go_does() {
+    fn errors_in_comparisons_have_gos_messages() {
         for (line, text) in [
             ("mod", "malformed comparison: mod"),
             ("mod(\"k\") > 0", "malformed comparison: mod(\"k\") > 0; got mod(\"k\") > \"\""),

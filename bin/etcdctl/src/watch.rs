@@ -18,16 +18,16 @@ const BAD_NUMBER: &str = "bad number of arguments";
 const CONFLICT: &str = "bad number of arguments (found conflicting environment key)";
 const SEPARATOR: &str = "bad number of arguments (found separator --, but no commands)";
 
-/// The key and end of range that the environment asks for.
+/// The key and range end from the environment variables.
 #[derive(Default)]
 struct FromEnvironment {
     key: Vec<u8>,
     end: Vec<u8>,
 }
 
-/// The watch to create, and the command for each event, if any.
+/// The keys to watch, and the command to run for each event; it may be empty.
 #[derive(Debug)]
-struct Wanted {
+struct WatchArguments {
     keys: Words,
     command: Words,
 }
@@ -46,16 +46,20 @@ pub(crate) async fn watch(mut session: Session) -> CommandResult {
     if session.flags.bool("interactive") {
         return interactive(session, &from).await;
     }
-    let wanted = wanted(&session.args, session.dash, &from)?;
+    let arguments = split_arguments(&session.args, session.dash, &from)?;
     let client = session.client_without_timeout().await?;
-    let watcher = client.watch(request(&session.flags, &wanted.keys)?).await;
-    spawn(session.tell_while_unconnected(client));
-    print(session.printer, watcher, wanted.command).await?;
+    let watcher = client.watch(request(&session.flags, &arguments.keys)?).await;
+    spawn(session.report_while_unconnected(client));
+    print(session.printer, watcher, arguments.command).await?;
     Err(Code::Interrupted.with("watch is canceled by the server"))
 }
 
 /// Separates the keys from the command to run. `dash` is the number of arguments before `--`.
-fn wanted(args: &Words, dash: Option<usize>, from: &FromEnvironment) -> CommandResult<Wanted> {
+fn split_arguments(
+    args: &Words,
+    dash: Option<usize>,
+    from: &FromEnvironment,
+) -> CommandResult<WatchArguments> {
     let (keys, command) = args.split_at(dash.unwrap_or(args.len()));
     if dash.is_some() && command.is_empty() {
         return Err(Code::BadArgs.with(SEPARATOR));
@@ -68,7 +72,7 @@ fn wanted(args: &Words, dash: Option<usize>, from: &FromEnvironment) -> CommandR
         keys.push(from.key.clone());
         keys.extend(Some(from.end.clone()).filter(|end| !end.is_empty()));
     }
-    Ok(Wanted { keys, command: command.to_vec() })
+    Ok(WatchArguments { keys, command: command.to_vec() })
 }
 
 fn request(flags: &Flags, keys: &Words) -> CommandResult<pb::WatchCreateRequest> {
@@ -145,11 +149,11 @@ fn run(command: &Words, update: &WatchUpdate, revision: i64) -> CommandResult {
     Ok(())
 }
 
-/// Lines of `watch …` and `progress` from the standard input, all on one stream.
+/// Reads `watch …` and `progress` lines from the standard input. All watches share one stream.
 async fn interactive(mut session: Session, from: &FromEnvironment) -> CommandResult {
     let client = session.client_without_timeout().await?;
     let mut hub = client.watch_hub();
-    spawn(session.tell_while_unconnected(client));
+    spawn(session.report_while_unconnected(client));
     loop {
         let line = next_line().await?;
         let shown = String::from_utf8_lossy(&line).into_owned();
@@ -164,11 +168,11 @@ async fn interactive(mut session: Session, from: &FromEnvironment) -> CommandRes
             Some(b"watch") => {
                 let parsed = cli::parse_flags(&commands::WATCH, &words[1..]);
                 let parsed = parsed.map_err(|why| Code::BadArgs.with(why))?;
-                let wanted = interactively_wanted(&parsed.args, parsed.dash, from)?;
-                match request(&parsed.flags, &wanted.keys) {
+                let arguments = split_interactive_arguments(&parsed.args, parsed.dash, from)?;
+                match request(&parsed.flags, &arguments.keys) {
                     Ok(request) => {
                         let watcher = hub.watch(request).await;
-                        spawn(print_or_end(session.printer, watcher, wanted.command));
+                        spawn(print_or_end(session.printer, watcher, arguments.command));
                     }
                     Err(failure) => output::error_line(&format!(
                         "Invalid command {shown} ({})",
@@ -184,19 +188,19 @@ async fn interactive(mut session: Session, from: &FromEnvironment) -> CommandRes
     }
 }
 
-/// As [`wanted`]; a line without any key is an error here.
-fn interactively_wanted(
+/// As [`split_arguments`]; a line without a key is an error.
+fn split_interactive_arguments(
     args: &Words,
     dash: Option<usize>,
     from: &FromEnvironment,
-) -> CommandResult<Wanted> {
+) -> CommandResult<WatchArguments> {
     if dash.is_none() && args.is_empty() && from.key.is_empty() {
         return Err(Code::BadArgs.with(BAD_NUMBER));
     }
-    wanted(args, dash, from)
+    split_arguments(args, dash, from)
 }
 
-/// Runs a task whose panic ends the program.
+/// Starts a task. If it panics, the program exits.
 fn spawn(task: impl Future<Output = ()> + Send + 'static) {
     let task = tokio::spawn(task);
     tokio::spawn(async {
@@ -212,7 +216,7 @@ async fn print_or_end(printer: Printer, watcher: Watcher, command: Words) {
     }
 }
 
-/// A line of the standard input without its line feed.
+/// The next line of standard input, without its line feed.
 async fn next_line() -> CommandResult<Vec<u8>> {
     let read = tokio::task::spawn_blocking(|| {
         let mut line = Vec::new();
@@ -237,14 +241,14 @@ mod tests {
         let parsed = cli::parse_flags(&commands::WATCH, &words).unwrap();
         let from = FromEnvironment { key: key.as_bytes().to_vec(), end: Vec::new() };
         let join = |words: Words| String::from_utf8(words.join(&b' ')).unwrap();
-        match wanted(&parsed.args, parsed.dash, &from) {
-            Ok(wanted) => Ok((join(wanted.keys), join(wanted.command))),
+        match split_arguments(&parsed.args, parsed.dash, &from) {
+            Ok(arguments) => Ok((join(arguments.keys), join(arguments.command))),
             Err(failure) => Err(failure.message.unwrap()),
         }
     }
 
     #[test]
-    fn keys_and_command_are_told_apart() {
+    fn keys_and_command_are_separated_by_the_dashes() {
         let found = |keys: &str, command: &str| Ok((keys.to_string(), command.to_string()));
         assert_eq!(split("foo", ""), found("foo", ""));
         assert_eq!(split("foo bar --rev 1 -- echo hi", ""), found("foo bar", "echo hi"));

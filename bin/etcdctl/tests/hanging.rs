@@ -9,7 +9,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-/// Far longer than `--command-timeout` here; a command that takes as long hangs.
+/// Far longer than `--command-timeout` here; a command that takes this long hangs.
 const HANGS: Duration = Duration::from_secs(60);
 
 fn start(endpoint: &str, words: &[&str], input: &str) -> Child {
@@ -40,7 +40,8 @@ fn run(endpoint: &str, words: &[&str], input: &str) -> Output {
     })
 }
 
-/// A server that accepts (its backlog does) and says nothing, and an address where there is none.
+/// A server that accepts connections (through its backlog) and never responds, and an address
+/// without a server.
 fn endpoints() -> (TcpListener, [String; 2]) {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();

@@ -16,7 +16,7 @@ pub(crate) type Members = BTreeMap<String, Vec<String>>;
 /// Reads `--initial-cluster` and compares it with `--initial-advertise-peer-urls`.
 ///
 /// # Errors
-/// When this member is not in it, or is there with other URLs, or a URL is bad or there twice.
+/// When this member is missing or has other URLs, or a URL is invalid or occurs twice.
 pub(crate) fn members(
     name: &str,
     peer_urls: &str,
@@ -73,7 +73,7 @@ fn shown(members: &Members) -> String {
     all.collect::<Vec<_>>().join(",")
 }
 
-/// A URL with its host's address in place of its name.
+/// The URL with the host name replaced by its address.
 fn resolved(text: &str) -> String {
     let Ok(url) = Url::parse(text) else { return text.to_string() };
     if matches!(url.scheme(), Scheme::Unix | Scheme::Unixs) || url.host() == "localhost" {
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_urls_must_fit_together() {
+    fn names_and_urls_must_agree() {
         let two = "a=http://127.0.0.1:2,b=http://127.0.0.1:3,a=http://127.0.0.1:1";
         let found = members("a", "http://127.0.0.1:1,http://127.0.0.1:2", two).unwrap();
         assert_eq!(found["a"], ["http://127.0.0.1:1", "http://127.0.0.1:2"]);

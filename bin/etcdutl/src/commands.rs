@@ -7,14 +7,14 @@ const RESTORE: &[Flag] = &[
         "bump-revision",
         Kind::Uint,
         "0",
-        "raise the revision by so much (with --mark-compacted)",
+        "amount to add to the latest revision (needs --mark-compacted)",
     ),
-    Flag::new("data-dir", Kind::Text, "", "the directory to make"),
+    Flag::new("data-dir", Kind::Text, "", "the data directory to create"),
     Flag::new(
         "initial-advertise-peer-urls",
         Kind::Text,
         "http://localhost:2380",
-        "the peer URLs of this member, by commas",
+        "the peer URLs of this member, separated by commas",
     ),
     Flag::new(
         "initial-cluster",
@@ -27,14 +27,17 @@ const RESTORE: &[Flag] = &[
         "initial-memory-map-size",
         Kind::Uint,
         "10737418240",
-        "has no effect here: the database is not mapped",
+        "ignored: the database is not mapped into memory",
     ),
     Flag::switch(
         "mark-compacted",
-        "take all revisions before for compacted (with --bump-revision)",
+        "mark the revisions of the snapshot as compacted (needs --bump-revision)",
     ),
     Flag::new("name", Kind::Text, "default", "the name of this member"),
-    Flag::switch("skip-hash-check", "the file has no hash: it was copied from a data directory"),
+    Flag::switch(
+        "skip-hash-check",
+        "do not check the hash; for a file that was copied from a data directory",
+    ),
     Flag::new("wal-dir", Kind::Text, "", "the directory of the log, if not in the data directory"),
 ];
 
@@ -58,25 +61,28 @@ pub(crate) static ROOT: Command = Command {
             .short('w'),
     ],
     commands: &[
-        later("completion", "A script for shells (not built yet)"),
-        later("defrag", "Gives free space in a database back (not built yet)"),
-        later("hashkv <filename>", "The hash of the keys' history in a file (not built yet)"),
+        later("completion", "Prints a completion script for a shell (not built yet)"),
+        later("defrag", "Defragments a database (not built yet)"),
+        later(
+            "hashkv <filename>",
+            "Prints the hash of the key-value history in a file (not built yet)",
+        ),
         later("help", "Help about a command"),
-        later("migrate", "Changes the version of the files (not built yet)"),
+        later("migrate", "Migrates a data directory to another storage version (not built yet)"),
         Command {
             usage: "snapshot <subcommand>",
             short: "Snapshots of a member's database",
             commands: &[
                 Command {
                     usage: "restore <filename> --data-dir {output dir} [options]",
-                    short: "Makes the directory of a new cluster's member from a snapshot",
+                    short: "Creates the data directory of a member of a new cluster from a snapshot",
                     flags: RESTORE,
                     ..Command::NONE
                 },
                 Command {
                     usage: "status <filename>",
-                    short: "Tells what is in a snapshot",
-                    long: "Tells what is in a snapshot: hash, revision, number of keys, size, version.",
+                    short: "Prints a summary of a snapshot",
+                    long: "Prints a summary of a snapshot: hash, revision, number of keys, size, version.",
                     ..Command::NONE
                 },
             ],

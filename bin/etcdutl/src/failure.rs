@@ -1,11 +1,11 @@
 //! Failures of commands: exit codes and messages.
 
-/// The exit code, and what stands on stderr behind `Error: `.
+/// The exit code and the error message of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
-    /// What the process exits with.
+    /// The exit code of the process.
     pub(crate) code: Code,
-    /// What went wrong.
+    /// The message that follows `Error: ` on standard error.
     pub(crate) message: String,
 }
 
@@ -16,7 +16,7 @@ pub(crate) struct Failure {
 pub(crate) enum Code {
     /// Anything else.
     Error = 1,
-    /// What was asked for is not supported.
+    /// The command or a flag's value is not supported.
     BadFeature = 4,
     /// Arguments or flags are invalid.
     BadArgs = 128,
@@ -32,7 +32,7 @@ impl Code {
     }
 }
 
-/// An error of the operating system as Go words it: `open x: no such file or directory`.
+/// An error of the operating system in Go's words: `open x: no such file or directory`.
 pub(crate) fn io_failure(call: &str, path: &str, error: &std::io::Error) -> Failure {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or_default().to_lowercase();

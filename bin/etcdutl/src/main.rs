@@ -16,7 +16,7 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// The etcd whose behaviour this is.
+/// The version of etcd that this tool follows.
 const VERSION: &str = "3.7.1";
 
 fn main() -> ExitCode {

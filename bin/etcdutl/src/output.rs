@@ -5,18 +5,18 @@ use cli::json::Object;
 use cli::log::{Level, Line};
 use std::time::SystemTime;
 
-/// To the standard output.
+/// Writes to standard output.
 pub(crate) fn out(text: &str) {
     print!("{text}");
 }
 
-/// To the error output.
+/// Writes to standard error.
 pub(crate) fn error(text: &str) {
     eprint!("{text}");
 }
 
-/// A log line, which goes to the error output.
+/// Writes a log line to standard error.
 pub(crate) fn log(caller: &str, message: &str, fields: Object) {
     let line = Line { level: Level::Info, logger: "", caller, message, fields };
-    eprintln!("{}", line.console(SystemTime::now()));
+    eprintln!("{}", line.console(SystemTime::now(), 0));
 }

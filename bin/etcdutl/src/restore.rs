@@ -1,4 +1,4 @@
-//! `snapshot restore`: the directory of a new cluster's member, made from a snapshot.
+//! `snapshot restore`: creates the data directory of a member of a new cluster from a snapshot.
 //!
 //! Source: etcd v3.7.1 etcdutl/snapshot/v3_snapshot.go `Restore`.
 
@@ -31,7 +31,7 @@ struct Plan {
     data_dir: PathBuf,
     wal_dir: PathBuf,
     skip_hash_check: bool,
-    /// How much the revision is raised; earlier revisions are marked as compacted.
+    /// The amount to add to the latest revision; all earlier revisions are marked as compacted.
     bump: i64,
     memory_map_size: u64,
     own: NodeId,
@@ -124,7 +124,7 @@ fn is_empty_dir(path: &Path) -> bool {
     std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
 }
 
-/// Copies the database, without the hash behind it, and checks it against that.
+/// Copies the database and checks it against the hash that follows it in the snapshot file.
 fn copy(plan: &Plan) -> CommandResult {
     let source = &plan.snapshot;
     let io = |call: &'static str| move |error: std::io::Error| io_failure(call, source, &error);
@@ -158,7 +158,7 @@ fn copy(plan: &Plan) -> CommandResult {
     Ok(())
 }
 
-/// Writes the database file, and gives its hash.
+/// Writes the database file; returns its hash.
 fn write_copy(plan: &Plan, mut source: impl Read) -> CommandResult<[u8; 32]> {
     const CHUNK: usize = 1 << 20;
     let path = plan.db();
@@ -200,7 +200,7 @@ fn log_and_snap(plan: &Plan) -> CommandResult<EntryId> {
     let state = HardState { term, vote: first, commit: end.index };
     let conf_state = plan.cluster.conf_state();
     let metadata = Metadata { node: plan.own, cluster: plan.cluster_id() };
-    // Absolute, since what a relative path of one word stands in has no name.
+    // Absolute, since a relative path of one component has no parent directory to sync.
     let dir = std::path::absolute(&plan.wal_dir).map_err(failed)?;
     let mut log = Wal::create(Arc::new(RealDisk), &dir, &metadata).map_err(failed)?;
     log.append(&entries, state).map_err(failed)?;
@@ -265,7 +265,8 @@ fn latest_revision(view: &bolt::View) -> CommandResult<i64> {
     Ok(latest)
 }
 
-/// Raises the revision, so that clients see no revision twice, and marks earlier ones as compacted.
+/// Raises the revision, so that no client sees a revision twice, and marks the earlier ones as
+/// compacted.
 fn bump(tx: &mut Tx<'_>, latest: i64, amount: i64) -> CommandResult {
     let too_large = || failed("--bump-revision is too large");
     let main = latest.checked_add(amount).ok_or_else(too_large)?;

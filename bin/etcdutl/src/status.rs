@@ -26,13 +26,13 @@ const NEW_PAGE_SIZE: usize = 4096;
 struct Status {
     /// CRC-32C over the names, keys and values of all buckets.
     hash: u32,
-    /// Of the last change.
+    /// The latest revision.
     revision: i64,
     /// Keys that are not deleted.
     keys: usize,
     /// The database's size in bytes.
     size: u64,
-    /// The version of the format, if the file says it.
+    /// The storage version; empty if the file has none.
     version: String,
 }
 
@@ -77,7 +77,7 @@ pub(crate) fn open(path: &Path, read_only: bool, wait: Duration) -> CommandResul
     }
 }
 
-/// Whether a file cannot even be the beginning of a database, or is none.
+/// True if the path is not a file, or the file is too short for a database.
 fn is_no_database(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|file| !file.is_file() || file.len() < 2 * 1024)
 }
@@ -93,7 +93,7 @@ fn read(view: &View) -> CommandResult<Status> {
             hash = crc32c::crc32c_append(hash, &key);
             hash = crc32c::crc32c_append(hash, &value);
             if bucket.as_ref() == b"key" {
-                revision = note(&key, &value, &mut keys)?;
+                revision = add_version(&key, &value, &mut keys)?;
             }
         }
     }
@@ -107,8 +107,8 @@ fn read(view: &View) -> CommandResult<Status> {
     })
 }
 
-/// Notes a change of a key; gives its revision.
-fn note(key: &Bytes, value: &Bytes, keys: &mut BTreeSet<Bytes>) -> CommandResult<i64> {
+/// Adds a version of a key to the set of live keys; returns its revision.
+fn add_version(key: &Bytes, value: &Bytes, keys: &mut BTreeSet<Bytes>) -> CommandResult<i64> {
     let wrong = |what: &str, why: &dyn std::fmt::Display| {
         let key = go::quote(key);
         Code::Error.with(format!(

@@ -167,9 +167,9 @@ impl<H: Host> Service<H> {
                 return reply;
             }
         };
-        let counted = CallMetrics::begin(&service.host, head.uri.path());
+        let metrics = CallMetrics::begin(&service.host, head.uri.path());
         let messages = Messages::new(body, service.limits.message_max());
-        let streamed = counted.as_ref().and_then(CallMetrics::streamed);
+        let streamed = metrics.as_ref().and_then(CallMetrics::streamed);
         let service_of_call = Rc::clone(&service);
         let call =
             Call { service: service_of_call, head, messages, deadline, streamed, connection };
@@ -183,8 +183,8 @@ impl<H: Host> Service<H> {
         if let Ok(reply) = &replied {
             service.host.count_sent(reply.body().message_len());
         }
-        if let Some(counted) = counted {
-            counted.answered(&replied, service.limits.slow_request);
+        if let Some(metrics) = metrics {
+            metrics.answered(&replied, service.limits.slow_request);
         }
         replied.unwrap_or_else(|status| refuse(&status))
     }

@@ -3,18 +3,19 @@
 //! Source: spf13/pflag @ 1.0.10, etcd v3.7.1 pkg/flags/flag.go.
 
 use crate::command::{Flag, Kind};
+use crate::duration::GoDuration;
 use crate::go;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-/// A value, already read.
+/// The value of a flag.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Value {
     Bool(bool),
     Text(Vec<u8>),
     Int(i64),
     Uint(u64),
-    /// Nanoseconds.
-    Duration(i64),
+    Duration(GoDuration),
     List(Vec<String>),
 }
 
@@ -34,12 +35,12 @@ pub struct Flags {
     settings: BTreeMap<&'static str, Setting>,
 }
 
-/// What reading the environment had to say.
+/// Environment variables that no flag was set from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Environment {
-    /// `NAME=value` of variables with our prefix that no flag answers to.
+    /// Variables with the prefix that belong to no flag, as `NAME=value`.
     pub unrecognized: Vec<String>,
-    /// The first variable that a flag of the command line hides, which etcd's tools refuse.
+    /// The first variable whose flag the command line sets too, which etcd's tools refuse.
     pub shadowed: Option<String>,
 }
 
@@ -50,7 +51,9 @@ fn read(kind: Kind, text: &[u8]) -> Result<Value, String> {
         Kind::Text => Value::Text(text.to_vec()),
         Kind::Int => Value::Int(go::parse_int(&lossy, 0)?),
         Kind::Uint => Value::Uint(go::parse_uint(&lossy, 0)?),
-        Kind::Duration => Value::Duration(go::parse_duration(&lossy)?),
+        Kind::Duration => {
+            Value::Duration(GoDuration::parse(&lossy).map_err(|why| format!("time: {why}"))?)
+        }
         Kind::List if text.is_empty() => Value::List(Vec::new()),
         Kind::List => Value::List(lossy.split(',').map(str::to_string).collect()),
     })
@@ -143,17 +146,11 @@ impl Flags {
         String::from_utf8_lossy(self.bytes(name)).into_owned()
     }
 
-    /// A duration in nanoseconds, negative ones included.
+    /// A duration; zero instead of a negative one.
     #[must_use]
-    pub fn nanos(&self, name: &str) -> i64 {
-        let Value::Duration(nanos) = self.value(name) else { panic!("--{name} is no duration") };
-        *nanos
-    }
-
-    /// A duration; a negative one counts as none.
-    #[must_use]
-    pub fn duration(&self, name: &str) -> std::time::Duration {
-        std::time::Duration::from_nanos(u64::try_from(self.nanos(name)).unwrap_or_default())
+    pub fn duration(&self, name: &str) -> Duration {
+        let Value::Duration(value) = self.value(name) else { panic!("--{name} is no duration") };
+        value.to_std()
     }
 
     /// The parts of a list.
@@ -171,7 +168,7 @@ impl Flags {
             Value::Text(text) => String::from_utf8_lossy(text).into_owned(),
             Value::Int(number) => number.to_string(),
             Value::Uint(number) => number.to_string(),
-            Value::Duration(nanos) => go::duration(*nanos),
+            Value::Duration(duration) => duration.to_string(),
             Value::List(list) => format!("[{}]", list.join(",")),
         };
         self.settings
@@ -180,9 +177,9 @@ impl Flags {
             .collect()
     }
 
-    /// Lets environment variables set what the command line did not: `--dial-timeout` is
-    /// `PREFIX_DIAL_TIMEOUT`. Only `names` are looked at; `quiet` variables are no flag's but
-    /// known. A value that cannot be read changes nothing, as in etcd.
+    /// Sets the flags that the command line did not set from environment variables: `--dial-timeout`
+    /// is `PREFIX_DIAL_TIMEOUT`. Only the flags in `names` are set. `quiet` are variables of other
+    /// programs, which are not reported. A value that cannot be parsed is ignored, as in etcd.
     pub fn set_from_environment(
         &mut self,
         prefix: &str,
@@ -203,18 +200,18 @@ impl Flags {
                 }
             }
         }
-        let mut said = Environment::default();
+        let mut unused = Environment::default();
         let own = format!("{prefix}_");
         for (name, text) in variables.iter().filter(|(name, _)| !used.contains(name)) {
             if hidden.contains(name) {
-                said.shadowed = Some(name.clone());
+                unused.shadowed = Some(name.clone());
                 break;
             }
             if name.starts_with(&own) {
-                said.unrecognized.push(format!("{name}={}", String::from_utf8_lossy(text)));
+                unused.unrecognized.push(format!("{name}={}", String::from_utf8_lossy(text)));
             }
         }
-        said
+        unused
     }
 }
 

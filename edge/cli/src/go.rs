@@ -1,6 +1,6 @@
-//! Go's notation for values: what `%q`, `Duration.String` and `strconv` read and write.
+//! Values in Go's notation: quoted strings, numbers, booleans and sizes.
 //!
-//! Source: Go's strconv and time packages; dustin/go-humanize @ 1.0.1 `Bytes`.
+//! Source: the documentation of Go's strconv package; dustin/go-humanize @ 1.0.1 `Bytes`.
 
 use std::fmt::Write as _;
 
@@ -197,91 +197,6 @@ pub fn parse_bool(text: &str) -> Result<bool, String> {
     }
 }
 
-const UNITS: [(&str, f64); 8] = [
-    ("ns", 1.0),
-    ("us", 1e3),
-    ("µs", 1e3),
-    ("μs", 1e3),
-    ("ms", 1e6),
-    ("s", 1e9),
-    ("m", 60e9),
-    ("h", 3600e9),
-];
-
-/// Reads a duration such as `1m30s` into nanoseconds.
-///
-/// # Errors
-/// Go's sentence.
-pub fn parse_duration(text: &str) -> Result<i64, String> {
-    let quoted = quote(text.as_bytes());
-    let invalid = || format!("time: invalid duration {quoted}");
-    let (sign, mut rest) = match text.as_bytes().first() {
-        Some(b'-') => (-1.0, &text[1..]),
-        Some(b'+') => (1.0, &text[1..]),
-        _ => (1.0, text),
-    };
-    if rest == "0" {
-        return Ok(0);
-    }
-    if rest.is_empty() {
-        return Err(invalid());
-    }
-    let mut total = 0.0;
-    while !rest.is_empty() {
-        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
-        let number: f64 = rest[..end].parse().map_err(|_| invalid())?;
-        rest = &rest[end..];
-        let end = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
-        if end == 0 {
-            return Err(format!("time: missing unit in duration {quoted}"));
-        }
-        let unit = &rest[..end];
-        let known = UNITS.iter().find(|(name, _)| *name == unit);
-        let (_, nanos) = known.ok_or_else(|| {
-            format!("time: unknown unit {} in duration {quoted}", quote(unit.as_bytes()))
-        })?;
-        total += number * nanos;
-        rest = &rest[end..];
-    }
-    // 2^63, the first number of nanoseconds that does not fit.
-    if total >= 9_223_372_036_854_775_808.0 {
-        return Err(invalid());
-    }
-    #[expect(clippy::cast_possible_truncation, reason = "compared with the bound just above")]
-    Ok((sign * total) as i64)
-}
-
-/// A duration in Go's notation: `1.5s`, `3.358398ms`, `1h0m0s`.
-#[must_use]
-pub fn duration(nanos: i64) -> String {
-    let sign = if nanos < 0 { "-" } else { "" };
-    let n = nanos.unsigned_abs();
-    let fraction = |whole: u64, part: u64, digits: usize| {
-        let part = format!("{part:0digits$}");
-        match part.trim_end_matches('0') {
-            "" => whole.to_string(),
-            part => format!("{whole}.{part}"),
-        }
-    };
-    match n {
-        0 => "0s".to_string(),
-        1..1_000 => format!("{sign}{n}ns"),
-        1_000..1_000_000 => format!("{sign}{}µs", fraction(n / 1_000, n % 1_000, 3)),
-        1_000_000..1_000_000_000 => {
-            format!("{sign}{}ms", fraction(n / 1_000_000, n % 1_000_000, 6))
-        }
-        _ => {
-            let total = n / 1_000_000_000;
-            let seconds = fraction(total % 60, n % 1_000_000_000, 9);
-            match (total / 3600, total / 60 % 60) {
-                (0, 0) => format!("{sign}{seconds}s"),
-                (0, minutes) => format!("{sign}{minutes}m{seconds}s"),
-                (hours, minutes) => format!("{sign}{hours}h{minutes}m{seconds}s"),
-            }
-        }
-    }
-}
-
 /// A number of bytes for people: `20 kB`, `2.1 GB`; a kB is 1,000 bytes.
 #[must_use]
 pub fn bytes(number: u64) -> String {
@@ -344,26 +259,6 @@ mod tests {
         let syntax = "strconv.ParseInt: parsing \"zz\": invalid syntax";
         assert_eq!(parse_int("zz", 16), Err(syntax.to_string()));
         assert!(parse_int("", 10).is_err() && parse_uint("-1", 10).is_err());
-    }
-
-    #[test]
-    fn durations_are_gos() {
-        for (nanos, text) in [
-            (0, "0s"),
-            (999, "999ns"),
-            (1_500, "1.5µs"),
-            (3_358_398, "3.358398ms"),
-            (2_000_000_000, "2s"),
-            (90_500_000_000, "1m30.5s"),
-            (3_600_000_000_000, "1h0m0s"),
-            (-1_000, "-1µs"),
-        ] {
-            assert_eq!(duration(nanos), text);
-            assert_eq!(parse_duration(text), Ok(nanos), "{text}");
-        }
-        let missing = "time: missing unit in duration \"5\"";
-        assert_eq!(parse_duration("5"), Err(missing.to_string()));
-        assert!(parse_duration("").is_err() && parse_duration("1x").is_err());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! of the tools, and printing.
 
 mod command;
+pub mod duration;
 mod flags;
 pub mod go;
 mod help;

@@ -1,4 +1,4 @@
-//! Log lines as zap writes them: JSON for `etcdctl`, columns with tabs for `etcdutl`.
+//! Log lines as zap writes them: JSON, or columns for a console.
 
 use crate::json::Object;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -14,19 +14,31 @@ pub enum Level {
     Warn,
     /// Something is wrong.
     Error,
+    /// The program panics because of it.
+    Panic,
     /// The program ends because of it.
     Fatal,
 }
 
 impl Level {
-    fn name(self) -> &'static str {
+    /// The name in a line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
         match self {
             Level::Debug => "debug",
             Level::Info => "info",
             Level::Warn => "warn",
             Level::Error => "error",
+            Level::Panic => "panic",
             Level::Fatal => "fatal",
         }
+    }
+
+    /// The level of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Level> {
+        use Level::{Debug, Error, Fatal, Info, Panic, Warn};
+        [Debug, Info, Warn, Error, Panic, Fatal].into_iter().find(|level| level.name() == name)
     }
 }
 
@@ -58,16 +70,19 @@ impl Line<'_> {
         head.and(&self.fields).done()
     }
 
-    /// The line in columns, without a line feed.
+    /// The line in columns with tabs, without a line feed. The time has `digits` digits of the
+    /// second's fraction.
     #[must_use]
-    pub fn console(&self, now: SystemTime) -> String {
-        let level = self.level.name();
-        let fields = match self.fields.is_empty() {
-            true => String::new(),
-            false => format!("\t{}", self.fields.spaced()),
-        };
-        let when = timestamp(now, 0);
-        format!("{when}\t{level}\t{}\t{}{fields}", self.caller, self.message)
+    pub fn console(&self, now: SystemTime, digits: usize) -> String {
+        let mut line = format!("{}\t{}", timestamp(now, digits), self.level.name());
+        for column in [self.logger, self.caller].into_iter().filter(|column| !column.is_empty()) {
+            line.push_str(&format!("\t{column}"));
+        }
+        line.push_str(&format!("\t{}", self.message));
+        if !self.fields.is_empty() {
+            line.push_str(&format!("\t{}", self.fields.spaced()));
+        }
+        line
     }
 }
 
@@ -110,7 +125,9 @@ mod tests {
     fn times_are_written_in_utc() {
         let at = |seconds| UNIX_EPOCH + Duration::new(seconds, 24_649_583);
         assert_eq!(timestamp(at(1_795_260_684), 6), "2026-11-21T11:31:24.024649Z");
+        assert_eq!(timestamp(at(951_782_399), 0), "2000-02-28T23:59:59Z");
         assert_eq!(timestamp(at(951_782_400), 0), "2000-02-29T00:00:00Z");
+        assert_eq!(timestamp(at(4_107_542_400), 0), "2100-03-01T00:00:00Z");
         assert_eq!(timestamp(UNIX_EPOCH, 3), "1970-01-01T00:00:00.000Z");
     }
 
@@ -128,6 +145,11 @@ mod tests {
             "{\"level\":\"warn\",\"ts\":\"1970-01-01T00:00:00.000000Z\",\"logger\":\"etcd-client\",\
              \"caller\":\"client/call.rs:1\",\"msg\":\"retrying\",\"attempt\":0,\
              \"error\":\"<x>\"}"
+        );
+        assert_eq!(
+            line.console(UNIX_EPOCH, 0),
+            "1970-01-01T00:00:00Z\twarn\tetcd-client\tclient/call.rs:1\tretrying\t\
+             {\"attempt\": 0, \"error\": \"<x>\"}"
         );
     }
 }

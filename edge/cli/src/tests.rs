@@ -163,7 +163,7 @@ fn the_environment_sets_what_the_command_line_does_not() {
     let quiet = ["TOOL_QUIET"];
     let said = parsed.flags.set_from_environment("TOOL", &names, &quiet, &variables);
     assert_eq!(parsed.flags.text("write-out"), "json");
-    assert_eq!(parsed.flags.nanos("timeout"), 5_000_000_000);
+    assert_eq!(parsed.flags.duration("timeout").as_secs(), 5);
     assert_eq!(said.unrecognized, ["TOOL_NOSUCH=1"]);
     assert_eq!(said.shadowed, None);
     variables.insert("TOOL_HEX".to_string(), b"true".to_vec());

@@ -1,8 +1,8 @@
 //! Round-robin balancing: each call uses the next endpoint that is connected.
 //!
 //! Each endpoint is connected by a task of its own, so that no call waits for an endpoint while
-//! another can serve it. An endpoint that was asked and is silent is used last, and is connected
-//! anew: its SETTINGS show that it lives again.
+//! another can serve it. An endpoint that does not respond to a request is used last, and a new
+//! connection is made to it: once its SETTINGS arrive, it is used as the others.
 //!
 //! Source: etcd v3.7.1 client/v3 (round robin); grpc-go's connection backoff.
 
@@ -20,7 +20,7 @@ use tokio::time::Instant;
 struct EndpointState {
     endpoint: Endpoint,
     connection: Option<Connection>,
-    /// A task connects.
+    /// A task is connecting.
     connecting: bool,
     failures: u32,
     /// No connection is tried before this time.
@@ -131,8 +131,8 @@ impl Balancer {
         endpoints.last_error.clone().filter(|_| !connected)
     }
 
-    /// Waits until there is a connection, without a limit. One whose server is silent is used only
-    /// if there is no other.
+    /// Waits for a connection, without a time limit. One whose server is silent is used only if there
+    /// is no other.
     pub(crate) async fn pick(self: &Arc<Self>) -> Connection {
         let choose = |endpoints: &mut Endpoints| {
             endpoints
@@ -157,7 +157,7 @@ impl Balancer {
     ) -> Connection {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
-            // From here on no change is missed.
+            // Registers before looking, so that no change is missed.
             changed.as_mut().enable();
             let (found, retry) = self.look(&choose);
             if let Some(connection) = found {
@@ -176,7 +176,7 @@ impl Balancer {
         }
     }
 
-    /// Chooses a connection, and starts those that are due. Without one, tells when to look again.
+    /// Chooses a connection, and starts the attempts that are due. Also returns when the next one is.
     fn look(
         self: &Arc<Self>,
         choose: impl Fn(&mut Endpoints) -> Option<Connection>,
@@ -188,7 +188,7 @@ impl Balancer {
             .map(|at| (at, endpoints.all[at].endpoint.clone()))
             .collect();
         let chosen = (choose(&mut endpoints), endpoints.next_retry());
-        // A runtime that is being shut down ends new tasks at once, and their end takes the lock.
+        // A runtime that is shutting down drops new tasks at once, and dropping them takes the lock.
         drop(endpoints);
         for (at, endpoint) in due {
             let attempt = ConnectTask { balancer: Arc::downgrade(self), at, result: None };

@@ -27,11 +27,11 @@ pub struct Client {
 /// Whether a request may be sent twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Policy {
-    /// It changes nothing: while one server is silent, another may be asked too.
+    /// A read: if the server stays silent, the request is sent to another one too.
     Read,
-    /// It may be sent again after it has failed.
+    /// A write that may be executed twice: it is sent again after a failure.
     Repeatable,
-    /// It must not be sent again if it may have been executed.
+    /// Any other write: it is never sent again if it may have been executed.
     Once,
 }
 
@@ -39,13 +39,13 @@ pub(crate) enum Policy {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Attempt {
     pub(crate) deadline: Option<Instant>,
-    /// The server, as grpc-go describes it, once there is a connection.
+    /// The server, as grpc-go prints a peer; set once there is a connection.
     peer: Arc<OnceLock<String>>,
 }
 
 impl Attempt {
     fn goes_to(&self, connection: &Connection) {
-        // The first server of an attempt is the one that is named.
+        // A read may go to a second server; warnings name the first one.
         _ = self.peer.set(connection.peer.clone());
     }
 }
@@ -121,7 +121,7 @@ impl Client {
         unreachable!("the last attempt returns")
     }
 
-    /// The result of a call that is not retried, or that the deadline has passed.
+    /// The result of a call that is not retried, or an error once its timeout has passed.
     pub(crate) async fn within_timeout<A>(
         &self,
         call: impl Future<Output = Result<A, Status>>,
@@ -133,7 +133,7 @@ impl Client {
         }
     }
 
-    /// One request to one server.
+    /// Sends one request to one server.
     async fn send<Q, A>(
         &self,
         connection: Connection,
@@ -256,7 +256,7 @@ async fn before<T>(deadline: Option<Instant>, work: impl Future<Output = T>) -> 
     }
 }
 
-/// The first of two answers; an error counts only when the other one has failed too.
+/// The first successful response of two; an error only if both fail.
 async fn first_answer<A>(
     first: impl Future<Output = Result<A, Status>>,
     second: impl Future<Output = Result<A, Status>>,
@@ -264,7 +264,7 @@ async fn first_answer<A>(
     let (mut first, mut second) = (std::pin::pin!(first), std::pin::pin!(second));
     tokio::select! {
         biased;
-        // The second one is started only by silence.
+        // `second` waits for the server's silence before it sends.
         answer = &mut first => answer,
         answer = &mut second => match answer {
             Ok(answer) => Ok(answer),

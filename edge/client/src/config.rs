@@ -1,10 +1,10 @@
-//! The settings of a client, and the warnings that it gives.
+//! The settings of a client, and its warnings.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What is called with each [`Warning`].
+/// The callback for each [`Warning`].
 pub type OnWarning = Arc<dyn Fn(&Warning) + Send + Sync>;
 
 /// How a client reaches its servers.
@@ -12,17 +12,17 @@ pub type OnWarning = Arc<dyn Fn(&Warning) + Send + Sync>;
 pub struct Config {
     /// `host:port`, `http://host:port` or `unix://path`; at least one.
     pub endpoints: Vec<String>,
-    /// For one connection, up to the server's SETTINGS.
+    /// The time limit of a connection attempt, up to the server's SETTINGS.
     pub dial_timeout: Duration,
     /// A ping is sent after this long without traffic; at least 10 s, as in grpc-go.
     pub keep_alive_time: Duration,
-    /// A connection is given up when a ping is not answered for this long.
+    /// The connection is closed when a ping is not answered for this long.
     pub keep_alive_timeout: Duration,
-    /// The largest request in bytes.
+    /// The maximum size of a request in bytes.
     pub request_bytes_max: usize,
-    /// The largest answer in bytes.
+    /// The maximum size of a response in bytes.
     pub answer_bytes_max: usize,
-    /// Name and password; a token is asked for with them.
+    /// Name and password, which the client exchanges for a token.
     pub user: Option<(String, String)>,
     /// A token, instead of name and password.
     pub token: Option<String>,
@@ -59,12 +59,12 @@ impl Config {
 pub struct Warning {
     /// The endpoints, as Go's client names its target.
     pub target: String,
-    /// The server, as grpc-go describes it.
+    /// The server, as grpc-go prints a peer.
     pub peer: String,
     /// The path of the method.
     pub method: &'static str,
     /// From 0.
     pub attempt: u32,
-    /// What happened, as grpc-go prints it.
+    /// The error, as grpc-go prints it.
     pub error: String,
 }

@@ -24,7 +24,7 @@ pub(crate) struct Dial {
     pub(crate) timeout: Duration,
     /// A ping is sent after this long without traffic.
     pub(crate) keep_alive_time: Duration,
-    /// The connection is given up when a ping is not answered for this long.
+    /// The connection is closed when a ping is not answered for this long.
     pub(crate) keep_alive_timeout: Duration,
 }
 
@@ -33,7 +33,7 @@ pub(crate) struct Dial {
 pub(crate) struct Connection {
     sender: SendRequest<Body>,
     silence_timer: Arc<SilenceTimer>,
-    /// How grpc-go describes the other side.
+    /// The server, as grpc-go prints a peer.
     pub(crate) peer: String,
     /// The start of every request's URI.
     pub(crate) origin: http::Uri,
@@ -51,8 +51,8 @@ impl Drop for Unfinished {
 }
 
 impl Connection {
-    /// Connects, and waits for the server's SETTINGS: a server that accepts and says nothing is not
-    /// connected.
+    /// Connects, and waits for the server's SETTINGS: a server that accepts the connection and sends
+    /// nothing does not count as connected.
     ///
     /// # Errors
     /// grpc-go's message.
@@ -94,7 +94,7 @@ impl Connection {
             .handshake(TokioIo::new(stream));
         let (sender, connection) =
             handshake.await.map_err(|error| dial_error(&error.to_string()))?;
-        // It ends with the connection; calls that wait for it then get an error from hyper.
+        // The task ends with the connection; calls in flight then get an error from hyper.
         let mut task = Unfinished(Some(tokio::spawn(connection)));
         match first.await {
             Ok(FirstFrame::SETTINGS) => {}
@@ -114,7 +114,7 @@ impl Connection {
         !self.sender.is_closed()
     }
 
-    /// What the server has been heard of.
+    /// Measures how long the server has been silent.
     pub(crate) fn silence_timer(&self) -> &SilenceTimer {
         &self.silence_timer
     }
@@ -125,7 +125,7 @@ impl Connection {
     }
 }
 
-/// grpc-go's text for a peer that there is no connection to.
+/// grpc-go's text for an unknown peer.
 pub(crate) const NO_PEER: &str = "Peer{Addr: <nil>, LocalAddr: <nil>, AuthInfo: <nil>}";
 
 fn dial_error(what: &str) -> String {
@@ -199,7 +199,7 @@ fn was_refused(error: &hyper::Error) -> bool {
     })
 }
 
-/// A broken connection is Unavailable, so that the request may be tried on another endpoint.
+/// The status of a broken connection: Unavailable, so that the request may be retried elsewhere.
 fn broken(error: &hyper::Error) -> Status {
     let mut cause: &dyn Error = error;
     while let Some(deeper) = cause.source() {

@@ -14,12 +14,12 @@ pub(crate) enum Address {
     Unix(PathBuf),
 }
 
-/// An endpoint, and how it is spoken to.
+/// A parsed endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Endpoint {
     /// Where to connect.
     pub(crate) address: Address,
-    /// What stands in the request's `:authority`.
+    /// The `:authority` of requests.
     pub(crate) authority: String,
 }
 

@@ -17,7 +17,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// gRPC's code; `Unknown` for what is not a matter of gRPC.
+    /// The gRPC code; `Unknown` for errors of the configuration.
     #[must_use]
     pub fn code(&self) -> Code {
         match self {

@@ -17,17 +17,17 @@ use tonic::{Code, Status};
 const METHOD: &str = "/etcdserverpb.Lease/LeaseKeepAlive";
 /// The pause before a broken stream is opened again.
 const BACKOFF: Duration = Duration::from_millis(500);
-/// How long a lease may go without an answer before the first one came.
+/// How long to wait for the first response, while the TTL is not known.
 const FIRST_TTL: Duration = Duration::from_secs(5);
-/// Confirmations that are queued for [`KeepAlive::next`]. When the queue is full, no more requests
-/// are sent, and the lease expires if its owner reads nothing for that long.
+/// Responses that are queued for [`KeepAlive::next`]. When the queue is full, no more requests are
+/// sent, and the lease expires unless its owner reads.
 const ANSWERS_MAX: usize = 16;
 
 /// Keeps a lease alive until it is dropped; the lease then lives until its TTL ends.
 #[derive(Debug)]
 pub struct KeepAlive {
     answers: mpsc::Receiver<pb::LeaseKeepAliveResponse>,
-    /// The task that renews; taken once its end was reported.
+    /// The task that renews the lease. `None` once [`KeepAlive::next`] has returned its result.
     task: Option<JoinHandle<()>>,
 }
 

@@ -1,9 +1,9 @@
-//! The ends of ranges that stand for a prefix and for everything from a key on.
+//! Range ends that select all keys with a prefix, or all keys from a key on.
 //!
 //! Source: etcd v3.7.1 client/v3/op.go `GetPrefixRangeEnd`, `WithFromKey`.
 
-/// The end of the range of all keys that begin with `prefix`: the prefix with its last byte that
-/// can be raised raised by one; `\0`, the end of everything, when there is none.
+/// The end of the range of all keys with this prefix: the last byte below 0xff is incremented, and
+/// the bytes after it are dropped. Without such a byte, `\0`, which means the end of all keys.
 #[must_use]
 pub fn prefix_end(prefix: &[u8]) -> Vec<u8> {
     let kept = prefix.iter().rposition(|byte| *byte < 0xff);
@@ -13,7 +13,7 @@ pub fn prefix_end(prefix: &[u8]) -> Vec<u8> {
     end
 }
 
-/// The end of the range of all keys from some key on.
+/// The end of a range of all keys from a key on.
 #[must_use]
 pub fn from_key() -> Vec<u8> {
     vec![0]
@@ -24,7 +24,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_prefix_ends_where_its_last_byte_is_raised() {
+    fn the_end_of_a_prefix_has_its_last_byte_incremented() {
         assert_eq!(prefix_end(b"ab"), b"ac");
         assert_eq!(prefix_end(b"a\xff\xff"), b"b");
         assert_eq!(prefix_end(b"\xff"), b"\0");

@@ -10,7 +10,7 @@ use crate::value::{Kind, Value};
 /// A parsed command line.
 #[derive(Debug)]
 pub enum Parsed {
-    /// Flags, and the first word that is not a flag.
+    /// The flags, and the first argument that is not a flag.
     Flags(Box<Settings>, Option<String>),
     /// `-h` or `--help`.
     Help,
@@ -28,7 +28,7 @@ pub fn parse(arguments: &[String]) -> Result<Parsed, String> {
             None | Some("") => {
                 return Ok(Parsed::Flags(Box::new(settings), Some(argument.clone())));
             }
-            // A bare `--` ends the flags and is dropped.
+            // `--` alone ends the flags and is dropped.
             Some("-") => {
                 return Ok(Parsed::Flags(Box::new(settings), rest.next().cloned()));
             }
@@ -42,7 +42,7 @@ pub fn parse(arguments: &[String]) -> Result<Parsed, String> {
             None => (name, None),
         };
         if flags::IGNORED.contains(&name) {
-            // They take a value, which is dropped with them.
+            // An ignored flag has a value, which is ignored too.
             if value.is_none() && rest.next().is_none() {
                 return Err(format!("flag needs an argument: -{name}"));
             }

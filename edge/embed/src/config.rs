@@ -2,9 +2,9 @@
 //!
 //! Source: etcd server/embed/config.go `Config` @ v3.7.1.
 
-use crate::duration::GoDuration;
 use crate::gates::Gates;
 use crate::settings::Settings;
+use cli::duration::GoDuration;
 use executor::AutoCompaction;
 use net::{SocketOptions, Url};
 use std::path::PathBuf;

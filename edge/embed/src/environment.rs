@@ -1,4 +1,4 @@
-//! `ETCD_*` variables. They set the flags that the command line does not.
+//! `ETCD_*` variables, which set the flags that the command line does not set.
 //!
 //! Source: etcd pkg/flags/flag.go and server/etcdmain/config.go @ v3.7.1.
 
@@ -8,7 +8,7 @@ use crate::settings::{Notice, Settings};
 /// The variables of the process, as `(name, value)`.
 pub type Variables = [(String, String)];
 
-/// A flag and a variable name the same setting: the program ends with this line.
+/// The fatal message when the command line and a variable set the same flag.
 pub const SHADOWED: &str = "conflicting environment variable is shadowed by corresponding command-line flag (either unset environment variable or disable flag))";
 
 /// The variable of a flag.
@@ -22,13 +22,14 @@ pub fn lookup<'a>(variables: &'a Variables, name: &str) -> Option<&'a str> {
     (!value.is_empty()).then_some(value)
 }
 
-/// Sets the flags that the command line did not.
+/// Sets the flags that the command line did not set.
 ///
 /// # Errors
-/// A value that its flag refuses; or, with a `fatal` notice, a flag that is given twice.
+/// When a value is invalid; or, with a `fatal` notice, when a variable and the command line set the
+/// same flag.
 pub fn apply(settings: &mut Settings, variables: &Variables) -> Result<(), String> {
     let mut notices = Vec::new();
-    // Container platforms set this one for the image's version.
+    // Images of containers set this variable to their version.
     let special = "ETCD_VERSION";
     if let Some(value) = lookup(variables, special) {
         let fields = [("key", special.to_owned()), ("value", value.to_owned())];

@@ -1,11 +1,11 @@
-//! `--config-file`: YAML (or JSON) whose keys are names of flags, and a few sections.
+//! `--config-file`: YAML or JSON. The keys are names of flags; a few settings are in sections.
 //!
 //! Source: etcd server/embed/config.go `configFromFile` @ v3.7.1.
 
-use crate::duration::GoDuration;
 use crate::flags::{self, Flag};
 use crate::settings::{Notice, Settings};
 use crate::value::{Kind, Value};
+use cli::duration::GoDuration;
 use serde_json::{Map, Value as Json};
 
 /// Why a file was refused.
@@ -17,7 +17,7 @@ pub enum Error {
     Printed(String),
 }
 
-/// Sections whose keys are flags of other names: section, key, flag.
+/// The sections: each key and the flag that it sets.
 const SECTIONS: [(&str, &[(&str, &str)]); 4] = [
     (
         "client-transport-security",
@@ -29,7 +29,8 @@ const SECTIONS: [(&str, &[(&str, &str)]); 4] = [
             ("client-cert-auth", "client-cert-auth"),
             ("trusted-ca-file", "trusted-ca-file"),
             ("auto-tls", "auto-tls"),
-            // A client's common names cannot be limited by a flag; here they can, and are TLS.
+            // There is no flag for the allowed common names of clients; this one has the same effect
+            // today, since the server refuses both without TLS.
             ("allowed-cn", "client-cert-allowed-hostname"),
             ("allowed-hostname", "client-cert-allowed-hostname"),
             ("skip-client-san-verification", "client-cert-auth"),
@@ -74,14 +75,14 @@ const SECTIONS: [(&str, &[(&str, &str)]); 4] = [
     ),
 ];
 
-/// Flags that a file cannot set, because they are no part of etcd's configuration.
+/// Flags that a file cannot set, since they are not fields of etcd's configuration.
 const NOT_IN_FILES: [&str; 5] =
     ["config-file", "version", "discovery-fallback", "raft-read-timeout", "raft-write-timeout"];
 
-/// Reads the text of a file.
+/// Parses the text of a file.
 ///
 /// # Errors
-/// [`Error`]; the words are etcd's where etcd has any.
+/// [`Error`], with etcd's message where etcd has one.
 pub fn parse(text: &str, settings: &mut Settings) -> Result<(), Error> {
     let yaml: serde_yaml_ng::Value = serde_yaml_ng::from_str(text)
         .map_err(|e| Error::Invalid(format!("error converting YAML to JSON: yaml: {e}")))?;
@@ -128,7 +129,7 @@ fn section(
         }
     };
     for (key, value) in map {
-        // Discovery has sections of its own inside: client, secure, auth.
+        // The section of discovery contains further sections: client, secure, auth.
         if name == "discovery-config" && value.is_object() {
             section(settings, name, keys, value)?;
             continue;
@@ -157,7 +158,7 @@ fn set(settings: &mut Settings, flag: &'static Flag, key: &str, value: &Json) ->
         Kind::Int => Value::Int(value.as_i64().ok_or_else(wrong)?),
         Kind::Duration => Value::Duration(GoDuration(value.as_i64().ok_or_else(wrong)?)),
         Kind::Words => Value::Words(words(value).ok_or_else(wrong)?),
-        // Lists in the file, but for the host names.
+        // These are lists in a file, except for the host names, which are one text.
         Kind::UniqueWords if flag.name != "host-whitelist" => {
             Value::Words(words(value).ok_or_else(wrong)?)
         }
@@ -222,7 +223,7 @@ fn decoding(value: &Json, place: &str, kind: &str) -> Error {
     let what = match value {
         Json::Null => "null".to_owned(),
         Json::Bool(_) => "bool".to_owned(),
-        // Go names the number when the type is a number of another range.
+        // Go prints the number if the field is a number too, but of another range.
         Json::Number(n) if kind.contains("int") || kind == "time.Duration" => format!("number {n}"),
         Json::Number(_) => "number".to_owned(),
         Json::String(_) => "string".to_owned(),

@@ -17,14 +17,14 @@ pub enum Built {
     NoEffect(&'static str),
 }
 
-/// The part of `--help` where a flag stands.
+/// The section of `--help` that lists a flag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
     /// The member itself.
     Member,
     /// The cluster.
     Clustering,
-    /// TLS and origins.
+    /// TLS and CORS.
     Security,
     /// Authentication.
     Auth,
@@ -36,9 +36,9 @@ pub enum Group {
     Tracing,
     /// Tuning.
     Features,
-    /// What can lose data.
+    /// Options that can lose data.
     Unsafe,
-    /// Ours.
+    /// Options that etcd does not have.
     Retcd,
     /// Not in `--help`.
     Hidden,
@@ -55,7 +55,7 @@ pub const GROUPS: [(Group, &str); 10] = [
     (Group::Tracing, "Distributed tracing"),
     (Group::Features, "Features"),
     (Group::Unsafe, "Unsafe features"),
-    (Group::Retcd, "Of this server alone"),
+    (Group::Retcd, "Not in etcd"),
 ];
 
 /// One flag.
@@ -63,13 +63,13 @@ pub const GROUPS: [(Group, &str); 10] = [
 pub struct Flag {
     /// The name without dashes.
     pub name: &'static str,
-    /// How its value is read.
+    /// The kind of its value.
     pub kind: Kind,
     /// The default as text.
     pub default: &'static str,
-    /// Whether it works.
+    /// Whether it is implemented.
     pub built: Built,
-    /// Where it stands in `--help`.
+    /// Its section of `--help`.
     pub group: Group,
     /// One or two sentences for `--help`.
     pub help: &'static str,
@@ -135,9 +135,9 @@ macro_rules! flags {
 
 flags! {
     Member {
-        "name" Kind::Text, "default", YES, "A name for this member that people can read.";
-        "data-dir" Kind::Text, "", YES, "The directory of the data; ${name}.etcd if not given.";
-        "wal-dir" Kind::Text, "", YES, "A directory of its own for the write-ahead log.";
+        "name" Kind::Text, "default", YES, "The human-readable name of this member.";
+        "data-dir" Kind::Text, "", YES, "The data directory; ${name}.etcd if not given.";
+        "wal-dir" Kind::Text, "", YES, "A dedicated directory for the write-ahead log; in the data directory if not given.";
         "snapshot-count" Kind::Uint, "10000", YES, "Applied entries after which a snapshot is taken and log files are released.";
         "heartbeat-interval" Kind::Uint, "100", YES, "Milliseconds between heartbeats.";
         "election-timeout" Kind::Uint, "1000", YES, "Milliseconds without a leader until an election.";
@@ -149,15 +149,15 @@ flags! {
         "max-wals" Kind::Uint, "5", YES, "Log files to keep; 0 keeps all.";
         "memory-mlock" Kind::Bool, "false", Built::No("locking memory"), "Keep the database's pages in memory.";
         "quota-backend-bytes" Kind::Int, "0", YES, "The size that the database may reach, in bytes; then only reads and deletes are served. 0 means 2 GiB, a negative number no limit.";
-        "backend-bbolt-freelist-type" Kind::Text, "map", Built::NoEffect("free pages are kept in a structure of our own"), "How a Go server keeps free pages: array or map.";
-        "backend-batch-interval" Kind::Duration, "0s", YES, "The longest time that batches are gathered before a commit; 0 means 100ms.";
-        "backend-batch-limit" Kind::Int, "0", YES, "The most batches that are gathered before a commit; 0 means 10000.";
-        "max-txn-ops" Kind::Uint, "128", YES, "Operations in one transaction.";
-        "max-request-bytes" Kind::Uint, "1572864", YES, "The largest request, in bytes.";
-        "max-concurrent-streams" Kind::Uint32, "4294967295", YES, "Streams that one client may have open.";
+        "backend-bbolt-freelist-type" Kind::Text, "map", Built::NoEffect("this server has its own freelist"), "The type of the freelist of a Go server: array or map.";
+        "backend-batch-interval" Kind::Duration, "0s", YES, "The maximum time between commits of the database; 0 means 100ms.";
+        "backend-batch-limit" Kind::Int, "0", YES, "The maximum number of batches in one commit of the database; 0 means 10000.";
+        "max-txn-ops" Kind::Uint, "128", YES, "The maximum number of operations in one transaction.";
+        "max-request-bytes" Kind::Uint, "1572864", YES, "The maximum size of a request, in bytes.";
+        "max-concurrent-streams" Kind::Uint32, "4294967295", YES, "The maximum number of concurrent streams on one connection.";
         "grpc-keepalive-min-time" Kind::Duration, "5s", Built::NoEffect("clients may ping as often as they like"), "The shortest time between pings of one client.";
-        "grpc-keepalive-interval" Kind::Duration, "2h", YES, "How often the server pings a client that says nothing; 0 for never.";
-        "grpc-keepalive-timeout" Kind::Duration, "20s", YES, "How long the server waits for the answer to its ping; 0 for no pings.";
+        "grpc-keepalive-interval" Kind::Duration, "2h", YES, "The time without traffic after which the server pings a client; 0 for never.";
+        "grpc-keepalive-timeout" Kind::Duration, "20s", YES, "The time limit of the response to a ping; 0 for no pings.";
         "socket-reuse-port" Kind::Bool, "false", YES, "Set SO_REUSEPORT: a port that is in use can be listened on.";
         "socket-reuse-address" Kind::Bool, "false", YES, "Set SO_REUSEADDR: an address in TIME_WAIT can be listened on.";
         "enable-grpc-gateway" Kind::Bool, "true", YES, "Serve JSON under /v3. Not built yet, so that path is not found.";
@@ -170,7 +170,7 @@ flags! {
         "initial-advertise-peer-urls" Kind::Urls, "http://localhost:2380", YES, "This member's URLs for other members.";
         "initial-cluster" Kind::Text, "", YES, "The members to begin with: name=url,name=url. Follows --name if not given.";
         "initial-cluster-state" Kind::Choice(&["new", "existing"]), "new", YES, "new for a new cluster, existing to join one. Ignored once there is data.";
-        "initial-cluster-token" Kind::Text, "etcd-cluster", YES, "A word that keeps the ids of clusters apart.";
+        "initial-cluster-token" Kind::Text, "etcd-cluster", YES, "A token that makes the ids of a cluster and its members unique.";
         "advertise-client-urls" Kind::Urls, "http://localhost:2379", YES, "This member's URLs for clients. Needed when --listen-client-urls is given.";
         "discovery-endpoints" Kind::UniqueWords, "", DISCOVERY, "Endpoints of the discovery service.";
         "discovery-token" Kind::Text, "", DISCOVERY, "The token of the cluster to discover.";
@@ -230,7 +230,7 @@ flags! {
     }
     Monitoring {
         "enable-pprof" Kind::Bool, "false", Built::No("profiles over HTTP"), "Serve profiles under /debug/pprof/.";
-        "metrics" Kind::Text, "basic", YES, "basic, or extensive for the time of each kind of call too.";
+        "metrics" Kind::Text, "basic", YES, "basic, or extensive to measure the duration of gRPC calls too.";
         "listen-metrics-urls" Kind::Urls, "", YES, "URLs to listen on for /metrics and the health checks alone.";
     }
     Logging {
@@ -239,34 +239,34 @@ flags! {
         "log-level" Kind::Text, "info", YES, "debug, info, warn, error, panic or fatal.";
         "log-format" Kind::Text, "json", YES, "json or console.";
         "enable-log-rotation" Kind::Bool, "false", Built::No("log rotation"), "Rotate the log file.";
-        "log-rotation-config-json" Kind::Text, DEFAULT_ROTATION, Built::No("log rotation"), "How the log file is rotated.";
-        "warning-unary-request-duration" Kind::Duration, "300ms", YES, "A request that takes longer is logged.";
+        "log-rotation-config-json" Kind::Text, DEFAULT_ROTATION, Built::No("log rotation"), "The options of log rotation.";
+        "warning-unary-request-duration" Kind::Duration, "300ms", YES, "A request that takes longer than this is logged.";
     }
     Tracing {
-        "enable-distributed-tracing" Kind::Bool, "false", TRACING, "Send traces.";
-        "distributed-tracing-address" Kind::Text, "localhost:4317", TRACING, "Where traces go.";
+        "enable-distributed-tracing" Kind::Bool, "false", TRACING, "Export traces.";
+        "distributed-tracing-address" Kind::Text, "localhost:4317", TRACING, "The address to export traces to.";
         "distributed-tracing-service-name" Kind::Text, "etcd", TRACING, "The service's name in traces.";
         "distributed-tracing-instance-id" Kind::Text, "", TRACING, "This server's id in traces.";
-        "distributed-tracing-sampling-rate" Kind::Int, "0", TRACING, "Traces to keep out of a million.";
+        "distributed-tracing-sampling-rate" Kind::Int, "0", TRACING, "The number of traces to sample per million.";
     }
     Features {
         "corrupt-check-time" Kind::Duration, "0s", Built::No("comparing the data of members"), "Time between comparisons of the members' data; 0 for never.";
         "compact-hash-check-time" Kind::Duration, "1m", Built::No("comparing the data of members"), "Time between comparisons of compacted data.";
-        "compaction-batch-limit" Kind::Int, "1000", YES, "Revisions that a compaction goes through in each interval.";
-        "compaction-sleep-interval" Kind::Duration, "10ms", YES, "How often a compaction may go through that many revisions.";
+        "compaction-batch-limit" Kind::Int, "1000", YES, "The number of revisions that a compaction removes in each interval.";
+        "compaction-sleep-interval" Kind::Duration, "10ms", YES, "The interval of the batches of a compaction.";
         "watch-progress-notify-interval" Kind::Duration, "10m", YES, "Time between progress notifications of a watch.";
-        "warning-apply-duration" Kind::Duration, "100ms", YES, "An apply that takes longer is logged.";
-        "bootstrap-defrag-threshold-megabytes" Kind::Uint, "0", Built::NoEffect("space is given back while serving"), "Defragment at the start if that gives back this much.";
+        "warning-apply-duration" Kind::Duration, "100ms", YES, "Applying an entry that takes longer than this is logged.";
+        "bootstrap-defrag-threshold-megabytes" Kind::Uint, "0", Built::NoEffect("the database is defragmented while serving"), "Defragment at the start if that frees this much.";
         "snapshot-catchup-entries" Kind::Uint, "5000", YES, "Entries that stay in the log for slow followers.";
         "downgrade-check-time" Kind::Duration, "5s", Built::No("downgrades"), "Time between checks of a downgrade.";
     }
     Unsafe {
-        "force-new-cluster" Kind::Bool, "false", Built::No("making a new cluster of old data"), "Make a cluster of one from this member's data.";
-        "unsafe-no-fsync" Kind::Bool, "false", Built::No("writing without syncing"), "Do not sync. Loses data.";
+        "force-new-cluster" Kind::Bool, "false", Built::No("forcing a new cluster"), "Start a cluster of one member with the data of this member.";
+        "unsafe-no-fsync" Kind::Bool, "false", Built::No("writing without syncing"), "Do not sync files to disk. Can lose data.";
     }
     Retcd {
         "cluster-version-upgrade" Kind::Choice(&["", "auto", "manual"]), "", YES, "Whether the cluster's version is raised to this server's: auto or manual. If not given, auto for a cluster that this server created and manual for older data, so that the way back stays open.";
-        "backend-cache-bytes" Kind::Uint, "16777216", YES, "Memory for pages of the database, in bytes.";
+        "backend-cache-bytes" Kind::Uint, "16777216", YES, "The size of the cache of database pages, in bytes.";
         "max-watchers-per-stream" Kind::Uint, "100000", YES, "Watchers on one stream; 0 for no limit. A further one is refused with 'etcdserver: too many requests'.";
         "max-watchers-per-connection" Kind::Uint, "250000", YES, "Watchers on all streams of one connection; 0 for no limit.";
         "max-watchers" Kind::Uint, "1000000", YES, "Watchers on all connections of this member; 0 for no limit.";
@@ -295,7 +295,7 @@ mod tests {
         assert!(IGNORED.iter().all(|name| !names.contains(name)));
     }
 
-    /// The flags of etcd 3.7.1, which it prints for `--help`, but for two that it then refuses.
+    /// The list has the flags that `etcd --help` prints in 3.7.1, except for two that it refuses.
     #[test]
     fn all_of_etcds_flags_are_known() {
         let theirs = include_str!("../testdata/etcd-3.7.1-flags.txt");

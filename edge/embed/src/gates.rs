@@ -2,14 +2,14 @@
 //!
 //! Source: etcd server/features/etcd_features.go and pkg/featuregate @ v3.7.1.
 
-use crate::boolean::parse_bool;
+use cli::go::parse_bool;
 
-/// How far a feature is.
+/// The maturity of a feature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// Off unless asked for.
+    /// Off by default.
     Alpha,
-    /// On unless turned off.
+    /// On by default.
     Beta,
 }
 
@@ -28,9 +28,9 @@ impl Stage {
 pub struct Gate {
     /// The name.
     pub name: &'static str,
-    /// The stage, which sets the default: beta is on.
+    /// The stage, which decides the default.
     pub stage: Stage,
-    /// Whether the other value is supported; if not, the server refuses it.
+    /// Whether the gate can be changed; if not, the server refuses any value but the default.
     pub turnable: bool,
 }
 
@@ -41,7 +41,7 @@ const fn gate(name: &'static str, stage: Stage, turnable: bool) -> Gate {
 /// Every gate but the groups, by name.
 pub const GATES: [Gate; 9] = [
     gate("CompactHashCheck", Stage::Alpha, false),
-    // Leases are always renewed the fast way; the response is the same.
+    // Leases are always renewed without a round of consensus; the response is the same.
     gate("FastLeaseKeepAlive", Stage::Beta, true),
     gate("InitialCorruptCheck", Stage::Alpha, false),
     gate("LeaseCheckpoint", Stage::Alpha, true),
@@ -54,7 +54,7 @@ pub const GATES: [Gate; 9] = [
     gate("TxnModeWriteWithSharedBuffer", Stage::Beta, true),
 ];
 
-/// The groups: all gates of a stage that are not named themselves.
+/// A group sets all gates of a stage that the flag does not name.
 const GROUPS: [(&str, Stage); 2] = [("AllAlpha", Stage::Alpha), ("AllBeta", Stage::Beta)];
 
 /// The state of all gates.
@@ -75,7 +75,7 @@ impl Gates {
     /// Reads `A=true,B=false`; the order does not matter.
     ///
     /// # Errors
-    /// An unknown gate, or a value that is no boolean, in etcd's words.
+    /// When a gate is unknown or a value is not a boolean; with etcd's message.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut gates = Self::default();
         let mut named = [false; GATES.len()];
@@ -85,12 +85,8 @@ impl Gates {
             let Some(value) = value else {
                 return Err(format!("missing bool value for {name}"));
             };
-            let on = parse_bool(value).ok_or_else(|| {
-                format!(
-                    "invalid value of {name}={value}, err: strconv.ParseBool: parsing {value:?}: \
-                     invalid syntax"
-                )
-            })?;
+            let on = parse_bool(value)
+                .map_err(|why| format!("invalid value of {name}={value}, err: {why}"))?;
             if let Some(at) = GATES.iter().position(|g| g.name == name) {
                 gates.on[at] = on;
                 named[at] = true;

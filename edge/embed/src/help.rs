@@ -3,16 +3,16 @@
 use crate::flags::{Built, FLAGS, Flag, GROUPS};
 use crate::value::Kind;
 
-/// The version of etcd whose behaviour this is.
+/// The version of etcd that this server follows.
 pub const ETCD_VERSION: &str = net::endpoints::VERSION;
-/// Our own version.
+/// The version of retcd.
 pub const RETCD_VERSION: &str = env!("CARGO_PKG_VERSION");
-/// The commit that was built, where known.
+/// The commit of the build, if known.
 pub const GIT_SHA: &str = env!("RETCD_GIT_SHA");
-/// The compiler.
+/// The version of the compiler.
 pub const RUSTC: &str = env!("RETCD_RUSTC");
 
-/// The usage line: printed after an error of the command line, and at the top of `--help`.
+/// The usage: printed after an error of the command line, and at the top of `--help`.
 pub const USAGE: &str = "Usage:
 
   etcd [flags]
@@ -40,7 +40,7 @@ pub fn platform() -> (&'static str, &'static str) {
     (std::env::consts::OS, arch)
 }
 
-/// The four lines of `--version`.
+/// The output of `--version`, four lines.
 pub fn version() -> String {
     let (os, arch) = platform();
     format!(
@@ -72,7 +72,9 @@ fn entry(text: &mut String, flag: &Flag) {
     match flag.built {
         Built::Yes => {}
         Built::No(what) => {
-            text.push_str(&format!("    Not built yet: {what}. Another value is refused.\n"));
+            text.push_str(&format!(
+                "    Not built yet: {what}. Any value but the default is refused.\n"
+            ));
         }
         Built::NoEffect(why) => {
             text.push_str(&format!("    Has no effect: {why}.\n"));

@@ -6,10 +6,8 @@
 //! Source: etcd server/etcdmain and server/embed @ v3.7.1.
 
 pub mod arguments;
-mod boolean;
 pub mod config;
 mod connections;
-pub mod duration;
 pub mod environment;
 pub mod file;
 pub mod flags;

@@ -9,37 +9,43 @@
 
 use crate::config::Logging;
 use crate::settings::Notice;
+use cli::json::Object;
+use cli::log::{self, Line};
 use serde_json::Value as Json;
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::sync::{Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
-/// Libraries of which only warnings and errors are logged.
+/// The digits of a time in the log.
+const MICROSECONDS: usize = 6;
+
+/// Libraries whose events are logged only from the level of warnings up.
 const QUIET: [&str; 6] = ["h2", "hyper", "hyper_util", "mio", "tonic", "tower"];
 
-/// One line before it is written.
-#[derive(Debug, Default)]
+/// The content of a line.
+#[derive(Debug)]
 struct Record {
-    level: String,
-    logger: Option<String>,
+    level: log::Level,
+    /// The name of the logger, or empty.
+    logger: String,
     caller: String,
     message: String,
     fields: Vec<(String, Json)>,
 }
 
-/// How a line looks.
+/// The format of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Format {
     Json,
     Console,
 }
 
-/// Where lines go.
+/// A destination of lines.
 #[derive(Debug)]
 enum Output {
     Stderr,
@@ -62,13 +68,13 @@ impl Output {
 pub struct LogOutput {
     format: Format,
     lowest: Level,
-    /// Only `error` lines and above: for the levels that `tracing` does not have.
+    /// Drops lines below `panic`, for the levels `panic` and `fatal`, which `tracing` does not have.
     fatal_only: bool,
     outputs: Mutex<Vec<Output>>,
 }
 
 impl LogOutput {
-    /// The log until the settings are known: JSON on standard error.
+    /// The log that is used until the settings are known: JSON on standard error.
     pub fn early() -> Self {
         Self {
             format: Format::Json,
@@ -78,10 +84,10 @@ impl LogOutput {
         }
     }
 
-    /// Opens what the settings name.
+    /// Opens the outputs of the settings.
     ///
     /// # Errors
-    /// A file that cannot be opened, in Go's words.
+    /// When a file cannot be opened; with Go's message.
     pub fn open(logging: &Logging) -> Result<Self, String> {
         let mut outputs = Vec::new();
         for output in &logging.outputs {
@@ -98,7 +104,7 @@ impl LogOutput {
                 }
             });
         }
-        // As with zap, /dev/null silences the others too.
+        // As in etcd, /dev/null disables the other outputs too.
         if logging.outputs.iter().any(|path| path == "/dev/null") {
             outputs.clear();
         }
@@ -119,15 +125,15 @@ impl LogOutput {
     pub fn install(self) {
         let subscriber = tracing_subscriber::registry().with(self);
         if tracing::subscriber::set_global_default(subscriber).is_err() {
-            // A second log in one process is one of a test.
+            // Only tests install a second log in one process.
         }
     }
 
-    /// Writes a notice that was collected before the log was open.
+    /// Writes a notice that was recorded before the log was opened.
     pub fn notice(&self, notice: &Notice) {
         self.write(&Record {
-            level: notice.level.to_owned(),
-            logger: None,
+            level: log::Level::named(notice.level).expect("our own notices have zap's levels"),
+            logger: String::new(),
             caller: caller(file!(), line!()),
             message: notice.message.clone(),
             fields: notice
@@ -139,20 +145,17 @@ impl LogOutput {
     }
 
     fn write(&self, record: &Record) {
-        let line = match self.format {
-            Format::Json => json(record),
-            Format::Console => console(record),
-        };
+        let line = record.line(self.format, SystemTime::now());
         let mut outputs = self.outputs.lock().unwrap_or_else(PoisonError::into_inner);
         for output in outputs.iter_mut() {
             if output.write(&line).is_err() {
-                // A log that cannot be written cannot report its error anywhere.
+                // There is no place to report that the log cannot be written.
             }
         }
     }
 }
 
-/// What Go's runtime says of the usual errors of files.
+/// The message of a file's error in Go's words: lower case, without the number.
 pub(crate) fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or("").to_owned();
@@ -170,33 +173,38 @@ impl<S: Subscriber> Layer<S> for LogOutput {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let metadata = event.metadata();
         let mut record = Record {
-            level: level(*metadata.level()).to_owned(),
+            level: level(*metadata.level()),
+            // Consensus has a logger of its own, as in etcd.
+            logger: if metadata.target().starts_with("raft") {
+                "raft".to_owned()
+            } else {
+                String::new()
+            },
             caller: caller(metadata.file().unwrap_or(""), metadata.line().unwrap_or(0)),
-            ..Record::default()
+            message: String::new(),
+            fields: Vec::new(),
         };
-        // Consensus has a logger of its own name, as in etcd.
-        record.logger = metadata.target().starts_with("raft").then(|| "raft".to_owned());
         event.record(&mut record);
-        if self.fatal_only && !["panic", "fatal"].contains(&record.level.as_str()) {
+        if self.fatal_only && ![log::Level::Panic, log::Level::Fatal].contains(&record.level) {
             return;
         }
         self.write(&record);
     }
 }
 
-fn level(level: Level) -> &'static str {
+fn level(level: Level) -> log::Level {
     if level == Level::ERROR {
-        "error"
+        log::Level::Error
     } else if level == Level::WARN {
-        "warn"
+        log::Level::Warn
     } else if level == Level::INFO {
-        "info"
+        log::Level::Info
     } else {
-        "debug"
+        log::Level::Debug
     }
 }
 
-/// The last folder that says something, and the file: `net/listen.rs:12`.
+/// The file and its folder, without `src`: `net/listen.rs:12`.
 fn caller(file: &str, line: u32) -> String {
     let mut parts = file.rsplit('/').filter(|part| *part != "src");
     let name = parts.next().unwrap_or("");
@@ -207,6 +215,30 @@ fn caller(file: &str, line: u32) -> String {
 }
 
 impl Record {
+    /// The line that is written, with its line feed.
+    fn line(&self, format: Format, now: SystemTime) -> String {
+        let mut fields = Object::zap();
+        for (name, value) in &self.fields {
+            let value = match format {
+                Format::Json => value.to_string(),
+                Format::Console => spaced(value),
+            };
+            fields = fields.raw(name, &value);
+        }
+        let line = Line {
+            level: self.level,
+            logger: &self.logger,
+            caller: &self.caller,
+            message: &self.message,
+            fields,
+        };
+        let text = match format {
+            Format::Json => line.json(now),
+            Format::Console => line.console(now, MICROSECONDS),
+        };
+        text + "\n"
+    }
+
     fn set(&mut self, field: &Field, value: Json) {
         if field.name() == "fields"
             && let Some(Ok(Json::Object(many))) = value.as_str().map(serde_json::from_str)
@@ -216,8 +248,10 @@ impl Record {
         }
         match (field.name(), value) {
             ("message", Json::String(text)) => self.message = text,
-            ("level", Json::String(text)) => self.level = text,
-            ("logger", Json::String(text)) => self.logger = Some(text),
+            ("level", Json::String(text)) => {
+                self.level = log::Level::named(&text).unwrap_or(self.level);
+            }
+            ("logger", Json::String(text)) => self.logger = text,
             (name, value) => self.fields.push((name.to_owned(), value)),
         }
     }
@@ -254,45 +288,6 @@ impl Visit for Record {
     }
 }
 
-fn json(record: &Record) -> String {
-    let mut line = format!(
-        "{{\"level\":{},\"ts\":\"{}\"",
-        quoted(&record.level),
-        timestamp(SystemTime::now())
-    );
-    if let Some(logger) = &record.logger {
-        line.push_str(&format!(",\"logger\":{}", quoted(logger)));
-    }
-    line.push_str(&format!(
-        ",\"caller\":{},\"msg\":{}",
-        quoted(&record.caller),
-        quoted(&record.message)
-    ));
-    for (name, value) in &record.fields {
-        line.push_str(&format!(",{}:{value}", quoted(name)));
-    }
-    line.push_str("}\n");
-    line
-}
-
-fn console(record: &Record) -> String {
-    let mut line = format!("{}\t{}", timestamp(SystemTime::now()), record.level);
-    if let Some(logger) = &record.logger {
-        line.push_str(&format!("\t{logger}"));
-    }
-    line.push_str(&format!("\t{}\t{}", record.caller, record.message));
-    if !record.fields.is_empty() {
-        let fields: Vec<String> = record
-            .fields
-            .iter()
-            .map(|(name, value)| format!("{}: {}", quoted(name), spaced(value)))
-            .collect();
-        line.push_str(&format!("\t{{{}}}", fields.join(", ")));
-    }
-    line.push('\n');
-    line
-}
-
 /// JSON with a space after each comma.
 fn spaced(value: &Json) -> String {
     match value.as_array() {
@@ -303,58 +298,11 @@ fn spaced(value: &Json) -> String {
     }
 }
 
-fn quoted(text: &str) -> String {
-    Json::from(text).to_string()
-}
-
-/// `2006-01-02T15:04:05.000000Z`.
-fn timestamp(time: SystemTime) -> String {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let (days, seconds) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
-    let (year, month, day) = civil(days);
-    format!(
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:06}Z",
-        seconds / 3600,
-        seconds / 60 % 60,
-        seconds % 60,
-        since.subsec_micros()
-    )
-}
-
-/// The Gregorian date of a number of days since 1970.
-fn civil(days: u64) -> (u64, u64, u64) {
-    // Years begin in March here, so that the leap day is a year's last.
-    let days = days + 719_468;
-    let (era, of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
-    #[test]
-    fn times_are_written_as_zap_does() {
-        for (seconds, text) in [
-            (0, "1970-01-01T00:00:00.000000Z"),
-            (951_782_399, "2000-02-28T23:59:59.000000Z"),
-            (951_782_400, "2000-02-29T00:00:00.000000Z"),
-            (1_795_253_814, "2026-11-21T09:36:54.000000Z"),
-            (4_107_542_400, "2100-03-01T00:00:00.000000Z"),
-        ] {
-            assert_eq!(timestamp(UNIX_EPOCH + Duration::from_secs(seconds)), text);
-        }
-        let time = UNIX_EPOCH + Duration::from_micros(7);
-        assert_eq!(timestamp(time), "1970-01-01T00:00:00.000007Z");
-    }
-
-    /// Everything after the time, which differs.
+    /// What the log file contains after the event.
     fn logged(format: &str, event: impl FnOnce()) -> String {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");

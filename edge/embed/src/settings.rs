@@ -1,12 +1,12 @@
 //! The values of all flags: those that were given, from any source, and the defaults.
 
-use crate::duration::GoDuration;
 use crate::flags::{self, Flag};
 use crate::value::Value;
+use cli::duration::GoDuration;
 use net::Url;
 use std::collections::BTreeMap;
 
-/// A log line that is collected before the log is open.
+/// A log line that is recorded before the log is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
     /// `info`, `warn` or `fatal`.
@@ -32,14 +32,14 @@ impl Notice {
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
     given: BTreeMap<&'static str, Value>,
-    /// The file, when the values came from one.
+    /// The configuration file that the values come from, if any.
     pub file: Option<String>,
-    /// What to log, in order.
+    /// Lines to log once the log is open, in order.
     pub notices: Vec<Notice>,
 }
 
 impl Settings {
-    /// Nothing given yet, from this file.
+    /// No values yet; they will come from this file.
     pub fn of_file(path: &str) -> Self {
         Self { file: Some(path.to_owned()), ..Self::default() }
     }
@@ -77,19 +77,19 @@ impl Settings {
         text
     }
 
-    /// The truth of a flag.
+    /// The value of a boolean flag.
     pub fn bool(&self, name: &str) -> bool {
         let Value::Bool(value) = self.value(name) else { panic!("{name} is not a boolean") };
         value
     }
 
-    /// The number of a flag without sign.
+    /// The value of an unsigned flag.
     pub fn uint(&self, name: &str) -> u64 {
         let Value::Uint(value) = self.value(name) else { panic!("{name} is not a number") };
         value
     }
 
-    /// The number of a flag with sign.
+    /// The value of a signed flag.
     pub fn int(&self, name: &str) -> i64 {
         let Value::Int(value) = self.value(name) else {
             panic!("{name} is not a number with sign")

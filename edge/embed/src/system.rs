@@ -8,10 +8,10 @@ use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
-/// File descriptors that the server needs for itself.
+/// File descriptors that the server needs for files and internal use.
 pub(crate) const FDS_RESERVED: u64 = 150;
 
-/// The signals that end the server.
+/// The signals that stop the server.
 fn stop_signals() -> SigSet {
     [Signal::SIGINT, Signal::SIGTERM].into_iter().collect()
 }
@@ -22,7 +22,7 @@ pub(crate) fn block_signals() -> io::Result<()> {
     stop_signals().thread_block().map_err(io::Error::from)
 }
 
-/// Waits for an ending signal.
+/// Waits for a terminating signal.
 pub(crate) fn wait_for_signal() -> io::Result<Signal> {
     stop_signals().wait().map_err(io::Error::from)
 }
@@ -32,14 +32,14 @@ pub(crate) fn signal_name(signal: Signal) -> &'static str {
     if signal == Signal::SIGINT { "interrupt" } else { "terminated" }
 }
 
-/// Ends the process by the signal's default action; the first process of a container, to which
-/// the kernel would not deliver it, goes on and ends with a code.
+/// Terminates the process by the signal's default action. Process 1 of a container, which ignores
+/// that action, returns and exits with a code.
 pub(crate) fn terminate_by(signal: Signal) {
     if std::process::id() == 1 {
         return;
     }
     if let Err(error) = stop_signals().thread_unblock().and_then(|()| raise(signal)) {
-        tracing::warn!(%error, "cannot end by the signal");
+        tracing::warn!(%error, "cannot terminate the process by the signal");
     }
 }
 

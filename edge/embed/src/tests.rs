@@ -1,4 +1,5 @@
-//! Command lines, environments and files with what becomes of them: `testdata/*.txt`.
+//! Command lines, environments and files, and the configurations or errors that they lead to:
+//! `testdata/scripts`.
 //!
 //! The errors and exit codes were compared by hand with those of etcd 3.7.1.
 
@@ -52,7 +53,7 @@ fn show(decision: Decision) -> String {
 fn show_plan(plan: Plan) -> String {
     let mut lines = Vec::new();
     for notice in plan.early.iter().chain(&plan.notices) {
-        // Each command line without a name brings these two.
+        // Two notices that every command line without a name produces.
         if notice.message.starts_with("Running http") || notice.message.starts_with("it isn't") {
             continue;
         }

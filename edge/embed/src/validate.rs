@@ -5,10 +5,10 @@
 //! `parseCompactionRetention` @ v3.7.1.
 
 use crate::config::{Config, Logging};
-use crate::duration::GoDuration;
 use crate::flags::{self, Built};
 use crate::gates::Gates;
 use crate::settings::{Notice, Settings};
+use cli::duration::GoDuration;
 use executor::AutoCompaction;
 use net::Url;
 use std::net::IpAddr;

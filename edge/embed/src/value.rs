@@ -1,10 +1,10 @@
-//! Values of flags: their kinds, and reading them from text with Go's messages.
+//! The kinds and values of flags, and their parser, with the messages of Go's `flag` package.
 //!
 //! Source: Go's `flag` package and etcd pkg/flags @ v3.7.1.
 
-use crate::boolean::parse_bool;
-use crate::duration::GoDuration;
 use crate::gates;
+use cli::duration::GoDuration;
+use cli::go::parse_bool;
 use net::Url;
 
 /// The kind of a flag, after Go's types.
@@ -60,13 +60,13 @@ pub enum Value {
 }
 
 impl Kind {
-    /// Reads a value as the command line and the environment do.
+    /// Parses a value of the command line or the environment.
     ///
     /// # Errors
-    /// What Go's flag package puts after the colon.
+    /// The part of the message of Go's `flag` package after the colon.
     pub fn parse(self, text: &str) -> Result<Value, String> {
         Ok(match self {
-            Self::Bool => Value::Bool(parse_bool(text).ok_or("parse error")?),
+            Self::Bool => Value::Bool(parse_bool(text).map_err(|_| "parse error")?),
             Self::Uint => Value::Uint(parse_uint(text)?),
             Self::Uint32 => Value::Uint(u64::from(parse_uint32(text)?)),
             Self::Int => Value::Int(parse_int(text)?),
@@ -87,7 +87,7 @@ impl Kind {
                 chosen.sort();
                 Value::Words(chosen)
             }
-            // An empty list of URLs is allowed and means none.
+            // An empty text means no URLs.
             Self::Urls if text.is_empty() => Value::Urls(Vec::new()),
             Self::Urls => Value::Urls(Url::parse_list(text).map_err(|e| e.to_string())?),
             Self::UrlsOrStar if text == "*" || text.is_empty() => {
@@ -114,7 +114,7 @@ impl Kind {
     }
 }
 
-/// Splits Go's base prefix off (`0x`, `0o`, `0b`, or a leading zero for octal).
+/// Splits off Go's prefix of a base: `0x`, `0o`, `0b`, or `0` for octal.
 fn radix(text: &str) -> (&str, u32) {
     let lower = text.get(..2).map(str::to_ascii_lowercase);
     match lower.as_deref() {

@@ -93,7 +93,7 @@ impl<I> TimedStream<I> {
         let limit = self.stall_limit.get();
         let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(limit)));
         if stalled.as_mut().poll(cx).is_ready() {
-            let what = "the client has taken no byte of what was sent for too long";
+            let what = "the client has read nothing for too long";
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, what)));
         }
         Poll::Pending

@@ -120,7 +120,7 @@ group! {
     Identity {
         cluster_version: IntGaugeVec = "etcd_cluster_version", "1 for the label with the cluster's version.", ["cluster_version"];
         server_version: IntGaugeVec = "etcd_server_version", "1 for the label with this server's version.", ["server_version"];
-        go_version: IntGaugeVec = "etcd_server_go_version", "1 for the label with the Go version; this server has none and says so.", ["server_go_version"];
+        go_version: IntGaugeVec = "etcd_server_go_version", "1 for the label with the Go version, which this server does not use.", ["server_go_version"];
         server_id: IntGaugeVec = "etcd_server_id", "1 for the label with this member's id in hexadecimal.", ["server_id"];
         feature_enabled: IntGaugeVec = "etcd_server_feature_enabled", "1 for each feature gate that is on, 0 for each that is off.", ["name", "stage"];
         alarms: IntGaugeVec = "etcd_debugging_server_alarms", "1 for each alarm that is raised.", ["server_id", "alarm_type"];

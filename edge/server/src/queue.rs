@@ -192,7 +192,7 @@ mod tests {
         assert_eq!(queue.push_request(3), Err(PushError::Full));
         queue.push(11);
         assert_eq!(drained(&queue), [1, 10, 2, 11]);
-        assert_eq!(queue.push_request(4), Ok(()), "the bound is for what is queued");
+        assert_eq!(queue.push_request(4), Ok(()), "the bound holds for queued items");
     }
 
     #[test]

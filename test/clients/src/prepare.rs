@@ -165,12 +165,12 @@ mod tests {
         let dir = dir.path().join("client");
         let files = |text: &str| vec![("a".to_owned(), text.to_owned())];
         let count = [vec!["sh", "-c", "echo once >> ../count"]];
-        let counted = || fs::read_to_string(dir.with_file_name("count")).unwrap().lines().count();
+        let runs = || fs::read_to_string(dir.with_file_name("count")).unwrap().lines().count();
         install(&dir, &files("1"), &count).unwrap();
         install(&dir, &files("1"), &count).unwrap();
-        assert_eq!(counted(), 1);
+        assert_eq!(runs(), 1);
         install(&dir, &files("2"), &count).unwrap();
-        assert_eq!(counted(), 2);
+        assert_eq!(runs(), 2);
     }
 
     #[test]

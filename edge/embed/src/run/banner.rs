@@ -3,9 +3,9 @@
 //! Source: etcd server/embed/etcd.go `print`, server/etcdserver/{bootstrap,server}.go @ v3.7.1.
 
 use crate::config::Config;
-use crate::duration::GoDuration;
 use crate::help;
 use crate::initial::{Members, text};
+use cli::duration::GoDuration;
 use executor::{AutoCompaction, Booted};
 use net::Url;
 use serde_json::json;
@@ -21,7 +21,7 @@ fn millis(ms: u64) -> String {
 }
 
 fn go(duration: Duration) -> String {
-    GoDuration(i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)).to_string()
+    GoDuration::from(duration).to_string()
 }
 
 /// Logs the effective configuration.

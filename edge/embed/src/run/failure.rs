@@ -106,8 +106,10 @@ fn log_boot(error: &BootError, db: &Path) {
     };
     let message = match error {
         _ if damaged.is_some() => "the database is damaged",
-        BootError::Mismatch(_) => "the files of the data directory contradict each other",
-        BootError::State(state::Fatal::Unsupported(_)) => "the data needs what is not built yet",
+        BootError::Mismatch(_) => "the files of the data directory are inconsistent",
+        BootError::State(state::Fatal::Unsupported(_)) => {
+            "the data uses a feature that is not built yet"
+        }
         BootError::State(_) => "the data cannot be restored",
         BootError::Locked(_)
         | BootError::Log(_)

@@ -9,7 +9,7 @@ struct Fake {
     no_leader: bool,
     learner: bool,
     fails: bool,
-    counted: RefCell<Vec<String>>,
+    recorded: RefCell<Vec<String>>,
 }
 
 impl StatusSource for Fake {
@@ -35,10 +35,10 @@ impl StatusSource for Fake {
         b"a 1\n".to_vec()
     }
     fn count_health(&self, healthy: bool) {
-        self.counted.borrow_mut().push(format!("health {healthy}"));
+        self.recorded.borrow_mut().push(format!("health {healthy}"));
     }
     fn count_check(&self, kind: &'static str, name: &'static str, passed: bool) {
-        self.counted.borrow_mut().push(format!("{kind} {name} {passed}"));
+        self.recorded.borrow_mut().push(format!("{kind} {name} {passed}"));
     }
 }
 
@@ -60,7 +60,7 @@ fn health_says_why_it_is_false() {
     assert_eq!(get(&full, "/health"), bad("ALARM NOSPACE"));
     assert_eq!(get(&full, "/health?exclude=NOSPACE"), (200, ok.to_owned()));
     assert_eq!(get(&full, "/health?exclude=CORRUPT&exclude=NO%53PACE"), (200, ok.to_owned()));
-    assert_eq!(*full.counted.borrow(), ["health false", "health true", "health true"]);
+    assert_eq!(*full.recorded.borrow(), ["health false", "health true", "health true"]);
     let lost = Fake { no_leader: true, ..Fake::default() };
     assert_eq!(get(&lost, "/health"), bad("RAFT NO LEADER"));
     assert_eq!(get(&lost, "/health?serializable=true"), (200, ok.to_owned()));
@@ -90,7 +90,7 @@ fn checks_list_what_passed_when_asked_or_when_one_failed() {
     assert_eq!(get(&failing, "/readyz/serializable_read"), (200, "ok\n".to_owned()));
     assert_eq!(get(&failing, "/readyz/nope"), (0, String::new()));
     assert_eq!(get(&failing, "/livez/serializable_read").0, 200);
-    assert_eq!(failing.counted.borrow()[0], "readyz data_corruption true");
+    assert_eq!(failing.recorded.borrow()[0], "readyz data_corruption true");
 }
 
 #[test]

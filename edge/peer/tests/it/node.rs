@@ -1,4 +1,4 @@
-//! A member that has a transport and a port, and remembers what it is told.
+//! A member that has a transport and a port, and remembers what it is reports.
 
 use bytes::Bytes;
 use cluster::{Member, Version};
@@ -23,9 +23,9 @@ pub(crate) const CLUSTER: u64 = 0x1c;
 /// The time after which a test has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What a member was told.
+/// What the transport has reported to a member.
 #[derive(Debug, Default)]
-pub(crate) struct Told {
+pub(crate) struct Reports {
     pub(crate) messages: Vec<Message>,
     pub(crate) unreachable: Vec<NodeId>,
     pub(crate) snapshots: Vec<(NodeId, bool)>,
@@ -34,53 +34,57 @@ pub(crate) struct Told {
 
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
-    told: Mutex<Told>,
+    reports: Mutex<Reports>,
     changed: Condvar,
 }
 
 impl Inbox {
-    fn tell(&self, change: impl FnOnce(&mut Told)) {
-        change(&mut self.told.lock().unwrap());
+    fn report(&self, change: impl FnOnce(&mut Reports)) {
+        change(&mut self.reports.lock().unwrap());
         self.changed.notify_all();
     }
 
     /// Waits until `found` gives something.
-    pub(crate) fn wait<T>(&self, what: &str, mut found: impl FnMut(&mut Told) -> Option<T>) -> T {
-        let mut told = self.told.lock().unwrap();
+    pub(crate) fn wait<T>(
+        &self,
+        what: &str,
+        mut found: impl FnMut(&mut Reports) -> Option<T>,
+    ) -> T {
+        let mut reports = self.reports.lock().unwrap();
         loop {
-            if let Some(found) = found(&mut told) {
+            if let Some(found) = found(&mut reports) {
                 return found;
             }
-            let (next, timed_out) = self.changed.wait_timeout(told, PATIENCE).unwrap();
-            told = next;
-            assert!(!timed_out.timed_out(), "{what}: {told:?}");
+            let (next, timed_out) = self.changed.wait_timeout(reports, PATIENCE).unwrap();
+            reports = next;
+            assert!(!timed_out.timed_out(), "{what}: {reports:?}");
         }
     }
 
     /// Waits until a message has arrived, and takes it.
     pub(crate) fn take(&self, wanted: &Message) {
-        self.wait(&format!("{wanted:?}"), |told| {
-            let at = told.messages.iter().position(|message| message == wanted)?;
-            Some(told.messages.remove(at))
+        self.wait(&format!("{wanted:?}"), |reports| {
+            let at = reports.messages.iter().position(|message| message == wanted)?;
+            Some(reports.messages.remove(at))
         });
     }
 }
 
 impl Deliver for Inbox {
     fn message(&self, message: Message) {
-        self.tell(|told| told.messages.push(message));
+        self.report(|reports| reports.messages.push(message));
     }
 
     fn unreachable(&self, peer: NodeId) {
-        self.tell(|told| told.unreachable.push(peer));
+        self.report(|reports| reports.unreachable.push(peer));
     }
 
     fn snapshot_sent(&self, peer: NodeId, ok: bool) {
-        self.tell(|told| told.snapshots.push((peer, ok)));
+        self.report(|reports| reports.snapshots.push((peer, ok)));
     }
 
     fn removed(&self) {
-        self.tell(|told| told.removed += 1);
+        self.report(|reports| reports.removed += 1);
     }
 }
 

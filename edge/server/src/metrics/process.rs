@@ -67,7 +67,7 @@ impl Process {
         let available = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         cores.set(i64::try_from(available).unwrap_or(i64::MAX));
         let info = IntGaugeVec::new(
-            Opts::new("go_info", "The version of Go; this server has none and says so."),
+            Opts::new("go_info", "The version of Go, which this server does not use."),
             &["version"],
         )?;
         registry.register(Box::new(info.clone()))?;

@@ -1,10 +1,12 @@
-//! Durations as Go writes and reads them: `1h30m`, `100ms`, `2h0m0s`. Nanoseconds in an `i64`.
+//! Durations in Go's notation: `1h30m`, `100ms`, `2h0m0s`.
 //!
 //! Source: the documentation of Go's `time.ParseDuration` and `Duration.String`.
 
+use crate::go::quote;
 use std::fmt;
+use std::time::Duration;
 
-/// A duration in nanoseconds; negative ones can be written, and most flags refuse them.
+/// A duration in nanoseconds, which may be negative.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct GoDuration(pub i64);
 
@@ -24,21 +26,24 @@ const UNITS: [(&str, i64); 8] = [
 
 impl GoDuration {
     /// A number of milliseconds.
+    #[must_use]
     pub fn from_millis(ms: i64) -> Self {
         Self(ms.saturating_mul(MILLI))
     }
 
-    /// The same in Rust's type; a negative one becomes zero.
-    pub fn to_std(self) -> std::time::Duration {
-        std::time::Duration::from_nanos(u64::try_from(self.0).unwrap_or(0))
+    /// The duration in Rust's type; a negative one becomes zero.
+    #[must_use]
+    pub fn to_std(self) -> Duration {
+        Duration::from_nanos(u64::try_from(self.0).unwrap_or(0))
     }
 
-    /// Reads a duration.
+    /// Reads a duration. Digits after the nanosecond are dropped.
     ///
     /// # Errors
     /// Go's message, without its `time: ` prefix.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let invalid = || format!("invalid duration {text:?}");
+        let quoted = quote(text.as_bytes());
+        let invalid = || format!("invalid duration {quoted}");
         let (negative, mut rest) = match text.as_bytes().first() {
             Some(b'-') => (true, &text[1..]),
             Some(b'+') => (false, &text[1..]),
@@ -60,10 +65,11 @@ impl GoDuration {
                 return Err(invalid());
             }
             if unit.is_empty() {
-                return Err(format!("missing unit in duration {text:?}"));
+                return Err(format!("missing unit in duration {quoted}"));
             }
             let Some((_, size)) = UNITS.iter().find(|(name, _)| *name == unit) else {
-                return Err(format!("unknown unit {unit:?} in duration {text:?}"));
+                let unit = quote(unit.as_bytes());
+                return Err(format!("unknown unit {unit} in duration {quoted}"));
             };
             let part = scaled(number, *size).ok_or_else(invalid)?;
             total = total.checked_add(part).ok_or_else(invalid)?;
@@ -74,7 +80,7 @@ impl GoDuration {
     }
 }
 
-/// `number` times `size` for a decimal number; digits beyond the nanosecond are cut.
+/// The decimal number times `size`, rounded down.
 fn scaled(number: &str, size: i64) -> Option<i128> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let whole: i128 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
@@ -85,6 +91,13 @@ fn scaled(number: &str, size: i64) -> Option<i128> {
         total += i128::from(digit - b'0') * place;
     }
     Some(total)
+}
+
+impl From<Duration> for GoDuration {
+    /// At most Go's longest duration, 292 years.
+    fn from(duration: Duration) -> Self {
+        Self(i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX))
+    }
 }
 
 impl fmt::Display for GoDuration {
@@ -117,7 +130,7 @@ impl fmt::Display for GoDuration {
     }
 }
 
-/// `n / size` without trailing zeros.
+/// `n / size` as a decimal number without trailing zeros.
 fn decimal(n: u64, size: u64) -> String {
     let mut text = (n / size).to_string();
     let (mut rest, mut place) = (n % size, size / 10);
@@ -149,6 +162,9 @@ mod tests {
             ("-1m", -60 * SECOND, "-1m0s"),
             ("0", 0, "0s"),
             ("+1.25ms", 1_250 * MICRO, "1.25ms"),
+            ("999ns", 999, "999ns"),
+            ("3.358398ms", 3_358_398, "3.358398ms"),
+            ("1m30.5s", 90_500 * MILLI, "1m30.5s"),
         ] {
             let read = GoDuration::parse(text).unwrap();
             assert_eq!((read.0, read.to_string().as_str()), (ns, printed), "{text}");
