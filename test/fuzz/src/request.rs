@@ -15,7 +15,7 @@ use proto::etcdserverpb::{
 };
 use proto::{Entry, EntryKind, Index, NodeId, Term};
 use rpc::frame::{Messages, PREFIX_LEN, decode, decode_in_stream};
-use state::{Effect, Input, State};
+use state::{Effect, Input, Leader, State};
 use std::convert::Infallible;
 use std::path::Path;
 use std::pin::Pin;
@@ -123,7 +123,7 @@ fn apply(messages: &[Bytes]) -> bool {
     }
     let mut state = empty_state();
     let mut effects = Vec::new();
-    if state.step(0, Input::Leads(Some(Term(1))), &mut effects).is_err() {
+    if state.step(0, Input::Leadership(Term(1), Leader::Me), &mut effects).is_err() {
         return false;
     }
     for (index, data) in (1..).zip(requests) {
