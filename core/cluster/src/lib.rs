@@ -11,6 +11,7 @@ mod change;
 mod ids;
 mod load;
 mod member;
+mod safety;
 mod storage_version;
 mod stored;
 mod version;
@@ -22,6 +23,7 @@ pub use change::{
 pub use ids::{cluster_id, member_id, parse_hex_id};
 pub use load::{BackendItems, CorruptMembership, V2Item};
 pub use member::{Attributes, BadJson, ChangeContext, Member, members_json};
+pub use safety::{HEALTH_INTERVAL, Reach, UnsafeChange, check_in_sync};
 pub use storage_version::{StorageVersion, StorageVersionChange, UnsupportedStorage};
 pub use stored::{MEMBER_REMOVED_VALUE, MembershipWrite, Table};
 pub use version::{
