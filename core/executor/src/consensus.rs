@@ -156,6 +156,10 @@ impl Consensus {
                     out.push(Envelope::Client(ClientMessage::ReadRefused(read)));
                 }
             }
+            ConsensusInput::Matched(id) => {
+                let matched = self.member.matched();
+                out.push(Envelope::Client(ClientMessage::Matched(id, matched)));
+            }
             ConsensusInput::PeerSnapshot(snapshot, file) => {
                 self.transfers.is_wanted = false;
                 self.transfers.newest = Some((snapshot.id, file));

@@ -57,6 +57,8 @@ pub enum ConsensusInput {
     /// [`ClientMessage::ReadReady`] follows once everything that was acknowledged before is applied
     /// here. There is none while there is no leader.
     Read(u64),
+    /// Tell how far the members' logs are durable, as [`ClientMessage::Matched`].
+    Matched(u64),
     /// A snapshot for members that are too far behind, and the database file of the same moment.
     PeerSnapshot(RaftSnapshot, bolt::View),
     /// Hand the leadership over to this voter.
@@ -99,6 +101,7 @@ impl WakeFor {
             | ConsensusInput::SnapshotSaved(_)
             | ConsensusInput::Message(_)
             | ConsensusInput::Read(_)
+            | ConsensusInput::Matched(_)
             | ConsensusInput::PeerSnapshot(..)
             | ConsensusInput::Transfer(_)
             | ConsensusInput::Unreachable(_)
@@ -198,6 +201,9 @@ pub enum ClientMessage {
     ReadReady(u64),
     /// The [`ConsensusInput::Read`] with this id was refused: too many wait.
     ReadRefused(u64),
+    /// The index up to which the log of each member is durable, for the [`ConsensusInput::Matched`]
+    /// with this id; none unless this member leads.
+    Matched(u64, Option<BTreeMap<NodeId, Index>>),
 }
 
 /// Why a request was not carried out.

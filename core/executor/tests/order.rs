@@ -131,7 +131,8 @@ impl World {
             | ClientMessage::File(..)
             | ClientMessage::EventsLost
             | ClientMessage::ReadReady(_)
-            | ClientMessage::ReadRefused(_) => {}
+            | ClientMessage::ReadRefused(_)
+            | ClientMessage::Matched(..) => {}
         }
     }
 }

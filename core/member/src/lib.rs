@@ -19,7 +19,7 @@
 use bytes::Bytes;
 use proto::{ConfChange, ConfState, Entry, EntryKind, HardState, Index, NodeId, Term};
 use raft::{ConfChanges, LogWrite, Message, RaftSnapshot, Read};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 /// The most entries that may be committed but not applied. Above it, new requests are refused.
 ///
@@ -221,6 +221,14 @@ impl Member {
     #[must_use]
     pub fn leads(&self) -> bool {
         self.raft.role() == raft::Role::Leader
+    }
+
+    /// The index up to which the log of each member is durable, its own too; none unless this member
+    /// leads.
+    #[must_use]
+    pub fn matched(&self) -> Option<BTreeMap<NodeId, Index>> {
+        let of_each = || self.raft.progress().iter().map(|(id, progress)| (*id, progress.matched));
+        self.leads().then(|| of_each().collect())
     }
 
     /// True while a batch is not durable.

@@ -97,6 +97,40 @@ pub trait Host: Clone + 'static {
     /// The status for the client.
     async fn members(&self, linearizable: bool) -> Result<Vec<Member>, Status>;
 
+    /// Adds a member with these peer URLs; the member, and all members after that.
+    ///
+    /// # Errors
+    /// The status for the client.
+    async fn member_add(
+        &self,
+        peer_urls: Vec<String>,
+        is_learner: bool,
+    ) -> Result<(Member, Vec<Member>), Status>;
+
+    /// Removes a member; the members after that.
+    ///
+    /// # Errors
+    /// The status for the client.
+    async fn member_remove(&self, id: u64) -> Result<Vec<Member>, Status>;
+
+    /// Changes the peer URLs of a member; the members after that.
+    ///
+    /// # Errors
+    /// The status for the client.
+    async fn member_update(&self, id: u64, peer_urls: Vec<String>) -> Result<Vec<Member>, Status>;
+
+    /// Makes a learner a voter; the members after that.
+    ///
+    /// # Errors
+    /// The status for the client.
+    async fn member_promote(&self, id: u64) -> Result<Vec<Member>, Status>;
+
+    /// Hands the leadership over to a voter, and waits until it leads.
+    ///
+    /// # Errors
+    /// The status for the client.
+    async fn move_leader(&self, to: u64) -> Result<(), Status>;
+
     /// The alarms that are active.
     fn alarms(&self) -> Vec<AlarmMember>;
 

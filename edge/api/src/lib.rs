@@ -29,6 +29,6 @@ pub use host::{
     Deliver, Growth, Host, Item, Items, LargeRange, RangeChunks, RangeReply, SnapshotFile,
     WatchStream,
 };
-pub use member::{WorkerHost, WorkerWatchStream};
+pub use member::{WorkerHost, WorkerWatchStream, status_of};
 pub use service::{HttpAnswer, HttpHandler, Service};
 pub use shared::Limits;

@@ -11,8 +11,8 @@ use prost::Message as _;
 use proto::answer::Answer;
 use proto::etcdserverpb::{
     AlarmMember, AlarmRequest, AlarmResponse, AlarmType, DefragmentRequest, DefragmentResponse,
-    HashKvRequest, HashRequest, InternalRaftRequest, SnapshotRequest, SnapshotResponse,
-    StatusRequest,
+    HashKvRequest, HashRequest, InternalRaftRequest, MoveLeaderRequest, MoveLeaderResponse,
+    SnapshotRequest, SnapshotResponse, StatusRequest,
 };
 use rpc::body::{Reply, Source, encoded, framed};
 use rpc::{Code, Error, Status};
@@ -65,6 +65,13 @@ pub(crate) async fn defragment<H: Host>(call: Call<H>) -> Result<Reply, Status> 
     let (service, _) = call.request(|_: &DefragmentRequest| false).await?;
     service.host.defragment().await?;
     Ok(encoded(&DefragmentResponse { header: None }))
+}
+
+pub(crate) async fn move_leader<H: Host>(call: Call<H>) -> Result<Reply, Status> {
+    let (service, request) = call.request(|_: &MoveLeaderRequest| false).await?;
+    service.host.move_leader(request.target_id).await?;
+    // etcd leaves the header out.
+    Ok(encoded(&MoveLeaderResponse { header: None }))
 }
 
 pub(crate) async fn hash<H: Host>(call: Call<H>) -> Result<Reply, Status> {

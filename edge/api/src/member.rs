@@ -11,21 +11,23 @@ mod worker_host;
 
 use crate::host::{Deliver, Growth, Host, RangeChunks, RangeReply, SnapshotFile, WatchStream};
 use auth::Caller;
+pub use errors::status_of;
 pub use worker_host::WorkerHost;
 
-use errors::{denied_status, status_of, store_status};
+use errors::{denied_status, store_status};
 use proto::answer::{Answer, Origin, TxnAnswer};
 use proto::etcdserverpb::{
     AlarmMember, DowngradeInfo, HashKvResponse, HashResponse, InternalRaftRequest,
-    LeaseTimeToLiveResponse, Member, RangeRequest, ResponseHeader, StatusResponse, TxnRequest,
-    WatchRequest, watch_request::RequestUnion,
+    LeaseTimeToLiveRequest, LeaseTimeToLiveResponse, Member, RangeRequest, ResponseHeader,
+    StatusResponse, TxnRequest, WatchRequest, watch_request::RequestUnion,
 };
 use proto::{LeaseId, NodeId};
 use rpc::{Code, Error, Status};
+use server::Error as ServerError;
 use server::metrics::grpc::Method;
-use state::{LeaseQuery, Reply, quota};
+use state::{LeaseQuery, Reject, Reply, quota};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use watch::{ConnectionId, CreateRequest};
 
 /// A defragmentation ends after this many commits that did not shrink the file.
@@ -105,14 +107,9 @@ impl Host for WorkerHost {
     }
 
     async fn lease_renew(&self, id: i64) -> Result<i64, Status> {
-        match self.ask(LeaseQuery::KeepAlive(LeaseId(id))).await? {
-            Reply::KeptAlive { ttl_s } => Ok(ttl_s),
-            Reply::NoLease => Ok(0),
-            other @ (Reply::TimeToLive { .. }
-            | Reply::Leases(_)
-            | Reply::NotLeader
-            | Reply::Corrupt
-            | Reply::Denied(_)) => Err(unexpected_reply(&other)),
+        match self.worker.renew_lease(Caller::default(), LeaseId(id)).await {
+            Err(ServerError::Rejected(Reject::LeaseNotFound)) => Ok(0),
+            renewed => renewed.map_err(status_of),
         }
     }
 
@@ -121,22 +118,10 @@ impl Host for WorkerHost {
         id: i64,
         keys: bool,
     ) -> Result<Option<LeaseTimeToLiveResponse>, Status> {
-        match self.ask(LeaseQuery::TimeToLive { lease: LeaseId(id), keys }).await? {
-            Reply::TimeToLive { granted_ttl_s, remaining_s, keys } => {
-                Ok(Some(LeaseTimeToLiveResponse {
-                    header: None,
-                    id,
-                    ttl: remaining_s,
-                    granted_ttl: granted_ttl_s,
-                    keys,
-                }))
-            }
-            Reply::NoLease => Ok(None),
-            other @ (Reply::KeptAlive { .. }
-            | Reply::Leases(_)
-            | Reply::NotLeader
-            | Reply::Corrupt
-            | Reply::Denied(_)) => Err(unexpected_reply(&other)),
+        let request = LeaseTimeToLiveRequest { id, keys };
+        match self.worker.lease_time_to_live(Caller::default(), request).await {
+            Err(ServerError::Rejected(Reject::LeaseNotFound)) => Ok(None),
+            found => found.map(Some).map_err(status_of),
         }
     }
 
@@ -148,15 +133,36 @@ impl Host for WorkerHost {
 
     async fn members(&self, linearizable: bool) -> Result<Vec<Member>, Status> {
         self.view(!linearizable).await?;
-        let moment = self.worker.moment();
-        let member = |member: &cluster::Member| Member {
-            id: member.id.0,
-            name: member.name.clone(),
-            peer_ur_ls: member.peer_urls.clone(),
-            client_ur_ls: member.client_urls.clone(),
-            is_learner: member.is_learner,
-        };
-        Ok(moment.published.cluster.members().map(member).collect())
+        Ok(self.worker.moment().published.cluster.members().map(message).collect())
+    }
+
+    async fn member_add(
+        &self,
+        peer_urls: Vec<String>,
+        is_learner: bool,
+    ) -> Result<(Member, Vec<Member>), Status> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let unix_s = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+        let id = cluster::member_id(&peer_urls, "", Some(unix_s));
+        let member = cluster::Member { id, peer_urls, is_learner, ..Default::default() };
+        let added = message(&member);
+        Ok((added, messages(self.worker.add_member(member).await)?))
+    }
+
+    async fn member_remove(&self, id: u64) -> Result<Vec<Member>, Status> {
+        messages(self.worker.remove_member(NodeId(id)).await)
+    }
+
+    async fn member_update(&self, id: u64, peer_urls: Vec<String>) -> Result<Vec<Member>, Status> {
+        messages(self.worker.update_member(NodeId(id), peer_urls).await)
+    }
+
+    async fn member_promote(&self, id: u64) -> Result<Vec<Member>, Status> {
+        messages(self.worker.promote_member(NodeId(id)).await)
+    }
+
+    async fn move_leader(&self, to: u64) -> Result<(), Status> {
+        self.worker.move_leader(NodeId(to)).await.map_err(status_of)
     }
 
     fn alarms(&self) -> Vec<AlarmMember> {
@@ -253,15 +259,31 @@ async fn blocking<T: Send + 'static>(
     done.map_err(|error| Status::new(Code::Internal, format!("retcd: {error}")))
 }
 
-/// Only the leader answers; a member alone leads, or will in a moment.
+/// A member as the services show it.
+fn message(member: &cluster::Member) -> Member {
+    Member {
+        id: member.id.0,
+        name: member.name.clone(),
+        peer_ur_ls: member.peer_urls.clone(),
+        client_ur_ls: member.client_urls.clone(),
+        is_learner: member.is_learner,
+    }
+}
+
+fn messages(members: Result<Vec<cluster::Member>, ServerError>) -> Result<Vec<Member>, Status> {
+    members.map(|members| members.iter().map(message).collect()).map_err(status_of)
+}
+
+/// The status of a question about all leases that has no answer.
 fn unexpected_reply(reply: &Reply) -> Status {
     match reply {
-        Reply::NotLeader => Error::Timeout.into(),
         Reply::Corrupt => Error::Corrupt.into(),
         Reply::Denied(denied) => denied_status(*denied),
-        Reply::KeptAlive { .. } | Reply::TimeToLive { .. } | Reply::Leases(_) | Reply::NoLease => {
-            crate::call::mismatch()
-        }
+        Reply::NotLeader
+        | Reply::KeptAlive { .. }
+        | Reply::TimeToLive { .. }
+        | Reply::Leases(_)
+        | Reply::NoLease => crate::call::mismatch(),
     }
 }
 

@@ -210,12 +210,17 @@ async fn route<H: Host>(call: Call<H>) -> Replied {
         "/etcdserverpb.Lease/LeaseKeepAlive" => lease::keep_alive(call),
         "/etcdserverpb.Lease/LeaseTimeToLive" => Box::pin(lease::time_to_live(call)).await,
         "/etcdserverpb.Lease/LeaseLeases" => Box::pin(lease::leases(call)).await,
+        "/etcdserverpb.Cluster/MemberAdd" => Box::pin(cluster::member_add(call)).await,
+        "/etcdserverpb.Cluster/MemberRemove" => Box::pin(cluster::member_remove(call)).await,
+        "/etcdserverpb.Cluster/MemberUpdate" => Box::pin(cluster::member_update(call)).await,
         "/etcdserverpb.Cluster/MemberList" => Box::pin(cluster::member_list(call)).await,
+        "/etcdserverpb.Cluster/MemberPromote" => Box::pin(cluster::member_promote(call)).await,
         "/etcdserverpb.Maintenance/Alarm" => Box::pin(maintenance::alarm(call)).await,
         "/etcdserverpb.Maintenance/Status" => Box::pin(maintenance::status(call)).await,
         "/etcdserverpb.Maintenance/Defragment" => Box::pin(maintenance::defragment(call)).await,
         "/etcdserverpb.Maintenance/Hash" => Box::pin(maintenance::hash(call)).await,
         "/etcdserverpb.Maintenance/HashKV" => Box::pin(maintenance::hash_kv(call)).await,
+        "/etcdserverpb.Maintenance/MoveLeader" => Box::pin(maintenance::move_leader(call)).await,
         "/etcdserverpb.Maintenance/Snapshot" => Box::pin(maintenance::snapshot(call)).await,
         "/grpc.health.v1.Health/Check" => Box::pin(health::check(call)).await,
         "/grpc.health.v1.Health/List" => Box::pin(health::list(call)).await,
@@ -225,7 +230,7 @@ async fn route<H: Host>(call: Call<H>) -> Replied {
 }
 
 /// Methods of etcd that are not implemented yet.
-const NOT_BUILT: [(&str, &[&str]); 5] = [
+const NOT_BUILT: [(&str, &[&str]); 4] = [
     (
         "etcdserverpb.Auth",
         &[
@@ -248,8 +253,7 @@ const NOT_BUILT: [(&str, &[&str]); 5] = [
             "RoleRevokePermission",
         ],
     ),
-    ("etcdserverpb.Cluster", &["MemberAdd", "MemberRemove", "MemberUpdate", "MemberPromote"]),
-    ("etcdserverpb.Maintenance", &["MoveLeader", "Downgrade"]),
+    ("etcdserverpb.Maintenance", &["Downgrade"]),
     ("v3lockpb.Lock", &["Lock", "Unlock"]),
     ("v3electionpb.Election", &["Campaign", "Proclaim", "Leader", "Observe", "Resign"]),
 ];

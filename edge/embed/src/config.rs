@@ -127,6 +127,10 @@ pub struct Limits {
     pub backend_cache_bytes: u64,
     /// Watchers.
     pub watchers: server::WatcherLimits,
+    /// Learners of the cluster.
+    pub learners_max: usize,
+    /// Whether changes of the members are refused that would lose the quorum.
+    pub strict_reconfiguration: bool,
 }
 
 /// When the database is committed, and compacted.
@@ -304,6 +308,8 @@ fn limits(s: &Settings) -> Limits {
             connection: count_limit(s, "max-watchers-per-connection"),
             total: count_limit(s, "max-watchers"),
         },
+        learners_max: usize::try_from(s.int("max-learners")).unwrap_or(0),
+        strict_reconfiguration: s.bool("strict-reconfig-check"),
     }
 }
 

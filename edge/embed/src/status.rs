@@ -34,6 +34,11 @@ impl MemberStatus {
         }
     }
 
+    /// The running member, once it is set.
+    pub(crate) fn handle(&self) -> Option<&Handle> {
+        self.handle.get()
+    }
+
     fn moment(&self) -> Option<Arc<Moment>> {
         self.handle.get().map(Handle::moment)
     }

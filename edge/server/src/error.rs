@@ -1,5 +1,6 @@
 //! Why the server has no answer for a request. Texts and gRPC codes are in `rpc`.
 
+use cluster::UnsafeChange;
 use executor::RequestFailure;
 use state::Reject;
 use std::fmt;
@@ -17,6 +18,18 @@ pub enum Error {
     Timeout,
     /// No leader is known.
     NoLeader,
+    /// Only the leader can do this.
+    NotLeader,
+    /// This member does not lead, or not for sure, so it cannot tell about leases.
+    NotPrimary,
+    /// What is committed was not applied in time.
+    NotApplied,
+    /// The change of the members could lose the quorum.
+    Unsafe(UnsafeChange),
+    /// There is no voter to hand the leadership over to.
+    BadTransferee,
+    /// The leadership was not handed over in time.
+    TransferTimeout,
     /// The server is stopping.
     Stopped,
     /// The store cannot be read; the reason is for the client and in the log.
@@ -31,6 +44,12 @@ impl fmt::Display for Error {
             Error::RequestTooLarge => f.write_str("request is too large"),
             Error::Timeout => f.write_str("request timed out"),
             Error::NoLeader => f.write_str("no leader"),
+            Error::NotLeader => f.write_str("not leader"),
+            Error::NotPrimary => f.write_str("not a primary lessor"),
+            Error::NotApplied => f.write_str("waiting for the applied index took too long"),
+            Error::Unsafe(change) => change.fmt(f),
+            Error::BadTransferee => f.write_str("bad leader transferee"),
+            Error::TransferTimeout => f.write_str("leader transfer took too long"),
             Error::Stopped => f.write_str("server stopped"),
             Error::Store(why) => f.write_str(why),
         }
@@ -38,6 +57,12 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+impl From<UnsafeChange> for Error {
+    fn from(change: UnsafeChange) -> Error {
+        Error::Unsafe(change)
+    }
+}
 
 impl From<mvcc::Error> for Error {
     fn from(error: mvcc::Error) -> Error {

@@ -1,8 +1,8 @@
 //! What the machines have for one worker: answers, events, connections. The worker takes everything
 //! at once. There is one slot, into which all that arrives meanwhile is merged:
 //!
-//! - answers, replies, files and reads: at most one for each request that the worker waits for, which its
-//!   door bounds;
+//! - answers, replies, files, reads and indexes: at most one for each request that the worker waits
+//!   for, which its door bounds;
 //! - events: up to [`EVENT_BYTES_MAX`] and [`EVENT_BATCHES_MAX`]; beyond that they are dropped and
 //!   the worker is told, whose watchers then read history;
 //! - connections: up to [`CONNECTIONS_MAX`]; beyond that a new one is closed.
@@ -11,7 +11,9 @@ use crate::connection::ConnectionGuard;
 use crate::error::Error;
 use mvcc::EventBatch;
 use proto::answer::Answer;
+use proto::{Index, NodeId};
 use state::Reply;
+use std::collections::BTreeMap;
 use std::net::TcpStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
@@ -78,6 +80,7 @@ pub(crate) struct Mail {
     pub(crate) files: Vec<(u64, bolt::View)>,
     /// Reads that are confirmed, or were refused.
     pub(crate) reads: Vec<(u64, Result<(), Error>)>,
+    pub(crate) matched: Vec<(u64, Option<BTreeMap<NodeId, Index>>)>,
     pub(crate) events: EventMail,
 }
 
@@ -87,6 +90,7 @@ impl Mail {
             && self.replies.is_empty()
             && self.files.is_empty()
             && self.reads.is_empty()
+            && self.matched.is_empty()
             && self.events.is_empty()
     }
 
@@ -99,6 +103,7 @@ impl Mail {
         self.replies.append(&mut other.replies);
         self.files.append(&mut other.files);
         self.reads.append(&mut other.reads);
+        self.matched.append(&mut other.matched);
         self.events.append(other.events);
     }
 }

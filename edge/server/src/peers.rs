@@ -1,8 +1,10 @@
 //! The way to the other members. The transport is in `peer`, which is above this crate.
 
 use cluster::Cluster;
+use proto::NodeId;
 use raft::Message;
 use std::fmt;
+use std::time::Instant;
 
 /// Where the messages to other members go. No call may wait: a message that cannot be queued is
 /// dropped.
@@ -16,6 +18,9 @@ pub trait Peers: Send + Sync + fmt::Debug {
 
     /// The members, their URLs or the removed members have changed.
     fn set_members(&self, cluster: &Cluster);
+
+    /// Since when another member has been reached without a failure; none if it is not reached.
+    fn active_since(&self, member: NodeId) -> Option<Instant>;
 }
 
 /// No way to other members: for a member that has none, and for tests.
@@ -28,4 +33,8 @@ impl Peers for NoPeers {
     fn send_snapshot(&self, _: Message, _: bolt::View) {}
 
     fn set_members(&self, _: &Cluster) {}
+
+    fn active_since(&self, _: NodeId) -> Option<Instant> {
+        None
+    }
 }

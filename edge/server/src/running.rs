@@ -1,13 +1,16 @@
 //! Starts the threads of a booted member, and ends them.
 
 use crate::connection::{Attachment, ConnectionGuard};
+use crate::error::Error;
+use crate::forwarding::Forwarding;
 use crate::metrics::Metrics;
 use crate::peers::Peers;
-use crate::shared::{Identity, Shared};
+use crate::shared::{Identity, Shared, Surroundings};
+use crate::tasks::{self, TaskSender};
 use crate::threads::apply::ApplyOptions;
 use crate::threads::worker::Connections;
 use crate::threads::{apply, backend, consensus, log, worker};
-use crate::worker::Limits;
+use crate::worker::{Limits, Worker};
 use executor::{
     AutoCompaction, Booted, ConsensusInput, MachineOptions, Machines, Moment, RequestIds,
 };
@@ -65,6 +68,8 @@ pub struct Options {
     pub unix_ms: u64,
     /// Where everything is counted.
     pub metrics: Arc<Metrics>,
+    /// The way to the leader for what only it can do.
+    pub forwarding: Arc<dyn Forwarding>,
 }
 
 /// The exit of a thread: its name, and the error if it was not told to stop.
@@ -90,6 +95,8 @@ impl fmt::Debug for Running {
 #[derive(Clone, Debug)]
 pub struct Handle {
     shared: Arc<Shared>,
+    /// One for each worker.
+    tasks: Arc<[TaskSender]>,
 }
 
 impl Handle {
@@ -162,6 +169,22 @@ impl Handle {
         let mut stats = watch::Stats::default();
         self.shared.workers.iter().for_each(|worker| worker.gauges.watch.add_to(&mut stats));
         stats
+    }
+
+    /// Does some work with a worker's handle on that worker's thread. It is given up with the call.
+    ///
+    /// # Errors
+    /// [`Error::TooManyRequests`] if too much waits for the worker; [`Error::Stopped`].
+    pub async fn on_worker<T, W, F>(&self, work: W) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        W: FnOnce(Worker) -> F + Send + 'static,
+        F: Future<Output = T> + 'static,
+    {
+        let waiting =
+            |index: &usize| self.shared.workers[*index].gauges.waiting.load(Ordering::Relaxed);
+        let index = (0..self.tasks.len()).min_by_key(waiting).ok_or(Error::Stopped)?;
+        self.tasks[index].run(work).await
     }
 
     /// Takes a message of another member; it is dropped if too many wait.
@@ -263,17 +286,22 @@ pub fn start(
     let machines = Machines::new(vfs, booted, &machine_options);
     let moment = Arc::clone(machines.applier.moment());
     peers.set_members(&moment.published.cluster);
-    let shared = Arc::new(Shared::new(identity, moment, ids, workers, (metrics, peers)));
+    let (tick, forwarding) = (tuning.tick, options.forwarding);
+    let around = Surroundings { metrics, peers, forwarding, tick };
+    let shared = Arc::new(Shared::new(identity, moment, ids, workers, around));
     shared.set_commit(machines.consensus.member().commit());
     let (to, exits) = channel();
     let machines = start_machines(machines, &shared, &tuning, &to)?;
-    let mut threads = Vec::new();
+    let (mut threads, mut tasks) = (Vec::new(), Vec::new());
     for index in 0..workers {
         let (shared, connections) = (Arc::clone(&shared), Arc::clone(&connections));
-        let run = move || worker::run(index, &shared, limits, &*connections);
+        let (sender, queue) = tasks::queue();
+        tasks.push(sender);
+        let run = move || worker::run(index, &shared, limits, (&*connections, queue));
         threads.push(spawn(&format!("worker-{index}"), &to, run)?);
     }
-    Ok(Running { handle: Handle { shared }, exits, machines, workers: threads })
+    let handle = Handle { shared, tasks: tasks.into() };
+    Ok(Running { handle, exits, machines, workers: threads })
 }
 
 fn start_machines(

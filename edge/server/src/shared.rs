@@ -2,6 +2,7 @@
 //! the mailboxes of the workers.
 
 use crate::error::Error;
+use crate::forwarding::Forwarding;
 use crate::gauges::WorkerGauges;
 use crate::mailbox::Mailbox;
 use crate::metrics::Metrics;
@@ -12,6 +13,7 @@ use proto::answer::Origin;
 use proto::{Index, NodeId};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 /// The requests of clients that all workers together may have under way, in units of
 /// [`DOOR_UNIT_BYTES`]; further ones wait at their worker's door. This bounds every queue that a
@@ -22,6 +24,11 @@ pub(crate) const DOOR_UNIT_BYTES: usize = 16 << 10;
 /// The requests that a machine's queue takes: more than pass the doors, since one that timed out
 /// leaves its door before the queue.
 const REQUESTS_MAX: usize = 2 * DOOR_UNITS;
+
+/// A leader that has not ticked for longer may have been suspended, and must not trust what it knows.
+///
+/// Source: etcd v3.7 server/etcdserver/server.go `isActive`.
+const TICKS_MISSED_MAX: u32 = 3;
 
 /// Who this member is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,6 +67,32 @@ pub(crate) struct WorkerShared {
     pub(crate) mailbox: Mailbox,
 }
 
+/// When consensus has ticked last.
+#[derive(Debug)]
+pub(crate) struct TickClock {
+    started: Instant,
+    tick: Duration,
+    /// The time of the last tick, in milliseconds since `started`.
+    last_ms: AtomicU64,
+}
+
+impl TickClock {
+    fn new(tick: Duration) -> TickClock {
+        TickClock { started: Instant::now(), tick, last_ms: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn ticked(&self) {
+        let ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last_ms.store(ms, Ordering::Relaxed);
+    }
+
+    /// False if the process or the thread was suspended for longer than [`TICKS_MISSED_MAX`] ticks.
+    pub(crate) fn is_recent(&self) -> bool {
+        let last = Duration::from_millis(self.last_ms.load(Ordering::Relaxed));
+        self.started.elapsed() <= last + self.tick * TICKS_MISSED_MAX
+    }
+}
+
 /// Shared by all threads.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -73,7 +106,18 @@ pub(crate) struct Shared {
     pub(crate) queues: Queues,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) peers: Arc<dyn Peers>,
+    pub(crate) forwarding: Arc<dyn Forwarding>,
+    pub(crate) ticks: TickClock,
     pub(crate) workers: Vec<WorkerShared>,
+}
+
+/// What a member is connected to.
+pub(crate) struct Surroundings {
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) peers: Arc<dyn Peers>,
+    pub(crate) forwarding: Arc<dyn Forwarding>,
+    /// The length of a tick.
+    pub(crate) tick: Duration,
 }
 
 impl Shared {
@@ -82,7 +126,7 @@ impl Shared {
         moment: Arc<Moment>,
         ids: RequestIds,
         workers: usize,
-        (metrics, peers): (Arc<Metrics>, Arc<dyn Peers>),
+        around: Surroundings,
     ) -> Shared {
         Shared {
             moment: RwLock::new(moment),
@@ -91,8 +135,10 @@ impl Shared {
             identity,
             ids,
             queues: Queues::new(),
-            metrics,
-            peers,
+            metrics: around.metrics,
+            peers: around.peers,
+            forwarding: around.forwarding,
+            ticks: TickClock::new(around.tick),
             workers: (0..workers).map(|_| WorkerShared::default()).collect(),
         }
     }

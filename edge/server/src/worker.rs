@@ -26,7 +26,7 @@ use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 use watch::Shard;
 
 /// The time between two checks who leads.
-const LEADER_POLL: Duration = Duration::from_millis(10);
+pub(crate) const LEADER_POLL: Duration = Duration::from_millis(10);
 
 /// How many watchers there may be; a further one is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +52,8 @@ pub struct Limits {
     pub watchers: WatcherLimits,
     /// The limit of the database's size.
     pub quota: state::quota::Quota,
+    /// Whether changes of the members are refused that would lose the quorum.
+    pub strict_reconfiguration: bool,
 }
 
 /// A worker's handle. Clones are the same worker.
@@ -67,10 +69,7 @@ pub(crate) struct Inner {
     /// This worker's part of [`DOOR_UNITS`].
     door: Semaphore,
     door_units: usize,
-    answers: RefCell<Waiters<Result<Answer, Error>>>,
-    replies: RefCell<Waiters<Reply>>,
-    files: RefCell<Waiters<bolt::View>>,
-    reads: RefCell<Waiters<Result<(), Error>>>,
+    pub(crate) waiting: Waiting,
     pub(crate) watches: RefCell<WorkerWatches>,
     pub(crate) started: Instant,
 }
@@ -78,12 +77,22 @@ pub(crate) struct Inner {
 /// Who waits for what, by the id of the request.
 type Waiters<T> = BTreeMap<u64, oneshot::Sender<T>>;
 
+/// All who wait.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting {
+    answers: RefCell<Waiters<Result<Answer, Error>>>,
+    replies: RefCell<Waiters<Reply>>,
+    files: RefCell<Waiters<bolt::View>>,
+    pub(crate) reads: RefCell<Waiters<Result<(), Error>>>,
+    pub(crate) matched: RefCell<Waiters<Option<BTreeMap<NodeId, Index>>>>,
+}
+
 /// A request that waits. When it ends, answered or not, nothing of it remains here.
-struct PendingRequest<'a, T> {
+pub(crate) struct PendingRequest<'a, T> {
     worker: &'a Inner,
     waiters: &'a RefCell<Waiters<T>>,
     id: u64,
-    receiver: oneshot::Receiver<T>,
+    pub(crate) receiver: oneshot::Receiver<T>,
     _permit: SemaphorePermit<'a>,
 }
 
@@ -104,7 +113,7 @@ impl Inner {
     }
 
     /// Waits at the door, then registers a waiter under a new id.
-    async fn wait_for<'a, T>(
+    pub(crate) async fn wait_for<'a, T>(
         &'a self,
         waiters: &'a RefCell<Waiters<T>>,
         id: u64,
@@ -137,10 +146,7 @@ impl Worker {
             limits,
             door: Semaphore::new(door_units),
             door_units,
-            answers: RefCell::default(),
-            replies: RefCell::default(),
-            files: RefCell::default(),
-            reads: RefCell::default(),
+            waiting: Waiting::default(),
             watches: RefCell::new(WorkerWatches::new(Shard::new(revision, shard_limits))),
             started: Instant::now(),
         }))
@@ -214,7 +220,7 @@ impl Worker {
         }
         let id = self.0.next_id();
         let confirmed = async {
-            let mut waiting = self.0.wait_for(&self.0.reads, id, 0).await?;
+            let mut waiting = self.0.wait_for(&self.0.waiting.reads, id, 0).await?;
             self.0.shared.propose(ConsensusInput::Read(id))?;
             (&mut waiting.receiver).await.unwrap_or(Err(Error::Stopped))
         };
@@ -259,7 +265,7 @@ impl Worker {
         is_applied: impl Fn(&View) -> bool,
     ) -> Result<Answer, Error> {
         let deadline = tokio::time::Instant::now() + self.0.limits.request_time_max;
-        let waiting = self.0.wait_for(&self.0.answers, proposal.id, proposal.data.len());
+        let waiting = self.0.wait_for(&self.0.waiting.answers, proposal.id, proposal.data.len());
         let waiting = tokio::time::timeout_at(deadline, waiting).await;
         let mut waiting = waiting.unwrap_or(Err(Error::Timeout))?;
         self.0.shared.propose(ConsensusInput::Propose(proposal))?;
@@ -308,7 +314,7 @@ impl Worker {
     pub async fn ask(&self, question: Question) -> Result<Reply, Error> {
         let id = self.0.next_id();
         let asked = async {
-            let mut waiting = self.0.wait_for(&self.0.replies, id, 0).await?;
+            let mut waiting = self.0.wait_for(&self.0.waiting.replies, id, 0).await?;
             self.0.shared.ask(ApplyInput::Ask(id, question))?;
             (&mut waiting.receiver).await.map_err(|_| Error::Stopped)
         };
@@ -323,7 +329,7 @@ impl Worker {
     /// [`Error::Stopped`], [`Error::TooManyRequests`].
     pub async fn flushed_file(&self) -> Result<bolt::View, Error> {
         let id = self.0.next_id();
-        let mut waiting = self.0.wait_for(&self.0.files, id, 0).await?;
+        let mut waiting = self.0.wait_for(&self.0.waiting.files, id, 0).await?;
         self.0.shared.ask(ApplyInput::Flush(id))?;
         (&mut waiting.receiver).await.map_err(|_| Error::Stopped)
     }
@@ -342,10 +348,11 @@ impl Worker {
 
     /// Gives answers to the requests that wait for them. A request may have ended meanwhile.
     pub(crate) fn deliver(&self, mail: &mut Mail) {
-        deliver(&self.0.answers, mail.answers.drain(..));
-        deliver(&self.0.replies, mail.replies.drain(..));
-        deliver(&self.0.files, mail.files.drain(..));
-        deliver(&self.0.reads, mail.reads.drain(..));
+        deliver(&self.0.waiting.answers, mail.answers.drain(..));
+        deliver(&self.0.waiting.replies, mail.replies.drain(..));
+        deliver(&self.0.waiting.files, mail.files.drain(..));
+        deliver(&self.0.waiting.reads, mail.reads.drain(..));
+        deliver(&self.0.waiting.matched, mail.matched.drain(..));
     }
 }
 

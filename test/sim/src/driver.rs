@@ -341,7 +341,8 @@ impl Driver {
             ClientMessage::File(..)
             | ClientMessage::EventsLost
             | ClientMessage::ReadReady(_)
-            | ClientMessage::ReadRefused(_) => {}
+            | ClientMessage::ReadRefused(_)
+            | ClientMessage::Matched(..) => {}
         }
     }
 

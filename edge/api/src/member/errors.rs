@@ -3,18 +3,32 @@
 //! Source: etcd v3.7 server/etcdserver/api/v3rpc/util.go.
 
 use auth::Denied;
+use cluster::UnsafeChange;
 use rpc::{Code, Error, Status};
 use server::Error as ServerError;
 use state::Reject;
 
 /// The status of a server error.
-pub(super) fn status_of(error: ServerError) -> Status {
+#[must_use]
+pub fn status_of(error: ServerError) -> Status {
     match error {
         ServerError::Rejected(reject) => status_of_reject(&reject),
         ServerError::TooManyRequests => Error::TooManyRequests.into(),
         ServerError::RequestTooLarge => Error::RequestTooLarge.into(),
         ServerError::Timeout => Error::Timeout.into(),
         ServerError::NoLeader => Error::NoLeader.into(),
+        ServerError::NotLeader => Error::NotLeader.into(),
+        // etcd has no gRPC code for it.
+        ServerError::NotPrimary => Status::new(Code::Unknown, error.to_string()),
+        ServerError::NotApplied => Error::TimeoutWaitAppliedIndex.into(),
+        ServerError::Unsafe(change) => match change {
+            UnsafeChange::NotEnoughStarted => Error::MemberNotEnoughStarted,
+            UnsafeChange::Unhealthy => Error::Unhealthy,
+            UnsafeChange::LearnerNotReady => Error::LearnerNotReady,
+        }
+        .into(),
+        ServerError::BadTransferee => Error::BadLeaderTransferee.into(),
+        ServerError::TransferTimeout => Error::TimeoutLeaderTransfer.into(),
         ServerError::Stopped => Error::Stopped.into(),
         ServerError::Store(why) => Status::new(Code::Unknown, why),
     }

@@ -314,6 +314,33 @@ impl Host for Fake {
         Ok(vec![Member { id: 12, name: "one".to_owned(), ..Member::default() }])
     }
 
+    async fn member_add(
+        &self,
+        peer_ur_ls: Vec<String>,
+        is_learner: bool,
+    ) -> Result<(Member, Vec<Member>), Status> {
+        let added = Member { id: 13, peer_ur_ls, is_learner, ..Member::default() };
+        let mut members = self.members(false).await?;
+        members.push(added.clone());
+        Ok((added, members))
+    }
+
+    async fn member_remove(&self, id: u64) -> Result<Vec<Member>, Status> {
+        if id == 404 { Err(Error::MemberNotFound.into()) } else { Ok(Vec::new()) }
+    }
+
+    async fn member_update(&self, id: u64, peer_ur_ls: Vec<String>) -> Result<Vec<Member>, Status> {
+        Ok(vec![Member { id, peer_ur_ls, ..Member::default() }])
+    }
+
+    async fn member_promote(&self, id: u64) -> Result<Vec<Member>, Status> {
+        if id == 12 { Err(Error::MemberNotLearner.into()) } else { self.members(false).await }
+    }
+
+    async fn move_leader(&self, to: u64) -> Result<(), Status> {
+        if to == 12 { Ok(()) } else { Err(Error::BadLeaderTransferee.into()) }
+    }
+
     fn alarms(&self) -> Vec<AlarmMember> {
         vec![AlarmMember { member_id: 12, alarm: 1 }]
     }

@@ -5,9 +5,10 @@ use api::Limits;
 use proto::etcdserverpb::{
     AlarmRequest, CompactionRequest, DefragmentRequest, DeleteRangeRequest, HashKvRequest,
     HashRequest, LeaseGrantRequest, LeaseKeepAliveRequest, LeaseLeasesRequest, LeaseRevokeRequest,
-    LeaseTimeToLiveRequest, MemberListRequest, PutRequest, RangeRequest, RequestOp, ResponseHeader,
-    SnapshotRequest, StatusRequest, TxnRequest, WatchCreateRequest, WatchRequest,
-    request_op::Request, watch_request::RequestUnion,
+    LeaseTimeToLiveRequest, MemberAddRequest, MemberListRequest, MemberPromoteRequest,
+    MemberRemoveRequest, MemberUpdateRequest, MoveLeaderRequest, PutRequest, RangeRequest,
+    RequestOp, ResponseHeader, SnapshotRequest, StatusRequest, TxnRequest, WatchCreateRequest,
+    WatchRequest, request_op::Request, watch_request::RequestUnion,
 };
 use proto::healthpb::{HealthCheckRequest, HealthListRequest};
 use rpc::stubs::etcdserverpb::cluster_client::ClusterClient;
@@ -230,11 +231,6 @@ fn members_and_health_answer() {
         let answer = cluster.member_list(MemberListRequest::default()).await.unwrap();
         let answer = answer.into_inner();
         assert_eq!((answer.header, answer.members.len()), (header(0), 1));
-        let status = cluster.member_promote(proto::etcdserverpb::MemberPromoteRequest::default());
-        let status = status.await.unwrap_err();
-        assert_eq!(status.code(), Code::Unimplemented);
-        assert_eq!(status.message(), "retcd: Cluster.MemberPromote is not built yet");
-
         let mut health = HealthClient::new(channel(address).await);
         let answer = health.check(HealthCheckRequest::default()).await.unwrap().into_inner();
         assert_eq!(answer.status, 1);
@@ -245,6 +241,73 @@ fn members_and_health_answer() {
         assert_eq!(answer.statuses[""].status, 1);
         let mut watch = health.watch(other).await.unwrap().into_inner();
         assert_eq!(watch.message().await.unwrap().unwrap().status, 3);
+    });
+}
+
+#[test]
+fn changes_of_the_members_answer_with_the_members() {
+    serve(&Fake::default(), Limits::default(), |address| async move {
+        let mut cluster = ClusterClient::new(channel(address).await);
+        let peer_ur_ls = ["http://b:2", "http://a:1"].map(str::to_owned).to_vec();
+        let add = MemberAddRequest { peer_ur_ls, is_learner: true };
+        let answer = cluster.member_add(add).await.unwrap().into_inner();
+        let added = answer.member.unwrap();
+        assert_eq!((answer.header, answer.members.len()), (header(0), 2));
+        assert!(added.is_learner && added.name.is_empty());
+        assert_eq!(added.peer_ur_ls, ["http://a:1", "http://b:2"], "in order");
+        let peer_ur_ls = vec!["http://b:2".to_owned(), "http://a:1".to_owned()];
+        let update = MemberUpdateRequest { id: 12, peer_ur_ls: peer_ur_ls.clone() };
+        let answer = cluster.member_update(update).await.unwrap().into_inner();
+        assert_eq!(answer.members[0].peer_ur_ls, peer_ur_ls, "as they came");
+        assert_eq!(answer.header, header(0));
+        let answer = cluster.member_remove(MemberRemoveRequest { id: 12 }).await.unwrap();
+        assert_eq!(answer.into_inner().header, header(0));
+        let answer = cluster.member_promote(MemberPromoteRequest { id: 13 }).await.unwrap();
+        let answer = answer.into_inner();
+        assert_eq!((answer.header, answer.members.len()), (header(0), 1));
+        let mut maintenance = MaintenanceClient::new(channel(address).await);
+        let answer = maintenance.move_leader(MoveLeaderRequest { target_id: 12 }).await.unwrap();
+        assert_eq!(answer.into_inner().header, None);
+    });
+}
+
+#[test]
+fn refused_changes_of_the_members_have_etcds_codes_and_texts() {
+    serve(&Fake::default(), Limits::default(), |address| async move {
+        let mut cluster = ClusterClient::new(channel(address).await);
+        let bad = || vec!["http://a".to_owned()];
+        let add = MemberAddRequest { peer_ur_ls: bad(), is_learner: false };
+        let update = MemberUpdateRequest { id: 12, peer_ur_ls: bad() };
+        let mut maintenance = MaintenanceClient::new(channel(address).await);
+        for (status, code, text) in [
+            (
+                cluster.member_add(add).await.unwrap_err(),
+                Code::InvalidArgument,
+                "etcdserver: given member URLs are invalid",
+            ),
+            (
+                cluster.member_update(update).await.unwrap_err(),
+                Code::InvalidArgument,
+                "etcdserver: given member URLs are invalid",
+            ),
+            (
+                cluster.member_remove(MemberRemoveRequest { id: 404 }).await.unwrap_err(),
+                Code::NotFound,
+                "etcdserver: member not found",
+            ),
+            (
+                cluster.member_promote(MemberPromoteRequest { id: 12 }).await.unwrap_err(),
+                Code::FailedPrecondition,
+                "etcdserver: can only promote a learner member",
+            ),
+            (
+                maintenance.move_leader(MoveLeaderRequest { target_id: 1 }).await.unwrap_err(),
+                Code::FailedPrecondition,
+                "etcdserver: bad leader transferee",
+            ),
+        ] {
+            assert_eq!((status.code(), status.message()), (code, text));
+        }
     });
 }
 

@@ -2,6 +2,7 @@
 
 use super::failure::StartFailure;
 use crate::config::{Config, VersionUpgrade};
+use crate::forwarding::AtPeerUrls;
 use executor::{BootOptions, Founding};
 use server::metrics::Metrics;
 use server::{Options, RetentionLimits, Tuning};
@@ -86,7 +87,7 @@ pub(super) fn boot(config: &Config) -> BootOptions {
                 propose: config.gates.enabled("LeaseCheckpoint"),
                 persist: config.gates.enabled("LeaseCheckpointPersist"),
             },
-            learners_max: cluster::LEARNERS_MAX_DEFAULT,
+            learners_max: config.limits.learners_max,
             raise_cluster_version: true,
             attributes,
         },
@@ -124,9 +125,11 @@ pub(super) fn server(config: &Config, metrics: &Arc<Metrics>) -> Options {
             progress_interval: config.notices.watch_progress,
             watchers: config.limits.watchers,
             quota: quota(config),
+            strict_reconfiguration: config.limits.strict_reconfiguration,
         },
         unix_ms: u64::try_from(now().as_millis()).unwrap_or(0),
         metrics: Arc::clone(metrics),
+        forwarding: Arc::new(AtPeerUrls),
     }
 }
 

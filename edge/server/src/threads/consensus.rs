@@ -17,6 +17,7 @@ pub(crate) fn run(mut consensus: Consensus, shared: &Arc<Shared>, tick: Duration
     loop {
         if Instant::now() >= next_tick {
             next_tick = Instant::now() + tick;
+            shared.ticks.ticked();
             consensus.take(ConsensusInput::Tick, &mut out);
             consensus.end_round(&mut out);
             deliver(&consensus, shared, &mut router, &mut out);

@@ -79,6 +79,11 @@ impl Router {
                     mail.reads.push((id, Ok(())));
                 }
             }
+            ClientMessage::Matched(id, matched) => {
+                if let Some(mail) = self.mail_of(id) {
+                    mail.matched.push((id, matched));
+                }
+            }
             ClientMessage::ReadRefused(id) => {
                 if let Some(mail) = self.mail_of(id) {
                     mail.reads.push((id, Err(Error::TooManyRequests)));

@@ -3,6 +3,7 @@
 use crate::connection::TakeOver;
 use crate::mailbox::Taken;
 use crate::shared::Shared;
+use crate::tasks::Tasks;
 use crate::worker::{Limits, Worker};
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ pub(crate) fn run(
     index: usize,
     shared: &Arc<Shared>,
     limits: Limits,
-    connections: &dyn Connections,
+    (connections, tasks): (&dyn Connections, Tasks),
 ) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -30,6 +31,7 @@ pub(crate) fn run(
     local.block_on(&runtime, async {
         let worker = Worker::new(index, Arc::clone(shared), limits);
         let open = connections.open(worker.clone());
+        tokio::task::spawn_local(tasks.start_all(worker.clone()));
         loop {
             let Taken { mut mail, connections, stopped } =
                 shared.workers[index].mailbox.take().await;

@@ -3,5 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod member;
+mod members;
 mod stopped;
 mod threads;

@@ -3,7 +3,8 @@
 use executor::BootOptions;
 use server::metrics::Metrics;
 use server::{
-    Connections, Limits, NoPeers, Options, RetentionLimits, Running, Tuning, WatcherLimits,
+    Connections, Forwarding, Limits, NoForwarding, NoPeers, Options, RetentionLimits, Running,
+    Tuning, WatcherLimits,
 };
 use state::quota::Quota;
 use std::sync::Arc;
@@ -17,7 +18,20 @@ pub(crate) fn start(
     request_time_max: Duration,
     connections: Arc<dyn Connections>,
 ) -> Running {
-    let booted = server::boot(&vfs, &BootOptions::simulated(1)).unwrap();
+    let booted = BootOptions::simulated(1);
+    let around = (connections, Arc::new(NoForwarding) as Arc<dyn Forwarding>);
+    start_with(vfs, workers, request_time_max, &booted, around)
+}
+
+/// As [`start`], with these options of the boot, and this way to the leader.
+pub(crate) fn start_with(
+    vfs: Arc<dyn Vfs>,
+    workers: usize,
+    request_time_max: Duration,
+    boot: &BootOptions,
+    (connections, forwarding): (Arc<dyn Connections>, Arc<dyn Forwarding>),
+) -> Running {
+    let booted = server::boot(&vfs, boot).unwrap();
     let options = Options {
         workers,
         tuning: Tuning {
@@ -35,9 +49,11 @@ pub(crate) fn start(
             progress_interval: Duration::from_secs(600),
             watchers: WatcherLimits { stream: 100, connection: 100, total: 100 },
             quota: Quota::from_flag(-1),
+            strict_reconfiguration: true,
         },
         unix_ms: 1,
         metrics: Arc::new(Metrics::new(false)),
+        forwarding,
     };
     server::start(vfs, booted, options, connections, Arc::new(NoPeers)).unwrap()
 }

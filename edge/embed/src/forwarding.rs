@@ -1,0 +1,54 @@
+//! What a follower asks at the leader's peers' port, over the peers' transport.
+
+use cluster::Member;
+use net::Url;
+use peer::remote::{self, RemoteError};
+use proto::etcdserverpb::{LeaseTimeToLiveRequest, LeaseTimeToLiveResponse};
+use proto::{LeaseId, NodeId};
+use server::{Forwarded, Forwarding, ForwardingError};
+use std::time::Duration;
+
+/// Requests at peer URLs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AtPeerUrls;
+
+/// The answer to a request at a URL, if that is one.
+fn ask<T: 'static, R: Future<Output = Result<T, RemoteError>> + 'static>(
+    url: &str,
+    request: impl FnOnce(Url) -> R,
+) -> Forwarded<T> {
+    match Url::parse(url) {
+        Err(error) => Box::pin(async move { Err(ForwardingError::Unreachable(error.to_string())) }),
+        Ok(url) => {
+            let request = request(url);
+            Box::pin(async move { request.await.map_err(converted) })
+        }
+    }
+}
+
+fn converted(error: RemoteError) -> ForwardingError {
+    match error {
+        RemoteError::Unreachable(why) => ForwardingError::Unreachable(why),
+        RemoteError::Refused(status, text) => ForwardingError::Refused { status, text },
+    }
+}
+
+impl Forwarding for AtPeerUrls {
+    fn renew_lease(&self, url: &str, lease: LeaseId, time: Duration) -> Forwarded<i64> {
+        ask(url, |url| async move { remote::renew_lease(&url, lease, time).await })
+    }
+
+    fn lease_time_to_live(
+        &self,
+        url: &str,
+        request: LeaseTimeToLiveRequest,
+        time: Duration,
+    ) -> Forwarded<LeaseTimeToLiveResponse> {
+        ask(url, |url| async move { remote::lease_time_to_live(&url, request, time).await })
+    }
+
+    fn promote(&self, url: &str, member: NodeId, time: Duration) -> Forwarded<Vec<Member>> {
+        // Clients have no tokens yet.
+        ask(url, |url| async move { remote::promote(&url, member, None, time).await })
+    }
+}
