@@ -3,6 +3,7 @@
 
 mod expiry;
 mod grouping;
+mod members;
 mod transcript;
 
 use crate::server::Server;
@@ -10,7 +11,7 @@ use anyhow::{Context, Result};
 use transcript::Transcript;
 
 /// The names of all scripts.
-pub const NAMES: [&str; 2] = ["grouping", "expiry"];
+pub const NAMES: [&str; 3] = ["grouping", "expiry", "members"];
 
 /// Runs a script on a new server. The lines are equal for servers that behave alike.
 ///
@@ -21,6 +22,7 @@ pub async fn run(name: &str, server: &Server) -> Result<Vec<String>> {
     let done = match name {
         "grouping" => grouping::run(&mut transcript).await,
         "expiry" => expiry::run(&mut transcript).await,
+        "members" => members::run(&mut transcript).await,
         other => anyhow::bail!("no script is called {other}"),
     };
     done.with_context(|| format!("{name}, after {:?}", transcript.lines.last()))?;
