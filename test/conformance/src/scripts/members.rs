@@ -160,7 +160,7 @@ impl Members<'_> {
         self.promote("the learner", learner).await;
         self.move_leader("the learner", learner).await;
         self.update("itself with a URL of the learner", own, &["http://127.0.0.1:1"]).await;
-        self.update("the learner", learner, &["http://127.0.0.1:4"]).await;
+        // The URLs of a learner are not updated: until 3.5.30, etcd makes it a voter by that.
         self.list(true).await;
         self.transcript.put("k", "v").await?;
         self.remove("the learner", learner).await;
