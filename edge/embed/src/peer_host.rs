@@ -26,21 +26,25 @@ fn refusal(status: u16, text: impl ToString) -> HostRefusal {
 
 /// The refusal of a promotion.
 fn promotion_refusal(error: &Error) -> HostRefusal {
-    match error {
-        Error::Rejected(Reject::MemberNotFound) => refusal(404, InvalidChange::IdNotFound),
-        Error::Rejected(Reject::NotLearner) => refusal(412, InvalidChange::NotLearner),
-        Error::Unsafe(error @ UnsafeChange::LearnerNotReady) => refusal(412, error),
-        other => refusal(500, other),
+    if let Error::Rejected(Reject::MemberNotFound) = error {
+        refusal(404, InvalidChange::IdNotFound)
+    } else if let Error::Rejected(Reject::NotLearner) = error {
+        refusal(412, InvalidChange::NotLearner)
+    } else if let Error::Unsafe(error @ UnsafeChange::LearnerNotReady) = error {
+        refusal(412, error)
+    } else {
+        refusal(500, error)
     }
 }
 
 /// The refusal of a question about a lease; `not_primary` is the status if this member does not lead.
 fn lease_refusal(error: &Error, not_primary: u16) -> HostRefusal {
-    match error {
-        Error::Rejected(Reject::LeaseNotFound) => refusal(404, "lease not found"),
-        Error::NotApplied => refusal(408, NOT_APPLIED),
-        Error::NotPrimary => refusal(not_primary, error),
-        other => refusal(400, other),
+    if let Error::Rejected(Reject::LeaseNotFound) = error {
+        refusal(404, "lease not found")
+    } else if let Error::NotApplied = error {
+        refusal(408, NOT_APPLIED)
+    } else {
+        refusal(if *error == Error::NotPrimary { not_primary } else { 400 }, error)
     }
 }
 

@@ -131,9 +131,9 @@ impl Worker {
     /// such lease.
     pub async fn renew_lease_here(&self, caller: Caller, lease: LeaseId) -> Result<i64, Error> {
         let reply = self.ask_applied(caller, LeaseQuery::KeepAlive(lease)).await?;
-        let told = told(reply, |reply| match reply {
-            Reply::KeptAlive { ttl_s } => Some(ttl_s),
-            _ => None,
+        let told = told(reply, |reply| {
+            let Reply::KeptAlive { ttl_s } = reply else { return None };
+            Some(ttl_s)
         });
         told.unwrap_or(Err(Error::NotPrimary))
     }
@@ -183,17 +183,12 @@ impl Worker {
         let LeaseTimeToLiveRequest { id, keys } = request;
         let query = LeaseQuery::TimeToLive { lease: LeaseId(id), keys };
         let reply = self.ask_applied(caller, query).await?;
-        let told = told(reply, |reply| match reply {
-            Reply::TimeToLive { granted_ttl_s, remaining_s, keys } => {
-                Some(LeaseTimeToLiveResponse {
-                    header: None,
-                    id,
-                    ttl: remaining_s,
-                    granted_ttl: granted_ttl_s,
-                    keys,
-                })
-            }
-            _ => None,
+        let told = told(reply, |reply| {
+            let Reply::TimeToLive { granted_ttl_s: granted_ttl, remaining_s: ttl, keys } = reply
+            else {
+                return None;
+            };
+            Some(LeaseTimeToLiveResponse { header: None, id, ttl, granted_ttl, keys })
         });
         told.unwrap_or(Err(Error::NotPrimary))
     }
@@ -254,9 +249,8 @@ impl Worker {
             "leadership transfer starting"
         );
         let begun = Instant::now();
-        self.transfer_leadership(to).await.map_err(|error| match error {
-            Error::Timeout => Error::TransferTimeout,
-            other => other,
+        self.transfer_leadership(to).await.map_err(|error| {
+            if error == Error::Timeout { Error::TransferTimeout } else { error }
         })?;
         tracing::info!(
             "local-member-id" = local,
