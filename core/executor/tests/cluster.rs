@@ -147,7 +147,8 @@ impl Node {
             | ClientMessage::EventsLost
             | ClientMessage::Reply(..)
             | ClientMessage::File(..)
-            | ClientMessage::ReadRefused(_) => {}
+            | ClientMessage::ReadRefused(_)
+            | ClientMessage::Matched(..) => {}
         }
     }
 
