@@ -205,6 +205,12 @@ impl Member {
         self.take_ready(effects);
     }
 
+    /// The node, for checks of its invariants.
+    #[must_use]
+    pub fn raft(&self) -> &raft::Node {
+        &self.raft
+    }
+
     /// The current hard state. Its commit index may be ahead of the stored one.
     #[must_use]
     pub fn hard_state(&self) -> HardState {

@@ -87,6 +87,21 @@ impl Invariants {
         }
     }
 
+    /// Checks one node after an event that has changed no other one.
+    ///
+    /// # Panics
+    /// If an invariant is violated.
+    pub fn check_changed<'a>(&mut self, changed: &Node, others: impl Iterator<Item = &'a Node>) {
+        changed.check();
+        self.check_commit(changed);
+        if changed.role() == Role::Leader {
+            self.check_leader(changed);
+        }
+        for other in others {
+            check_log_matching(changed, other);
+        }
+    }
+
     /// A node has crashed, so that its term, its commit index and its log may go back to what was
     /// durable.
     pub fn crashed(&mut self, node: NodeId) {

@@ -1,8 +1,9 @@
 //! Simulation of whole members on a virtual disk, under seeded schedulers, and what must hold
-//! whatever happens: one member and the crashes of its machine (`crash`), and checkers of what clients
-//! of a cluster saw (`kv`).
+//! whatever happens: clusters with faults (`cluster`), one member and the crashes of its machine
+//! (`crash`), and checkers of what clients saw (`kv`).
 
 pub mod check;
+pub mod cluster;
 pub mod crash;
 pub mod driver;
 pub mod faults;

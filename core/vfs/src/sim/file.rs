@@ -129,6 +129,11 @@ impl FileNode {
         &self.current
     }
 
+    /// Whether a crash may lose a part of it.
+    pub(super) fn is_unsynced(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
     pub(super) fn write(&mut self, buf: &[u8], offset: u64) {
         let (start, end) = (offset / SECTOR, (offset + buf.len() as u64).div_ceil(SECTOR));
         if buf.is_empty() {

@@ -102,6 +102,12 @@ impl SimDisk {
         SimDisk::from_state(self.lock().after_crash(seed))
     }
 
+    /// Whether a crash may lose something.
+    #[must_use]
+    pub fn has_unsynced(&self) -> bool {
+        self.lock().has_unsynced()
+    }
+
     /// Records a copy of the disk at each point that is a multiple of `points`; 0 stops recording.
     pub fn record_every(&self, points: u64) {
         self.lock().control.record_every = points;
@@ -132,6 +138,11 @@ impl SimDisk {
     /// Arms a fault.
     pub fn inject(&self, injection: Injection) {
         self.lock().control.injections.push(injection);
+    }
+
+    /// Takes all armed faults back.
+    pub fn disarm(&self) {
+        self.lock().control.injections.clear();
     }
 
     /// Makes the machine stop at a point.

@@ -137,6 +137,12 @@ impl DiskState {
         }
     }
 
+    /// Whether a crash may lose something.
+    pub(super) fn has_unsynced(&self) -> bool {
+        let is_unsynced = |node: &Node| matches!(node, Node::File(file) if file.is_unsynced());
+        !self.changes.is_empty() || self.nodes.values().any(is_unsynced)
+    }
+
     /// A state after a crash.
     pub(super) fn after_crash(&self, seed: u64) -> DiskState {
         let mut rng = Random::new(seed);

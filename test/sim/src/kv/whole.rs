@@ -22,6 +22,11 @@ struct WholeStore {
     made: BTreeSet<i64>,
     /// What was read of a key that was put at a revision.
     read: BTreeMap<i64, (Bytes, Bytes)>,
+    /// The revision at which a value that was read had been put.
+    put_at: BTreeMap<(Bytes, Bytes), i64>,
+    /// For each key, from the revision that a read showed to the revision of that read: in between
+    /// the key did not change.
+    unchanged: BTreeMap<Bytes, BTreeMap<i64, i64>>,
     /// The last revision in an answer.
     last: i64,
 }
@@ -40,8 +45,12 @@ impl WholeStore {
                     }
                     (_, Part::Keys(keys)) => {
                         for (key, seen) in keys {
-                            let read = (key.clone(), seen.value.clone());
-                            store.read.entry(seen.mod_revision).or_insert(read);
+                            let (at, read) = (seen.mod_revision, (key.clone(), seen.value.clone()));
+                            store.put_at.insert(read.clone(), at);
+                            store.read.entry(at).or_insert(read);
+                            let of_key = store.unchanged.entry(key.clone()).or_default();
+                            let until = of_key.entry(at).or_insert(at);
+                            *until = answer.revision.max(*until);
                         }
                     }
                     _ => {}
@@ -49,6 +58,15 @@ impl WholeStore {
             }
         }
         store
+    }
+
+    fn permits_change(&self, revision: i64, KeyChange { key, now }: &KeyChange) -> bool {
+        let is_elsewhere = now.as_ref().is_some_and(|now| {
+            let read = (key.clone(), now.value.clone());
+            self.put_at.get(&read).is_some_and(|at| *at != revision)
+        });
+        let before = self.unchanged.get(key).and_then(|it| it.range(..revision).next_back());
+        !is_elsewhere && before.is_none_or(|(_, until)| *until < revision)
     }
 
     /// Whether a call without an answer may have made these changes.
@@ -59,6 +77,7 @@ impl WholeStore {
             })
         };
         revision <= self.last
+            && changes.iter().all(|change| self.permits_change(revision, change))
             && !self.made.contains(&revision)
             && self.read.get(&revision).is_none_or(fits)
     }

@@ -1,0 +1,203 @@
+//! The end of a run: all faults end, and then everything that was promised must come true in time. At
+//! last the members are compared with each other and the model, and the histories are checked.
+
+use super::clients::Purpose;
+use super::clock::{MS, SECOND};
+use super::gateway::Request;
+use super::world::World;
+use crate::kv::calls::{KvCall, Operation};
+use crate::kv::{registers, revisions, whole};
+use crate::linearizable::Verdict;
+use proto::etcdserverpb::{InternalRaftRequest, PutRequest};
+
+/// How long a lease may outlive its time once all faults have ended and there is a leader, apart from
+/// the time by which each new leader extends it: the leader looks each tick, and asks again after 3 s
+/// if its proposal was lost.
+const LATE_MAX: u64 = 8 * SECOND;
+/// The longest time to live of a client's lease.
+const TTL_MAX: u64 = 10 * SECOND;
+/// In this time each client is served by each member once there is a leader.
+const SERVED_WITHIN: u64 = 20 * SECOND;
+/// In this time all members apply everything once nothing new comes.
+const EQUAL_WITHIN: u64 = 60 * SECOND;
+/// The steps of a search for an order.
+const STEPS_MAX: u64 = 2_000_000;
+
+impl World {
+    /// Ends the run. Returns how many histories could not be decided.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub(crate) fn finish(&mut self) -> Result<u64, String> {
+        self.heal();
+        self.await_leader()?;
+        self.serve_everyone()?;
+        self.await_expiry()?;
+        self.await_equality()?;
+        self.compare_members()?;
+        self.await_watches()?;
+        self.check_histories()
+    }
+
+    /// Waits until something is so.
+    fn await_that(
+        &mut self,
+        within: u64,
+        what: &str,
+        is_so: impl Fn(&World) -> bool,
+    ) -> Result<(), String> {
+        let end = self.now() + within;
+        while !is_so(self) {
+            if self.now() >= end {
+                return Err(format!("not within {} ms after all faults: {what}", within / MS));
+            }
+            let next = self.now() + 10 * MS;
+            self.run_until(next)?;
+        }
+        Ok(())
+    }
+
+    fn await_leader(&mut self) -> Result<(), String> {
+        self.await_that(5 * SECOND, "all members start", |world| {
+            world.hosts.iter().all(super::host::Host::is_running)
+        })?;
+        let within = 3 * self.setup.election_timeout();
+        self.await_that(within, "a leader in three election timeouts", |world| {
+            world.leader().is_some()
+        })
+    }
+
+    /// Each client writes and reads through each member.
+    fn serve_everyone(&mut self) -> Result<(), String> {
+        self.people.resting = true;
+        self.await_that(10 * SECOND, "the clients' last calls end", |world| {
+            world.people.clients.iter().all(|client| client.under_way.is_none())
+        })?;
+        for at in 0..self.hosts.len() {
+            for is_read in [false, true] {
+                self.everyone_calls(at, is_read);
+                let answered = self.counts.operations;
+                let calls = self.people.clients.len() as u64;
+                let what = format!("every client is served by member {at}");
+                self.await_that(SERVED_WITHIN, &what, |world| {
+                    world.people.clients.iter().all(|client| client.under_way.is_none())
+                })?;
+                if self.counts.operations < answered + calls {
+                    return Err(format!(
+                        "after all faults {} of {calls} clients are not served by member {at}",
+                        answered + calls - self.counts.operations
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn everyone_calls(&mut self, at: usize, is_read: bool) {
+        for client in 0..self.people.clients.len() {
+            self.people.calls += 1;
+            let number = (self.people.calls << 8) | client as u64;
+            let key = bytes::Bytes::from(format!("k/{client:02}"));
+            let (operation, request) = if is_read {
+                let operations = vec![Operation::Get(key.clone())];
+                (Operation::Get(key), Request::Read { operations, linearizable: true })
+            } else {
+                let value = bytes::Bytes::from(format!("{number:x}"));
+                let put =
+                    PutRequest { key: key.clone(), value: value.clone(), ..Default::default() };
+                let request = InternalRaftRequest { put: Some(put), ..Default::default() };
+                (Operation::Put(key, value), Request::Propose(Box::new(request)))
+            };
+            self.people.clients[client].at = at;
+            self.call(client, number, Purpose::Kv(KvCall::one(operation)), request);
+        }
+    }
+
+    /// Leases that nobody renews expire in time.
+    fn await_expiry(&mut self) -> Result<(), String> {
+        let extended = self.setup.election_timeout();
+        let within = TTL_MAX + extended + LATE_MAX;
+        let what = "leases that nobody renews expire";
+        self.await_that(within, what, |world| world.checks.oracle.leases().is_empty())
+    }
+
+    fn await_equality(&mut self) -> Result<(), String> {
+        self.await_that(EQUAL_WITHIN, "all members have applied everything", |world| {
+            let last = world.checks.oracle.last();
+            world.hosts.iter().all(|host| {
+                host.process.as_ref().is_some_and(|process| {
+                    let applier = &process.machines.applier;
+                    applier.moment().published.applied.index == last && !applier.has_housekeeping()
+                })
+            })
+        })
+    }
+
+    fn compare_members(&self) -> Result<(), String> {
+        let oracle = &self.checks.oracle;
+        let expected = oracle.hash_kv();
+        let mut members = None;
+        for (at, host) in self.hosts.iter().enumerate() {
+            let Some(process) = &host.process else { continue };
+            let published = &process.machines.applier.moment().published;
+            let view = &published.view;
+            let revisions = (view.revision(), view.compact_revision());
+            if revisions != (oracle.revision(), oracle.compacted()) {
+                return Err(format!(
+                    "member {at} is at the revisions {revisions:?}, not {} and {}",
+                    oracle.revision(),
+                    oracle.compacted()
+                ));
+            }
+            let hash = view.hash_kv(0).map_err(|error| format!("HashKV: {error:?}"));
+            let mut hash = hash?;
+            let hash = loop {
+                if let Some(hash) = hash.step().map_err(|error| format!("HashKV: {error}"))? {
+                    break hash.hash;
+                }
+            };
+            if hash != expected {
+                return Err(format!("HashKV of member {at} is {hash:08x}, not {expected:08x}"));
+            }
+            let cluster = &published.cluster;
+            let found: Vec<_> = cluster.members().cloned().collect();
+            let raft = process.machines.consensus.member().conf_state();
+            if raft != cluster.conf_state() {
+                return Err(format!(
+                    "member {at} has the configuration {raft:?}, and its members are {found:?}"
+                ));
+            }
+            if *members.get_or_insert_with(|| found.clone()) != found {
+                return Err(format!("member {at} knows other members than the first: {found:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn await_watches(&mut self) -> Result<(), String> {
+        self.await_that(60 * SECOND, "every watch gets all events", |world| {
+            world.people.watches.iter().all(|watch| watch.log.has_all(&world.checks.oracle))
+        })
+    }
+
+    fn check_histories(&mut self) -> Result<u64, String> {
+        let mut others: Vec<i64> = self
+            .checks
+            .oracle
+            .events_from(0)
+            .iter()
+            .filter(|event| event.key.starts_with(b"lease/"))
+            .map(|event| event.revision)
+            .collect();
+        others.dedup();
+        let made = |revision: i64| (revision, self.checks.oracle.made_at(revision));
+        let others = others.into_iter().map(made).collect();
+        let history = &mut self.checks.history;
+        history.others = others;
+        revisions::check(history)?;
+        let is_undecided = whole::check(history, STEPS_MAX)? == Verdict::Undecided;
+        let keys = registers::check(history, STEPS_MAX)?;
+        self.counts.undecided_keys = keys;
+        Ok(u64::from(is_undecided))
+    }
+}

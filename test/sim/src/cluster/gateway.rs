@@ -1,0 +1,217 @@
+//! What a worker of a member does for clients: it hands their requests to the machines, keeps who
+//! waits for what, reads from the moment that was published last, and feeds the watchers. The rules
+//! are those of `server::Worker`.
+
+use super::watchers::MemberWatches;
+use crate::kv::calls::{Operation, Part, Seen};
+use auth::{Caller, KeyRange};
+use bytes::Bytes;
+use executor::{
+    ApplyInput, ClientMessage, ConsensusInput, Envelope, IdLane, Moment, RequestFailure,
+};
+use member::Proposal;
+use mvcc::RangeQuery;
+use prost::Message as _;
+use proto::answer::{Answer, OpAnswer, TxnAnswer};
+use proto::etcdserverpb::{InternalRaftRequest, RequestHeader};
+use proto::mvccpb::KeyValue;
+use state::{LeaseQuery, Question, Reply};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// A client's request.
+#[derive(Clone, Debug)]
+pub(crate) enum Request {
+    Propose(Box<InternalRaftRequest>),
+    Read { operations: Vec<Operation>, linearizable: bool },
+    Lease(LeaseQuery),
+}
+
+/// A member's answer.
+#[derive(Clone, Debug)]
+pub(crate) enum Response {
+    /// A proposal was applied or refused.
+    Applied(Result<Answer, RequestFailure>),
+    /// What was read, and at which revision.
+    Keys(i64, Vec<Part>),
+    Lease(Reply),
+    /// Too many wait.
+    Refused,
+}
+
+/// What a member has for a client.
+#[derive(Debug)]
+pub(crate) struct Answering {
+    /// The number of the client's call.
+    pub(crate) call: u64,
+    pub(crate) response: Response,
+}
+
+#[derive(Debug)]
+enum Waiting {
+    Applied(u64),
+    Read(u64, Vec<Operation>),
+    Reply(u64),
+}
+
+/// The worker of a member.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    pub(crate) moment: Arc<Moment>,
+    ids: IdLane,
+    /// What the machines have for it.
+    pub(crate) mail: VecDeque<ClientMessage>,
+    waiting: BTreeMap<u64, Waiting>,
+    pub(crate) watches: MemberWatches,
+}
+
+impl Gateway {
+    pub(crate) fn new(moment: Arc<Moment>, ids: IdLane) -> Gateway {
+        let watches = MemberWatches::new(moment.published.view.revision());
+        Gateway { moment, ids, mail: VecDeque::new(), waiting: BTreeMap::new(), watches }
+    }
+
+    /// A request arrives. What can be answered at once is in `answers`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub(crate) fn ask(
+        &mut self,
+        call: u64,
+        request: Request,
+        out: &mut Vec<Envelope>,
+        answers: &mut Vec<Answering>,
+    ) -> Result<(), String> {
+        match request {
+            Request::Propose(mut request) => {
+                let id = self.ids.next_id();
+                request.header = Some(RequestHeader { id, ..RequestHeader::default() });
+                let data = request.encode_to_vec().into();
+                self.waiting.insert(id, Waiting::Applied(call));
+                out.push(consensus(ConsensusInput::Propose(Proposal::request(id, data))));
+            }
+            Request::Read { operations, linearizable } => {
+                if !linearizable || self.moment.is_linearizable() {
+                    answers.push(Answering { call, response: read(&self.moment, &operations)? });
+                } else {
+                    let id = self.ids.next_id();
+                    self.waiting.insert(id, Waiting::Read(call, operations));
+                    out.push(consensus(ConsensusInput::Read(id)));
+                }
+            }
+            Request::Lease(query) => {
+                let id = self.ids.next_id();
+                self.waiting.insert(id, Waiting::Reply(call));
+                let question = Question { caller: Caller::default(), query };
+                out.push(Envelope::Apply(ApplyInput::Ask(id, question)));
+            }
+        }
+        Ok(())
+    }
+
+    /// A moment is published: it is seen at once. All else waits for the worker.
+    pub(crate) fn deliver(&mut self, message: ClientMessage) {
+        if let ClientMessage::Publish(moment) = message {
+            self.moment = moment;
+        } else {
+            self.mail.push_back(message);
+        }
+    }
+
+    /// Takes one piece of mail.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub(crate) fn work(&mut self, answers: &mut Vec<Answering>) -> Result<(), String> {
+        let Some(message) = self.mail.pop_front() else { return Ok(()) };
+        match message {
+            ClientMessage::Answer(id, result) => {
+                if let Some(Waiting::Applied(call)) = self.waiting.remove(&id) {
+                    answers.push(Answering { call, response: Response::Applied(result) });
+                }
+            }
+            ClientMessage::Reply(id, reply) => {
+                if let Some(Waiting::Reply(call)) = self.waiting.remove(&id) {
+                    answers.push(Answering { call, response: Response::Lease(reply) });
+                }
+            }
+            ClientMessage::ReadReady(id) => {
+                if let Some(Waiting::Read(call, operations)) = self.waiting.remove(&id) {
+                    answers.push(Answering { call, response: read(&self.moment, &operations)? });
+                }
+            }
+            ClientMessage::ReadRefused(id) => {
+                if let Some(Waiting::Read(call, _)) = self.waiting.remove(&id) {
+                    answers.push(Answering { call, response: Response::Refused });
+                }
+            }
+            ClientMessage::Events(batches) => {
+                self.watches.on_events(&batches, &self.moment.published.view)?;
+            }
+            ClientMessage::EventsLost => self.watches.events_lost(&self.moment.published.view),
+            ClientMessage::Publish(_) | ClientMessage::File(..) | ClientMessage::Matched(..) => {}
+        }
+        Ok(())
+    }
+}
+
+fn consensus(input: ConsensusInput) -> Envelope {
+    Envelope::Consensus(input)
+}
+
+/// Reads from a moment.
+fn read(moment: &Moment, operations: &[Operation]) -> Result<Response, String> {
+    let published = &moment.published;
+    let mut parts = Vec::with_capacity(operations.len());
+    for operation in operations {
+        let keys = match operation {
+            Operation::Get(key) => KeyRange::One(key.clone()),
+            Operation::Range(from, end) => {
+                KeyRange::Span { from: from.clone(), end: Some(end.clone()) }
+            }
+            Operation::Put(..) | Operation::Delete(_) => continue,
+        };
+        let query = published.auth.permit(&Caller::default(), RangeQuery::of(keys));
+        let query = query.map_err(|denied| format!("a read: {denied}"))?;
+        let cursor = published.view.range(&query).map_err(|error| format!("a read: {error:?}"))?;
+        let (kvs, _) = cursor.read_all().map_err(|error| format!("a read: {error}"))?;
+        parts.push(keys_of(kvs.iter())?);
+    }
+    Ok(Response::Keys(published.view.revision(), parts))
+}
+
+fn keys_of<'a>(kvs: impl Iterator<Item = &'a Bytes>) -> Result<Part, String> {
+    let decode = |kv: &Bytes| {
+        let kv = KeyValue::decode(kv.clone()).map_err(|error| format!("a key-value: {error}"))?;
+        let KeyValue { key, value, create_revision, mod_revision, version, .. } = kv;
+        Ok((key, Seen { value, create_revision, mod_revision, version }))
+    };
+    kvs.map(decode).collect::<Result<_, String>>().map(Part::Keys)
+}
+
+/// The answer of a proposal as its client sees it: whether conditions held, and the parts.
+///
+/// # Errors
+/// When it is of another kind.
+pub(crate) fn parts_of(answer: &Answer) -> Result<(i64, bool, Vec<Part>), String> {
+    match answer {
+        Answer::Put(put) => Ok((put.revision, true, vec![Part::Put])),
+        Answer::Delete(delete) => Ok((delete.revision, true, vec![Part::Deleted(delete.deleted)])),
+        Answer::Txn(TxnAnswer { revision, succeeded, responses }) => {
+            let part = |response: &OpAnswer| match response {
+                OpAnswer::Put(_) => Ok(Part::Put),
+                OpAnswer::Delete(delete) => Ok(Part::Deleted(delete.deleted)),
+                OpAnswer::Range(range) => keys_of(range.kvs.iter()),
+                OpAnswer::Txn(_) => Err("a nested transaction".to_owned()),
+            };
+            let parts = responses.iter().map(part).collect::<Result<_, _>>()?;
+            Ok((*revision, *succeeded, parts))
+        }
+        Answer::Range(_)
+        | Answer::Compact { .. }
+        | Answer::LeaseGrant(_)
+        | Answer::LeaseRevoke { .. }
+        | Answer::Alarm { .. }
+        | Answer::Done => Err(format!("an answer of another kind: {answer:?}")),
+    }
+}

@@ -1,0 +1,87 @@
+//! A machine on which a member runs: its disk, which outlives the process, its clock, and how fast
+//! it is.
+
+use super::clock::{MS, MemberClock};
+use super::event::Event;
+use super::process::{Machine, Process};
+use executor::BootOptions;
+use random::Random;
+use vfs::SimDisk;
+
+/// How fast a machine is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    /// How many times longer than usual it computes.
+    pub(crate) cpu: u64,
+    /// The usual time of a call to the disk.
+    pub(crate) disk: u64,
+    /// How much longer a call to the disk takes now.
+    pub(crate) disk_delay: u64,
+    /// No call to the disk returns before.
+    pub(crate) stalled_until: u64,
+}
+
+impl Pace {
+    /// The time that a piece of work takes.
+    pub(crate) fn time_of(&self, machine: Machine, now: u64, random: &mut Random) -> u64 {
+        match machine {
+            Machine::Consensus | Machine::Worker => self.cpu * (2 + random.below(30)),
+            Machine::Applier => self.cpu * (5 + random.below(60)),
+            Machine::Log | Machine::Backend => {
+                let calls = if machine == Machine::Log { 1 } else { 4 };
+                let usual = calls * (self.disk / 2 + random.below(self.disk));
+                let delay = self.disk_delay / 2 + random.below(self.disk_delay);
+                (usual + delay).max(self.stalled_until.saturating_sub(now))
+            }
+        }
+    }
+}
+
+/// A machine.
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(crate) disk: SimDisk,
+    pub(crate) options: BootOptions,
+    pub(crate) process: Option<Process>,
+    /// The number of the process that runs or ran last.
+    pub(crate) number: u32,
+    pub(crate) clock: MemberClock,
+    /// How much faster than time its clock runs, in parts of a million.
+    pub(crate) drift: i64,
+    pub(crate) pace: Pace,
+    /// When each machine has its next piece of work done, if it is at work.
+    pub(crate) at_work: [Option<u64>; Machine::ALL.len()],
+    /// What happens to a process that stands still, for later.
+    pub(crate) held: Option<Vec<Event>>,
+    /// How many faults keep clients away.
+    pub(crate) client_cuts: u32,
+    /// Starts in a row that failed.
+    pub(crate) failed_starts: u32,
+    /// The process is to be killed soon after each of so many starts.
+    pub(crate) crash_loop: u32,
+}
+
+impl Host {
+    pub(crate) fn new(options: BootOptions, random: &mut Random) -> Host {
+        let disk = [30, 100, 300, MS][random.index(4)];
+        Host {
+            disk: SimDisk::new(random.draw()),
+            options,
+            process: None,
+            number: 0,
+            clock: MemberClock::starting(0, 0),
+            drift: 0,
+            pace: Pace { cpu: 1, disk, disk_delay: 0, stalled_until: 0 },
+            at_work: [None; Machine::ALL.len()],
+            held: None,
+            client_cuts: 0,
+            failed_starts: 0,
+            crash_loop: 0,
+        }
+    }
+
+    /// Whether its process runs and does not stand still.
+    pub(crate) fn is_running(&self) -> bool {
+        self.process.is_some() && self.held.is_none()
+    }
+}

@@ -1,0 +1,87 @@
+//! Whole clusters in a virtual world: the shipped machines of each member on a simulated disk, a
+//! network that loses, repeats, reorders and cuts, clients, and faults, all from one seed. The same
+//! seed is the same run, to the last event.
+//!
+//! | module | is |
+//! |---|---|
+//! | `clock` | virtual time, and the clocks of members |
+//! | `network` | links between members |
+//! | `process`, `gateway`, `watchers` | a running member: its machines, and its worker for clients |
+//! | `host` | what a process runs on: the disk outlives it |
+//! | `setup`, `fault`, `active`, `report` | what a seed draws: sizes, options, kinds of faults; those under way; what happened |
+//! | `world`, `traffic`, `serve`, `nemesis` | the events: work, messages, clients, faults |
+//! | `oracle`, `watch_check`, `lease_check` | what must hold while it runs |
+//! | `ending` | what must come true when the faults end |
+//!
+//! A piece of work takes virtual time and its effects come at its end, so that a crash or a pause may
+//! come before them. Messages are encoded on the way. Each event is followed by the checks of what it
+//! changed.
+
+mod active;
+mod clients;
+mod clock;
+mod ending;
+mod event;
+mod fault;
+mod gateway;
+mod host;
+mod lease_check;
+mod nemesis;
+mod network;
+mod oracle;
+mod process;
+mod report;
+mod serve;
+mod setup;
+mod traffic;
+mod watch_check;
+mod watchers;
+mod world;
+
+pub use fault::{FaultKind, FaultTally};
+pub use report::{ClusterReport, Counts};
+pub use setup::ClusterPlan;
+
+use clock::SECOND;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use world::World;
+
+/// Runs the cluster of a seed.
+///
+/// # Errors
+/// What went wrong, with the report up to then.
+pub fn run(plan: &ClusterPlan) -> Result<ClusterReport, (String, Box<ClusterReport>)> {
+    let mut world = World::new(plan);
+    let ran = catch_unwind(AssertUnwindSafe(|| {
+        world.run_until(plan.seconds * SECOND)?;
+        world.finish()
+    }));
+    let account = world.checks.oracle.describe(world.now());
+    let result = ran.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        Err(format!("a panic: {}", text.unwrap_or_default()))
+    });
+    let mut report = report(&world);
+    match result {
+        Ok(undecided) => {
+            report.counts.undecided = undecided;
+            Ok(report)
+        }
+        Err(why) => Err((format!("{account}: {why}"), Box::new(report))),
+    }
+}
+
+fn report(world: &World) -> ClusterReport {
+    let mut counts = world.counts.clone();
+    counts.expired = world.checks.leases.expired;
+    counts.terms = world.checks.invariants.leaders().len() as u64;
+    ClusterReport {
+        trace: world.trace,
+        members: world.hosts.len(),
+        seconds: world.now() / SECOND,
+        entries: world.checks.oracle.last().0,
+        kinds: world.setup.kinds.clone(),
+        counts,
+    }
+}

@@ -1,0 +1,103 @@
+//! How the cluster of a seed is set up: its size, its members' options, and which faults there are.
+
+use super::clock::{MS, SECOND};
+use super::fault::FaultKind;
+use super::process::Tuning;
+use executor::{BootOptions, Founding};
+use random::Random;
+use std::time::Duration;
+
+/// What is asked of a run.
+#[derive(Clone, Debug)]
+pub struct ClusterPlan {
+    /// The seed of everything.
+    pub seed: u64,
+    /// The virtual time with faults, in seconds.
+    pub seconds: u64,
+    /// The number of members; 0 lets the seed choose.
+    pub members: usize,
+    /// The only kinds of faults; empty for a choice of the seed.
+    pub faults: Vec<FaultKind>,
+    /// Whether to print what happens.
+    pub verbose: bool,
+}
+
+/// A set-up cluster.
+#[derive(Debug)]
+pub(crate) struct Setup {
+    pub(crate) options: Vec<BootOptions>,
+    pub(crate) tuning: Tuning,
+    /// A heartbeat interval.
+    pub(crate) tick: u64,
+    /// The kinds of faults of this run.
+    pub(crate) kinds: Vec<FaultKind>,
+    /// The mean time between two faults.
+    pub(crate) fault_every: u64,
+    pub(crate) clients: usize,
+    pub(crate) watches: usize,
+    /// The mean time between two calls of a client.
+    pub(crate) think: u64,
+}
+
+impl Setup {
+    pub(crate) fn of(plan: &ClusterPlan, random: &mut Random) -> Setup {
+        // Mostly three or five.
+        let sizes = [1, 2, 3, 3, 3, 3, 3, 4, 5, 5, 5, 7];
+        let drawn = sizes[random.index(sizes.len())];
+        let members = if plan.members == 0 { drawn } else { plan.members };
+        let tuning = Tuning {
+            batch_interval: Duration::from_millis([100, 300, 1_000, 5_000][random.index(4)]),
+            batch_limit: [20, 100, 10_000][random.index(3)],
+            catch_up_entries: [5, 20, 60][random.index(3)],
+            snapshots_max: 2,
+            segments_max: 2,
+        };
+        let snapshot_count = [20, 60, 150][random.index(3)];
+        let tick = [50 * MS, 100 * MS, 100 * MS, 200 * MS][random.index(4)];
+        let checkpoints = random.chance(128);
+        let options = (0..members).map(|at| {
+            let mut options = founding(at, members, random.draw());
+            options.settings.snapshot_count = snapshot_count;
+            options.settings.lease_extend_ms = options.election_ticks * tick / MS;
+            options.settings.lease_checkpoints.propose = checkpoints;
+            options
+        });
+        let options = options.collect();
+        let mut kinds = plan.faults.clone();
+        if kinds.is_empty() {
+            kinds = FaultKind::ALL.iter().copied().filter(|_| random.chance(100)).collect();
+        }
+        let clients = 5 + random.index(6);
+        Setup {
+            options,
+            tuning,
+            tick,
+            kinds,
+            fault_every: 4 * SECOND + random.below(16 * SECOND),
+            clients,
+            watches: 2 + random.index(4),
+            think: clients as u64 * SECOND / 20,
+        }
+    }
+
+    /// The time after which an election surely begins without a leader.
+    pub(crate) fn election_timeout(&self) -> u64 {
+        let ticks = self.options.first().map_or(10, |options| options.election_ticks);
+        2 * ticks * self.tick
+    }
+}
+
+/// The options of one of the first members.
+fn founding(at: usize, members: usize, seed: u64) -> BootOptions {
+    let mut options = BootOptions::simulated(seed);
+    let name = |at: usize| format!("m{at}");
+    let first = |at: usize| (name(at), vec![format!("http://host{at}:2380")]);
+    options.founding = Some(Founding::New {
+        name: name(at),
+        members: (0..members).map(first).collect(),
+        token: "simulated".into(),
+    });
+    options.attributes.name = name(at);
+    options.settings.attributes = options.attributes.clone();
+    options
+}

@@ -1,0 +1,154 @@
+//! Messages between members, as bytes. A snapshot comes with its database file, which is durable at
+//! the receiver before consensus learns of it, as `peer` does it.
+
+use super::clock::{MS, SECOND};
+use super::event::Event;
+use super::network::Arrivals;
+use super::world::{World, is_power_loss};
+use bytes::Bytes;
+use executor::ConsensusInput;
+use executor::received;
+use raft::{Body, Message};
+use std::io;
+use std::path::Path;
+use vfs::{Mode, SimDisk, Vfs as _};
+use wire::{Received, SnapshotHeadDecoder, decode_message, encode_message, encode_snapshot_head};
+
+/// The bytes of a snapshot that a link carries in a second.
+const BYTES_PER_SECOND: u64 = 20 << 20;
+/// The largest message before a snapshot's file, in bytes.
+const HEAD_BYTES_MAX: usize = 1 << 20;
+
+impl World {
+    pub(crate) fn send(&mut self, from: usize, message: &Message) {
+        let Some(to) = self.places.get(&message.to).copied() else { return };
+        let may_repeat = !matches!(message.body, Body::Propose { .. });
+        let now = self.now();
+        let [first, second] = self.network.send((from, to), now, may_repeat);
+        if first.is_none() || self.hosts[to].process.is_none() {
+            self.may_report_unreachable(from, message);
+        }
+        let Some(first) = first else { return };
+        let bytes = encode_message(message);
+        if let Some(second) = second {
+            self.agenda.at(second, Event::Message { at: to, bytes: bytes.clone() });
+        }
+        self.agenda.at(first, Event::Message { at: to, bytes });
+    }
+
+    /// A connection that fails is noticed, sooner or later.
+    fn may_report_unreachable(&mut self, from: usize, message: &Message) {
+        if self.random.chance(64) {
+            let process = self.hosts[from].number;
+            let delay = self.random.below(SECOND);
+            let event = Event::Unreachable { at: from, process, peer: message.to };
+            self.agenda.after(delay, event);
+        }
+    }
+
+    pub(crate) fn message_arrives(&mut self, at: usize, bytes: Bytes) -> Result<(), String> {
+        let received = decode_message(bytes).map_err(|error| format!("a message: {error}"))?;
+        let Received::Message(message) = received else {
+            return Err(format!("a member sends what no member takes: {received:?}"));
+        };
+        let Some(process) = &mut self.hosts[at].process else { return Ok(()) };
+        process.push(ConsensusInput::Message(*message));
+        self.after_work(at)
+    }
+
+    pub(crate) fn send_snapshot(
+        &mut self,
+        from: usize,
+        message: &Message,
+        file: &bolt::View,
+    ) -> Result<(), String> {
+        let mut body = encode_snapshot_head(message).to_vec();
+        let mut copier = file.copy();
+        loop {
+            match copier.next_chunk() {
+                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+                Ok(None) => break,
+                // The sender's disk has failed.
+                Err(_) => {
+                    self.report_snapshot(from, message, false);
+                    return Ok(());
+                }
+            }
+        }
+        let Some(to) = self.places.get(&message.to).copied() else { return Ok(()) };
+        let now = self.now();
+        let [first, second]: Arrivals = self.network.send((from, to), now, true);
+        let Some(first) = first else {
+            self.report_snapshot(from, message, false);
+            return Ok(());
+        };
+        let took = body.len() as u64 * SECOND / BYTES_PER_SECOND;
+        let body = Bytes::from(body);
+        for arrival in [Some(first), second].into_iter().flatten() {
+            let event = Event::Snapshot { at: to, from, body: body.clone() };
+            self.agenda.at(arrival + took, event);
+        }
+        if self.hosts[to].process.is_none() {
+            self.report_snapshot(from, message, false);
+        }
+        Ok(())
+    }
+
+    /// The sender learns after a while what became of a snapshot.
+    fn report_snapshot(&mut self, from: usize, message: &Message, delivered: bool) {
+        let delay = if delivered { MS } else { 100 * MS + self.random.below(3 * SECOND) };
+        let event = Event::SnapshotSent { at: from, peer: message.to, delivered };
+        self.agenda.after(delay, event);
+    }
+
+    pub(crate) fn snapshot_arrives(
+        &mut self,
+        at: usize,
+        from: usize,
+        body: &[u8],
+    ) -> Result<(), String> {
+        let decoded = SnapshotHeadDecoder::new(HEAD_BYTES_MAX).push(body);
+        let decoded = decoded.map_err(|error| format!("the head of a snapshot: {error}"))?;
+        let Some((Received::Message(message), file)) = decoded else {
+            return Err("a snapshot without its message".into());
+        };
+        let Body::Snapshot(snapshot) = &message.body else {
+            return Err("a snapshot without itself".into());
+        };
+        let host = &mut self.hosts[at];
+        let dir = host.options.data_dir.join("member").join("snap");
+        let saved = save(&host.disk, &dir, &received::path(&dir, snapshot.id.index), &file);
+        // The answer goes the other way.
+        let now = self.now();
+        let answer = self.network.send((at, from), now, false)[0];
+        self.report_snapshot(from, &message, saved.is_ok() && answer.is_some());
+        match saved {
+            Ok(()) => {
+                if let Some(process) = &mut self.hosts[at].process {
+                    process.push(ConsensusInput::Message(*message));
+                }
+                self.after_work(at)
+            }
+            Err(error) if is_power_loss(&error.to_string()) => {
+                self.stop(at, true);
+                Ok(())
+            }
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+/// Writes a received file under another name, syncs it, and gives it its name.
+fn save(disk: &SimDisk, dir: &Path, name: &Path, file: &[u8]) -> io::Result<()> {
+    let temporary = dir.join("tmp-snap-db-received");
+    let open = disk.open(&temporary, Mode::Create)?;
+    open.set_len(0)?;
+    open.write_at(file, 0)?;
+    open.sync_data()?;
+    if disk.exists(name)? {
+        disk.remove_file(&temporary)?;
+    } else {
+        disk.rename(&temporary, name)?;
+    }
+    disk.sync_dir(dir)
+}

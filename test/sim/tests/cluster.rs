@@ -1,0 +1,38 @@
+//! A slice of what the program `cluster` does in full: a few seeds, shortly.
+
+use sim::cluster::{ClusterPlan, FaultKind, FaultTally, run};
+use std::collections::BTreeSet;
+
+fn plan(seed: u64) -> ClusterPlan {
+    ClusterPlan { seed, seconds: 60, members: 0, faults: Vec::new(), verbose: false }
+}
+
+#[test]
+fn clusters_with_faults_keep_every_promise() {
+    let mut faults = FaultTally::default();
+    let (mut asked, mut operations, mut hours) = (BTreeSet::new(), 0, 0.0);
+    for seed in 1..=24 {
+        let report = run(&plan(seed)).unwrap_or_else(|(why, _)| panic!("seed {seed}: {why}"));
+        faults.add(&report.counts.faults);
+        asked.extend(report.kinds.iter().copied());
+        operations += report.counts.operations;
+        hours += report.hours();
+    }
+    assert_eq!(asked.len(), FaultKind::ALL.len());
+    assert!(faults.total() > 100 && operations > 10_000 && hours > 0.2, "{faults:?}");
+}
+
+#[test]
+fn the_same_seed_is_the_same_run() {
+    let once = || run(&plan(7)).unwrap_or_else(|(why, _)| panic!("{why}"));
+    assert_eq!(once(), once());
+}
+
+#[test]
+fn a_cluster_that_is_left_alone_has_one_leader_and_refuses_little() {
+    let kinds = vec![FaultKind::SlowClock];
+    let report = run(&ClusterPlan { members: 3, faults: kinds, ..plan(1) });
+    let report = report.unwrap_or_else(|(why, _)| panic!("{why}"));
+    assert_eq!((report.counts.terms, report.counts.boots, report.counts.unknown), (1, 3, 0));
+    assert!(report.counts.watched > 100 && report.counts.expired > 0, "{report:?}");
+}
