@@ -4,10 +4,18 @@
 
 use crate::list::{Client, Language};
 use anyhow::{Context, Result, bail};
-use std::fs;
+use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// The time limit of one command of an installation.
+const COMMAND_TIME_MAX: Duration = Duration::from_secs(180);
+
+/// The interval at which a running command is checked.
+const POLL: Duration = Duration::from_millis(50);
 
 /// A client that is ready to run.
 #[derive(Clone, Debug)]
@@ -138,16 +146,34 @@ fn install(dir: &Path, files: &Files, commands: &[Vec<&str>]) -> Result<()> {
         fs::write(dir.join(name), text)?;
     }
     for words in commands {
-        run(dir, words)?;
+        run(dir, words, COMMAND_TIME_MAX)?;
     }
     Ok(fs::write(stamp, of_these)?)
 }
 
-fn run(dir: &Path, words: &[&str]) -> Result<()> {
-    let output = Command::new(words[0]).args(&words[1..]).current_dir(dir).output();
-    let output = output.with_context(|| format!("{} is not at hand", words[0]))?;
-    if !output.status.success() {
-        let text = [output.stdout, output.stderr].concat();
+/// Runs a command to its end, or ends it with its children after `time_max`.
+fn run(dir: &Path, words: &[&str], time_max: Duration) -> Result<()> {
+    let printed = dir.join(".printed");
+    let output = File::create(&printed)?;
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]).current_dir(dir).process_group(0).stdin(Stdio::null());
+    command.stdout(output.try_clone()?).stderr(output);
+    let mut child = command.spawn().with_context(|| format!("{} is not installed", words[0]))?;
+    let started = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        if started.elapsed() > time_max {
+            let group = format!("-{}", child.id());
+            Command::new("kill").args(["-KILL", "--", &group]).status()?;
+            child.wait()?;
+            bail!("`{}` did not end within {time_max:?}", words.join(" "));
+        }
+        std::thread::sleep(POLL);
+    };
+    if !status.success() {
+        let text = fs::read(&printed)?;
         let text = String::from_utf8_lossy(&text);
         let last = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
         bail!("`{}` failed: {last}", words.join(" "));
@@ -176,9 +202,17 @@ mod tests {
     #[test]
     fn a_missing_tool_and_a_failing_one_are_told_apart() {
         let dir = tempfile::tempdir().unwrap();
-        let missing = run(dir.path(), &["no-such-tool"]).unwrap_err().to_string();
-        assert_eq!(missing, "no-such-tool is not at hand");
-        let failing = run(dir.path(), &["sh", "-c", "echo why; exit 1"]).unwrap_err().to_string();
+        let error =
+            |words: &[&str]| run(dir.path(), words, COMMAND_TIME_MAX).unwrap_err().to_string();
+        assert_eq!(error(&["no-such-tool"]), "no-such-tool is not installed");
+        let failing = error(&["sh", "-c", "echo why; exit 1"]);
         assert!(failing.ends_with("failed: why"), "{failing}");
+    }
+
+    #[test]
+    fn a_command_that_does_not_end_is_stopped() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = run(dir.path(), &["sleep", "1000"], Duration::ZERO).unwrap_err().to_string();
+        assert_eq!(error, "`sleep 1000` did not end within 0ns");
     }
 }
