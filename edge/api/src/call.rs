@@ -2,9 +2,11 @@
 
 use crate::call_metrics::{StreamCounters, StreamMetrics};
 use crate::host::Host;
-use crate::requests::Requests;
+use crate::requests::{Requests, too_late};
 use crate::shared::{Shared, requires_leader};
+use bytes::Bytes;
 use hyper::body::Incoming;
+use net::limits::REQUEST_TIME_MAX;
 use rpc::frame::Messages;
 use rpc::queue::Feeder;
 use rpc::{Code, Error, Status};
@@ -33,7 +35,7 @@ impl<H: Host> Call<H> {
         for_learners: impl FnOnce(&M) -> bool,
     ) -> Result<(Rc<Shared<H>>, M), Status> {
         let Call { service, head, messages, .. } = self;
-        let message = messages.only().await?;
+        let message = in_time(messages.only()).await?;
         service.host.count_received(message.len());
         let request: M = rpc::frame::decode(message)?;
         if service.host.is_learner() && !for_learners(&request) {
@@ -52,7 +54,7 @@ impl<H: Host> Call<H> {
             return Err(Error::NotSupportedForLearner.into());
         }
         self.service.check_metadata(&self.head.headers)?;
-        let message = self.messages.first().await?;
+        let message = in_time(self.messages.first()).await?;
         let tally = StreamCounters::new(self.service, self.streamed);
         tally.received(message.len());
         Ok((tally, rpc::frame::decode_in_stream(message)?))
@@ -78,6 +80,11 @@ impl<H: Host> Call<H> {
     pub(crate) fn requires_leader(&self) -> bool {
         requires_leader(&self.head.headers)
     }
+}
+
+/// Receives the only request of a call within [`REQUEST_TIME_MAX`].
+async fn in_time(request: impl Future<Output = Result<Bytes, Status>>) -> Result<Bytes, Status> {
+    tokio::time::timeout(REQUEST_TIME_MAX, request).await.unwrap_or_else(|_| Err(too_late()))
 }
 
 /// The status when the host's answer is of another kind than the request: a mistake of the server,

@@ -4,10 +4,16 @@
 
 use crate::call_metrics::StreamCounters;
 use crate::host::Host;
+use bytes::Bytes;
 use hyper::body::Incoming;
+use net::limits::REQUEST_TIME_MAX;
 use rpc::frame::{Messages, decode_in_stream, in_stream};
 use rpc::queue::Feeder;
 use rpc::{Code, Status};
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::time::{Sleep, sleep};
 
 /// No further request of a stream is read while more than this many bytes wait for its client.
 const RESPONSES_MAX: usize = 64 * 1024;
@@ -15,6 +21,9 @@ const RESPONSES_MAX: usize = 64 * 1024;
 /// The requests of one stream, in order.
 pub(crate) struct Requests<H> {
     messages: Messages<Incoming>,
+    /// Ends the wait for the rest of a message. Kept here, since [`Requests::next`] is often dropped
+    /// and called again while a message arrives.
+    limit: Option<Pin<Box<Sleep>>>,
     responses: Feeder,
     tally: StreamCounters<H>,
 }
@@ -26,22 +35,41 @@ impl<H: Host> Requests<H> {
         responses: Feeder,
         tally: StreamCounters<H>,
     ) -> Requests<H> {
-        Requests { messages, responses, tally }
+        Requests { messages, limit: None, responses, tally }
     }
 
     /// Waits until there is room for responses and reads the next request; `None` when the client
     /// has sent its last one.
     ///
     /// # Errors
-    /// When the client is gone or what it sent is not such a request.
+    /// When the client is gone, sends a message too slowly, or sends something else than such a
+    /// request.
     pub(crate) async fn next<M: prost::Message + Default>(&mut self) -> Result<Option<M>, Status> {
         if !self.responses.room(RESPONSES_MAX).await {
             return Err(Status::new(Code::Cancelled, "context canceled"));
         }
-        let Some(message) = self.messages.next().await.map_err(in_stream)? else {
-            return Ok(None);
-        };
+        let message = poll_fn(|cx| self.poll_message(cx)).await?;
+        let Some(message) = message else { return Ok(None) };
         self.tally.received(message.len());
         decode_in_stream(message).map(Some)
     }
+
+    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Status>> {
+        if let Poll::Ready(message) = self.messages.poll_next(cx) {
+            self.limit = None;
+            return Poll::Ready(message.map_err(in_stream));
+        }
+        if !self.messages.is_within_message() {
+            return Poll::Pending;
+        }
+        let limit = self.limit.get_or_insert_with(|| Box::pin(sleep(REQUEST_TIME_MAX)));
+        limit.as_mut().poll(cx).map(|()| Err(too_late()))
+    }
+}
+
+/// The status of a call whose request, or a message of it, did not arrive in time.
+pub(crate) fn too_late() -> Status {
+    let limit = REQUEST_TIME_MAX.as_secs();
+    let why = format!("retcd: the request did not arrive within {limit} s");
+    Status::new(Code::DeadlineExceeded, why)
 }

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::task::JoinHandle;
-use tonic::Status;
 use tonic::body::Body;
+use tonic::{Code, Status};
 use tower::Service;
 
 /// The settings of a connection.
@@ -199,11 +199,16 @@ fn was_refused(error: &hyper::Error) -> bool {
     })
 }
 
-/// The status of a broken connection: Unavailable, so that the request may be retried elsewhere.
+/// The status of a broken stream or connection. A stream that the server has reset has the status of
+/// the reason; anything else is Unavailable, so that the request may be retried elsewhere.
 fn broken(error: &hyper::Error) -> Status {
     let mut cause: &dyn Error = error;
     while let Some(deeper) = cause.source() {
         cause = deeper;
+    }
+    if let Some(reason) = cause.downcast_ref::<h2::Error>().and_then(reset_reason) {
+        let text = format!("stream terminated by RST_STREAM with error code: {reason:?}");
+        return Status::new(code_of(reason), text);
     }
     let text = cause.to_string();
     let text = if text.contains("connection closed") || text.contains("broken pipe") {
@@ -212,4 +217,21 @@ fn broken(error: &hyper::Error) -> Status {
         text
     };
     Status::unavailable(format!("error reading from server: {text}"))
+}
+
+/// The reason with which the server has reset the stream.
+fn reset_reason(error: &h2::Error) -> Option<h2::Reason> {
+    error.reason().filter(|_| error.is_reset() && error.is_remote())
+}
+
+/// The code of a reset stream. Source: grpc-go internal/transport/http_util.go @ v1.82
+/// `http2ErrConvTab`.
+fn code_of(reason: h2::Reason) -> Code {
+    match reason {
+        h2::Reason::REFUSED_STREAM => Code::Unavailable,
+        h2::Reason::CANCEL => Code::Cancelled,
+        h2::Reason::ENHANCE_YOUR_CALM | h2::Reason::FLOW_CONTROL_ERROR => Code::ResourceExhausted,
+        h2::Reason::INADEQUATE_SECURITY => Code::PermissionDenied,
+        _ => Code::Internal,
+    }
 }

@@ -5,6 +5,7 @@
 //! | accepted and silent, part of an HTTP/2 preface, a preface without SETTINGS | [`OPENING_TIME_MAX`] | [`OPENING_TIME_MAX`]; HTTP/2 is refused |
 //! | head of an HTTP/1 request unfinished, idle keep-alive of HTTP/1 | [`HEAD_TIME_MAX`] | [`HEAD_TIME_MAX`] |
 //! | body of an HTTP/1 request unfinished | closed after the answer | [`BODY_CHUNK_TIME_MAX`] where it is read, and [`BODY_TIME_MAX`] where it is read whole; else closed after the answer |
+//! | message of a gRPC call unfinished | [`REQUEST_TIME_MAX`], or the deadline of the call | |
 //! | answer under way | the request's own limit | the request's own limit |
 //! | bytes that the client does not take from its socket | [`STALLED_TIME_MAX`] | [`STALLED_TIME_MAX`] |
 //! | idle HTTP/2, half an HTTP/2 frame, GOAWAY from the client | pings: `--grpc-keepalive-interval` and `--grpc-keepalive-timeout` | |
@@ -32,6 +33,10 @@ pub const STALLED_TIME_MAX: Duration = Duration::from_secs(5 * 60);
 /// The time in which a peer must send at least one byte of a body that is read. That of etcd's
 /// listener for peers.
 pub const BODY_CHUNK_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// The time for the request of a call, or for the rest of a message of a stream of requests, on the
+/// clients' port.
+pub const REQUEST_TIME_MAX: Duration = Duration::from_secs(5 * 60);
 
 /// The time for a body that is read whole before the answer.
 pub const BODY_TIME_MAX: Duration = Duration::from_secs(60);

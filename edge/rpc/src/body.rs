@@ -7,10 +7,11 @@
 //! Source: gRPC over HTTP/2 (grpc.io doc/PROTOCOL-HTTP2.md).
 
 pub use crate::frame::PIECE_MAX;
-use crate::frame::{PREFIX_LEN, prefix};
+use crate::frame::{MessagePosition, PREFIX_LEN, prefix};
 use crate::queue::Receiver;
-use crate::{Segments, Status};
+use crate::{Code, Segments, Status};
 use bytes::{BufMut, Bytes, BytesMut};
+use h2::Reason;
 use http::{HeaderMap, HeaderValue, Response, header::CONTENT_TYPE};
 use http_body::{Frame, SizeHint};
 use proto::answer::Sink;
@@ -19,17 +20,32 @@ use std::task::{Context, Poll, ready};
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
-/// A body failed before its end; the stream is reset.
+/// A body that fails within a message. hyper resets the stream with the reason of the h2 error.
 #[derive(Debug)]
-pub struct BodyError(pub String);
+pub struct BodyError(h2::Error);
 
-impl std::fmt::Display for BodyError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
+impl BodyError {
+    /// The reason that grpc-go converts back to the code of the status, where there is one.
+    fn of(status: &Status) -> BodyError {
+        BodyError(h2::Error::from(match status.code {
+            Code::ResourceExhausted => Reason::ENHANCE_YOUR_CALM,
+            Code::Cancelled | Code::DeadlineExceeded => Reason::CANCEL,
+            _ => Reason::INTERNAL_ERROR,
+        }))
     }
 }
 
-impl std::error::Error for BodyError {}
+impl std::fmt::Display for BodyError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the response was cut off within a message")
+    }
+}
+
+impl std::error::Error for BodyError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
+}
 
 /// Produces a body piece by piece while HTTP/2 polls it.
 pub trait Source {
@@ -37,7 +53,8 @@ pub trait Source {
     /// the end.
     ///
     /// # Errors
-    /// The status that the call ends with.
+    /// The status that the call ends with. Within a message the stream is reset instead, with the
+    /// reason that is nearest to the status.
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>>;
 
     /// The length in bytes of the message without its prefix; 0 for a stream of messages.
@@ -56,7 +73,7 @@ enum Kind {
     Empty,
     Trailers(Status),
     Piece(Bytes, Status),
-    Source(Box<dyn Source>),
+    Source(Box<dyn Source>, MessagePosition),
     Queue(Receiver),
     PlainPiece(Bytes),
     Plain(PlainBody),
@@ -87,7 +104,7 @@ impl Body {
     pub fn message_len(&self) -> usize {
         match &self.0 {
             Kind::Piece(piece, _) => piece.len().saturating_sub(PREFIX_LEN),
-            Kind::Source(source) => source.message_len(),
+            Kind::Source(source, _) => source.message_len(),
             Kind::Empty
             | Kind::Trailers(_)
             | Kind::Queue(_)
@@ -121,8 +138,16 @@ impl http_body::Body for Body {
                 this.0 = Kind::Trailers(std::mem::replace(status, Status::OK));
                 Ok(Some(bytes))
             }
-            Kind::Source(source) => match ready!(source.poll_piece(cx)) {
-                Some(Ok(piece)) => Ok(Some(piece)),
+            Kind::Source(source, position) => match ready!(source.poll_piece(cx)) {
+                Some(Ok(piece)) => {
+                    position.advance(&piece);
+                    Ok(Some(piece))
+                }
+                // After a part of a message a client would take trailers for a truncated stream.
+                Some(Err(status)) if position.is_within_message() => {
+                    this.0 = Kind::Empty;
+                    return Poll::Ready(Some(Err(BodyError::of(&status))));
+                }
                 Some(Err(status)) => Err(status),
                 None => Err(Status::OK),
             },
@@ -149,7 +174,7 @@ impl http_body::Body for Body {
             Kind::Plain(body) => body.is_end_stream(),
             Kind::Trailers(_)
             | Kind::Piece(..)
-            | Kind::Source(_)
+            | Kind::Source(..)
             | Kind::Queue(_)
             | Kind::PlainPiece(_) => false,
         }
@@ -160,7 +185,7 @@ impl http_body::Body for Body {
             Kind::Empty => SizeHint::with_exact(0),
             Kind::PlainPiece(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Plain(body) => body.size_hint(),
-            Kind::Trailers(_) | Kind::Piece(..) | Kind::Source(_) | Kind::Queue(_) => {
+            Kind::Trailers(_) | Kind::Piece(..) | Kind::Source(..) | Kind::Queue(_) => {
                 SizeHint::default()
             }
         }
@@ -213,7 +238,7 @@ pub fn encoded<M: prost::Message>(answer: &M) -> Reply {
 /// A response whose body is produced while it is sent.
 #[must_use]
 pub fn source(source: Box<dyn Source>) -> Reply {
-    reply(Kind::Source(source))
+    reply(Kind::Source(source, MessagePosition::default()))
 }
 
 /// A response whose messages a task feeds.

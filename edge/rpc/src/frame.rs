@@ -29,6 +29,44 @@ pub fn prefix(len: usize) -> [u8; PREFIX_LEN] {
     [0, a, b, c, d]
 }
 
+/// The position of a body within its messages.
+#[derive(Debug, Default)]
+pub(crate) struct MessagePosition {
+    /// The start of a prefix, and its length.
+    prefix: ([u8; PREFIX_LEN], usize),
+    /// The bytes that the current message still lacks.
+    missing: usize,
+}
+
+impl MessagePosition {
+    /// Moves over a piece.
+    pub(crate) fn advance(&mut self, mut piece: &[u8]) {
+        while !piece.is_empty() {
+            if self.missing > 0 {
+                let len = self.missing.min(piece.len());
+                self.missing -= len;
+                piece = &piece[len..];
+                continue;
+            }
+            let (prefix, filled) = &mut self.prefix;
+            let len = (PREFIX_LEN - *filled).min(piece.len());
+            prefix[*filled..*filled + len].copy_from_slice(&piece[..len]);
+            *filled += len;
+            piece = &piece[len..];
+            if *filled == PREFIX_LEN {
+                let [_, len @ ..] = *prefix;
+                self.missing = u32::from_be_bytes(len) as usize;
+                *filled = 0;
+            }
+        }
+    }
+
+    /// Whether a message has begun and not ended.
+    pub(crate) fn is_within_message(&self) -> bool {
+        self.missing > 0 || self.prefix.1 > 0
+    }
+}
+
 /// Refuses a call with compressed messages, which are not supported.
 ///
 /// # Errors
@@ -86,10 +124,15 @@ where
                 return Poll::Ready(Ok(Some(message)));
             }
             if !ready!(self.poll_data(cx))? {
-                let clean = self.pending.is_empty() && self.gathered.is_empty();
-                return Poll::Ready(if clean { Ok(None) } else { Err(cut_short()) });
+                let is_cut = self.is_within_message();
+                return Poll::Ready(if is_cut { Err(cut_short()) } else { Ok(None) });
             }
         }
+    }
+
+    /// Whether the next message has arrived in part.
+    pub fn is_within_message(&self) -> bool {
+        !self.pending.is_empty() || !self.gathered.is_empty()
     }
 
     /// The only message of a unary call.

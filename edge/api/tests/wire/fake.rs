@@ -57,6 +57,8 @@ pub(crate) struct Inner {
     pub(crate) metrics: Option<Metrics>,
     /// Cloned by every answer that reads while it is sent.
     pub(crate) view: Arc<()>,
+    /// Cloned by every large range, if a test looks at the pages that it pins.
+    pub(crate) file: RefCell<Option<bolt::View>>,
 }
 
 impl Fake {
@@ -136,7 +138,10 @@ impl Drop for FakeWatch {
 }
 
 /// The key-values of a large range, and the view that they are read from.
-struct FakeItems(std::vec::IntoIter<Bytes>, #[expect(dead_code, reason = "held")] Arc<()>);
+struct FakeItems(
+    std::vec::IntoIter<Bytes>,
+    #[expect(dead_code, reason = "held")] (Arc<()>, Option<bolt::View>),
+);
 
 impl Items for FakeItems {
     fn next(&mut self) -> Result<Item, Status> {
@@ -220,7 +225,8 @@ impl Host for Fake {
             return Ok(RangeReply::Answer(answer));
         }
         let kvs = answer.kvs.clone().into_iter();
-        let items = Box::new(FakeItems(kvs, Arc::clone(&self.0.view)));
+        let held = (Arc::clone(&self.0.view), self.0.file.borrow().clone());
+        let items = Box::new(FakeItems(kvs, held));
         let answer = RangeAnswer { kvs: Vec::new(), ..answer };
         Ok(RangeReply::Large(LargeRange { answer, items_len, items }))
     }
@@ -435,7 +441,8 @@ pub(crate) fn serve_in_seats<F>(
         tokio::task::spawn_local(async move {
             drop(service.serve(far, seat, std::future::pending()).await);
         });
-        test(near).await;
+        let within = std::time::Duration::from_secs(24 * 3600);
+        tokio::time::timeout(within, test(near)).await.expect("the test hangs");
     });
 }
 

@@ -3,10 +3,12 @@
 
 use crate::fake::{Fake, serve_on_a_paused_clock};
 use bytes::Bytes;
-use h2::RecvStream;
+use h2::{Reason, RecvStream};
 use prost::Message;
 use proto::etcdserverpb::{RangeRequest, SnapshotRequest};
-use rpc::frame::prefix;
+use rpc::frame::{PREFIX_LEN, prefix};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::DuplexStream;
 use tokio::time::{Instant, advance};
@@ -18,6 +20,7 @@ const SNAPSHOT: &str = "/etcdserverpb.Maintenance/Snapshot";
 /// The window of a client of these tests, in bytes: it is used up long before an answer's end.
 const WINDOW: u32 = 1_000;
 const STALLED_MAX: Duration = Duration::from_secs(60);
+const STALLED: &str = "retcd: the client read nothing for 60 s";
 const RANGE_AGE_MAX: Duration = Duration::from_secs(600);
 
 /// A member whose ranges and snapshot are some megabytes long.
@@ -87,24 +90,84 @@ async fn reader_ends(fake: &Fake) {
     }
 }
 
-/// Reads up to `bytes`; the bytes that came, fewer at the end.
-async fn read(body: &mut RecvStream, bytes: usize) -> usize {
-    let mut got = 0;
-    while got < bytes {
-        let Some(data) = body.data().await else { break };
-        let data = data.unwrap();
-        got += data.len();
-        body.flow_control().release_capacity(data.len()).unwrap();
-    }
-    got
+/// The end of a response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum End {
+    /// `grpc-status` and `grpc-message` of the trailers.
+    Trailers(i32, String),
+    /// The stream was reset.
+    Reset(Reason),
 }
 
-/// Reads to the end: the bytes that came, `grpc-status` and `grpc-message`.
-async fn read_all(mut body: RecvStream) -> (usize, i32, String) {
-    let bytes = read(&mut body, usize::MAX).await;
-    let trailers = body.trailers().await.unwrap().unwrap();
-    let text = |name: &str| trailers.get(name).map_or("", |value| value.to_str().unwrap());
-    (bytes, text("grpc-status").parse().unwrap(), text("grpc-message").to_owned())
+/// A client's view of a response.
+struct Reader {
+    body: RecvStream,
+    reset: Option<Reason>,
+    /// All bytes that came.
+    bytes: Vec<u8>,
+}
+
+impl Reader {
+    fn new(body: RecvStream) -> Reader {
+        Reader { body, reset: None, bytes: Vec::new() }
+    }
+
+    /// Reads up to `bytes`; returns how many came, fewer at the end.
+    async fn read(&mut self, bytes: usize) -> usize {
+        let mut got = 0;
+        while got < bytes && self.reset.is_none() {
+            match self.body.data().await {
+                None => break,
+                Some(Ok(data)) => {
+                    got += data.len();
+                    self.bytes.extend_from_slice(&data);
+                    self.body.flow_control().release_capacity(data.len()).unwrap();
+                }
+                Some(Err(error)) => self.reset = Some(error.reason().unwrap()),
+            }
+        }
+        got
+    }
+
+    /// Reads to the end; a response that is cut off within a message must be reset.
+    async fn end(&mut self) -> End {
+        self.read(usize::MAX).await;
+        let mut rest = &self.bytes[..];
+        while let Some(([_, len @ ..], message)) = rest.split_first_chunk::<PREFIX_LEN>() {
+            let len = u32::from_be_bytes(*len) as usize;
+            let Some(behind) = message.get(len..) else { break };
+            rest = behind;
+        }
+        if let Some(reason) = self.reset {
+            assert!(!rest.is_empty(), "reset between two messages");
+            return End::Reset(reason);
+        }
+        assert!(rest.is_empty(), "trailers within a message");
+        let trailers = self.body.trailers().await.unwrap().unwrap();
+        let text = |name: &str| trailers.get(name).map_or("", |value| value.to_str().unwrap());
+        End::Trailers(text("grpc-status").parse().unwrap(), text("grpc-message").to_owned())
+    }
+}
+
+fn success() -> End {
+    End::Trailers(0, String::new())
+}
+
+/// The end of a response that is cut off. The messages of a snapshot are shorter than a piece of
+/// the body, so it is never cut off within one.
+fn cut_off(path: &str, reset: Reason, trailers: (i32, &str)) -> End {
+    if path == SNAPSHOT {
+        End::Trailers(trailers.0, trailers.1.to_owned())
+    } else {
+        End::Reset(reset)
+    }
+}
+
+/// Reads to the end: the number of bytes that came, and the end.
+async fn read_all(body: RecvStream) -> (usize, End) {
+    let mut reader = Reader::new(body);
+    let end = reader.end().await;
+    (reader.bytes.len(), end)
 }
 
 /// The client stops reading; the view goes when the time is up, and what it reads then ends with
@@ -115,7 +178,7 @@ fn stalled_client_is_cut_off(path: &'static str, message: impl Message + 'static
     serve_on_a_paused_clock(&member, |io| async move {
         let mut body = call(io, path, &[], &message).await;
         // The first data has come; the window stays used up.
-        let first = body.data().await.unwrap().unwrap().len();
+        let first = body.data().await.unwrap().unwrap();
         settle().await;
         assert_eq!(fake.views_held(), 1);
         pass(STALLED_MAX - Duration::from_secs(1)).await;
@@ -125,10 +188,11 @@ fn stalled_client_is_cut_off(path: &'static str, message: impl Message + 'static
             reader_ends(&fake).await;
         }
         assert_eq!(fake.views_held(), 0, "the view is gone though nobody reads");
-        body.flow_control().release_capacity(first).unwrap();
-        let (bytes, code, why) = read_all(body).await;
-        assert!(bytes < 1_000_000, "{bytes}");
-        assert_eq!((code, &why[..]), (8, "retcd: the client read nothing for 60 s"));
+        body.flow_control().release_capacity(first.len()).unwrap();
+        let mut reader = Reader { bytes: first.to_vec(), ..Reader::new(body) };
+        let end = reader.end().await;
+        assert!(reader.bytes.len() < 1_000_000, "{}", reader.bytes.len());
+        assert_eq!(end, cut_off(path, Reason::ENHANCE_YOUR_CALM, (8, STALLED)));
     });
 }
 
@@ -148,26 +212,22 @@ fn a_snapshot_is_cut_off_when_its_client_stops_reading() {
 }
 
 /// One read in each half of the time that a stalled client has, until the body ends.
-async fn read_slowly(mut body: RecvStream, bytes: usize) -> (usize, i32, String, Duration) {
+async fn read_slowly(body: RecvStream, bytes: usize) -> (usize, End, Duration) {
     let begun = Instant::now();
-    let mut all = 0;
-    loop {
-        let got = read(&mut body, bytes).await;
-        all += got;
-        if got < bytes {
-            let (rest, code, why) = read_all(body).await;
-            return (all + rest, code, why, begun.elapsed());
-        }
+    let mut reader = Reader::new(body);
+    while reader.read(bytes).await >= bytes {
         pass(STALLED_MAX / 2).await;
     }
+    let end = reader.end().await;
+    (reader.bytes.len(), end, begun.elapsed())
 }
 
 #[test]
 fn a_client_that_reads_slowly_gets_its_whole_snapshot() {
     serve_on_a_paused_clock(&large_member(), |io| async move {
         let body = call(io, SNAPSHOT, &[], &SnapshotRequest {}).await;
-        let (bytes, code, why, took) = read_slowly(body, 190_000).await;
-        assert_eq!((code, &why[..]), (0, ""));
+        let (bytes, end, took) = read_slowly(body, 190_000).await;
+        assert_eq!(end, success());
         assert!(bytes > 4_000_000, "{bytes}");
         assert!(took > RANGE_AGE_MAX, "{took:?}");
     });
@@ -179,9 +239,9 @@ fn a_range_is_cut_off_at_its_age_however_its_client_reads() {
     let fake = member.clone();
     serve_on_a_paused_clock(&member, |io| async move {
         let body = call(io, RANGE, &[], &all()).await;
-        let (bytes, code, why, took) = read_slowly(body, 66_000).await;
+        let (bytes, end, took) = read_slowly(body, 66_000).await;
         assert!(bytes < 3_000_000, "{bytes}");
-        assert_eq!((code, &why[..]), (8, "retcd: the client read the response too slowly"));
+        assert_eq!(end, End::Reset(Reason::ENHANCE_YOUR_CALM));
         assert!(took >= RANGE_AGE_MAX, "{took:?}");
         assert_eq!(fake.views_held(), 0);
     });
@@ -199,8 +259,41 @@ fn deadline_ends_the_answer(path: &'static str, message: impl Message + 'static)
             reader_ends(&fake).await;
         }
         assert_eq!(fake.views_held(), 0);
-        let (_, code, why) = read_all(body).await;
-        assert_eq!((code, &why[..]), (4, "context deadline exceeded"));
+        let (_, end) = read_all(body).await;
+        assert_eq!(end, cut_off(path, Reason::CANCEL, (4, "context deadline exceeded")));
+    });
+}
+
+/// Overwrites 100 keys of 1,000 bytes each, and returns how many pages the database keeps for readers.
+fn overwrite(db: &mut bolt::Db, round: u8) -> u64 {
+    let mut tx = db.begin();
+    tx.create_bucket(b"key").unwrap();
+    for key in 0..100 {
+        tx.put(b"key", Bytes::copy_from_slice(&[key]), Bytes::from(vec![round; 1_000])).unwrap();
+    }
+    tx.commit().unwrap();
+    db.free_pages().1
+}
+
+#[test]
+fn the_pages_of_a_range_that_is_not_read_are_free_after_its_time() {
+    let (disk, cache) = (vfs::SimDisk::new(1), Arc::new(bolt::PageCache::new(1 << 20)));
+    let options = bolt::Options { new_page_size: 4096, cache, read_only: false };
+    let mut db = bolt::Db::open(&disk, Path::new("db"), options).unwrap();
+    let alone = (0..3).map(|round| overwrite(&mut db, round)).max().unwrap();
+    let member = large_member();
+    *member.0.file.borrow_mut() = Some(db.view());
+    let fake = member.clone();
+    serve_on_a_paused_clock(&member, |io| async move {
+        let mut body = call(io, RANGE, &[], &all()).await;
+        assert!(body.data().await.is_some());
+        settle().await;
+        fake.0.file.take();
+        let kept = (0..10).map(|round| overwrite(&mut db, round)).max().unwrap();
+        assert!(kept >= 10 * 25, "each round replaces 25 pages at least, not {kept} in all");
+        pass(STALLED_MAX + Duration::from_secs(1)).await;
+        let kept = (0..3).map(|round| overwrite(&mut db, round)).last().unwrap();
+        assert!(kept <= alone, "{kept} pages are kept, and {alone} without any reader");
     });
 }
 
@@ -211,9 +304,9 @@ fn a_long_collected_answer_is_cut_off_too() {
         let request = RangeRequest { keys_only: true, ..all() };
         let body = call(io, RANGE, &[], &request).await;
         pass(STALLED_MAX + Duration::from_secs(1)).await;
-        let (bytes, code, why) = read_all(body).await;
+        let (bytes, end) = read_all(body).await;
         assert!(bytes < 200_000, "{bytes}");
-        assert_eq!((code, &why[..]), (8, "retcd: the client read nothing for 60 s"));
+        assert_eq!(end, End::Reset(Reason::ENHANCE_YOUR_CALM));
     });
 }
 
@@ -234,8 +327,8 @@ fn an_answer_that_was_read_to_its_end_holds_nothing_and_needs_no_time() {
     let fake = member.clone();
     serve_on_a_paused_clock(&member, |io| async move {
         let body = call(io, RANGE, &[], &all()).await;
-        let (bytes, code, _) = read_all(body).await;
+        let (bytes, end) = read_all(body).await;
         assert!(bytes > 4_000_000, "{bytes}");
-        assert_eq!((code, fake.views_held()), (0, 0));
+        assert_eq!((end, fake.views_held()), (success(), 0));
     });
 }

@@ -5,6 +5,7 @@
 mod connections;
 mod fake;
 mod held;
+mod late;
 mod services;
 mod transport;
 mod unread;

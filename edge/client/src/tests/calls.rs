@@ -74,6 +74,34 @@ fn a_write_that_was_read_is_not_sent_again() {
 }
 
 #[test]
+fn a_read_that_is_cut_off_has_the_code_of_its_reset_and_is_not_sent_again() {
+    run(async {
+        let (client, mut listener) = one().await;
+        let mut server = None;
+        for (reason, code, name) in [
+            (Reason::ENHANCE_YOUR_CALM, Code::ResourceExhausted, "ENHANCE_YOUR_CALM"),
+            (Reason::CANCEL, Code::Cancelled, "CANCEL"),
+            (Reason::INTERNAL_ERROR, Code::Internal, "INTERNAL_ERROR"),
+        ] {
+            let client = client.clone();
+            let call = tokio::spawn(async move { client.range(Default::default()).await });
+            if server.is_none() {
+                server = Some(listener.serve().await);
+            }
+            let server = server.as_mut().unwrap();
+            let (mut received, _) = server.unary::<pb::RangeRequest>("KV/Range").await;
+            received.answer_in_part(&pb::RangeResponse { count: 1 << 40, ..Default::default() });
+            received.reset(reason);
+            let error = call.await.unwrap().unwrap_err();
+            assert_eq!(error.code(), code, "{error}");
+            let text = format!("stream terminated by RST_STREAM with error code: {name}");
+            assert_eq!(error.message(), text);
+            assert_eq!(server.waiting(), 0, "{name}");
+        }
+    });
+}
+
+#[test]
 fn a_call_under_way_ends_well_after_goaway() {
     run(async {
         let (client, mut listener) = one().await;

@@ -276,6 +276,13 @@ impl Call {
         self.answers().send_data(bytes, false).unwrap();
     }
 
+    /// Sends the first half of an answer.
+    pub(crate) fn answer_in_part(&mut self, message: &impl Message) {
+        let mut bytes = framed(message);
+        bytes.truncate(bytes.len() / 2);
+        self.answers().send_data(bytes, false).unwrap();
+    }
+
     /// Sends an answer if the client's window has room for it at once.
     pub(crate) async fn answer_within_window(&mut self, message: &impl Message) -> bool {
         let bytes = framed(message);

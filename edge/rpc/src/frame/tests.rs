@@ -124,3 +124,21 @@ fn broken_messages_have_the_errors_of_grpc_go() {
         "grpc: error unmarshalling request: string field contains invalid UTF-8"
     );
 }
+
+#[test]
+fn a_cut_is_within_a_message_except_between_two() {
+    let bytes = [&prefix(3)[..], b"abc", &prefix(0), &prefix(1), b"d"].concat();
+    let between = [0, 8, 13, 19];
+    for first in 0..=bytes.len() {
+        for second in first..=bytes.len() {
+            let mut position = MessagePosition::default();
+            position.advance(&bytes[..first]);
+            position.advance(&bytes[first..second]);
+            assert_eq!(
+                position.is_within_message(),
+                !between.contains(&second),
+                "{first} {second}"
+            );
+        }
+    }
+}
