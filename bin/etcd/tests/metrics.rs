@@ -21,8 +21,8 @@ struct Server {
 }
 
 impl Server {
-    /// Starts a server, and returns once it accepts connections.
-    fn start() -> Server {
+    /// Starts a server with these flags, and returns once it accepts connections.
+    fn start(flags: &[&str]) -> Server {
         let data = tempfile::tempdir().unwrap();
         let (address, peer) = (free_address(), free_address());
         let (url, peer) = (format!("http://{address}"), format!("http://{peer}"));
@@ -34,6 +34,7 @@ impl Server {
             .args(["--initial-cluster", &format!("default={peer}")])
             // With a short election timeout the shortest lease is 1 s.
             .args(["--heartbeat-interval", "10", "--election-timeout", "100"])
+            .args(flags)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -108,7 +109,14 @@ async fn grant(client: &Client, ttl: i64) -> i64 {
 }
 
 async fn with_server<F: Future<Output = ()>>(test: impl FnOnce(Client, std::rc::Rc<Server>) -> F) {
-    let server = std::rc::Rc::new(Server::start());
+    with_flags(&[], test).await;
+}
+
+async fn with_flags<F: Future<Output = ()>>(
+    flags: &[&str],
+    test: impl FnOnce(Client, std::rc::Rc<Server>) -> F,
+) {
+    let server = std::rc::Rc::new(Server::start(flags));
     let client = Client::connect(Config::new(vec![server.address.clone()])).await.unwrap();
     tokio::time::timeout(TIME_MAX * 2, test(client, server)).await.unwrap();
 }
@@ -130,6 +138,36 @@ async fn watchers_and_their_events_are_counted() {
         drop(watcher);
         server.shows("etcd_debugging_mvcc_watcher_total", 0.0).await;
         server.shows_call(("bidi_stream", "etcdserverpb.Watch", "Watch"), "Canceled").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn watchers_over_the_limit_of_the_member_are_refused_and_counted() {
+    with_flags(&["--max-watchers", "2"], |client, server| async move {
+        let watch = || {
+            let request = pb::WatchCreateRequest { key: "k".into(), ..Default::default() };
+            // A stream of its own for each watch, so that no other limit is reached.
+            client.watch(request)
+        };
+        let first = watch().await;
+        server.shows("etcd_debugging_mvcc_watcher_total", 1.0).await;
+        let mut second = watch().await;
+        server.shows("etcd_debugging_mvcc_watcher_total", 2.0).await;
+        let refused = watch().await.next().await.unwrap();
+        assert!(refused.response.created && refused.response.canceled);
+        assert_eq!(refused.response.cancel_reason, "etcdserver: too many requests");
+        assert_eq!(refused.error.unwrap().to_string(), "etcdserver: too many requests");
+        server.shows("retcd_watchers_refused_total", 1.0).await;
+        assert_eq!(server.metric("retcd_watchers_limit"), 2.0);
+        put(&client, "k", 0).await;
+        assert_eq!(second.next().await.unwrap().response.events.len(), 1, "it goes on");
+        drop(first);
+        server.shows("etcd_debugging_mvcc_watcher_total", 1.0).await;
+        let mut third = watch().await;
+        server.shows("etcd_debugging_mvcc_watcher_total", 2.0).await;
+        put(&client, "k", 0).await;
+        assert_eq!(third.next().await.unwrap().response.events.len(), 1, "there is room again");
     })
     .await;
 }

@@ -27,11 +27,14 @@ pub struct BodyError(h2::Error);
 impl BodyError {
     /// The reason that grpc-go converts back to the code of the status, where there is one.
     fn of(status: &Status) -> BodyError {
-        BodyError(h2::Error::from(match status.code {
-            Code::ResourceExhausted => Reason::ENHANCE_YOUR_CALM,
-            Code::Cancelled | Code::DeadlineExceeded => Reason::CANCEL,
-            _ => Reason::INTERNAL_ERROR,
-        }))
+        let reason = if status.code == Code::ResourceExhausted {
+            Reason::ENHANCE_YOUR_CALM
+        } else if matches!(status.code, Code::Cancelled | Code::DeadlineExceeded) {
+            Reason::CANCEL
+        } else {
+            Reason::INTERNAL_ERROR
+        };
+        BodyError(h2::Error::from(reason))
     }
 }
 
