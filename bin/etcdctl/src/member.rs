@@ -25,6 +25,7 @@ pub(crate) async fn add(mut session: Session) -> CommandResult {
     let peer_ur_ls = peer_urls(&session)?;
     let is_learner = session.flags.bool("learner");
     let client = session.client().await?;
+    check_urls(&peer_ur_ls)?;
     let answer = client.member_add(pb::MemberAddRequest { peer_ur_ls, is_learner }).await?;
     output::out(&session.printer.member_add(&answer)?);
     if session.printer.format == Format::Simple {
@@ -65,6 +66,7 @@ pub(crate) async fn update(mut session: Session) -> CommandResult {
     let id = id(&session)?;
     let peer_ur_ls = peer_urls(&session)?;
     let client = session.client().await?;
+    check_urls(&peer_ur_ls)?;
     let answer = client.member_update(pb::MemberUpdateRequest { id, peer_ur_ls }).await?;
     let change = MemberChange::Updated(id);
     let header = answer.header.as_ref();
@@ -120,6 +122,14 @@ fn peer_urls(session: &Session) -> CommandResult<Vec<String>> {
         return Err(Code::BadArgs.with("member peer urls not provided"));
     }
     Ok(urls.split(',').map(str::to_string).collect())
+}
+
+/// Go's client checks them before it sends the request.
+fn check_urls(urls: &[String]) -> CommandResult {
+    for url in urls {
+        net::Url::parse(url).map_err(|error| Code::Error.with(error))?;
+    }
+    Ok(())
 }
 
 fn id(session: &Session) -> CommandResult<u64> {
