@@ -4,15 +4,18 @@
 //! - `scripts`: runs fixed requests against both, for behaviour that depends on time or on how
 //!   responses are grouped.
 //! - `kill9`: kills our server repeatedly under load.
+//! - `members`: grows and shrinks a cluster of our servers under load.
 //! - `space`: measures how the database file shrinks under load.
 //!
 //! This library holds what the programs share. The product does not depend on it.
 
 #![expect(clippy::print_stderr, reason = "programs that report")]
 
+pub mod cluster;
 pub mod compare;
 pub mod differences;
 pub mod generate;
+pub mod load;
 pub mod scripts;
 pub mod server;
 pub mod watchers;

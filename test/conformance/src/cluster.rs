@@ -1,0 +1,334 @@
+//! A cluster of our servers as processes, which grows and shrinks.
+
+use crate::server::free_port;
+use anyhow::{Context as _, Result, bail, ensure};
+use proto::etcdserverpb::{
+    HashKvRequest, Member, MemberAddRequest, MemberListRequest, MemberPromoteRequest,
+    MemberRemoveRequest, MemberUpdateRequest, MoveLeaderRequest, StatusRequest, StatusResponse,
+};
+use rpc::stubs::etcdserverpb::cluster_client::ClusterClient;
+use rpc::stubs::etcdserverpb::kv_client::KvClient;
+use rpc::stubs::etcdserverpb::lease_client::LeaseClient;
+use rpc::stubs::etcdserverpb::maintenance_client::MaintenanceClient;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use tonic::transport::{Channel, Endpoint};
+
+/// How long anything may take that is waited for.
+const PATIENCE: Duration = Duration::from_secs(40);
+/// The pause between two looks.
+const POLL: Duration = Duration::from_millis(50);
+
+/// One member.
+#[derive(Debug)]
+pub struct Node {
+    /// Its name.
+    pub name: String,
+    /// Its id; 0 while it is not known.
+    pub id: u64,
+    program: PathBuf,
+    child: Option<Child>,
+    dir: TempDir,
+    client_port: u16,
+    peer_port: u16,
+    /// What it is started with the first time.
+    initial: Vec<String>,
+}
+
+impl Node {
+    fn new(program: &Path, name: &str) -> Result<Node> {
+        Ok(Node {
+            name: name.to_owned(),
+            id: 0,
+            program: program.to_owned(),
+            child: None,
+            dir: TempDir::new()?,
+            client_port: free_port()?,
+            peer_port: free_port()?,
+            initial: Vec::new(),
+        })
+    }
+
+    /// The first member of a new cluster, started.
+    ///
+    /// # Errors
+    /// When it cannot be started, or does not answer.
+    pub async fn found(program: &Path, name: &str) -> Result<Node> {
+        let mut node = Node::new(program, name)?;
+        node.initial = vec!["--initial-cluster".to_owned(), format!("{name}={}", node.peer_url())];
+        node.start()?;
+        node.wait_until_it_answers().await?;
+        Ok(node)
+    }
+
+    /// Adds a member by a request to this one. It is not started yet.
+    ///
+    /// # Errors
+    /// The status of the request, in its words.
+    pub async fn add(&self, name: &str, is_learner: bool) -> Result<Node> {
+        let mut node = Node::new(&self.program, name)?;
+        let peer_ur_ls = vec![node.peer_url()];
+        let added = self.cluster()?.member_add(MemberAddRequest { peer_ur_ls, is_learner }).await;
+        let added = added?.into_inner();
+        node.id = added.member.context("no member")?.id;
+        let mut all = Vec::new();
+        for member in &added.members {
+            let name = if member.id == node.id { name } else { &member.name };
+            all.extend(member.peer_ur_ls.iter().map(|url| format!("{name}={url}")));
+        }
+        node.initial = ["--initial-cluster-state", "existing", "--initial-cluster", &all.join(",")]
+            .map(str::to_owned)
+            .to_vec();
+        Ok(node)
+    }
+
+    /// Starts the process. Its log is appended to.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(&mut self) -> Result<()> {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log())?;
+        let child = Command::new(&self.program)
+            .args(["--name", &self.name, "--data-dir"])
+            .arg(self.dir.path().join("data"))
+            .args(["--listen-client-urls", &self.url(), "--advertise-client-urls", &self.url()])
+            .args(["--listen-peer-urls", &self.peer_url()])
+            .args(["--initial-advertise-peer-urls", &self.peer_url()])
+            .args(&self.initial)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("cannot start {}", self.program.display()))?;
+        self.child = Some(child);
+        Ok(())
+    }
+
+    /// Kills the process as `kill -9` does.
+    ///
+    /// # Errors
+    /// When the operating system refuses.
+    pub fn kill(&mut self) -> Result<()> {
+        if let Some(mut child) = self.child.take() {
+            child.kill()?;
+            child.wait()?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the process has ended by itself.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn ended(&mut self) -> Result<ExitStatus> {
+        let deadline = Instant::now() + PATIENCE;
+        let child = self.child.as_mut().context("it was not started")?;
+        loop {
+            if let Some(status) = child.try_wait()? {
+                self.child = None;
+                return Ok(status);
+            }
+            if Instant::now() > deadline {
+                bail!("{} does not end; its log:\n{}", self.name, self.last_lines());
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Whether its log has this text.
+    #[must_use]
+    pub fn has_logged(&self, text: &str) -> bool {
+        std::fs::read_to_string(self.log()).unwrap_or_default().contains(text)
+    }
+
+    /// The last lines of its log.
+    #[must_use]
+    pub fn last_lines(&self) -> String {
+        let text = std::fs::read_to_string(self.log()).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(15)..].join("\n")
+    }
+
+    fn log(&self) -> PathBuf {
+        self.dir.path().join("log")
+    }
+
+    /// The URL for clients.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.client_port)
+    }
+
+    /// The URL for other members.
+    #[must_use]
+    pub fn peer_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.peer_port)
+    }
+
+    /// A connection that is made when it is needed, and again.
+    ///
+    /// # Errors
+    /// Never; the URL is good.
+    pub fn channel(&self) -> Result<Channel> {
+        Ok(Endpoint::from_shared(self.url())?.tcp_nodelay(true).connect_lazy())
+    }
+
+    /// Its keys.
+    ///
+    /// # Errors
+    /// As [`Node::channel`].
+    pub fn kv(&self) -> Result<KvClient<Channel>> {
+        Ok(KvClient::new(self.channel()?))
+    }
+
+    /// Its leases.
+    ///
+    /// # Errors
+    /// As [`Node::channel`].
+    pub fn lease(&self) -> Result<LeaseClient<Channel>> {
+        Ok(LeaseClient::new(self.channel()?))
+    }
+
+    fn cluster(&self) -> Result<ClusterClient<Channel>> {
+        Ok(ClusterClient::new(self.channel()?))
+    }
+
+    fn maintenance(&self) -> Result<MaintenanceClient<Channel>> {
+        Ok(MaintenanceClient::new(self.channel()?))
+    }
+
+    /// Its status.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn status(&self) -> Result<StatusResponse> {
+        Ok(self.maintenance()?.status(StatusRequest {}).await?.into_inner())
+    }
+
+    /// The hash of its keys at a revision.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn hash(&self, revision: i64) -> Result<u32> {
+        let hash = self.maintenance()?.hash_kv(HashKvRequest { revision }).await?;
+        Ok(hash.into_inner().hash)
+    }
+
+    /// The members, by a linearizable read.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn members(&self) -> Result<Vec<Member>> {
+        let list = self.cluster()?.member_list(MemberListRequest { linearizable: true }).await?;
+        Ok(list.into_inner().members)
+    }
+
+    /// Asks it to remove a member.
+    ///
+    /// # Errors
+    /// The status of the request.
+    pub async fn remove(&self, id: u64) -> Result<()> {
+        self.cluster()?.member_remove(MemberRemoveRequest { id }).await?;
+        Ok(())
+    }
+
+    /// Asks it to promote a member.
+    ///
+    /// # Errors
+    /// The status of the request.
+    pub async fn promote(&self, id: u64) -> Result<()> {
+        self.cluster()?.member_promote(MemberPromoteRequest { id }).await?;
+        Ok(())
+    }
+
+    /// Asks it to change the peer URLs of a member.
+    ///
+    /// # Errors
+    /// The status of the request.
+    pub async fn update(&self, id: u64, peer_ur_ls: Vec<String>) -> Result<()> {
+        self.cluster()?.member_update(MemberUpdateRequest { id, peer_ur_ls }).await?;
+        Ok(())
+    }
+
+    /// Asks it to hand the leadership over.
+    ///
+    /// # Errors
+    /// The status of the request.
+    pub async fn move_leader(&self, target_id: u64) -> Result<()> {
+        self.maintenance()?.move_leader(MoveLeaderRequest { target_id }).await?;
+        Ok(())
+    }
+
+    /// Waits until it serves clients, and learns its id.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn wait_until_it_answers(&mut self) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Ok(status) = self.status().await {
+                let header = status.header.context("no header")?;
+                ensure!(self.id == 0 || self.id == header.member_id, "another member answers");
+                self.id = header.member_id;
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                bail!("{} does not answer; its log:\n{}", self.name, self.last_lines());
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Err(error) = self.kill() {
+            eprintln!("could not kill {}: {error}", self.name);
+        }
+    }
+}
+
+/// Repeats an attempt until it succeeds. The errors before that must have this text.
+///
+/// # Errors
+/// Another error, or the last one when the time is over.
+pub async fn until_done<T, F: Future<Output = Result<T>>>(
+    meanwhile: &str,
+    mut attempt: impl FnMut() -> F,
+) -> Result<T> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match attempt().await {
+            Ok(done) => return Ok(done),
+            Err(error) if Instant::now() > deadline => return Err(error),
+            Err(error) => {
+                let text = format!("{error:#}");
+                ensure!(text.contains(meanwhile), "not {meanwhile:?}, but: {text}");
+            }
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// Waits until all members say the same leader, which is one of them.
+///
+/// # Errors
+/// When they do not.
+pub async fn leader(nodes: &[Node]) -> Result<usize> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let mut said = Vec::new();
+        for node in nodes {
+            said.push(node.status().await.map_or(0, |status| status.leader));
+        }
+        let first = said.first().copied().unwrap_or(0);
+        let known = nodes.iter().position(|node| node.id == first && first != 0);
+        if let Some(at) = known.filter(|_| said.iter().all(|leader| *leader == first)) {
+            return Ok(at);
+        }
+        ensure!(Instant::now() < deadline, "the members do not agree on a leader: {said:x?}");
+        tokio::time::sleep(POLL).await;
+    }
+}
