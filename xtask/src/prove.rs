@@ -65,6 +65,12 @@ const PROOFS: &[Proof] = &[
         environment: &[],
     },
     Proof {
+        name: "members",
+        shows: "members come and go under load, and no request fails but at elections",
+        command: &["target/release/members", "--ours", "target/release/etcd", "--rounds", "10"],
+        environment: &[],
+    },
+    Proof {
         name: "crash",
         shows: "nothing acknowledged is lost at any point of a simulated disk",
         command: &[
@@ -136,7 +142,7 @@ const PROOFS: &[Proof] = &[
     },
     Proof {
         name: "scripts",
-        shows: "expiry, and the grouping of watch responses, are as with 3.5.30",
+        shows: "expiry, the grouping of watch responses and changes of members are as with 3.5.30",
         command: &with_peers!("target/release/scripts --ours target/release/etcd --theirs $GO35"),
         environment: &[],
     },

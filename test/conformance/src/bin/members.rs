@@ -11,6 +11,7 @@ use conformance::load::Load;
 use proto::etcdserverpb::{
     LeaseGrantRequest, LeaseKeepAliveRequest, LeaseTimeToLiveRequest, PutRequest, RangeRequest,
 };
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tokio_stream::StreamExt as _;
@@ -39,6 +40,8 @@ struct Test {
     nodes: Vec<Node>,
     load: Load,
     began: Instant,
+    /// The term of the last look: it grows with each election.
+    term: Cell<u64>,
 }
 
 #[tokio::main]
@@ -49,7 +52,8 @@ async fn main() -> Result<()> {
         let first = Node::found(&args.ours, "m1").await?;
         let mut load = Load::default();
         load.begin(&first)?;
-        let mut test = Test { nodes: vec![first], load, began: Instant::now() };
+        let (began, term) = (Instant::now(), Cell::new(first.status().await?.raft_term));
+        let mut test = Test { nodes: vec![first], load, began, term };
         if let Err(error) = test.run().await {
             for node in &test.nodes {
                 println!("--- {}:\n{}", node.name, node.last_lines());
@@ -78,23 +82,21 @@ impl Test {
         println!("  {after:5.1} s: {what}; {} writes", self.load.acknowledged());
     }
 
-    /// No request may have failed since the last time.
-    async fn calm(&self, what: &str) -> Result<()> {
+    /// Each writer may have lost the request that was under way at a change of the leader, and no
+    /// other request may have failed.
+    async fn settle(&self, what: &str) -> Result<()> {
         let failures = self.load.settle().await?;
-        ensure!(failures.is_empty(), "{what}: requests failed: {failures:#?}");
-        self.say(what);
-        Ok(())
-    }
-
-    /// The leader has changed so often: each time, each writer may have lost the request that was
-    /// under way.
-    async fn stormy(&self, what: &str, changes: usize) -> Result<()> {
-        let failures = self.load.settle().await?;
+        let before = self.term.get();
+        for node in &self.nodes {
+            self.term.set(self.term.get().max(node.status().await?.raft_term));
+        }
+        let elections = usize::try_from(self.term.get() - before)?;
         ensure!(
-            failures.len() <= changes * (self.nodes.len() + 1),
-            "{what}: more failed than was under way: {failures:#?}"
+            failures.len() <= elections * (self.nodes.len() + 1),
+            "{what}: more failed than was under way in {elections} elections: {failures:#?}"
         );
-        self.say(&format!("{what}, {} requests failed", failures.len()));
+        let failed = failures.len();
+        self.say(&format!("{what}; {elections} elections, {failed} requests failed"));
         Ok(())
     }
 
@@ -116,12 +118,12 @@ impl Test {
 
     async fn grow_to_three(&mut self) -> Result<()> {
         self.join(0, "m2").await?;
-        self.calm("a second member").await?;
+        self.settle("a second member").await?;
         let early = self.nodes[0].add("m3", false).await.map(|node| node.id);
         let text = early.err().map(|error| format!("{error:#}")).unwrap_or_default();
         ensure!(text.contains(UNHEALTHY), "a third member right after the second: {text:?}");
         self.join(1, "m3").await?;
-        self.calm("a third member").await
+        self.settle("a third member").await
     }
 
     /// A learner, added and promoted by requests to followers.
@@ -149,13 +151,13 @@ impl Test {
         ensure!(text.contains("etcdserver: can only promote a learner member"), "{text}");
         self.load.begin(&node)?;
         self.nodes.push(node);
-        self.calm("a learner that was promoted").await
+        self.settle("a learner that was promoted").await
     }
 
     async fn fifth_by_the_leader(&mut self) -> Result<()> {
         let leader = leader(&self.nodes).await?;
         self.join(leader, "m5").await?;
-        self.calm("a fifth member").await
+        self.settle("a fifth member").await
     }
 
     async fn leases(&self) -> Result<()> {
@@ -187,7 +189,7 @@ impl Test {
             if left == 0 { Ok(()) } else { bail!("not expired") }
         };
         until_done("not expired", gone).await?;
-        self.calm("leases, renewed by each member").await
+        self.settle("leases, renewed by each member").await
     }
 
     /// Each member leads once, by a request to the one before.
@@ -204,7 +206,7 @@ impl Test {
             let agreed = leader(&self.nodes).await?;
             ensure!(self.nodes[agreed].id == to.id, "all know it");
         }
-        self.stormy("the leadership moved to each member", count).await
+        self.settle("the leadership moved to each member").await
     }
 
     /// A second peer URL for a member, and back.
@@ -221,7 +223,7 @@ impl Test {
                 ensure!(found.peer_ur_ls == urls, "at {}: {found:?}", node.name);
             }
         }
-        self.calm("peer URLs changed").await
+        self.settle("peer URLs changed").await
     }
 
     /// A follower is removed by another one, then the leader by itself.
@@ -233,7 +235,7 @@ impl Test {
         self.nodes[through].remove(gone.id).await?;
         let status = gone.ended().await?;
         ensure!(status.success() && gone.has_logged(REMOVED), "{status}: {}", gone.last_lines());
-        self.calm("a removed follower has ended").await?;
+        self.settle("a removed follower has ended").await?;
         let leader = leader(&self.nodes).await?;
         let mut former = self.nodes.remove(leader);
         self.load.end(&former).await?;
@@ -244,11 +246,12 @@ impl Test {
             "{status}: {}",
             former.last_lines()
         );
-        self.stormy("the removed leader has ended", 1).await?;
+        self.settle("the removed leader has ended").await?;
         // What is left of it is refused by the others.
         gone.start()?;
         let status = gone.ended().await?;
-        self.calm(&format!("the removed follower was started again, and has ended: {status}")).await
+        self.settle(&format!("the removed follower was started again, and has ended: {status}"))
+            .await
     }
 
     async fn refuse_what_would_lose_the_quorum(&mut self) -> Result<()> {
@@ -271,7 +274,7 @@ impl Test {
         dead.wait_until_it_answers().await?;
         self.load.begin(&dead)?;
         self.nodes.push(dead);
-        self.calm("the removal of a needed member was refused").await
+        self.settle("the removal of a needed member was refused").await
     }
 
     /// All members have all acknowledged writes, the same keys, and the same members.
