@@ -84,7 +84,9 @@ impl<H: PeerHost> Handler for PeerService<H> {
             _ => {
                 let query = request.head.uri.query().unwrap_or("");
                 let answer = self.host.answer(&request.head.method, &path, query).await;
-                self.with_cluster(answer).map(PlainBody::whole)
+                let names_cluster = path == "/members" && answer.status().is_success();
+                let answer = if names_cluster { self.with_cluster(answer) } else { answer };
+                answer.map(PlainBody::whole)
             }
         }
     }
@@ -348,7 +350,7 @@ impl<H: PeerHost> PeerService<H> {
 
     async fn hash_kv(&self, mut request: PlainRequest) -> Response<Bytes> {
         let own = format!("{:x}", self.shared.local.cluster);
-        let answer = match request.header(CLUSTER) {
+        match request.header(CLUSTER) {
             _ if request.head.method != Method::GET => not_allowed("GET"),
             Some(id) if !id.is_empty() && id != own => text(412, "cluster ID mismatch"),
             _ => match request.read(TEXT_BYTES_MAX).await {
@@ -356,13 +358,12 @@ impl<H: PeerHost> PeerService<H> {
                 Ok(body) => match hash_kv_query(&body) {
                     Err(_) => text(400, "error unmarshalling request"),
                     Ok(query) => match self.host.hash_kv(query.revision).await {
-                        Ok(hash) => content("application/json", hash.to_json()),
+                        Ok(hash) => self.with_cluster(content("application/json", hash.to_json())),
                         Err(refusal) => refused(&refusal),
                     },
                 },
             },
-        };
-        self.with_cluster(answer)
+        }
     }
 
     async fn renew(&self, request: PlainRequest) -> Response<Bytes> {
@@ -405,7 +406,7 @@ impl<H: PeerHost> PeerService<H> {
             return not_allowed("GET");
         }
         let answer = match self.host.downgrade_enabled().await {
-            Ok(enabled) => content("text/plain; charset=utf-8", enabled.to_string()),
+            Ok(enabled) => content("text/plain", enabled.to_string()),
             Err(refusal) => refused(&refusal),
         };
         self.with_cluster(answer)

@@ -4,6 +4,7 @@
 mod expiry;
 mod grouping;
 mod members;
+mod peers;
 mod transcript;
 
 use crate::server::Server;
@@ -11,7 +12,7 @@ use anyhow::{Context, Result};
 use transcript::Transcript;
 
 /// The names of all scripts.
-pub const NAMES: [&str; 3] = ["grouping", "expiry", "members"];
+pub const NAMES: [&str; 4] = ["grouping", "expiry", "members", "peers"];
 
 /// Runs a script on a new server. The lines are equal for servers that behave alike.
 ///
@@ -23,6 +24,7 @@ pub async fn run(name: &str, server: &Server) -> Result<Vec<String>> {
         "grouping" => grouping::run(&mut transcript).await,
         "expiry" => expiry::run(&mut transcript).await,
         "members" => members::run(&mut transcript).await,
+        "peers" => peers::run(&mut transcript, server.peer_port()).await,
         other => anyhow::bail!("no script is called {other}"),
     };
     done.with_context(|| format!("{name}, after {:?}", transcript.lines.last()))?;
