@@ -16,6 +16,10 @@ pub enum Error {
     RequestTooLarge,
     /// No answer came in time; the request may have been carried out or not.
     Timeout,
+    /// The same, and the leader was elected meanwhile.
+    TimeoutLeaderFail,
+    /// The same, and the leader, or as the leader a quorum, was not reached all the time.
+    TimeoutConnectionLost,
     /// No leader is known.
     NoLeader,
     /// Only the leader can do this.
@@ -43,6 +47,12 @@ impl fmt::Display for Error {
             Error::TooManyRequests => f.write_str("too many requests"),
             Error::RequestTooLarge => f.write_str("request is too large"),
             Error::Timeout => f.write_str("request timed out"),
+            Error::TimeoutLeaderFail => {
+                f.write_str("request timed out, possibly due to previous leader failure")
+            }
+            Error::TimeoutConnectionLost => {
+                f.write_str("request timed out, possibly due to connection lost")
+            }
             Error::NoLeader => f.write_str("no leader"),
             Error::NotLeader => f.write_str("not leader"),
             Error::NotPrimary => f.write_str("not a primary lessor"),

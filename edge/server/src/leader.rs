@@ -94,6 +94,30 @@ impl Worker {
         }
     }
 
+    /// The error of a proposal that was begun then and had no answer in time.
+    ///
+    /// Source: etcd v3.7 server/etcdserver/server.go `parseProposeCtxErr`.
+    pub(crate) fn timed_out(&self, begun: std::time::Instant) -> Error {
+        if let Some(elected) = self.0.shared.elected()
+            && begun < elected
+            && begun + 2 * self.limits().election > elected
+        {
+            return Error::TimeoutLeaderFail;
+        }
+        let (moment, reach) = (self.moment(), self.reach());
+        let leader = moment.leadership.leader;
+        let is_connected = |id| reach.is_connected(id, begun.elapsed());
+        let is_lost = if leader == NodeId::NONE {
+            false
+        } else if leader == reach.own {
+            let members = || moment.published.cluster.members().map(|member| member.id);
+            members().filter(|id| is_connected(*id)).count() < members().count() / 2 + 1
+        } else {
+            !is_connected(leader)
+        };
+        if is_lost { Error::TimeoutConnectionLost } else { Error::Timeout }
+    }
+
     /// True if this member leads. If it was suspended, it asks the others first: they may have
     /// elected another leader meanwhile.
     async fn leads_still(&self) -> bool {

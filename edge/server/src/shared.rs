@@ -12,7 +12,7 @@ use executor::{ApplyInput, BackendInput, ConsensusInput, LogInput, Moment, Reque
 use proto::answer::Origin;
 use proto::{Index, NodeId};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 /// The requests of clients that all workers together may have under way, in units of
@@ -108,6 +108,8 @@ pub(crate) struct Shared {
     pub(crate) peers: Arc<dyn Peers>,
     pub(crate) forwarding: Arc<dyn Forwarding>,
     pub(crate) ticks: TickClock,
+    /// When this member was elected the last time.
+    elected: Mutex<Option<Instant>>,
     pub(crate) workers: Vec<WorkerShared>,
 }
 
@@ -139,6 +141,7 @@ impl Shared {
             peers: around.peers,
             forwarding: around.forwarding,
             ticks: TickClock::new(around.tick),
+            elected: Mutex::default(),
             workers: (0..workers).map(|_| WorkerShared::default()).collect(),
         }
     }
@@ -156,6 +159,16 @@ impl Shared {
     /// panic under it.
     pub(crate) fn moment(&self) -> Arc<Moment> {
         Arc::clone(&self.moment.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// When this member was elected the last time.
+    pub(crate) fn elected(&self) -> Option<Instant> {
+        *self.elected.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// This member leads from now on.
+    pub(crate) fn set_elected(&self) {
+        *self.elected.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
     pub(crate) fn publish(&self, moment: Arc<Moment>) {

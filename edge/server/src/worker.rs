@@ -54,6 +54,8 @@ pub struct Limits {
     pub quota: state::quota::Quota,
     /// Whether changes of the members are refused that would lose the quorum.
     pub strict_reconfiguration: bool,
+    /// The election timeout.
+    pub election: Duration,
 }
 
 /// A worker's handle. Clones are the same worker.
@@ -264,6 +266,7 @@ impl Worker {
         proposal: Proposal,
         is_applied: impl Fn(&View) -> bool,
     ) -> Result<Answer, Error> {
+        let begun = Instant::now();
         let deadline = tokio::time::Instant::now() + self.0.limits.request_time_max;
         let waiting = self.0.wait_for(&self.0.waiting.answers, proposal.id, proposal.data.len());
         let waiting = tokio::time::timeout_at(deadline, waiting).await;
@@ -276,7 +279,7 @@ impl Worker {
             Err(_) if is_applied(&self.view()) => {
                 (&mut waiting.receiver).await.unwrap_or(Err(Error::Stopped))
             }
-            Err(_) => Err(Error::Timeout),
+            Err(_) => Err(self.timed_out(begun)),
         }
     }
 

@@ -16,6 +16,8 @@ pub fn status_of(error: ServerError) -> Status {
         ServerError::TooManyRequests => Error::TooManyRequests.into(),
         ServerError::RequestTooLarge => Error::RequestTooLarge.into(),
         ServerError::Timeout => Error::Timeout.into(),
+        ServerError::TimeoutLeaderFail => Error::TimeoutDueToLeaderFail.into(),
+        ServerError::TimeoutConnectionLost => Error::TimeoutDueToConnectionLost.into(),
         ServerError::NoLeader => Error::NoLeader.into(),
         ServerError::NotLeader => Error::NotLeader.into(),
         // etcd has no gRPC code for it.

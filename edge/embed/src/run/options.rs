@@ -126,6 +126,7 @@ pub(super) fn server(config: &Config, metrics: &Arc<Metrics>) -> Options {
             watchers: config.limits.watchers,
             quota: quota(config),
             strict_reconfiguration: config.limits.strict_reconfiguration,
+            election: Duration::from_millis(config.member.election_ms),
         },
         unix_ms: u64::try_from(now().as_millis()).unwrap_or(0),
         metrics: Arc::clone(metrics),

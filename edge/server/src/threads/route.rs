@@ -106,6 +106,9 @@ impl Router {
         drop(before);
         self.shared.publish(moment);
         if old.leader != new.leader {
+            if new.leader == self.shared.identity().member {
+                self.shared.set_elected();
+            }
             self.shared.metrics.raft.consensus.leader_changes.inc();
             tracing::info!(
                 local_member_id = format_args!("{:x}", self.shared.identity().member),

@@ -50,6 +50,7 @@ pub(crate) fn start_with(
             watchers: WatcherLimits { stream: 100, connection: 100, total: 100 },
             quota: Quota::from_flag(-1),
             strict_reconfiguration: true,
+            election: Duration::from_millis(10),
         },
         unix_ms: 1,
         metrics: Arc::new(Metrics::new(false)),

@@ -299,3 +299,14 @@ fn a_leader_that_never_answers_costs_the_time_of_a_request() {
     let setting = Setting::follower();
     assert_eq!(setting.renew(5), Err(Error::Timeout));
 }
+
+#[test]
+fn a_proposal_without_a_quorum_says_that_the_connection_was_lost() {
+    let setting = Setting::new();
+    setting.add(7, "http://a:1", false).unwrap();
+    let asked = setting.run(|worker| async move { worker.update_member(NodeId(7), vec![]).await });
+    assert_eq!(asked, Err(Error::TimeoutConnectionLost), "it leads and reaches nobody");
+    let follower = Setting::follower();
+    let asked = follower.run(|worker| async move { worker.update_member(OTHER, vec![]).await });
+    assert_eq!(asked, Err(Error::TimeoutConnectionLost), "its leader is not reached");
+}
