@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod change;
+mod comparison;
 mod ids;
 mod load;
 mod member;
@@ -19,6 +20,9 @@ mod version;
 pub use change::{
     ChangeError, Cluster, Downgrade, InvalidChange, LEARNERS_MAX_DEFAULT, MembershipChange,
     SetError,
+};
+pub use comparison::{
+    Finding, KvHash, Majority, OtherHashes, compare_at_leader, compare_compacted, differ_at_start,
 };
 pub use ids::{cluster_id, member_id, parse_hex_id};
 pub use load::{BackendItems, CorruptMembership, V2Item};
