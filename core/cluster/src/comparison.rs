@@ -73,7 +73,7 @@ pub fn compare_at_leader(
 
 /// What the hashes at the newest compacted revision say.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Majority {
+pub enum Agreement {
     /// All members that could be compared are equal: this many others.
     Equal(usize),
     /// These members differ from the majority.
@@ -90,7 +90,7 @@ pub fn compare_compacted(
     leader: &KvHash,
     answered: &OtherHashes,
     others: usize,
-) -> Majority {
+) -> Agreement {
     let mut by_hash: BTreeMap<u32, Vec<NodeId>> = BTreeMap::from([(leader.hash, vec![own])]);
     let comparable =
         answered.iter().filter(|(_, other)| other.compact_revision == leader.compact_revision);
@@ -100,16 +100,16 @@ pub fn compare_compacted(
         compared += 1;
     }
     if by_hash.len() == 1 {
-        return Majority::Equal(compared);
+        return Agreement::Equal(compared);
     }
     let quorum = others.div_ceil(2) + 1;
     let majority = by_hash.iter().find(|(_, ids)| ids.len() >= quorum).map(|(hash, _)| *hash);
     match majority {
         Some(hash) => {
             by_hash.remove(&hash);
-            Majority::Against(by_hash.into_values().flatten().collect())
+            Agreement::Against(by_hash.into_values().flatten().collect())
         }
-        None => Majority::None,
+        None => Agreement::None,
     }
 }
 
@@ -158,13 +158,13 @@ mod tests {
         let compare = |hashes: OtherHashes, all| compare_compacted(OWN, &leader, &hashes, all);
         let (same, other, third) = (hash(7, 10, 12), hash(8, 10, 12), hash(9, 10, 12));
         let behind = hash(8, 9, 12);
-        assert_eq!(compare(others([same, same]), 2), Majority::Equal(2));
-        assert_eq!(compare(others([same, behind]), 2), Majority::Equal(1));
-        assert_eq!(compare(others([same, other]), 2), Majority::Against(vec![NodeId(3)]));
-        assert_eq!(compare(others([other, other]), 2), Majority::Against(vec![OWN]));
-        assert_eq!(compare(others([other, third]), 2), Majority::None);
-        assert_eq!(compare(others([other]), 1), Majority::None);
+        assert_eq!(compare(others([same, same]), 2), Agreement::Equal(2));
+        assert_eq!(compare(others([same, behind]), 2), Agreement::Equal(1));
+        assert_eq!(compare(others([same, other]), 2), Agreement::Against(vec![NodeId(3)]));
+        assert_eq!(compare(others([other, other]), 2), Agreement::Against(vec![OWN]));
+        assert_eq!(compare(others([other, third]), 2), Agreement::None);
+        assert_eq!(compare(others([other]), 1), Agreement::None);
         // Two of four are no majority.
-        assert_eq!(compare(others([same, other, other]), 3), Majority::None);
+        assert_eq!(compare(others([same, other, other]), 3), Agreement::None);
     }
 }

@@ -22,7 +22,7 @@ pub use change::{
     SetError,
 };
 pub use comparison::{
-    Finding, KvHash, Majority, OtherHashes, compare_at_leader, compare_compacted, differ_at_start,
+    Agreement, Finding, KvHash, OtherHashes, compare_at_leader, compare_compacted, differ_at_start,
 };
 pub use ids::{cluster_id, member_id, parse_hex_id};
 pub use load::{BackendItems, CorruptMembership, V2Item};
