@@ -30,7 +30,9 @@ impl Moment {
             && self.is_sole_voter()
     }
 
-    fn is_sole_voter(&self) -> bool {
+    /// True if this member is the only voter.
+    #[must_use]
+    pub fn is_sole_voter(&self) -> bool {
         let members = self.published.cluster.members();
         let mut voters = members.filter(|member| !member.is_learner).map(|member| member.id);
         voters.next() == Some(self.member) && voters.next().is_none()

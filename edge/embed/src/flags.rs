@@ -189,7 +189,7 @@ flags! {
         "discovery-srv" Kind::Text, "", DISCOVERY, "The DNS domain whose SRV records name the cluster.";
         "discovery-srv-name" Kind::Text, "", DISCOVERY, "A suffix to the name in the SRV records.";
         "strict-reconfig-check" Kind::Bool, "true", YES, "Refuse changes of members that would lose the quorum.";
-        "pre-vote" Kind::Bool, "true", CLUSTERS, "Ask for votes before raising the term.";
+        "pre-vote" Kind::Bool, "true", YES, "Ask for votes before raising the term.";
         "max-learners" Kind::Int, "1", YES, "Learners that the cluster may have. Must be the same for all members.";
         "auto-compaction-retention" Kind::Text, "0", YES, "What automatic compaction keeps: a time or a number of revisions; 0 turns it off.";
         "auto-compaction-mode" Kind::Text, "periodic", YES, "periodic: --auto-compaction-retention is a time, in hours without a unit; revision: a number of revisions.";

@@ -15,7 +15,7 @@ pub type Members = BTreeMap<String, Vec<Url>>;
 /// Reads and checks the members of a new cluster.
 ///
 /// # Errors
-/// etcd's message, or that more than one member is not built yet.
+/// etcd's message.
 pub fn members(config: &Config) -> Result<Members, String> {
     let members = parse(&config.bootstrap.initial_cluster)
         .map_err(|e| format!("error setting up initial cluster: {e}"))?;
@@ -29,20 +29,6 @@ pub fn members(config: &Config) -> Result<Members, String> {
     let all: Vec<&Url> = members.values().flatten().collect();
     if all.iter().collect::<BTreeSet<_>>().len() < all.len() {
         return Err(format!("initial cluster {} has duplicate url", text(&members)));
-    }
-    if members.len() > 1 {
-        return Err(format!(
-            "--initial-cluster names {} members: a cluster of more than one member is not built \
-             yet in this server",
-            members.len()
-        ));
-    }
-    if !config.bootstrap.new_cluster {
-        return Err(
-            "--initial-cluster-state=existing cannot be used: joining a cluster is not built yet \
-             in this server"
-                .to_owned(),
-        );
     }
     Ok(members)
 }
@@ -112,7 +98,7 @@ fn quoted(urls: &[Url]) -> String {
 }
 
 /// The URL with its host's first address, or as it is when that is unknown.
-fn resolve(url: &Url) -> String {
+pub(crate) fn resolve(url: &Url) -> String {
     let Ok(port) = url.port().parse::<u16>() else { return url.to_string() };
     let found = (url.host(), port).to_socket_addrs().ok().and_then(|all| {
         let all: Vec<_> = all.collect();
@@ -169,11 +155,6 @@ mod tests {
                 "default=http://127.0.0.1:31380,b=http://127.0.0.1:31380",
                 "initial cluster b=http://127.0.0.1:31380,default=http://127.0.0.1:31380 has \
                  duplicate url",
-            ),
-            (
-                "default=http://127.0.0.1:31380,b=http://127.0.0.1:2",
-                "--initial-cluster names 2 members: a cluster of more than one member is not \
-                 built yet in this server",
             ),
         ] {
             assert_eq!(of("default", cluster).unwrap_err(), error, "{cluster}");

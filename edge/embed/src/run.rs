@@ -2,7 +2,8 @@
 //!
 //! - **Invariant:** every port is bound before the data is touched, so that a port that is taken
 //!   changes nothing.
-//! - **Invariant:** no connection is taken before the member knows a leader.
+//! - **Invariant:** no client is served before the member knows a leader and has published its name
+//!   in the cluster. The peers' port is served before, since it takes the other members to elect one.
 //!
 //! Source: etcd server/embed/etcd.go and server/etcdmain/etcd.go @ v3.7.1.
 
@@ -12,12 +13,15 @@ mod options;
 
 use crate::config::Config;
 use crate::connections::Clients;
+use crate::peers::{self, ToMember, ToPeers};
 use crate::status::{MemberStatus, MetricsPort, PeerPort};
 use crate::system;
 use failure::StartFailure;
 use net::limits::PlacesOfPorts;
 use net::{Acceptor, Listener, Seats, Url, plain};
 use nix::sys::signal::Signal;
+use peer::Transport;
+use proto::NodeId;
 use server::metrics::Metrics;
 use server::{Handle, Running};
 use std::net::TcpStream;
@@ -50,6 +54,8 @@ struct Listeners {
 /// A server that serves.
 struct Serving {
     handle: Handle,
+    /// The way to the other members.
+    transport: Arc<Transport>,
     clients: Vec<Acceptor>,
     others: Vec<Acceptor>,
     peers: plain::Server,
@@ -58,23 +64,26 @@ struct Serving {
     /// The connections of clients.
     seats: Arc<Seats>,
     stop_causes: mpsc::Receiver<StopCause>,
+    /// What has ended the wait for a leader.
+    early_stop: Option<StopCause>,
 }
 
-/// Serves until a signal or a fault. Returns the exit code 1 after a fault. After a signal the
-/// process ends by that signal's default action; the init process of a container returns 0.
+/// Serves until a signal or a fault. Returns the exit code 1 after a fault, and 0 after the member
+/// was removed from the cluster. After a signal the process ends by that signal's default action;
+/// the init process of a container returns 0.
 pub fn run(config: &Config) -> u8 {
     if let Err(error) = log_directory_kind(&config.member.data_dir) {
         tracing::error!(level = "fatal", dir = %config.member.data_dir.display(), error, "failed to list data directory");
         return 1;
     }
-    let serving = match start(config) {
+    let mut serving = match start(config) {
         Ok(serving) => serving,
         Err(failure) => {
             failure.log(&config.member.data_dir.join("member").join("snap").join("db"));
             return 1;
         }
     };
-    match serving.stop_causes.recv() {
+    match serving.early_stop.take().map_or_else(|| serving.stop_causes.recv(), Ok) {
         Ok(StopCause::Signal(signal)) => {
             let name = system::signal_name(signal);
             tracing::info!(signal = name, "received signal; shutting down");
@@ -88,7 +97,8 @@ pub fn run(config: &Config) -> u8 {
             tracing::error!(level = "fatal", error, "the member cannot go on");
             1
         }
-        Ok(StopCause::Member(Ok(()))) | Err(_) => 1,
+        Ok(StopCause::Member(Ok(()))) => 0,
+        Err(_) => 1,
     }
 }
 
@@ -142,13 +152,13 @@ fn start(config: &Config) -> Result<Serving, StartFailure> {
     let listeners = bind_all(config)?;
     let disk: Arc<dyn Vfs> = Arc::new(RealDisk);
     let has_data = options::has_data(&disk, config)?;
-    // The bootstrap flags are ignored once there is data.
-    let members = if has_data { None } else { Some(crate::initial::members(config)?) };
+    let (members, founding) = options::founding(config, has_data)?;
     banner::starting(config, members.as_ref(), has_data);
     let metrics = Arc::new(Metrics::new(config.metrics_extensive));
     let status = Arc::new(MemberStatus::new(Arc::clone(&metrics), config.member.request_timeout()));
     let started = Instant::now();
-    let booted = server::boot(&disk, &options::boot(config)).map_err(StartFailure::Data)?;
+    let boot_options = options::boot(config, founding);
+    let booted = server::boot(&disk, &boot_options).map_err(StartFailure::Data)?;
     banner::opened(config, &booted, started.elapsed());
     options::describe(config, &metrics);
     let (stop, stopping) = watch::channel(false);
@@ -159,24 +169,39 @@ fn start(config: &Config) -> Result<Serving, StartFailure> {
         limits: options::api_limits(config),
         stopping,
     });
-    let peers = Arc::new(server::NoPeers);
-    let running = server::start(disk, booted, options::server(config, &metrics), clients, peers)
-        .map_err(|e| format!("cannot start the server's threads: {e}"))?;
+    let no_thread = |e: std::io::Error| format!("cannot start the server's threads: {e}");
+    let to_member = Arc::new(ToMember::default());
+    let transport_options = options::transport(config, &booted, &disk, &metrics);
+    let transport = Transport::start(transport_options, to_member.clone()).map_err(no_thread)?;
+    let transport = Arc::new(transport);
+    let member = booted.metadata.node;
+    let to_peers =
+        ToPeers { transport: Arc::clone(&transport), member, to_member: Arc::clone(&to_member) };
+    let server_options = options::server(config, &metrics);
+    let running = server::start(disk, booted, server_options, clients, Arc::new(to_peers))
+        .map_err(no_thread)?;
     let handle = running.handle();
+    to_member.set(handle.clone());
     status.set(handle.clone());
-    let stop_causes = watch_for_stop(running).map_err(|e| format!("cannot start a thread: {e}"))?;
-    serve(config, &status, (handle, listeners, places.plain), (stop, seats, stop_causes))
+    peers::watch_versions(handle.clone()).map_err(no_thread)?;
+    let stop_causes = watch_for_stop(running).map_err(no_thread)?;
+    let member = StartedMember { handle, transport, stop, seats, stop_causes };
+    serve(config, &status, member, (listeners, places.plain))
+}
+
+/// A member that runs and is not served yet.
+struct StartedMember {
+    handle: Handle,
+    transport: Arc<Transport>,
+    stop: watch::Sender<bool>,
+    seats: Arc<Seats>,
+    stop_causes: mpsc::Receiver<StopCause>,
 }
 
 /// The places for connections within the limit of files, less what the server itself needs.
 fn places(fds: u64) -> PlacesOfPorts {
     let free = fds.saturating_sub(system::FDS_RESERVED);
     PlacesOfPorts::within(usize::try_from(free).unwrap_or(usize::MAX))
-}
-
-/// Clusters of several members are not built yet: such a member would wait for the others for ever.
-fn refuse_clusters(members: usize) -> Result<(), StartFailure> {
-    if members > 1 { Err(StartFailure::Cluster(members)) } else { Ok(()) }
 }
 
 fn bind_all(config: &Config) -> Result<Listeners, StartFailure> {
@@ -217,15 +242,16 @@ fn send_cause(to: &mpsc::SyncSender<StopCause>, cause: StopCause) {
     }
 }
 
-/// Accepts connections once the member can serve them.
+/// Accepts connections: of members at once, of clients when the member can serve them.
 fn serve(
     config: &Config,
     status: &Arc<MemberStatus>,
-    (handle, listeners, plain_places): (Handle, Listeners, usize),
-    (stop, seats, stop_causes): (watch::Sender<bool>, Arc<Seats>, mpsc::Receiver<StopCause>),
+    member: StartedMember,
+    (listeners, plain_places): (Listeners, usize),
 ) -> Result<Serving, StartFailure> {
+    let StartedMember { handle, transport, stop, seats, stop_causes } = member;
     let failed = |e: std::io::Error| format!("cannot serve: {e}");
-    let handler = Arc::new(PeerPort(Arc::clone(status)));
+    let handler = Arc::new(transport.service(Arc::new(PeerPort(Arc::clone(status)))));
     let peers = plain::Server::start("peers", handler, plain_places).map_err(failed)?;
     let handler = Arc::new(MetricsPort(Arc::clone(status)));
     let metrics = plain::Server::start("metrics", handler, plain_places).map_err(failed)?;
@@ -234,27 +260,52 @@ fn serve(
         tracing::info!(address = listener.url().address(), "serving peer traffic");
         others.push(listener.accept(peers.sink()).map_err(failed)?);
     }
-    wait_until_ready(&handle, &options::attributes(config), &stop_causes)?;
-    banner::published(config, &handle);
-    let mut clients = Vec::new();
-    tracing::info!("ready to serve client requests");
-    for listener in listeners.clients {
-        let address = listener.url().address().to_owned();
-        let sink = client_sink(handle.clone(), Arc::clone(&seats)).map_err(failed)?;
-        clients.push(listener.accept(sink).map_err(failed)?);
-        let message = "serving client traffic insecurely; this is strongly discouraged!";
-        tracing::info!(traffic = "grpc+http", address, "{message}");
-    }
     for listener in listeners.metrics {
         tracing::info!(address = listener.url().address(), "serving metrics");
         others.push(listener.accept(metrics.sink()).map_err(failed)?);
+    }
+    let early_stop = wait_until_ready(&handle, &options::attributes(config), &stop_causes);
+    let clients = match early_stop {
+        None => serve_clients(config, &handle, &seats, listeners.clients).map_err(failed)?,
+        Some(_) => Vec::new(),
+    };
+    Ok(Serving {
+        handle,
+        transport,
+        clients,
+        others,
+        peers,
+        metrics,
+        stop,
+        seats,
+        stop_causes,
+        early_stop,
+    })
+}
+
+/// Accepts connections of clients, and tells the service manager so.
+fn serve_clients(
+    config: &Config,
+    handle: &Handle,
+    seats: &Arc<Seats>,
+    listeners: Vec<Listener>,
+) -> std::io::Result<Vec<Acceptor>> {
+    banner::published(config, handle);
+    let mut clients = Vec::new();
+    tracing::info!("ready to serve client requests");
+    for listener in listeners {
+        let address = listener.url().address().to_owned();
+        let sink = client_sink(handle.clone(), Arc::clone(seats))?;
+        clients.push(listener.accept(sink)?);
+        let message = "serving client traffic insecurely; this is strongly discouraged!";
+        tracing::info!(traffic = "grpc+http", address, "{message}");
     }
     tracing::info!("notifying init daemon");
     match system::notify_ready() {
         Ok(_) => tracing::info!("successfully notified init daemon"),
         Err(error) => tracing::error!(%error, "failed to notify systemd for readiness"),
     }
-    Ok(Serving { handle, clients, others, peers, metrics, stop, seats, stop_causes })
+    Ok(clients)
 }
 
 /// Where the connections of a clients' port go. Each waits for its place.
@@ -270,31 +321,28 @@ fn client_sink(
     })
 }
 
-/// Waits until the member is leader and its attributes are published in the cluster. (A restored
-/// directory has the name already, but not the client URLs.)
+/// Waits until the member knows a leader, and its attributes are published in the cluster. (A
+/// restored directory has the name already, but not the client URLs.) This takes as long as there is
+/// no quorum; a signal, or the end of the member, ends it.
 fn wait_until_ready(
     handle: &Handle,
     attributes: &cluster::Attributes,
     stop_causes: &mpsc::Receiver<StopCause>,
-) -> Result<(), StartFailure> {
+) -> Option<StopCause> {
     let me = handle.identity().member;
     loop {
-        match stop_causes.try_recv() {
-            Ok(StopCause::Member(Err(error))) => return Err(StartFailure::Other(error)),
-            Ok(StopCause::Member(Ok(())) | StopCause::Signal(_)) => {
-                return Err(StartFailure::Other("stopped before it was ready".to_owned()));
-            }
-            Err(_) => {}
+        if let Ok(cause) = stop_causes.try_recv() {
+            return Some(cause);
         }
         let moment = handle.moment();
-        if moment.published.applied.index >= handle.commit() {
-            refuse_clusters(moment.published.cluster.members().count())?;
-        }
-        let member = moment.published.cluster.member(me);
-        let is_published = member.is_some_and(|member| member.attributes() == *attributes);
-        if moment.is_linearizable() && is_published && moment.published.cluster.version().is_some()
-        {
-            return Ok(());
+        let cluster = &moment.published.cluster;
+        let is_published =
+            cluster.member(me).is_some_and(|member| member.attributes() == *attributes);
+        // The only voter is ready when it can answer linearizable reads.
+        let has_leader = moment.is_linearizable()
+            || moment.leadership.leader != NodeId::NONE && !moment.is_sole_voter();
+        if has_leader && is_published && cluster.version().is_some() {
+            return None;
         }
         std::thread::sleep(POLL);
     }
@@ -315,6 +363,11 @@ fn shut_down(config: &Config, mut serving: Serving) -> bool {
     while serving.seats.taken() > 0 && Instant::now() < deadline {
         std::thread::sleep(POLL);
     }
+    peers::hand_over_leadership(
+        &serving.handle,
+        &serving.transport,
+        config.member.request_timeout(),
+    );
     serving.handle.stop();
     let clean = loop {
         match serving.stop_causes.recv() {

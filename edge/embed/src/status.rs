@@ -11,7 +11,7 @@ use server::metrics::Metrics;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-/// The interval at which a waiting read checks whether the member can answer.
+/// The interval at which a waiting read checks whether the member runs.
 const POLL: Duration = Duration::from_millis(10);
 
 /// The member behind the endpoints. The endpoints are served before it runs.
@@ -135,15 +135,21 @@ impl StatusSource for MemberStatus {
 
     async fn read(&self, linearizable: bool) -> Result<(), String> {
         let deadline = Instant::now() + self.read_time_max;
-        loop {
-            match self.moment() {
-                Some(moment) if !linearizable || moment.is_linearizable() => return Ok(()),
-                _ if Instant::now() >= deadline => {
+        let handle = loop {
+            match self.handle.get() {
+                Some(handle) => break handle,
+                None if Instant::now() >= deadline => {
                     return Err(rpc::Error::Timeout.text().to_owned());
                 }
-                _ => tokio::time::sleep(POLL).await,
+                None => tokio::time::sleep(POLL).await,
             }
+        };
+        if !linearizable {
+            return Ok(());
         }
+        let read = handle.on_worker(|worker| async move { worker.linearizable_view().await });
+        let read = read.await.and_then(|view| view);
+        read.map(drop).map_err(|error| api::status_of(error).message.into_owned())
     }
 
     fn metrics(&self) -> Vec<u8> {

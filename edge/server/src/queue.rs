@@ -128,6 +128,11 @@ impl<T> Queue<T> {
         self.wake(lanes, |_| true);
     }
 
+    /// Whether the end has come.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
     /// Moves everything that is queued to the end of `into`. Waits for an item until `deadline`, or
     /// for ever without one. False once the queue is closed and empty.
     pub(crate) fn drain(&self, into: &mut VecDeque<T>, deadline: Option<Instant>) -> bool {

@@ -11,10 +11,13 @@ use crate::threads::apply::ApplyOptions;
 use crate::threads::worker::Connections;
 use crate::threads::{apply, backend, consensus, log, worker};
 use crate::worker::{Limits, Worker};
+use cluster::Version;
 use executor::{
-    AutoCompaction, Booted, ConsensusInput, MachineOptions, Machines, Moment, RequestIds,
+    ApplyInput, AutoCompaction, Booted, ConsensusInput, MachineOptions, Machines, Moment,
+    RequestIds,
 };
 use proto::{Index, NodeId};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::TcpStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -187,6 +190,13 @@ impl Handle {
         self.tasks[index].run(work).await
     }
 
+    /// The versions of the other members, as far as they are known.
+    pub fn report_versions(&self, versions: BTreeMap<NodeId, Version>) {
+        if let Err(error) = self.shared.ask(ApplyInput::MemberVersions(versions)) {
+            tracing::debug!(%error, "the versions of the members were dropped");
+        }
+    }
+
     /// Takes a message of another member; it is dropped if too many wait.
     pub fn receive(&self, message: raft::Message) {
         if !self.shared.queues.consensus.push_of_peer(ConsensusInput::Message(message)) {
@@ -208,6 +218,12 @@ impl Handle {
     /// Asks the leader to hand its leadership over to a voter.
     pub fn transfer_leadership(&self, to: NodeId) {
         self.shared.queues.consensus.push_of_peer(ConsensusInput::Transfer(to));
+    }
+
+    /// Whether the member was asked to end, or has ended.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.shared.queues.consensus.is_closed()
     }
 
     /// Asks the member to end; [`Running::wait`] returns then.

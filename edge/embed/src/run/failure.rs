@@ -17,8 +17,6 @@ pub(super) enum StartFailure {
     Data(StartError),
     /// The log cannot be looked for.
     Log(wal::Error),
-    /// The member belongs to a cluster of so many members.
-    Cluster(usize),
     /// Anything else, in words.
     Other(String),
 }
@@ -83,13 +81,6 @@ impl StartFailure {
                 tracing::error!(level = "fatal", file, error, "{message}");
             }
             StartFailure::Log(error) => log_log(error),
-            StartFailure::Cluster(members) => {
-                let error = format!(
-                    "this member belongs to a cluster of {members} members, and this version \
-                     serves clusters of one member only; its data has not been changed"
-                );
-                tracing::error!(level = "fatal", members, error, "clusters are not built yet");
-            }
             StartFailure::Other(error) => {
                 tracing::error!(level = "fatal", error, "cannot start the server");
             }

@@ -3,7 +3,10 @@
 use super::failure::StartFailure;
 use crate::config::{Config, VersionUpgrade};
 use crate::forwarding::AtPeerUrls;
-use executor::{BootOptions, Founding};
+use crate::initial::{self, Members};
+use crate::others;
+use executor::{BootOptions, Booted, Founding};
+use peer::TransportOptions;
 use server::metrics::Metrics;
 use server::{Options, RetentionLimits, Tuning};
 use state::quota::Quota;
@@ -15,6 +18,9 @@ use vfs::Vfs;
 /// A compaction batch is divided into this many slices, spread evenly over its interval, so that a
 /// request waits for at most one slice.
 const COMPACTION_PARTS: u32 = 10;
+
+/// The largest database that is received from another member, as etcd's limit: 1 TiB.
+const DATABASE_BYTES_MAX: u64 = 1 << 40;
 
 /// Where the write-ahead log is.
 fn wal_dir(config: &Config) -> PathBuf {
@@ -55,18 +61,14 @@ pub(super) fn attributes(config: &Config) -> cluster::Attributes {
     }
 }
 
-pub(super) fn boot(config: &Config) -> BootOptions {
+pub(super) fn boot(config: &Config, founding: Option<Founding>) -> BootOptions {
     let member = &config.member;
     let attributes = attributes(config);
     let (ticks, tick_ms) = (member.election_ticks(), member.tick_ms);
     BootOptions {
         data_dir: member.data_dir.clone(),
         wal_dir: member.wal_dir.clone(),
-        founding: Some(Founding::alone(
-            &config.member.name,
-            strings(&config.urls.advertise_peer),
-            &config.bootstrap.token,
-        )),
+        founding,
         attributes: attributes.clone(),
         cache_bytes: to_usize(config.limits.backend_cache_bytes),
         election_ticks: ticks,
@@ -132,6 +134,48 @@ pub(super) fn server(config: &Config, metrics: &Arc<Metrics>) -> Options {
         metrics: Arc::clone(metrics),
         forwarding: Arc::new(AtPeerUrls),
     }
+}
+
+/// The options of the transport between members.
+pub(super) fn transport(
+    config: &Config,
+    booted: &Booted,
+    disk: &Arc<dyn Vfs>,
+    metrics: &Arc<Metrics>,
+) -> TransportOptions {
+    let member = &config.member;
+    let election = Duration::from_millis(member.election_ticks().saturating_mul(member.tick_ms));
+    TransportOptions {
+        member: booted.metadata.node,
+        cluster: booted.metadata.cluster,
+        version: booted.announced_version,
+        peer_urls: strings(&config.urls.advertise_peer),
+        dial_time_max: Duration::from_secs(1) + election,
+        request_bytes_max: to_usize(config.limits.max_request_bytes),
+        database_bytes_max: DATABASE_BYTES_MAX,
+        disk: Arc::clone(disk),
+        snap_dir: booted.snap_dir.clone(),
+        metrics: Arc::clone(metrics),
+    }
+}
+
+/// How this member begins. The flags for it are ignored once there is data, unless a first start
+/// ended before it wrote anything.
+pub(super) fn founding(
+    config: &Config,
+    has_data: bool,
+) -> Result<(Option<Members>, Option<Founding>), StartFailure> {
+    let (name, token) = (&config.member.name, &config.bootstrap.token);
+    let is_new = config.bootstrap.new_cluster;
+    if has_data {
+        let members = initial::members(config).ok().filter(|_| is_new);
+        let founding = members.map(|members| others::found_again(name, &members, token));
+        return Ok((None, founding));
+    }
+    let members = initial::members(config)?;
+    let founding =
+        if is_new { others::found(name, &members, token)? } else { others::join(name, &members)? };
+    Ok((Some(members), Some(founding)))
 }
 
 pub(super) fn api_limits(config: &Config) -> api::Limits {
