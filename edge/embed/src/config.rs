@@ -73,10 +73,15 @@ impl Member {
         self.election_ms / self.tick_ms
     }
 
+    /// The time without a leader until an election.
+    pub fn election_timeout(&self) -> Duration {
+        Duration::from_millis(self.election_ticks().saturating_mul(self.tick_ms))
+    }
+
     /// How long a request may take before it times out: five seconds for queues and disks, and
     /// two elections.
     pub fn request_timeout(&self) -> Duration {
-        Duration::from_secs(5) + Duration::from_millis(2 * self.election_ticks() * self.tick_ms)
+        Duration::from_secs(5) + 2 * self.election_timeout()
     }
 }
 

@@ -167,7 +167,8 @@ fn version_of(peer_urls: &[String]) -> Option<Version> {
     }
 }
 
-/// Hands the leadership over before the member stops, so that the others need no election.
+/// Hands the leadership over before the member stops, so that the others need no election. After an
+/// election timeout raft gives the attempt up, and so does this.
 pub(crate) fn hand_over_leadership(handle: &Handle, transport: &Transport, time_max: Duration) {
     let me = handle.identity().member;
     let moment = handle.moment();

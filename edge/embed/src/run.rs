@@ -366,7 +366,7 @@ fn shut_down(config: &Config, mut serving: Serving) -> bool {
     peers::hand_over_leadership(
         &serving.handle,
         &serving.transport,
-        config.member.request_timeout(),
+        config.member.election_timeout(),
     );
     serving.handle.stop();
     let clean = loop {

@@ -143,14 +143,12 @@ pub(super) fn transport(
     disk: &Arc<dyn Vfs>,
     metrics: &Arc<Metrics>,
 ) -> TransportOptions {
-    let member = &config.member;
-    let election = Duration::from_millis(member.election_ticks().saturating_mul(member.tick_ms));
     TransportOptions {
         member: booted.metadata.node,
         cluster: booted.metadata.cluster,
         version: booted.announced_version,
         peer_urls: strings(&config.urls.advertise_peer),
-        dial_time_max: Duration::from_secs(1) + election,
+        dial_time_max: Duration::from_secs(1) + config.member.election_timeout(),
         request_bytes_max: to_usize(config.limits.max_request_bytes),
         database_bytes_max: DATABASE_BYTES_MAX,
         disk: Arc::clone(disk),
