@@ -62,7 +62,7 @@ pub const CLIENTS: [Client; 10] = [
     other("python-aetcd", "1.0.0", Language::Python),
     other("node-etcd3", "1.1.2", Language::Node),
     go("3.4.21", true),
-    Client { authority: "localhost", ..go("3.5.0", true) },
+    Client { authority: "localhost", ..go("3.5.0", false) },
     go("3.5.30", false),
     go("3.6.16", false),
     go("3.7.3", true),
