@@ -17,8 +17,8 @@ fn main() -> std::process::ExitCode {
     embed::main(&arguments, &variables).into()
 }
 
-/// Disables huge pages: a page of 2 MiB counts as used however little of it is. Measured: a third less
-/// memory. Kernels without this call are unaffected.
+/// Disables huge pages: a page of 2 MiB counts as used however little of it is. Measured: a third
+/// less memory. Kernels without this call are unaffected.
 fn use_small_pages() {
     rustix::thread::disable_transparent_huge_pages(true).ok();
 }

@@ -6,7 +6,8 @@ use cli::log::Line;
 use std::io::Write as _;
 use std::time::SystemTime;
 
-/// Writes to standard output and flushes it. If the reader is gone, the process exits, as Go's does.
+/// Writes to standard output and flushes it. If the reader is gone, the process exits, as Go's
+/// does.
 pub(crate) fn out(bytes: &[u8]) {
     let mut stdout = std::io::stdout().lock();
     if stdout.write_all(bytes).and_then(|()| stdout.flush()).is_err() {

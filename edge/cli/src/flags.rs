@@ -177,9 +177,10 @@ impl Flags {
             .collect()
     }
 
-    /// Sets the flags that the command line did not set from environment variables: `--dial-timeout`
-    /// is `PREFIX_DIAL_TIMEOUT`. Only the flags in `names` are set. `quiet` are variables of other
-    /// programs, which are not reported. A value that cannot be parsed is ignored, as in etcd.
+    /// Sets the flags that the command line did not set from environment variables:
+    /// `--dial-timeout` is `PREFIX_DIAL_TIMEOUT`. Only the flags in `names` are set. `quiet` are
+    /// variables of other programs, which are not reported. A value that cannot be parsed is
+    /// ignored, as in etcd.
     pub fn set_from_environment(
         &mut self,
         prefix: &str,

@@ -1,7 +1,7 @@
-//! Command lines as cobra and pflag parse them (abbreviated commands, flags anywhere, the same errors
-//! and layout of help), and values as Go formats them: quoted strings, durations, sizes, JSON of
-//! structs, boxed tables, zap's log lines. Pure functions from text to text. Not here: the commands
-//! of the tools, and printing.
+//! Command lines as cobra and pflag parse them (abbreviated commands, flags anywhere, the same
+//! errors and layout of help), and values as Go formats them: quoted strings, durations, sizes,
+//! JSON of structs, boxed tables, zap's log lines. Pure functions from text to text. Not here: the
+//! commands of the tools, and printing.
 
 mod command;
 pub mod duration;

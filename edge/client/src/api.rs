@@ -56,7 +56,7 @@ calls! {
     member_list(MemberListRequest) -> MemberListResponse: Read "Cluster/MemberList";
     /// Promotes a learner to a voter.
     member_promote(MemberPromoteRequest) -> MemberPromoteResponse: Once "Cluster/MemberPromote";
-    /// Asks for, raises or disarms alarms.
+    /// Lists, raises or disarms alarms.
     alarm(AlarmRequest) -> AlarmResponse: Repeatable "Maintenance/Alarm";
     /// The status of the endpoint.
     status(StatusRequest) -> StatusResponse: Read "Maintenance/Status";
@@ -73,11 +73,11 @@ calls! {
 }
 
 impl Client {
-    /// A client for these servers. Connections are made by the first call; only name and password
-    /// are sent to the server here, for a token.
+    /// A client of these servers. The first call connects, or this function if it has to exchange a
+    /// name and a password for a token.
     ///
     /// # Errors
-    /// When an endpoint cannot be used, or the server does not take the password.
+    /// When an endpoint is invalid, or the server refuses the password.
     pub async fn connect(config: Config) -> Result<Client, Error> {
         Client::connect_over(config, Arc::new(Sockets)).await
     }
@@ -112,7 +112,7 @@ impl Client {
             self.unary("/etcdserverpb.Auth/Authenticate", Once, request).await;
         match answer {
             Ok(answer) => Ok(Some(answer.token)),
-            // No token is needed then.
+            // Without authentication no token is needed.
             Err(e) if e.message() == "etcdserver: authentication is not enabled" => Ok(None),
             Err(error) => Err(error),
         }
@@ -158,11 +158,11 @@ impl Client {
         self.retry(METHOD, Read, attempt).await
     }
 
-    /// The database as a file, in parts.
+    /// The database as a stream of chunks.
     ///
     /// # Errors
-    /// When there is no connection in time, or the server refuses. The server's answer has no limit
-    /// in time: it may be long until it can read its disk. Later errors come through the stream.
+    /// When there is no connection in time, or the server refuses. The response has no time limit,
+    /// since the server may need long to read its disk. Later errors come through the stream.
     pub async fn snapshot(&self) -> Result<tonic::Streaming<pb::SnapshotResponse>, Error> {
         let connecting = async { Ok(self.balancer.pick().await) };
         let connection = self.within_timeout(connecting).await?;

@@ -131,8 +131,8 @@ impl Balancer {
         endpoints.last_error.clone().filter(|_| !connected)
     }
 
-    /// Waits for a connection, without a time limit. One whose server is silent is used only if there
-    /// is no other.
+    /// Waits for a connection, without a time limit. One whose server is silent is used only if
+    /// there is no other.
     pub(crate) async fn pick(self: &Arc<Self>) -> Connection {
         let choose = |endpoints: &mut Endpoints| {
             endpoints
@@ -176,7 +176,8 @@ impl Balancer {
         }
     }
 
-    /// Chooses a connection, and starts the attempts that are due. Also returns when the next one is.
+    /// Chooses a connection, and starts the attempts that are due. Also returns when the next one
+    /// is.
     fn look(
         self: &Arc<Self>,
         choose: impl Fn(&mut Endpoints) -> Option<Connection>,
@@ -188,7 +189,8 @@ impl Balancer {
             .map(|at| (at, endpoints.all[at].endpoint.clone()))
             .collect();
         let chosen = (choose(&mut endpoints), endpoints.next_retry());
-        // A runtime that is shutting down drops new tasks at once, and dropping them takes the lock.
+        // A runtime that is shutting down drops new tasks at once, and dropping them takes the
+        // lock.
         drop(endpoints);
         for (at, endpoint) in due {
             let attempt = ConnectTask { balancer: Arc::downgrade(self), at, result: None };

@@ -51,8 +51,8 @@ impl Drop for Unfinished {
 }
 
 impl Connection {
-    /// Connects, and waits for the server's SETTINGS: a server that accepts the connection and sends
-    /// nothing does not count as connected.
+    /// Connects, and waits for the server's SETTINGS: a server that accepts the connection and
+    /// sends nothing does not count as connected.
     ///
     /// # Errors
     /// grpc-go's message.
@@ -199,8 +199,8 @@ fn was_refused(error: &hyper::Error) -> bool {
     })
 }
 
-/// The status of a broken stream or connection. A stream that the server has reset has the status of
-/// the reason; anything else is Unavailable, so that the request may be retried elsewhere.
+/// The status of a broken stream or connection. A stream that the server has reset has the status
+/// of the reason; anything else is Unavailable, so that the request may be retried elsewhere.
 fn broken(error: &hyper::Error) -> Status {
     let mut cause: &dyn Error = error;
     while let Some(deeper) = cause.source() {

@@ -1,5 +1,5 @@
-//! The bytes under a connection: a socket, or a pipe in tests; and what their arrival tells about
-//! the server.
+//! The byte stream below a connection: a socket, or a pipe in tests. It records when the server
+//! sends bytes, which shows whether the server responds.
 
 use crate::endpoint::{Address, Endpoint};
 use std::fmt::Debug;
@@ -19,13 +19,13 @@ pub(crate) trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
 
-/// An open stream, and how grpc-go describes the other side.
+/// An open stream, and the server as grpc-go prints a peer.
 pub(crate) struct Transport {
     pub(crate) stream: Box<dyn Duplex>,
     pub(crate) peer: String,
 }
 
-/// A transport that is being opened; the error is what failed, in Go's words.
+/// The opening of a transport. The error has Go's message.
 pub(crate) type TransportFuture<'a> =
     Pin<Box<dyn Future<Output = Result<Transport, String>> + Send + 'a>>;
 
@@ -34,7 +34,7 @@ pub(crate) trait Network: Debug + Send + Sync {
     fn open<'a>(&'a self, endpoint: &'a Endpoint) -> TransportFuture<'a>;
 }
 
-/// The name of the step that opens a transport, as Go words it.
+/// The step that opens a transport, as it stands in Go's messages.
 pub(crate) fn step(endpoint: &Endpoint) -> String {
     match &endpoint.address {
         Address::Tcp(host) => format!("dial tcp {host}"),
@@ -53,7 +53,7 @@ impl Network for Sockets {
             match &endpoint.address {
                 Address::Tcp(host) => {
                     let stream = TcpStream::connect(host).await.map_err(failed)?;
-                    // Without it, a small request waits for the acknowledgement of the previous one.
+                    // With Nagle's algorithm a small request would wait for the previous one's ACK.
                     stream.set_nodelay(true).map_err(failed)?;
                     let shown = |address: io::Result<std::net::SocketAddr>| {
                         address.map_or_else(|_| "<nil>".into(), |address| format!("'{address}'"))
@@ -83,30 +83,30 @@ fn io_error(step: &str, error: &io::Error) -> String {
     format!("{step}: {connect}{text}")
 }
 
-/// When the server was last asked for something without a byte from it since.
+/// The time of the first request since the last byte from the server.
 #[derive(Debug, Default)]
 pub(crate) struct SilenceTimer(Mutex<Option<Instant>>);
 
 impl SilenceTimer {
-    /// After this long without a byte the server is silent.
+    /// The server counts as silent when it sends no byte for this long after a request.
     pub(crate) const SILENCE: Duration = Duration::from_millis(500);
 
     fn set(&self, change: impl FnOnce(&mut Option<Instant>)) {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// A request is sent.
+    /// Records that a request is sent.
     pub(crate) fn asked(&self) {
         self.set(|asked| _ = asked.get_or_insert_with(Instant::now));
     }
 
-    /// When the server will be silent if no byte comes; `None` if nothing is expected of it.
+    /// When the server will count as silent; `None` while it owes no response.
     fn silent_at(&self) -> Option<Instant> {
         let asked = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         asked.map(|asked| asked + SilenceTimer::SILENCE)
     }
 
-    /// Whether a request was sent and no byte came for [`SilenceTimer::SILENCE`].
+    /// Whether no byte has come for [`SilenceTimer::SILENCE`] since a request.
     pub(crate) fn is_silent(&self) -> bool {
         self.silent_at().is_some_and(|at| at <= Instant::now())
     }
@@ -120,28 +120,28 @@ impl SilenceTimer {
     }
 }
 
-/// A stream that notes the arrival of bytes, and of the server's first frame.
+/// A stream that records the arrival of bytes and of the server's first frame.
 pub(crate) struct MonitoredStream {
     stream: Box<dyn Duplex>,
     silence_timer: Arc<SilenceTimer>,
     first: Option<FirstFrame>,
 }
 
-/// The frame that a server's connection begins with: SETTINGS (RFC 9113 §3.4).
+/// Reads the first frame of the server, which must be SETTINGS (RFC 9113 §3.4).
 pub(crate) struct FirstFrame {
     header: Vec<u8>,
-    /// Bytes of the payload that have come.
+    /// The number of bytes of the payload that have arrived.
     payload: usize,
-    /// Gets the type of the frame once all of it has come, or it is the wrong one.
+    /// Receives the type of the frame when the frame is complete or has another type.
     arrived: oneshot::Sender<u8>,
 }
 
 impl FirstFrame {
     const HEADER: usize = 9;
-    /// The type of the only frame that may come first.
+    /// The type of a SETTINGS frame.
     pub(crate) const SETTINGS: u8 = 4;
 
-    /// The type of the frame, once it is whole or wrong.
+    /// The type of the frame, once the frame is complete or has another type.
     fn read(&mut self, bytes: &[u8]) -> Option<u8> {
         let wanted = FirstFrame::HEADER - self.header.len();
         let (header, payload) = bytes.split_at(wanted.min(bytes.len()));
@@ -155,7 +155,7 @@ impl FirstFrame {
 }
 
 impl MonitoredStream {
-    /// The stream, and the type of the server's first frame once it has come.
+    /// The stream, and a receiver of the type of the server's first frame.
     pub(crate) fn new(
         stream: Box<dyn Duplex>,
         silence_timer: Arc<SilenceTimer>,
@@ -170,7 +170,7 @@ impl MonitoredStream {
         if let Some(kind) = self.first.as_mut().and_then(|first| first.read(bytes))
             && let Some(first) = self.first.take()
         {
-            // The receiver may have given up.
+            // The receiver may be gone, if the time limit of the connection attempt has passed.
             _ = first.arrived.send(kind);
         }
     }

@@ -3,7 +3,8 @@
 //!
 //! Three fields of an event are special: `level` replaces the level (`fatal`, `panic`), `logger`
 //! names the logger, `fields` is a JSON object whose fields become the line's: an event of
-//! `tracing` has at most 32. A debug value that is a JSON array of texts stays an array. Times are UTC.
+//! `tracing` has at most 32. A debug value that is a JSON array of texts stays an array. Times are
+//! UTC.
 //!
 //! Source: etcd client/pkg/logutil/zap.go @ v3.7.1.
 
@@ -68,7 +69,8 @@ impl Output {
 pub struct LogOutput {
     format: Format,
     lowest: Level,
-    /// Drops lines below `panic`, for the levels `panic` and `fatal`, which `tracing` does not have.
+    /// Drops lines below `panic`, for the levels `panic` and `fatal`, which `tracing` does not
+    /// have.
     fatal_only: bool,
     outputs: Mutex<Vec<Output>>,
 }

@@ -23,8 +23,8 @@ use std::time::Duration;
 /// frame, or at least one byte that cannot belong to them. That of grpc-go.
 pub const OPENING_TIME_MAX: Duration = Duration::from_secs(120);
 
-/// The time for the head of an HTTP/1 request, from the opening of the connection or from the answer
-/// before. That of etcd.
+/// The time for the head of an HTTP/1 request, from the opening of the connection or from the
+/// answer before. That of etcd.
 pub const HEAD_TIME_MAX: Duration = Duration::from_secs(5 * 60);
 
 /// The time in which a client must take at least one byte of what is sent to it.

@@ -18,7 +18,7 @@ use std::time::Duration;
 /// The kernel's queue of connections that are not accepted yet.
 const BACKLOG: i32 = 4096;
 const KEEPALIVE: Duration = Duration::from_secs(15);
-/// How long accepting pauses when the process is out of file descriptors.
+/// The pause of accepting when the process is out of file descriptors.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Options of `--socket-reuse-port` and `--socket-reuse-address`.
@@ -35,7 +35,7 @@ pub struct SocketOptions {
 pub struct BindError {
     /// The address as the user wrote it.
     pub address: String,
-    /// What the system said.
+    /// The error of the operating system.
     pub source: io::Error,
 }
 
@@ -97,8 +97,8 @@ impl Listener {
         self.socket.local_addr()
     }
 
-    /// Starts a thread that passes each accepted connection to `sink`, in non-blocking mode and with
-    /// its options set. While `sink` waits, connections wait in the kernel; [`Acceptor::stop`]
+    /// Starts a thread that passes each accepted connection to `sink`, in non-blocking mode and
+    /// with its options set. While `sink` waits, connections wait in the kernel; [`Acceptor::stop`]
     /// waits for it.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! A small HTTP server for ports without load: peers and `--listen-metrics-urls`.
 //!
-//! One thread serves all listeners. The number of connections is limited, and so is the time of each
-//! of their states ([`crate::limits`]). Clients are served by the workers instead.
+//! One thread serves all listeners. The number of connections is limited, and so is the time of
+//! each of their states ([`crate::limits`]). Clients are served by the workers instead.
 
 mod body;
 

@@ -1,7 +1,7 @@
 //! Places for a limited number of connections. When none is left, the connection that has been idle
-//! longest is closed in favour of the new one. A connection that has carried a request counts as idle
-//! for less long, so that a flood of silent connections closes its own first. A connection that works
-//! on a request is never closed.
+//! longest is closed in favour of the new one. A connection that has carried a request counts as
+//! idle for less long, so that a flood of silent connections closes its own first. A connection
+//! with a request under way is never closed.
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -18,7 +18,7 @@ pub struct Seats {
     ids: AtomicU64,
     /// Counts the moments at which a connection became idle. Orders them without a clock.
     turn: AtomicU64,
-    /// Wakes those who wait in [`Seats::take`].
+    /// Wakes the tasks that wait in [`Seats::take`].
     changed: Notify,
     is_closed: AtomicBool,
 }
@@ -27,7 +27,7 @@ pub struct Seats {
 struct SeatState {
     /// Requests under way.
     requests: AtomicUsize,
-    /// Whether there was ever a request.
+    /// Whether the connection has carried a request.
     was_used: AtomicBool,
     /// The turn at which the connection became idle.
     idle_since: AtomicU64,
@@ -85,7 +85,7 @@ impl Seats {
         }
     }
 
-    /// Gives no more places: those who wait for one get none.
+    /// Gives no more places: [`Seats::take`] returns `None`.
     pub fn close(&self) {
         self.is_closed.store(true, Ordering::Release);
         self.changed.notify_waiters();
@@ -124,7 +124,8 @@ impl Seats {
             state.requests.load(Ordering::Acquire) == 0 && !state.is_closing.load(Ordering::Relaxed)
         });
         // Less than the number of places: where all connections were used, the oldest of them still
-        // comes before a new one, which has a quarter of that number of turns for its first request.
+        // comes before a new one, which has a quarter of that number of turns for its first
+        // request.
         let ahead = self.max as u64 / 4 * 3;
         let rank = |state: &&Arc<SeatState>| {
             let since = state.idle_since.load(Ordering::Relaxed);

@@ -1,8 +1,8 @@
-//! Tasks whose panics are noticed: a panic ends its own task only, is logged with the task's name,
+//! Tasks whose panics are reported: a panic ends only its own task, is logged with the task's name,
 //! and is counted.
 //!
-//! What a task has taken (a slot, a gauge) it gives back in the `Drop` of a guard, so that a panic
-//! gives it back too.
+//! A task releases its resources (a slot, a gauge) in the `Drop` of a guard, so that they are
+//! released after a panic too.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -53,7 +53,7 @@ impl<F: Future<Output = ()>> Future for NamedTask<F> {
     }
 }
 
-/// What `panic!` was called with.
+/// The message of a panic.
 fn message(panic: &(dyn Any + Send)) -> &str {
     if let Some(text) = panic.downcast_ref::<&str>() {
         text

@@ -1,5 +1,5 @@
-//! A connection's socket with two time limits: for its first bytes, and for a client that takes
-//! nothing of what is sent to it. The limits are in [`crate::limits`].
+//! A connection's socket with two time limits: for the first bytes of the client, and for a client
+//! that reads nothing. The limits are in [`crate::limits`].
 
 use crate::limits::{OPENING_TIME_MAX, STALLED_TIME_MAX};
 use std::io::{self, IoSlice};
@@ -17,7 +17,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const FRAME_HEAD: usize = 9;
 
 /// A socket that fails with [`io::ErrorKind::TimedOut`] when a limit has passed. Needs a tokio
-/// runtime with a clock.
+/// runtime with timers.
 #[derive(Debug)]
 pub struct TimedStream<I> {
     io: I,
@@ -26,8 +26,8 @@ pub struct TimedStream<I> {
     stall_limit: StallLimit,
 }
 
-/// The time in which the other end must take a byte, [`STALLED_TIME_MAX`] at first. An answer that
-/// needs a shorter one sets it for the rest of its connection.
+/// The time within which the other side must read a byte, [`STALLED_TIME_MAX`] by default. A
+/// response that needs a shorter one sets it for the rest of its connection.
 #[derive(Clone, Debug)]
 pub struct StallLimit(Arc<AtomicU64>);
 
@@ -51,7 +51,7 @@ impl StallLimit {
     }
 }
 
-/// A connection that may still become one of HTTP/2.
+/// A connection that has sent a part of the HTTP/2 preface, or nothing yet.
 #[derive(Debug)]
 struct Opening {
     limit: Pin<Box<Sleep>>,
@@ -59,7 +59,7 @@ struct Opening {
 }
 
 impl Opening {
-    /// Takes the next bytes; returns whether more are needed.
+    /// Compares the next bytes with the preface; returns whether more are needed.
     fn take(&mut self, bytes: &[u8]) -> bool {
         let expected = PREFACE.get(self.received..).unwrap_or_default();
         let is_http2 = bytes.iter().zip(expected).all(|(byte, expected)| byte == expected);
@@ -69,7 +69,7 @@ impl Opening {
 }
 
 impl<I> TimedStream<I> {
-    /// Starts the time for the first bytes.
+    /// Starts the time limit for the first bytes.
     pub fn new(io: I) -> TimedStream<I> {
         let opening = Opening { limit: Box::pin(sleep(OPENING_TIME_MAX)), received: 0 };
         let stall_limit = StallLimit::default();

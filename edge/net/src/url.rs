@@ -1,10 +1,10 @@
-//! The URLs of flags: a scheme, a host and a port, nothing else.
+//! The URLs of flags: a scheme, a host and a port.
 //!
 //! Source: etcd client/pkg/types/urls.go @ v3.7.1 and what Go's `net/url` refuses.
 
 use std::fmt;
 
-/// How a URL is reached.
+/// The scheme of a URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scheme {
     /// `http`: plain TCP.
@@ -39,14 +39,14 @@ impl Scheme {
     }
 }
 
-/// A checked URL. It prints as it was written.
+/// A valid URL. Its text is that of the user.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Url {
     text: String,
     scheme: Scheme,
 }
 
-/// Why a URL was refused, in the words of etcd and Go.
+/// Why a URL is invalid, with the messages of etcd and Go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UrlError(String);
 
@@ -65,10 +65,10 @@ impl fmt::Display for Url {
 }
 
 impl Url {
-    /// Reads one URL; spaces around it are dropped.
+    /// Parses one URL; surrounding spaces are ignored.
     ///
     /// # Errors
-    /// [`UrlError`] when the scheme is another, the port is missing, or a path is given.
+    /// [`UrlError`] when the scheme is unknown, the port is missing, or there is a path.
     pub fn parse(text: &str) -> Result<Self, UrlError> {
         let text = text.trim();
         let error = |why: String| Err(UrlError(why));
@@ -111,7 +111,7 @@ impl Url {
         Ok(url)
     }
 
-    /// Reads a comma separated list; the result is sorted and without doubles.
+    /// Parses a list separated by commas; the result is sorted and has no duplicates.
     ///
     /// # Errors
     /// The first [`UrlError`].

@@ -1,7 +1,8 @@
-//! Message framing: a prefix of five bytes holds the compression flag and the length. A message that
-//! arrives in one piece is not copied.
+//! Message framing: a prefix of five bytes holds the compression flag and the length. A message
+//! that arrives in one piece is not copied.
 //!
-//! Source: gRPC over HTTP/2 (grpc.io doc/PROTOCOL-HTTP2.md); the words are grpc-go 1.82's.
+//! Source: gRPC over HTTP/2 (grpc.io doc/PROTOCOL-HTTP2.md); the messages of errors are those of
+//! grpc-go 1.82.
 
 use crate::Status;
 use bytes::{Buf, Bytes, BytesMut};
@@ -91,7 +92,7 @@ pub fn check_encoding(headers: &HeaderMap) -> Result<(), Status> {
 pub struct Messages<B> {
     body: B,
     max: usize,
-    /// Received data that was not taken yet.
+    /// Received data that is not consumed yet.
     pending: Bytes,
     /// The start of a message that arrives in several pieces.
     gathered: BytesMut,

@@ -1,5 +1,5 @@
-//! gRPC for client and server: the generated stubs, the table of etcd's errors, message framing, and
-//! the server's response bodies. Not here: the services (see `api`).
+//! gRPC for client and server: the generated stubs, the table of etcd's errors, message framing,
+//! and the server's response bodies. Not here: the services (see `api`).
 
 pub mod body;
 pub mod error;

@@ -21,9 +21,9 @@ struct Shared {
     pieces: VecDeque<Bytes>,
     /// The bytes in `pieces`.
     queued: usize,
-    /// Bytes that were taken since the feeder last asked.
+    /// Bytes that the body has taken since the feeder last asked.
     drained: usize,
-    /// How the stream ends, once it does.
+    /// The status with which the stream ends, once it is known.
     end: Option<Status>,
     /// The body is gone: the client cancelled, or the connection broke.
     gone: bool,

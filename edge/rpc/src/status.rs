@@ -1,7 +1,8 @@
 //! The status of a call, its form in headers and trailers, and the `grpc-timeout` header. Not here:
 //! etcd's own errors (see [`Error`]).
 //!
-//! Source: gRPC over HTTP/2 (grpc.io doc/PROTOCOL-HTTP2.md); the words are grpc-go 1.82's.
+//! Source: gRPC over HTTP/2 (grpc.io doc/PROTOCOL-HTTP2.md); the messages of errors are those of
+//! grpc-go 1.82.
 
 use crate::error::Error;
 use http::{HeaderMap, HeaderName, HeaderValue};

@@ -1,8 +1,8 @@
 //! Watches. A hub multiplexes many watches over one stream, and opens a new stream when one breaks;
 //! each watch then resumes after the last revision that was delivered to it.
 //!
-//! Every queue has a bound. When the queue of a reader is full, the stream is not read, and the
-//! server notices by its flow control; requests are sent, and watches are cancelled, all the same.
+//! Every queue has a bound. While the queue of a reader is full, the stream is not read, so flow
+//! control stops the server. Requests and cancellations are sent even then.
 //!
 //! Source: etcd v3.7.1 client/v3/watch.go.
 
@@ -45,18 +45,18 @@ pub struct Watcher {
     answers: mpsc::Receiver<WatchUpdate>,
     /// Wakes the task of the hub, which looks for watches whose receiver is closed.
     dropped: Arc<Notify>,
-    /// The last answer was taken.
+    /// The last response was returned.
     ended: bool,
 }
 
 impl Watcher {
-    /// The next answer; nothing once the watch has ended.
+    /// The next response; `None` once the watch has ended.
     pub async fn next(&mut self) -> Option<WatchUpdate> {
         if self.ended {
             return None;
         }
-        // The last answer of a watch has an error. A queue that ends without one is that of a task
-        // that panicked.
+        // The last response of a watch has an error. A queue without one belongs to a task that has
+        // panicked.
         let update = self.answers.recv().await.unwrap_or_else(|| {
             WatchUpdate::ended(Status::internal("the client's task for watches has failed").into())
         });
@@ -76,7 +76,7 @@ impl Drop for Watcher {
 #[derive(Debug)]
 pub struct WatchHub {
     next: Number,
-    /// Invariant: there until the hub is dropped.
+    /// Invariant: `Some` until the hub is dropped.
     commands: Option<mpsc::Sender<Command>>,
     dropped: Arc<Notify>,
 }
@@ -88,7 +88,7 @@ enum Command {
 }
 
 impl Client {
-    /// A stream for watches; it is opened by the first of them.
+    /// A hub, whose first watch opens the stream.
     #[must_use]
     pub fn watch_hub(&self) -> WatchHub {
         let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
@@ -140,7 +140,7 @@ impl Drop for WatchHub {
     }
 }
 
-/// The task of a hub: carries between [`Hub`], the stream and the readers.
+/// The task of a hub: connects [`Hub`] with the stream and the readers.
 struct Task {
     client: Client,
     commands: mpsc::Receiver<Command>,
@@ -148,8 +148,7 @@ struct Task {
     hub: Hub,
     /// The queues of the readers, until they are dropped or their watch has ended.
     readers: BTreeMap<Number, mpsc::Sender<WatchUpdate>>,
-    /// What one answer of the server means to the readers. While there is some, no other answer is
-    /// read.
+    /// The deliveries of one response of the server. The next response is read when all are made.
     pending: VecDeque<Delivery>,
     /// The queue of the stream's requests, while there is a stream.
     requests: Option<mpsc::Sender<pb::WatchRequest>>,
@@ -160,25 +159,25 @@ type StreamFuture =
 
 /// The stream of a hub.
 enum Stream {
-    /// No watch needs one.
+    /// There is no watch that needs a stream.
     Closed,
-    /// The last one broke.
+    /// The last stream broke.
     Paused(Pin<Box<tokio::time::Sleep>>),
-    /// The server has not answered yet.
+    /// The server has not responded yet.
     Opening(StreamFuture),
-    /// Answers come.
+    /// The stream is open.
     Open(Box<Streaming<pb::WatchResponse>>),
 }
 
-/// What the stream did.
+/// An event of the stream.
 enum Happened {
     Opened(Box<Streaming<pb::WatchResponse>>),
     Answered(pb::WatchResponse),
-    /// It can be opened again: the pause is over.
+    /// The pause is over; a new stream can be opened.
     Rested,
-    /// It broke; another stream may work.
+    /// The stream broke; another one may work.
     Broke,
-    /// The server refused it; another stream would not help.
+    /// The server refused the stream; another one would be refused too.
     Refused(Status),
 }
 
@@ -210,7 +209,8 @@ async fn room(requests: Option<&mpsc::Sender<pb::WatchRequest>>) {
     {
         return;
     }
-    // Without a stream nothing can be sent; a broken one is reported by its answers.
+    // Without a stream there is nothing to wait for. The side of the responses reports a broken
+    // one.
     std::future::pending().await
 }
 
@@ -243,7 +243,7 @@ impl Task {
         }
     }
 
-    /// Whether nothing can come any more.
+    /// Whether there are no watches, and no commands can arrive.
     fn is_done(&self) -> bool {
         let no_commands = self.commands.is_closed() && self.commands.is_empty();
         no_commands && self.hub.is_empty() && self.pending.is_empty()
@@ -255,7 +255,7 @@ impl Task {
         let client = self.client.clone();
         let opening = async move {
             let mut request = client.request(ReceiverStream::new(outbox), None)?;
-            // A member without a leader must end the stream instead of being silent.
+            // Asks a member without a leader to end the stream instead of sending nothing.
             request.metadata_mut().insert("hasleader", MetadataValue::from_static("true"));
             client.stream(METHOD, request).await
         };
@@ -265,7 +265,7 @@ impl Task {
     /// Queues the next request; there is room for it.
     fn send(&mut self) {
         if let (Some(requests), Some(request)) = (&self.requests, self.hub.next_request()) {
-            // An error is a broken stream, which its answers report: no one else fills the queue.
+            // Fails only if the stream is broken, which the side of the responses reports.
             _ = requests.try_send(request);
         }
     }
@@ -320,7 +320,7 @@ async fn deliver(
         Some(reader) => reader.reserve().await.ok(),
         None => None,
     };
-    // Without a permit the reader was dropped, and the delivery with it.
+    // There is no permit if the reader was dropped; the delivery is dropped with it.
     let delivery = pending.pop_front();
     if let (Some(permit), Some(delivery)) = (permit, delivery) {
         permit.send(delivery.update);

@@ -194,7 +194,8 @@ fn a_reader_that_does_not_read_stops_the_stream_and_not_the_requests() {
         let mut call = server.call("Watch/Watch").await;
         expect_create(&mut call).await;
         call.answer(&created(0, 1));
-        // 64 KiB each: with the window of 4 MiB, the server's sending ends soon after the queue is full.
+        // 64 KiB each: with the window of 4 MiB, the server's sending ends soon after the queue is
+        // full.
         let mut sent = 0;
         let mut large = answer(0, 1, &[1]);
         large.events[0].kv.as_mut().unwrap().value = vec![7; 64 << 10].into();
