@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use transcript::Transcript;
 
 /// The names of all scripts.
-pub const NAMES: [&str; 3] = ["grouping", "expiry", "members"];
+pub const NAMES: [&str; 4] = ["grouping", "expiry", "members", "peers"];
 
 /// Runs a script on a new server. The lines are equal for servers that behave alike.
 ///
