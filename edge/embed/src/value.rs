@@ -4,7 +4,7 @@
 
 use crate::gates;
 use cli::duration::GoDuration;
-use cli::go::parse_bool;
+use cli::go;
 use net::Url;
 
 /// The kind of a flag, after Go's types.
@@ -66,10 +66,10 @@ impl Kind {
     /// The part of the message of Go's `flag` package after the colon.
     pub fn parse(self, text: &str) -> Result<Value, String> {
         Ok(match self {
-            Self::Bool => Value::Bool(parse_bool(text).map_err(|_| "parse error")?),
-            Self::Uint => Value::Uint(parse_uint(text)?),
+            Self::Bool => Value::Bool(go::parse_bool(text).map_err(|_| "parse error")?),
+            Self::Uint => Value::Uint(go::parse_uint(text, 0).map_err(without_details)?),
             Self::Uint32 => Value::Uint(u64::from(parse_uint32(text)?)),
-            Self::Int => Value::Int(parse_int(text)?),
+            Self::Int => Value::Int(go::parse_int(text, 0).map_err(without_details)?),
             Self::Duration => {
                 Value::Duration(GoDuration::parse(text).map_err(|_| "parse error".to_owned())?)
             }
@@ -114,49 +114,16 @@ impl Kind {
     }
 }
 
-/// Splits off Go's prefix of a base: `0x`, `0o`, `0b`, or `0` for octal.
-fn radix(text: &str) -> (&str, u32) {
-    let lower = text.get(..2).map(str::to_ascii_lowercase);
-    match lower.as_deref() {
-        Some("0x") => (&text[2..], 16),
-        Some("0o") => (&text[2..], 8),
-        Some("0b") => (&text[2..], 2),
-        Some(two) if two.starts_with('0') => (&text[1..], 8),
-        _ => (text, 10),
-    }
-}
-
-fn digits(text: &str) -> Result<u128, String> {
-    let (digits, radix) = radix(text);
-    if digits.is_empty() || !digits.chars().all(|c| c.is_digit(radix)) {
-        return Err("parse error".to_owned());
-    }
-    u128::from_str_radix(digits, radix).map_err(|_| "value out of range".to_owned())
-}
-
-fn parse_uint(text: &str) -> Result<u64, String> {
-    u64::try_from(digits(text)?).map_err(|_| "value out of range".to_owned())
-}
-
-fn parse_int(text: &str) -> Result<i64, String> {
-    let (negative, rest) = match text.strip_prefix('-') {
-        Some(rest) => (true, rest),
-        None => (false, text.strip_prefix('+').unwrap_or(text)),
-    };
-    let value = i128::try_from(digits(rest)?).map_err(|_| "value out of range".to_owned())?;
-    let value = if negative { -value } else { value };
-    i64::try_from(value).map_err(|_| "value out of range".to_owned())
+/// The messages of Go's `flag` package for an error of `strconv`.
+fn without_details(error: String) -> String {
+    const RANGE: &str = "value out of range";
+    if error.ends_with(RANGE) { RANGE } else { "parse error" }.to_owned()
 }
 
 fn parse_uint32(text: &str) -> Result<u32, String> {
-    let error = |what| Err(format!("strconv.ParseUint: parsing {text:?}: {what}"));
-    match digits(text) {
-        Ok(value) => match u32::try_from(value) {
-            Ok(value) => Ok(value),
-            Err(_) => error("value out of range"),
-        },
-        Err(_) => error("invalid syntax"),
-    }
+    let error =
+        || format!("strconv.ParseUint: parsing {}: value out of range", go::quote(text.as_bytes()));
+    u32::try_from(go::parse_uint(text, 0)?).map_err(|_| error())
 }
 
 #[cfg(test)]
