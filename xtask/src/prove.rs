@@ -87,6 +87,22 @@ const PROOFS: &[Proof] = &[
         environment: &[],
     },
     Proof {
+        name: "cluster",
+        shows: "clusters with faults keep every promise: at least 1,000 virtual cluster-hours",
+        command: &[
+            "target/release/cluster",
+            "--seed",
+            "1",
+            "--seeds",
+            "3000",
+            "--minutes",
+            "24",
+            "--hours",
+            "1000",
+        ],
+        environment: &[],
+    },
+    Proof {
         name: "space",
         shows: "space comes back under load",
         command: &["target/release/space", "--ours", "target/release/etcd"],

@@ -25,6 +25,9 @@ struct Args {
     /// No further seed begins after so many real seconds; 0 for no limit.
     #[arg(long, default_value_t = 0)]
     seconds: u64,
+    /// It fails if fewer cluster-hours were simulated, and no further seed begins after as many.
+    #[arg(long, default_value_t = 0.0)]
+    hours: f64,
     /// How many members; 0 lets the seed choose.
     #[arg(long, default_value_t = 0)]
     members: usize,
@@ -83,6 +86,8 @@ fn main() -> Result<()> {
             scope.spawn(|| {
                 loop {
                     let is_late = args.seconds > 0 && started.elapsed().as_secs() >= args.seconds;
+                    let hours = sums.lock().map_or(0.0, |sums| sums.hours);
+                    let is_late = is_late || (args.hours > 0.0 && hours >= args.hours);
                     let stops = !args.keep_going && failed.load(Ordering::Relaxed) > 0;
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     if seed >= args.seed + args.seeds || is_late || stops {
@@ -97,6 +102,9 @@ fn main() -> Result<()> {
     let failed = failed.into_inner();
     if let Ok(sums) = sums.into_inner() {
         summary(&sums, started, args.threads);
+        if sums.hours < args.hours && failed == 0 {
+            bail!("only {:.1} of {} cluster-hours were simulated", sums.hours, args.hours);
+        }
         let silent: Vec<&str> = sums
             .asked
             .iter()

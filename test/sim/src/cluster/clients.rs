@@ -56,6 +56,8 @@ pub(crate) struct UnderWay {
     pub(crate) purpose: Purpose,
     /// The newest revision that any client had seen when it began.
     pub(crate) floor: i64,
+    /// How far clocks had jumped in all when it began.
+    pub(crate) jumped: u64,
     /// Its place in the history, if it is a part of it.
     pub(crate) place: Option<usize>,
 }

@@ -12,6 +12,7 @@ use executor::{
 use member::Proposal;
 use mvcc::RangeQuery;
 use prost::Message as _;
+use proto::Index;
 use proto::answer::{Answer, OpAnswer, TxnAnswer};
 use proto::etcdserverpb::{InternalRaftRequest, RequestHeader};
 use proto::mvccpb::KeyValue;
@@ -51,7 +52,19 @@ pub(crate) struct Answering {
 enum Waiting {
     Applied(u64),
     Read(u64, Vec<Operation>),
+    /// A leader asks the others whether it still leads.
+    StillLeads(u64, LeaseQuery),
+    /// What is committed must be applied first.
+    CommitApplied(u64, LeaseQuery),
     Reply(u64),
+}
+
+/// What the worker reads of the other threads.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Facts {
+    pub(crate) commit: Index,
+    /// Whether the process did not stand still lately.
+    pub(crate) is_recent: bool,
 }
 
 /// The worker of a member.
@@ -77,8 +90,8 @@ impl Gateway {
     /// When the store cannot be read.
     pub(crate) fn ask(
         &mut self,
-        call: u64,
-        request: Request,
+        (call, request): (u64, Request),
+        facts: Facts,
         out: &mut Vec<Envelope>,
         answers: &mut Vec<Answering>,
     ) -> Result<(), String> {
@@ -100,13 +113,47 @@ impl Gateway {
                 }
             }
             Request::Lease(query) => {
-                let id = self.ids.next_id();
-                self.waiting.insert(id, Waiting::Reply(call));
-                let question = Question { caller: Caller::default(), query };
-                out.push(Envelope::Apply(ApplyInput::Ask(id, question)));
+                if self.leads() && !facts.is_recent {
+                    let id = self.ids.next_id();
+                    self.waiting.insert(id, Waiting::StillLeads(call, query));
+                    out.push(consensus(ConsensusInput::Read(id)));
+                } else {
+                    answers.extend(self.ask_applied(call, query, facts, out));
+                }
             }
         }
         Ok(())
+    }
+
+    fn leads(&self) -> bool {
+        self.moment.leadership.leader == self.moment.member
+    }
+
+    /// Asks about a lease once everything that is committed is applied, if this member leads.
+    fn ask_applied(
+        &mut self,
+        call: u64,
+        query: LeaseQuery,
+        facts: Facts,
+        out: &mut Vec<Envelope>,
+    ) -> Option<Answering> {
+        if !self.leads() {
+            return Some(Answering { call, response: Response::Lease(Reply::NotLeader) });
+        }
+        let id = self.ids.next_id();
+        if self.moment.published.applied.index < facts.commit {
+            self.waiting.insert(id, Waiting::CommitApplied(call, query));
+            out.push(Envelope::Apply(ApplyInput::Reads(facts.commit, vec![id])));
+        } else {
+            self.ask_now(id, call, query, out);
+        }
+        None
+    }
+
+    fn ask_now(&mut self, id: u64, call: u64, query: LeaseQuery, out: &mut Vec<Envelope>) {
+        self.waiting.insert(id, Waiting::Reply(call));
+        let question = Question { caller: Caller::default(), query };
+        out.push(Envelope::Apply(ApplyInput::Ask(id, question)));
     }
 
     /// A moment is published: it is seen at once. All else waits for the worker.
@@ -122,7 +169,12 @@ impl Gateway {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub(crate) fn work(&mut self, answers: &mut Vec<Answering>) -> Result<(), String> {
+    pub(crate) fn work(
+        &mut self,
+        facts: Facts,
+        out: &mut Vec<Envelope>,
+        answers: &mut Vec<Answering>,
+    ) -> Result<(), String> {
         let Some(message) = self.mail.pop_front() else { return Ok(()) };
         match message {
             ClientMessage::Answer(id, result) => {
@@ -135,13 +187,20 @@ impl Gateway {
                     answers.push(Answering { call, response: Response::Lease(reply) });
                 }
             }
-            ClientMessage::ReadReady(id) => {
-                if let Some(Waiting::Read(call, operations)) = self.waiting.remove(&id) {
+            ClientMessage::ReadReady(id) => match self.waiting.remove(&id) {
+                Some(Waiting::Read(call, operations)) => {
                     answers.push(Answering { call, response: read(&self.moment, &operations)? });
                 }
-            }
+                Some(Waiting::StillLeads(call, query)) => {
+                    answers.extend(self.ask_applied(call, query, facts, out));
+                }
+                Some(Waiting::CommitApplied(call, query)) => self.ask_now(id, call, query, out),
+                Some(Waiting::Applied(_) | Waiting::Reply(_)) | None => {}
+            },
             ClientMessage::ReadRefused(id) => {
-                if let Some(Waiting::Read(call, _)) = self.waiting.remove(&id) {
+                if let Some(Waiting::Read(call, _) | Waiting::StillLeads(call, _)) =
+                    self.waiting.remove(&id)
+                {
                     answers.push(Answering { call, response: Response::Refused });
                 }
             }

@@ -63,7 +63,8 @@ pub(crate) struct Host {
 
 impl Host {
     pub(crate) fn new(options: BootOptions, random: &mut Random) -> Host {
-        let disk = [30, 100, 300, MS][random.index(4)];
+        // From flash to a busy rotating disk.
+        let disk = [50, 500, 3 * MS, 15 * MS, 40 * MS][random.index(5)];
         Host {
             disk: SimDisk::new(random.draw()),
             options,

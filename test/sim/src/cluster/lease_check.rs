@@ -12,7 +12,8 @@ pub(crate) const DRIFT_MAX: u64 = 50_000;
 #[derive(Clone, Copy, Debug)]
 struct KnownLease {
     ttl: u64,
-    /// When the client asked for the grant, or for the last renewal that was answered.
+    /// When the client asked for the grant, or for the last renewal that was answered. A client has
+    /// one call under way.
     renewed: u64,
     /// How far clocks had jumped in all by then.
     jumped: u64,
@@ -31,18 +32,18 @@ pub(crate) struct CheckedLeases {
 }
 
 impl CheckedLeases {
-    /// A grant was answered, which the client asked for at this time.
-    pub(crate) fn granted(&mut self, id: i64, ttl_s: i64, asked: u64) {
+    /// A grant was answered, which the client asked for at this time, when clocks had jumped so far.
+    pub(crate) fn granted(&mut self, id: i64, ttl_s: i64, (asked, jumped): (u64, u64)) {
         let ttl = u64::try_from(ttl_s).unwrap_or(0) * SECOND;
-        let lease = KnownLease { ttl, renewed: asked, jumped: self.jumped, given_up: false };
+        let lease = KnownLease { ttl, renewed: asked, jumped, given_up: false };
         self.leases.insert(id, lease);
     }
 
-    /// A renewal was answered, which the client asked for at this time.
-    pub(crate) fn renewed(&mut self, id: i64, asked: u64) {
+    /// A renewal was answered, which the client asked for at this time, when clocks had jumped so
+    /// far.
+    pub(crate) fn renewed(&mut self, id: i64, (asked, jumped): (u64, u64)) {
         if let Some(lease) = self.leases.get_mut(&id) {
-            lease.renewed = lease.renewed.max(asked);
-            lease.jumped = self.jumped;
+            (lease.renewed, lease.jumped) = (asked, jumped);
         }
     }
 
@@ -84,8 +85,8 @@ mod tests {
     #[test]
     fn a_lease_may_expire_after_its_time_and_not_before() {
         let mut leases = CheckedLeases::default();
-        leases.granted(1, 10, 0);
-        leases.renewed(1, 5 * SECOND);
+        leases.granted(1, 10, (0, 0));
+        leases.renewed(1, (5 * SECOND, 0));
         assert!(leases.clone_for_test().revoked(1, 14 * SECOND).is_err());
         assert_eq!(leases.clone_for_test().revoked(1, 15 * SECOND), Ok(()));
         leases.jumped += 2 * SECOND;

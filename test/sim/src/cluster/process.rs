@@ -2,7 +2,7 @@
 //! machine does its next piece of work.
 
 use super::clock::MemberClock;
-use super::gateway::{Answering, Gateway};
+use super::gateway::{Answering, Facts, Gateway, Request};
 use cluster::Version;
 use executor::boot::Files;
 use executor::{
@@ -21,6 +21,8 @@ use vfs::Vfs;
 
 /// The lanes of request ids: clients, the member itself, and its rounds of reads.
 const LANES: usize = 3;
+/// As in `server`: a leader that has missed more ticks asks the others whether it still leads.
+const TICKS_MISSED_MAX: u32 = 3;
 
 /// What does work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -79,6 +81,7 @@ pub(crate) struct Process {
     pub(crate) outside: Vec<Outside>,
     /// A machine that has failed does nothing more.
     has_failed: [bool; Machine::ALL.len()],
+    last_tick: Duration,
 }
 
 impl Process {
@@ -118,6 +121,7 @@ impl Process {
             id,
             outside: Vec::new(),
             has_failed: [false; Machine::ALL.len()],
+            last_tick: Duration::ZERO,
         })
     }
 
@@ -154,6 +158,7 @@ impl Process {
         &mut self,
         machine: Machine,
         now: Duration,
+        tick: u64,
         random: &mut Random,
     ) -> Result<(), String> {
         let mut out = Vec::new();
@@ -168,7 +173,7 @@ impl Process {
             Machine::Log => self.log_step(&mut out),
             Machine::Applier => self.apply(now, random, &mut out),
             Machine::Backend => self.commit(now, random, &mut out),
-            Machine::Worker => self.serve(random),
+            Machine::Worker => self.serve(self.facts(now, tick), random, &mut out),
         };
         self.accept(now, out);
         self.has_failed[machine as usize] = done.is_err();
@@ -232,12 +237,48 @@ impl Process {
         committed.map_err(|error| format!("the database cannot be written: {error}"))
     }
 
-    fn serve(&mut self, random: &mut Random) -> Result<(), String> {
+    /// What the worker reads of the other threads.
+    fn facts(&self, now: Duration, tick: u64) -> Facts {
+        let commit = self.machines.consensus.member().commit();
+        let is_recent = now <= self.last_tick + TICKS_MISSED_MAX * Duration::from_micros(tick);
+        Facts { commit, is_recent }
+    }
+
+    /// Whether a machine has failed.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.has_failed.contains(&true)
+    }
+
+    /// A client's request arrives.
+    ///
+    /// # Errors
+    /// Why the member must stop.
+    pub(crate) fn ask(
+        &mut self,
+        now: Duration,
+        tick: u64,
+        call: u64,
+        request: Request,
+    ) -> Result<(), String> {
+        let (mut out, mut answers) = (Vec::new(), Vec::new());
+        let facts = self.facts(now, tick);
+        let asked = self.gateway.ask((call, request), facts, &mut out, &mut answers);
+        self.accept(now, out);
+        self.outside.extend(answers.into_iter().map(Outside::Answer));
+        asked
+    }
+
+    fn serve(
+        &mut self,
+        facts: Facts,
+        random: &mut Random,
+        out: &mut Vec<Envelope>,
+    ) -> Result<(), String> {
         let mut answers = Vec::new();
         if let Some(ClientMessage::Answer(id, result)) = self.gateway.mail.front() {
             self.outside.push(Outside::Applied(*id, result.clone()));
         }
-        self.gateway.work(&mut answers)?;
+        self.gateway.work(facts, out, &mut answers)?;
         self.outside.extend(answers.into_iter().map(Outside::Answer));
         let Gateway { moment, watches, .. } = &mut self.gateway;
         let watched = watches.collect(&moment.published.view, || random.chance(24))?;
@@ -291,6 +332,7 @@ impl Process {
 
     /// A tick passes.
     pub(crate) fn tick(&mut self, now: Duration) {
+        self.last_tick = now;
         self.queues.consensus.push_back(ConsensusInput::Tick);
         self.queues.apply.push_back(ApplyInput::Tick);
         let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);

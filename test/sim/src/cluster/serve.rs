@@ -58,7 +58,8 @@ impl World {
             self.checks.leases.give_up(id);
         }
         let floor = self.checks.acknowledged;
-        let under_way = UnderWay { number, begun: now, at, purpose, floor, place };
+        let jumped = self.checks.leases.jumped;
+        let under_way = UnderWay { number, begun: now, at, purpose, floor, jumped, place };
         self.people.clients[client].under_way = Some(under_way);
         let patience = self.people.clients[client].patience();
         self.agenda.after(patience, Event::GiveUp { call: number });
@@ -90,12 +91,7 @@ impl World {
     ) -> Result<(), String> {
         let local = self.hosts[at].clock.now(self.now());
         let Some(process) = &mut self.hosts[at].process else { return Ok(()) };
-        let (mut out, mut answers) = (Vec::new(), Vec::new());
-        let asked = process.gateway.ask(call, request, &mut out, &mut answers);
-        process.accept(local, out);
-        for answering in answers {
-            self.answer_leaves(at, answering);
-        }
+        let asked = process.ask(local, self.setup.tick, call, request);
         if let Err(why) = asked {
             return self.process_fails(at, &why);
         }
@@ -243,7 +239,8 @@ impl World {
                 let Answer::LeaseGrant(grant) = answer else {
                     return Err(format!("a grant is answered {answer:?}"));
                 };
-                self.checks.leases.granted(*id, grant.ttl_s, under_way.begun);
+                let asked = (under_way.begun, under_way.jumped);
+                self.checks.leases.granted(*id, grant.ttl_s, asked);
                 self.people.clients[client].hold(*id);
                 self.acknowledge(under_way, grant.revision, false)
             }
@@ -293,7 +290,7 @@ impl World {
         match reply {
             Reply::KeptAlive { .. } => {
                 self.counts.operations += 1;
-                self.checks.leases.renewed(id, under_way.begun);
+                self.checks.leases.renewed(id, (under_way.begun, under_way.jumped));
                 Ok(())
             }
             Reply::NoLease => {

@@ -42,7 +42,7 @@ pub(crate) struct Setup {
 impl Setup {
     pub(crate) fn of(plan: &ClusterPlan, random: &mut Random) -> Setup {
         // Mostly three or five.
-        let sizes = [1, 2, 3, 3, 3, 3, 3, 4, 5, 5, 5, 7];
+        let sizes = [1, 2, 3, 3, 3, 3, 4, 4, 5, 5, 5, 7];
         let drawn = sizes[random.index(sizes.len())];
         let members = if plan.members == 0 { drawn } else { plan.members };
         let tuning = Tuning {
@@ -54,12 +54,13 @@ impl Setup {
         };
         let snapshot_count = [20, 60, 150][random.index(3)];
         let tick = [50 * MS, 100 * MS, 100 * MS, 200 * MS][random.index(4)];
-        let checkpoints = random.chance(128);
+        let (checkpoints, pre_vote) = (random.chance(128), random.chance(128));
         let options = (0..members).map(|at| {
             let mut options = founding(at, members, random.draw());
             options.settings.snapshot_count = snapshot_count;
             options.settings.lease_extend_ms = options.election_ticks * tick / MS;
             options.settings.lease_checkpoints.propose = checkpoints;
+            options.pre_vote = pre_vote;
             options
         });
         let options = options.collect();

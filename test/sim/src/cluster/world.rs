@@ -252,7 +252,9 @@ impl World {
             Event::Watched { ticket, response } => self.watch_takes(ticket, &response),
             Event::Boot { at } => self.boot(at),
             Event::Stop { at, process, power_loss } => {
-                if self.hosts[at].number == process {
+                let host = &self.hosts[at];
+                let has_failed = host.process.as_ref().is_some_and(Process::has_failed);
+                if host.number == process && (has_failed || !self.nemesis.is_done) {
                     self.stop(at, power_loss);
                 }
                 Ok(())
@@ -295,7 +297,7 @@ impl World {
         host.at_work[machine as usize] = None;
         let local = host.clock.now(now);
         let Some(process) = &mut host.process else { return Ok(()) };
-        if let Err(why) = process.work(machine, local, &mut self.random) {
+        if let Err(why) = process.work(machine, local, self.setup.tick, &mut self.random) {
             return self.process_fails(at, &why);
         }
         if machine == Machine::Consensus {
@@ -481,6 +483,7 @@ impl World {
         self.renew_disk(at, power_loss);
         self.break_connections(at);
         let down = match self.random.below(4) {
+            _ if self.nemesis.is_done => 10 * MS,
             0 => 5 * MS + self.random.below(100 * MS),
             1 | 2 => self.random.below(3 * SECOND) + 5 * MS,
             _ => self.random.below(20 * SECOND) + 5 * MS,
