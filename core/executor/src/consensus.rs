@@ -20,6 +20,10 @@ pub const APPLY_BATCHES_MAX: usize = 2;
 /// needs one later gets a newer one.
 const PEER_SNAPSHOT_TICKS: u32 = 300;
 
+/// A leader whose log write takes this many election timeouts hands its place over to another voter:
+/// its disk has stalled, and what it has not written it cannot help to commit.
+const STALLED_WRITE_TIMEOUTS: u64 = 2;
+
 /// What the applier gets, in order.
 #[derive(Debug)]
 enum Committed {
@@ -62,6 +66,8 @@ pub struct Consensus {
     transfers: Transfers,
     /// The contexts of the rounds of reads.
     contexts: IdLane,
+    /// The ticks since the log write that is under way began.
+    writing_ticks: u64,
 }
 
 impl Consensus {
@@ -85,6 +91,7 @@ impl Consensus {
             reads: ReadRounds::default(),
             transfers: Transfers::default(),
             contexts,
+            writing_ticks: 0,
         }
     }
 
@@ -124,9 +131,11 @@ impl Consensus {
                 self.reads.tick();
                 self.forget_old_snapshot(out);
                 self.step(Input::Tick, out);
+                self.yield_if_stalled(out);
             }
             ConsensusInput::Propose(proposal) => self.proposals.push(proposal),
             ConsensusInput::Durable(receipt) => {
+                self.writing_ticks = 0;
                 // There is one write at a time, so it is the one with the snapshot.
                 let restored = self.transfers.restoring.take();
                 self.committed.extend(restored.map(Committed::Restore));
@@ -242,6 +251,31 @@ impl Consensus {
         if !others.is_empty() {
             out.push(Envelope::Peers(others));
         }
+    }
+
+    /// Hands the leadership over while the disk of the log is stalled. The attempt is repeated, since
+    /// raft gives it up after an election timeout.
+    fn yield_if_stalled(&mut self, out: &mut Vec<Envelope>) {
+        if !self.member.is_writing() {
+            return;
+        }
+        self.writing_ticks += 1;
+        let stalled = STALLED_WRITE_TIMEOUTS * self.member.raft().election_ticks();
+        if !self.writing_ticks.is_multiple_of(stalled) {
+            return;
+        }
+        let Some(matched) = self.member.matched() else { return };
+        let voters = self.member.conf_state().voters;
+        let others = matched.into_iter().filter(|(id, _)| voters[..].contains(id));
+        let me = self.member.raft().id();
+        let best = others.filter(|(id, _)| *id != me).max_by_key(|(_, matched)| *matched);
+        let Some((to, _)) = best else { return };
+        tracing::warn!(
+            ticks = self.writing_ticks,
+            "transferee-member-id" = format_args!("{to:x}"),
+            "a write of the log takes too long; handing the leadership over"
+        );
+        self.step(Input::Transfer(to), out);
     }
 
     fn forget_old_snapshot(&mut self, out: &mut Vec<Envelope>) {

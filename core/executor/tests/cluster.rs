@@ -36,6 +36,8 @@ struct Node {
     answered: Vec<u64>,
     reads: Vec<u64>,
     is_cut_off: bool,
+    /// What waits for a disk that is stalled.
+    stalled: Option<Vec<Envelope>>,
 }
 
 /// What goes to another member.
@@ -97,6 +99,7 @@ impl Node {
             answered: Vec::new(),
             reads: Vec::new(),
             is_cut_off: false,
+            stalled: None,
         }
     }
 
@@ -106,6 +109,9 @@ impl Node {
         while let Some(envelope) = self.queue.pop_front() {
             let mut out = Vec::new();
             match envelope {
+                write @ (Envelope::Log(_) | Envelope::Backend(_)) if self.stalled.is_some() => {
+                    self.stalled.get_or_insert_default().push(write);
+                }
                 Envelope::Consensus(input) => {
                     self.machines.consensus.take(input, &mut out);
                     self.machines.consensus.end_round(&mut out);
@@ -360,4 +366,27 @@ fn a_member_that_is_too_far_behind_gets_a_snapshot_and_goes_on_from_it() {
     assert!(cluster.nodes[behind].answered.contains(&put));
     cluster.tick();
     cluster.assert_equal(203);
+}
+
+#[test]
+fn a_leader_whose_disk_stalls_hands_its_place_over_and_catches_up_when_the_disk_works_again() {
+    let mut cluster = Cluster::found();
+    let old = cluster.elect();
+    cluster.put(old, "before");
+    cluster.nodes[old].stalled = Some(Vec::new());
+    cluster.put(old, "stalls");
+    // Two election timeouts, and one for the election.
+    for _ in 0..3 * 10 {
+        cluster.tick();
+    }
+    let new = cluster.elect();
+    assert_ne!(new, old);
+    let put = cluster.put(new, "after");
+    assert!(cluster.nodes[new].answered.contains(&put));
+    let writes = cluster.nodes[old].stalled.take().unwrap();
+    cluster.nodes[old].queue.extend(writes);
+    cluster.settle();
+    cluster.tick();
+    cluster.tick();
+    cluster.assert_equal(4);
 }

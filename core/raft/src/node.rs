@@ -191,6 +191,12 @@ impl Node {
         self.tracker.config.voters.contains(self.config.id) && !self.log.has_pending_snapshot()
     }
 
+    /// The ticks without a leader after which an election begins, before the random part.
+    #[must_use]
+    pub fn election_ticks(&self) -> u64 {
+        self.config.election_ticks
+    }
+
     /// The id of this member.
     #[must_use]
     pub fn id(&self) -> NodeId {
