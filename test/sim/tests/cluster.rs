@@ -11,7 +11,7 @@ fn plan(seed: u64) -> ClusterPlan {
 fn clusters_with_faults_keep_every_promise() {
     let mut faults = FaultTally::default();
     let (mut asked, mut operations, mut hours) = (BTreeSet::new(), 0, 0.0);
-    for seed in 1..=24 {
+    for seed in 1..=60 {
         let report = run(&plan(seed)).unwrap_or_else(|(why, _)| panic!("seed {seed}: {why}"));
         faults.add(&report.counts.faults);
         asked.extend(report.kinds.iter().copied());

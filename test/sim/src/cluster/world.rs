@@ -506,7 +506,10 @@ impl World {
         let Some(held) = host.held.take() else { return };
         self.tell(|| format!("m{at} goes on"));
         for event in held {
-            self.agenda.after(0, event);
+            // What came for it lies in the buffers of the kernel, and is read by several threads.
+            let is_read = matches!(event, Event::Message { .. });
+            let delay = if is_read { self.random.below(5 * MS) } else { 0 };
+            self.agenda.after(delay, event);
         }
     }
 
