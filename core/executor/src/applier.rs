@@ -17,7 +17,7 @@ use proto::etcdserverpb::{
 };
 use proto::{Entry, Index, NodeId};
 use raft::RaftSnapshot;
-use state::{Effect, Fatal, Input, Leader, Published, Reject, Snapshot, State};
+use state::{Effect, Fatal, Input, Leader, Proposer, Published, Reject, Snapshot, State};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -397,8 +397,8 @@ impl Applier {
                 Effect::Reply(id, reply) => {
                     out.push(Envelope::Client(ClientMessage::Reply(id, reply)));
                 }
-                Effect::Propose(request) => {
-                    self.propose(*request, out);
+                Effect::Propose(request, proposer) => {
+                    self.propose(*request, proposer, out);
                 }
                 Effect::ConfChanged(change) => {
                     to_consensus.push(ConsensusInput::ConfChanged(change))
@@ -465,7 +465,8 @@ impl Applier {
             alarm: AlarmType::Nospace.into(),
         };
         tracing::warn!("the database has reached its quota; raising the alarm NOSPACE");
-        self.propose(InternalRaftRequest { alarm: Some(alarm), ..Default::default() }, out);
+        let request = InternalRaftRequest { alarm: Some(alarm), ..Default::default() };
+        self.propose(request, Proposer::Member, out);
     }
 
     fn compact_if_due(&mut self, now: Duration, out: &mut Vec<Envelope>) {
@@ -475,7 +476,7 @@ impl Applier {
         tracing::info!(revision, "starting auto {} compaction", self.own.compactor.mode());
         let compaction = CompactionRequest { revision, physical: false };
         let request = InternalRaftRequest { compaction: Some(compaction), ..Default::default() };
-        let id = self.propose(request, out);
+        let id = self.propose(request, Proposer::Leader, out);
         self.own.compacting = Some(AutoCompacting { id, revision, begun: now });
     }
 
@@ -503,7 +504,12 @@ impl Applier {
     }
 
     /// Proposes a request that no client waits for. Returns its id.
-    fn propose(&mut self, mut request: InternalRaftRequest, out: &mut Vec<Envelope>) -> u64 {
+    fn propose(
+        &mut self,
+        mut request: InternalRaftRequest,
+        proposer: Proposer,
+        out: &mut Vec<Envelope>,
+    ) -> u64 {
         let id = self.own.ids.next_id();
         request.header = Some(RequestHeader { id, ..RequestHeader::default() });
         if let Some(v2) = &mut request.v2 {
@@ -511,7 +517,11 @@ impl Applier {
         }
         self.own.waiting.insert(id);
         let data = request.encode_to_vec().into();
-        out.push(Envelope::Consensus(ConsensusInput::Propose(Proposal::request(id, data))));
+        let mut proposal = Proposal::request(id, data);
+        if proposer == Proposer::Leader {
+            proposal.as_leader_of = Some(self.leadership.term);
+        }
+        out.push(Envelope::Consensus(ConsensusInput::Propose(proposal)));
         id
     }
 }

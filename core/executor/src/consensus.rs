@@ -228,7 +228,9 @@ impl Consensus {
                     self.transfers.restoring = Some(snapshot.clone());
                     out.push(Envelope::Log(LogInput::Restore(snapshot)));
                 }
-                Effect::Refuse(id, Refusal::TooManyRequests) => out.push(self.refusal(id)),
+                Effect::Refuse(id, Refusal::TooManyRequests | Refusal::NotLeader) => {
+                    out.push(self.refusal(id));
+                }
             }
         }
         self.send_committed(out);

@@ -79,20 +79,24 @@ pub struct Proposal {
     pub kind: EntryKind,
     /// The data of its entry.
     pub data: Bytes,
+    /// The term in which this member has to lead to propose it: the duty of a leader, which must not
+    /// reach another leader later. `None`: raft forwards it to whoever leads.
+    pub as_leader_of: Option<Term>,
 }
 
 impl Proposal {
     /// An encoded request.
     #[must_use]
     pub fn request(id: u64, data: Bytes) -> Proposal {
-        Proposal { id, kind: EntryKind::Normal, data }
+        Proposal { id, kind: EntryKind::Normal, data, as_leader_of: None }
     }
 
     /// A change of the configuration. Raft takes one at a time: while another one is not applied,
     /// it appends an empty entry instead, and nothing answers the proposal.
     #[must_use]
     pub fn change(change: &ConfChange) -> Proposal {
-        Proposal { id: change.id, kind: EntryKind::ConfChange, data: change.encode() }
+        let data = change.encode();
+        Proposal { id: change.id, kind: EntryKind::ConfChange, data, as_leader_of: None }
     }
 }
 
@@ -138,6 +142,8 @@ pub enum Refusal {
     /// More than [`APPLY_GAP_MAX`] entries are committed but not applied, or [`WAITING_MAX`]
     /// requests wait for a leader that takes them.
     TooManyRequests,
+    /// The duty of a leader, which this member is not, or not in that term.
+    NotLeader,
 }
 
 /// The current term and its leader.
@@ -201,6 +207,7 @@ impl Member {
             Input::SnapshotSent { to, delivered } => self.raft.report_snapshot(to, delivered),
             Input::Snapshot(snapshot) => self.raft.set_snapshot(snapshot),
         }
+        self.refuse_outdated(effects);
         self.propose_waiting();
         self.take_ready(effects);
     }
@@ -293,6 +300,26 @@ impl Member {
                 self.waiting_bytes += proposal.data.len();
                 self.waiting.push_back(proposal);
             }
+        }
+    }
+
+    /// Refuses the duties of a leadership that has ended. Forwarded, they would take effect in the
+    /// term of another leader: once, the leader of earlier revoked leases that the new one had renewed.
+    ///
+    /// Source: etcd issue 15247.
+    fn refuse_outdated(&mut self, effects: &mut Vec<Effect>) {
+        let term = self.leads().then(|| self.raft.term());
+        let is_outdated =
+            |proposal: &Proposal| proposal.as_leader_of.is_some_and(|of| Some(of) != term);
+        if !self.waiting.iter().any(is_outdated) {
+            return;
+        }
+        let waiting = std::mem::take(&mut self.waiting).into_iter();
+        let (outdated, kept): (VecDeque<_>, VecDeque<_>) = waiting.partition(is_outdated);
+        self.waiting = kept;
+        for proposal in outdated {
+            self.waiting_bytes -= proposal.data.len();
+            effects.push(Effect::Refuse(proposal.id, Refusal::NotLeader));
         }
     }
 
@@ -476,6 +503,23 @@ mod tests {
             all.extend(applied(&effects));
         }
         assert_eq!(all, ["", "1"]);
+    }
+
+    #[test]
+    fn the_duty_of_a_leader_is_refused_if_this_member_does_not_lead_in_its_term() {
+        let duty = |id, term| Proposal { as_leader_of: Some(term), ..request(id) };
+        let is_refused = |effects: &[Effect]| {
+            effects.iter().any(|effect| matches!(effect, Effect::Refuse(_, Refusal::NotLeader)))
+        };
+        let mut follower = sole_voter();
+        let effects = step(&mut follower, Input::Propose(vec![duty(1, Term(1))]));
+        assert!(is_refused(&effects), "it would wait for a leader");
+        let mut member = leader();
+        let term = member.leadership().term;
+        let effects = step(&mut member, Input::Propose(vec![duty(2, Term(term.0 - 1))]));
+        assert!(is_refused(&effects) && appended(&effects).is_empty());
+        let effects = step(&mut member, Input::Propose(vec![duty(3, term)]));
+        assert_eq!(appended(&effects)[0].entries.len(), 1);
     }
 
     #[test]

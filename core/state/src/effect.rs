@@ -26,13 +26,22 @@ pub enum Effect {
     /// The reply to the question with this id.
     Reply(u64, Reply),
     /// Propose this request of the member itself; nobody waits for its answer.
-    Propose(Box<InternalRaftRequest>),
+    Propose(Box<InternalRaftRequest>, Proposer),
     /// Tell raft the outcome of a configuration change: the change, or none if it was rejected.
     ConfChanged(Option<ConfChange>),
     /// Everything up to this index is applied.
     Applied(Index),
     /// Save a .snap file as soon as the file holds its index.
     Snapshot(Snapshot),
+}
+
+/// Who makes a proposal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proposer {
+    /// Any member, whoever leads.
+    Member,
+    /// The leader: the proposal is void once this member does not lead in this term any more.
+    Leader,
 }
 
 /// The reply to a [`Question`](crate::Question).

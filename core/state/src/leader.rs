@@ -5,7 +5,7 @@
 //! Source: etcd v3.7 server/etcdserver/server.go `applyEntryNormal` (promotion on the empty entry
 //! of a new leader), `monitorVersions`, `publishV3`.
 
-use crate::effect::Effect;
+use crate::effect::{Effect, Proposer};
 use crate::input::Leader;
 use crate::leadership::Leadership;
 use crate::machine::State;
@@ -122,7 +122,7 @@ impl State {
         self.leadership.has_proposed_version = true;
         let set = ClusterVersionSetRequest { ver: wanted.to_string() };
         let request = InternalRaftRequest { cluster_version_set: Some(set), ..Default::default() };
-        effects.push(Effect::Propose(Box::new(request)));
+        effects.push(Effect::Propose(Box::new(request), Proposer::Leader));
     }
 
     /// Publishes this member's name and client URLs in the form that all members of a cluster at
@@ -156,6 +156,6 @@ impl State {
                 ..Default::default()
             });
         }
-        effects.push(Effect::Propose(Box::new(request)));
+        effects.push(Effect::Propose(Box::new(request), Proposer::Member));
     }
 }

@@ -3,7 +3,7 @@
 //! Source: etcd v3.7 server/lease/lessor.go, server/etcdserver/v3_server.go (LeaseRenew,
 //! LeaseTimeToLive, LeaseLeases), server/etcdserver/server.go `revokeExpiredLeases`.
 
-use crate::effect::{Effect, Reply};
+use crate::effect::{Effect, Proposer, Reply};
 use crate::failure::Failure;
 use crate::guard::{ReadLease, ReadLeases, WriteLease};
 use crate::input::{LeaseQuery, Question};
@@ -76,7 +76,7 @@ impl State {
         for id in self.lessor.expired(now_ms, EXPIRED_MAX) {
             let revoke = Some(LeaseRevokeRequest { id: id.0 });
             let request = InternalRaftRequest { lease_revoke: revoke, ..Default::default() };
-            effects.push(Effect::Propose(Box::new(request)));
+            effects.push(Effect::Propose(Box::new(request), Proposer::Leader));
         }
     }
 
@@ -198,7 +198,7 @@ fn propose(checkpoints: Vec<Checkpoint>) -> Effect {
         });
     let request = LeaseCheckpointRequest { checkpoints: checkpoints.collect() };
     let request = InternalRaftRequest { lease_checkpoint: Some(request), ..Default::default() };
-    Effect::Propose(Box::new(request))
+    Effect::Propose(Box::new(request), Proposer::Leader)
 }
 
 fn refusal(error: LeaseError) -> Reply {

@@ -36,7 +36,7 @@ mod step;
 pub mod txn;
 mod waiters;
 
-pub use effect::{Effect, Published, Reply, Snapshot, Totals};
+pub use effect::{Effect, Proposer, Published, Reply, Snapshot, Totals};
 pub use failure::{Fatal, ReadError};
 pub use guard::GuardedTxn;
 pub use input::{Input, Leader, LeaseQuery, Question};

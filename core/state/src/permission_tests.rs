@@ -116,7 +116,7 @@ impl World {
             | Effect::Publish(_)
             | Effect::Events(_)
             | Effect::Reply(..)
-            | Effect::Propose(_)
+            | Effect::Propose(..)
             | Effect::ConfChanged(_)
             | Effect::Applied(_)
             | Effect::Snapshot(_) => None,

@@ -157,7 +157,7 @@ impl World {
                     format!("{other:?}\n")
                 }
             },
-            Effect::Propose(request) => match request.lease_revoke {
+            Effect::Propose(request, _) => match request.lease_revoke {
                 Some(revoke) => format!("proposes to revoke {}\n", revoke.id),
                 None => String::new(),
             },

@@ -44,7 +44,7 @@ fn keep_alive(id: u64, lease: i64) -> Input {
 fn entries(effects: &[Effect]) -> Vec<Vec<(i64, i64)>> {
     let pair = |checkpoint: &LeaseCheckpoint| (checkpoint.id, checkpoint.remaining_ttl);
     let requests = effects.iter().filter_map(|effect| match effect {
-        Effect::Propose(request) => request.lease_checkpoint.as_ref(),
+        Effect::Propose(request, _) => request.lease_checkpoint.as_ref(),
         Effect::Commit(_)
         | Effect::Publish(_)
         | Effect::Events(_)

@@ -22,7 +22,7 @@ fn ask(id: u64, query: LeaseQuery) -> Input {
 
 fn revokes(effects: &[Effect]) -> Vec<i64> {
     let revoke = |effect: &Effect| match effect {
-        Effect::Propose(request) => request.lease_revoke.as_ref().map(|revoke| revoke.id),
+        Effect::Propose(request, _) => request.lease_revoke.as_ref().map(|revoke| revoke.id),
         Effect::Commit(_)
         | Effect::Publish(_)
         | Effect::Events(_)

@@ -35,7 +35,7 @@ fn snapshot(effects: Vec<Effect>) -> Option<Snapshot> {
         | Effect::Events(_)
         | Effect::Answer(..)
         | Effect::Reply(..)
-        | Effect::Propose(_)
+        | Effect::Propose(..)
         | Effect::ConfChanged(_)
         | Effect::Applied(_) => None,
     })

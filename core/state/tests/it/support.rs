@@ -111,7 +111,7 @@ pub(crate) fn replies(effects: Vec<Effect>) -> Vec<(u64, Reply)> {
         | Effect::Publish(_)
         | Effect::Events(_)
         | Effect::Answer(..)
-        | Effect::Propose(_)
+        | Effect::Propose(..)
         | Effect::ConfChanged(_)
         | Effect::Applied(_)
         | Effect::Snapshot(_) => None,

@@ -49,7 +49,7 @@ fn versions(known: &[(u64, Version)]) -> Input {
 fn proposed(world: &mut World) -> (Vec<String>, Vec<u64>) {
     let (mut versions, mut attributes) = (Vec::new(), Vec::new());
     for effect in world.step(Input::Tick) {
-        let Effect::Propose(request) = effect else { continue };
+        let Effect::Propose(request, _) = effect else { continue };
         versions.extend(request.cluster_version_set.map(|set| set.ver));
         attributes.extend(request.cluster_member_attr_set.map(|set| set.member_id));
     }
