@@ -2,6 +2,8 @@
 
 use crate::server::free_port;
 use anyhow::{Context as _, Result, bail, ensure};
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 use proto::etcdserverpb::{
     HashKvRequest, Member, MemberAddRequest, MemberListRequest, MemberPromoteRequest,
     MemberRemoveRequest, MemberUpdateRequest, MoveLeaderRequest, StatusRequest, StatusResponse,
@@ -33,21 +35,45 @@ pub struct Node {
     dir: TempDir,
     client_port: u16,
     peer_port: u16,
-    /// What it is started with the first time.
+    /// The port that the other members are told: `peer_port`, or that of something in between.
+    advertised_port: u16,
+    /// The flags of the cluster that it is started with, and others.
     initial: Vec<String>,
+}
+
+/// The ports of a member.
+#[derive(Clone, Copy, Debug)]
+pub struct Ports {
+    /// For clients.
+    pub client: u16,
+    /// For the other members.
+    pub peer: u16,
+    /// The one that the other members are told.
+    pub advertised: u16,
 }
 
 impl Node {
     fn new(program: &Path, name: &str) -> Result<Node> {
+        let peer = free_port()?;
+        let ports = Ports { client: free_port()?, peer, advertised: peer };
+        Node::planned(program, name, ports, Vec::new())
+    }
+
+    /// A member at these ports, with these flags besides the usual ones. It is not started yet.
+    ///
+    /// # Errors
+    /// When there can be no directory for it.
+    pub fn planned(program: &Path, name: &str, ports: Ports, flags: Vec<String>) -> Result<Node> {
         Ok(Node {
             name: name.to_owned(),
             id: 0,
             program: program.to_owned(),
             child: None,
             dir: TempDir::new()?,
-            client_port: free_port()?,
-            peer_port: free_port()?,
-            initial: Vec::new(),
+            client_port: ports.client,
+            peer_port: ports.peer,
+            advertised_port: ports.advertised,
+            initial: flags,
         })
     }
 
@@ -94,7 +120,7 @@ impl Node {
             .args(["--name", &self.name, "--data-dir"])
             .arg(self.dir.path().join("data"))
             .args(["--listen-client-urls", &self.url(), "--advertise-client-urls", &self.url()])
-            .args(["--listen-peer-urls", &self.peer_url()])
+            .args(["--listen-peer-urls", &format!("http://127.0.0.1:{}", self.peer_port)])
             .args(["--initial-advertise-peer-urls", &self.peer_url()])
             .args(&self.initial)
             .stdin(Stdio::null())
@@ -116,6 +142,40 @@ impl Node {
             child.wait()?;
         }
         Ok(())
+    }
+
+    /// The process, while it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// Stops the process as SIGSTOP does: it keeps its memory and its connections.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn pause(&self) -> Result<()> {
+        self.signal(Signal::SIGSTOP)
+    }
+
+    /// Lets a stopped process go on.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn go_on(&self) -> Result<()> {
+        self.signal(Signal::SIGCONT)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = self.pid().context("it does not run")?;
+        nix::sys::signal::kill(Pid::from_raw(i32::try_from(pid)?), signal)?;
+        Ok(())
+    }
+
+    /// Leaves its data and its log on the disk, and says where.
+    pub fn keep(&mut self) -> &Path {
+        self.dir.disable_cleanup(true);
+        self.dir.path()
     }
 
     /// Waits until the process has ended by itself.
@@ -151,7 +211,9 @@ impl Node {
         lines[lines.len().saturating_sub(15)..].join("\n")
     }
 
-    fn log(&self) -> PathBuf {
+    /// The file with its log.
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
         self.dir.path().join("log")
     }
 
@@ -161,10 +223,10 @@ impl Node {
         format!("http://127.0.0.1:{}", self.client_port)
     }
 
-    /// The URL for other members.
+    /// The URL for other members, as they are told it.
     #[must_use]
     pub fn peer_url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.peer_port)
+        format!("http://127.0.0.1:{}", self.advertised_port)
     }
 
     /// A connection that is made when it is needed, and again.

@@ -7,6 +7,7 @@
 //! depend on this crate.
 
 mod attack;
+pub mod chaos;
 pub mod faults;
 pub mod http2;
 pub mod light;

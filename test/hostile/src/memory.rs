@@ -1,4 +1,4 @@
-//! A process's memory, watched by a thread.
+//! A process's memory, once and watched by a thread.
 
 use anyhow::{Context, Result};
 use std::sync::Arc;
@@ -8,16 +8,48 @@ use std::time::Duration;
 
 const EVERY: Duration = Duration::from_millis(20);
 
+/// A line of `/proc/PID/status` with a size, in bytes.
+fn status(pid: u32, name: &str) -> Result<u64> {
+    let path = format!("/proc/{pid}/status");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    let number = line.and_then(|line| line.split_whitespace().next());
+    Ok(number.with_context(|| format!("no {name}"))?.parse::<u64>()? * 1024)
+}
+
 /// Resident memory of a process in bytes.
 ///
 /// # Errors
 /// When the process is gone.
 pub fn resident(pid: u32) -> Result<u64> {
-    let path = format!("/proc/{pid}/status");
-    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let number = line.and_then(|line| line.split_whitespace().next()).context("no VmRSS")?;
-    Ok(number.parse::<u64>()? * 1024)
+    status(pid, "VmRSS")
+}
+
+/// Resident memory of a process in bytes, without what it has mapped of files.
+///
+/// # Errors
+/// When the process is gone.
+pub fn anonymous(pid: u32) -> Result<u64> {
+    status(pid, "RssAnon")
+}
+
+/// The largest resident memory of a process in bytes, since its start or [`forget_peak`].
+///
+/// # Errors
+/// When the process is gone.
+pub fn peak(pid: u32) -> Result<u64> {
+    status(pid, "VmHWM")
+}
+
+/// Lets [`peak`] begin anew with the present memory.
+///
+/// # Errors
+/// When the process is gone, or belongs to another user.
+///
+/// Source: proc(5), `/proc/pid/clear_refs`.
+pub fn forget_peak(pid: u32) -> Result<()> {
+    let path = format!("/proc/{pid}/clear_refs");
+    std::fs::write(&path, "5").with_context(|| format!("cannot write {path}"))
 }
 
 /// Remembers the largest resident memory of a process.
@@ -32,11 +64,21 @@ impl PeakMemory {
     /// Starts the thread.
     #[must_use]
     pub fn watch(pid: u32) -> PeakMemory {
+        PeakMemory::watch_by(pid, resident)
+    }
+
+    /// Starts the thread, which looks at the memory that is not mapped of files.
+    #[must_use]
+    pub fn watch_anonymous(pid: u32) -> PeakMemory {
+        PeakMemory::watch_by(pid, anonymous)
+    }
+
+    fn watch_by(pid: u32, look: fn(u32) -> Result<u64>) -> PeakMemory {
         let (peak, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         let (highest, end) = (Arc::clone(&peak), Arc::clone(&stop));
         let thread = std::thread::spawn(move || {
             while !end.load(Ordering::Relaxed) {
-                let Ok(bytes) = resident(pid) else { return };
+                let Ok(bytes) = look(pid) else { return };
                 highest.fetch_max(bytes, Ordering::Relaxed);
                 std::thread::sleep(EVERY);
             }

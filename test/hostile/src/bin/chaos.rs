@@ -1,0 +1,107 @@
+//! Three of our servers as processes, under load, with faults.
+//!
+//! - `--mode faults` (the default): every `--every` seconds a member is killed with -9, stopped, or
+//!   cut off. At the end no acknowledged write is lost, the clients' history is linearizable, each
+//!   watcher was told everything in order, and the members are equal.
+//! - `--mode failover`: how long after the leader's `kill -9` the next write is acknowledged; with
+//!   `--theirs` also of Go's etcd, with the same timeouts.
+//! - `--mode catch-up`: a member that missed `--mib` MiB catches up: the time, the memory of both
+//!   ends, and the others' service meanwhile.
+
+#![expect(clippy::print_stdout, reason = "a program that reports")]
+
+use anyhow::Result;
+use clap::{Parser, ValueEnum};
+use hostile::chaos::Plan;
+use hostile::chaos::catch_up::CatchUp;
+use hostile::chaos::failover::measure;
+use hostile::chaos::faults::Faults;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What is done.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Mode {
+    /// Faults under load.
+    Faults,
+    /// Times from the leader's kill to the next write.
+    Failover,
+    /// A member that was down for long.
+    CatchUp,
+}
+
+/// Runs a cluster of our servers and does harm to it.
+#[derive(Debug, Parser)]
+struct Args {
+    /// Our server.
+    #[arg(long)]
+    ours: PathBuf,
+    /// Go's etcd, for `failover`.
+    #[arg(long)]
+    theirs: Option<PathBuf>,
+    /// What is done.
+    #[arg(long, value_enum, default_value_t = Mode::Faults)]
+    mode: Mode,
+    /// How long faults happen, in seconds.
+    #[arg(long, default_value_t = 40)]
+    seconds: u64,
+    /// Seconds from one fault to the next.
+    #[arg(long, default_value_t = 4)]
+    every: u64,
+    /// The seed of clients and faults.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How often `failover` kills the leader.
+    #[arg(long, default_value_t = 10)]
+    kills: u32,
+    /// What `catch-up` writes, in MiB.
+    #[arg(long, default_value_t = 64)]
+    mib: u64,
+    /// The first of nine ports on loopback.
+    #[arg(long, default_value_t = 27_100)]
+    first_port: u16,
+    /// Flags of the members, besides the usual ones.
+    #[arg(last = true)]
+    flags: Vec<String>,
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let args = Args::parse();
+    let plan = |program: &Path| Plan {
+        program: program.to_owned(),
+        first_port: args.first_port,
+        flags: args.flags.clone(),
+    };
+    match args.mode {
+        Mode::Faults => {
+            println!("seed {}", args.seed);
+            let faults = Faults {
+                plan: plan(&args.ours),
+                seed: args.seed,
+                lasts: Duration::from_secs(args.seconds),
+                every: Duration::from_secs(args.every),
+            };
+            println!("{}", faults.run().await?);
+        }
+        Mode::CatchUp => {
+            let catch_up = CatchUp { plan: plan(&args.ours), mib: args.mib };
+            println!("{}", catch_up.run().await?);
+        }
+        Mode::Failover => {
+            let ours = measure(&plan(&args.ours), args.kills).await?;
+            println!("ours:   leader killed to next write: {}", ours.text());
+            if let Some(theirs) = &args.theirs {
+                let theirs = measure(&plan(theirs), args.kills).await?;
+                println!("theirs: leader killed to next write: {}", theirs.text());
+                let (ours, theirs) = (ours.median_ms(), theirs.median_ms().max(1));
+                println!(
+                    "ratio of the medians: {}.{:02}",
+                    ours / theirs,
+                    ours * 100 / theirs % 100
+                );
+            }
+        }
+    }
+    Ok(())
+}

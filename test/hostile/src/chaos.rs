@@ -1,0 +1,27 @@
+//! A cluster of real processes under load and faults.
+//!
+//! | module | does |
+//! |---|---|
+//! | `network` | the connections between the members, which can be cut |
+//! | `group` | the three members |
+//! | `probe` | single writes that say whether the cluster serves |
+//! | `record` | what the clients asked and were answered |
+//! | `load` | clients that write and read |
+//! | `watchers` | watchers that resume after each loss of their member |
+//! | `nemesis` | seeded faults, one at a time |
+//! | `checks` | what must hold at the end |
+//! | `faults`, `failover`, `catch_up` | the modes of the program |
+
+pub mod catch_up;
+mod checks;
+pub mod failover;
+pub mod faults;
+mod group;
+mod load;
+mod nemesis;
+mod network;
+mod probe;
+mod record;
+mod watchers;
+
+pub use group::Plan;

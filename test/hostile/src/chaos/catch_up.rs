@@ -1,0 +1,274 @@
+//! A member that was down for long catches up while the others serve.
+
+use super::group::{Group, MEMBERS, Plan};
+use crate::memory::{PeakMemory, anonymous, forget_peak, peak, resident};
+use anyhow::{Context as _, Result, ensure};
+use bytes::Bytes;
+use proto::etcdserverpb::{PutRequest, RangeRequest};
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+const MIB: u64 = 1024 * 1024;
+/// The size of a value.
+const VALUE_BYTES: usize = 64 * 1024;
+/// One of so many writes goes to a few keys; all others have keys of their own.
+const OVERWRITES: u64 = 8;
+/// How many writes are under way at once.
+const WRITERS: u64 = 8;
+/// The pause of a light writer between two writes.
+const PAUSE: Duration = Duration::from_millis(10);
+/// How long the light writers write before the member is started.
+const BASELINE: Duration = Duration::from_secs(5);
+/// How long a server may take to come to rest after the load.
+const REST: Duration = Duration::from_secs(10);
+/// How long the member may take.
+const PATIENCE: Duration = Duration::from_secs(600);
+const POLL: Duration = Duration::from_millis(50);
+/// What each end may take beyond what it has at rest.
+const MEMORY_MAX: u64 = 200 * MIB;
+
+/// What is done.
+#[derive(Clone, Debug)]
+pub struct CatchUp {
+    /// The members.
+    pub plan: Plan,
+    /// How much is written while one is down.
+    pub mib: u64,
+}
+
+/// The memory of a process at one time, in bytes.
+#[derive(Clone, Copy, Debug)]
+struct Memory {
+    resident: u64,
+    anonymous: u64,
+}
+
+impl Memory {
+    fn of(pid: u32) -> Result<Memory> {
+        Ok(Memory { resident: resident(pid)?, anonymous: anonymous(pid)? })
+    }
+}
+
+impl CatchUp {
+    /// Does it. Returns a report.
+    ///
+    /// # Errors
+    /// What is wrong. The members' directories are then kept, and named.
+    pub async fn run(&self) -> Result<String> {
+        let mut group = Group::start(&self.plan).await?;
+        match self.run_with(&mut group).await {
+            Ok(report) => Ok(report),
+            Err(error) => {
+                let kept: Vec<PathBuf> = group.keep().into_iter().map(PathBuf::from).collect();
+                Err(error.context(format!("data and logs are in {kept:?}")))
+            }
+        }
+    }
+
+    async fn run_with(&self, group: &mut Group) -> Result<String> {
+        let leader = group.agreed_leader().await?;
+        let (behind, other) = ((leader + 1) % MEMBERS, (leader + 2) % MEMBERS);
+        tokio::time::sleep(BASELINE).await;
+        let empty = Memory::of(group.nodes[behind].pid().context("it runs")?)?;
+        group.kill(behind)?;
+        let filling = Instant::now();
+        self.fill(group, leader).await?;
+        let filled = filling.elapsed();
+        tokio::time::sleep(REST).await;
+        ensure!(group.nodes[leader].status().await?.leader == group.nodes[leader].id, "it leads");
+        let sender = group.nodes[leader].pid().context("it runs")?;
+        let rest = Memory::of(sender)?;
+        let calm = Light::start(group, &[leader, other])?;
+        tokio::time::sleep(BASELINE).await;
+        let calm = calm.end().await?;
+        let light = Light::start(group, &[leader, other])?;
+        forget_peak(sender)?;
+        let sent = PeakMemory::watch_anonymous(sender);
+        let target = revision(group, leader).await?;
+        let began = Instant::now();
+        group.start_member(behind)?;
+        let receiver = group.nodes[behind].pid().context("it runs")?;
+        let received = PeakMemory::watch_anonymous(receiver);
+        wait_for(group, behind, target).await?;
+        let took = began.elapsed();
+        let busy = light.end().await?;
+        group.served().await?;
+        let (sent_high, received_high) = (peak(sender)?, peak(receiver)?);
+        let (sent, received) = (sent.end(), received.end());
+        let last = group.probes.write(leader).await?;
+        let mut hashes = Vec::new();
+        for (at, node) in group.nodes.iter().enumerate() {
+            wait_for(group, at, last).await?;
+            hashes.push(node.hash(last).await?);
+        }
+        ensure!(hashes.iter().all(|hash| *hash == hashes[0]), "hashes differ: {hashes:x?}");
+        group.check_logs()?;
+        let snapshot = group.nodes[behind].has_logged("snapshot file")
+            || group.nodes[behind].has_logged("restored snapshot");
+        let mut report = String::new();
+        writeln!(
+            report,
+            "{} MiB written in {:.1} s; the member was behind and caught up in {:.1} s, {}",
+            self.mib,
+            filled.as_secs_f64(),
+            took.as_secs_f64(),
+            if snapshot { "by a snapshot" } else { "by the log" }
+        )?;
+        let mut row = |name: &str, idle: Memory, high: u64, private: u64| -> Result<u64> {
+            let more = private.saturating_sub(idle.anonymous);
+            writeln!(
+                report,
+                "{name}: at rest {} MiB resident, {} MiB without mapped files; peak {} MiB \
+                 resident, {} MiB without mapped files: {} MiB above",
+                idle.resident / MIB,
+                idle.anonymous / MIB,
+                high / MIB,
+                private / MIB,
+                more / MIB
+            )?;
+            Ok(more)
+        };
+        let above = row("sender", rest, sent_high, sent)?;
+        let above = above.max(row("receiver", empty, received_high, received)?);
+        writeln!(report, "light writes before:    {}", calm.text())?;
+        writeln!(report, "light writes meanwhile: {}", busy.text())?;
+        write!(report, "HashKV {:08x} at all members", hashes[0])?;
+        ensure!(busy.failed == 0, "{} light writes failed:\n{report}", busy.failed);
+        ensure!(above < MEMORY_MAX, "more than {} MiB above rest:\n{report}", MEMORY_MAX / MIB);
+        Ok(report)
+    }
+
+    /// Writes so many MiB through the leader.
+    async fn fill(&self, group: &Group, leader: usize) -> Result<()> {
+        let writes = self.mib * MIB / VALUE_BYTES as u64;
+        let mut writers = Vec::new();
+        for writer in 0..WRITERS {
+            let mut kv = group.nodes[leader].kv()?;
+            writers.push(tokio::spawn(async move {
+                for number in (writer..writes).step_by(usize::try_from(WRITERS)?) {
+                    let key = if number / WRITERS % OVERWRITES == 0 {
+                        format!("few/{writer}")
+                    } else {
+                        format!("many/{number:08}")
+                    };
+                    // Values that differ and do not compress well.
+                    let block = number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes();
+                    let value: Vec<u8> = block.iter().copied().cycle().take(VALUE_BYTES).collect();
+                    let put =
+                        PutRequest { key: key.into(), value: value.into(), ..Default::default() };
+                    kv.put(put).await?;
+                }
+                anyhow::Ok(())
+            }));
+        }
+        for writer in writers {
+            writer.await??;
+        }
+        Ok(())
+    }
+}
+
+/// The revision of a member's own store.
+async fn revision(group: &Group, at: usize) -> Result<i64> {
+    let request = RangeRequest {
+        key: Bytes::from_static(b"x"),
+        serializable: true,
+        ..RangeRequest::default()
+    };
+    let answer = group.nodes[at].kv()?.range(request).await?.into_inner();
+    Ok(answer.header.context("no header")?.revision)
+}
+
+async fn wait_for(group: &Group, at: usize, target: i64) -> Result<()> {
+    let began = Instant::now();
+    loop {
+        let now = timeout(Duration::from_secs(2), revision(group, at)).await;
+        if matches!(now, Ok(Ok(now)) if now >= target) {
+            return Ok(());
+        }
+        ensure!(
+            began.elapsed() < PATIENCE,
+            "m{at} has not reached revision {target} but {now:?}; its log:\n{}",
+            group.nodes[at].last_lines()
+        );
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// What light writers saw.
+#[derive(Debug, Default)]
+struct LightWrites {
+    took: Vec<Duration>,
+    failed: u64,
+    /// The text of the last failure.
+    why: String,
+}
+
+impl LightWrites {
+    fn text(&self) -> String {
+        let mut took: Vec<u128> = self.took.iter().map(Duration::as_micros).collect();
+        took.sort_unstable();
+        let at = |part: usize| took.get(took.len() * part / 100).copied().unwrap_or(0) / 1000;
+        format!(
+            "{} acknowledged, {} failed{}; p50 {} ms, p99 {} ms, largest {} ms",
+            took.len(),
+            self.failed,
+            self.why,
+            at(50),
+            at(99),
+            took.last().copied().unwrap_or(0) / 1000
+        )
+    }
+}
+
+/// Writers of small values, one of each of these members.
+struct Light {
+    stop: Arc<AtomicBool>,
+    writers: Vec<JoinHandle<LightWrites>>,
+}
+
+impl Light {
+    fn start(group: &Group, through: &[usize]) -> Result<Light> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut writers = Vec::new();
+        for at in through {
+            let (mut kv, stop) = (group.nodes[*at].kv()?, Arc::clone(&stop));
+            let key = Bytes::from(format!("light/{at}"));
+            writers.push(tokio::spawn(async move {
+                let mut writes = LightWrites::default();
+                while !stop.load(Ordering::Relaxed) {
+                    let began = Instant::now();
+                    let value = Bytes::from_static(b"a small value");
+                    let put = PutRequest { key: key.clone(), value, ..PutRequest::default() };
+                    match kv.put(put).await {
+                        Ok(_) => writes.took.push(began.elapsed()),
+                        Err(status) => {
+                            writes.failed += 1;
+                            writes.why = format!(" ({status})");
+                        }
+                    }
+                    tokio::time::sleep(PAUSE).await;
+                }
+                writes
+            }));
+        }
+        Ok(Light { stop, writers })
+    }
+
+    async fn end(self) -> Result<LightWrites> {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut all = LightWrites::default();
+        for writer in self.writers {
+            let writes = writer.await?;
+            all.took.extend(writes.took);
+            all.failed += writes.failed;
+            all.why += &writes.why;
+        }
+        Ok(all)
+    }
+}
