@@ -5,7 +5,6 @@ use crate::memory::{PeakMemory, anonymous, forget_peak, peak, resident};
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
 use proto::etcdserverpb::{PutRequest, RangeRequest};
-use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -51,6 +50,20 @@ struct Memory {
 impl Memory {
     fn of(pid: u32) -> Result<Memory> {
         Ok(Memory { resident: resident(pid)?, anonymous: anonymous(pid)? })
+    }
+
+    /// A line of the report: this was at rest, the others are peaks.
+    fn row(self, name: &str, resident: u64, anonymous: u64) -> String {
+        format!(
+            "{name}: {} MiB at rest, peak {} MiB, {} MiB above; without mapped files {} MiB, peak \
+             {} MiB, {} MiB above",
+            self.resident / MIB,
+            resident / MIB,
+            resident.saturating_sub(self.resident) / MIB,
+            self.anonymous / MIB,
+            anonymous / MIB,
+            anonymous.saturating_sub(self.anonymous) / MIB
+        )
     }
 }
 
@@ -100,44 +113,29 @@ impl CatchUp {
         group.served().await?;
         let (sent_high, received_high) = (peak(sender)?, peak(receiver)?);
         let (sent, received) = (sent.end(), received.end());
-        let last = group.probes.write(leader).await?;
-        let mut hashes = Vec::new();
-        for (at, node) in group.nodes.iter().enumerate() {
-            wait_for(group, at, last).await?;
-            hashes.push(node.hash(last).await?);
-        }
-        ensure!(hashes.iter().all(|hash| *hash == hashes[0]), "hashes differ: {hashes:x?}");
+        let hash = equal_hash(group, leader).await?;
         group.check_logs()?;
-        let snapshot = group.nodes[behind].has_logged("snapshot file")
-            || group.nodes[behind].has_logged("restored snapshot");
-        let mut report = String::new();
-        writeln!(
-            report,
-            "{} MiB written in {:.1} s; the member was behind and caught up in {:.1} s, {}",
+        let how = if group.nodes[behind].has_logged("successfully saved database snapshot") {
+            "by a snapshot"
+        } else {
+            "by the log"
+        };
+        let database = group.nodes[behind].status().await?.db_size / (1 << 20);
+        let report = format!(
+            "{} MiB written in {:.1} s; the member was behind and caught up in {:.1} s, {how}; \
+             its database has {database} MiB\n\
+             {}\n{}\nlight writes before:    {}\nlight writes meanwhile: {}\n\
+             HashKV {hash:08x} at all members",
             self.mib,
             filled.as_secs_f64(),
             took.as_secs_f64(),
-            if snapshot { "by a snapshot" } else { "by the log" }
-        )?;
-        let mut row = |name: &str, idle: Memory, high: u64, private: u64| -> Result<u64> {
-            let more = private.saturating_sub(idle.anonymous);
-            writeln!(
-                report,
-                "{name}: at rest {} MiB resident, {} MiB without mapped files; peak {} MiB \
-                 resident, {} MiB without mapped files: {} MiB above",
-                idle.resident / MIB,
-                idle.anonymous / MIB,
-                high / MIB,
-                private / MIB,
-                more / MIB
-            )?;
-            Ok(more)
-        };
-        let above = row("sender", rest, sent_high, sent)?;
-        let above = above.max(row("receiver", empty, received_high, received)?);
-        writeln!(report, "light writes before:    {}", calm.text())?;
-        writeln!(report, "light writes meanwhile: {}", busy.text())?;
-        write!(report, "HashKV {:08x} at all members", hashes[0])?;
+            rest.row("sender", sent_high, sent),
+            empty.row("receiver", received_high, received),
+            calm.text(),
+            busy.text()
+        );
+        let above = (sent_high.saturating_sub(rest.resident))
+            .max(received_high.saturating_sub(empty.resident));
         ensure!(busy.failed == 0, "{} light writes failed:\n{report}", busy.failed);
         ensure!(above < MEMORY_MAX, "more than {} MiB above rest:\n{report}", MEMORY_MAX / MIB);
         Ok(report)
@@ -151,7 +149,7 @@ impl CatchUp {
             let mut kv = group.nodes[leader].kv()?;
             writers.push(tokio::spawn(async move {
                 for number in (writer..writes).step_by(usize::try_from(WRITERS)?) {
-                    let key = if number / WRITERS % OVERWRITES == 0 {
+                    let key = if (number / WRITERS).is_multiple_of(OVERWRITES) {
                         format!("few/{writer}")
                     } else {
                         format!("many/{number:08}")
@@ -171,6 +169,18 @@ impl CatchUp {
         }
         Ok(())
     }
+}
+
+/// Writes, waits until all members have that, and compares their hashes.
+async fn equal_hash(group: &Group, through: usize) -> Result<u32> {
+    let last = group.probes.write(through).await?;
+    let mut hashes = Vec::new();
+    for (at, node) in group.nodes.iter().enumerate() {
+        wait_for(group, at, last).await?;
+        hashes.push(node.hash(last).await?);
+    }
+    ensure!(hashes.iter().all(|hash| *hash == hashes[0]), "hashes differ: {hashes:x?}");
+    Ok(hashes[0])
 }
 
 /// The revision of a member's own store.

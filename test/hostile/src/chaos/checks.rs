@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
 use proto::etcdserverpb::RangeRequest;
 use proto::mvccpb::{Event, KeyValue, event::EventType};
-use sim::kv::calls::{KvHistory, Operation, Part};
+use sim::kv::calls::{KvAnswer, KvHistory, Operation, Part};
 use sim::kv::{registers, revisions, whole};
 use sim::linearizable::Verdict;
 use std::collections::{BTreeMap, BTreeSet};
@@ -125,7 +125,33 @@ pub(super) fn others(group: &Group, events: &[Event]) -> Vec<(i64, u64)> {
     probes.collect()
 }
 
-/// The history is linearizable. Returns the number of searches that were given up.
+/// Completes what clients do not know by what all watchers were told: a put has a value of its own, so
+/// that one without an answer has its revision in the events, or has not happened. Without this a
+/// search would try each of them everywhere. Deletions, and transactions that read besides, stay
+/// without an answer. [`complete`] must hold.
+pub(super) fn settle(history: &mut KvHistory, events: &[Event]) {
+    let mut put_at: BTreeMap<(&[u8], &[u8]), i64> = BTreeMap::new();
+    for kv in events.iter().filter(|it| it.r#type() == EventType::Put).flat_map(|it| &it.kv) {
+        put_at.insert((&kv.key, &kv.value), kv.mod_revision);
+    }
+    history.calls.retain_mut(|timed| {
+        let answered = &mut timed.call;
+        let (None, Some(Operation::Put(key, value))) =
+            (&answered.answer, answered.call.then.first())
+        else {
+            return true;
+        };
+        let Some(revision) = put_at.get(&(&key[..], &value[..])) else { return false };
+        if answered.call.then.len() == 1 {
+            let parts = vec![Part::Put];
+            answered.answer = Some(KvAnswer { revision: *revision, succeeded: true, parts });
+        }
+        true
+    });
+}
+
+/// Whether the history is linearizable. Returns the number of searches that were given up: that of
+/// each key and that of the whole.
 pub(super) fn linearizable(history: &KvHistory) -> Result<u64> {
     if let Err(fault) = revisions::check(history) {
         bail!("the revisions: {fault}");
@@ -144,4 +170,61 @@ pub(super) fn linearizable(history: &KvHistory) -> Result<u64> {
 /// The range of all keys of the clients.
 pub(super) fn everything() -> Operation {
     Operation::Range(Bytes::from_static(RANGE.0), Bytes::from_static(RANGE.1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proto::mvccpb::KeyValue;
+    use sim::kv::calls::{Answered, KvCall};
+    use sim::linearizable::Timed;
+
+    fn put(value: &'static str) -> KvCall {
+        KvCall::one(Operation::Put("k/00".into(), value.into()))
+    }
+
+    fn event(value: &'static str, mod_revision: i64) -> Event {
+        let (key, value) = ("k/00".into(), value.into());
+        let kv = KeyValue { key, value, mod_revision, ..KeyValue::default() };
+        Event { kv: Some(kv), ..Event::default() }
+    }
+
+    fn timed(call: KvCall, answer: Option<KvAnswer>) -> Timed<Answered> {
+        let ended = answer.as_ref().map(|_| 2);
+        Timed { begun: 1, ended, call: Answered { client: 0, call, answer } }
+    }
+
+    #[test]
+    fn an_unknown_put_has_the_revision_of_its_event_or_did_not_happen() {
+        let delete = KvCall::one(Operation::Delete("k/00".into()));
+        let calls = vec![timed(put("a"), None), timed(put("b"), None), timed(delete, None)];
+        let mut history = KvHistory { calls, ..KvHistory::default() };
+        settle(&mut history, &[event("a", 2)]);
+        let answers: Vec<_> = history
+            .calls
+            .iter()
+            .map(|it| (it.ended, it.call.answer.as_ref().map(|answer| answer.revision)))
+            .collect();
+        assert_eq!(answers, [(None, Some(2)), (None, None)]);
+    }
+
+    #[test]
+    fn a_gap_in_what_a_watcher_was_told_is_found() {
+        let told = |events| vec![Told { events, ..Told::default() }];
+        assert!(complete(&told(vec![event("a", 2), event("b", 3)]), 3).is_ok());
+        assert!(complete(&told(vec![event("a", 2), event("b", 4)]), 4).is_err());
+        assert!(complete(&told(vec![event("a", 2), event("b", 2)]), 2).is_err());
+        assert!(complete(&told(vec![event("a", 2)]), 3).is_err());
+    }
+
+    #[test]
+    fn a_read_that_misses_an_acknowledged_write_is_found() {
+        let wrote = KvAnswer { revision: 2, succeeded: true, parts: vec![Part::Put] };
+        let read = KvAnswer { revision: 2, succeeded: true, parts: vec![Part::Keys(Vec::new())] };
+        let get = KvCall::one(Operation::Get("k/00".into()));
+        let mut late = timed(get, Some(read));
+        (late.begun, late.ended) = (3, Some(4));
+        let calls = vec![timed(put("a"), Some(wrote)), late];
+        assert!(linearizable(&KvHistory { calls, ..KvHistory::default() }).is_err());
+    }
 }

@@ -90,14 +90,16 @@ impl Nemesis {
         }
     }
 
-    /// Chooses the next fault. Half of them are for the leader.
+    /// Chooses the next fault. Every other kill is for the leader, and about half of the rest.
     pub(super) async fn choose(&mut self, group: &Group) -> Strike {
         if self.deck.is_empty() {
             self.deck.extend(DECK);
             self.deck.shuffle(&mut self.rng);
         }
         let kind = self.deck.pop().unwrap_or(FaultKind::Kill);
-        let (prefers_leader, random) = (self.rng.random(), self.rng.random_range(0..MEMBERS));
+        let (coin, random) = (self.rng.random(), self.rng.random_range(0..MEMBERS));
+        let before = self.done.get(&kind).map_or(0, |(count, _)| *count);
+        let prefers_leader = if kind == FaultKind::Kill { before.is_multiple_of(2) } else { coin };
         let lasts = self.every.mul_f64(self.rng.random_range(0.15..0.55));
         let leader = group.leader().await;
         let member = leader.filter(|_| prefers_leader).unwrap_or(random);

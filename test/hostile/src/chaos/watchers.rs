@@ -25,7 +25,7 @@ pub(super) struct Told {
     /// How often it was created.
     pub(super) begun: u64,
     /// Why the server has canceled it, which it must not.
-    canceled: Option<String>,
+    pub(super) canceled: Option<String>,
 }
 
 impl Told {
