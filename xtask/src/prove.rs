@@ -71,6 +71,34 @@ const PROOFS: &[Proof] = &[
         environment: &[],
     },
     Proof {
+        name: "chaos",
+        shows: "three processes with kills, stops and cuts lose nothing and stay linearizable",
+        command: &[
+            "target/release/chaos",
+            "--ours",
+            "target/release/etcd",
+            "--seconds",
+            "600",
+            "--every",
+            "10",
+        ],
+        environment: &[],
+    },
+    Proof {
+        name: "catch-up",
+        shows: "a member 1 GiB behind catches up in bounded memory while the others serve",
+        command: &[
+            "target/release/chaos",
+            "--ours",
+            "target/release/etcd",
+            "--mode",
+            "catch-up",
+            "--mib",
+            "1024",
+        ],
+        environment: &[],
+    },
+    Proof {
         name: "crash",
         shows: "nothing acknowledged is lost at any point of a simulated disk",
         command: &[
