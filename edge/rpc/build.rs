@@ -1,5 +1,6 @@
 //! Generates the service stubs of the .proto files that `proto` owns; the messages themselves are
-//! its own. Needs no protoc.
+//! its own. Writes their descriptors, too. Needs no protoc.
+use prost::Message as _;
 use std::path::Path;
 
 const DIR: &str = "../../core/proto/proto";
@@ -21,6 +22,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for (package, module) in PACKAGES {
         builder = builder.extern_path(package, module);
     }
+    let out = std::env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?;
+    std::fs::write(Path::new(&out).join("descriptors.bin"), descriptors.encode_to_vec())?;
     builder.compile_fds(descriptors)?;
     Ok(())
 }

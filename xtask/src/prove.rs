@@ -144,8 +144,11 @@ const PROOFS: &[Proof] = &[
     },
     Proof {
         name: "hostile",
-        shows: "hostile clients take no more than their bounds, and others are served",
-        command: &["target/release/hostile", "--ours", "target/release/etcd", "--long"],
+        shows: "hostile clients, threads that stand still and overload take no more than their bounds",
+        command: &with_peers!(
+            "target/release/hostile --ours target/release/etcd --long && target/release/overload \
+             --ours target/release/etcd ${GO35:+--theirs $GO35} --long"
+        ),
         environment: &[],
     },
     Proof {

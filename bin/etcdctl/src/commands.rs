@@ -16,8 +16,8 @@ pub(crate) const GLOBAL: &[Flag] = &[
         "",
         "JWT for authentication; cannot be combined with --user",
     ),
-    Flag::new("cacert", Kind::Text, "", "CA certificates for TLS (not built yet)"),
-    Flag::new("cert", Kind::Text, "", "client certificate for TLS (not built yet)"),
+    Flag::new("cacert", Kind::Text, "", "file with the authorities of servers' certificates"),
+    Flag::new("cert", Kind::Text, "", "file with the certificate of this client"),
     Flag::new(
         "command-timeout",
         Kind::Duration,
@@ -37,11 +37,16 @@ pub(crate) const GLOBAL: &[Flag] = &[
         "true",
         "accept SRV records of servers without TLS",
     ),
-    Flag::switch("insecure-skip-tls-verify", "do not check certificates (not built yet)"),
-    Flag::new("insecure-transport", Kind::Bool, "true", "connect without TLS"),
+    Flag::switch("insecure-skip-tls-verify", "take the certificate of every server"),
+    Flag::new(
+        "insecure-transport",
+        Kind::Bool,
+        "true",
+        "connect without TLS where nothing asks for it",
+    ),
     Flag::new("keepalive-time", Kind::Duration, "2s", "time without traffic before a ping is sent"),
     Flag::new("keepalive-timeout", Kind::Duration, "6s", "time limit of the response to a ping"),
-    Flag::new("key", Kind::Text, "", "client key for TLS (not built yet)"),
+    Flag::new("key", Kind::Text, "", "file with the key of this client"),
     Flag::new("max-recv-bytes", Kind::Int, "0", "maximum size of a response in bytes (0: 2 GiB)"),
     Flag::new("max-request-bytes", Kind::Int, "0", "maximum size of a request in bytes (0: 2 MiB)"),
     Flag::new("password", Kind::Text, "", "the password, if it is not in --user"),
@@ -280,14 +285,161 @@ const SNAPSHOT: Command = Command {
     ..Command::NONE
 };
 
+const AUTHENTICATION: Command = Command {
+    usage: "auth <enable or disable>",
+    short: "Authentication: see `etcdctl auth --help`",
+    long: "Authentication",
+    group: AUTH,
+    commands: &[
+        Command { usage: "disable", short: "Turns authentication off", ..Command::NONE },
+        Command { usage: "enable", short: "Turns authentication on", ..Command::NONE },
+        Command { usage: "status", short: "Prints whether it is on", ..Command::NONE },
+    ],
+    ..Command::NONE
+};
+
+const ASK: Flag = Flag::new(
+    "interactive",
+    Kind::Bool,
+    "true",
+    "ask for the password at the terminal; if false, read it from the standard input",
+);
+
+const USER: Command = Command {
+    usage: "user <subcommand>",
+    short: "Users: see `etcdctl user --help`",
+    long: "Users",
+    group: AUTH,
+    commands: &[
+        Command {
+            usage: "add <user name or user:password> [options]",
+            short: "Adds a user",
+            flags: &[
+                ASK,
+                Flag::new("new-user-password", Kind::Text, "", "the password"),
+                Flag::switch("no-password", "add a user without a password"),
+            ],
+            ..Command::NONE
+        },
+        Command { usage: "delete <user name>", short: "Deletes a user", ..Command::NONE },
+        Command {
+            usage: "get <user name> [options]",
+            short: "Prints the roles of a user",
+            flags: &[Flag::switch("detail", "print the permissions of the roles too")],
+            ..Command::NONE
+        },
+        Command {
+            usage: "grant-role <user name> <role name>",
+            short: "Grants a role to a user",
+            ..Command::NONE
+        },
+        Command { usage: "list", short: "Lists all users", ..Command::NONE },
+        Command {
+            usage: "passwd <user name> [options]",
+            short: "Changes the password of a user",
+            flags: &[ASK],
+            ..Command::NONE
+        },
+        Command {
+            usage: "revoke-role <user name> <role name>",
+            short: "Revokes a role from a user",
+            ..Command::NONE
+        },
+    ],
+    ..Command::NONE
+};
+
+/// The keys of a permission.
+const PERMISSION_KEYS: &[Flag] = &[
+    Flag::switch("from-key", "all keys from this one on"),
+    Flag::switch("prefix", "all keys that begin with this one"),
+];
+
+const ROLE: Command = Command {
+    usage: "role <subcommand>",
+    short: "Roles: see `etcdctl role --help`",
+    long: "Roles",
+    group: AUTH,
+    commands: &[
+        Command { usage: "add <role name>", short: "Adds a role", ..Command::NONE },
+        Command { usage: "delete <role name>", short: "Deletes a role", ..Command::NONE },
+        Command {
+            usage: "get <role name>",
+            short: "Prints the permissions of a role",
+            ..Command::NONE
+        },
+        Command {
+            usage: "grant-permission [options] <role name> <permission type> <key> [endkey]",
+            short: "Grants a permission to a role",
+            flags: PERMISSION_KEYS,
+            ..Command::NONE
+        },
+        Command { usage: "list", short: "Lists all roles", ..Command::NONE },
+        Command {
+            usage: "revoke-permission <role name> <key> [endkey]",
+            short: "Revokes a permission from a role",
+            flags: PERMISSION_KEYS,
+            ..Command::NONE
+        },
+    ],
+    ..Command::NONE
+};
+
+const MAKE_MIRROR: Command = Command {
+    usage: "make-mirror [options] <destination>",
+    short: "Copies the keys to another cluster",
+    long: "Copies the keys to another cluster, and then every change, until it is stopped or a request \
+           fails.\nPrints the number of copied keys every 30 seconds. Leases are not copied, and keys \
+           that only the destination\nhas stay.",
+    group: UTILITY,
+    flags: &[
+        Flag::new(
+            "dest-cacert",
+            Kind::Text,
+            "",
+            "file with the authorities of the destination's certificates",
+        ),
+        Flag::new(
+            "dest-cert",
+            Kind::Text,
+            "",
+            "file with the certificate of this client for the destination",
+        ),
+        Flag::new(
+            "dest-insecure-transport",
+            Kind::Bool,
+            "true",
+            "connect to the destination without TLS where nothing asks for it",
+        ),
+        Flag::new("dest-key", Kind::Text, "", "file with the key of that certificate"),
+        Flag::new("dest-password", Kind::Text, "", "the password, if it is not in --dest-user"),
+        Flag::new("dest-prefix", Kind::Text, "", "replaces the prefix at the destination"),
+        Flag::new("dest-user", Kind::Text, "", "name[:password] at the destination"),
+        Flag::new(
+            "max-txn-ops",
+            Kind::Uint,
+            "128",
+            "maximum number of operations in a transaction at the destination",
+        ),
+        Flag::switch("no-dest-prefix", "remove the prefix at the destination"),
+        Flag::new("prefix", Kind::Text, "", "copy the keys with this prefix only"),
+        Flag::new(
+            "rev",
+            Kind::Int,
+            "0",
+            "copy the changes from this revision on only, not the keys of before",
+        ),
+    ],
+    ..Command::NONE
+};
+
 /// A command that is not implemented yet.
 const fn later(usage: &'static str, short: &'static str, group: &'static str) -> Command {
     Command { usage, short, group, ..Command::NONE }
 }
 
 /// Commands that are not implemented yet; they print an error.
-pub(crate) const LATER: &[&str] =
-    &["auth", "check", "completion", "elect", "lock", "make-mirror", "role", "user"];
+pub(crate) const LATER: &[&str] = &["check", "completion"];
 
 /// The program.
 pub(crate) static ROOT: Command = Command {
@@ -298,7 +450,7 @@ pub(crate) static ROOT: Command = Command {
     groups: &[KV, MAINTENANCE, CONCURRENCY, AUTH, UTILITY],
     commands: &[
         ALARM,
-        later("auth", "Authentication (not built yet)", AUTH),
+        AUTHENTICATION,
         later("check", "Checks of the cluster (not built yet)", UTILITY),
         Command {
             usage: "compaction [options] <revision>",
@@ -320,13 +472,33 @@ pub(crate) static ROOT: Command = Command {
         },
         DEL_COMMAND,
         DOWNGRADE,
-        later("elect", "Leader election (not built yet)", CONCURRENCY),
+        Command {
+            usage: "elect <election-name> [proposal]",
+            short: "Takes part in a leader election, or prints its leaders",
+            group: CONCURRENCY,
+            flags: &[Flag::switch("listen", "print the leaders").short('l')],
+            ..Command::NONE
+        },
         ENDPOINT,
         GET_COMMAND,
         later("help", "Help about a command", UTILITY),
         LEASE,
-        later("lock", "Acquires a named lock (not built yet)", CONCURRENCY),
-        later("make-mirror", "Copies the keys to another cluster (not built yet)", UTILITY),
+        Command {
+            usage: "lock <lockname> [exec-command arg1 arg2 ...]",
+            short: "Acquires a named lock",
+            long: "Acquires a named lock, and holds it until a signal comes, or until the given \
+                   command has ended.\nThe command finds the key and its revision in ETCD_LOCK_KEY \
+                   and ETCD_LOCK_REV. Put '--' before a command\nthat has flags.",
+            group: CONCURRENCY,
+            flags: &[Flag::new(
+                "ttl",
+                Kind::Int,
+                "10",
+                "time to live of the lock's lease in seconds",
+            )],
+            ..Command::NONE
+        },
+        MAKE_MIRROR,
         MEMBER,
         Command {
             usage: "move-leader <transferee-member-id>",
@@ -336,7 +508,7 @@ pub(crate) static ROOT: Command = Command {
         },
         later("options", "Lists the global flags", UTILITY),
         PUT_COMMAND,
-        later("role", "Roles (not built yet)", AUTH),
+        ROLE,
         SNAPSHOT,
         Command {
             usage: "txn [options]",
@@ -349,7 +521,7 @@ pub(crate) static ROOT: Command = Command {
             flags: &[Flag::switch("interactive", "print a prompt for each part").short('i')],
             ..Command::NONE
         },
-        later("user", "Users (not built yet)", AUTH),
+        USER,
         later("version", "Prints the version of etcdctl", UTILITY),
         WATCH_COMMAND,
     ],

@@ -4,7 +4,7 @@
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
     /// The exit code of the process.
-    pub(crate) code: Code,
+    pub(crate) exit_code: i32,
     /// `None` if the message was printed already.
     pub(crate) message: Option<String>,
 }
@@ -34,12 +34,19 @@ pub(crate) type CommandResult<T = ()> = Result<T, Failure>;
 impl Code {
     /// A failure with this code.
     pub(crate) fn with(self, message: impl ToString) -> Failure {
-        Failure { code: self, message: Some(message.to_string()) }
+        Failure { exit_code: self as i32, message: Some(message.to_string()) }
     }
 
     /// A failure whose message was printed already.
     pub(crate) fn silent(self) -> Failure {
-        Failure { code: self, message: None }
+        Failure { exit_code: self as i32, message: None }
+    }
+}
+
+impl Failure {
+    /// The failure of a command that was run for the user, with its exit code.
+    pub(crate) fn of_command(exit_code: i32, message: String) -> Failure {
+        Failure { exit_code, message: Some(message) }
     }
 }
 

@@ -1,12 +1,15 @@
 //! etcdctl: the command line client of etcd's v3 API.
 
+mod auth;
 mod commands;
 mod endpoint;
 mod failure;
 mod kv;
 mod lease;
+mod lock;
 mod maintenance;
 mod member;
+mod mirror;
 mod output;
 mod printer;
 mod session;
@@ -53,6 +56,8 @@ async fn run(session: Session) -> CommandResult {
         "compaction" => kv::compaction(session).await,
         "txn" => txn::txn(session).await,
         "watch" => watch::watch(session).await,
+        "lock" => lock::lock(session).await,
+        "elect" => lock::elect(session).await,
         "lease grant" => lease::grant(session).await,
         "lease revoke" => lease::revoke(session).await,
         "lease timetolive" => lease::time_to_live(session).await,
@@ -67,6 +72,7 @@ async fn run(session: Session) -> CommandResult {
         "member promote" => member::promote(session).await,
         "member remove" => member::remove(session).await,
         "member update" => member::update(session).await,
+        "make-mirror" => mirror::make_mirror(session).await,
         "move-leader" => member::move_leader(session).await,
         "alarm disarm" => maintenance::alarm_disarm(session).await,
         "alarm list" => maintenance::alarm_list(session).await,
@@ -74,6 +80,22 @@ async fn run(session: Session) -> CommandResult {
         "downgrade enable" => maintenance::downgrade(session, DowngradeAction::Enable).await,
         "downgrade validate" => maintenance::downgrade(session, DowngradeAction::Validate).await,
         "snapshot save" => maintenance::snapshot_save(session).await,
+        "auth status" => auth::status(session).await,
+        "auth enable" => auth::enable(session).await,
+        "auth disable" => auth::disable(session).await,
+        "user add" => auth::user_add(session).await,
+        "user delete" => auth::user_delete(session).await,
+        "user get" => auth::user_get(session).await,
+        "user list" => auth::user_list(session).await,
+        "user passwd" => auth::user_passwd(session).await,
+        "user grant-role" => auth::user_grant_role(session).await,
+        "user revoke-role" => auth::user_revoke_role(session).await,
+        "role add" => auth::role_add(session).await,
+        "role delete" => auth::role_delete(session).await,
+        "role get" => auth::role_get(session).await,
+        "role list" => auth::role_list(session).await,
+        "role grant-permission" => auth::role_grant_permission(session).await,
+        "role revoke-permission" => auth::role_revoke_permission(session).await,
         "options" => {
             output::out(session::options().as_bytes());
             Ok(())

@@ -3,7 +3,7 @@
 
 use crate::failure::Failure;
 use cli::log::Line;
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::time::SystemTime;
 
 /// Writes to standard output and flushes it. If the reader is gone, the process exits, as Go's
@@ -25,6 +25,13 @@ pub(crate) fn error_line(text: &str) {
     eprintln!("{text}");
 }
 
+/// Writes a line that only somebody who watches wants: to standard error, if it is a terminal.
+pub(crate) fn progress_line(text: &str) {
+    if std::io::stderr().is_terminal() {
+        error_line(text);
+    }
+}
+
 /// Writes text to standard error as it is.
 pub(crate) fn error_text(text: &str) {
     eprint!("{text}");
@@ -40,5 +47,5 @@ pub(crate) fn end(failure: Failure) -> ! {
     if let Some(message) = failure.message {
         error_line(&format!("Error: {message}"));
     }
-    std::process::exit(failure.code as i32);
+    std::process::exit(failure.exit_code);
 }

@@ -9,7 +9,8 @@ use crate::printer::{Format, Printer};
 use cli::json::Object;
 use cli::log::{Level, Line};
 use cli::{Flags, Parsed};
-use client::{Client, Config, Warning};
+use client::{Client, Config, KeyPair, TlsOptions, Warning};
+use nix::sys::termios;
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStringExt as _;
 use std::sync::Arc;
@@ -18,6 +19,26 @@ use std::time::Duration;
 const PREFIX: &str = "ETCDCTL";
 /// Variables that only `watch` reads, which are no flags.
 const WATCH_VARIABLES: [&str; 2] = ["ETCDCTL_WATCH_KEY", "ETCDCTL_WATCH_RANGE_END"];
+
+/// One of the clusters that a command may talk to. Each has its own flags for TLS and the user.
+struct Side {
+    /// What the names of its flags begin with.
+    prefix: &'static str,
+    /// Whether it has all flags, not only those that `make-mirror` repeats.
+    has_all_flags: bool,
+    /// The question for its password.
+    prompt: &'static str,
+}
+
+const SERVERS: Side = Side { prefix: "", has_all_flags: true, prompt: "Password: " };
+const DESTINATION: Side =
+    Side { prefix: "dest-", has_all_flags: false, prompt: "Destination Password: " };
+
+impl Side {
+    fn flag(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+}
 
 /// A parsed command that is ready to run.
 pub(crate) struct Session {
@@ -51,6 +72,26 @@ impl Session {
 
     /// Reads the environment and the global flags; gives the client's configuration.
     pub(crate) fn open(&mut self) -> CommandResult<Config> {
+        self.prepare()?;
+        let config = self.config(&SERVERS, &self.flags.list("endpoints"))?;
+        self.set_printer()?;
+        Ok(config)
+    }
+
+    /// As [`Session::open`], with the configuration of a client of a second cluster, which has its
+    /// own flags.
+    pub(crate) fn open_with_destination(
+        &mut self,
+        destination: String,
+    ) -> CommandResult<(Config, Config)> {
+        self.prepare()?;
+        let destination = self.config(&DESTINATION, &[destination])?;
+        let source = self.config(&SERVERS, &self.flags.list("endpoints"))?;
+        self.set_printer()?;
+        Ok((source, destination))
+    }
+
+    fn prepare(&mut self) -> CommandResult {
         self.read_environment()?;
         if self.flags.bool("debug") {
             let mut globals = self.flags.shown(PREFIX);
@@ -65,11 +106,13 @@ impl Session {
             globals.retain(known);
             globals.iter().for_each(|line| output::error_line(line));
         }
-        self.refuse_what_is_not_built()?;
-        let config = self.config()?;
+        self.refuse_what_is_not_built()
+    }
+
+    fn set_printer(&mut self) -> CommandResult {
         self.printer.format = Format::parse(&self.flags.text("write-out"))?;
         self.printer.hex = self.flags.bool("hex");
-        Ok(config)
+        Ok(())
     }
 
     fn read_environment(&mut self) -> CommandResult {
@@ -105,21 +148,43 @@ impl Session {
             }
         }
         let given = |name: &&&str| !self.flags.bytes(name).is_empty();
-        let texts = ["cert", "key", "cacert", "discovery-srv", "discovery-srv-name"];
-        let switches = [("insecure-skip-tls-verify", false), ("insecure-transport", true)];
-        let odd = |(name, usual): &&(&str, bool)| self.flags.bool(name) != *usual;
-        let texts = texts.iter().find(given).copied();
-        match texts.or_else(|| switches.iter().find(odd).map(|(name, _)| *name)) {
+        match ["discovery-srv", "discovery-srv-name"].iter().find(given) {
             Some(name) => Err(Code::BadArgs.with(format!("--{name} is not built yet"))),
             None => Ok(()),
         }
     }
 
-    fn config(&self) -> CommandResult<Config> {
+    /// TLS, if a flag asks for it. As in etcd, `--insecure-skip-tls-verify` alone does not.
+    fn tls(&self, side: &Side) -> CommandResult<Option<TlsOptions>> {
         let flags = &self.flags;
-        let endpoints: Vec<String> =
-            flags.list("endpoints").iter().map(|endpoint| endpoint.trim().to_string()).collect();
+        let file = |name: &str| Some(flags.text(&side.flag(name))).filter(|path| !path.is_empty());
+        let pair = match (file("cert"), file("key")) {
+            (None, None) => None,
+            (Some(cert), Some(key)) => Some(KeyPair { cert: cert.into(), key: key.into() }),
+            (cert, key) => {
+                let (cert, key) = (cert.unwrap_or_default(), key.unwrap_or_default());
+                return Err(Code::BadArgs.with(format!(
+                    "KeyFile and CertFile must both be present[key: {key}, cert: {cert}]"
+                )));
+            }
+        };
+        let trusted_ca = file("cacert").map(Into::into);
+        let is_asked =
+            pair.is_some() || trusted_ca.is_some() || !flags.bool(&side.flag("insecure-transport"));
+        let skips_verification = side.has_all_flags && flags.bool("insecure-skip-tls-verify");
+        Ok(is_asked.then(|| TlsOptions {
+            pair,
+            trusted_ca,
+            skips_verification,
+            ..TlsOptions::default()
+        }))
+    }
+
+    fn config(&self, side: &Side, endpoints: &[String]) -> CommandResult<Config> {
+        let flags = &self.flags;
+        let endpoints = endpoints.iter().map(|endpoint| endpoint.trim().to_string()).collect();
         let mut config = Config::new(endpoints);
+        config.tls = self.tls(side)?;
         config.dial_timeout = flags.duration("dial-timeout");
         config.keep_alive_time = flags.duration("keepalive-time");
         config.keep_alive_timeout = flags.duration("keepalive-timeout");
@@ -134,20 +199,28 @@ impl Session {
                 config.request_bytes_max = config.request_bytes_max.min(max);
             }
         }
-        let (user, password, token) =
-            (flags.text("user"), flags.text("password"), flags.text("auth-jwt-token"));
-        if !token.is_empty() {
+        let token = if side.has_all_flags { flags.text("auth-jwt-token") } else { String::new() };
+        if token.is_empty() {
+            config.user = self.user(side)?;
+        } else {
             config.token = Some(token);
-        } else if !user.is_empty() {
-            config.user = Some(match user.split_once(':') {
-                _ if !password.is_empty() => (user, password),
-                Some((name, password)) => (name.to_string(), password.to_string()),
-                None => (user, ask_password()?),
-            });
         }
         let logger = self.logger;
         config.on_warning = Some(Arc::new(move |warning| warn(logger, warning)));
         Ok(config)
+    }
+
+    /// Name and password, which is asked for if no flag has it.
+    fn user(&self, side: &Side) -> CommandResult<Option<(String, String)>> {
+        let [user, password] = ["user", "password"].map(|name| self.flags.text(&side.flag(name)));
+        if user.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(match user.split_once(':') {
+            _ if !password.is_empty() => (user, password),
+            Some((name, password)) => (name.to_string(), password.to_string()),
+            None => (user, ask_password(side.prompt).map_err(|why| Code::Error.with(why))?),
+        }))
     }
 
     /// Sets the name of the client's logger.
@@ -175,10 +248,18 @@ impl Session {
         &self,
         client: Client,
     ) -> impl Future<Output = ()> + Send + 'static {
+        self.report_while_unconnected_to(self.flags.list("endpoints").join(","), client)
+    }
+
+    /// As [`Session::report_while_unconnected`], for a client of these endpoints.
+    pub(crate) fn report_while_unconnected_to(
+        &self,
+        endpoints: String,
+        client: Client,
+    ) -> impl Future<Output = ()> + Send + 'static {
         /// With a timeout of 0 the message would be printed without a pause.
         const PAUSE_MIN: Duration = Duration::from_secs(1);
         let pause = self.flags.duration("command-timeout").max(PAUSE_MIN);
-        let endpoints = self.flags.list("endpoints").join(",");
         async move {
             loop {
                 tokio::time::sleep(pause).await;
@@ -216,14 +297,34 @@ fn warn(logger: &'static str, warning: &Warning) {
     });
 }
 
-fn ask_password() -> CommandResult<String> {
-    output::out(b"Password: ");
-    let mut line = String::new();
-    match std::io::stdin().read_line(&mut line) {
-        Ok(1..) => Ok(line.trim_end_matches(['\r', '\n']).to_string()),
-        Ok(0) => Err(Code::Error.with("EOF")),
-        Err(error) => Err(Code::Error.with(error)),
+/// Asks for a password; a terminal does not show what is typed.
+///
+/// # Errors
+/// When the standard input ends or cannot be read.
+pub(crate) fn ask_password(prompt: &str) -> Result<String, String> {
+    output::out(prompt.as_bytes());
+    let shown = termios::tcgetattr(std::io::stdin()).ok();
+    if let Some(shown) = &shown {
+        let mut hidden = shown.clone();
+        hidden.local_flags.remove(termios::LocalFlags::ECHO);
+        hidden.local_flags.insert(termios::LocalFlags::ECHONL);
+        set_terminal(&hidden)?;
     }
+    let mut line = String::new();
+    let read = std::io::stdin().read_line(&mut line);
+    if let Some(shown) = &shown {
+        set_terminal(shown)?;
+    }
+    match read {
+        Ok(1..) => Ok(line.trim_end_matches(['\r', '\n']).to_string()),
+        Ok(0) => Err("EOF".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn set_terminal(settings: &termios::Termios) -> Result<(), String> {
+    let set = termios::tcsetattr(std::io::stdin(), termios::SetArg::TCSADRAIN, settings);
+    set.map_err(|error| error.to_string())
 }
 
 /// The output of `options`.

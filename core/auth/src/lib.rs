@@ -1,21 +1,33 @@
-//! Who may do what. [`AuthStore::permit`] decides it and is the only way for a client's request to
-//! become a [`Permitted`], the only form in which `mvcc` and `watch` take a request.
+//! Users, roles and permissions, and who may do what. [`AuthStore::permit`] decides it and is the
+//! only way for a client's request on keys to become a [`Permitted`], the only form in which `mvcc`
+//! and `watch` take a request. [`AuthStore::change`] and [`AuthStore::read`] carry out the requests
+//! about users and roles.
 //!
-//! Users and roles are not built yet: a store whose authentication is on is refused when it is
-//! opened ([`LoadError::Enabled`]), because serving it unguarded would be worse than not serving
-//! it. The order of the checks and what they look at are real already, see [`Rules`].
+//! - **Invariant:** a decision depends on the store, the caller and the request alone, so that all
+//!   members decide alike about an entry.
 //!
-//! Reading order: [`KeyRange`], [`Guarded`], [`AuthStore::permit`].
+//! Not here: passwords of clients and tokens, which only the edge sees.
 //!
-//! Source: etcd v3.7 server/auth/store.go, server/etcdserver/apply/auth.go,
-//! server/storage/schema/auth.go.
+//! Reading order: [`KeyRange`], [`Guarded`], [`AuthStore::permit`], then `accounts`, `change`.
+//!
+//! Source: etcd v3.7 server/auth/{store,range_perm_cache}.go, server/etcdserver/apply/auth.go,
+//! server/storage/schema/auth*.go.
 
 #![forbid(unsafe_code)]
 
+mod accounts;
+mod change;
+mod intervals;
 mod permit;
 mod range;
+mod refusal;
+mod request;
 mod store;
 
+pub use accounts::{LoadError, Stored};
+pub use change::{AuthOutcome, TokenChange};
 pub use permit::{Access, Denied, Guarded, Internal, Permitted};
 pub use range::KeyRange;
-pub use store::{AuthStore, Caller, Door, LoadError, Rules};
+pub use refusal::AuthRefusal;
+pub use request::Request;
+pub use store::{AuthStore, Caller, Door, ROOT, Rules};

@@ -16,7 +16,7 @@ pub enum Access<'a> {
 pub trait Guarded {
     /// Calls `check` for every range that carrying out the request may read or write, in its
     /// canonical form, until it fails. Which branch a transaction will take is not known yet, so
-    /// both count.
+    /// both count. A request that touches no key is allowed to everybody, as in etcd.
     ///
     /// # Errors
     /// The error of `check`.

@@ -1,8 +1,15 @@
 //! The auth store: whether authentication is on, its revision, and the decision.
 
+use crate::accounts::{Accounts, LoadError, Stored};
 use crate::permit::{Access, Denied, Guarded, Permitted};
+use crate::refusal::AuthRefusal;
+use proto::authpb::User;
 use std::fmt;
 use std::sync::Arc;
+
+/// The name of the user that must exist to turn authentication on, and of the role that it must
+/// have. A user with this role may do everything.
+pub const ROOT: &str = "root";
 
 /// Who asks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,7 +21,7 @@ pub struct Caller {
     pub auth_revision: u64,
 }
 
-/// The permissions of users while authentication is on.
+/// Decides in the place of users and roles.
 pub trait Rules: fmt::Debug + Send + Sync {
     /// Whether `user` may access all keys of the range.
     fn allow(&self, user: &str, access: Access<'_>) -> bool;
@@ -37,34 +44,13 @@ impl Door<'_> {
     }
 }
 
-/// Why a store cannot be opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LoadError {
-    /// Authentication is on, and users and roles are not built yet.
-    Enabled,
-    /// The stored auth revision is not 8 bytes.
-    BadRevision,
-}
-
-impl fmt::Display for LoadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            LoadError::Enabled => {
-                "authentication is enabled in this data directory, and this server does not \
-                 support authentication yet; it will not serve the directory unguarded"
-            }
-            LoadError::BadRevision => "the stored auth revision is not 8 bytes",
-        })
-    }
-}
-
-impl std::error::Error for LoadError {}
-
-/// The replicated state of authentication.
+/// The replicated state of authentication. A clone shares users and roles.
 #[derive(Clone, Debug)]
 pub struct AuthStore {
-    revision: u64,
-    /// None while authentication is off.
+    pub(crate) enabled: bool,
+    pub(crate) revision: u64,
+    pub(crate) accounts: Accounts,
+    /// In the place of the accounts, for tests of those who ask.
     rules: Option<Arc<dyn Rules>>,
 }
 
@@ -76,40 +62,60 @@ impl AuthStore {
     /// The revision of a fresh store. Every member writes it at its start, outside raft.
     pub const FIRST_REVISION: u64 = 1;
 
-    /// Reads what the bucket `auth` holds under the two keys.
+    /// Reads what is stored.
     ///
     /// # Errors
-    /// When authentication is on, or the revision cannot be read.
-    pub fn load(enabled: Option<&[u8]>, revision: Option<&[u8]>) -> Result<AuthStore, LoadError> {
-        if enabled.is_some_and(|flag| flag == [1]) {
-            return Err(LoadError::Enabled);
-        }
-        let revision = match revision {
+    /// When the revision, a user or a role cannot be read.
+    pub fn load(stored: &Stored) -> Result<AuthStore, LoadError> {
+        let revision = match &stored.revision {
             None => 0,
             Some(bytes) => {
-                u64::from_be_bytes(bytes.try_into().map_err(|_| LoadError::BadRevision)?)
+                u64::from_be_bytes(bytes[..].try_into().map_err(|_| LoadError::BadRevision)?)
             }
         };
-        Ok(AuthStore { revision: revision.max(AuthStore::FIRST_REVISION), rules: None })
+        Ok(AuthStore {
+            enabled: stored.enabled.as_ref().is_some_and(|flag| flag[..] == [1]),
+            revision: revision.max(AuthStore::FIRST_REVISION),
+            accounts: Accounts::load(stored)?,
+            rules: None,
+        })
     }
 
     /// The store of a new cluster: authentication is off.
     #[must_use]
     pub fn disabled() -> AuthStore {
-        AuthStore { revision: AuthStore::FIRST_REVISION, rules: None }
+        AuthStore {
+            enabled: false,
+            revision: AuthStore::FIRST_REVISION,
+            accounts: Accounts::default(),
+            rules: None,
+        }
     }
 
-    /// A store at `revision` whose authentication is on and decided by `rules`. Only tests have
-    /// rules until users and roles are built.
+    /// A store at `revision` whose authentication is on and decided by `rules`, for tests of those
+    /// who ask.
     #[must_use]
     pub fn with_rules(revision: u64, rules: Arc<dyn Rules>) -> AuthStore {
-        AuthStore { revision, rules: Some(rules) }
+        let rules = Some(rules);
+        AuthStore { enabled: true, revision, rules, ..AuthStore::disabled() }
     }
 
-    /// The revision of the auth store.
+    /// The revision of the auth store. Every change raises it, except turning authentication on.
     #[must_use]
     pub fn revision(&self) -> u64 {
         self.revision
+    }
+
+    /// Whether authentication is on.
+    #[must_use]
+    pub fn is_enabled(&self) -> bool {
+        self.enabled
+    }
+
+    /// What is stored for a user.
+    #[must_use]
+    pub fn user(&self, name: &str) -> Option<&User> {
+        self.accounts.user(name)
     }
 
     /// The door for one caller.
@@ -125,26 +131,81 @@ impl AuthStore {
     /// In this order, as etcd: no user, an old revision, a range that the user has no permission
     /// for.
     pub fn permit<R: Guarded>(&self, caller: &Caller, request: R) -> Result<Permitted<R>, Denied> {
-        if let Some(rules) = &self.rules {
-            if caller.auth_revision == 0 {
-                return Err(Denied::UserEmpty);
-            }
-            if caller.auth_revision < self.revision {
-                return Err(Denied::OldRevision);
-            }
-            request.each_access(&mut |access| match rules.allow(&caller.user, access) {
-                true => Ok(()),
-                false => Err(Denied::PermissionDenied),
-            })?;
+        if self.enabled {
+            request.each_access(&mut |access| self.check(caller, access))?;
         }
         Ok(Permitted::new(request))
     }
+
+    /// Source: etcd v3.7 server/auth/store.go `isOpPermitted`.
+    fn check(&self, caller: &Caller, access: Access<'_>) -> Result<(), Denied> {
+        if caller.auth_revision == 0 {
+            return Err(Denied::UserEmpty);
+        }
+        if caller.auth_revision < self.revision {
+            return Err(Denied::OldRevision);
+        }
+        let allowed = match &self.rules {
+            Some(rules) => rules.allow(&caller.user, access),
+            None => self
+                .accounts
+                .user(&caller.user)
+                .is_some_and(|user| has_role(user, ROOT) || self.accounts.allow(user, access)),
+        };
+        if allowed { Ok(()) } else { Err(Denied::PermissionDenied) }
+    }
+
+    /// Decides whether `caller` may do what only administrators may: users with the role `root`.
+    /// The revision at which the caller was authenticated does not matter, as in etcd.
+    ///
+    /// # Errors
+    /// No user, one that does not exist, or one without the role.
+    pub fn permit_admin(&self, caller: &Caller) -> Result<(), AuthRefusal> {
+        if !self.enabled {
+            return Ok(());
+        }
+        if caller.user.is_empty() {
+            return Err(Denied::UserEmpty.into());
+        }
+        let user = self.accounts.user(&caller.user).ok_or(AuthRefusal::CallerNotFound)?;
+        if has_role(user, ROOT) { Ok(()) } else { Err(Denied::PermissionDenied.into()) }
+    }
+
+    /// The caller that leases see. An administrator counts as authenticated now: etcd asks for no
+    /// permission on the keys of a lease, and so for no revision, before it lets one through.
+    ///
+    /// Source: etcd v3.7 server/etcdserver/apply/auth.go `checkLeasePutsKeys`.
+    #[must_use]
+    pub fn caller_of_lease(&self, caller: &Caller) -> Caller {
+        let mut caller = caller.clone();
+        if self.enabled && self.permit_admin(&caller).is_ok() {
+            caller.auth_revision = self.revision;
+        }
+        caller
+    }
+
+    /// The caller in the entries that the server itself proposes on keys: the revocation of expired
+    /// leases.
+    ///
+    /// Source: etcd v3.7 server/auth/store.go `WithRoot`.
+    #[must_use]
+    pub fn server(&self) -> Caller {
+        match self.enabled {
+            true => Caller { user: ROOT.to_owned(), auth_revision: self.revision },
+            false => Caller::default(),
+        }
+    }
+}
+
+pub(crate) fn has_role(user: &User, role: &str) -> bool {
+    user.roles.iter().any(|one| one == role)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::range::KeyRange;
+    use bytes::Bytes;
 
     /// Lets alice read the key `a` and nobody anything else.
     #[derive(Debug)]
@@ -165,24 +226,33 @@ mod tests {
     }
 
     #[test]
-    fn an_enabled_store_is_refused() {
-        assert_eq!(AuthStore::load(Some(&[1]), None).err(), Some(LoadError::Enabled));
-        assert_eq!(AuthStore::load(Some(&[0]), None).map(|store| store.revision()), Ok(1));
-    }
-
-    #[test]
-    fn the_stored_revision_is_read() {
-        let load =
-            |stored: &[u8]| AuthStore::load(None, Some(stored)).map(|store| store.revision());
-        assert_eq!(load(&7u64.to_be_bytes()), Ok(7));
-        assert_eq!(load(&[7]), Err(LoadError::BadRevision));
+    fn what_is_stored_is_read() {
+        let load = |enabled: Option<&'static [u8]>, revision: Option<&[u8]>| {
+            let stored = Stored {
+                enabled: enabled.map(Bytes::from_static),
+                revision: revision.map(Bytes::copy_from_slice),
+                ..Stored::default()
+            };
+            AuthStore::load(&stored).map(|store| (store.is_enabled(), store.revision()))
+        };
+        assert_eq!(load(None, None), Ok((false, 1)));
+        assert_eq!(load(Some(&[1]), Some(&7u64.to_be_bytes())), Ok((true, 7)));
+        assert_eq!(load(Some(&[0]), Some(&7u64.to_be_bytes())), Ok((false, 7)));
+        assert_eq!(load(None, Some(&[7])), Err(LoadError::BadRevision));
+        let row = vec![(Bytes::from("u"), Bytes::from_static(&[0xff]))];
+        let users = Stored { users: row.clone(), ..Stored::default() };
+        assert_eq!(AuthStore::load(&users).err(), Some(LoadError::BadUser("u".into())));
+        let roles = Stored { roles: row, ..Stored::default() };
+        assert_eq!(AuthStore::load(&roles).err(), Some(LoadError::BadRole("u".into())));
     }
 
     #[test]
     fn everything_is_allowed_while_authentication_is_off() {
-        let store = AuthStore::load(None, Some(&7u64.to_be_bytes())).unwrap();
+        let store = AuthStore::disabled();
         assert!(store.permit(&Caller::default(), read("b")).is_ok());
-        assert!(store.permit(&caller("alice", 1), read("b")).is_ok(), "as etcd");
+        assert!(store.permit(&caller("alice", 0), read("b")).is_ok());
+        assert_eq!(store.permit_admin(&Caller::default()), Ok(()));
+        assert_eq!(store.server(), Caller::default());
     }
 
     #[test]

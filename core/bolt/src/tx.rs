@@ -1,7 +1,8 @@
 //! A write transaction: collects changes, merges them into the trees, and commits.
 //!
 //! A commit writes the pages, calls **fdatasync**, writes the meta, and calls **fdatasync** again.
-//! Only then do readers see it. No freelist is written, as etcd configures bbolt.
+//! Only then do readers see it. The pages of a long commit are synced in pieces (`writer.rs`). No
+//! freelist is written, as etcd configures bbolt.
 //!
 //! Source: bbolt tx.go @ v1.4.3 `Commit`.
 

@@ -4,6 +4,8 @@
 //! - New pages go to free spans only, so no page that a view reaches is overwritten.
 //! - Pages are written as soon as they are complete, adjacent ones in one call, so that a commit of
 //!   any size needs little memory. They are not reachable before the meta is written.
+//! - A long commit is synced in pieces. One sync of all its pages would fill the queue of the disk,
+//!   and a sync of another file, such as the log, would wait for all of them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,6 +19,9 @@ use crate::pager::Pager;
 
 /// Bytes buffered before they are written.
 const BUFFER_BYTES: usize = 256 * 1024;
+/// Bytes written before they are synced. The commits of a server that is not busy have fewer, and so
+/// have one sync before that of the meta.
+const SYNC_BYTES: usize = 1024 * 1024;
 /// A growing file gets a sixteenth of its length as slack, within these bounds in bytes.
 const SLACK_MIN: u64 = 64 * 1024;
 const SLACK_MAX: u64 = 4 * 1024 * 1024;
@@ -37,6 +42,8 @@ pub(crate) struct PageWriter<'a> {
     /// Complete pages that are not written yet, and the first of them.
     buffer: Vec<u8>,
     buffer_page: u64,
+    /// Bytes written since the last sync.
+    unsynced: usize,
     /// Runs written by this transaction.
     fresh: BTreeSet<u64>,
     /// Runs of earlier transactions that this one frees, with their tree and fill.
@@ -57,6 +64,7 @@ impl<'a> PageWriter<'a> {
             file_len,
             buffer: Vec::new(),
             buffer_page: 0,
+            unsynced: 0,
             fresh: BTreeSet::new(),
             freed: Vec::new(),
             remember: true,
@@ -161,7 +169,7 @@ impl<'a> PageWriter<'a> {
         Ok(())
     }
 
-    /// Writes the buffered pages.
+    /// Writes the buffered pages, and syncs if many bytes were written since the last sync.
     pub(crate) fn flush(&mut self) -> Result<(), Error> {
         if self.buffer.is_empty() {
             return Ok(());
@@ -172,8 +180,18 @@ impl<'a> PageWriter<'a> {
             .file()
             .write_at(&self.buffer, offset)
             .map_err(|source| self.pager.io("write", source))?;
+        self.unsynced += self.buffer.len();
         self.buffer.clear();
+        if self.unsynced >= SYNC_BYTES {
+            self.sync()?;
+        }
         Ok(())
+    }
+
+    /// Makes the pages that were written durable.
+    fn sync(&mut self) -> Result<(), Error> {
+        self.unsynced = 0;
+        self.pager.file().sync_data().map_err(|source| self.pager.io("sync", source))
     }
 
     /// The slack of a file that needs `len` bytes, in whole pages.

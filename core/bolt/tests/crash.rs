@@ -10,7 +10,7 @@ use bolt::{Db, Error, Options, PageCache, View};
 use bytes::Bytes;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use vfs::{Fault, Injection, Operation, SimDisk};
+use vfs::{Fault, Injection, Operation, Recorded, SimDisk};
 
 type Model = BTreeMap<Bytes, Bytes>;
 
@@ -170,6 +170,39 @@ fn fails_at(
     }
     // The process ends and the machine does not.
     survives(&disk.fork(), done, models, &context);
+}
+
+/// A sync of another file waits for what is in the disk's queue, so a commit never has all its pages
+/// there. Each of its syncs may fail.
+#[test]
+fn a_long_commit_is_synced_in_pieces_and_any_of_them_may_fail() {
+    const KEYS: u32 = 600;
+    /// A write has up to 256 KiB: so many have less than 1 MiB and a half.
+    const WRITES_MAX: usize = 6;
+    let value = Bytes::from(vec![b'v'; 10_000]);
+    let long: BTreeMap<_, _> = (0..KEYS)
+        .map(|number| (Bytes::from(number.to_string()), Some(value.clone())))
+        .chain([(Bytes::from("z_last"), Some(Bytes::from("1")))])
+        .collect();
+    let short = BTreeMap::from([(Bytes::from("z_last"), Some(Bytes::from("0")))]);
+    let batches = [short.clone(), long, short];
+    let models = models(&batches);
+    let disk = SimDisk::new(5);
+    let mut db = open(&disk).unwrap();
+    commit(&mut db, &batches[0]).unwrap();
+    disk.record_every(1);
+    commit(&mut db, &batches[1]).unwrap();
+    let points = disk.take_recorded();
+    let is_sync = |at: &&Recorded| at.operation == Operation::Sync;
+    for piece in points.split(|at| is_sync(&at)) {
+        let writes = piece.iter().filter(|at| at.operation == Operation::Write).count();
+        assert!(writes <= WRITES_MAX, "{writes} writes between two syncs");
+    }
+    let syncs: Vec<u64> = points.iter().filter(is_sync).map(|at| at.point).collect();
+    assert!(syncs.len() > 4, "{} syncs", syncs.len());
+    for point in syncs {
+        fails_at(point, Fault::Io, &batches, &models);
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::member::{Attributes, BadJson, ChangeContext, Member, write};
 use crate::stored::{
     CLUSTER_VERSION_KEY, DOWNGRADE_KEY, MEMBER_REMOVED_VALUE, MembershipWrite, Table,
 };
-use crate::version::{SERVER_MINOR, SERVER_VERSION, Version};
+use crate::version::{CLUSTER_VERSION_MIN, SERVER_MINOR, SERVER_VERSION, Version, server_version};
 use bytes::Bytes;
 use proto::raftpb::ConfChangeType;
 use proto::{ConfChange, ConfState, NodeId};
@@ -42,6 +42,38 @@ pub struct Downgrade {
     #[serde(default)]
     pub enabled: bool,
 }
+
+/// The oldest version that a cluster can be downgraded to.
+const DOWNGRADE_TARGET_MIN: Version = Version { major: 3, minor: 4, patch: 0 };
+
+/// Why a cluster cannot be downgraded. The texts and gRPC codes are in `rpc`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InvalidDowngrade {
+    /// The text is no version.
+    Format,
+    /// The version is not older than the cluster's, or too old.
+    Target,
+    /// The cluster's version is not known yet.
+    VersionUnavailable,
+    /// A downgrade is under way.
+    InProcess,
+    /// No downgrade is under way.
+    NoneInflight,
+}
+
+impl fmt::Display for InvalidDowngrade {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            InvalidDowngrade::Format => "wrong downgrade target version format",
+            InvalidDowngrade::Target => "invalid downgrade target version",
+            InvalidDowngrade::VersionUnavailable => "cluster version not found during downgrade",
+            InvalidDowngrade::InProcess => "cluster has a downgrade job in progress",
+            InvalidDowngrade::NoneInflight => "no inflight downgrade job",
+        })
+    }
+}
+
+impl std::error::Error for InvalidDowngrade {}
 
 /// A valid change of the membership.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -225,6 +257,41 @@ impl Cluster {
     #[must_use]
     pub fn downgrade(&self) -> &Downgrade {
         &self.downgrade
+    }
+
+    /// The version that a downgrade under way leads to.
+    #[must_use]
+    pub fn downgrade_target(&self) -> Option<Version> {
+        let Downgrade { target_version, enabled } = &self.downgrade;
+        let target = Version::parse(target_version).ok().map(Version::of_cluster);
+        target.filter(|_| *enabled)
+    }
+
+    /// Checks that the cluster can be downgraded to a version: from 3.4 on, any that is older than
+    /// its own. etcd takes only the one before.
+    ///
+    /// # Errors
+    /// See [`InvalidDowngrade`].
+    pub fn check_downgrade(&self, target: Version) -> Result<(), InvalidDowngrade> {
+        let version = self.version.ok_or(InvalidDowngrade::VersionUnavailable)?;
+        if target < DOWNGRADE_TARGET_MIN || target >= version.of_cluster() {
+            return Err(InvalidDowngrade::Target);
+        }
+        if self.downgrade.enabled {
+            return Err(InvalidDowngrade::InProcess);
+        }
+        Ok(())
+    }
+
+    /// The version that this member tells the others: its own, but no more than the cluster's if
+    /// that is not to be raised, so that no leader raises it.
+    #[must_use]
+    pub fn announced_version(&self, raises: bool) -> Version {
+        // The lowest version is that of a cluster whose members are not all known yet.
+        let held = self
+            .version
+            .filter(|version| !raises && *version < SERVER_MINOR && *version > CLUSTER_VERSION_MIN);
+        held.unwrap_or_else(server_version)
     }
 
     /// Raft's configuration, which follows from the members.

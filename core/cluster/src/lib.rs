@@ -18,8 +18,8 @@ mod stored;
 mod version;
 
 pub use change::{
-    ChangeError, Cluster, Downgrade, InvalidChange, LEARNERS_MAX_DEFAULT, MembershipChange,
-    SetError,
+    ChangeError, Cluster, Downgrade, InvalidChange, InvalidDowngrade, LEARNERS_MAX_DEFAULT,
+    MembershipChange, SetError,
 };
 pub use comparison::{
     Agreement, Finding, KvHash, OtherHashes, compare_at_leader, compare_compacted, differ_at_start,

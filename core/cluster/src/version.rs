@@ -64,6 +64,18 @@ impl Version {
         if parts.next().is_some() { Err(bad()) } else { Ok(version) }
     }
 
+    /// Reads a target of a downgrade, of which minor and patch number may be missing: `3.6`, `v3.6.0`.
+    ///
+    /// # Errors
+    /// When the text is no version.
+    pub fn parse_target(text: &str) -> Result<Version, BadVersion> {
+        let (numbers, suffix) = text.split_at(text.find(['-', '+']).unwrap_or(text.len()));
+        let numbers = numbers.strip_prefix('v').unwrap_or(numbers);
+        let missing = 2_usize.saturating_sub(numbers.matches('.').count());
+        let whole = format!("{numbers}{}{suffix}", ".0".repeat(missing));
+        Version::parse(&whole).map(Version::of_cluster).map_err(|_| BadVersion(text.to_owned()))
+    }
+
     /// The version that a cluster of such servers can have: without the patch.
     #[must_use]
     pub fn of_cluster(self) -> Version {
@@ -88,6 +100,18 @@ mod tests {
         assert_eq!(version("3.8.0-alpha.0"), Version { major: 3, minor: 8, patch: 0 });
         assert_eq!(version("3.7.1+git").to_string(), "3.7.1");
         assert_eq!(version(SERVER_VERSION).of_cluster(), SERVER_MINOR);
+    }
+
+    #[test]
+    fn the_target_of_a_downgrade_may_be_short() {
+        for text in ["3.6", "3.6.0", "v3.6.9", "3.6.0-rc.1", "v3.6"] {
+            let version = Version::parse_target(text).unwrap();
+            assert_eq!(version, Version { major: 3, minor: 6, patch: 0 }, "{text}");
+        }
+        assert_eq!(Version::parse_target("3").unwrap().minor, 0);
+        for text in ["", "v", "3.x", "3.6.0.1", "-"] {
+            assert!(Version::parse_target(text).is_err(), "{text}");
+        }
     }
 
     #[test]

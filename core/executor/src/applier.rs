@@ -7,6 +7,7 @@ use crate::message::{
     ApplyInput, BackendInput, ClientMessage, ConsensusInput, Envelope, RequestFailure,
 };
 use crate::moment::Moment;
+use auth::TokenChange;
 use cluster::Cluster;
 use member::{Leadership, Proposal};
 use prost::Message as _;
@@ -275,6 +276,8 @@ impl Applier {
                 out.push(Envelope::Client(ClientMessage::File(id, file.clone())));
             }
         }
+        // What happened to users since is not known. Clients ask for new tokens by themselves.
+        out.push(Envelope::Client(ClientMessage::Tokens(vec![TokenChange::AllGone])));
         let published = self.state.published();
         self.publish(published, out);
         out.push(Envelope::Client(ClientMessage::EventsLost));
@@ -388,6 +391,9 @@ impl Applier {
                 Effect::Commit(batch) => {
                     self.uncommitted.push_back(batch.applied().index);
                     out.push(Envelope::Backend(BackendInput::Batch(batch)));
+                }
+                Effect::Tokens(changes) => {
+                    out.push(Envelope::Client(ClientMessage::Tokens(changes)));
                 }
                 Effect::Publish(published) => self.publish(*published, out),
                 Effect::Events(events) => out.push(Envelope::Client(ClientMessage::Events(events))),
@@ -511,7 +517,8 @@ impl Applier {
         out: &mut Vec<Envelope>,
     ) -> u64 {
         let id = self.own.ids.next_id();
-        request.header = Some(RequestHeader { id, ..RequestHeader::default() });
+        let header = request.header.take().unwrap_or_default();
+        request.header = Some(RequestHeader { id, ..header });
         if let Some(v2) = &mut request.v2 {
             v2.id = Some(id);
         }

@@ -8,10 +8,11 @@
 //! Source: etcd v3.7 server/etcdserver/bootstrap.go; the order is in formats.md §14.1 of the
 //! project's reference.
 
+use crate::forcing::{self, ForceError, ForcedLog};
 use crate::founding::Founding;
 use crate::received::{self, DatabasePlace};
 use backend::{Backend, ReadView};
-use cluster::{Attributes, CLUSTER_VERSION_MIN, SERVER_MINOR, Version};
+use cluster::{Attributes, CLUSTER_VERSION_MIN, Cluster, InvalidChange, SERVER_MINOR, Version};
 use member::Member;
 use mvcc::{Restored, Store};
 use proto::{Entry, EntryId, HardState, Index, NodeId, Term};
@@ -47,9 +48,25 @@ pub struct BootOptions {
     pub settings: Settings,
     /// The seed of election timeouts.
     pub seed: u64,
-    /// The size at which a segment of the log is full: [`wal::SEGMENT_BYTES`], or less in
-    /// simulations.
+    /// The sizes of the log.
+    pub log_sizes: LogSizes,
+    /// Whether a member that has data goes on as the only member of its cluster.
+    pub forces_new_cluster: bool,
+}
+
+/// The sizes of the log; less in simulations.
+#[derive(Clone, Copy, Debug)]
+pub struct LogSizes {
+    /// The bytes at which a segment is full.
     pub segment_bytes: u64,
+    /// The most bytes of applied entries in memory.
+    pub window_bytes: usize,
+}
+
+impl Default for LogSizes {
+    fn default() -> LogSizes {
+        LogSizes { segment_bytes: wal::SEGMENT_BYTES, window_bytes: raft::LOG_WINDOW_BYTES_MAX }
+    }
 }
 
 impl BootOptions {
@@ -80,14 +97,17 @@ impl BootOptions {
                 snapshot_count: 50,
                 compaction_slice: 40,
                 lease_ttl_s_min: 2,
+                bcrypt_cost: 4,
                 lease_extend_ms: 1_000,
                 lease_checkpoints: state::LeaseCheckpoints::default(),
                 learners_max: 1,
                 raise_cluster_version: true,
+                downgrade_check_ms: 5_000,
                 attributes,
             },
             seed,
-            segment_bytes: 32 << 10,
+            log_sizes: LogSizes { segment_bytes: 32 << 10, ..LogSizes::default() },
+            forces_new_cluster: false,
         }
     }
 }
@@ -146,6 +166,15 @@ impl From<backend::Error> for BootError {
     }
 }
 
+impl From<ForceError> for BootError {
+    fn from(error: ForceError) -> BootError {
+        match error {
+            ForceError::Log(error) => error.into(),
+            ForceError::Members(why) => BootError::Mismatch(why),
+        }
+    }
+}
+
 impl From<state::Fatal> for BootError {
     fn from(error: state::Fatal) -> BootError {
         BootError::State(error)
@@ -174,6 +203,8 @@ pub struct Booted {
     /// The version that other members are told: no more than the cluster's if that is not to be
     /// raised, so that no leader raises it.
     pub announced_version: Version,
+    /// Whether this member raises the cluster version to its own.
+    pub raises_version: bool,
 }
 
 /// The files of a member, while it boots.
@@ -248,7 +279,7 @@ impl<'a> Files<'a> {
         let (snapshot, v2) = newest_snapshot(&*self.vfs, &self.wal_dir, &self.snap_dir)?;
         check_order(snapshot, applied)?;
         let mut at = OpenAt::new(snapshot, applied.index);
-        at.segment_bytes = self.options.segment_bytes;
+        at.segment_bytes = self.options.log_sizes.segment_bytes;
         let (wal, recovered) = Wal::open(Arc::clone(&self.vfs), &self.wal_dir, &at)?;
         Ok(OpenedLog { wal, recovered, snapshot, v2 })
     }
@@ -279,12 +310,22 @@ impl<'a> Files<'a> {
         let mut settings = options.settings.clone();
         settings.member = metadata.node;
         let mut state = State::open_restored(settings, backend.view(), keys, &log)?;
-        let announced_version = decide_version(options, &mut state);
+        check_members(state.cluster(), applied.index)?;
+        let members = state.cluster().members();
+        if members.filter(|member| member.is_learner).count() > options.settings.learners_max {
+            return Err(BootError::Mismatch(InvalidChange::TooManyLearners.to_string()));
+        }
+        let (announced_version, raises_version) = decide_version(options, &mut state);
+        let mut kept = ForcedLog { hard_state: recovered.hard_state, entries: log.entries };
+        if options.forces_new_cluster && !is_new {
+            let members = (state.cluster(), metadata.node);
+            kept = forcing::force(&mut wal, kept, members, applied.index)?;
+        }
         let restored = raft::Restored {
-            hard_state: recovered.hard_state,
+            hard_state: kept.hard_state,
             conf_state: state.cluster().conf_state(),
             snapshot: recovered.before,
-            entries: log.entries,
+            entries: kept.entries,
             applied: applied.index.max(recovered.before.index),
             newest: None,
         };
@@ -293,6 +334,9 @@ impl<'a> Files<'a> {
         config.rules.pre_vote = options.pre_vote;
         config.rules.check_quorum = true;
         config.rules.steps_down_on_removal = true;
+        config.rules.reads_log = true;
+        config.rules.gathers_reads = true;
+        config.limits.log_window_bytes_max = options.log_sizes.window_bytes;
         let node = raft::Node::new(config, restored)
             .map_err(|error| BootError::Mismatch(error.to_string()))?;
         let member = Member::new(node);
@@ -307,6 +351,7 @@ impl<'a> Files<'a> {
             cache_bytes,
             is_new,
             announced_version,
+            raises_version,
         })
     }
 }
@@ -327,10 +372,10 @@ fn sync_names(vfs: &dyn Vfs, dirs: &[&Path]) -> Result<(), BootError> {
     Ok(())
 }
 
-/// Decides whether this member raises the cluster version, and returns the version that it tells
-/// other members. A cluster of an older version keeps its version unless the option says otherwise,
+/// Decides whether this member raises the cluster version, and the version that it tells other
+/// members at first. A cluster of an older version keeps its version unless the option says otherwise,
 /// so that the older etcd can still be started on the directory.
-fn decide_version(options: &BootOptions, state: &mut State) -> Version {
+fn decide_version(options: &BootOptions, state: &mut State) -> (Version, bool) {
     let joined = || options.founding.as_ref().and_then(Founding::version);
     // The lowest version is that of a cluster whose members are not all known yet.
     let known = state.cluster().version().or_else(joined);
@@ -346,7 +391,7 @@ fn decide_version(options: &BootOptions, state: &mut State) -> Version {
         );
     }
     state.raise_cluster_version(raises);
-    older.filter(|_| !raises).unwrap_or_else(cluster::server_version)
+    (older.filter(|_| !raises).unwrap_or_else(cluster::server_version), raises)
 }
 
 /// Creates the log of a new cluster.
@@ -366,8 +411,13 @@ fn create_log(
         return Err(BootError::Mismatch(format!("there is no log in {}", wal_dir.display())));
     };
     let (metadata, _) = founding.begin().map_err(BootError::Mismatch)?;
-    Wal::create_with_segments(Arc::clone(vfs), wal_dir, &metadata, options.segment_bytes)?
-        .close()?;
+    Wal::create_with_segments(
+        Arc::clone(vfs),
+        wal_dir,
+        &metadata,
+        options.log_sizes.segment_bytes,
+    )?
+    .close()?;
     Ok(())
 }
 
@@ -428,6 +478,19 @@ fn check_order(snapshot: EntryId, applied: EntryId) -> Result<(), BootError> {
             "the newest snapshot is at entry {}, but the database has applied only {}: it is \
              older than the log",
             snapshot.index, applied.index
+        )));
+    }
+    Ok(())
+}
+
+/// The first entries of every log add members, so that members are known wherever an entry was
+/// applied. etcd before 3.6 keeps them in the `.snap` file; without it, a member would go on in a
+/// cluster that has none.
+fn check_members(cluster: &Cluster, applied: Index) -> Result<(), BootError> {
+    if applied > Index(0) && cluster.members().next().is_none() {
+        return Err(BootError::Mismatch(format!(
+            "entries up to {applied} were applied, but no file names the members of the cluster: \
+             the newest .snap file is missing or damaged"
         )));
     }
     Ok(())

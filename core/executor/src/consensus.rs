@@ -4,13 +4,15 @@
 use crate::ids::{IdLane, RequestIds};
 use crate::message::{
     ApplyInput, ClientMessage, ConsensusInput, Envelope, LogInput, RequestFailure, WakeFor,
+    is_proposal,
 };
 use crate::reads::ReadRounds;
 use member::{Effect, Input, Leadership, Member, Proposal, Refusal};
-use proto::{Entry, EntryId, Index};
+use proto::{Entry, EntryId, Index, NodeId};
 use raft::{Body, Message, RaftSnapshot, Read};
 use state::Snapshot;
 use std::collections::VecDeque;
+use std::time::Duration;
 
 /// How many batches of committed entries may be with the applier at once: one is applied while the
 /// next one waits. Further ones stay here, so that a slow disk of the database fills no queue.
@@ -23,6 +25,12 @@ const PEER_SNAPSHOT_TICKS: u32 = 300;
 /// A leader whose log write takes this many election timeouts hands its place over to another voter:
 /// its disk has stalled, and what it has not written it cannot help to commit.
 const STALLED_WRITE_TIMEOUTS: u64 = 2;
+
+/// How long proposals are gathered for the next round while the last one is under way. In a network in
+/// which a round takes longer, rounds overlap.
+pub const GATHERING_TIME: Duration = Duration::from_millis(1);
+/// How many bytes are gathered at most.
+const GATHERED_BYTES_MAX: usize = 8 << 20;
 
 /// What the applier gets, in order.
 #[derive(Debug)]
@@ -43,19 +51,60 @@ struct Transfers {
     newest: Option<(EntryId, bolt::View)>,
     /// The age of `newest`, in ticks.
     ticks: u32,
+    /// A member that needs an entry up to this one gets a snapshot.
+    released: Index,
+}
+
+/// What ends the gathering of proposals for the next round.
+#[derive(Clone, Copy, Debug, Default)]
+enum GatheringEnd {
+    /// Nothing is under way: a proposal is made at once.
+    #[default]
+    Now,
+    /// The commit of this entry, the last of the leader's round.
+    Commit(Index),
+    /// The next append of the leader, to which a follower has forwarded its round.
+    Append,
+}
+
+/// The proposals that the next round makes.
+#[derive(Debug, Default)]
+struct Gathered {
+    /// Those of this member.
+    own: Vec<Proposal>,
+    /// Messages with those of other members, for a leader.
+    forwarded: Vec<Message>,
+    /// The bytes of all.
+    bytes: usize,
+    end: GatheringEnd,
+    /// How many rounds were made.
+    rounds: u64,
+}
+
+impl Gathered {
+    fn is_empty(&self) -> bool {
+        self.own.is_empty() && self.forwarded.is_empty()
+    }
+
+    /// Begins the next round: returns what this member and others propose in it.
+    fn take(&mut self) -> (Vec<Proposal>, Vec<Message>) {
+        self.bytes = 0;
+        self.rounds += 1;
+        (std::mem::take(&mut self.own), std::mem::take(&mut self.forwarded))
+    }
 }
 
 /// Drives `member`. See the crate's description.
 #[derive(Debug)]
 pub struct Consensus {
     member: Member,
-    /// How many entries stay in memory behind a snapshot.
+    /// How many entries behind a snapshot are kept for members that are behind: in memory, or in
+    /// the log alone if they are too large for it.
     catch_up_entries: u64,
     ids: RequestIds,
     /// The lane of the applier's own proposals.
     own_lane: usize,
-    /// Requests of this round.
-    proposals: Vec<Proposal>,
+    gathered: Gathered,
     /// Committed batches that have no credit yet, oldest first.
     committed: VecDeque<Committed>,
     /// The last index of each batch that is with the applier, oldest first.
@@ -84,7 +133,7 @@ impl Consensus {
             catch_up_entries,
             ids,
             own_lane,
-            proposals: Vec::new(),
+            gathered: Gathered::default(),
             committed: VecDeque::new(),
             applying: VecDeque::new(),
             unsent,
@@ -101,26 +150,41 @@ impl Consensus {
         &self.member
     }
 
-    /// True if [`Consensus::end_round`] has proposals to make.
-    #[must_use]
-    pub fn has_proposals(&self) -> bool {
-        !self.proposals.is_empty()
-    }
-
     /// The inputs that would have an effect now. The others may be taken later, with any of these.
     #[must_use]
     pub fn wake_for(&self) -> WakeFor {
-        WakeFor {
-            // While a batch of the only voter is being written, a proposal just joins the next one.
-            requests: !(self.member.is_writing() && self.member.is_sole_voter()),
-            credits: !self.committed.is_empty(),
-        }
+        WakeFor { proposals: !self.gathers(), credits: !self.committed.is_empty() }
     }
 
     /// True if [`Consensus::end_round`] has work: proposals to make, or reads to confirm.
     #[must_use]
     pub fn has_round(&self) -> bool {
-        self.has_proposals() || self.reads.is_due()
+        (!self.gathered.is_empty() && !self.gathers()) || self.reads.is_due()
+    }
+
+    /// True while proposals are only gathered. Made at once, each round would be one or two entries,
+    /// and cost a message to and from each member, and a sync on each.
+    fn gathers(&self) -> bool {
+        let is_writing_alone = self.member.is_sole_voter() && self.member.is_writing();
+        (is_writing_alone || self.overlapping_round().is_some())
+            && self.gathered.bytes < GATHERED_BYTES_MAX
+    }
+
+    /// The number of the round that is under way while proposals are gathered for the next one. When
+    /// it takes longer than [`GATHERING_TIME`], the caller calls [`Consensus::end_gathering`].
+    #[must_use]
+    pub fn overlapping_round(&self) -> Option<u64> {
+        let is_under_way = match self.gathered.end {
+            GatheringEnd::Now => false,
+            GatheringEnd::Commit(index) => self.member.leads() && self.member.commit() < index,
+            GatheringEnd::Append => !self.member.leads(),
+        };
+        (is_under_way && !self.member.is_sole_voter()).then_some(self.gathered.rounds)
+    }
+
+    /// Lets the next round begin, though the last one is still under way.
+    pub fn end_gathering(&mut self) {
+        self.gathered.end = GatheringEnd::Now;
     }
 
     /// Takes one input. Proposals and reads are only gathered: [`Consensus::end_round`] proposes
@@ -128,12 +192,16 @@ impl Consensus {
     pub fn take(&mut self, input: ConsensusInput, out: &mut Vec<Envelope>) {
         match input {
             ConsensusInput::Tick => {
+                self.end_gathering();
                 self.reads.tick();
                 self.forget_old_snapshot(out);
                 self.step(Input::Tick, out);
                 self.yield_if_stalled(out);
             }
-            ConsensusInput::Propose(proposal) => self.proposals.push(proposal),
+            ConsensusInput::Propose(proposal) => {
+                self.gathered.bytes += proposal.data.len();
+                self.gathered.own.push(proposal);
+            }
             ConsensusInput::Durable(receipt) => {
                 self.writing_ticks = 0;
                 // There is one write at a time, so it is the one with the snapshot.
@@ -157,9 +225,20 @@ impl Consensus {
                 // A member that gets a snapshot needs the entries behind it next.
                 let sent = self.transfers.newest.as_ref().map_or(keep, |(id, _)| id.index.0);
                 let keep = keep.min(sent);
+                self.transfers.released = Index(keep);
                 self.step(Input::Compact(Index(keep)), out);
             }
-            ConsensusInput::Message(message) => self.step(Input::Message(message), out),
+            ConsensusInput::Message(message) if is_proposal(&message) => {
+                self.gathered.bytes += message.body.entry_bytes();
+                self.gathered.forwarded.push(message);
+            }
+            ConsensusInput::Message(message) => {
+                let is_append = matches!(message.body, Body::Append { .. });
+                if is_append && matches!(self.gathered.end, GatheringEnd::Append) {
+                    self.end_gathering();
+                }
+                self.step(Input::Message(message), out);
+            }
             ConsensusInput::Read(read) => {
                 if !self.reads.add(read) {
                     out.push(Envelope::Client(ClientMessage::ReadRefused(read)));
@@ -175,6 +254,7 @@ impl Consensus {
                 self.transfers.ticks = 0;
                 self.step(Input::Snapshot(Some(snapshot)), out);
             }
+            ConsensusInput::LogRead(read, part) => self.step(Input::LogRead(read, part), out),
             ConsensusInput::Transfer(to) => self.step(Input::Transfer(to), out),
             ConsensusInput::Unreachable(member) => self.step(Input::Unreachable(member), out),
             ConsensusInput::SnapshotSent { to, delivered } => {
@@ -186,9 +266,16 @@ impl Consensus {
     /// Proposes what was gathered since the last round, as one batch, and asks for an index for the
     /// reads.
     pub fn end_round(&mut self, out: &mut Vec<Envelope>) {
-        if !self.proposals.is_empty() {
-            let proposals = std::mem::take(&mut self.proposals);
-            self.step(Input::Propose(proposals), out);
+        if !self.gathered.is_empty() && !self.gathers() {
+            let (own, forwarded) = self.gathered.take();
+            self.step(Input::Propose { own, forwarded }, out);
+            self.gathered.end = if self.member.leads() {
+                GatheringEnd::Commit(self.member.raft().last().index)
+            } else if self.member.leadership().leader != NodeId::NONE {
+                GatheringEnd::Append
+            } else {
+                GatheringEnd::Now
+            };
         }
         if self.reads.is_due() {
             let context = self.contexts.next_id();
@@ -205,6 +292,7 @@ impl Consensus {
                 Effect::Append(append) => out.push(Envelope::Log(LogInput::Append(append))),
                 Effect::Apply(entries) => self.committed.push_back(Committed::Entries(entries)),
                 Effect::Leadership(leadership) => {
+                    self.end_gathering();
                     self.reads.retry();
                     self.unsent = Some(leadership);
                 }
@@ -218,6 +306,10 @@ impl Consensus {
                 Effect::BadMessage(error) => {
                     tracing::warn!(%error, "dropped a message of another member");
                 }
+                Effect::ReadLog(read) if read.first <= self.transfers.released => {
+                    out.push(Envelope::Consensus(ConsensusInput::LogRead(read, None)));
+                }
+                Effect::ReadLog(read) => out.push(Envelope::Log(LogInput::Read(read))),
                 Effect::SnapshotWanted => {
                     if !std::mem::replace(&mut self.transfers.is_wanted, true) {
                         out.push(Envelope::Apply(ApplyInput::TakePeerSnapshot));

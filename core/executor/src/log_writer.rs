@@ -4,6 +4,7 @@
 use crate::message::{ApplyInput, ConsensusInput, Envelope, LogInput};
 use member::{Append, Receipt};
 use proto::{HardState, Index};
+use raft::{LogPart, LogRead};
 use state::Snapshot;
 use std::collections::VecDeque;
 use std::io::ErrorKind;
@@ -11,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use vfs::Vfs;
 use wal::snap::{self, SnapFile};
-use wal::{SnapshotRecord, Wal};
+use wal::{EntryRead, SnapshotRecord, Wal};
 
 /// How many old files are kept.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +40,8 @@ pub enum LogStep {
     RecordSnapshot,
     /// Files that it replaces were removed.
     Purge,
+    /// A piece of the log was read for a member that is behind.
+    Read,
 }
 
 /// A step that is to be done.
@@ -51,6 +54,8 @@ enum Work {
     /// As `SaveSnapshot`, but the member cannot go on without it.
     SaveReceived(Snapshot),
     RecordSnapshot(Snapshot),
+    /// As `RecordSnapshot`, of a snapshot that replaces the log.
+    RecordReceived(Snapshot),
     Purge(Index),
 }
 
@@ -67,6 +72,10 @@ pub struct LogWriter {
     snap_dir: PathBuf,
     retention: Retention,
     work: VecDeque<Work>,
+    /// Reads for members that are behind. They are done in pieces, between the steps of `work`.
+    reads: VecDeque<(LogRead, EntryRead)>,
+    /// The next step is a piece of a read, if there is one.
+    is_reads_turn: bool,
     failed: bool,
 }
 
@@ -77,7 +86,16 @@ impl LogWriter {
         snap_dir: PathBuf,
         retention: Retention,
     ) -> LogWriter {
-        LogWriter { vfs, wal, snap_dir, retention, work: VecDeque::new(), failed: false }
+        LogWriter {
+            vfs,
+            wal,
+            snap_dir,
+            retention,
+            work: VecDeque::new(),
+            reads: VecDeque::new(),
+            is_reads_turn: false,
+            failed: false,
+        }
     }
 
     /// The WAL.
@@ -93,9 +111,13 @@ impl LogWriter {
                 let receipt = append.receipt;
                 self.work.extend([Work::Write(append), Work::Sync(receipt), Work::Tend]);
             }
+            LogInput::Read(read) => {
+                let LogRead { first, last, bytes_max, .. } = read;
+                self.reads.push_back((read, EntryRead::new(first, last, bytes_max)));
+            }
             LogInput::Restore(snapshot) => {
                 self.work
-                    .extend([Work::SaveReceived(snapshot.clone()), Work::RecordSnapshot(snapshot)]);
+                    .extend([Work::SaveReceived(snapshot.clone()), Work::RecordReceived(snapshot)]);
             }
             LogInput::Snapshot(snapshot, HardState { commit, .. }) => {
                 // After a restart the WAL ignores a snapshot beyond its commit index.
@@ -112,7 +134,7 @@ impl LogWriter {
     /// True if [`LogWriter::step`] has something to do. Never after a failure.
     #[must_use]
     pub fn has_work(&self) -> bool {
-        !self.failed && !self.work.is_empty()
+        !self.failed && (!self.work.is_empty() || !self.reads.is_empty())
     }
 
     /// Does the next step; `None` if there is none.
@@ -124,6 +146,13 @@ impl LogWriter {
         if self.failed {
             return Ok(None);
         }
+        // A read delays a write by one piece, and writes delay a read by one step for each piece.
+        let is_reads_turn = std::mem::replace(&mut self.is_reads_turn, false);
+        if (is_reads_turn || self.work.is_empty()) && !self.reads.is_empty() {
+            self.read_piece(out);
+            return Ok(Some(LogStep::Read));
+        }
+        self.is_reads_turn = true;
         let Some(work) = self.work.pop_front() else { return Ok(None) };
         // Cleared only by success, so that no later step runs after an error.
         self.failed = true;
@@ -168,6 +197,13 @@ impl LogWriter {
                 tracing::info!(snapshot_index = id.index.0, "saved snapshot to disk");
                 Ok(LogStep::RecordSnapshot)
             }
+            Work::RecordReceived(Snapshot { id, conf_state, .. }) => {
+                let conf_state = Some(conf_state);
+                self.wal.save_snapshot(&SnapshotRecord { id, conf_state })?;
+                self.wal.follow_snapshot(id);
+                tracing::info!(snapshot_index = id.index.0, "saved a received snapshot to disk");
+                Ok(LogStep::RecordSnapshot)
+            }
             Work::Purge(index) => {
                 self.wal.release_to(index);
                 self.wal.purge(self.retention.segments_max)?;
@@ -177,6 +213,22 @@ impl LogWriter {
                 Ok(LogStep::Purge)
             }
         }
+    }
+
+    /// Reads a piece of the first read. If the log cannot be read, the member that is behind gets a
+    /// snapshot: nothing depends on what was read.
+    fn read_piece(&mut self, out: &mut Vec<Envelope>) {
+        let Some((read, mut entries)) = self.reads.pop_front() else { return };
+        match self.wal.read_some(&mut entries) {
+            Ok(false) => return self.reads.push_front((read, entries)),
+            Ok(true) => {}
+            Err(error) => {
+                tracing::warn!(%error, "failed to read the log for a member that is behind");
+                entries = EntryRead::new(read.first, read.last, read.bytes_max);
+            }
+        }
+        let part = entries.finish().map(|(prev, entries)| LogPart { prev, entries });
+        out.push(Envelope::Consensus(ConsensusInput::LogRead(read, part)));
     }
 
     /// Drops the other steps of the snapshot that was not saved. Nothing needs it now: the log

@@ -1,13 +1,14 @@
 //! The messages between the machines, and from them to clients.
 
 use crate::moment::Moment;
+use auth::TokenChange;
 use backend::Batch;
 use cluster::Version;
 use member::{Append, Leadership, Proposal, Receipt};
 use mvcc::EventBatch;
 use proto::answer::Answer;
 use proto::{ConfChange, Entry, HardState, Index, NodeId};
-use raft::{Message, RaftSnapshot};
+use raft::{Body, LogPart, LogRead, Message, RaftSnapshot};
 use state::{Question, Reject, Reply, Snapshot};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -61,6 +62,8 @@ pub enum ConsensusInput {
     Matched(u64),
     /// A snapshot for members that are too far behind, and the database file of the same moment.
     PeerSnapshot(RaftSnapshot, bolt::View),
+    /// The part of the log for a [`LogInput::Read`]; `None` if the log does not have it.
+    LogRead(LogRead, Option<LogPart>),
     /// Hand the leadership over to this voter.
     Transfer(NodeId),
     /// A message to this member could not be sent.
@@ -75,24 +78,25 @@ pub enum ConsensusInput {
 }
 
 /// The inputs for which the sleeping thread of a machine is woken. All inputs that are neither
-/// requests nor credits wake it always.
+/// proposals nor credits wake it always.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WakeFor {
-    /// Requests of clients.
-    pub requests: bool,
+    /// Proposals: of clients, or forwarded by other members.
+    pub proposals: bool,
     /// Inputs that return a credit.
     pub credits: bool,
 }
 
 impl WakeFor {
     /// Every input wakes the thread.
-    pub const ALL: WakeFor = WakeFor { requests: true, credits: true };
+    pub const ALL: WakeFor = WakeFor { proposals: true, credits: true };
 
     /// Whether this input of [`crate::Consensus`] wakes its thread.
     #[must_use]
     pub fn contains(self, input: &ConsensusInput) -> bool {
         match input {
-            ConsensusInput::Propose(_) => self.requests,
+            ConsensusInput::Propose(_) => self.proposals,
+            ConsensusInput::Message(message) if is_proposal(message) => self.proposals,
             ConsensusInput::Applied(_) => self.credits,
             ConsensusInput::Tick
             | ConsensusInput::Durable(_)
@@ -103,11 +107,17 @@ impl WakeFor {
             | ConsensusInput::Read(_)
             | ConsensusInput::Matched(_)
             | ConsensusInput::PeerSnapshot(..)
+            | ConsensusInput::LogRead(..)
             | ConsensusInput::Transfer(_)
             | ConsensusInput::Unreachable(_)
             | ConsensusInput::SnapshotSent { .. } => true,
         }
     }
+}
+
+/// Whether a message forwards proposals of another member.
+pub(crate) fn is_proposal(message: &Message) -> bool {
+    matches!(message.body, Body::Propose { .. })
 }
 
 /// An input of [`crate::Applier`].
@@ -163,6 +173,8 @@ pub enum LogInput {
     Append(Append),
     /// Save this snapshot. The hard state's commit index covers it.
     Snapshot(Snapshot, HardState),
+    /// Read this part of the log for a member that is behind. At most one for each member.
+    Read(LogRead),
     /// Save this snapshot of another member, which replaces the log. The next batch follows it.
     Restore(Snapshot),
 }
@@ -187,6 +199,9 @@ pub enum BackendInput {
 pub enum ClientMessage {
     /// Reads use this moment from now on.
     Publish(Arc<Moment>),
+    /// These tokens are valid or not valid any more, before the moment that contains the cause is
+    /// published.
+    Tokens(Vec<TokenChange>),
     /// Events for watchers, in order.
     Events(Vec<Arc<EventBatch>>),
     /// Events are missing before the moment that was published last: watchers read them from it.

@@ -18,23 +18,24 @@ pub struct Moment {
 }
 
 impl Moment {
-    /// True if a read of this moment is linearizable: this member leads, is the only voter, and
-    /// has applied an entry of its term, so that no other member can have acknowledged a write
-    /// that is missing here.
+    /// True if a read of this moment is linearizable: this member leads, there is no other member,
+    /// it has applied an entry of its term, and all that was committed while there were others. So
+    /// no other member, learner or removed one can have acknowledged a write that is missing here.
     #[must_use]
     pub fn is_linearizable(&self) -> bool {
-        let Leadership { term, leader } = self.leadership;
+        let Leadership { term, leader, alone_from } = self.leadership;
+        let applied = self.published.applied;
         leader == self.member
             && leader != NodeId::NONE
-            && self.published.applied.term == term
-            && self.is_sole_voter()
+            && applied.term == term
+            && alone_from.is_some_and(|index| applied.index >= index)
+            && self.is_sole_member()
     }
 
-    /// True if this member is the only voter.
+    /// True if there is no other member, as far as the configuration is applied.
     #[must_use]
-    pub fn is_sole_voter(&self) -> bool {
-        let members = self.published.cluster.members();
-        let mut voters = members.filter(|member| !member.is_learner).map(|member| member.id);
-        voters.next() == Some(self.member) && voters.next().is_none()
+    pub fn is_sole_member(&self) -> bool {
+        let mut members = self.published.cluster.members().map(|member| member.id);
+        members.next() == Some(self.member) && members.next().is_none()
     }
 }

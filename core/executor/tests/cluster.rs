@@ -38,6 +38,7 @@ struct Node {
     is_cut_off: bool,
     /// What waits for a disk that is stalled.
     stalled: Option<Vec<Envelope>>,
+    is_new: bool,
 }
 
 /// What goes to another member.
@@ -49,6 +50,8 @@ enum Sent {
 struct Cluster {
     nodes: Vec<Node>,
     now: Duration,
+    /// Snapshots that were sent.
+    snapshots: usize,
 }
 
 fn options(at: usize) -> BootOptions {
@@ -66,13 +69,17 @@ fn options(at: usize) -> BootOptions {
 }
 
 impl Node {
-    fn boot(at: usize) -> Node {
-        let disk: Arc<dyn Vfs> = Arc::new(SimDisk::new(at as u64));
-        let options = options(at);
-        let files = Files::open(&disk, &options).unwrap();
+    fn boot(at: usize, options: &BootOptions) -> Node {
+        let node = Node::open(Arc::new(SimDisk::new(at as u64)), options);
+        assert!(node.is_new);
+        node
+    }
+
+    fn open(disk: Arc<dyn Vfs>, options: &BootOptions) -> Node {
+        let files = Files::open(&disk, options).unwrap();
         let (keys, log) = (files.read_keys(), files.open_log().unwrap());
         let booted = files.start(keys, log).unwrap();
-        assert!(booted.is_new);
+        let is_new = booted.is_new;
         let (id, snap_dir) = (booted.metadata.node, booted.snap_dir.clone());
         let ids = RequestIds::new(id, 1 << 20, 3);
         let options = MachineOptions {
@@ -100,6 +107,7 @@ impl Node {
             reads: Vec::new(),
             is_cut_off: false,
             stalled: None,
+            is_new,
         }
     }
 
@@ -151,6 +159,7 @@ impl Node {
             ClientMessage::ReadReady(id) => self.reads.push(id),
             ClientMessage::Events(_)
             | ClientMessage::EventsLost
+            | ClientMessage::Tokens(_)
             | ClientMessage::Reply(..)
             | ClientMessage::File(..)
             | ClientMessage::ReadRefused(_)
@@ -177,7 +186,16 @@ impl Node {
 
 impl Cluster {
     fn found() -> Cluster {
-        Cluster { nodes: (0..3).map(Node::boot).collect(), now: Duration::ZERO }
+        Cluster::found_with(|_| {})
+    }
+
+    fn found_with(change: impl Fn(&mut BootOptions)) -> Cluster {
+        let boot = |at| {
+            let mut options = options(at);
+            change(&mut options);
+            Node::boot(at, &options)
+        };
+        Cluster { nodes: (0..3).map(boot).collect(), now: Duration::ZERO, snapshots: 0 }
     }
 
     fn tick(&mut self) {
@@ -226,6 +244,7 @@ impl Cluster {
 
     /// Copies the database of a snapshot to the receiver, as the transport does.
     fn install(&mut self, from: NodeId, message: Message, file: &bolt::View) {
+        self.snapshots += 1;
         let to = message.to;
         let delivered = self.connects(from, to);
         if delivered {
@@ -270,6 +289,13 @@ impl Cluster {
     }
 
     fn put(&mut self, at: usize, value: &str) -> u64 {
+        let id = self.propose(at, value);
+        self.settle();
+        id
+    }
+
+    /// Queues a put.
+    fn propose(&mut self, at: usize, value: &str) -> u64 {
         let node = &mut self.nodes[at];
         let id = node.ids.next_id();
         let put =
@@ -278,7 +304,6 @@ impl Cluster {
         let request = InternalRaftRequest { header, put: Some(put), ..Default::default() };
         let proposal = Proposal::request(id, request.encode_to_vec().into());
         node.queue.push_back(Envelope::Consensus(ConsensusInput::Propose(proposal)));
-        self.settle();
         id
     }
 
@@ -304,6 +329,80 @@ fn three_members_elect_a_leader_and_take_writes_and_reads_through_each() {
             assert_eq!(cluster.nodes[reader].data(), cluster.nodes[at].data());
         }
     }
+}
+
+/// The numbers of entries of the appends to this member.
+fn appended(sent: &[Sent], to: NodeId) -> Vec<usize> {
+    let mut counts = Vec::new();
+    for sent in sent {
+        if let Sent::Message(Message { to: receiver, body: Body::Append { entries, .. }, .. }) =
+            sent
+            && *receiver == to
+        {
+            counts.push(entries.len());
+        }
+    }
+    counts
+}
+
+/// A leader and a follower, and the leader's round with one entry that it has just sent. Meanwhile
+/// two puts have come to the leader and one to the follower, which has forwarded it.
+fn a_round_under_way() -> (Cluster, usize, NodeId, Vec<Sent>) {
+    let mut cluster = Cluster::found();
+    let leader = cluster.elect();
+    let follower = (leader + 1) % 3;
+    let id = cluster.nodes[follower].id;
+    cluster.propose(leader, "1");
+    let first = cluster.nodes[leader].work(cluster.now);
+    assert_eq!(appended(&first, id), [1]);
+    cluster.propose(leader, "2");
+    cluster.propose(leader, "3");
+    cluster.propose(follower, "4");
+    for sent in cluster.nodes[follower].work(cluster.now) {
+        let Sent::Message(message) = sent else { panic!("a message") };
+        cluster.deliver(id, message);
+    }
+    let meanwhile = cluster.nodes[leader].work(cluster.now);
+    assert_eq!(appended(&meanwhile, id), [0; 0]);
+    (cluster, leader, id, first)
+}
+
+#[test]
+fn proposals_during_a_round_make_one_append_after_it() {
+    let (mut cluster, leader, follower, first) = a_round_under_way();
+    let from = cluster.nodes[leader].id;
+    for sent in first {
+        let Sent::Message(message) = sent else { panic!("a message") };
+        cluster.deliver(from, message);
+    }
+    let mut appends = Vec::new();
+    for _ in 0..4 {
+        for at in 0..3 {
+            let (id, now) = (cluster.nodes[at].id, cluster.now);
+            let sent = cluster.nodes[at].work(now);
+            appends.extend(appended(&sent, follower).into_iter().filter(|entries| *entries > 0));
+            for sent in sent {
+                let Sent::Message(message) = sent else { panic!("a message") };
+                cluster.deliver(id, message);
+            }
+        }
+    }
+    assert_eq!(appends, [3]);
+    cluster.settle();
+    cluster.tick();
+    cluster.assert_equal(5);
+}
+
+#[test]
+fn a_round_begins_before_the_last_one_is_committed_if_that_takes_long() {
+    let (mut cluster, leader, follower, _) = a_round_under_way();
+    assert!(cluster.nodes[leader].machines.consensus.overlapping_round().is_some());
+    cluster.nodes[leader].machines.consensus.end_gathering();
+    let mut out = Vec::new();
+    cluster.nodes[leader].machines.consensus.end_round(&mut out);
+    cluster.nodes[leader].queue.extend(out);
+    let sent = cluster.nodes[leader].work(cluster.now);
+    assert_eq!(appended(&sent, follower), [3]);
 }
 
 #[test]
@@ -360,12 +459,64 @@ fn a_member_that_is_too_far_behind_gets_a_snapshot_and_goes_on_from_it() {
     for _ in 0..ELECTION_TICKS {
         cluster.tick();
     }
+    assert!(cluster.snapshots > 0);
     cluster.assert_equal(202);
     cluster.elect();
     let put = cluster.put(behind, "last");
     assert!(cluster.nodes[behind].answered.contains(&put));
     cluster.tick();
     cluster.assert_equal(203);
+}
+
+#[test]
+fn a_member_that_was_away_shortly_gets_entries_that_left_the_memory_from_the_log() {
+    let mut cluster = Cluster::found_with(|options| options.log_sizes.window_bytes = 1);
+    let leader = cluster.elect();
+    let behind = (leader + 1) % 3;
+    cluster.put(leader, "first");
+    cluster.nodes[behind].is_cut_off = true;
+    // Fewer than there are between two snapshots.
+    for count in 0..30 {
+        cluster.put(leader, &format!("{count}"));
+    }
+    cluster.nodes[behind].is_cut_off = false;
+    for _ in 0..ELECTION_TICKS {
+        cluster.tick();
+    }
+    cluster.assert_equal(32);
+    assert_eq!(cluster.snapshots, 0);
+}
+
+#[test]
+fn a_forced_member_goes_on_alone_with_its_whole_log() {
+    let mut cluster = Cluster::found();
+    let leader = cluster.elect();
+    for count in 0..60 {
+        cluster.put(leader, &format!("{count}"));
+    }
+    // It does not know that this is committed; another member may.
+    for at in 0..3 {
+        cluster.nodes[at].is_cut_off = at != leader;
+    }
+    cluster.put(leader, "last");
+    let nodes = std::mem::take(&mut cluster.nodes);
+    let disk = nodes.into_iter().nth(leader).unwrap().disk;
+    let mut options = options(leader);
+    options.forces_new_cluster = true;
+    for forced in [true, true, false] {
+        options.forces_new_cluster = forced;
+        // The files are locked until then.
+        cluster.nodes.clear();
+        cluster.nodes = vec![Node::open(Arc::clone(&disk), &options)];
+        assert!(!cluster.nodes[0].is_new);
+        cluster.elect();
+        cluster.assert_equal(62);
+        let members = cluster.nodes[0].published.published.cluster.members().count();
+        assert_eq!((members, cluster.nodes[0].published.is_sole_member()), (1, true));
+    }
+    let put = cluster.put(0, "alone");
+    assert!(cluster.nodes[0].answered.contains(&put));
+    cluster.assert_equal(63);
 }
 
 #[test]

@@ -4,18 +4,21 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use backend::ReadView;
-use cluster::Cluster;
-use executor::boot::Files;
+use cluster::{Cluster, MembershipChange};
+use executor::boot::{Booted, Files};
 use executor::{
-    ApplyInput, AutoCompaction, BackendInput, BootOptions, ClientMessage, ConsensusInput, Envelope,
-    Founding, IdLane, MachineOptions, Machines, Moment, RequestIds,
+    ApplyInput, AutoCompaction, BackendInput, BootError, BootOptions, ClientMessage,
+    ConsensusInput, Envelope, Founding, IdLane, LogInput, MachineOptions, Machines, Moment,
+    RequestIds,
 };
-use member::Proposal;
+use member::{Leadership, Proposal};
 use prost::Message as _;
 use proto::answer::Answer;
 use proto::etcdserverpb::{InternalRaftRequest, PutRequest, RequestHeader};
-use state::Published;
+use proto::{ConfState, HardState, Index, NodeId};
+use state::{Published, Snapshot};
 use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use vfs::{SimDisk, Vfs};
@@ -31,13 +34,17 @@ struct World {
     events: usize,
 }
 
+fn boot(vfs: &Arc<dyn Vfs>) -> Result<Booted, BootError> {
+    let options = BootOptions::simulated(1);
+    let files = Files::open(vfs, &options)?;
+    let (keys, log) = (files.read_keys(), files.open_log()?);
+    files.start(keys, log)
+}
+
 impl World {
     fn boot(disk: &SimDisk, start: u64) -> World {
         let vfs: Arc<dyn Vfs> = Arc::new(disk.clone());
-        let options = BootOptions::simulated(1);
-        let files = Files::open(&vfs, &options).unwrap();
-        let (keys, log) = (files.read_keys(), files.open_log().unwrap());
-        let booted = files.start(keys, log).unwrap();
+        let booted = boot(&vfs).unwrap();
         let ids = RequestIds::new(booted.metadata.node, start << 20, 3);
         let options = MachineOptions {
             auto_compaction: AutoCompaction::Off,
@@ -130,6 +137,7 @@ impl World {
             | ClientMessage::Reply(..)
             | ClientMessage::File(..)
             | ClientMessage::EventsLost
+            | ClientMessage::Tokens(_)
             | ClientMessage::ReadReady(_)
             | ClientMessage::ReadRefused(_)
             | ClientMessage::Matched(..) => {}
@@ -168,19 +176,45 @@ fn after_a_restart_no_moment_is_linearizable_before_it_contains_every_answered_w
     assert!(world.published.is_linearizable());
 }
 
+/// Another member may acknowledge what is not applied here: a voter, a learner through which a client
+/// writes, and a member that was removed a moment ago.
 #[test]
-fn a_moment_with_a_second_voter_is_not_linearizable() {
+fn a_moment_is_not_linearizable_with_a_learner_nor_before_all_that_was_committed_with_others() {
     let mut world = World::boot(&SimDisk::new(1), 1);
     world.lead();
     let moment = (*world.published).clone();
+    assert!(moment.is_linearizable());
+
     let Some(Founding::New { mut members, token, .. }) = BootOptions::simulated(1).founding else {
         panic!("a simulated member begins a new cluster");
     };
     members.push(("second".to_owned(), vec!["http://second:2380".to_owned()]));
-    let cluster = Cluster::initial(&members, &token).unwrap();
+    let mut cluster = Cluster::initial(&members, &token).unwrap();
     assert!(cluster.member(moment.member).is_some(), "this member is one of the two voters");
-    let published = Published { cluster: Arc::new(cluster), ..moment.published.clone() };
-    assert!(!Moment { published, ..moment }.is_linearizable());
+    let with = |cluster: &Cluster| {
+        let published =
+            Published { cluster: Arc::new(cluster.clone()), ..moment.published.clone() };
+        Moment { published, ..moment.clone() }
+    };
+    assert!(!with(&cluster).is_linearizable(), "there is another voter");
+    let second = cluster.members().find(|member| member.id != moment.member).unwrap().clone();
+    let learner = cluster::Member { is_learner: true, id: NodeId(2), ..second.clone() };
+    cluster.apply(MembershipChange::Remove(second.id));
+    assert!(with(&cluster).is_linearizable());
+    cluster.apply(MembershipChange::Add(learner));
+    assert!(!with(&cluster).is_linearizable(), "there is a learner");
+
+    let alone_from = |index| {
+        let leadership = Leadership { alone_from: index, ..moment.leadership };
+        Moment { leadership, ..moment.clone() }.is_linearizable()
+    };
+    let applied = moment.published.applied.index;
+    assert!(alone_from(Some(applied)));
+    assert!(
+        !alone_from(Some(Index(applied.0 + 1))),
+        "the entry after it may be acknowledged elsewhere"
+    );
+    assert!(!alone_from(None), "raft still counts another member");
 }
 
 /// Once, the JSON of the v2 tree was compared, which differs each time it is made: the snapshot was
@@ -219,4 +253,31 @@ fn a_snapshot_for_other_members_is_taken_once_with_all_that_was_applied_before()
         }
     }
     assert_eq!(taken, [(applied, applied)]);
+}
+
+/// Before a cluster has the version 3.6, its members are in the `.snap` file alone.
+#[test]
+fn a_member_whose_snap_file_with_the_members_is_lost_does_not_start() {
+    let disk = SimDisk::new(1);
+    let mut world = World::boot(&disk, 1);
+    world.lead();
+    let id = world.published.published.applied;
+    world.machines.backend_writer.commit(Duration::ZERO, &mut Vec::new()).unwrap();
+    let cluster = &world.published.published.cluster;
+    assert_eq!(cluster.version(), None);
+    let mut tree = v2store::V2Tree::default();
+    let members = cluster.to_v2();
+    let members = members.iter().map(|(id, urls, _)| (id.as_str(), urls.as_str(), None));
+    tree.set_cluster(members, [], None);
+    let data = tree.to_json().into();
+    let snapshot = Snapshot { id, conf_state: ConfState::default(), data };
+    let hard_state = HardState { term: id.term, vote: NodeId::NONE, commit: id.index };
+    world.send(Envelope::Log(LogInput::Snapshot(snapshot, hard_state)));
+    drop(world);
+    let vfs: Arc<dyn Vfs> = Arc::new(disk.clone());
+    drop(boot(&vfs).unwrap());
+    let file = Path::new("/data/default.etcd/member/snap").join(wal::snap::file_name(id));
+    disk.remove_file(&file).unwrap();
+    let error = boot(&vfs).unwrap_err().to_string();
+    assert!(error.contains("no file names the members of the cluster"), "{error}");
 }

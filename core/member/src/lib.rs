@@ -18,7 +18,7 @@
 
 use bytes::Bytes;
 use proto::{ConfChange, ConfState, Entry, EntryKind, HardState, Index, NodeId, Term};
-use raft::{ConfChanges, LogWrite, Message, RaftSnapshot, Read};
+use raft::{ConfChanges, LogPart, LogRead, LogWrite, Message, RaftSnapshot, Read};
 use std::collections::{BTreeMap, VecDeque};
 
 /// The most entries that may be committed but not applied. Above it, new requests are refused.
@@ -36,8 +36,13 @@ pub const WAITING_BYTES_MAX: usize = 64 << 20;
 pub enum Input {
     /// A heartbeat interval has passed.
     Tick,
-    /// Requests to propose, in order.
-    Propose(Vec<Proposal>),
+    /// Requests to propose, in order. A leader makes one batch of all of them.
+    Propose {
+        /// Those of this member.
+        own: Vec<Proposal>,
+        /// Messages of other members that forward theirs.
+        forwarded: Vec<Message>,
+    },
     /// A message of another member.
     Message(Message),
     /// Asks for the index at which a read is linearizable, as [`Effect::Read`]. There is no answer
@@ -62,6 +67,8 @@ pub enum Input {
         /// Whether it has the snapshot.
         delivered: bool,
     },
+    /// The part of the log that was asked for; `None` if the log does not have it.
+    LogRead(LogRead, Option<LogPart>),
     /// The snapshot for members that are too far behind, or none if there is no longer one.
     Snapshot(Option<RaftSnapshot>),
 }
@@ -114,13 +121,15 @@ pub enum Effect {
     Read(Read),
     /// Apply these entries, then report [`Input::Applied`].
     Apply(Vec<Entry>),
+    /// Read this part of the log for a member that is behind, then report [`Input::LogRead`].
+    ReadLog(LogRead),
     /// A member is too far behind for the snapshot that is stored: take a newer one.
     SnapshotWanted,
     /// A message of another member is invalid and was dropped. To be logged and counted.
     BadMessage(raft::Error),
     /// The request with this id was refused.
     Refuse(u64, Refusal),
-    /// The term or the leader has changed.
+    /// The term or the leader has changed, or whether it is the only member.
     Leadership(Leadership),
 }
 
@@ -139,8 +148,8 @@ pub struct Append {
 /// The reason for a refused request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// More than [`APPLY_GAP_MAX`] entries are committed but not applied, or [`WAITING_MAX`]
-    /// requests wait for a leader that takes them.
+    /// More than [`APPLY_GAP_MAX`] entries are committed but not applied, or [`WAITING_MAX`] requests
+    /// or [`WAITING_BYTES_MAX`] of them wait for a leader that takes them.
     TooManyRequests,
     /// The duty of a leader, which this member is not, or not in that term.
     NotLeader,
@@ -153,6 +162,9 @@ pub struct Leadership {
     pub term: Term,
     /// The leader; [`NodeId::NONE`] if it is not known.
     pub leader: NodeId,
+    /// If this member leads and there is no other member: the commit index when that began. Other
+    /// members may have acknowledged the entries up to it, but none after it.
+    pub alone_from: Option<Index>,
 }
 
 /// The consensus state machine of a member.
@@ -173,7 +185,7 @@ impl Member {
     /// A member that continues from the node's log.
     #[must_use]
     pub fn new(raft: raft::Node) -> Member {
-        let leadership = Leadership { term: raft.term(), leader: NodeId::NONE };
+        let leadership = Leadership { term: raft.term(), ..Leadership::default() };
         Member {
             raft,
             waiting: VecDeque::new(),
@@ -188,7 +200,10 @@ impl Member {
     pub fn step(&mut self, input: Input, effects: &mut Vec<Effect>) {
         match input {
             Input::Tick => self.raft.tick(),
-            Input::Propose(proposals) => self.enqueue(proposals, effects),
+            Input::Propose { own, forwarded } => {
+                self.enqueue(own, effects);
+                self.propose_with_forwarded(forwarded, effects);
+            }
             Input::Message(message) => {
                 if let Err(error) = self.raft.step(message) {
                     effects.push(Effect::BadMessage(error));
@@ -205,6 +220,7 @@ impl Member {
             Input::Transfer(to) => self.raft.transfer_leadership(to),
             Input::Unreachable(member) => self.raft.report_unreachable(member),
             Input::SnapshotSent { to, delivered } => self.raft.report_snapshot(to, delivered),
+            Input::LogRead(read, part) => self.raft.log_read(read, part),
             Input::Snapshot(snapshot) => self.raft.set_snapshot(snapshot),
         }
         self.refuse_outdated(effects);
@@ -250,7 +266,7 @@ impl Member {
         self.in_flight.is_some()
     }
 
-    /// True if this member is the only voter.
+    /// True if this member is the only voter; there may be learners.
     #[must_use]
     pub fn is_sole_voter(&self) -> bool {
         self.raft.is_sole_voter()
@@ -260,15 +276,6 @@ impl Member {
     #[must_use]
     pub fn conf_state(&self) -> ConfState {
         self.raft.conf_state()
-    }
-
-    /// True if a read of the applied state is linearizable without asking other members: this
-    /// member is the only voter, leads, and has applied an entry of its own term.
-    #[must_use]
-    pub fn reads_are_linearizable(&self) -> bool {
-        self.leads()
-            && self.raft.is_sole_voter()
-            && self.raft.term_at(self.raft.applied_index()) == Some(self.raft.term())
     }
 
     /// The memory used by entries, in bytes.
@@ -289,15 +296,15 @@ impl Member {
 
     fn enqueue(&mut self, proposals: Vec<Proposal>, effects: &mut Vec<Effect>) {
         let too_far_behind = self.apply_gap() > APPLY_GAP_MAX;
-        // Requests that a leader takes leave the queue in the same step, in which they all arrive.
-        let is_full = self.waiting.len() >= WAITING_MAX || self.waiting_bytes >= WAITING_BYTES_MAX;
-        let room = WAITING_MAX.saturating_sub(self.waiting.len());
-        let leaderless = self.raft.leader() == NodeId::NONE;
-        for (at, proposal) in proposals.into_iter().enumerate() {
-            if too_far_behind || is_full || (leaderless && at >= room) {
+        // What a leader takes at once does not wait, however much arrives in one step.
+        let is_blocked = self.raft.leader() == NodeId::NONE || !self.waiting.is_empty();
+        for proposal in proposals {
+            let bytes = self.waiting_bytes + proposal.data.len();
+            let is_full = self.waiting.len() >= WAITING_MAX || bytes > WAITING_BYTES_MAX;
+            if too_far_behind || (is_blocked && is_full) {
                 effects.push(Effect::Refuse(proposal.id, Refusal::TooManyRequests));
             } else {
-                self.waiting_bytes += proposal.data.len();
+                self.waiting_bytes = bytes;
                 self.waiting.push_back(proposal);
             }
         }
@@ -325,14 +332,36 @@ impl Member {
 
     /// Proposes the waiting requests if there is a leader.
     fn propose_waiting(&mut self) {
-        if self.waiting.is_empty() || self.raft.leader() == NodeId::NONE {
-            return;
+        if !self.waiting.is_empty() && self.raft.leader() != NodeId::NONE {
+            self.propose_waiting_and(Vec::new());
         }
+    }
+
+    /// Proposes the waiting requests and those of other members together. If raft rejects them, the
+    /// waiting ones stay queued; other members' clients see a timeout, as if the message were lost.
+    fn propose_waiting_and(&mut self, forwarded: Vec<(EntryKind, Bytes)>) {
         let entry = |Proposal { kind, data, .. }: &Proposal| (*kind, data.clone());
-        // If raft rejects the proposals, they stay queued.
-        if self.raft.propose_all(self.waiting.iter().map(entry)).is_ok() {
+        let all = self.waiting.iter().map(entry).chain(forwarded);
+        if self.raft.propose_all(all).is_ok() {
             self.waiting.clear();
             self.waiting_bytes = 0;
+        }
+    }
+
+    /// Proposes what other members have forwarded: a leader together with its own requests.
+    fn propose_with_forwarded(&mut self, messages: Vec<Message>, effects: &mut Vec<Effect>) {
+        let mut entries = Vec::new();
+        for message in messages {
+            let taken = if self.leads() {
+                self.raft.forwarded(message).map(|forwarded| entries.extend(forwarded))
+            } else {
+                self.raft.step(message)
+            };
+            effects.extend(taken.err().map(Effect::BadMessage));
+        }
+        if !entries.is_empty() {
+            self.refuse_outdated(effects);
+            self.propose_waiting_and(entries);
         }
     }
 
@@ -372,18 +401,28 @@ impl Member {
         }
     }
 
+    fn follow_leadership(&mut self, effects: &mut Vec<Effect>) {
+        let is_alone = self.leads() && self.raft.is_sole_member();
+        let known = self.leadership.alone_from;
+        let leadership = Leadership {
+            term: self.raft.term(),
+            leader: self.raft.leader(),
+            alone_from: is_alone.then(|| known.unwrap_or_else(|| self.raft.commit())),
+        };
+        if leadership != self.leadership {
+            self.leadership = leadership;
+            effects.push(Effect::Leadership(leadership));
+        }
+    }
+
     fn take_ready(&mut self, effects: &mut Vec<Effect>) {
         loop {
+            self.follow_leadership(effects);
             let may_write = self.in_flight.is_none();
             if !self.raft.has_ready(may_write) {
                 return;
             }
             let ready = self.raft.ready(may_write);
-            let leadership = Leadership { term: self.raft.term(), leader: self.raft.leader() };
-            if leadership != self.leadership {
-                self.leadership = leadership;
-                effects.push(Effect::Leadership(leadership));
-            }
             if let Some(write) = ready.write {
                 self.write(write, effects);
             }
@@ -394,6 +433,7 @@ impl Member {
                 effects.push(Effect::Send(ready.messages));
             }
             effects.extend(ready.reads.into_iter().map(Effect::Read));
+            effects.extend(ready.log_reads.into_iter().map(Effect::ReadLog));
             effects.extend(ready.wants_snapshot.then_some(Effect::SnapshotWanted));
         }
     }
@@ -428,6 +468,10 @@ mod tests {
         let mut effects = Vec::new();
         member.step(input, &mut effects);
         effects
+    }
+
+    fn propose(own: Vec<Proposal>) -> Input {
+        Input::Propose { own, forwarded: Vec::new() }
     }
 
     fn appended(effects: &[Effect]) -> Vec<&Append> {
@@ -468,21 +512,38 @@ mod tests {
     }
 
     #[test]
-    fn a_sole_voter_serves_reads_once_it_has_applied_an_entry_of_its_term() {
-        let mut member = sole_voter();
-        step(&mut member, Input::Tick);
-        assert!(!member.reads_are_linearizable());
-        assert!(leader().reads_are_linearizable());
+    fn a_leader_says_since_when_there_is_no_other_member() {
+        let change = |kind, node| {
+            let change = ConfChange { id: 7, kind, node: NodeId(node), context: Bytes::new() };
+            Input::ConfChanged(Some(change))
+        };
+        let alone_from = |effects: &[Effect]| {
+            effects.iter().find_map(|effect| {
+                let Effect::Leadership(leadership) = effect else { return None };
+                Some(leadership.alone_from)
+            })
+        };
+        assert_eq!(sole_voter().leadership().alone_from, None, "it does not lead");
+        let mut member = leader();
+        assert_eq!(member.leadership().alone_from, Some(Index(0)));
+        let added = change(proto::raftpb::ConfChangeType::ConfChangeAddLearnerNode, 2);
+        assert_eq!(alone_from(&step(&mut member, added)), Some(None), "a learner is a member");
+        let batch = step(&mut member, propose(vec![request(1)]));
+        step(&mut member, Input::Durable(appended(&batch)[0].receipt));
+        assert_eq!(member.commit(), Index(2));
+        // The learner may have been told that entry 2 is committed.
+        let removed = change(proto::raftpb::ConfChangeType::ConfChangeRemoveNode, 2);
+        assert_eq!(alone_from(&step(&mut member, removed)), Some(Some(Index(2))));
     }
 
     #[test]
     fn proposals_during_a_write_form_one_batch_after_it() {
         let mut member = leader();
-        let first = step(&mut member, Input::Propose(vec![request(1)]));
+        let first = step(&mut member, propose(vec![request(1)]));
         assert_eq!(appended(&first)[0].entries.len(), 1);
         assert!(applied(&first).is_empty(), "nothing is applied before it is durable");
-        assert!(step(&mut member, Input::Propose(vec![request(2)])).is_empty());
-        assert!(step(&mut member, Input::Propose(vec![request(3)])).is_empty());
+        assert!(step(&mut member, propose(vec![request(2)])).is_empty());
+        assert!(step(&mut member, propose(vec![request(3)])).is_empty());
         let second = step(&mut member, Input::Durable(appended(&first)[0].receipt));
         assert_eq!(applied(&second), ["1"]);
         let batch = appended(&second)[0];
@@ -494,7 +555,7 @@ mod tests {
     #[test]
     fn requests_wait_for_a_leader() {
         let mut member = sole_voter();
-        assert!(step(&mut member, Input::Propose(vec![request(1)])).is_empty());
+        assert!(step(&mut member, propose(vec![request(1)])).is_empty());
         let mut effects = step(&mut member, Input::Tick);
         let mut all = Vec::new();
         while let Some(append) = appended(&effects).first() {
@@ -512,13 +573,13 @@ mod tests {
             effects.iter().any(|effect| matches!(effect, Effect::Refuse(_, Refusal::NotLeader)))
         };
         let mut follower = sole_voter();
-        let effects = step(&mut follower, Input::Propose(vec![duty(1, Term(1))]));
+        let effects = step(&mut follower, propose(vec![duty(1, Term(1))]));
         assert!(is_refused(&effects), "it would wait for a leader");
         let mut member = leader();
         let term = member.leadership().term;
-        let effects = step(&mut member, Input::Propose(vec![duty(2, Term(term.0 - 1))]));
+        let effects = step(&mut member, propose(vec![duty(2, Term(term.0 - 1))]));
         assert!(is_refused(&effects) && appended(&effects).is_empty());
-        let effects = step(&mut member, Input::Propose(vec![duty(3, term)]));
+        let effects = step(&mut member, propose(vec![duty(3, term)]));
         assert_eq!(appended(&effects)[0].entries.len(), 1);
     }
 
@@ -530,7 +591,7 @@ mod tests {
         let mut first = None;
         for id in 0..200 {
             let proposal = Proposal::request(id, data.clone());
-            let effects = step(&mut member, Input::Propose(vec![proposal]));
+            let effects = step(&mut member, propose(vec![proposal]));
             first = first.or_else(|| appended(&effects).first().map(|append| append.receipt));
             let is_refusal = |effect: &&Effect| matches!(effect, Effect::Refuse(..));
             refused += effects.iter().filter(is_refusal).count();
@@ -553,12 +614,21 @@ mod tests {
     }
 
     #[test]
+    fn requests_that_wait_are_bounded_in_bytes_however_many_come_at_once() {
+        let large = |id| Proposal::request(id, Bytes::from(vec![0; 1 << 20]));
+        let mut member = sole_voter();
+        let effects = step(&mut member, propose((0..200).map(large).collect()));
+        let is_refusal = |effect: &&Effect| matches!(effect, Effect::Refuse(..));
+        assert_eq!(effects.iter().filter(is_refusal).count(), 200 - 64, "there is no leader");
+    }
+
+    #[test]
     fn a_member_with_too_many_unapplied_entries_refuses_requests() {
         let mut member = leader();
         let many = (0..=APPLY_GAP_MAX).map(request).collect();
-        let effects = step(&mut member, Input::Propose(many));
+        let effects = step(&mut member, propose(many));
         step(&mut member, Input::Durable(appended(&effects)[0].receipt));
-        let refused = step(&mut member, Input::Propose(vec![request(9)]));
+        let refused = step(&mut member, propose(vec![request(9)]));
         assert!(matches!(refused[..], [Effect::Refuse(9, Refusal::TooManyRequests)]));
     }
 
@@ -595,7 +665,7 @@ mod tests {
     fn leaderships(effects: &[Effect]) -> Vec<(u64, u64)> {
         let mut found = Vec::new();
         for effect in effects {
-            if let Effect::Leadership(Leadership { term, leader }) = effect {
+            if let Effect::Leadership(Leadership { term, leader, .. }) = effect {
                 found.push((term.0, leader.0));
             }
         }
@@ -605,7 +675,7 @@ mod tests {
     #[test]
     fn a_follower_forwards_requests_to_its_leader() {
         let mut member = follower();
-        let effects = step(&mut member, Input::Propose(vec![request(1)]));
+        let effects = step(&mut member, propose(vec![request(1)]));
         let [Body::Propose { entries }] = &sent(&effects)[..] else { panic!("{effects:?}") };
         assert_eq!(entries[0].data, "1");
     }
@@ -639,7 +709,8 @@ mod tests {
     #[test]
     fn the_term_of_the_leadership_follows_that_of_a_follower() {
         let mut member = follower();
-        assert_eq!(member.leadership(), Leadership { term: Term(1), leader: NodeId(2) });
+        let leadership = Leadership { term: Term(1), leader: NodeId(2), alone_from: None };
+        assert_eq!(member.leadership(), leadership);
         // The same leader, elected again in another term.
         let effects = step(&mut member, of_leader(2, heartbeat()));
         assert_eq!(leaderships(&effects), [(2, 2)]);

@@ -7,6 +7,7 @@
 //!
 //! Source: etcd v3.7 api/etcdserverpb/rpc.proto, server/etcdserver/txn.
 
+use crate::authpb::Permission;
 use crate::etcdserverpb::AlarmMember;
 use crate::varint;
 use bytes::{BufMut, Bytes, BytesMut};
@@ -93,7 +94,7 @@ pub struct GrantAnswer {
 /// The answer to an applied request.
 ///
 /// A revision of 0 means that the edge fills in the current one, as etcd does.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
     /// To a range request that was applied through the log.
     Range(RangeAnswer),
@@ -120,8 +121,39 @@ pub enum Answer {
         /// The affected alarms.
         alarms: Vec<AlarmMember>,
     },
+    /// To a request about users and roles.
+    Auth(AuthAnswer),
     /// To requests without a specific answer, such as setting the cluster version.
     Done,
+}
+
+/// The answer to a request about users and roles.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AuthAnswer {
+    /// To a change.
+    Done,
+    /// Whether authentication is on.
+    Status {
+        /// True if it is.
+        enabled: bool,
+        /// The revision of the auth store.
+        revision: u64,
+    },
+    /// The user is authenticated.
+    Authenticated {
+        /// The simple token.
+        token: String,
+        /// The revision of the auth store.
+        revision: u64,
+    },
+    /// The roles of a user.
+    UserRoles(Vec<String>),
+    /// The names of all users.
+    Users(Vec<String>),
+    /// The permissions of a role.
+    Permissions(Vec<Permission>),
+    /// The names of all roles.
+    Roles(Vec<String>),
 }
 
 /// The target of an encoder.

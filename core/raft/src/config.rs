@@ -66,6 +66,9 @@ pub struct ProtocolRules {
     pub check_quorum: bool,
     /// How reads are confirmed.
     pub read_mode: ReadMode,
+    /// A read that arrives while heartbeats confirm earlier ones waits for the next round of
+    /// heartbeats, which serves all that wait by then. Without it, each read makes a round.
+    pub gathers_reads: bool,
     /// A follower forwards proposals to its leader.
     pub forwards_proposals: bool,
     /// A leader refuses a configuration change that is not possible in its configuration. To be
@@ -102,6 +105,7 @@ impl Config {
                 pre_vote: false,
                 check_quorum: false,
                 read_mode: ReadMode::Quorum,
+                gathers_reads: false,
                 forwards_proposals: true,
                 validates_conf_changes: true,
                 steps_down_on_removal: false,

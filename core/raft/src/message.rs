@@ -192,6 +192,15 @@ impl Body {
         matches!(self, Body::Append { .. } | Body::Heartbeat { .. } | Body::Snapshot(_))
     }
 
+    /// The bytes of the entries.
+    #[must_use]
+    pub fn entry_bytes(&self) -> usize {
+        if let Body::Propose { entries } | Body::Append { entries, .. } = self {
+            return entries.iter().map(|entry| entry.data.len()).sum();
+        }
+        0
+    }
+
     /// True for messages without a term.
     pub(crate) fn has_no_term(&self) -> bool {
         matches!(self, Body::Propose { .. } | Body::ReadIndex { .. })

@@ -300,10 +300,16 @@ impl Node {
         &self.tracker.progress
     }
 
-    /// True if this member is the only voter.
+    /// True if this member is the only voter; there may be learners.
     #[must_use]
     pub fn is_sole_voter(&self) -> bool {
         self.tracker.config.is_singleton() && self.is_promotable()
+    }
+
+    /// True if this member is the only one: there is no other voter and no learner.
+    #[must_use]
+    pub fn is_sole_member(&self) -> bool {
+        self.is_sole_voter() && self.tracker.progress.len() == 1
     }
 
     /// True if an entry of the current term is committed. Only then does a leader's commit index

@@ -3,8 +3,8 @@
 //! Source: etcd raft v3.7 raft.go (MsgProp in stepLeader and stepFollower, appendEntry).
 
 use crate::confchange::ConfChanges;
-use crate::error::DroppedRequest;
-use crate::message::Body;
+use crate::error::{DroppedRequest, Error};
+use crate::message::{Body, Message};
 use crate::node::Node;
 use crate::output::Role;
 use bytes::Bytes;
@@ -52,6 +52,19 @@ impl Node {
     ) -> Result<Proposed, DroppedRequest> {
         let entry = |(kind, data)| Entry { kind, data, ..Entry::default() };
         self.propose_entries(entries.map(entry).collect())
+    }
+
+    /// The entries of a message that forwards proposals, for a leader that proposes them together
+    /// with others.
+    ///
+    /// # Errors
+    /// As [`Node::step`].
+    pub fn forwarded(&self, message: Message) -> Result<Vec<(EntryKind, Bytes)>, Error> {
+        self.validate(&message)?;
+        let Body::Propose { entries } = message.body else {
+            unreachable!("only messages with proposals are taken apart")
+        };
+        Ok(entries.into_iter().map(|entry| (entry.kind, entry.data)).collect())
     }
 
     /// Proposes the change of one member, as etcd does.

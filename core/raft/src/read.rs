@@ -77,7 +77,9 @@ impl Node {
             self.answer(request, self.log.committed());
         } else {
             self.reads.unconfirmed.push_back((request, self.log.committed()));
-            self.confirm_by_heartbeat();
+            if !(self.config.rules.gathers_reads && self.reads.is_round_under_way()) {
+                self.confirm_by_heartbeat();
+            }
         }
         Ok(())
     }
@@ -100,14 +102,20 @@ impl Node {
     }
 
     fn confirm_by_heartbeat(&mut self) {
-        let newest = self.reads.newest();
-        self.reads.acknowledged.insert(self.config.id, newest);
+        self.reads.begin_round(self.config.id);
         self.broadcast_heartbeat();
-        self.advance_reads();
+        self.answer_confirmed();
     }
 
-    /// Answers the reads that a quorum has confirmed.
+    /// Answers the reads that a quorum has confirmed, and begins a round for those that wait for it.
     pub(crate) fn advance_reads(&mut self) {
+        self.answer_confirmed();
+        if self.reads.is_round_due() {
+            self.confirm_by_heartbeat();
+        }
+    }
+
+    fn answer_confirmed(&mut self) {
         for (request, index) in self.reads.confirm(&self.tracker.config.voters) {
             self.answer(request, index);
         }

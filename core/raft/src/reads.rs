@@ -32,6 +32,8 @@ pub(crate) struct Reads {
     pub(crate) unconfirmed: VecDeque<(Request, Index)>,
     /// The position before the first of `unconfirmed`.
     confirmed: u64,
+    /// The position of the newest read for which a round of heartbeats was begun.
+    asked: u64,
     pub(crate) acknowledged: BTreeMap<NodeId, u64>,
 }
 
@@ -49,6 +51,22 @@ impl Reads {
     /// The position of the newest read.
     pub(crate) fn newest(&self) -> u64 {
         self.confirmed + self.unconfirmed.len() as u64
+    }
+
+    /// True while heartbeats that confirm reads are under way.
+    pub(crate) fn is_round_under_way(&self) -> bool {
+        self.asked > self.confirmed
+    }
+
+    /// True if reads wait for the next round of heartbeats.
+    pub(crate) fn is_round_due(&self) -> bool {
+        !self.is_round_under_way() && !self.unconfirmed.is_empty()
+    }
+
+    /// Begins a round for all reads that wait. `me` is this member, which agrees at once.
+    pub(crate) fn begin_round(&mut self, me: NodeId) {
+        self.asked = self.newest();
+        self.acknowledged.insert(me, self.asked);
     }
 
     /// The context of heartbeats; empty if no read waits.

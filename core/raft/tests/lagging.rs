@@ -139,6 +139,24 @@ fn a_member_gets_a_snapshot_for_entries_that_the_log_file_no_longer_has() {
     assert_eq!(node.progress()[&NodeId(3)].state, ProgressState::Replicate);
 }
 
+/// Once it was sent, and the leader then sent entries again that the member had.
+#[test]
+fn a_snapshot_behind_what_the_member_has_is_not_sent_to_it() {
+    let mut node = leader_without(reading(), 5);
+    heartbeat_answered(&mut node);
+    let read = once(&mut node).log_reads[0];
+    node.log_read(read, Some(LogPart { prev: id(0, 0), entries: entries(1..=3) }));
+    drive(&mut node, 3);
+    node.step(accepted(3, 3)).unwrap();
+    let read = once(&mut node).log_reads[0];
+    let conf_state = conf_state(&[1, 2, 3]);
+    node.set_snapshot(RaftSnapshot { id: id(1, 2), conf_state, data: Bytes::new() });
+    node.log_read(read, None);
+    let ready = once(&mut node);
+    assert!(ready.wants_snapshot && ready.messages.is_empty());
+    node.check();
+}
+
 #[test]
 fn a_snapshot_without_the_member_is_not_sent_to_it() {
     let mut node = leader_without(Config::new(NodeId(1), 1), 5);

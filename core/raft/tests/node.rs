@@ -433,6 +433,61 @@ fn a_read_needs_answers_of_a_quorum_to_a_heartbeat_that_came_after_it() {
 }
 
 #[test]
+fn reads_that_arrive_during_a_round_of_heartbeats_share_the_next_one() {
+    let mut config = Config::new(NodeId(1), 1);
+    config.rules.gathers_reads = true;
+    let mut node = leader_of_three(config);
+    let contexts = |node: &mut Node| {
+        let mut found = Vec::new();
+        for sent in node.ready(true).messages {
+            if let Body::Heartbeat { context, .. } = sent.body {
+                found.push(context);
+            }
+        }
+        found
+    };
+    let answer = |from, context: &Bytes| {
+        message(from, 1, Body::HeartbeatResponse { context: context.clone() })
+    };
+    node.read_index(7).unwrap();
+    let first = contexts(&mut node);
+    assert_eq!(first.len(), 2, "one heartbeat for each of the others");
+    node.read_index(8).unwrap();
+    node.read_index(9).unwrap();
+    assert_eq!(contexts(&mut node), [""; 0]);
+    node.step(answer(2, &first[0])).unwrap();
+    let ready = node.ready(true);
+    assert_eq!(ready.reads, [Read { context: 7, index: Index(1) }]);
+    let Body::Heartbeat { context: second, .. } = &ready.messages[0].body else { panic!() };
+    assert_eq!(ready.messages.len(), 2);
+    node.step(answer(3, &first[0])).unwrap();
+    assert_eq!(node.ready(true).reads, [], "an answer to the round before confirms nothing more");
+    node.step(answer(3, second)).unwrap();
+    let both = [8, 9].map(|context| Read { context, index: Index(1) });
+    assert_eq!(node.ready(true).reads, both);
+    node.read_index(10).unwrap();
+    assert_eq!(contexts(&mut node).len(), 2, "no round is under way");
+}
+
+/// The heartbeats of the round are lost; those of the clock carry the newest read as well.
+#[test]
+fn reads_that_wait_for_a_lost_round_are_confirmed_by_the_heartbeats_of_the_clock() {
+    let mut config = Config::new(NodeId(1), 1);
+    config.rules.gathers_reads = true;
+    let mut node = leader_of_three(config);
+    node.read_index(7).unwrap();
+    node.read_index(8).unwrap();
+    assert_eq!(node.ready(true).messages.len(), 2, "they are lost");
+    node.tick();
+    let ready = node.ready(true);
+    let Body::Heartbeat { context, .. } = &ready.messages[0].body else { panic!() };
+    let answer = Body::HeartbeatResponse { context: context.clone() };
+    node.step(message(2, 1, answer)).unwrap();
+    let both = [7, 8].map(|context| Read { context, index: Index(1) });
+    assert_eq!(node.ready(true).reads, both);
+}
+
+#[test]
 fn reads_that_wait_are_bounded() {
     let mut node = leader_of_three(Config::new(NodeId(1), 1));
     let accepted = (0..10_000).take_while(|context| node.read_index(*context).is_ok()).count();

@@ -15,6 +15,7 @@ use backend::Batch;
 use proto::answer::{Answer, GrantAnswer};
 use proto::etcdserverpb::{AlarmType, InternalRaftRequest};
 use proto::{Entry, EntryKind, LeaseId};
+use std::sync::Arc;
 use v2store::EntryPayload;
 
 impl State {
@@ -90,7 +91,7 @@ impl State {
                 Caller { user: header.username.clone(), auth_revision: header.auth_revision }
             }
         };
-        let result = match self.dispatch(now_ms, &caller, request, batch) {
+        let result = match self.dispatch(&Clock { now_ms, index }, &caller, request, batch) {
             Ok(answer) => Ok(answer),
             Err(Failure::Reject(reject)) => Err(reject),
             Err(Failure::Store(error)) => return Err(Fatal::Store(error)),
@@ -109,7 +110,7 @@ impl State {
     /// Executes the one field that is set.
     fn dispatch(
         &mut self,
-        now_ms: u64,
+        clock: &Clock,
         caller: &Caller,
         request: InternalRaftRequest,
         batch: &mut Batch,
@@ -137,7 +138,7 @@ impl State {
         }
         if let Some(grant) = request.lease_grant {
             let over = self.admit(LEASE_COST)?;
-            let granted = self.lease_grant(now_ms, LeaseId(grant.id), grant.ttl, batch);
+            let granted = self.lease_grant(clock.now_ms, LeaseId(grant.id), grant.ttl, batch);
             return over.answer(granted.map(|ttl_s| {
                 Answer::LeaseGrant(GrantAnswer {
                     revision: self.storage.store.revision(),
@@ -151,13 +152,14 @@ impl State {
             self.lease_revoke(caller, LeaseId(revoke.id), batch)?;
             return Ok(Answer::LeaseRevoke { revision: self.storage.store.revision() });
         }
-        self.dispatch_rare(now_ms, request, batch)
+        self.dispatch_rare(clock, caller, request, batch)
     }
 
     fn dispatch_rare(
         &mut self,
-        now_ms: u64,
-        request: InternalRaftRequest,
+        clock: &Clock,
+        caller: &Caller,
+        mut request: InternalRaftRequest,
         batch: &mut Batch,
     ) -> Result<Answer, Failure> {
         if let Some(alarm) = request.alarm {
@@ -168,7 +170,7 @@ impl State {
             return Ok(Answer::Alarm { alarms });
         }
         if let Some(request) = request.lease_checkpoint {
-            self.lease_checkpoint(now_ms, request, batch);
+            self.lease_checkpoint(clock.now_ms, request, batch);
             return Ok(Answer::Done);
         }
         if let Some(set) = request.cluster_version_set {
@@ -180,17 +182,34 @@ impl State {
             return Ok(Answer::Done);
         }
         if let Some(set) = request.downgrade_info_set {
-            let write = self.membership.cluster.set_downgrade(set.enabled.then_some(set.ver));
-            crate::membership::put(batch, write);
+            self.set_downgrade(set, batch);
             return Ok(Answer::Done);
         }
         if request.downgrade_version_test.is_some() {
             return Ok(Answer::Done);
         }
-        if only_reads_auth(&request) {
-            return Err(Reject::NotBuilt("authentication is not built yet").into());
+        if let Some(request) = auth::Request::take(&mut request) {
+            return self.auth_request(clock, caller, request, batch);
         }
         Err(Failure::Entry("a request for a part of the server that is not built yet".into()))
+    }
+
+    /// Executes a request about users and roles.
+    fn auth_request(
+        &mut self,
+        clock: &Clock,
+        caller: &Caller,
+        request: auth::Request,
+        batch: &mut Batch,
+    ) -> Result<Answer, Failure> {
+        let outcome = if request.is_read() {
+            self.auth.read(caller, &request, clock.index)?
+        } else {
+            let settings = (clock.index, self.settings.bcrypt_cost);
+            Arc::make_mut(&mut self.auth).change(caller, request, settings, batch)?
+        };
+        self.output.tokens.extend(outcome.tokens);
+        Ok(Answer::Auth(outcome.answer))
     }
 
     /// Checks the alarms for a request that takes space, and whether it fits the quota.
@@ -210,15 +229,11 @@ impl State {
     }
 }
 
-/// Whether a request only reads users and roles. Etcd puts these into the log too, with and without
-/// authentication.
-fn only_reads_auth(request: &InternalRaftRequest) -> bool {
-    request.auth_status.is_some()
-        || request.authenticate.is_some()
-        || request.auth_user_get.is_some()
-        || request.auth_user_list.is_some()
-        || request.auth_role_get.is_some()
-        || request.auth_role_list.is_some()
+/// When an entry is applied.
+struct Clock {
+    now_ms: u64,
+    /// The index of the entry.
+    index: u64,
 }
 
 /// Whether a request fits the quota. One that does not is applied all the same, because other

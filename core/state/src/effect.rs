@@ -2,7 +2,7 @@
 
 use crate::alarms::Alarms;
 use crate::reject::Reject;
-use auth::{AuthStore, Denied};
+use auth::{AuthStore, Denied, TokenChange};
 use backend::Batch;
 use bytes::Bytes;
 use cluster::Cluster;
@@ -17,6 +17,9 @@ use std::sync::Arc;
 pub enum Effect {
     /// Write this batch to the file, after those before it.
     Commit(Arc<Batch>),
+    /// These tokens of clients are valid or not valid any more, before the view that contains the
+    /// cause is published.
+    Tokens(Vec<TokenChange>),
     /// Readers see this from now on.
     Publish(Box<Published>),
     /// Events for watchers, in order.

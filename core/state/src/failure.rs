@@ -27,6 +27,15 @@ impl From<auth::Denied> for Failure {
     }
 }
 
+impl From<auth::AuthRefusal> for Failure {
+    fn from(refusal: auth::AuthRefusal) -> Failure {
+        if let auth::AuthRefusal::Denied(denied) = refusal {
+            return denied.into();
+        }
+        Failure::Reject(Reject::Auth(refusal))
+    }
+}
+
 impl From<mvcc::Error> for Failure {
     fn from(error: mvcc::Error) -> Failure {
         Failure::Store(error)

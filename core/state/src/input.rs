@@ -46,8 +46,9 @@ pub enum Leader {
 /// A question, which needs no entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
-    /// The client that asks.
-    pub caller: Caller,
+    /// The client that asks; none for another member, which has asked for its client's permission
+    /// itself.
+    pub caller: Option<Caller>,
     /// The question.
     pub query: LeaseQuery,
 }

@@ -11,7 +11,9 @@ use crate::leadership::Leadership;
 use crate::machine::State;
 use cluster::{CLUSTER_VERSION_MIN, Member, SERVER_MINOR, Version};
 use proto::etcdserverpb::InternalRaftRequest;
-use proto::membershippb::{ClusterMemberAttrSetRequest, ClusterVersionSetRequest};
+use proto::membershippb::{
+    ClusterMemberAttrSetRequest, ClusterVersionSetRequest, DowngradeInfoSetRequest,
+};
 use proto::{NodeId, Term};
 use std::collections::BTreeMap;
 
@@ -67,6 +69,7 @@ impl State {
             self.propose_checkpoints(now_ms, effects);
             self.propose_clears(now_ms, effects);
             self.propose_cluster_version(now_ms, effects);
+            self.end_downgrade(now_ms, effects);
         }
         let can_propose = match self.leadership.leader {
             Leader::Unknown => false,
@@ -102,7 +105,13 @@ impl State {
             return;
         }
         let common = self.common_version();
+        let target = self.membership.cluster.downgrade_target();
         let wanted = match (self.membership.cluster.version(), common) {
+            // The version goes down as soon as all members are known to be able to serve it.
+            (Some(version), Some(common)) if target.is_some_and(|target| target < version) => {
+                target.unwrap_or(common).min(common)
+            }
+            (Some(_), _) if target.is_some() => return,
             (None, Some(common)) => common,
             (None, None) => {
                 let waited_ms = now_ms.saturating_sub(self.leadership.established_ms);
@@ -122,6 +131,32 @@ impl State {
         self.leadership.has_proposed_version = true;
         let set = ClusterVersionSetRequest { ver: wanted.to_string() };
         let request = InternalRaftRequest { cluster_version_set: Some(set), ..Default::default() };
+        effects.push(Effect::Propose(Box::new(request), Proposer::Leader));
+    }
+
+    /// Ends a downgrade once all members, this one too, are of the target version.
+    fn end_downgrade(&mut self, now_ms: u64, effects: &mut Vec<Effect>) {
+        let every_ms = self.settings.downgrade_check_ms;
+        let is_due = every_ms > 0 && now_ms >= self.leadership.downgrade_checked_ms + every_ms;
+        let Some(target) = self.membership.cluster.downgrade_target().filter(|_| is_due) else {
+            return;
+        };
+        self.leadership.downgrade_checked_ms = now_ms;
+        let cluster = &self.membership.cluster;
+        let own = cluster.announced_version(self.settings.raise_cluster_version);
+        let version = |member: &Member| {
+            if member.id == self.settings.member {
+                Some(own)
+            } else {
+                self.membership.member_versions.get(&member.id).copied()
+            }
+        };
+        if !self.members().all(|it| version(it).is_some_and(|it| it.of_cluster() == target)) {
+            return;
+        }
+        tracing::info!("cluster-version" = %target, "the cluster has been downgraded");
+        let set = DowngradeInfoSetRequest { enabled: false, ver: String::new() };
+        let request = InternalRaftRequest { downgrade_info_set: Some(set), ..Default::default() };
         effects.push(Effect::Propose(Box::new(request), Proposer::Leader));
     }
 

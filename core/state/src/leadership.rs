@@ -16,6 +16,8 @@ pub(crate) struct Leadership {
     pub(crate) established_ms: u64,
     /// The cluster version was proposed in this term.
     pub(crate) has_proposed_version: bool,
+    /// When it was checked last whether a downgrade is complete, in milliseconds.
+    pub(crate) downgrade_checked_ms: u64,
     /// When the attributes of this member were proposed last in this term, in milliseconds.
     pub(crate) attributes_proposed_ms: Option<u64>,
 }

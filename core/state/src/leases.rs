@@ -8,7 +8,7 @@ use crate::failure::Failure;
 use crate::guard::{ReadLease, ReadLeases, WriteLease};
 use crate::input::{LeaseQuery, Question};
 use crate::machine::State;
-use auth::{Caller, KeyRange};
+use auth::{Caller, Denied, KeyRange};
 use backend::{Batch, Bucket};
 use bytes::Bytes;
 use cluster::Version;
@@ -16,7 +16,7 @@ use lease::{Checkpoint, LeaseError, LeaseWrite, Renewal};
 use mvcc::DeleteRange;
 use proto::LeaseId;
 use proto::etcdserverpb::{
-    AlarmType, InternalRaftRequest, LeaseCheckpointRequest, LeaseRevokeRequest,
+    AlarmType, InternalRaftRequest, LeaseCheckpointRequest, LeaseRevokeRequest, RequestHeader,
 };
 
 /// How many expired leases a leader proposes to revoke in one tick.
@@ -55,7 +55,8 @@ impl State {
         id: LeaseId,
         batch: &mut Batch,
     ) -> Result<(), Failure> {
-        let door = self.auth.door(caller);
+        let caller = self.auth.caller_of_lease(caller);
+        let door = self.auth.door(&caller);
         door.permit(WriteLease(id, &self.lessor))?;
         let revoked = self.lessor.revoke(id)?;
         self.totals.expired_leases += u64::from(revoked.had_expired);
@@ -71,11 +72,16 @@ impl State {
         Ok(())
     }
 
-    /// Proposes to revoke expired leases.
+    /// Proposes to revoke expired leases, whatever keys they have.
     pub(crate) fn expire(&mut self, now_ms: u64, effects: &mut Vec<Effect>) {
+        let Caller { user, auth_revision } = self.auth.server();
+        let header = RequestHeader { id: 0, username: user, auth_revision };
         for id in self.lessor.expired(now_ms, EXPIRED_MAX) {
-            let revoke = Some(LeaseRevokeRequest { id: id.0 });
-            let request = InternalRaftRequest { lease_revoke: revoke, ..Default::default() };
+            let request = InternalRaftRequest {
+                header: Some(header.clone()),
+                lease_revoke: Some(LeaseRevokeRequest { id: id.0 }),
+                ..Default::default()
+            };
             effects.push(Effect::Propose(Box::new(request), Proposer::Leader));
         }
     }
@@ -145,16 +151,7 @@ impl State {
 
     /// The reply to a question; none if it waits. Only a leader's leases have a clock.
     pub(crate) fn reply(&mut self, now_ms: u64, id: u64, question: Question) -> Option<Reply> {
-        let door = self.auth.door(&question.caller);
-        let denied = match question.query {
-            LeaseQuery::KeepAlive(lease) => door.permit(WriteLease(lease, &self.lessor)).err(),
-            LeaseQuery::TimeToLive { lease, keys: true } => {
-                door.permit(ReadLease(lease, &self.lessor)).err()
-            }
-            LeaseQuery::TimeToLive { keys: false, .. } => None,
-            LeaseQuery::List => door.permit(ReadLeases(&self.lessor)).err(),
-        };
-        if let Some(denied) = denied {
+        if let Err(denied) = self.permit_question(&question) {
             return Some(Reply::Denied(denied));
         }
         Some(match question.query {
@@ -183,6 +180,23 @@ impl State {
             }
             LeaseQuery::List => Reply::Leases(self.lessor.list()),
         })
+    }
+
+    /// Source: etcd v3.7 server/etcdserver/v3_server.go `checkLeaseRenew`, `checkLeaseTimeToLive`,
+    /// `checkLeaseLeases`.
+    fn permit_question(&self, question: &Question) -> Result<(), Denied> {
+        let Some(caller) = &question.caller else { return Ok(()) };
+        self.auth.permit_user(caller)?;
+        let caller = self.auth.caller_of_lease(caller);
+        let door = self.auth.door(&caller);
+        match question.query {
+            LeaseQuery::KeepAlive(lease) => door.permit(WriteLease(lease, &self.lessor)).map(drop),
+            LeaseQuery::TimeToLive { lease, keys: true } => {
+                door.permit(ReadLease(lease, &self.lessor)).map(drop)
+            }
+            LeaseQuery::TimeToLive { keys: false, .. } => Ok(()),
+            LeaseQuery::List => door.permit(ReadLeases(&self.lessor)).map(drop),
+        }
     }
 
     fn keys_of(&self, lease: LeaseId, wanted: bool) -> Vec<Bytes> {

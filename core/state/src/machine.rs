@@ -7,7 +7,7 @@ use crate::leadership::Leadership;
 use crate::reject::Reject;
 use crate::settings::Settings;
 use crate::waiters::Waiters;
-use auth::AuthStore;
+use auth::{AuthStore, TokenChange};
 use backend::{Batch, Bucket, Overlay};
 use bytes::Bytes;
 use cluster::{Cluster, Member, StorageVersion, Version};
@@ -68,6 +68,9 @@ pub(crate) struct SnapshotPolicy {
     pub(crate) index: Index,
     /// The bytes of the entries applied since.
     pub(crate) log_bytes: u64,
+    /// One is due at once: the cluster version went down, and the older server must not replay
+    /// entries that it does not know.
+    pub(crate) is_forced: bool,
 }
 
 /// Answers, replies and events of a batch; they leave after its view is published.
@@ -75,6 +78,7 @@ pub(crate) struct SnapshotPolicy {
 pub(crate) struct Output {
     pub(crate) answers: Vec<(u64, Result<Answer, Reject>)>,
     pub(crate) replies: Vec<(u64, Reply)>,
+    pub(crate) tokens: Vec<TokenChange>,
     pub(crate) events: Vec<Arc<EventBatch>>,
 }
 
@@ -160,6 +164,10 @@ impl State {
         self.storage.overlay.push(Arc::clone(&batch));
         self.storage.store.attach(self.storage.overlay.view());
         effects.push(Effect::Commit(batch));
+        let tokens = std::mem::take(&mut self.output.tokens);
+        if !tokens.is_empty() {
+            effects.push(Effect::Tokens(tokens));
+        }
         effects.push(Effect::Applied(self.applied.index));
         self.publish(effects);
         let events = std::mem::take(&mut self.output.events);

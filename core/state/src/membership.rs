@@ -14,7 +14,7 @@ use cluster::{
 };
 use proto::answer::Answer;
 use proto::etcdserverpb::Request;
-use proto::membershippb::ClusterMemberAttrSetRequest;
+use proto::membershippb::{ClusterMemberAttrSetRequest, DowngradeInfoSetRequest};
 use proto::{ConfChange, NodeId};
 use v2store::V2Change;
 
@@ -99,12 +99,28 @@ impl State {
         batch: &mut Batch,
     ) -> Result<(), String> {
         let version = Version::parse(version).map_err(|error| error.to_string())?;
+        let old = self.membership.cluster.version();
+        if old.is_some_and(|old| version < old) {
+            self.snapshots.is_forced = true;
+        }
+        self.leadership.has_proposed_version = false;
         let write =
             self.membership.cluster.set_version(version).map_err(|error| error.to_string())?;
         put(batch, write);
         self.follow_cluster_version(batch);
         self.membership.published = None;
         Ok(())
+    }
+
+    /// Begins or ends a downgrade.
+    pub(crate) fn set_downgrade(&mut self, set: DowngradeInfoSetRequest, batch: &mut Batch) {
+        if set.enabled {
+            let target = set.ver.as_str();
+            tracing::info!("target-version" = target, "The downgrade is ready to start");
+        }
+        put(batch, self.membership.cluster.set_downgrade(set.enabled.then_some(set.ver)));
+        self.leadership.has_proposed_version = false;
+        self.membership.published = None;
     }
 
     /// Writes or deletes the storage version so that it follows the cluster version.

@@ -11,7 +11,7 @@ use crate::leadership::Leadership;
 use crate::machine::{Membership, Output, SnapshotPolicy, State, Storage};
 use crate::settings::Settings;
 use crate::waiters::Waiters;
-use auth::AuthStore;
+use auth::{AuthStore, Stored};
 use backend::{Bucket, Overlay, ReadView};
 use bytes::Bytes;
 use cluster::{Attributes, BackendItems, Cluster, StorageVersion, Version};
@@ -115,7 +115,7 @@ impl State {
             alarms,
             auth: Arc::new(auth),
             applied,
-            snapshots: SnapshotPolicy { index: log.snapshot_index, log_bytes },
+            snapshots: SnapshotPolicy { index: log.snapshot_index, log_bytes, is_forced: false },
             waiters: Waiters::default(),
             leadership: Leadership::default(),
             output: Output::default(),
@@ -225,10 +225,13 @@ fn replay_request(
 }
 
 fn load_auth(read: &ReadView) -> Result<AuthStore, Fatal> {
-    let enabled = read.get(Bucket::Auth, AuthStore::ENABLED_KEY)?;
-    let revision = read.get(Bucket::Auth, AuthStore::REVISION_KEY)?;
-    AuthStore::load(enabled.as_deref(), revision.as_deref())
-        .map_err(|error| Fatal::Unsupported(error.to_string()))
+    let stored = Stored {
+        enabled: read.get(Bucket::Auth, AuthStore::ENABLED_KEY)?,
+        revision: read.get(Bucket::Auth, AuthStore::REVISION_KEY)?,
+        users: all(read, Bucket::AuthUsers)?,
+        roles: all(read, Bucket::AuthRoles)?,
+    };
+    AuthStore::load(&stored).map_err(|error| Fatal::Corrupt(error.to_string()))
 }
 
 fn load_leases(read: &ReadView, ttl_s_min: i64) -> Result<Lessor, Fatal> {

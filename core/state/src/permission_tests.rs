@@ -67,10 +67,12 @@ impl World {
             snapshot_count: 10_000,
             compaction_slice: 2,
             lease_ttl_s_min: 2,
+            bcrypt_cost: 4,
             lease_extend_ms: 1_000,
             lease_checkpoints: crate::LeaseCheckpoints::default(),
             learners_max: 1,
             raise_cluster_version: false,
+            downgrade_check_ms: 5_000,
             attributes: cluster::Attributes { name: "n".into(), client_urls: Vec::new() },
         };
         let log = crate::LogTail { v2: None, snapshot_index: Index(0), entries: Vec::new() };
@@ -114,6 +116,7 @@ impl World {
             Effect::Answer(_, answer) => Some(answer),
             Effect::Commit(_)
             | Effect::Publish(_)
+            | Effect::Tokens(_)
             | Effect::Events(_)
             | Effect::Reply(..)
             | Effect::Propose(..)
@@ -125,7 +128,7 @@ impl World {
     }
 
     fn ask(&mut self, query: LeaseQuery) -> Reply {
-        let question = Question { caller: alice(AUTH_REVISION), query };
+        let question = Question { caller: Some(alice(AUTH_REVISION)), query };
         let mut effects = Vec::new();
         self.state.step(0, Input::Ask(1, question), &mut effects).unwrap();
         let Some(Effect::Reply(1, reply)) = effects.pop() else { panic!("no reply") };

@@ -34,6 +34,6 @@ pub enum Reject {
     TooManyLearners,
     /// The caller has no permission.
     Denied(auth::Denied),
-    /// The request needs a part of the server that is not built yet, which the text names.
-    NotBuilt(&'static str),
+    /// A request about users and roles is refused.
+    Auth(auth::AuthRefusal),
 }

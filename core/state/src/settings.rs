@@ -22,10 +22,14 @@ pub struct Settings {
     pub lease_extend_ms: u64,
     /// Checkpoints of leases.
     pub lease_checkpoints: LeaseCheckpoints,
+    /// The cost of the bcrypt hash of a password that an entry of etcd 3.4 holds as plain text.
+    pub bcrypt_cost: u32,
     /// The limit of learners.
     pub learners_max: usize,
     /// Whether a leader raises the cluster version to the server's.
     pub raise_cluster_version: bool,
+    /// How often a leader checks whether a downgrade is complete, in milliseconds; 0 for never.
+    pub downgrade_check_ms: u64,
     /// The name and client URLs that this member publishes.
     pub attributes: Attributes,
 }

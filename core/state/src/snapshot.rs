@@ -37,11 +37,15 @@ impl State {
 
     pub(crate) fn snapshot_if_due(&mut self, effects: &mut Vec<Effect>) {
         let entries = self.applied.index.0 - self.snapshots.index.0;
-        if entries <= self.settings.snapshot_count && self.snapshots.log_bytes < LOG_BYTES_MAX {
+        let is_due = entries > self.settings.snapshot_count
+            || self.snapshots.log_bytes >= LOG_BYTES_MAX
+            || self.snapshots.is_forced;
+        if !is_due {
             return;
         }
         self.snapshots.index = self.applied.index;
         self.snapshots.log_bytes = 0;
+        self.snapshots.is_forced = false;
         effects.push(Effect::Snapshot(self.snapshot()));
     }
 

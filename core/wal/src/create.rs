@@ -4,11 +4,12 @@ use crate::error::Error;
 use crate::frame::Encoder;
 use crate::metadata::{Metadata, SnapshotRecord};
 use crate::name::SegmentName;
+use crate::places::Places;
 use crate::record::RecordKind;
 use crate::recovered::SEGMENT_BYTES;
 use crate::walk::{self, OpenSegment};
 use crate::write::{Spare, Wal, Written, make_segment};
-use proto::{HardState, Index};
+use proto::{EntryId, HardState, Index};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -57,6 +58,7 @@ impl Wal {
             encoder: Encoder::new(0),
             state: HardState::default(),
             written: Written::default(),
+            places: Places::after(EntryId::default()),
             poisoned: false,
         };
         wal.encoder.crc_record();

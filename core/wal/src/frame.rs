@@ -62,6 +62,11 @@ impl Encoder {
         Encoder { buf: Vec::new(), crc }
     }
 
+    /// The running crc.
+    pub(crate) fn crc(&self) -> u32 {
+        self.crc
+    }
+
     /// The frames since the last [`Encoder::clear`].
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.buf

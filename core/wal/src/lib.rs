@@ -7,6 +7,7 @@
 //! - `frame.rs`, `record.rs`, `metadata.rs`, `name.rs`: the layouts.
 //! - `segment.rs`, `walk.rs`: reading segments. `replay.rs`: from records to [`Recovered`].
 //! - `tail.rs`: torn or damaged. `unsynced.rs`: frames that may not be durable.
+//! - `places.rs`, `read_back.rs`: reading entries back.
 //! - `write.rs`: [`Wal`]. `create.rs`, `open.rs`: its constructors. `dump.rs`: for tools.
 //! - `snap.rs`: the `.snap` files.
 //!
@@ -22,6 +23,8 @@ mod frame;
 mod metadata;
 mod name;
 mod open;
+mod places;
+mod read_back;
 mod record;
 mod recovered;
 mod replay;
@@ -37,6 +40,7 @@ pub use dump::{DumpedRecord, dump, valid_snapshots};
 pub use error::Error;
 pub use metadata::{Metadata, SnapshotRecord};
 pub use open::read;
+pub use read_back::EntryRead;
 pub use record::RecordKind;
 pub use recovered::{OpenAt, Recovered, SEGMENT_BYTES, TornTail};
 pub use walk::exists;

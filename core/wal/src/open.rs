@@ -2,6 +2,8 @@
 
 use crate::error::Error;
 use crate::frame::Encoder;
+use crate::places::{Place, Places};
+use crate::record::RecordKind;
 use crate::recovered::{OpenAt, Recovered, TornTail};
 use crate::replay::Replay;
 use crate::tail::{self, Gap};
@@ -18,6 +20,7 @@ struct ScannedLog {
     replay: Replay,
     segments: Vec<OpenSegment>,
     unsynced: UnsyncedTail,
+    places: Places,
     /// The end of the last good frame, in the last segment.
     end: u64,
     /// The running crc there.
@@ -33,14 +36,30 @@ fn scan(vfs: &dyn Vfs, dir: &Path, at: &OpenAt, mode: Mode) -> Result<ScannedLog
     let segments = walk::open_all(vfs, dir, &names, mode)?;
     let mut replay = Replay::new(*at);
     let mut unsynced = UnsyncedTail::default();
-    let mut current = None;
+    let mut places = Places::after(at.snapshot);
+    let (mut current, mut running_crc) = (None, 0);
+    let mut last_frame = None;
     let walked = walk::walk(&segments, |frame, segment| {
         unsynced.push(frame, segment.name);
+        last_frame = Some((frame.record.kind, frame.offset, running_crc));
         if current != Some(segment.name) {
             replay.segment_records = 0;
             current = Some(segment.name);
         }
-        replay.frame(frame, segment.name.seq, &segment.path)
+        replay.frame(frame, segment.name.seq, &segment.path)?;
+        let crc = std::mem::replace(&mut running_crc, frame.record.crc);
+        match frame.record.kind {
+            RecordKind::Entry => {
+                let place = Place { segment: segment.name, offset: frame.offset, crc };
+                places.note(replay.last_index, place);
+            }
+            // The snapshot has replaced the entries.
+            RecordKind::Snapshot if replay.entries.is_empty() => {
+                places = Places::after(at.snapshot);
+            }
+            RecordKind::Snapshot | RecordKind::State | RecordKind::Metadata | RecordKind::Crc => {}
+        }
+        Ok(())
     })?;
     let (Some(walked), Some(last)) = (walked, segments.last()) else {
         return Err(no_segment(dir));
@@ -48,8 +67,8 @@ fn scan(vfs: &dyn Vfs, dir: &Path, at: &OpenAt, mode: Mode) -> Result<ScannedLog
     if current != Some(last.name) {
         replay.segment_records = 0;
     }
-    let Walked { mut tail, end, crc, gap } = walked;
-    let corrupt = |what: String| Error::corrupt(&last.path, end, what);
+    let Walked { mut tail, mut end, mut crc, mut gap } = walked;
+    let corrupt = move |what: String| Error::corrupt(&last.path, end, what);
     if replay.segment_records < Replay::head_records(last.name.seq) {
         return Err(corrupt("the head of the segment is incomplete".to_owned()));
     }
@@ -59,12 +78,23 @@ fn scan(vfs: &dyn Vfs, dir: &Path, at: &OpenAt, mode: Mode) -> Result<ScannedLog
             return Err(corrupt(why));
         }
     }
+    // The batch of a received snapshot begins with a state record, whose commit index is that of the
+    // snapshot. If its snapshot record is lost, it was not durable, and all of it is cut. No other
+    // batch can end so: all others have their state record behind their entries.
+    if replay.state.commit > replay.last_index
+        && let Some((RecordKind::State, offset, crc_before)) = last_frame
+    {
+        replay.forget_last_state();
+        unsynced.forget_last();
+        (end, crc, gap) = (offset, crc_before, true);
+    }
     check_end(&replay, at).map_err(corrupt)?;
     if !replay.snapshot_found {
         let what = format!("the log has no record of the snapshot at {:?}", at.snapshot);
         return Err(Error::NotFound { dir: dir.to_path_buf(), what });
     }
-    Ok(ScannedLog { replay, unsynced, end, crc, torn: gap, tail_len: tail.len(), segments })
+    let tail_len = tail.len();
+    Ok(ScannedLog { replay, unsynced, places, end, crc, torn: gap, tail_len, segments })
 }
 
 fn no_segment(dir: &Path) -> Error {
@@ -154,6 +184,7 @@ impl Wal {
             encoder: Encoder::new(log.crc),
             state: recovered.hard_state,
             written: Written { offset: log.end, total: 0, state, last_index, unsynced: false },
+            places: log.places,
             poisoned: false,
         };
         Ok((wal, recovered))

@@ -18,6 +18,8 @@ pub(crate) struct Replay {
     at: OpenAt,
     pub(crate) metadata: Option<(Metadata, Bytes)>,
     pub(crate) state: HardState,
+    /// The hard state before the last state record.
+    state_before: HardState,
     /// The entry before the first of `entries`.
     pub(crate) before: EntryId,
     pub(crate) entries: VecDeque<Entry>,
@@ -37,6 +39,7 @@ impl Replay {
             at,
             metadata: None,
             state: HardState::default(),
+            state_before: HardState::default(),
             before: at.snapshot,
             entries: VecDeque::new(),
             entries_bytes: 0,
@@ -161,8 +164,13 @@ impl Replay {
                 state.term
             ));
         }
-        self.state = state;
+        self.state_before = std::mem::replace(&mut self.state, state);
         Ok(())
+    }
+
+    /// Goes back behind the last state record.
+    pub(crate) fn forget_last_state(&mut self) {
+        self.state = self.state_before;
     }
 
     /// The last hard state of the log, with at least the term of the last entry. A crash can keep an

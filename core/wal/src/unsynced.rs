@@ -58,6 +58,11 @@ impl UnsyncedTail {
         self.last_kind = Some(frame.record.kind);
     }
 
+    /// Goes back behind the last frame, a state record.
+    pub(crate) fn forget_last(&mut self) {
+        self.frames.pop_back();
+    }
+
     /// The offset up to which the file was synced before this frame was written.
     fn synced_end(&self, frame: &Frame, segment: SegmentName) -> u64 {
         let record = &frame.record;

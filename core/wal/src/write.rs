@@ -17,10 +17,11 @@ use crate::error::Error;
 use crate::frame::Encoder;
 use crate::metadata::{Metadata, SnapshotRecord};
 use crate::name::SegmentName;
+use crate::places::{Place, Places};
 use crate::record::RecordKind;
 use crate::walk::{self, OpenSegment};
 use prost::Message as _;
-use proto::{Entry, HardState, Index};
+use proto::{Entry, EntryId, HardState, Index};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -47,6 +48,7 @@ pub struct Wal {
     /// The newest state given to [`Wal::append`]. The file may lack its commit index.
     pub(crate) state: HardState,
     pub(crate) written: Written,
+    pub(crate) places: Places,
     pub(crate) poisoned: bool,
 }
 
@@ -88,10 +90,14 @@ impl Wal {
             return Ok(());
         }
         self.begin_batch()?;
+        let (segment, start) = (self.tail().name, self.written.offset);
         for entry in entries {
+            let offset = start + self.encoder.bytes().len() as u64;
+            let place = Place { segment, offset, crc: self.encoder.crc() };
+            self.places.note(entry.index, place);
             self.encoder.entry(entry);
         }
-        let (seq, start) = (self.tail().name.seq, self.written.offset);
+        let seq = segment.seq;
         let data = state.to_pb().encode_to_vec();
         self.encoder.last_record(RecordKind::State, &data, seq, start);
         self.write_batch()?;
@@ -140,6 +146,12 @@ impl Wal {
         self.sync()
     }
 
+    /// A snapshot of another member has replaced the log: the next entry follows `snapshot`, and
+    /// those before are not read back. To be called after its [`Wal::save_snapshot`].
+    pub fn follow_snapshot(&mut self, snapshot: EntryId) {
+        self.places = Places::after(snapshot);
+    }
+
     /// Cuts a full segment and prepares the next one. To be called after [`Wal::sync`], when the
     /// clients have their answers; otherwise the next batch waits for the cut. A failure to
     /// prepare a segment is logged and tried again later.
@@ -179,7 +191,11 @@ impl Wal {
         Ok(purged)
     }
 
-    fn purge_released(&self, segments_max: usize, purged: &mut Vec<PathBuf>) -> Result<(), Error> {
+    fn purge_released(
+        &mut self,
+        segments_max: usize,
+        purged: &mut Vec<PathBuf>,
+    ) -> Result<(), Error> {
         let names = walk::segment_names(&*self.vfs, &self.dir)?;
         let surplus = if segments_max == 0 { 0 } else { names.len().saturating_sub(segments_max) };
         let oldest_held = self.segments.front().map_or(0, |segment| segment.name.seq);
@@ -191,6 +207,7 @@ impl Wal {
                 break;
             }
             self.vfs.remove_file(&path).map_err(Error::io(&path, "remove"))?;
+            self.places.forget_to(name.seq);
             purged.push(path);
             // After each removal, so that a crash leaves no hole in the sequence.
             self.vfs.sync_dir(&self.dir).map_err(Error::io(&self.dir, "sync"))?;

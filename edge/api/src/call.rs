@@ -2,29 +2,40 @@
 
 use crate::call_metrics::{StreamCounters, StreamMetrics};
 use crate::host::Host;
+use crate::inbound::Inbound;
+use crate::needs::{Need, need};
 use crate::requests::{Requests, too_late};
+use crate::session::Session;
 use crate::shared::{Shared, requires_leader};
 use bytes::Bytes;
-use hyper::body::Incoming;
 use net::limits::REQUEST_TIME_MAX;
+use rpc::body::Reply;
 use rpc::frame::Messages;
 use rpc::queue::Feeder;
 use rpc::{Code, Error, Status};
+use std::pin::Pin;
 use std::rc::Rc;
 use tokio::time::Instant;
 use watch::ConnectionId;
 
+/// Calls the handler of a call's method.
+pub(crate) type Router<H> = fn(Call<H>) -> Pin<Box<dyn Future<Output = Result<Reply, Status>>>>;
+
 /// A call on its way to its handler.
 pub(crate) struct Call<H> {
     pub(crate) service: Rc<Shared<H>>,
-    pub(crate) head: http::request::Parts,
-    pub(crate) messages: Messages<Incoming>,
+    pub(crate) head: Rc<http::request::Parts>,
+    pub(crate) messages: Messages<Inbound>,
     /// When the call ends by itself, from its `grpc-timeout`.
     pub(crate) deadline: Option<Instant>,
     /// Where it is counted, if it streams.
     pub(crate) streamed: Option<Rc<StreamMetrics>>,
     /// The connection that it came on.
     pub(crate) connection: ConnectionId,
+    /// The common name in the client's certificate, which is its user where there is no token.
+    pub(crate) certificate_name: Option<Rc<str>>,
+    /// For handlers that call others (see [`crate::onward`]).
+    pub(crate) router: Router<H>,
 }
 
 impl<H: Host> Call<H> {
@@ -33,8 +44,8 @@ impl<H: Host> Call<H> {
     pub(crate) async fn request<M: prost::Message + Default>(
         self,
         for_learners: impl FnOnce(&M) -> bool,
-    ) -> Result<(Rc<Shared<H>>, M), Status> {
-        let Call { service, head, messages, .. } = self;
+    ) -> Result<(Session<H>, M), Status> {
+        let Call { service, head, messages, certificate_name, .. } = self;
         let message = in_time(messages.only()).await?;
         service.host.count_received(message.len());
         let request: M = rpc::frame::decode(message)?;
@@ -42,7 +53,9 @@ impl<H: Host> Call<H> {
             return Err(Error::NotSupportedForLearner.into());
         }
         service.check_metadata(&head.headers)?;
-        Ok((service, request))
+        let session = Session::new(service, &head.headers, certificate_name.as_deref());
+        check_access(&session.host, head.uri.path()).await?;
+        Ok((session, request))
     }
 
     /// As [`Call::request`], for a call with one request and a stream of responses.
@@ -55,7 +68,10 @@ impl<H: Host> Call<H> {
         }
         self.service.check_metadata(&self.head.headers)?;
         let message = in_time(self.messages.first()).await?;
-        let tally = StreamCounters::new(self.service, self.streamed);
+        let session =
+            Session::new(self.service, &self.head.headers, self.certificate_name.as_deref());
+        check_access(&session.host, self.head.uri.path()).await?;
+        let tally = StreamCounters::new(session, self.streamed);
         tally.received(message.len());
         Ok((tally, rpc::frame::decode_in_stream(message)?))
     }
@@ -71,7 +87,9 @@ impl<H: Host> Call<H> {
     /// Splits a bidirectional stream into its counters and its requests, whose responses go to
     /// `responses`.
     pub(crate) fn into_stream(self, responses: &Feeder) -> (StreamCounters<H>, Requests<H>) {
-        let tally = StreamCounters::new(self.service, self.streamed);
+        let session =
+            Session::new(self.service, &self.head.headers, self.certificate_name.as_deref());
+        let tally = StreamCounters::new(session, self.streamed);
         let requests = Requests::new(self.messages, responses.clone(), tally.clone());
         (tally, requests)
     }
@@ -79,6 +97,15 @@ impl<H: Host> Call<H> {
     /// True if the client wants no response from a member that knows no leader.
     pub(crate) fn requires_leader(&self) -> bool {
         requires_leader(&self.head.headers)
+    }
+}
+
+/// Asks for what the method needs.
+async fn check_access<H: Host>(host: &H, path: &str) -> Result<(), Status> {
+    match need(path) {
+        Some(Need::Nothing | Need::AdminLater) => Ok(()),
+        Some(Need::User) => host.require_user().await,
+        Some(Need::Admin) | None => host.require_admin().await,
     }
 }
 

@@ -3,7 +3,7 @@
 //! Source: go-grpc-prometheus (calls), etcd server/etcdserver/api/v3rpc/codec.go (bytes).
 
 use crate::host::Host;
-use crate::shared::Shared;
+use crate::session::Session;
 use rpc::body::Reply;
 use rpc::{Code, Status};
 use server::metrics::grpc::{Kind, Method};
@@ -101,19 +101,19 @@ impl Drop for StreamMetrics {
 
 /// The counters of a streaming call, for its handler.
 pub(crate) struct StreamCounters<H> {
-    pub(crate) service: Rc<Shared<H>>,
+    pub(crate) service: Session<H>,
     streamed: Option<Rc<StreamMetrics>>,
 }
 
-impl<H> Clone for StreamCounters<H> {
+impl<H: Clone> Clone for StreamCounters<H> {
     fn clone(&self) -> StreamCounters<H> {
-        StreamCounters { service: Rc::clone(&self.service), streamed: self.streamed.clone() }
+        StreamCounters { service: self.service.clone(), streamed: self.streamed.clone() }
     }
 }
 
 impl<H: Host> StreamCounters<H> {
     pub(crate) fn new(
-        service: Rc<Shared<H>>,
+        service: Session<H>,
         streamed: Option<Rc<StreamMetrics>>,
     ) -> StreamCounters<H> {
         StreamCounters { service, streamed }

@@ -24,6 +24,7 @@ pub(crate) async fn member_list<H: Host>(call: Call<H>) -> Result<Reply, Status>
 pub(crate) async fn member_add<H: Host>(call: Call<H>) -> Result<Reply, Status> {
     let (service, request) = call.request(|_: &MemberAddRequest| false).await?;
     let peer_urls = checked_urls(&request.peer_ur_ls)?;
+    service.host.require_admin().await?;
     let (member, members) = service.host.member_add(peer_urls, request.is_learner).await?;
     let header = service.header_at(0);
     Ok(encoded(&MemberAddResponse { header, member: Some(member), members }))

@@ -6,8 +6,9 @@
 use bytes::Bytes;
 use proto::answer::{Answer, Origin, RangeAnswer, TxnAnswer};
 use proto::etcdserverpb::{
-    AlarmMember, HashKvResponse, HashResponse, InternalRaftRequest, LeaseTimeToLiveResponse,
-    Member, PutRequest, RangeRequest, StatusResponse, TxnRequest, WatchRequest,
+    AlarmMember, DowngradeRequest, HashKvResponse, HashResponse, InternalRaftRequest,
+    LeaseTimeToLiveResponse, Member, PutRequest, RangeRequest, StatusResponse, TxnRequest,
+    WatchRequest,
 };
 use rpc::Status;
 use server::metrics::grpc::Method;
@@ -20,6 +21,37 @@ use watch::ConnectionId;
 pub trait Host: Clone + 'static {
     /// One stream of watches.
     type Watch: WatchStream;
+
+    /// The host for a client with this token: it checks the client's permission for what it is
+    /// asked to do.
+    fn with_token(&self, token: &str) -> Self;
+
+    /// The host for a client whose certificate was verified and has this common name.
+    fn with_certificate_name(&self, name: &str) -> Self;
+
+    /// Asks for a user, while authentication is on.
+    ///
+    /// # Errors
+    /// The status for the client.
+    async fn require_user(&self) -> Result<(), Status>;
+
+    /// Asks for a user with the role `root`, while authentication is on.
+    ///
+    /// # Errors
+    /// The status for the client.
+    async fn require_admin(&self) -> Result<(), Status>;
+
+    /// Gives a user a token.
+    ///
+    /// # Errors
+    /// The status for the client, also if the password is wrong.
+    async fn authenticate(&self, name: String, password: String) -> Result<String, Status>;
+
+    /// The hash of a password, as an entry holds it.
+    ///
+    /// # Errors
+    /// The status for the client.
+    async fn hashed(&self, password: String) -> Result<String, Status>;
 
     /// Cluster, member and current term.
     fn origin(&self) -> Origin;
@@ -131,6 +163,12 @@ pub trait Host: Clone + 'static {
     /// The status for the client.
     async fn move_leader(&self, to: u64) -> Result<(), Status>;
 
+    /// Checks, begins or ends a downgrade; the cluster's version.
+    ///
+    /// # Errors
+    /// The status for the client.
+    async fn downgrade(&self, request: DowngradeRequest) -> Result<String, Status>;
+
     /// The alarms that are active.
     fn alarms(&self) -> Vec<AlarmMember>;
 
@@ -233,9 +271,10 @@ pub enum Growth<'a> {
 pub type Deliver = Rc<dyn Fn(Vec<watch::Response>)>;
 
 /// One stream of watches. Dropping it ends every watch on it.
+#[expect(async_fn_in_trait, reason = "used on one thread, where nothing has to be Send")]
 pub trait WatchStream: 'static {
     /// Handles a request of the client: create, cancel or progress.
-    fn request(&self, request: WatchRequest);
+    async fn request(&self, request: WatchRequest);
 
     /// The client has taken this many bytes.
     fn drained(&self, bytes: usize);

@@ -4,31 +4,42 @@
 //!
 //! One [`Service`] serves all connections of one worker thread; nothing in it is `Send`.
 
+mod access;
+mod auth;
 mod call;
 mod call_metrics;
 mod cancellation;
 mod checks;
 mod cluster;
+mod election;
 mod framed;
-mod gather;
+mod gateway;
 mod health;
 mod held;
 mod host;
+mod inbound;
 mod kv;
 mod large;
 mod lease;
+mod lock;
 mod maintenance;
 mod member;
+mod needs;
+mod onward;
+mod passwords;
 mod requests;
-mod seated;
 mod service;
+mod session;
 mod shared;
+mod waiting;
 mod watch;
 
+pub use access::HttpOptions;
 pub use host::{
     Deliver, Growth, Host, Item, Items, LargeRange, RangeChunks, RangeReply, SnapshotFile,
     WatchStream,
 };
-pub use member::{WorkerHost, WorkerWatchStream, status_of};
+pub use member::{Authenticator, WorkerHost, WorkerWatchStream, hash_kv, status_of};
+pub use passwords::bcrypt_cost;
 pub use service::{HttpAnswer, HttpHandler, Service};
 pub use shared::Limits;

@@ -11,8 +11,9 @@ use prost::Message as _;
 use proto::answer::Answer;
 use proto::etcdserverpb::{
     AlarmMember, AlarmRequest, AlarmResponse, AlarmType, DefragmentRequest, DefragmentResponse,
-    HashKvRequest, HashRequest, InternalRaftRequest, MoveLeaderRequest, MoveLeaderResponse,
-    SnapshotRequest, SnapshotResponse, StatusRequest,
+    DowngradeRequest, DowngradeResponse, HashKvRequest, HashRequest, InternalRaftRequest,
+    MoveLeaderRequest, MoveLeaderResponse, SnapshotRequest, SnapshotResponse, StatusRequest,
+    alarm_request::AlarmAction,
 };
 use rpc::body::{Reply, Source, encoded, framed};
 use rpc::{Code, Error, Status};
@@ -28,6 +29,11 @@ const BLOBS_AHEAD: usize = 4;
 
 pub(crate) async fn alarm<H: Host>(call: Call<H>) -> Result<Reply, Status> {
     let (service, request) = call.request(|_: &AlarmRequest| false).await?;
+    if request.action == i32::from(AlarmAction::Get) {
+        service.host.require_user().await?;
+    } else {
+        service.host.require_admin().await?;
+    }
     let request = InternalRaftRequest { alarm: Some(request), ..InternalRaftRequest::default() };
     let Answer::Alarm { alarms } = service.host.propose(request).await? else {
         return Err(mismatch());
@@ -72,6 +78,12 @@ pub(crate) async fn move_leader<H: Host>(call: Call<H>) -> Result<Reply, Status>
     service.host.move_leader(request.target_id).await?;
     // etcd leaves the header out.
     Ok(encoded(&MoveLeaderResponse { header: None }))
+}
+
+pub(crate) async fn downgrade<H: Host>(call: Call<H>) -> Result<Reply, Status> {
+    let (service, request) = call.request(|_: &DowngradeRequest| false).await?;
+    let version = service.host.downgrade(request).await?;
+    Ok(encoded(&DowngradeResponse { header: service.header(), version }))
 }
 
 pub(crate) async fn hash<H: Host>(call: Call<H>) -> Result<Reply, Status> {

@@ -3,27 +3,32 @@
 //!
 //! Source: etcd v3.7 server/etcdserver/v3_server.go.
 
+mod credentials;
 mod errors;
 mod file;
+mod identity;
 mod ranges;
 mod txns;
 mod worker_host;
 
 use crate::host::{Deliver, Growth, Host, RangeChunks, RangeReply, SnapshotFile, WatchStream};
-use auth::Caller;
+pub use credentials::Authenticator;
+pub(crate) use errors::refusal_status;
 pub use errors::status_of;
 pub use worker_host::WorkerHost;
 
 use errors::{denied_status, store_status};
 use proto::answer::{Answer, Origin, TxnAnswer};
+use proto::etcdserverpb::downgrade_request::DowngradeAction;
 use proto::etcdserverpb::{
-    AlarmMember, DowngradeInfo, HashKvResponse, HashResponse, InternalRaftRequest,
-    LeaseTimeToLiveRequest, LeaseTimeToLiveResponse, Member, RangeRequest, ResponseHeader,
-    StatusResponse, TxnRequest, WatchRequest, watch_request::RequestUnion,
+    AlarmMember, DowngradeInfo, DowngradeRequest, HashKvResponse, HashResponse,
+    InternalRaftRequest, LeaseTimeToLiveRequest, LeaseTimeToLiveResponse, Member, RangeRequest,
+    ResponseHeader, StatusResponse, TxnRequest, WatchRequest, watch_request::RequestUnion,
 };
 use proto::{LeaseId, NodeId};
 use rpc::{Code, Error, Status};
 use server::Error as ServerError;
+use server::Worker;
 use server::metrics::grpc::Method;
 use state::{LeaseQuery, Reject, Reply, quota};
 use std::sync::Arc;
@@ -35,6 +40,34 @@ const COMMITS_IN_VAIN_MAX: u32 = 10;
 
 impl Host for WorkerHost {
     type Watch = WorkerWatchStream;
+
+    fn with_token(&self, token: &str) -> WorkerHost {
+        let mut host = self.clone();
+        host.credentials.token = Some(token.into());
+        host
+    }
+
+    fn with_certificate_name(&self, name: &str) -> WorkerHost {
+        let mut host = self.clone();
+        host.credentials.certificate_name = Some(name.into());
+        host
+    }
+
+    async fn require_user(&self) -> Result<(), Status> {
+        self.permit_user().await
+    }
+
+    async fn require_admin(&self) -> Result<(), Status> {
+        self.permit_admin().await
+    }
+
+    async fn authenticate(&self, name: String, password: String) -> Result<String, Status> {
+        self.new_token(name, password).await
+    }
+
+    async fn hashed(&self, password: String) -> Result<String, Status> {
+        self.authenticator.passwords.hashed(password).await
+    }
 
     fn origin(&self) -> Origin {
         self.worker.origin()
@@ -77,18 +110,21 @@ impl Host for WorkerHost {
 
     async fn range(&self, request: RangeRequest) -> Result<RangeReply, Status> {
         let view = self.view(request.serializable).await?;
-        ranges::range(self, &view, &request).await
+        let caller = self.caller().await?;
+        ranges::range(self, &caller, &view, &request).await
     }
 
     async fn range_stream(&self, request: RangeRequest) -> Result<Box<dyn RangeChunks>, Status> {
         let view = self.view(request.serializable).await?;
-        ranges::chunks(self, &view, &request)
+        let caller = self.caller().await?;
+        ranges::chunks(self, &caller, &view, &request)
     }
 
     async fn txn(&self, request: TxnRequest) -> Result<TxnAnswer, Status> {
         if state::txn::is_read_only(&request) {
             let view = self.view(state::txn::is_serializable(&request)).await?;
-            return txns::read(self, &view, &request).await;
+            let caller = self.caller().await?;
+            return txns::read(self, &caller, &view, &request).await;
         }
         let request = InternalRaftRequest { txn: Some(request), ..InternalRaftRequest::default() };
         let Answer::Txn(answer) = self.propose(request).await? else {
@@ -103,11 +139,16 @@ impl Host for WorkerHost {
         {
             grant.id = self.worker.new_lease_id();
         }
-        self.worker.propose(request).await.map_err(status_of)
+        let caller = self.caller().await?;
+        if request.lease_grant.is_some() || request.lease_revoke.is_some() {
+            self.auth().permit_user(&caller).map_err(denied_status)?;
+        }
+        self.worker.propose(caller, request).await.map_err(status_of)
     }
 
     async fn lease_renew(&self, id: i64) -> Result<i64, Status> {
-        match self.worker.renew_lease(Caller::default(), LeaseId(id)).await {
+        let caller = self.caller().await?;
+        match self.worker.renew_lease(caller, LeaseId(id)).await {
             Err(ServerError::Rejected(Reject::LeaseNotFound)) => Ok(0),
             renewed => renewed.map_err(status_of),
         }
@@ -119,7 +160,8 @@ impl Host for WorkerHost {
         keys: bool,
     ) -> Result<Option<LeaseTimeToLiveResponse>, Status> {
         let request = LeaseTimeToLiveRequest { id, keys };
-        match self.worker.lease_time_to_live(Caller::default(), request).await {
+        let caller = self.caller().await?;
+        match self.worker.lease_time_to_live(caller, request).await {
             Err(ServerError::Rejected(Reject::LeaseNotFound)) => Ok(None),
             found => found.map(Some).map_err(status_of),
         }
@@ -163,6 +205,18 @@ impl Host for WorkerHost {
 
     async fn move_leader(&self, to: u64) -> Result<(), Status> {
         self.worker.move_leader(NodeId(to)).await.map_err(status_of)
+    }
+
+    async fn downgrade(&self, request: DowngradeRequest) -> Result<String, Status> {
+        let DowngradeRequest { action, version } = request;
+        let cluster = match DowngradeAction::try_from(action) {
+            Ok(DowngradeAction::Validate) => self.worker.check_downgrade(&version).await,
+            Ok(DowngradeAction::Enable) => self.worker.enable_downgrade(&version).await,
+            Ok(DowngradeAction::Cancel) => self.worker.cancel_downgrade().await,
+            Err(_) => return Err(Status::new(Code::Unknown, "etcdserver: unknown method")),
+        };
+        let version = cluster.map_err(status_of)?;
+        Ok(format!("{}.{}", version.major, version.minor))
     }
 
     fn alarms(&self) -> Vec<AlarmMember> {
@@ -224,20 +278,7 @@ impl Host for WorkerHost {
     }
 
     async fn hash_kv(&self, revision: i64) -> Result<HashKvResponse, Status> {
-        let begun = Instant::now();
-        let view = self.worker.view();
-        let work = view.hash_kv(revision).map_err(|reject| status_of(reject.into()))?;
-        let current = work.current_revision();
-        let hash = blocking(move || work.run()).await?.map_err(|error| store_status(&error))?;
-        let metrics = &self.worker.metrics().store.mvcc;
-        metrics.hash_rev_seconds.observe(begun.elapsed().as_secs_f64());
-        let header = Some(ResponseHeader { revision: current, ..ResponseHeader::default() });
-        Ok(HashKvResponse {
-            header,
-            hash: hash.hash,
-            compact_revision: hash.compact_revision,
-            hash_revision: hash.revision,
-        })
+        hash_kv(&self.worker, revision).await
     }
 
     async fn snapshot(&self) -> Result<Box<dyn SnapshotFile>, Status> {
@@ -249,6 +290,27 @@ impl Host for WorkerHost {
         let stream = self.worker.open_watch_stream(connection, deliver);
         WorkerWatchStream { stream, host: self.clone() }
     }
+}
+
+/// The hash of the key space at a revision, its header with the current one. Asks for no permission.
+///
+/// # Errors
+/// The status for a client.
+pub async fn hash_kv(worker: &Worker, revision: i64) -> Result<HashKvResponse, Status> {
+    let begun = Instant::now();
+    let view = worker.view();
+    let work = view.hash_kv(revision).map_err(|reject| status_of(reject.into()))?;
+    let current = work.current_revision();
+    let hash = blocking(move || work.run()).await?.map_err(|error| store_status(&error))?;
+    let metrics = &worker.metrics().store.mvcc;
+    metrics.hash_rev_seconds.observe(begun.elapsed().as_secs_f64());
+    let header = Some(ResponseHeader { revision: current, ..ResponseHeader::default() });
+    Ok(HashKvResponse {
+        header,
+        hash: hash.hash,
+        compact_revision: hash.compact_revision,
+        hash_revision: hash.revision,
+    })
 }
 
 /// Runs work that blocks on the disk on a thread of the blocking pool.
@@ -295,11 +357,14 @@ pub struct WorkerWatchStream {
 }
 
 impl WatchStream for WorkerWatchStream {
-    fn request(&self, request: WatchRequest) {
+    async fn request(&self, request: WatchRequest) {
         match request.request_union {
             Some(RequestUnion::CreateRequest(request)) => {
+                let Ok(caller) = self.host.caller().await else {
+                    return self.stream.refuse(&Error::InvalidAuthToken.go_text());
+                };
                 let request = CreateRequest::new(request);
-                match self.host.auth().permit(&Caller::default(), request) {
+                match self.host.auth().permit(&caller, request) {
                     Ok(request) => self.stream.create(request),
                     Err(denied) => self.stream.refuse(&errors::denied(denied).go_text()),
                 }

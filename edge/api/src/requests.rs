@@ -4,8 +4,8 @@
 
 use crate::call_metrics::StreamCounters;
 use crate::host::Host;
+use crate::inbound::Inbound;
 use bytes::Bytes;
-use hyper::body::Incoming;
 use net::limits::REQUEST_TIME_MAX;
 use rpc::frame::{Messages, decode_in_stream, in_stream};
 use rpc::queue::Feeder;
@@ -16,11 +16,11 @@ use std::task::{Context, Poll};
 use tokio::time::{Sleep, sleep};
 
 /// No further request of a stream is read while more than this many bytes wait for its client.
-const RESPONSES_MAX: usize = 64 * 1024;
+pub(crate) const RESPONSES_MAX: usize = 64 * 1024;
 
 /// The requests of one stream, in order.
 pub(crate) struct Requests<H> {
-    messages: Messages<Incoming>,
+    messages: Messages<Inbound>,
     /// Ends the wait for the rest of a message. Kept here, since [`Requests::next`] is often dropped
     /// and called again while a message arrives.
     limit: Option<Pin<Box<Sleep>>>,
@@ -31,7 +31,7 @@ pub(crate) struct Requests<H> {
 impl<H: Host> Requests<H> {
     /// Reads requests whose responses go to `responses`.
     pub(crate) fn new(
-        messages: Messages<Incoming>,
+        messages: Messages<Inbound>,
         responses: Feeder,
         tally: StreamCounters<H>,
     ) -> Requests<H> {

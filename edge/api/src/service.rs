@@ -1,49 +1,31 @@
-//! Serves one connection: detects HTTP/2 or HTTP/1.1, separates gRPC from plain HTTP, parses the
-//! deadline and dispatches each call to its handler. Not here: the handlers, listening, TLS.
+//! Answers the requests of one connection: separates gRPC from plain HTTP, parses the deadline and
+//! dispatches each call to its handler. Not here: the handlers, HTTP (`connection`), listening, TLS.
 //!
 //! Source: etcd v3.7 server/etcdserver/api/v3rpc/{grpc,interceptor}.go; words of grpc-go 1.82.
 
 use crate::call::Call;
 use crate::call_metrics::CallMetrics;
-use crate::gather::Gather;
 use crate::host::Host;
-use crate::seated::SeatedBody;
+use crate::inbound::Inbound;
 use crate::shared::{Limits, Shared};
-use crate::{cluster, health, kv, lease, maintenance, watch};
+use crate::{
+    access, auth, cluster, election, gateway, health, kv, lease, lock, maintenance, watch,
+};
 use ::watch::ConnectionId;
-use http::Request;
-use hyper::body::Incoming;
-use hyper::rt::Executor;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use net::limits::HEAD_TIME_MAX;
-use net::{Seat, TimedStream, tasks};
+use connection::{ClientRequest, Settings};
+use net::Seat;
 use rpc::body::{Reply, is_grpc, refuse};
+use rpc::compressed::compressed;
 use rpc::frame::{Messages, check_encoding};
-use rpc::{Code, Status};
-use std::convert::Infallible;
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use rpc::{Code, Status, gzip};
+use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Poll;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
-/// The flow-control windows that a client gets for one stream and for its connection, in bytes.
-const STREAM_WINDOW: u32 = 1024 * 1024;
-const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
-/// The longest HTTP/2 frame that clients may send.
-const FRAME_MAX: u32 = 64 * 1024;
-/// The headers of one request that are accepted, in bytes by HTTP/2's count. A request with more
-/// is answered with 431 and its stream ends; from four times as many on the connection ends, since
-/// h2 decodes no more.
-const HEADERS_MAX: u32 = 256 * 1024;
-/// The bytes of one response that HTTP/2 buffers.
-const SEND_BUFFER: usize = 256 * 1024;
-
 /// Answers requests that are not gRPC.
-pub type HttpHandler = Rc<dyn Fn(Request<Incoming>) -> HttpAnswer>;
+pub type HttpHandler = Rc<dyn Fn(ClientRequest) -> HttpAnswer>;
 /// The future response to a plain HTTP request.
 pub type HttpAnswer = Pin<Box<dyn Future<Output = Reply>>>;
 
@@ -51,11 +33,17 @@ pub type HttpAnswer = Pin<Box<dyn Future<Output = Reply>>>;
 pub struct Service<H> {
     shared: Rc<Shared<H>>,
     http: HttpHandler,
+    /// Whether the connection has TLS.
+    is_secure: bool,
+    /// The common name in the client's certificate.
+    certificate_name: Option<Rc<str>>,
 }
 
 impl<H> Clone for Service<H> {
     fn clone(&self) -> Service<H> {
-        Service { shared: Rc::clone(&self.shared), http: Rc::clone(&self.http) }
+        let (shared, http) = (Rc::clone(&self.shared), Rc::clone(&self.http));
+        let certificate_name = self.certificate_name.clone();
+        Service { shared, http, is_secure: self.is_secure, certificate_name }
     }
 }
 
@@ -65,20 +53,18 @@ impl<H> std::fmt::Debug for Service<H> {
     }
 }
 
-/// Runs hyper's tasks on the thread that they were made on.
-#[derive(Clone, Copy, Debug)]
-struct Local;
-
-impl<F: Future<Output = ()> + 'static> Executor<F> for Local {
-    fn execute(&self, task: F) {
-        tasks::spawn_local("call", task);
-    }
-}
-
 impl<H: Host> Service<H> {
     /// The services that speak for `host`.
     pub fn new(host: H, limits: Limits, http: HttpHandler) -> Service<H> {
-        Service { shared: Rc::new(Shared::new(host, limits)), http }
+        let shared = Rc::new(Shared::new(host, limits));
+        Service { shared, http, is_secure: false, certificate_name: None }
+    }
+
+    /// The same services for a connection with TLS: requests may carry any host name. The name in
+    /// the client's certificate, if it counts, is the user of calls without a token.
+    #[must_use]
+    pub fn secured(self, certificate_name: Option<&str>) -> Service<H> {
+        Service { is_secure: true, certificate_name: certificate_name.map(Rc::from), ..self }
     }
 
     /// Serves one connection until the client closes it, a time limit of [`net::limits`] has passed,
@@ -93,63 +79,24 @@ impl<H: Host> Service<H> {
         io: I,
         seat: Seat,
         stop: impl Future<Output = ()>,
-    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>>
+    ) -> Result<(), connection::Error>
     where
         I: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let mut builder = auto::Builder::new(Local);
-        builder
-            .http1()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIME_MAX)
-            .http2()
-            .auto_date_header(false)
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_frame_size(FRAME_MAX)
-            .max_header_list_size(HEADERS_MAX)
-            .max_send_buf_size(SEND_BUFFER)
-            .max_concurrent_streams(self.shared.limits.streams_max)
-            .timer(TokioTimer::new());
-        if let Some((interval, timeout)) = self.shared.limits.pings {
-            builder.http2().keep_alive_interval(interval).keep_alive_timeout(timeout);
-        }
-        let seat = Rc::new(seat);
-        let (seat_of_requests, connection) = (Rc::clone(&seat), self.shared.connection());
-        let service = service_fn(move |request| {
-            let (service, in_use) = (self.clone(), seat_of_requests.begin());
-            async move {
-                let reply = service.answer(request, connection).await;
-                Ok::<_, Infallible>(reply.map(|body| SeatedBody::new(body, in_use)))
-            }
-        });
-        let io = Gather::new(TimedStream::new(io));
-        let mut connection = pin!(builder.serve_connection(TokioIo::new(io.clone()), service));
-        let (mut stop, mut closing) = (pin!(stop), pin!(seat.closing()));
-        let mut stopped = false;
-        poll_fn(|cx| {
-            if !stopped && stop.as_mut().poll(cx).is_ready() {
-                stopped = true;
-                connection.as_mut().graceful_shutdown();
-            }
-            if closing.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Ok(()));
-            }
-            match (connection.as_mut().poll(cx), io.send(cx)) {
-                (Poll::Pending, Poll::Ready(Err(error))) => Poll::Ready(Err(error.into())),
-                (done, _) => done,
-            }
-        })
-        .await
+        let limits = &self.shared.limits;
+        let settings = Settings { streams_max: limits.streams_max, pings: limits.pings };
+        let connection = self.shared.connection();
+        let answer = move |request| self.clone().answer(request, connection);
+        connection::serve(io, &settings, seat, stop, answer).await
     }
 
     /// Answers one request of a connection.
-    async fn answer(self, request: Request<Incoming>, connection: ConnectionId) -> Reply {
-        if request.version() != http::Version::HTTP_2 || !is_grpc(request.headers()) {
-            return (self.http)(request).await;
+    async fn answer(self, request: ClientRequest, connection: ConnectionId) -> Reply {
+        if request.head.version != http::Version::HTTP_2 || !is_grpc(&request.head.headers) {
+            return Box::pin(self.answer_plain(request, connection)).await;
         }
-        let service = self.shared;
-        let (head, body) = request.into_parts();
+        let (service, certificate_name) = (self.shared, self.certificate_name);
+        let ClientRequest { head, body } = request;
         if head.method != http::Method::POST {
             let why = format!(
                 "Received a HEADERS frame with :method \"{}\" which should be POST",
@@ -167,27 +114,71 @@ impl<H: Host> Service<H> {
                 return reply;
             }
         };
-        let metrics = CallMetrics::begin(&service.host, head.uri.path());
-        let messages = Messages::new(body, service.limits.message_max());
-        let streamed = metrics.as_ref().and_then(CallMetrics::streamed);
-        let service_of_call = Rc::clone(&service);
-        let call =
-            Call { service: service_of_call, head, messages, deadline, streamed, connection };
-        let replied = match deadline {
-            None => route(call).await,
-            Some(deadline) => match tokio::time::timeout_at(deadline, route(call)).await {
-                Ok(replied) => replied,
-                Err(_) => Err(Status::deadline_exceeded()),
-            },
+        let answers_in_gzip = gzip::is_gzip(&head.headers);
+        let max = service.limits.message_max();
+        let messages = Messages::of(&head.headers, Inbound::Network(body), max);
+        let router = |call| Box::pin(route(call)) as Pin<Box<dyn Future<Output = Replied>>>;
+        let streamed = None;
+        let call = Call {
+            service,
+            head,
+            messages,
+            deadline,
+            streamed,
+            connection,
+            certificate_name,
+            router,
         };
-        if let Ok(reply) = &replied {
-            service.host.count_sent(reply.body().message_len());
-        }
-        if let Some(metrics) = metrics {
-            metrics.answered(&replied, service.limits.slow_request);
-        }
-        replied.unwrap_or_else(|status| refuse(&status))
+        let reply = counted(call).await.unwrap_or_else(|status| refuse(&status));
+        if answers_in_gzip { compressed(reply) } else { reply }
     }
+
+    /// Answers a request that is not a gRPC call.
+    async fn answer_plain(self, request: ClientRequest, connection: ConnectionId) -> Reply {
+        let options = &self.shared.limits.http;
+        let origin = options.allowed_origin(&request.head.headers);
+        let mut reply = match options.answer(&request.head, self.is_secure) {
+            Some(reply) => reply,
+            None if options.gateway && gateway::has(request.head.uri.path()) => {
+                if self.certificate_name.is_some() && self.shared.host.require_user().await.is_err()
+                {
+                    return gateway::name_ignored();
+                }
+                let make = |call| Box::pin(counted(call)) as Pin<Box<dyn Future<Output = Replied>>>;
+                let router = |call| Box::pin(route(call)) as Pin<Box<dyn Future<Output = Replied>>>;
+                let door = gateway::Door { make, router };
+                gateway::answer(Rc::clone(&self.shared), door, request, connection).await
+            }
+            None => (self.http)(request).await,
+        };
+        if let Some(origin) =
+            origin.filter(|_| reply.status() != http::StatusCode::MISDIRECTED_REQUEST)
+        {
+            access::allow(&mut reply, origin);
+        }
+        reply
+    }
+}
+
+/// Makes a call within its deadline, and counts it.
+async fn counted<H: Host>(mut call: Call<H>) -> Replied {
+    let service = Rc::clone(&call.service);
+    let metrics = CallMetrics::begin(&service.host, call.head.uri.path());
+    call.streamed = metrics.as_ref().and_then(CallMetrics::streamed);
+    let replied = match call.deadline {
+        None => route(call).await,
+        Some(deadline) => match tokio::time::timeout_at(deadline, route(call)).await {
+            Ok(replied) => replied,
+            Err(_) => Err(Status::deadline_exceeded()),
+        },
+    };
+    if let Ok(reply) = &replied {
+        service.host.count_sent(reply.body().message_len());
+    }
+    if let Some(metrics) = metrics {
+        metrics.answered(&replied, service.limits.slow_request);
+    }
+    replied
 }
 
 type Replied = Result<Reply, Status>;
@@ -221,51 +212,60 @@ async fn route<H: Host>(call: Call<H>) -> Replied {
         "/etcdserverpb.Maintenance/Hash" => Box::pin(maintenance::hash(call)).await,
         "/etcdserverpb.Maintenance/HashKV" => Box::pin(maintenance::hash_kv(call)).await,
         "/etcdserverpb.Maintenance/MoveLeader" => Box::pin(maintenance::move_leader(call)).await,
+        "/etcdserverpb.Maintenance/Downgrade" => Box::pin(maintenance::downgrade(call)).await,
         "/etcdserverpb.Maintenance/Snapshot" => Box::pin(maintenance::snapshot(call)).await,
+        "/v3lockpb.Lock/Lock" => Box::pin(lock::lock(call)).await,
+        "/v3lockpb.Lock/Unlock" => Box::pin(lock::unlock(call)).await,
+        "/v3electionpb.Election/Campaign" => Box::pin(election::campaign(call)).await,
+        "/v3electionpb.Election/Proclaim" => Box::pin(election::proclaim(call)).await,
+        "/v3electionpb.Election/Leader" => Box::pin(election::leader(call)).await,
+        "/v3electionpb.Election/Observe" => Box::pin(election::observe(call)).await,
+        "/v3electionpb.Election/Resign" => Box::pin(election::resign(call)).await,
         "/grpc.health.v1.Health/Check" => Box::pin(health::check(call)).await,
         "/grpc.health.v1.Health/List" => Box::pin(health::list(call)).await,
         "/grpc.health.v1.Health/Watch" => Box::pin(health::watch(call)).await,
-        _ => Err(unknown(path)),
+        _ => match path.strip_prefix("/etcdserverpb.Auth/").map(str::to_owned) {
+            Some(method) => Box::pin(route_auth(call, &method)).await,
+            None => Err(unknown(path)),
+        },
     }
 }
 
-/// Methods of etcd that are not implemented yet.
-const NOT_BUILT: [(&str, &[&str]); 4] = [
-    (
-        "etcdserverpb.Auth",
-        &[
-            "AuthEnable",
-            "AuthDisable",
-            "AuthStatus",
-            "Authenticate",
-            "UserAdd",
-            "UserGet",
-            "UserList",
-            "UserDelete",
-            "UserChangePassword",
-            "UserGrantRole",
-            "UserRevokeRole",
-            "RoleAdd",
-            "RoleGet",
-            "RoleList",
-            "RoleDelete",
-            "RoleGrantPermission",
-            "RoleRevokePermission",
-        ],
-    ),
-    ("etcdserverpb.Maintenance", &["Downgrade"]),
-    ("v3lockpb.Lock", &["Lock", "Unlock"]),
-    ("v3electionpb.Election", &["Campaign", "Proclaim", "Leader", "Observe", "Resign"]),
-];
+/// Calls the handler of a method of the Auth service.
+async fn route_auth<H: Host>(call: Call<H>, method: &str) -> Replied {
+    match method {
+        "AuthEnable" => auth::auth_enable(call).await,
+        "AuthDisable" => auth::auth_disable(call).await,
+        "AuthStatus" => auth::auth_status(call).await,
+        "Authenticate" => auth::authenticate(call).await,
+        "UserAdd" => auth::user_add(call).await,
+        "UserGet" => auth::user_get(call).await,
+        "UserList" => auth::user_list(call).await,
+        "UserDelete" => auth::user_delete(call).await,
+        "UserChangePassword" => auth::user_change_password(call).await,
+        "UserGrantRole" => auth::user_grant_role(call).await,
+        "UserRevokeRole" => auth::user_revoke_role(call).await,
+        "RoleAdd" => auth::role_add(call).await,
+        "RoleGet" => auth::role_get(call).await,
+        "RoleList" => auth::role_list(call).await,
+        "RoleDelete" => auth::role_delete(call).await,
+        "RoleGrantPermission" => auth::role_grant_permission(call).await,
+        "RoleRevokePermission" => auth::role_revoke_permission(call).await,
+        _ => Err(unknown(call.head.uri.path())),
+    }
+}
 
 /// Services with implemented methods.
-const SERVICES: [&str; 6] = [
+const SERVICES: [&str; 9] = [
+    "etcdserverpb.Auth",
     "etcdserverpb.KV",
     "etcdserverpb.Watch",
     "etcdserverpb.Lease",
     "etcdserverpb.Cluster",
     "etcdserverpb.Maintenance",
     "grpc.health.v1.Health",
+    "v3electionpb.Election",
+    "v3lockpb.Lock",
 ];
 
 /// The status of a call to a method without a handler.
@@ -275,12 +275,7 @@ fn unknown(path: &str) -> Status {
         let path = rpc::status::go_quoted(path.as_bytes());
         return Status::new(Code::Unimplemented, format!("malformed method name: {path}"));
     };
-    let planned = NOT_BUILT.iter().find(|(name, _)| *name == service);
-    if planned.is_some_and(|(_, methods)| methods.contains(&method)) {
-        let (_, short) = service.rsplit_once('.').unwrap_or(("", service));
-        return Status::not_built(&format!("{short}.{method}"));
-    }
-    let why = if planned.is_some() || SERVICES.contains(&service) {
+    let why = if SERVICES.contains(&service) {
         format!("unknown method {method} for service {service}")
     } else {
         format!("unknown service {service}")
@@ -300,7 +295,7 @@ mod tests {
             ("/a/b/Foo", "unknown service a/b"),
             ("/Foo", "malformed method name: \"/Foo\""),
             ("*", "malformed method name: \"*\""),
-            ("/v3lockpb.Lock/Lock", "retcd: Lock.Lock is not built yet"),
+            ("/v3lockpb.Lock/Foo", "unknown method Foo for service v3lockpb.Lock"),
         ] {
             let status = unknown(path);
             assert_eq!((status.code, &status.message[..]), (Code::Unimplemented, want));

@@ -3,6 +3,7 @@
 //!
 //! Source: etcd v3.7 server/etcdserver/api/v3rpc/interceptor.go.
 
+use crate::access::HttpOptions;
 use crate::framed::LastFramed;
 use crate::host::Host;
 use http::HeaderMap;
@@ -31,6 +32,8 @@ pub struct Limits {
     pub pings: Option<(Duration, Duration)>,
     /// A unary call that takes longer is logged.
     pub slow_request: Duration,
+    /// Plain HTTP on the same port.
+    pub http: HttpOptions,
 }
 
 impl Default for Limits {
@@ -42,6 +45,7 @@ impl Default for Limits {
             no_leader_max: Duration::from_secs(3),
             pings: None,
             slow_request: Duration::from_millis(300),
+            http: HttpOptions::default(),
         }
     }
 }

@@ -40,7 +40,7 @@ pub(crate) fn watch<H: Host>(call: Call<H>) -> Result<Reply, Status> {
 async fn read<H: Host>(watchers: &H::Watch, mut requests: Requests<H>) -> Status {
     loop {
         match requests.next().await {
-            Ok(Some(request)) => watchers.request(request),
+            Ok(Some(request)) => watchers.request(request).await,
             Ok(None) => return std::future::pending().await,
             Err(status) if status.code == Code::Cancelled => return Error::WatchCanceled.into(),
             Err(status) => return status,

@@ -4,6 +4,7 @@ use crate::balance::Balancer;
 use crate::call::Policy::{Once, Read, Repeatable};
 use crate::call::{Attempt, Client};
 use crate::config::Config;
+use crate::credentials::Credentials;
 use crate::transport::{Network, Sockets};
 use crate::{Error, Error::Config as Misused};
 use proto::etcdserverpb as pb;
@@ -68,6 +69,43 @@ calls! {
     hash_kv(HashKvRequest) -> HashKvResponse: Read "Maintenance/HashKV";
     /// Transfers the leadership.
     move_leader(MoveLeaderRequest) -> MoveLeaderResponse: Repeatable "Maintenance/MoveLeader";
+    /// Turns authentication on.
+    auth_enable(AuthEnableRequest) -> AuthEnableResponse: Once "Auth/AuthEnable";
+    /// Turns authentication off.
+    auth_disable(AuthDisableRequest) -> AuthDisableResponse: Once "Auth/AuthDisable";
+    /// Whether authentication is on.
+    auth_status(AuthStatusRequest) -> AuthStatusResponse: Once "Auth/AuthStatus";
+    /// Adds a user.
+    user_add(AuthUserAddRequest) -> AuthUserAddResponse: Once "Auth/UserAdd";
+    /// The roles of a user.
+    user_get(AuthUserGetRequest) -> AuthUserGetResponse: Read "Auth/UserGet";
+    /// All users.
+    user_list(AuthUserListRequest) -> AuthUserListResponse: Read "Auth/UserList";
+    /// Deletes a user.
+    user_delete(AuthUserDeleteRequest) -> AuthUserDeleteResponse: Once "Auth/UserDelete";
+    /// Changes the password of a user.
+    user_change_password(AuthUserChangePasswordRequest) -> AuthUserChangePasswordResponse: Once
+        "Auth/UserChangePassword";
+    /// Grants a role to a user.
+    user_grant_role(AuthUserGrantRoleRequest) -> AuthUserGrantRoleResponse: Once
+        "Auth/UserGrantRole";
+    /// Revokes a role from a user.
+    user_revoke_role(AuthUserRevokeRoleRequest) -> AuthUserRevokeRoleResponse: Once
+        "Auth/UserRevokeRole";
+    /// Adds a role.
+    role_add(AuthRoleAddRequest) -> AuthRoleAddResponse: Once "Auth/RoleAdd";
+    /// The permissions of a role.
+    role_get(AuthRoleGetRequest) -> AuthRoleGetResponse: Read "Auth/RoleGet";
+    /// All roles.
+    role_list(AuthRoleListRequest) -> AuthRoleListResponse: Read "Auth/RoleList";
+    /// Deletes a role.
+    role_delete(AuthRoleDeleteRequest) -> AuthRoleDeleteResponse: Once "Auth/RoleDelete";
+    /// Grants a permission to a role.
+    role_grant_permission(AuthRoleGrantPermissionRequest) -> AuthRoleGrantPermissionResponse: Once
+        "Auth/RoleGrantPermission";
+    /// Revokes a permission from a role.
+    role_revoke_permission(AuthRoleRevokePermissionRequest) -> AuthRoleRevokePermissionResponse:
+        Once "Auth/RoleRevokePermission";
     /// Checks, starts or ends a downgrade.
     downgrade(DowngradeRequest) -> DowngradeResponse: Once "Maintenance/Downgrade";
 }
@@ -96,26 +134,14 @@ impl Client {
                  ({sent} bytes)"
             )));
         }
-        let (user, token) = (config.user.clone(), config.token.clone());
+        let credentials = Credentials::new(config.user.clone(), config.token.clone());
         let dial_timeout = config.dial_timeout;
         let balancer = Arc::new(Balancer::new(config, network)?);
-        let mut client = Client { balancer, timeout: None, token };
-        if let Some((name, password)) = user {
-            client.token = client.with_timeout(dial_timeout).authenticate(name, password).await?;
+        let client = Client { balancer, timeout: None, credentials: Arc::new(credentials) };
+        if client.credentials.user.is_some() {
+            client.with_timeout(dial_timeout).renew_token().await?;
         }
         Ok(client)
-    }
-
-    async fn authenticate(&self, name: String, password: String) -> Result<Option<String>, Error> {
-        let request = pb::AuthenticateRequest { name, password };
-        let answer: Result<pb::AuthenticateResponse, Error> =
-            self.unary("/etcdserverpb.Auth/Authenticate", Once, request).await;
-        match answer {
-            Ok(answer) => Ok(Some(answer.token)),
-            // Without authentication no token is needed.
-            Err(e) if e.message() == "etcdserver: authentication is not enabled" => Ok(None),
-            Err(error) => Err(error),
-        }
     }
 
     /// The same client with this timeout for each call.

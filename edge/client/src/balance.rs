@@ -9,8 +9,9 @@
 use crate::Error;
 use crate::config::{Config, Warning};
 use crate::connect::{Connection, Dial};
-use crate::endpoint::{Endpoint, authority};
+use crate::endpoint::{Endpoint, authority, needs_tls};
 use crate::transport::Network;
+use net::tls::{ClientOptions as TlsOptions, ClientTls};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -102,9 +103,9 @@ impl Balancer {
         if config.endpoints.is_empty() {
             return Err(Error::Config("etcdclient: no available endpoints".to_string()));
         }
-        let endpoints: Result<Vec<_>, _> =
-            config.endpoints.iter().map(|text| Endpoint::parse(text)).collect();
-        let all = endpoints?.into_iter().map(EndpointState::new).collect();
+        let tls = tls(&config)?.map(Arc::new);
+        let endpoints = config.endpoints.iter().map(|text| Endpoint::parse(text, tls.as_ref()));
+        let all = endpoints.map(EndpointState::new).collect();
         let endpoints = Mutex::new(Endpoints { all, next: 0, last_error: None });
         Ok(Balancer { config, network, endpoints, changed: Notify::new() })
     }
@@ -241,6 +242,16 @@ impl Balancer {
             });
         }
     }
+}
+
+/// TLS as it is configured, or, where an endpoint needs it and nothing is, with the authorities of
+/// the operating system.
+fn tls(config: &Config) -> Result<Option<ClientTls>, Error> {
+    let is_needed = config.endpoints.iter().any(|endpoint| needs_tls(endpoint));
+    let options = config.tls.clone().or_else(|| is_needed.then(TlsOptions::default));
+    let with_protocol = |options| TlsOptions { protocols: vec!["h2"], ..options };
+    let tls = options.map(|options| ClientTls::new(with_protocol(options))).transpose();
+    tls.map_err(|error| Error::Config(error.to_string()))
 }
 
 /// The task that connects one endpoint. It reports its end even if it panics.

@@ -4,6 +4,7 @@
 
 use crate::balance::{Balancer, Failed};
 use crate::connect::{Connection, NO_PEER, is_unprocessed};
+use crate::credentials::{AUTHENTICATE, Credentials};
 use crate::{Error, VERSION};
 use http::uri::PathAndQuery;
 use prost::Message;
@@ -21,7 +22,7 @@ pub struct Client {
     pub(crate) balancer: Arc<Balancer>,
     /// The time for one call with all its attempts; `None` for no limit.
     pub(crate) timeout: Option<Duration>,
-    pub(crate) token: Option<String>,
+    pub(crate) credentials: Arc<Credentials>,
 }
 
 /// Whether a request may be sent twice.
@@ -113,6 +114,12 @@ impl Client {
                 && matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled)
             {
                 return Err(Error::DeadlineExceeded(Box::new(status)));
+            }
+            if method != AUTHENTICATE && self.credentials.may_renew(&status) {
+                if number + 1 == ATTEMPTS_MAX || self.renew_token().await.is_err() {
+                    return Err(status.into());
+                }
+                continue;
             }
             if number + 1 == ATTEMPTS_MAX || !may_repeat(policy, &status, members) {
                 return Err(status.into());
@@ -220,7 +227,7 @@ impl Client {
         }
         let metadata = request.metadata_mut();
         metadata.insert("client-api-version", MetadataValue::from_static(VERSION));
-        if let Some(token) = self.token.as_ref().filter(|token| !token.is_empty()) {
+        if let Some(token) = self.credentials.token() {
             let token = token.parse().map_err(|_| {
                 Status::unauthenticated("the token has characters that cannot be sent")
             })?;

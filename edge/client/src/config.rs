@@ -1,5 +1,6 @@
 //! The settings of a client, and its warnings.
 
+use net::tls::ClientOptions as TlsOptions;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +11,12 @@ pub type OnWarning = Arc<dyn Fn(&Warning) + Send + Sync>;
 /// How a client reaches its servers.
 #[derive(Clone)]
 pub struct Config {
-    /// `host:port`, `http://host:port` or `unix://path`; at least one.
+    /// `host:port`, `unix:path`, or with a scheme: `http`, `https`, `unix` or `unixs`; at least one.
     pub endpoints: Vec<String>,
+    /// TLS, for the endpoints of `https` and `unixs`, and for those without a scheme. Where it is
+    /// `None`, an endpoint without a scheme is connected in plain text, and one of `https` with the
+    /// authorities of the operating system.
+    pub tls: Option<TlsOptions>,
     /// The time limit of a connection attempt, up to the server's SETTINGS.
     pub dial_timeout: Duration,
     /// A ping is sent after this long without traffic; at least 10 s, as in grpc-go.
@@ -42,6 +47,7 @@ impl Config {
     pub fn new(endpoints: Vec<String>) -> Config {
         Config {
             endpoints,
+            tls: None,
             dial_timeout: Duration::from_secs(20),
             keep_alive_time: Duration::from_secs(10),
             keep_alive_timeout: Duration::from_secs(6),

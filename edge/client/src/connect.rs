@@ -61,14 +61,24 @@ impl Connection {
         endpoint: &Endpoint,
         dial: Dial,
     ) -> Result<Connection, String> {
-        let origin = format!("http://{}", endpoint.authority)
+        let scheme = if endpoint.tls.is_some() { "https" } else { "http" };
+        let origin = format!("{scheme}://{}", endpoint.authority)
             .parse()
             .map_err(|_| dial_error(&format!("dial tcp: address {}: bad", endpoint.authority)))?;
         let end = tokio::time::Instant::now() + dial.timeout;
-        let transport = match tokio::time::timeout_at(end, network.open(endpoint)).await {
+        let mut transport = match tokio::time::timeout_at(end, network.open(endpoint)).await {
             Ok(opened) => opened.map_err(|why| dial_error(&why))?,
             Err(_) => return Err(dial_error(&format!("{}: i/o timeout", step(endpoint)))),
         };
+        if let Some(tls) = &endpoint.tls {
+            let secured =
+                tokio::time::timeout_at(end, tls.connect(transport.stream, endpoint.host()));
+            let secured =
+                secured.await.map_err(|_| handshake_error("context deadline exceeded"))?;
+            let stream = secured.map_err(|error| handshake_error(&error.to_string()))?;
+            let peer = transport.peer.replace("'insecure'", "'tls'");
+            transport = Transport { stream: Box::new(stream), peer };
+        }
         let greeting = Connection::over(transport, dial, origin);
         match tokio::time::timeout_at(end, greeting).await {
             Ok(connected) => connected,
@@ -130,6 +140,10 @@ pub(crate) const NO_PEER: &str = "Peer{Addr: <nil>, LocalAddr: <nil>, AuthInfo: 
 
 fn dial_error(what: &str) -> String {
     format!("connection error: desc = \"transport: Error while dialing: {what}\"")
+}
+
+fn handshake_error(why: &str) -> String {
+    format!("connection error: desc = \"transport: authentication handshake failed: {why}\"")
 }
 
 fn preface_error(why: &str) -> String {

@@ -14,16 +14,52 @@ pub enum Error {
     DeadlineExceeded(Box<Status>),
     /// The configuration is invalid.
     Config(String),
+    /// A contender does not have its lock, or does not lead.
+    Contention(Contention),
+}
+
+/// Why a contender does not own its name. The texts are Go's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Contention {
+    /// Another session has the lock.
+    Locked,
+    /// The key is gone, and the lease of the session with it.
+    SessionExpired,
+    /// The mutex is not locked.
+    NotLocked,
+    /// The contender does not lead.
+    NotLeader,
+    /// There is no leader.
+    NoLeader,
+}
+
+impl Contention {
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Contention::Locked => "mutex: Locked by another session",
+            Contention::SessionExpired => "mutex: session is expired",
+            Contention::NotLocked => "mutex: lock has already been released",
+            Contention::NotLeader => "election: not leader",
+            Contention::NoLeader => "election: no leader",
+        }
+    }
+}
+
+impl fmt::Display for Contention {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
 }
 
 impl Error {
-    /// The gRPC code; `Unknown` for errors of the configuration.
+    /// The gRPC code; `Unknown` for errors of the configuration and of recipes.
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
             Error::Status(status) => status.code(),
             Error::DeadlineExceeded(_) => Code::DeadlineExceeded,
-            Error::Config(_) => Code::Unknown,
+            Error::Config(_) | Error::Contention(_) => Code::Unknown,
         }
     }
 
@@ -33,6 +69,7 @@ impl Error {
         match self {
             Error::Status(status) | Error::DeadlineExceeded(status) => status.message(),
             Error::Config(message) => message,
+            Error::Contention(contention) => contention.text(),
         }
     }
 
@@ -42,7 +79,14 @@ impl Error {
         match self {
             Error::Status(status) | Error::DeadlineExceeded(status) => rpc_error(status),
             Error::Config(message) => message.clone(),
+            Error::Contention(contention) => contention.to_string(),
         }
+    }
+}
+
+impl From<Contention> for Error {
+    fn from(contention: Contention) -> Error {
+        Error::Contention(contention)
     }
 }
 
@@ -52,16 +96,22 @@ impl From<Status> for Error {
     }
 }
 
-/// etcd's own errors, recognized by their prefix, are printed without the code.
+/// etcd's own errors, recognized by their prefix, are printed without the code. So is the reason
+/// why a watch was canceled, which may be an error with its code.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Status(status) if status.message().starts_with("etcdserver: ") => {
+            Error::Status(status)
+                if ["etcdserver: ", "rpc error: "]
+                    .iter()
+                    .any(|prefix| status.message().starts_with(prefix)) =>
+            {
                 f.write_str(status.message())
             }
             Error::Status(status) => f.write_str(&rpc_error(status)),
             Error::DeadlineExceeded(_) => f.write_str("context deadline exceeded"),
             Error::Config(message) => f.write_str(message),
+            Error::Contention(contention) => contention.fmt(f),
         }
     }
 }

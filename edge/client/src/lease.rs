@@ -97,6 +97,7 @@ impl Client {
         &self,
         requests: mpsc::Receiver<pb::LeaseKeepAliveRequest>,
     ) -> Result<tonic::Streaming<pb::LeaseKeepAliveResponse>, Status> {
+        self.renew_token_of_stream().await?;
         let mut request = self.request(ReceiverStream::new(requests), None)?;
         request.metadata_mut().insert("hasleader", MetadataValue::from_static("true"));
         self.stream(METHOD, request).await

@@ -4,6 +4,7 @@
 
 use crate::gates::Gates;
 use crate::settings::Settings;
+use crate::tls::{self, Tls};
 use cli::duration::GoDuration;
 use executor::AutoCompaction;
 use net::{SocketOptions, Url};
@@ -28,8 +29,8 @@ pub struct Config {
     pub commits: Commits,
     /// HTTP/2 pings.
     pub keepalive: Keepalive,
-    /// Automatic compaction.
-    pub auto_compaction: AutoCompaction,
+    /// Checks that a leader makes from time to time.
+    pub checks: Checks,
     /// Intervals and thresholds of notifications.
     pub notices: Notices,
     /// Where log lines go.
@@ -65,6 +66,8 @@ pub struct Member {
     pub election_ms: u64,
     /// Whether the first election is held sooner.
     pub initial_election_tick_advance: bool,
+    /// Passwords and tokens at this member.
+    pub auth: Auth,
 }
 
 impl Member {
@@ -98,17 +101,28 @@ pub struct Urls {
     pub advertise_peer: Vec<Url>,
     /// Advertised to clients.
     pub advertise_client: Vec<Url>,
+    /// The time without a byte after which the reader of a peer's stream closes it.
+    pub peer_read: Duration,
+    /// The same for its writer.
+    pub peer_write: Duration,
+    /// Plain HTTP on the clients' URLs.
+    pub http: api::HttpOptions,
     /// Options of the listening sockets.
     pub sockets: SocketOptions,
+    /// TLS at the URLs.
+    pub tls: Tls,
 }
 
-/// The bootstrap of a new member; ignored once there is data.
+/// The bootstrap of a new member; all but the forced new cluster and pre-vote is ignored once there is
+/// data.
 #[derive(Clone, Debug)]
 pub struct Bootstrap {
     /// `name=url,…` as given, or made of the name and the advertised URLs.
     pub initial_cluster: String,
     /// Whether the cluster is new.
     pub new_cluster: bool,
+    /// Whether a member with data goes on as the only one of its cluster.
+    pub forces_new_cluster: bool,
     /// Part of the ids' hash.
     pub token: String,
     /// Whether a member asks whether it would be elected before it campaigns.
@@ -134,8 +148,21 @@ pub struct Limits {
     pub watchers: server::WatcherLimits,
     /// Learners of the cluster.
     pub learners_max: usize,
+    /// Whether a leader makes a learner that is in sync a voter.
+    pub promotes_learners: bool,
     /// Whether changes of the members are refused that would lose the quorum.
     pub strict_reconfiguration: bool,
+}
+
+/// Passwords and tokens.
+#[derive(Clone, Copy, Debug)]
+pub struct Auth {
+    /// Whether there are tokens, which are simple ones.
+    pub has_tokens: bool,
+    /// How long a simple token is valid after its last use.
+    pub token_ttl: Duration,
+    /// The cost of hashing a password.
+    pub bcrypt_cost: u32,
 }
 
 /// When the database is committed, and compacted.
@@ -149,6 +176,19 @@ pub struct Commits {
     pub compaction_batch: usize,
     /// The interval.
     pub compaction_interval: Duration,
+    /// Automatic compaction.
+    pub auto_compaction: AutoCompaction,
+}
+
+/// Checks that a leader makes from time to time.
+#[derive(Clone, Copy, Debug)]
+pub struct Checks {
+    /// The time between two comparisons of the members' data; zero for never.
+    pub corruption: Duration,
+    /// The time between two comparisons of compacted data.
+    pub compact_hash: Duration,
+    /// The time between two checks of whether a downgrade is complete; zero for never.
+    pub downgrade: Duration,
 }
 
 /// HTTP/2 pings.
@@ -202,6 +242,7 @@ impl Config {
             bootstrap: Bootstrap {
                 initial_cluster: s.text("initial-cluster"),
                 new_cluster: s.text("initial-cluster-state") == "new",
+                forces_new_cluster: s.bool("force-new-cluster"),
                 token: s.text("initial-cluster-token"),
                 pre_vote: s.bool("pre-vote"),
             },
@@ -211,12 +252,17 @@ impl Config {
                 batches_max: positive(s.int("backend-batch-limit"), 10_000),
                 compaction_batch: positive(s.int("compaction-batch-limit"), 1_000),
                 compaction_interval: or(s.duration("compaction-sleep-interval"), 10),
+                auto_compaction,
             },
             keepalive: Keepalive {
                 interval: s.duration("grpc-keepalive-interval").to_std(),
                 timeout: s.duration("grpc-keepalive-timeout").to_std(),
             },
-            auto_compaction,
+            checks: Checks {
+                corruption: s.duration("corrupt-check-time").to_std(),
+                compact_hash: s.duration("compact-hash-check-time").to_std(),
+                downgrade: s.duration("downgrade-check-time").to_std(),
+            },
             notices: Notices {
                 watch_progress: or(s.duration("watch-progress-notify-interval"), 600_000),
                 slow_apply: s.duration("warning-apply-duration").to_std(),
@@ -245,23 +291,32 @@ fn positive(given: i64, default: usize) -> usize {
     usize::try_from(given).ok().filter(|n| *n > 0).unwrap_or(default)
 }
 
-fn member(s: &Settings) -> Member {
-    let wal_dir = s.text("wal-dir");
-    let non_zero = |name: &str, default| match s.uint(name) {
+/// A number, or its default instead of 0.
+fn non_zero(s: &Settings, name: &str, default: u64) -> u64 {
+    match s.uint(name) {
         0 => default,
         given => given,
-    };
+    }
+}
+
+fn member(s: &Settings) -> Member {
+    let wal_dir = s.text("wal-dir");
     Member {
         name: s.text("name"),
         data_dir: s.text("data-dir").into(),
         wal_dir: (!wal_dir.is_empty()).then(|| wal_dir.into()),
-        snapshot_count: non_zero("snapshot-count", 10_000),
-        snapshot_catchup_entries: non_zero("snapshot-catchup-entries", 5_000),
+        snapshot_count: non_zero(s, "snapshot-count", 10_000),
+        snapshot_catchup_entries: non_zero(s, "snapshot-catchup-entries", 5_000),
         max_snapshots: s.uint("max-snapshots"),
         max_wals: s.uint("max-wals"),
         tick_ms: s.uint("heartbeat-interval"),
         election_ms: s.uint("election-timeout"),
         initial_election_tick_advance: s.bool("initial-election-tick-advance"),
+        auth: Auth {
+            has_tokens: !s.text("auth-token").is_empty(),
+            token_ttl: Duration::from_secs(non_zero(s, "auth-token-ttl", 300)),
+            bcrypt_cost: api::bcrypt_cost(s.uint("bcrypt-cost")),
+        },
     }
 }
 
@@ -281,10 +336,18 @@ fn urls(s: &Settings) -> Urls {
         listen_metrics: s.urls("listen-metrics-urls"),
         advertise_peer: listed("initial-advertise-peer-urls"),
         advertise_client: if unset { Vec::new() } else { listed("advertise-client-urls") },
+        peer_read: s.duration("raft-read-timeout").to_std().max(peer::STREAM_TIME_MIN),
+        peer_write: s.duration("raft-write-timeout").to_std().max(peer::STREAM_TIME_MIN),
+        http: api::HttpOptions {
+            gateway: s.bool("enable-grpc-gateway"),
+            origins: s.words("cors"),
+            hosts: s.words("host-whitelist"),
+        },
         sockets: SocketOptions {
             reuse_port: s.bool("socket-reuse-port"),
             reuse_address: s.bool("socket-reuse-address"),
         },
+        tls: tls::from_settings(s),
     }
 }
 
@@ -314,6 +377,7 @@ fn limits(s: &Settings) -> Limits {
             total: count_limit(s, "max-watchers"),
         },
         learners_max: usize::try_from(s.int("max-learners")).unwrap_or(0),
+        promotes_learners: s.bool("auto-promote-learners"),
         strict_reconfiguration: s.bool("strict-reconfig-check"),
     }
 }

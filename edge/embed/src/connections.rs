@@ -1,38 +1,48 @@
 //! Serves the client connections of each worker: the gRPC services and the HTTP endpoints.
 
 use crate::status::MemberStatus;
-use api::{HttpAnswer, Limits, Service, WorkerHost};
-use hyper::body::Incoming;
+use api::{Authenticator, HttpAnswer, Limits, Service, WorkerHost};
+use connection::ClientRequest;
 use net::Seat;
+use net::tls::{self, Security};
 use rpc::body::Body;
 use server::{Connections, TakeOver, Worker};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio::sync::watch;
+
+/// What a client's connection brings to its worker.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) seat: Seat,
+    /// That of the listener.
+    pub(crate) security: Security,
+}
 
 /// Serves the clients' port on every worker.
 #[derive(Debug)]
 pub(crate) struct Clients {
     pub(crate) status: Arc<MemberStatus>,
     pub(crate) limits: Limits,
+    pub(crate) authenticator: Arc<Authenticator>,
     /// Becomes true when the server stops.
     pub(crate) stopping: watch::Receiver<bool>,
 }
 
 impl Connections for Clients {
     fn open(&self, worker: Worker) -> TakeOver {
-        let host = WorkerHost::new(worker);
+        let host = WorkerHost::new(worker, Arc::clone(&self.authenticator));
         let status = Arc::clone(&self.status);
         let http = Rc::new(move |request| answer(Arc::clone(&status), request));
         let service = Service::new(host, self.limits.clone(), http);
         let stopping = self.stopping.clone();
         Box::new(move |stream, mut guard| {
-            let Some(seat) = guard.take_attachment::<Seat>() else {
+            let Some(place) = guard.take_attachment::<Place>() else {
                 tracing::error!("a client's connection was closed: it came without a place");
                 return;
             };
-            spawn(guard, serve(service.clone(), stream, *seat, stopping.clone()));
+            spawn(guard, serve(service.clone(), stream, *place, stopping.clone()));
         })
     }
 }
@@ -48,7 +58,7 @@ fn spawn(guard: impl Sized + 'static, work: impl Future<Output = ()> + 'static) 
 async fn serve(
     service: Service<WorkerHost>,
     stream: TcpStream,
-    seat: Seat,
+    Place { seat, security }: Place,
     mut stopping: watch::Receiver<bool>,
 ) {
     let io = match tokio::net::TcpStream::from_std(stream) {
@@ -58,22 +68,40 @@ async fn serve(
             return;
         }
     };
+    let remote = io.peer_addr().ok();
+    let stream = match security.open(io, &seat).await {
+        Ok(stream) => stream,
+        Err(error) => return tls::log_rejected("client", remote, &error),
+    };
+    let service = match stream.is_secure() {
+        true => service.secured(stream.common_name()),
+        false => service,
+    };
     let stopped = async move {
         if stopping.wait_for(|stopping| *stopping).await.is_err() {
             tracing::debug!("the server is gone before its connections");
         }
     };
-    if let Err(error) = service.serve(io, seat, stopped).await {
-        tracing::debug!(error = error.to_string(), "a client's connection broke");
+    if let Err(error) = service.serve(stream, seat, stopped).await {
+        log_broken(remote, &error);
+    }
+}
+
+/// Clients that break off are common; one that breaks the rules of HTTP/2 is not.
+fn log_broken(remote: Option<SocketAddr>, error: &connection::Error) {
+    let remote = remote.map(|remote| remote.to_string());
+    if matches!(error, connection::Error::Client(_)) {
+        tracing::warn!("remote-addr" = remote, %error, "closed a client's connection");
+    } else {
+        tracing::debug!("remote-addr" = remote, %error, "a client's connection broke");
     }
 }
 
 /// Answers requests that are not gRPC.
-fn answer(status: Arc<MemberStatus>, request: http::Request<Incoming>) -> HttpAnswer {
+fn answer(status: Arc<MemberStatus>, request: ClientRequest) -> HttpAnswer {
     Box::pin(async move {
-        let uri = request.uri();
+        let http::request::Parts { method, uri, .. } = &*request.head;
         let query = uri.query().unwrap_or("");
-        let method = request.method();
         let answer = net::endpoints::client(&*status, method, uri.path(), query).await;
         answer.unwrap_or_else(net::endpoints::not_found).map(Body::plain)
     })

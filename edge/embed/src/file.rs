@@ -29,11 +29,8 @@ const SECTIONS: [(&str, &[(&str, &str)]); 4] = [
             ("client-cert-auth", "client-cert-auth"),
             ("trusted-ca-file", "trusted-ca-file"),
             ("auto-tls", "auto-tls"),
-            // There is no flag for the allowed common names of clients; this one has the same
-            // effect today, since the server refuses both without TLS.
-            ("allowed-cn", "client-cert-allowed-hostname"),
+            ("allowed-cn", "client-cert-allowed-cn"),
             ("allowed-hostname", "client-cert-allowed-hostname"),
-            ("skip-client-san-verification", "client-cert-auth"),
         ],
     ),
     (

@@ -108,11 +108,9 @@ pub const DEPRECATED: [(&str, &str); 2] = [
     ),
 ];
 
-const TLS: Built = Built::No("TLS");
-const CLUSTERS: Built = Built::No("a cluster of more than one member");
+const IN_PROCESS: Built = Built::NoEffect("the JSON gateway calls the server without a connection");
 const DISCOVERY: Built = Built::No("discovery");
 const TRACING: Built = Built::No("tracing");
-const AUTH: Built = Built::No("authentication");
 const YES: Built = Built::Yes;
 
 const V2_STAGES: &[&str] = &["gone", "write-only", "write-only-drop-data", "write-only-skip-check"];
@@ -160,9 +158,9 @@ flags! {
         "grpc-keepalive-timeout" Kind::Duration, "20s", YES, "The time limit of the response to a ping; 0 for no pings.";
         "socket-reuse-port" Kind::Bool, "false", YES, "Set SO_REUSEPORT: a port that is in use can be listened on.";
         "socket-reuse-address" Kind::Bool, "false", YES, "Set SO_REUSEADDR: an address in TIME_WAIT can be listened on.";
-        "enable-grpc-gateway" Kind::Bool, "true", YES, "Serve JSON under /v3. Not built yet, so that path is not found.";
-        "raft-read-timeout" Kind::Duration, "5s", CLUSTERS, "Time limit for reading from a peer; at least 5s.";
-        "raft-write-timeout" Kind::Duration, "5s", CLUSTERS, "Time limit for writing to a peer; at least 5s.";
+        "enable-grpc-gateway" Kind::Bool, "true", YES, "Serve the API as JSON under /v3.";
+        "raft-read-timeout" Kind::Duration, "5s", YES, "Time limit for reading from a peer; at least 5s.";
+        "raft-write-timeout" Kind::Duration, "5s", YES, "Time limit for writing to a peer; at least 5s.";
         "feature-gates" Kind::Gates, "", YES, "Features to turn on or off: A=true,B=false.";
         "config-file" Kind::Text, "", YES, "A YAML file with the configuration. All other flags and the environment are then ignored.";
     }
@@ -196,37 +194,37 @@ flags! {
         "v2-deprecation" Kind::Choices(V2_STAGES), "write-only", YES, "Ignored: the v2 store is kept as it is. Deprecated.";
     }
     Security {
-        "cert-file" Kind::Text, "", TLS, "The server's certificate for clients.";
-        "key-file" Kind::Text, "", TLS, "The server's key for clients.";
-        "client-cert-file" Kind::Text, "", TLS, "The certificate of this server as a client.";
-        "client-key-file" Kind::Text, "", TLS, "The key of this server as a client.";
-        "client-cert-auth" Kind::Bool, "false", TLS, "Ask clients for certificates.";
-        "client-crl-file" Kind::Text, "", TLS, "Client certificates that are revoked.";
-        "client-cert-allowed-hostname" Kind::Words, "", TLS, "Host names that a client's certificate may have.";
-        "trusted-ca-file" Kind::Text, "", TLS, "The authorities for clients' certificates.";
-        "auto-tls" Kind::Bool, "false", TLS, "Make a certificate for clients.";
-        "peer-cert-file" Kind::Text, "", TLS, "The server's certificate for peers.";
-        "peer-key-file" Kind::Text, "", TLS, "The server's key for peers.";
-        "peer-client-cert-file" Kind::Text, "", TLS, "The certificate of this server when it calls peers.";
-        "peer-client-key-file" Kind::Text, "", TLS, "The key of this server when it calls peers.";
-        "peer-client-cert-auth" Kind::Bool, "false", TLS, "Ask peers for certificates.";
-        "peer-crl-file" Kind::Text, "", TLS, "Peer certificates that are revoked.";
-        "peer-cert-allowed-cn" Kind::Words, "", TLS, "Common names that a peer's certificate may have.";
-        "peer-cert-allowed-hostname" Kind::Words, "", TLS, "Host names that a peer's certificate may have.";
-        "peer-trusted-ca-file" Kind::Text, "", TLS, "The authorities for peers' certificates.";
-        "peer-auto-tls" Kind::Bool, "false", TLS, "Make a certificate for peers.";
-        "peer-skip-client-san-verification" Kind::Bool, "false", TLS, "Do not compare a peer's address with its certificate.";
-        "self-signed-cert-validity" Kind::Uint, "1", TLS, "Years that a made certificate lasts.";
-        "cipher-suites" Kind::Words, "", TLS, "Cipher suites to allow.";
-        "tls-min-version" Kind::Text, "TLS1.2", TLS, "The lowest version: TLS1.2 or TLS1.3.";
-        "tls-max-version" Kind::Text, "", TLS, "The highest version: TLS1.2 or TLS1.3.";
-        "cors" Kind::UrlsOrStar, "*", Built::No("CORS"), "Origins that browsers may come from.";
-        "host-whitelist" Kind::UniqueWords, "*", Built::No("the check of host names"), "Host names that HTTP requests may carry.";
+        "cert-file" Kind::Text, "", YES, "The server's certificate for clients.";
+        "key-file" Kind::Text, "", YES, "The server's key for clients.";
+        "client-cert-file" Kind::Text, "", IN_PROCESS, "The certificate of this server as a client.";
+        "client-key-file" Kind::Text, "", IN_PROCESS, "The key of this server as a client.";
+        "client-cert-auth" Kind::Bool, "false", YES, "Ask clients for certificates.";
+        "client-crl-file" Kind::Text, "", YES, "Client certificates that are revoked.";
+        "client-cert-allowed-hostname" Kind::Words, "", YES, "Host names that a client's certificate may have.";
+        "trusted-ca-file" Kind::Text, "", YES, "The authorities for clients' certificates.";
+        "auto-tls" Kind::Bool, "false", YES, "Make a certificate for clients.";
+        "peer-cert-file" Kind::Text, "", YES, "The server's certificate for peers.";
+        "peer-key-file" Kind::Text, "", YES, "The server's key for peers.";
+        "peer-client-cert-file" Kind::Text, "", YES, "The certificate of this server when it calls peers.";
+        "peer-client-key-file" Kind::Text, "", YES, "The key of this server when it calls peers.";
+        "peer-client-cert-auth" Kind::Bool, "false", YES, "Ask peers for certificates.";
+        "peer-crl-file" Kind::Text, "", YES, "Peer certificates that are revoked.";
+        "peer-cert-allowed-cn" Kind::Words, "", YES, "Common names that a peer's certificate may have.";
+        "peer-cert-allowed-hostname" Kind::Words, "", YES, "Host names that a peer's certificate may have.";
+        "peer-trusted-ca-file" Kind::Text, "", YES, "The authorities for peers' certificates.";
+        "peer-auto-tls" Kind::Bool, "false", YES, "Make a certificate for peers.";
+        "peer-skip-client-san-verification" Kind::Bool, "false", YES, "Do not compare a peer's address with its certificate.";
+        "self-signed-cert-validity" Kind::Uint, "1", YES, "Years that a made certificate lasts.";
+        "cipher-suites" Kind::Words, "", YES, "Cipher suites to allow.";
+        "tls-min-version" Kind::Text, "TLS1.2", YES, "The lowest version: TLS1.2 or TLS1.3.";
+        "tls-max-version" Kind::Text, "", YES, "The highest version: TLS1.2 or TLS1.3.";
+        "cors" Kind::UrlsOrStar, "*", YES, "Origins whose pages may read the answers of plain HTTP; * for all.";
+        "host-whitelist" Kind::UniqueWords, "*", YES, "Host names that plain HTTP requests may carry; * for all.";
     }
     Auth {
-        "auth-token" Kind::Text, "simple", AUTH, "The kind of token: simple, or jwt with its options.";
-        "bcrypt-cost" Kind::Uint, "10", AUTH, "The cost of hashing a password, 4 to 31.";
-        "auth-token-ttl" Kind::Uint, "300", AUTH, "Seconds that a simple token lasts.";
+        "auth-token" Kind::Text, "simple", YES, "The kind of token: simple; jwt is not built yet.";
+        "bcrypt-cost" Kind::Uint, "10", YES, "The cost of hashing a password, 4 to 31.";
+        "auth-token-ttl" Kind::Uint, "300", YES, "Seconds that a simple token lasts after its last use.";
     }
     Monitoring {
         "enable-pprof" Kind::Bool, "false", Built::No("profiles over HTTP"), "Serve profiles under /debug/pprof/.";
@@ -250,25 +248,27 @@ flags! {
         "distributed-tracing-sampling-rate" Kind::Int, "0", TRACING, "The number of traces to sample per million.";
     }
     Features {
-        "corrupt-check-time" Kind::Duration, "0s", Built::No("comparing the data of members"), "Time between comparisons of the members' data; 0 for never.";
-        "compact-hash-check-time" Kind::Duration, "1m", Built::No("comparing the data of members"), "Time between comparisons of compacted data.";
+        "corrupt-check-time" Kind::Duration, "0s", YES, "Time between comparisons of the members' data; 0 for never.";
+        "compact-hash-check-time" Kind::Duration, "1m", YES, "Time between comparisons of compacted data, with feature gate CompactHashCheck.";
         "compaction-batch-limit" Kind::Int, "1000", YES, "The number of revisions that a compaction removes in each interval.";
         "compaction-sleep-interval" Kind::Duration, "10ms", YES, "The interval of the batches of a compaction.";
         "watch-progress-notify-interval" Kind::Duration, "10m", YES, "Time between progress notifications of a watch.";
         "warning-apply-duration" Kind::Duration, "100ms", YES, "Applying an entry that takes longer than this is logged.";
         "bootstrap-defrag-threshold-megabytes" Kind::Uint, "0", Built::NoEffect("the database is defragmented while serving"), "Defragment at the start if that frees this much.";
         "snapshot-catchup-entries" Kind::Uint, "5000", YES, "Entries that stay in the log for slow followers.";
-        "downgrade-check-time" Kind::Duration, "5s", Built::No("downgrades"), "Time between checks of a downgrade.";
+        "downgrade-check-time" Kind::Duration, "5s", YES, "Time between checks of whether a downgrade is complete; 0 for never.";
     }
     Unsafe {
-        "force-new-cluster" Kind::Bool, "false", Built::No("forcing a new cluster"), "Start a cluster of one member with the data of this member.";
+        "force-new-cluster" Kind::Bool, "false", YES, "Start a cluster of one member with the data of this member.";
         "unsafe-no-fsync" Kind::Bool, "false", Built::No("writing without syncing"), "Do not sync files to disk. Can lose data.";
     }
     Retcd {
         "cluster-version-upgrade" Kind::Choice(&["", "auto", "manual"]), "", YES, "Whether the cluster's version is raised to this server's: auto or manual. If not given, auto for a cluster that this server created and manual for older data, so that the way back stays open.";
+        "auto-promote-learners" Kind::Bool, "false", YES, "While this member leads, make each learner a voter as soon as its log is in sync and the change is safe.";
         "backend-cache-bytes" Kind::Uint, "16777216", YES, "The size of the cache of database pages, in bytes.";
         "max-watchers-per-stream" Kind::Uint, "100000", YES, "Watchers on one stream; 0 for no limit. A further one is refused with 'etcdserver: too many requests'.";
         "max-watchers-per-connection" Kind::Uint, "250000", YES, "Watchers on all streams of one connection; 0 for no limit.";
+        "client-cert-allowed-cn" Kind::Words, "", YES, "Common names that a client's certificate may have; in etcd only the configuration file can set them.";
         "max-watchers" Kind::Uint, "1000000", YES, "Watchers on all connections of this member; 0 for no limit.";
     }
     Hidden {

@@ -2,6 +2,7 @@
 
 use cluster::Member;
 use net::Url;
+use peer::Dialer;
 use peer::remote::{self, RemoteError};
 use proto::etcdserverpb::{LeaseTimeToLiveRequest, LeaseTimeToLiveResponse};
 use proto::{LeaseId, NodeId};
@@ -9,8 +10,8 @@ use server::{Forwarded, Forwarding, ForwardingError};
 use std::time::Duration;
 
 /// Requests at peer URLs.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct AtPeerUrls;
+#[derive(Clone, Debug)]
+pub(crate) struct AtPeerUrls(pub(crate) Dialer);
 
 /// The answer to a request at a URL, if that is one.
 fn ask<T: 'static, R: Future<Output = Result<T, RemoteError>> + 'static>(
@@ -35,7 +36,8 @@ fn converted(error: RemoteError) -> ForwardingError {
 
 impl Forwarding for AtPeerUrls {
     fn renew_lease(&self, url: &str, lease: LeaseId, time: Duration) -> Forwarded<i64> {
-        ask(url, |url| async move { remote::renew_lease(&url, lease, time).await })
+        let dialer = self.0.clone();
+        ask(url, move |url| async move { remote::renew_lease(&dialer, &url, lease, time).await })
     }
 
     fn lease_time_to_live(
@@ -44,11 +46,15 @@ impl Forwarding for AtPeerUrls {
         request: LeaseTimeToLiveRequest,
         time: Duration,
     ) -> Forwarded<LeaseTimeToLiveResponse> {
-        ask(url, |url| async move { remote::lease_time_to_live(&url, request, time).await })
+        let dialer = self.0.clone();
+        ask(url, move |url| async move {
+            remote::lease_time_to_live(&dialer, &url, request, time).await
+        })
     }
 
     fn promote(&self, url: &str, member: NodeId, time: Duration) -> Forwarded<Vec<Member>> {
+        let dialer = self.0.clone();
         // Clients have no tokens yet.
-        ask(url, |url| async move { remote::promote(&url, member, None, time).await })
+        ask(url, move |url| async move { remote::promote(&dialer, &url, member, None, time).await })
     }
 }

@@ -40,10 +40,10 @@ const fn gate(name: &'static str, stage: Stage, turnable: bool) -> Gate {
 
 /// Every gate but the groups, by name.
 pub const GATES: [Gate; 9] = [
-    gate("CompactHashCheck", Stage::Alpha, false),
+    gate("CompactHashCheck", Stage::Alpha, true),
     // Leases are always renewed without a round of consensus; the response is the same.
     gate("FastLeaseKeepAlive", Stage::Beta, true),
-    gate("InitialCorruptCheck", Stage::Alpha, false),
+    gate("InitialCorruptCheck", Stage::Alpha, true),
     gate("LeaseCheckpoint", Stage::Alpha, true),
     gate("LeaseCheckpointPersist", Stage::Alpha, true),
     gate("PriorityRequest", Stage::Alpha, false),
@@ -134,7 +134,7 @@ mod tests {
         let gates = Gates::parse("StopGRPCServiceOnDefrag=false,AllAlpha=true").unwrap();
         assert!(!gates.enabled("StopGRPCServiceOnDefrag"));
         assert!(gates.enabled("LeaseCheckpoint"));
-        assert_eq!(gates.not_built(), Some("CompactHashCheck"));
+        assert_eq!(gates.not_built(), Some("PriorityRequest"));
         assert_eq!(Gates::default().not_built(), None);
         assert!(Gates::default().enabled("FastLeaseKeepAlive"));
     }

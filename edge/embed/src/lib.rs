@@ -8,6 +8,7 @@
 pub mod arguments;
 pub mod config;
 mod connections;
+mod corruption;
 pub mod environment;
 pub mod file;
 pub mod flags;
@@ -15,15 +16,18 @@ mod forwarding;
 pub mod gates;
 pub mod help;
 pub mod initial;
+mod listening;
 pub mod logging;
 mod others;
 mod peer_host;
 mod peers;
+mod promotion;
 pub mod run;
 pub mod settings;
 pub mod start;
 mod status;
 mod system;
+pub mod tls;
 pub mod validate;
 pub mod value;
 

@@ -6,9 +6,10 @@
 //! (`ValidateClusterAndAssignIDs`).
 
 use crate::initial::{self, Members};
-use cluster::{CLUSTER_VERSION_MIN, Member, SERVER_MINOR, Version};
+use cluster::{CLUSTER_VERSION_MIN, InvalidChange, Member, SERVER_MINOR, Version};
 use executor::{FirstMember, Founding};
 use net::Url;
+use peer::Dialer;
 use peer::remote::{self, RemoteCluster};
 use proto::NodeId;
 use std::thread;
@@ -25,7 +26,12 @@ const JOIN_TIME_MAX: Duration = Duration::from_secs(10);
 /// # Errors
 /// When another member says that this one has begun before: its data is lost, and a member that
 /// begins again with the same id could vote twice.
-pub(crate) fn found(name: &str, members: &Members, token: &str) -> Result<Founding, String> {
+pub(crate) fn found(
+    name: &str,
+    members: &Members,
+    token: &str,
+    dialer: &Dialer,
+) -> Result<Founding, String> {
     let first = first_members(members);
     let id = |name: &str| {
         let urls = first.iter().find(|(other, _)| other == name).map(|(_, urls)| urls);
@@ -35,7 +41,7 @@ pub(crate) fn found(name: &str, members: &Members, token: &str) -> Result<Foundi
     let others = members.iter().filter(|(other, _)| *other != name);
     let has_begun = thread::scope(|scope| {
         let asked: Vec<_> = others
-            .map(|(_, urls)| scope.spawn(|| ask_members(urls, BOOTSTRAPPED_TIME_MAX)))
+            .map(|(_, urls)| scope.spawn(|| ask_members(dialer, urls, BOOTSTRAPPED_TIME_MAX)))
             .collect();
         let answers = asked.into_iter().filter_map(|thread| thread.join().ok()?.ok());
         answers
@@ -64,23 +70,36 @@ fn first_members(members: &Members) -> Vec<FirstMember> {
 /// # Errors
 /// When no member answers, or the members are not those of `--initial-cluster`, or the versions do
 /// not fit.
-pub(crate) fn join(name: &str, members: &Members) -> Result<Founding, String> {
+pub(crate) fn join(
+    name: &str,
+    members: &Members,
+    learners_max: usize,
+    dialer: &Dialer,
+) -> Result<Founding, String> {
     let others = members.iter().filter(|(other, _)| *other != name);
     let urls: Vec<Url> = others.flat_map(|(_, urls)| urls.clone()).collect();
-    let existing = ask_members(&urls, JOIN_TIME_MAX).map_err(|_| {
+    let existing = ask_members(dialer, &urls, JOIN_TIME_MAX).map_err(|_| {
         "cannot fetch cluster info from peer urls: could not retrieve cluster information from the \
          given URLs"
             .to_owned()
     })?;
     let member = place(name, members, &existing)
         .map_err(|why| format!("error validating peerURLs {}: {why}", text(&existing)))?;
-    let version = cluster_version(&existing.members, member)?;
+    let version = cluster_version(dialer, &existing.members, member)?;
+    let learners = existing.members.iter().filter(|member| member.is_learner).count();
+    if learners > learners_max {
+        return Err(InvalidChange::TooManyLearners.to_string());
+    }
     let metadata = Metadata { node: member, cluster: existing.cluster };
     Ok(Founding::Join { metadata, version })
 }
 
-fn ask_members(urls: &[Url], time: Duration) -> Result<RemoteCluster, remote::RemoteError> {
-    remote::blocking(remote::fetch_members(urls, time))
+fn ask_members(
+    dialer: &Dialer,
+    urls: &[Url],
+    time: Duration,
+) -> Result<RemoteCluster, remote::RemoteError> {
+    remote::blocking(remote::fetch_members(dialer, urls, time))
 }
 
 /// The id of this member in the existing cluster, whose members have to be those that are given:
@@ -124,14 +143,18 @@ fn place(name: &str, members: &Members, existing: &RemoteCluster) -> Result<Node
 }
 
 /// The version of the cluster, from the members that answer.
-fn cluster_version(members: &[Member], me: NodeId) -> Result<Option<Version>, String> {
+fn cluster_version(
+    dialer: &Dialer,
+    members: &[Member],
+    me: NodeId,
+) -> Result<Option<Version>, String> {
     let incompatible = || Err("incompatible with current running cluster".to_owned());
     let others = members.iter().filter(|member| member.id != me);
     let answers: Vec<_> = thread::scope(|scope| {
         let ask = |member: &Member| {
             let urls: Vec<Url> =
                 member.peer_urls.iter().filter_map(|url| Url::parse(url).ok()).collect();
-            remote::blocking(remote::fetch_version(&urls, JOIN_TIME_MAX)).ok()
+            remote::blocking(remote::fetch_version(dialer, &urls, JOIN_TIME_MAX)).ok()
         };
         let asked: Vec<_> = others.map(|member| scope.spawn(move || ask(member))).collect();
         asked.into_iter().filter_map(|thread| thread.join().ok()?).collect()
@@ -221,7 +244,8 @@ mod tests {
     #[test]
     fn a_new_cluster_whose_other_members_do_not_answer_begins() {
         let members = given(&[("a", "http://127.0.0.1:1"), ("b", "http://127.0.0.1:9")]);
-        let Ok(Founding::New { name, members, .. }) = found("a", &members, "t") else {
+        let dialer = Dialer::new(None, JOIN_TIME_MAX);
+        let Ok(Founding::New { name, members, .. }) = found("a", &members, "t", &dialer) else {
             panic!("it begins")
         };
         assert_eq!((&*name, members.len()), ("a", 2));

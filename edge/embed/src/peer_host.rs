@@ -7,8 +7,6 @@
 //! server/etcdserver/{corrupt,server}.go.
 
 use crate::status::PeerPort;
-use api::{Host as _, WorkerHost};
-use auth::Caller;
 use cluster::{InvalidChange, UnsafeChange, members_json};
 use peer::{HostRefusal, PeerHost};
 use proto::etcdserverpb::{LeaseTimeToLiveRequest, LeaseTimeToLiveResponse};
@@ -50,7 +48,7 @@ fn lease_refusal(error: &Error, not_primary: u16) -> HostRefusal {
 
 impl PeerPort {
     /// Has a worker do some work.
-    async fn on_worker<T, W, F>(&self, work: W) -> Result<T, Error>
+    pub(crate) async fn on_worker<T, W, F>(&self, work: W) -> Result<T, Error>
     where
         T: Send + 'static,
         W: FnOnce(Worker) -> F + Send + 'static,
@@ -73,7 +71,7 @@ impl PeerHost for PeerPort {
 
     async fn hash_kv(&self, revision: i64) -> Result<HashKvAnswer, HostRefusal> {
         let hash = self.on_worker(move |worker| async move {
-            let hash = WorkerHost::new(worker).hash_kv(revision).await;
+            let hash = api::hash_kv(&worker, revision).await;
             hash.map_err(|status| Error::Store(status.message.into_owned()))
         });
         let hash = hash.await.map_err(|error| {
@@ -86,9 +84,8 @@ impl PeerHost for PeerPort {
     }
 
     async fn renew_lease(&self, lease: LeaseId) -> Result<i64, HostRefusal> {
-        let renewed = self.on_worker(move |worker| async move {
-            worker.renew_lease_here(Caller::default(), lease).await
-        });
+        let renewed =
+            self.on_worker(move |worker| async move { worker.renew_lease_here(None, lease).await });
         renewed.await.map_err(|error| lease_refusal(&error, 400))
     }
 
@@ -97,7 +94,7 @@ impl PeerHost for PeerPort {
         request: LeaseTimeToLiveRequest,
     ) -> Result<LeaseTimeToLiveResponse, HostRefusal> {
         let found = self.on_worker(move |worker| async move {
-            worker.lease_time_to_live_here(Caller::default(), request).await
+            worker.lease_time_to_live_here(None, request).await
         });
         let found = found.await.map_err(|error| lease_refusal(&error, 500))?;
         // etcd sends an empty header.

@@ -5,7 +5,7 @@
 
 use cluster::{Cluster, Version};
 use net::Url;
-use peer::{Deliver, Transport, remote};
+use peer::{Deliver, Dialer, Transport, remote};
 use proto::NodeId;
 use raft::Message;
 use server::{Handle, Peers};
@@ -84,6 +84,8 @@ pub(crate) struct ToPeers {
     pub(crate) transport: Arc<Transport>,
     pub(crate) member: NodeId,
     pub(crate) to_member: Arc<ToMember>,
+    /// Whether this member raises the cluster version.
+    pub(crate) raises_version: bool,
 }
 
 impl Peers for ToPeers {
@@ -100,6 +102,9 @@ impl Peers for ToPeers {
             cluster.members().map(|member| (member.id, member.peer_urls.clone())).collect();
         let removed: BTreeSet<NodeId> = cluster.removed().collect();
         self.transport.set_members(&members, &removed);
+        if cluster.version().is_some() {
+            self.transport.announce(cluster.announced_version(self.raises_version));
+        }
         if cluster.is_removed(self.member) {
             let to_member = Arc::clone(&self.to_member);
             let ended = thread::Builder::new().name("removal".to_owned()).spawn(move || {
@@ -122,7 +127,7 @@ impl Peers for ToPeers {
 ///
 /// # Errors
 /// When the operating system gives no thread.
-pub(crate) fn watch_versions(handle: Handle) -> io::Result<()> {
+pub(crate) fn watch_versions(handle: Handle, dialer: Dialer) -> io::Result<()> {
     let watch = move || {
         let me = handle.identity().member;
         let mut asked: Option<Instant> = None;
@@ -131,7 +136,7 @@ pub(crate) fn watch_versions(handle: Handle) -> io::Result<()> {
             let leads = moment.leadership.leader == me;
             let is_due = asked.is_none_or(|at| at.elapsed() >= VERSIONS_EVERY);
             if leads && is_due {
-                handle.report_versions(versions_of_others(&moment.published.cluster, me));
+                handle.report_versions(versions_of_others(&dialer, &moment.published.cluster, me));
                 asked = Some(Instant::now());
             } else if !leads {
                 asked = None;
@@ -144,21 +149,21 @@ pub(crate) fn watch_versions(handle: Handle) -> io::Result<()> {
 }
 
 /// The versions of the other members that answer. All are asked at the same time.
-fn versions_of_others(cluster: &Cluster, me: NodeId) -> BTreeMap<NodeId, Version> {
+fn versions_of_others(dialer: &Dialer, cluster: &Cluster, me: NodeId) -> BTreeMap<NodeId, Version> {
     let others: Vec<_> = cluster.members().filter(|member| member.id != me).collect();
     thread::scope(|scope| {
         let asked: Vec<_> = others
             .into_iter()
-            .map(|member| (member.id, scope.spawn(|| version_of(&member.peer_urls))))
+            .map(|member| (member.id, scope.spawn(|| version_of(dialer, &member.peer_urls))))
             .collect();
         let answers = asked.into_iter().map(|(id, thread)| (id, thread.join()));
         answers.filter_map(|(id, version)| Some((id, version.ok()??))).collect()
     })
 }
 
-fn version_of(peer_urls: &[String]) -> Option<Version> {
+fn version_of(dialer: &Dialer, peer_urls: &[String]) -> Option<Version> {
     let urls: Vec<Url> = peer_urls.iter().filter_map(|url| Url::parse(url).ok()).collect();
-    match remote::blocking(remote::fetch_version(&urls, VERSION_TIME_MAX)) {
+    match remote::blocking(remote::fetch_version(dialer, &urls, VERSION_TIME_MAX)) {
         Ok(versions) => Version::parse(&versions.etcdserver).ok(),
         Err(error) => {
             tracing::debug!(%error, urls = ?peer_urls, "failed to get the version of a member");

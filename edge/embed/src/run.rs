@@ -12,18 +12,23 @@ mod failure;
 mod options;
 
 use crate::config::Config;
-use crate::connections::Clients;
+use crate::connections::{Clients, Place};
+use crate::corruption;
+use crate::listening::{self, Port};
 use crate::peers::{self, ToMember, ToPeers};
 use crate::status::{MemberStatus, MetricsPort, PeerPort};
-use crate::system;
+use crate::{promotion, system};
+use api::Authenticator;
 use failure::StartFailure;
 use net::limits::PlacesOfPorts;
+use net::tls::Security;
 use net::{Acceptor, Listener, Seats, Url, plain};
 use nix::sys::signal::Signal;
 use peer::Transport;
 use proto::NodeId;
 use server::metrics::Metrics;
 use server::{Handle, Running};
+use std::collections::BTreeMap;
 use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
@@ -46,9 +51,9 @@ enum StopCause {
 
 /// Every listening socket of the server.
 struct Listeners {
-    peers: Vec<Listener>,
-    clients: Vec<Listener>,
-    metrics: Vec<Listener>,
+    peers: Vec<(Listener, Security)>,
+    clients: Vec<(Listener, Security)>,
+    metrics: Vec<(Listener, Security)>,
 }
 
 /// A server that serves.
@@ -150,16 +155,21 @@ fn start(config: &Config) -> Result<Serving, StartFailure> {
         )));
     }
     let listeners = bind_all(config)?;
+    let dialer = listening::dialer(config)?;
     let disk: Arc<dyn Vfs> = Arc::new(RealDisk);
     let has_data = options::has_data(&disk, config)?;
-    let (members, founding) = options::founding(config, has_data)?;
+    let (members, founding) = options::founding(config, has_data, &dialer)?;
     banner::starting(config, members.as_ref(), has_data);
     let metrics = Arc::new(Metrics::new(config.metrics_extensive));
     let status = Arc::new(MemberStatus::new(Arc::clone(&metrics), config.member.request_timeout()));
     let started = Instant::now();
     let boot_options = options::boot(config, founding);
-    let booted = server::boot(&disk, &boot_options).map_err(StartFailure::Data)?;
+    let mut booted = server::boot(&disk, &boot_options).map_err(StartFailure::Data)?;
     banner::opened(config, &booted, started.elapsed());
+    if has_data && config.gates.enabled("InitialCorruptCheck") {
+        corruption::check_at_start(&mut booted, &dialer, config.member.request_timeout())
+            .inspect_err(|error| tracing::error!(error, "checkInitialHashKV failed"))?;
+    }
     options::describe(config, &metrics);
     let (stop, stopping) = watch::channel(false);
     let places = places(fds);
@@ -167,23 +177,36 @@ fn start(config: &Config) -> Result<Serving, StartFailure> {
     let clients = Arc::new(Clients {
         status: Arc::clone(&status),
         limits: options::api_limits(config),
+        authenticator: Arc::new(Authenticator::new(
+            config.member.auth.bcrypt_cost,
+            config.member.auth.has_tokens,
+        )?),
         stopping,
     });
     let no_thread = |e: std::io::Error| format!("cannot start the server's threads: {e}");
     let to_member = Arc::new(ToMember::default());
-    let transport_options = options::transport(config, &booted, &disk, &metrics);
+    let transport_options = options::transport(config, &booted, &disk, &metrics, &dialer);
     let transport = Transport::start(transport_options, to_member.clone()).map_err(no_thread)?;
     let transport = Arc::new(transport);
-    let member = booted.metadata.node;
-    let to_peers =
-        ToPeers { transport: Arc::clone(&transport), member, to_member: Arc::clone(&to_member) };
-    let server_options = options::server(config, &metrics);
+    let to_peers = ToPeers {
+        transport: Arc::clone(&transport),
+        member: booted.metadata.node,
+        to_member: Arc::clone(&to_member),
+        raises_version: booted.raises_version,
+    };
+    status.set_announcement(booted.announced_version, booted.raises_version);
+    let server_options = options::server(config, &metrics, &dialer);
     let running = server::start(disk, booted, server_options, clients, Arc::new(to_peers))
         .map_err(no_thread)?;
     let handle = running.handle();
     to_member.set(handle.clone());
     status.set(handle.clone());
-    peers::watch_versions(handle.clone()).map_err(no_thread)?;
+    peers::watch_versions(handle.clone(), dialer.clone()).map_err(no_thread)?;
+    let port = PeerPort(Arc::clone(&status));
+    corruption::watch(port.clone(), dialer, options::check_times(config)).map_err(no_thread)?;
+    if config.limits.promotes_learners {
+        promotion::watch(port).map_err(no_thread)?;
+    }
     let stop_causes = watch_for_stop(running).map_err(no_thread)?;
     let member = StartedMember { handle, transport, stop, seats, stop_causes };
     serve(config, &status, member, (listeners, places.plain))
@@ -206,17 +229,28 @@ fn places(fds: u64) -> PlacesOfPorts {
 
 fn bind_all(config: &Config) -> Result<Listeners, StartFailure> {
     let texts = |urls: &[Url]| urls.iter().map(Url::to_string).collect::<Vec<_>>();
-    let bind = |of: &'static str, urls: &[Url]| {
-        let all = urls.iter().map(|url| Listener::bind(url, config.urls.sockets));
-        all.collect::<Result<Vec<_>, _>>().map_err(|error| StartFailure::Port(of, error))
-    };
     let peers = texts(&config.urls.listen_peer);
     tracing::info!("listen-peer-urls" = ?peers, "configuring peer listeners");
-    let peers = bind("peer", &config.urls.listen_peer)?;
+    let peers = bind(config, Port::Peers)?;
     let clients = texts(&config.urls.listen_client);
     tracing::info!("listen-client-urls" = ?clients, "configuring client listeners");
-    let clients = bind("client", &config.urls.listen_client)?;
-    Ok(Listeners { peers, clients, metrics: bind("metrics", &config.urls.listen_metrics)? })
+    let clients = bind(config, Port::Clients)?;
+    Ok(Listeners { peers, clients, metrics: bind(config, Port::Metrics)? })
+}
+
+/// Binds the URLs of a port. URLs with the same address share a listener.
+fn bind(config: &Config, port: Port) -> Result<Vec<(Listener, Security)>, StartFailure> {
+    let expected = listening::listening(config, port)?;
+    let mut addresses: BTreeMap<&str, Vec<&Url>> = BTreeMap::new();
+    for url in port.urls(config) {
+        addresses.entry(url.address()).or_default().push(url);
+    }
+    let bound = addresses.into_values().map(|urls| {
+        let listener = Listener::bind(urls[0], config.urls.sockets);
+        let listener = listener.map_err(|error| StartFailure::Port(port.name(), error))?;
+        Ok((listener, expected.security(&urls)))
+    });
+    bound.collect()
 }
 
 /// Starts two threads: one waits for the end of the member, the other for a signal.
@@ -252,17 +286,17 @@ fn serve(
     let StartedMember { handle, transport, stop, seats, stop_causes } = member;
     let failed = |e: std::io::Error| format!("cannot serve: {e}");
     let handler = Arc::new(transport.service(Arc::new(PeerPort(Arc::clone(status)))));
-    let peers = plain::Server::start("peers", handler, plain_places).map_err(failed)?;
+    let peers = plain::Server::start("peer", handler, plain_places).map_err(failed)?;
     let handler = Arc::new(MetricsPort(Arc::clone(status)));
     let metrics = plain::Server::start("metrics", handler, plain_places).map_err(failed)?;
     let mut others = Vec::new();
-    for listener in listeners.peers {
+    for (listener, security) in listeners.peers {
         tracing::info!(address = listener.url().address(), "serving peer traffic");
-        others.push(listener.accept(peers.sink()).map_err(failed)?);
+        others.push(listener.accept(peers.sink(security)).map_err(failed)?);
     }
-    for listener in listeners.metrics {
+    for (listener, security) in listeners.metrics {
         tracing::info!(address = listener.url().address(), "serving metrics");
-        others.push(listener.accept(metrics.sink()).map_err(failed)?);
+        others.push(listener.accept(metrics.sink(security)).map_err(failed)?);
     }
     let early_stop = wait_until_ready(&handle, &options::attributes(config), &stop_causes);
     let clients = match early_stop {
@@ -288,17 +322,22 @@ fn serve_clients(
     config: &Config,
     handle: &Handle,
     seats: &Arc<Seats>,
-    listeners: Vec<Listener>,
+    listeners: Vec<(Listener, Security)>,
 ) -> std::io::Result<Vec<Acceptor>> {
     banner::published(config, handle);
     let mut clients = Vec::new();
     tracing::info!("ready to serve client requests");
-    for listener in listeners {
+    for (listener, security) in listeners {
         let address = listener.url().address().to_owned();
-        let sink = client_sink(handle.clone(), Arc::clone(seats))?;
+        if matches!(security, Security::Plain | Security::Either(_)) {
+            let message = "serving client traffic insecurely; this is strongly discouraged!";
+            tracing::info!(traffic = "grpc+http", address, "{message}");
+        }
+        if matches!(security, Security::Tls(_) | Security::Either(_)) {
+            tracing::info!(traffic = "grpc+http", address, "serving client traffic securely");
+        }
+        let sink = client_sink(handle.clone(), Arc::clone(seats), security)?;
         clients.push(listener.accept(sink)?);
-        let message = "serving client traffic insecurely; this is strongly discouraged!";
-        tracing::info!(traffic = "grpc+http", address, "{message}");
     }
     tracing::info!("notifying init daemon");
     match system::notify_ready() {
@@ -312,11 +351,12 @@ fn serve_clients(
 fn client_sink(
     handle: Handle,
     seats: Arc<Seats>,
+    security: Security,
 ) -> std::io::Result<impl Fn(TcpStream) + Send + 'static> {
     let waiting = tokio::runtime::Builder::new_current_thread().build()?;
     Ok(move |stream| {
         if let Some(seat) = waiting.block_on(seats.take()) {
-            handle.accept(stream, Box::new(seat));
+            handle.accept(stream, Box::new(Place { seat, security: security.clone() }));
         }
     })
 }
@@ -338,9 +378,9 @@ fn wait_until_ready(
         let cluster = &moment.published.cluster;
         let is_published =
             cluster.member(me).is_some_and(|member| member.attributes() == *attributes);
-        // The only voter is ready when it can answer linearizable reads.
+        // The only member is ready when it can answer linearizable reads.
         let has_leader = moment.is_linearizable()
-            || moment.leadership.leader != NodeId::NONE && !moment.is_sole_voter();
+            || moment.leadership.leader != NodeId::NONE && !moment.is_sole_member();
         if has_leader && is_published && cluster.version().is_some() {
             return None;
         }

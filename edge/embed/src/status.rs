@@ -1,6 +1,7 @@
 //! The state of a running member, as the HTTP endpoints report it.
 
 use bytes::Bytes;
+use cluster::Version;
 use executor::Moment;
 use http::{Method, Response};
 use net::endpoints::{self, Alarm, StatusSource};
@@ -18,19 +19,30 @@ const POLL: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub(crate) struct MemberStatus {
     handle: OnceLock<Handle>,
+    /// The version that others are told before the cluster's is known, and whether this member raises
+    /// the cluster's.
+    announcement: OnceLock<(Version, bool)>,
     metrics: Arc<Metrics>,
     read_time_max: Duration,
 }
 
 impl MemberStatus {
     pub(crate) fn new(metrics: Arc<Metrics>, read_time_max: Duration) -> Self {
-        Self { handle: OnceLock::new(), metrics, read_time_max }
+        let (handle, announcement) = (OnceLock::new(), OnceLock::new());
+        Self { handle, announcement, metrics, read_time_max }
     }
 
     /// Sets the handle of the running member.
     pub(crate) fn set(&self, handle: Handle) {
         if self.handle.set(handle).is_err() {
             tracing::debug!("a member runs already");
+        }
+    }
+
+    /// Sets what other members are told.
+    pub(crate) fn set_announcement(&self, at_first: Version, raises: bool) {
+        if self.announcement.set((at_first, raises)).is_err() {
+            tracing::debug!("a member was opened already");
         }
     }
 
@@ -71,6 +83,8 @@ impl MemberStatus {
         Metrics::raise(&m.network.client_received, received);
         Metrics::raise(&m.network.client_sent, sent);
         Metrics::raise(&m.network.task_panics, net::tasks::panics());
+        Metrics::raise(&m.network.tls_rejected, net::tls::rejected_connections());
+        Metrics::raise(&m.network.tls_failed_reloads, net::tls::failed_reloads());
         let watches = handle.watch_stats();
         m.store.watch.watchers.set(signed(watches.watchers as u64));
         m.store.watch.slow_watchers.set(signed(watches.slow_watchers as u64));
@@ -128,6 +142,15 @@ impl StatusSource for MemberStatus {
         self.moment()?.published.cluster.version().map(|version| version.to_string())
     }
 
+    fn announced_version(&self) -> String {
+        let Some((at_first, raises)) = self.announcement.get() else {
+            return cluster::SERVER_VERSION.to_owned();
+        };
+        let moment = self.moment().filter(|moment| moment.published.cluster.version().is_some());
+        let now = moment.map(|moment| moment.published.cluster.announced_version(*raises));
+        now.unwrap_or(*at_first).to_string()
+    }
+
     fn storage_version(&self) -> Option<String> {
         let version = storage_version(self.moment()?.published.view.read().file()?);
         (!version.is_empty()).then_some(version)
@@ -183,7 +206,7 @@ pub(crate) fn storage_version(file: &bolt::View) -> String {
 }
 
 /// The peers' port: versions and members.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct PeerPort(pub(crate) Arc<MemberStatus>);
 
 impl net::plain::Handler for PeerPort {

@@ -80,7 +80,7 @@ fn summary(config: &Config) -> String {
         join(&config.urls.advertise_peer),
         join(&config.urls.advertise_client),
         config.bootstrap.initial_cluster,
-        config.auto_compaction,
+        config.commits.auto_compaction,
         config.limits.backend_cache_bytes,
     )
 }
@@ -111,7 +111,7 @@ fn help_names_every_flag_and_what_is_not_built() {
     for flag in crate::flags::FLAGS.iter().filter(|flag| flag.name != "version") {
         assert!(help.contains(&format!("\n  --{} '", flag.name)), "{}", flag.name);
     }
-    assert!(help.contains("Not built yet: TLS."));
+    assert!(help.contains("Not built yet: discovery."));
     let version = crate::help::version();
     let first: Vec<&str> = version.lines().map(|l| l.split(':').next().unwrap()).collect();
     assert_eq!(first, ["etcd Version", "Git SHA", "Go Version", "Go OS/Arch"]);

@@ -8,6 +8,7 @@ use crate::config::{Config, Logging};
 use crate::flags::{self, Built};
 use crate::gates::Gates;
 use crate::settings::{Notice, Settings};
+use crate::{listening, tls};
 use cli::duration::GoDuration;
 use executor::AutoCompaction;
 use net::Url;
@@ -86,6 +87,7 @@ fn checked(s: &Settings, notices: &mut Vec<Notice>) -> Result<Config, String> {
     check_urls(s, &config, notices)?;
     check_bootstrap(s)?;
     check_times(&config)?;
+    check_peer_times(s, notices);
     if config.urls.advertise_client.is_empty() {
         return Err(UNSET_ADVERTISE.to_owned());
     }
@@ -95,9 +97,11 @@ fn checked(s: &Settings, notices: &mut Vec<Notice>) -> Result<Config, String> {
         let message = "it isn't recommended to use default name, please set a value for --name. Note that etcd might run into issue when multiple members have the same default name";
         notices.push(Notice::new("warn", message, [("name", config.member.name.clone())]));
     }
-    check_tls(s)?;
+    tls::check(s)?;
+    notices.extend(listening::ignored(&config));
+    check_token(&s.text("auth-token"))?;
     refuse_not_built(s, &config.gates, notices)?;
-    config.auto_compaction = auto_compaction(s)?;
+    config.commits.auto_compaction = auto_compaction(s)?;
     check_limits(&config, notices)?;
     follow_name(&mut config);
     Ok(config)
@@ -166,6 +170,18 @@ fn check_bootstrap(s: &Settings) -> Result<(), String> {
     Ok(())
 }
 
+/// Times between members that are too short are raised.
+fn check_peer_times(s: &Settings, notices: &mut Vec<Notice>) {
+    let min = peer::STREAM_TIME_MIN;
+    for name in ["raft-read-timeout", "raft-write-timeout"] {
+        if s.duration(name).to_std() < min {
+            let min = GoDuration::from(min);
+            let message = format!("{name} increased to minimum value: {min}");
+            notices.push(Notice::new("info", &message, []));
+        }
+    }
+}
+
 fn check_times(config: &Config) -> Result<(), String> {
     let (tick, election) = (config.member.tick_ms, config.member.election_ms);
     if tick == 0 {
@@ -223,22 +239,22 @@ fn check_features(s: &Settings, gates: &Gates, notices: &mut Vec<Notice>) -> Res
     Ok(())
 }
 
-fn check_tls(s: &Settings) -> Result<(), String> {
-    let (min, max) = (s.text("tls-min-version"), s.text("tls-max-version"));
-    for version in [&min, &max] {
-        if !["", "TLS1.2", "TLS1.3"].contains(&version.as_str()) {
-            return Err(format!(
-                "unexpected TLS version {version:?} (must be one of: TLS1.2, TLS1.3)"
-            ));
+/// Source: etcd server/auth/store.go `NewTokenProvider` @ v3.7.1.
+fn check_token(text: &str) -> Result<(), String> {
+    let invalid = || Err("auth: invalid auth options".to_owned());
+    let (kind, options) = text.split_once(',').unwrap_or((text, ""));
+    let mut names = std::collections::BTreeSet::new();
+    for option in options.split(',').filter(|_| text.contains(',')) {
+        match option.split('=').collect::<Vec<_>>()[..] {
+            [name, _] if names.insert(name) => {}
+            _ => return invalid(),
         }
     }
-    if !max.is_empty() && min > max {
-        return Err(format!("min version ({min}) is greater than max version ({max})"));
+    match kind {
+        "" | "simple" => Ok(()),
+        "jwt" => Err(not_built(&format!("auth-token={text}"), "JWT")),
+        _ => invalid(),
     }
-    if min == "TLS1.3" && !s.words("cipher-suites").is_empty() {
-        return Err("cipher suites cannot be configured when only TLS1.3 is enabled".to_owned());
-    }
-    Ok(())
 }
 
 /// No flag is ignored silently: it is implemented, refused, or logged as having no effect.
@@ -259,9 +275,6 @@ fn refuse_not_built(s: &Settings, gates: &Gates, notices: &mut Vec<Notice>) -> R
     }
     for flag in ["listen-peer-urls", "listen-client-urls", "listen-metrics-urls"] {
         for url in s.urls(flag) {
-            if url.scheme().is_secure() {
-                return Err(not_built(&format!("{flag}={url}"), "TLS"));
-            }
             if url.scheme().is_unix() {
                 return Err(not_built(&format!("{flag}={url}"), "listening on a unix socket"));
             }

@@ -56,6 +56,9 @@ pub trait StatusSource {
     fn is_learner(&self) -> bool;
     /// The cluster's version, `3.7.0`, once it is decided.
     fn cluster_version(&self) -> Option<String>;
+    /// The version that other members are told for this server: no more than the cluster's where
+    /// that is not to be raised.
+    fn announced_version(&self) -> String;
     /// The version of the data, `3.7.0`, where it is recorded.
     fn storage_version(&self) -> Option<String>;
     /// Reads one key within the request's time limit; the error is the range's message.
@@ -77,7 +80,7 @@ pub async fn client<F: StatusSource>(
 ) -> Option<Response<Bytes>> {
     Some(match path {
         "/health" => health(source, method, query).await,
-        "/version" => version(source, method),
+        "/version" => version(source, method, VERSION),
         "/metrics" => metrics(source),
         _ => {
             let (kind, wanted) = check_path(path)?;
@@ -94,7 +97,7 @@ pub fn peer<F: StatusSource>(
     members: impl FnOnce() -> String,
 ) -> Response<Bytes> {
     match path {
-        "/version" => version(source, method),
+        "/version" => version(source, method, &source.announced_version()),
         "/members" if method == Method::GET => {
             json(StatusCode::OK, format!("{}\n", members().trim_end()))
         }
@@ -211,14 +214,14 @@ async fn check<F: StatusSource>(source: &F, name: &str) -> Result<(), String> {
     }
 }
 
-fn version<F: StatusSource>(source: &F, method: &Method) -> Response<Bytes> {
+fn version<F: StatusSource>(source: &F, method: &Method, server: &str) -> Response<Bytes> {
     if method != Method::GET {
         return not_allowed();
     }
     let cluster = source.cluster_version().unwrap_or_else(|| "not_decided".to_owned());
     let storage = source.storage_version().unwrap_or_else(|| "unknown".to_owned());
     let body =
-        format!(r#"{{"etcdserver":"{VERSION}","etcdcluster":"{cluster}","storage":"{storage}"}}"#);
+        format!(r#"{{"etcdserver":"{server}","etcdcluster":"{cluster}","storage":"{storage}"}}"#);
     json(StatusCode::OK, body)
 }
 

@@ -1,9 +1,11 @@
-//! net: URLs, listening sockets, the limits of connections, and the small HTTP endpoints that every
-//! port shares.
+//! net: URLs, listening sockets, TLS, the limits of connections, and the small HTTP endpoints that
+//! every port shares.
 //!
-//! Not here: gRPC (`rpc`, `api`), what the endpoints say (the caller's
-//! [`endpoints::StatusSource`]), and TLS, which is not built yet: its place is between
-//! [`listen::Acceptor`] and the worker.
+//! A connection comes from an [`Acceptor`], takes a [`Seat`], and is opened with the
+//! [`tls::Security`] of its listener by the task that serves it.
+//!
+//! Not here: gRPC (`rpc`, `api`), and what the endpoints say (the caller's
+//! [`endpoints::StatusSource`]).
 
 pub mod endpoints;
 pub mod limits;
@@ -12,6 +14,7 @@ pub mod plain;
 pub mod seats;
 pub mod tasks;
 pub mod timed;
+pub mod tls;
 pub mod url;
 
 pub use listen::{Acceptor, BindError, Listener, SocketOptions};

@@ -3,6 +3,7 @@
 //! | state | clients' port | peers' and metrics ports |
 //! |---|---|---|
 //! | accepted and silent, part of an HTTP/2 preface, a preface without SETTINGS | [`OPENING_TIME_MAX`] | [`OPENING_TIME_MAX`]; HTTP/2 is refused |
+//! | a TLS handshake | [`HANDSHAKE_TIME_MAX`] | [`HANDSHAKE_TIME_MAX`] |
 //! | head of an HTTP/1 request unfinished, idle keep-alive of HTTP/1 | [`HEAD_TIME_MAX`] | [`HEAD_TIME_MAX`] |
 //! | body of an HTTP/1 request unfinished | closed after the answer | [`BODY_CHUNK_TIME_MAX`] where it is read, and [`BODY_TIME_MAX`] where it is read whole; else closed after the answer |
 //! | message of a gRPC call unfinished | [`REQUEST_TIME_MAX`], or the deadline of the call | |
@@ -22,6 +23,9 @@ use std::time::Duration;
 /// The time for the first bytes of a connection: the HTTP/2 preface with the head of the SETTINGS
 /// frame, or at least one byte that cannot belong to them. That of grpc-go.
 pub const OPENING_TIME_MAX: Duration = Duration::from_secs(120);
+
+/// The time for a TLS handshake. That of etcd.
+pub const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// The time for the head of an HTTP/1 request, from the opening of the connection or from the
 /// answer before. That of etcd.

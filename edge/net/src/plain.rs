@@ -11,6 +11,7 @@ use crate::limits::{HEAD_TIME_MAX, PLAIN_WAITING_MAX};
 use crate::seats::{Seat, Seats};
 use crate::tasks;
 use crate::timed::TimedStream;
+use crate::tls::{self, Security};
 use bytes::Bytes;
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
@@ -46,34 +47,40 @@ pub trait Handler: Send + Sync + 'static {
     }
 }
 
+/// A connection, and what its listener expects of it.
+type Accepted = (TcpStream, Security);
+
 /// The running thread.
 #[derive(Debug)]
 pub struct Server {
-    queue: Option<mpsc::Sender<TcpStream>>,
+    queue: Option<mpsc::Sender<Accepted>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Server {
-    /// Starts the thread. It serves at most `served_max` connections at a time.
+    /// Starts the thread, of this name. It serves at most `served_max` connections at a time.
     ///
     /// # Errors
     /// When the thread or its runtime cannot be started.
     pub fn start<H: Handler>(name: &str, handler: Arc<H>, served_max: usize) -> io::Result<Self> {
         let (queue, connections) = mpsc::channel(PLAIN_WAITING_MAX);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let endpoint = name.to_owned();
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-            LocalSet::new().block_on(&runtime, serve(connections, handler, served_max));
+            let served = serve(endpoint.into(), connections, handler, served_max);
+            LocalSet::new().block_on(&runtime, served);
         })?;
         Ok(Self { queue: Some(queue), thread: Some(thread) })
     }
 
-    /// Where a listener's connections go: see [`crate::Listener::accept`]. While the queue is full
-    /// it waits, and further connections wait in the kernel.
-    pub fn sink(&self) -> impl Fn(TcpStream) + Send + 'static {
+    /// Where the connections of a listener with this security go: see
+    /// [`crate::Listener::accept`]. While the queue is full it waits, and further connections wait
+    /// in the kernel.
+    pub fn sink(&self, security: Security) -> impl Fn(TcpStream) + Send + 'static {
         let queue = self.queue.clone();
         move |stream| {
             if let Some(queue) = &queue
-                && queue.blocking_send(stream).is_err()
+                && queue.blocking_send((stream, security.clone())).is_err()
             {
                 tracing::debug!("a connection for peers or metrics came after the end");
             }
@@ -99,20 +106,28 @@ impl Drop for Server {
 }
 
 async fn serve<H: Handler>(
-    mut connections: mpsc::Receiver<TcpStream>,
+    endpoint: Rc<str>,
+    mut connections: mpsc::Receiver<Accepted>,
     handler: Arc<H>,
     served_max: usize,
 ) {
     let seats = Seats::new(served_max);
-    while let Some(stream) = connections.recv().await {
+    while let Some((stream, security)) = connections.recv().await {
         let Ok(stream) = tokio::net::TcpStream::from_std(stream) else { continue };
         let (Some(seat), handler) = (seats.take().await, Arc::clone(&handler)) else { return };
-        tasks::spawn_local("connection for peers or metrics", serve_one(stream, seat, handler));
+        let endpoint = Rc::clone(&endpoint);
+        tasks::spawn_local("connection for peers or metrics", async move {
+            let remote = stream.peer_addr().ok();
+            match security.open(stream, &seat).await {
+                Ok(stream) => serve_one(stream, seat, handler).await,
+                Err(error) => tls::log_rejected(&endpoint, remote, &error),
+            }
+        });
     }
 }
 
 /// Serves one connection until it ends or is closed in favour of another one.
-async fn serve_one<H: Handler>(stream: tokio::net::TcpStream, seat: Seat, handler: Arc<H>) {
+async fn serve_one<H: Handler>(stream: tls::Stream, seat: Seat, handler: Arc<H>) {
     let seat = Rc::new(seat);
     let stream = TimedStream::new(stream);
     let stall_limit = stream.stall_limit();
@@ -175,7 +190,7 @@ mod tests {
     fn idle_connections_make_room_for_a_request() {
         let (listener, address) = listen();
         let server = Server::start("idle", Arc::new(Echo), PLAIN_SERVED_MAX).unwrap();
-        let _acceptor = listener.accept(server.sink()).unwrap();
+        let _acceptor = listener.accept(server.sink(Security::Plain)).unwrap();
         let mut idle: Vec<TcpStream> = Vec::new();
         for sent in ["", "GET", "GET / HTTP/1.1\r\nHost: x\r\n\r\n"] {
             for _ in 0..300 {
@@ -194,7 +209,7 @@ mod tests {
     fn a_handler_that_panics_ends_its_connection_only() {
         let (listener, address) = listen();
         let server = Server::start("panics", Arc::new(Echo), 1).unwrap();
-        let _acceptor = listener.accept(server.sink()).unwrap();
+        let _acceptor = listener.accept(server.sink(Security::Plain)).unwrap();
         let panics = tasks::panics();
         assert_eq!(get(&mut TcpStream::connect(address).unwrap(), "/panic"), "");
         let answer = get(&mut TcpStream::connect(address).unwrap(), "/a");
@@ -206,7 +221,7 @@ mod tests {
     fn a_request_is_answered_and_the_server_stops() {
         let (listener, address) = listen();
         let mut server = Server::start("echo", Arc::new(Echo), PLAIN_SERVED_MAX).unwrap();
-        let mut acceptor = listener.accept(server.sink()).unwrap();
+        let mut acceptor = listener.accept(server.sink(Security::Plain)).unwrap();
         let mut client = TcpStream::connect(address).unwrap();
         let answer = get(&mut client, "/a?b=c");
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");

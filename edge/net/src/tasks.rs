@@ -40,15 +40,21 @@ impl<F: Future<Output = ()>> Future for NamedTask<F> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        // The task is not polled again after a panic, so nobody sees its broken state.
-        match catch_unwind(AssertUnwindSafe(|| self.task.as_mut().poll(cx))) {
-            Ok(polled) => polled,
-            Err(panic) => {
-                PANICS.fetch_add(1, Ordering::Relaxed);
-                let message = message(&*panic);
-                tracing::error!(task = self.name, panic = message, "a task panicked");
-                Poll::Ready(())
-            }
+        let name = self.name;
+        caught(name, || self.task.as_mut().poll(cx)).unwrap_or(Poll::Ready(()))
+    }
+}
+
+/// Runs a step of a task. `None` after a panic, which is logged and counted: the task must not be
+/// run again, so that nobody sees its broken state.
+pub fn caught<T>(name: &'static str, step: impl FnOnce() -> T) -> Option<T> {
+    match catch_unwind(AssertUnwindSafe(step)) {
+        Ok(done) => Some(done),
+        Err(panic) => {
+            PANICS.fetch_add(1, Ordering::Relaxed);
+            let message = message(&*panic);
+            tracing::error!(task = name, panic = message, "a task panicked");
+            None
         }
     }
 }

@@ -1,5 +1,6 @@
 //! HTTP/1.1 to other members.
 
+use crate::dial::{Dialer, To};
 use crate::limits::TEXT_BYTES_MAX;
 use bytes::{Bytes, BytesMut};
 use http::{Request, Response, request};
@@ -9,15 +10,10 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use net::Url;
-use socket2::{SockRef, TcpKeepalive};
 use std::error::Error;
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-
-/// TCP probes of an idle connection.
-const KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// A connection to a member. It is closed when this is dropped.
 #[derive(Debug)]
@@ -38,22 +34,11 @@ where
     B::Data: Send,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    /// Connects within `time`. Must be called on a runtime.
-    pub(crate) async fn open(url: &Url, time: Duration) -> Result<Connection<B>, String> {
-        if url.scheme().is_secure() || url.scheme().is_unix() {
-            return Err(format!("peers at {} URLs are not built yet", url.scheme().name()));
-        }
-        let port: u16 = url.port().parse().map_err(|_| format!("bad port in {url}"))?;
-        let text = |error: &dyn std::fmt::Display| format!("dial tcp {}: {error}", url.address());
-        let stream = timeout(time, TcpStream::connect((url.host(), port)))
-            .await
-            .map_err(|_| text(&"i/o timeout"))?
-            .map_err(|error| text(&plain(&error)))?;
-        stream.set_nodelay(true).map_err(|error| text(&error))?;
-        let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
-        SockRef::from(&stream).set_tcp_keepalive(&keepalive).map_err(|error| text(&error))?;
+    /// Connects to a URL. Must be called on a runtime.
+    pub(crate) async fn open(dialer: &Dialer, url: &Url) -> Result<Connection<B>, String> {
+        let stream = dialer.dial(url).await?;
         let (sender, connection) =
-            handshake(TokioIo::new(stream)).await.map_err(|error| text(&error))?;
+            handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
         let driver = tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection to a peer broke");
@@ -72,12 +57,6 @@ where
         self.sender.ready().await.map_err(|error| error.to_string())?;
         self.sender.send_request(request).await.map_err(|error| error.to_string())
     }
-}
-
-/// An error of the operating system without its number, as Go prints it.
-fn plain(error: &std::io::Error) -> String {
-    let text = error.to_string().to_lowercase();
-    text.split(" (os error").next().unwrap_or_default().to_owned()
 }
 
 /// The head of a request for a URL.
@@ -108,13 +87,13 @@ pub(crate) async fn read_text(body: Incoming) -> String {
 
 /// One request on a connection of its own, answer included, within `time`.
 pub(crate) async fn exchange(
-    url: &Url,
+    (dialer, url): To<'_>,
     request: Request<Full<Bytes>>,
     bytes_max: usize,
     time: Duration,
 ) -> Result<Response<Bytes>, String> {
     let all = async {
-        let mut connection = Connection::open(url, time).await?;
+        let mut connection = Connection::open(dialer, url).await?;
         let (head, body) = connection.send(request).await?.into_parts();
         Ok(Response::from_parts(head, read_body(body, bytes_max).await?))
     };

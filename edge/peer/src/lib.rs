@@ -12,13 +12,13 @@
 //! Each side opens the other's two streams and reads from them; what it has to say it writes to the
 //! streams that the other has opened. While one is not open, messages go out as single requests.
 //!
-//! Not here: TLS, which is not built yet; what a message means (`core/raft`); its bytes
-//! (`core/wire`).
+//! Not here: TLS (`net`); what a message means (`core/raft`); its bytes (`core/wire`).
 //!
 //! Source: etcd v3.7 server/etcdserver/api/rafthttp.
 
 mod activity;
 mod counters;
+mod dial;
 mod http1;
 mod limits;
 mod link;
@@ -36,6 +36,8 @@ mod transport;
 mod urls;
 mod writer;
 
+pub use dial::Dialer;
+pub use limits::STREAM_TIME_MIN;
 pub use service::{HostRefusal, PeerHost, PeerService};
 pub use shared::{Deliver, TransportOptions};
 pub use transport::Transport;

@@ -15,10 +15,12 @@ pub(crate) const QUEUE_BYTES_MAX: usize = 64 << 20;
 pub(crate) const PIPELINE_CONNECTIONS: usize = 4;
 /// Messages become one chunk of a stream up to this size.
 pub(crate) const CHUNK_BYTES: usize = 64 << 10;
-/// A stream without a message gets a heartbeat this often: three within [`SILENCE_MAX`].
-pub(crate) const LINK_HEARTBEAT: Duration = Duration::from_millis(5000 / 3);
-/// A stream without a byte for this long is closed, by the reader or the writer.
-pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(5);
+/// A stream without a message gets so many heartbeats in the time after which its reader closes it.
+pub(crate) const LINK_HEARTBEATS: u32 = 3;
+/// The shortest and usual [`crate::TransportOptions::read_time_max`] and `write_time_max`.
+pub const STREAM_TIME_MIN: Duration = Duration::from_secs(5);
+/// The time for the answer to a probe.
+pub(crate) const PROBE_TIME_MAX: Duration = Duration::from_secs(5);
 /// The pause before a stream is opened again.
 pub(crate) const REDIAL: Duration = Duration::from_millis(100);
 /// The time for a single message, from the connection to the answer. etcd has no such bound.

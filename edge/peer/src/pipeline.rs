@@ -61,12 +61,12 @@ async fn post(
     let other = PostFailure::Other;
     let is_usable = kept.as_ref().is_some_and(|(of, kept)| of == url && kept.is_usable());
     if !is_usable {
-        let opened = Connection::open(url, shared.options.dial_time_max).await.map_err(other)?;
+        let opened = Connection::open(&shared.options.dialer, url).await.map_err(other)?;
         *kept = Some((url.clone(), opened));
     }
     let Some((_, connection)) = kept else { return Err(other("no connection".to_owned())) };
     let mut request = head("POST", url, "/raft").header("Content-Type", "application/protobuf");
-    for (name, value) in shared.local.request_headers(link.id) {
+    for (name, value) in shared.local().request_headers(link.id) {
         request = request.header(name, value);
     }
     let request = request.body(Full::new(body)).map_err(|error| other(error.to_string()))?;

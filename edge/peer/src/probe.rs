@@ -3,7 +3,7 @@
 //! Source: etcd v3.7 rafthttp/probing_status.go.
 
 use crate::http1::{exchange, head};
-use crate::limits::{CLOCK_DRIFT_MAX, PROBE, SILENCE_MAX, TEXT_BYTES_MAX};
+use crate::limits::{CLOCK_DRIFT_MAX, PROBE, PROBE_TIME_MAX, TEXT_BYTES_MAX};
 use crate::link::Link;
 use crate::shared::Shared;
 use bytes::Bytes;
@@ -16,7 +16,7 @@ pub(crate) async fn run(link: Arc<Link>, shared: Arc<Shared>) {
     loop {
         sleep(PROBE).await;
         let started = Instant::now();
-        match probe(&link).await {
+        match probe(&link, &shared).await {
             Ok(time) => {
                 let took = started.elapsed();
                 let times = &shared.counters.metrics.raft.peers.round_trip_seconds;
@@ -35,11 +35,12 @@ pub(crate) async fn run(link: Arc<Link>, shared: Arc<Shared>) {
 }
 
 /// The member's time since 1970.
-async fn probe(link: &Link) -> Result<Duration, String> {
+async fn probe(link: &Link, shared: &Shared) -> Result<Duration, String> {
     let url = link.urls.pick().ok_or("the peer has no usable URL")?;
     let request = head("GET", &url, "/raft/probing").header("Connection", "close");
+    let to = (&shared.options.dialer, &url);
     let request = request.body(Full::new(Bytes::new())).map_err(|error| error.to_string())?;
-    let answer = exchange(&url, request, TEXT_BYTES_MAX, SILENCE_MAX).await?;
+    let answer = exchange(to, request, TEXT_BYTES_MAX, PROBE_TIME_MAX).await?;
     if answer.status() != http::StatusCode::OK {
         return Err(format!("unexpected http status {}", answer.status()));
     }

@@ -3,7 +3,7 @@
 //! Source: etcd v3.7 rafthttp/stream.go (`streamReader`).
 
 use crate::http1::{Connection, head, read_text};
-use crate::limits::{REDIAL, SILENCE_MAX};
+use crate::limits::REDIAL;
 use crate::link::Link;
 use crate::shared::Shared;
 use bytes::Bytes;
@@ -73,13 +73,13 @@ async fn open(link: &Link, shared: &Shared, kind: StreamKind) -> Result<Opened, 
     let url = link.urls.pick().ok_or_else(|| failed("the peer has no usable URL".to_owned()))?;
     let dial = async {
         let mut connection =
-            Connection::open(&url, shared.options.dial_time_max).await.map_err(failed)?;
+            Connection::open(&shared.options.dialer, &url).await.map_err(failed)?;
         let mut request = head("GET", &url, &kind.path(shared.local.member));
-        for (name, value) in shared.local.request_headers(link.id) {
+        for (name, value) in shared.local().request_headers(link.id) {
             request = request.header(name, value);
         }
         let request = request.body(Empty::new()).map_err(|error| failed(error.to_string()))?;
-        let answer = timeout(SILENCE_MAX, connection.send(request));
+        let answer = timeout(shared.options.read_time_max, connection.send(request));
         let answer = answer.await.map_err(|_| failed("i/o timeout".to_owned()))?;
         Ok((connection, answer.map_err(failed)?))
     };
@@ -92,7 +92,7 @@ async fn open(link: &Link, shared: &Shared, kind: StreamKind) -> Result<Opened, 
         link.activity.succeeded();
         return Ok((connection, body));
     }
-    let text = timeout(SILENCE_MAX, read_text(body)).await.unwrap_or_default();
+    let text = timeout(shared.options.read_time_max, read_text(body)).await.unwrap_or_default();
     Err(match check_stream_response(status, version.as_deref(), &text) {
         Err(StreamRefusal::Removed) => Ended::Removed,
         Err(refusal) => {
@@ -168,7 +168,7 @@ async fn read(link: &Link, shared: &Shared, kind: StreamKind, opened: Opened) ->
     let received = &shared.counters.metrics.raft.peers.received_bytes;
     let received = received.with_label_values(&[&link.name]);
     loop {
-        let chunk = match timeout(SILENCE_MAX, body.frame()).await {
+        let chunk = match timeout(shared.options.read_time_max, body.frame()).await {
             Err(_) => return "i/o timeout".to_owned(),
             Ok(None) => return "EOF".to_owned(),
             Ok(Some(Err(error))) => return error.to_string(),

@@ -3,6 +3,7 @@
 //!
 //! Source: etcd v3.7 etcdserver/cluster_util.go, lease/leasehttp/http.go, corrupt.go.
 
+use crate::dial::{Dialer, To};
 use crate::http1::{exchange, head};
 use bytes::Bytes;
 use cluster::Member;
@@ -70,10 +71,14 @@ pub fn blocking<T>(
 ///
 /// # Errors
 /// The error of the last URL.
-pub async fn fetch_members(urls: &[Url], time: Duration) -> Result<RemoteCluster, RemoteError> {
+pub async fn fetch_members(
+    dialer: &Dialer,
+    urls: &[Url],
+    time: Duration,
+) -> Result<RemoteCluster, RemoteError> {
     let mut last = RemoteError::Unreachable("no URL is given".to_owned());
     for url in urls {
-        match fetch_members_of(url, time).await {
+        match fetch_members_of(dialer, url, time).await {
             Ok(found) => return Ok(found),
             Err(error) => {
                 tracing::warn!(address = url.as_str(), %error, "failed to get cluster response");
@@ -84,8 +89,12 @@ pub async fn fetch_members(urls: &[Url], time: Duration) -> Result<RemoteCluster
     Err(last)
 }
 
-async fn fetch_members_of(url: &Url, time: Duration) -> Result<RemoteCluster, RemoteError> {
-    let answer = ask(url, ("GET", "/members"), &[], Bytes::new(), time).await?;
+async fn fetch_members_of(
+    dialer: &Dialer,
+    url: &Url,
+    time: Duration,
+) -> Result<RemoteCluster, RemoteError> {
+    let answer = ask((dialer, url), ("GET", "/members"), &[], Bytes::new(), time).await?;
     let id = answer.headers().get(CLUSTER).and_then(|id| id.to_str().ok()).unwrap_or_default();
     let cluster = cluster::parse_hex_id(id)
         .ok_or_else(|| RemoteError::Unreachable(format!("bad cluster ID {id:?}")))?
@@ -98,10 +107,14 @@ async fn fetch_members_of(url: &Url, time: Duration) -> Result<RemoteCluster, Re
 ///
 /// # Errors
 /// The error of the last URL.
-pub async fn fetch_version(urls: &[Url], time: Duration) -> Result<PeerVersions, RemoteError> {
+pub async fn fetch_version(
+    dialer: &Dialer,
+    urls: &[Url],
+    time: Duration,
+) -> Result<PeerVersions, RemoteError> {
     let mut last = RemoteError::Unreachable("no URL is given".to_owned());
     for url in urls {
-        let answer = ask(url, ("GET", "/version"), &[], Bytes::new(), time).await;
+        let answer = ask((dialer, url), ("GET", "/version"), &[], Bytes::new(), time).await;
         match answer.and_then(|answer| PeerVersions::from_json(answer.body()).map_err(bad)) {
             Ok(versions) => return Ok(versions),
             Err(error) => last = error,
@@ -115,6 +128,7 @@ pub async fn fetch_version(urls: &[Url], time: Duration) -> Result<PeerVersions,
 /// # Errors
 /// [`RemoteError`].
 pub async fn promote(
+    dialer: &Dialer,
     url: &Url,
     member: NodeId,
     authorization: Option<String>,
@@ -122,7 +136,7 @@ pub async fn promote(
 ) -> Result<Vec<Member>, RemoteError> {
     let path = format!("/members/promote/{member}");
     let headers: Vec<_> = authorization.into_iter().map(|token| ("Authorization", token)).collect();
-    let answer = ask(url, ("POST", &path), &headers, Bytes::new(), time).await?;
+    let answer = ask((dialer, url), ("POST", &path), &headers, Bytes::new(), time).await?;
     members_from_json(answer.body()).map_err(bad)
 }
 
@@ -131,6 +145,7 @@ pub async fn promote(
 /// # Errors
 /// [`RemoteError`].
 pub async fn hash_kv(
+    dialer: &Dialer,
     url: &Url,
     cluster: u64,
     revision: i64,
@@ -139,7 +154,8 @@ pub async fn hash_kv(
     let query = HashKvQuery { revision }.to_json();
     let headers =
         [("Content-Type", "application/json".to_owned()), (CLUSTER, format!("{cluster:x}"))];
-    let answer = ask(url, ("GET", "/members/hashkv"), &headers, query.into(), time).await?;
+    let answer =
+        ask((dialer, url), ("GET", "/members/hashkv"), &headers, query.into(), time).await?;
     HashKvAnswer::from_json(answer.body()).map_err(bad)
 }
 
@@ -147,9 +163,14 @@ pub async fn hash_kv(
 ///
 /// # Errors
 /// [`RemoteError`].
-pub async fn renew_lease(url: &Url, lease: LeaseId, time: Duration) -> Result<i64, RemoteError> {
+pub async fn renew_lease(
+    dialer: &Dialer,
+    url: &Url,
+    lease: LeaseId,
+    time: Duration,
+) -> Result<i64, RemoteError> {
     let request = LeaseKeepAliveRequest { id: lease.0 }.encode_to_vec();
-    let answer = ask(url, ("POST", "/leases"), &protobuf(), request.into(), time).await?;
+    let answer = ask((dialer, url), ("POST", "/leases"), &protobuf(), request.into(), time).await?;
     let answer = LeaseKeepAliveResponse::decode(answer.into_body()).map_err(bad)?;
     if answer.id != lease.0 {
         return Err(RemoteError::Unreachable(format!("lease {lease:x} is not renewed")));
@@ -162,13 +183,14 @@ pub async fn renew_lease(url: &Url, lease: LeaseId, time: Duration) -> Result<i6
 /// # Errors
 /// [`RemoteError`].
 pub async fn lease_time_to_live(
+    dialer: &Dialer,
     url: &Url,
     request: LeaseTimeToLiveRequest,
     time: Duration,
 ) -> Result<LeaseTimeToLiveResponse, RemoteError> {
     let request = LeaseInternalRequest { lease_time_to_live_request: Some(request) };
     let body = request.encode_to_vec().into();
-    let answer = ask(url, ("POST", "/leases/internal"), &protobuf(), body, time).await?;
+    let answer = ask((dialer, url), ("POST", "/leases/internal"), &protobuf(), body, time).await?;
     let answer = LeaseInternalResponse::decode(answer.into_body()).map_err(bad)?;
     answer.lease_time_to_live_response.ok_or_else(|| bad("an answer without its content"))
 }
@@ -182,18 +204,18 @@ fn bad(error: impl fmt::Display) -> RemoteError {
 }
 
 async fn ask(
-    url: &Url,
+    to: To<'_>,
     (method, path): (&str, &str),
     headers: &[(&str, String)],
     body: Bytes,
     time: Duration,
 ) -> Result<Response<Bytes>, RemoteError> {
-    let mut request = head(method, url, path).header("Connection", "close");
+    let mut request = head(method, to.1, path).header("Connection", "close");
     for (name, value) in headers {
         request = request.header(*name, value);
     }
     let request = request.body(Full::new(body)).map_err(bad)?;
-    let answer = exchange(url, request, ANSWER_BYTES_MAX, time).await;
+    let answer = exchange(to, request, ANSWER_BYTES_MAX, time).await;
     let answer = answer.map_err(RemoteError::Unreachable)?;
     if answer.status() == http::StatusCode::OK {
         return Ok(answer);

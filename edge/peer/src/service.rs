@@ -2,7 +2,7 @@
 //!
 //! Source: etcd v3.7 rafthttp/http.go, etcdhttp/peer.go, lease/leasehttp/http.go, corrupt.go.
 
-use crate::limits::{SILENCE_MAX, TEXT_BYTES_MAX};
+use crate::limits::TEXT_BYTES_MAX;
 use crate::probe::format_time;
 use crate::shared::Shared;
 use crate::snapshot_receive::{self, Reception};
@@ -176,7 +176,7 @@ impl<H: PeerHost> PeerService<H> {
             return Err(PostRefusal::Method);
         }
         let headers = Self::headers(request);
-        self.shared.local.check_compatible(&headers).inspect_err(|refusal| {
+        self.shared.local().check_compatible(&headers).inspect_err(|refusal| {
             self.warn_incompatible(&headers, refusal);
         })?;
         start::add_remote(&self.shared, &headers);
@@ -256,7 +256,7 @@ impl<H: PeerHost> PeerService<H> {
                 "request cluster ID mismatch"
             );
         } else {
-            tracing::warn!("local-member-id" = format!("{:x}", self.shared.local.member), "local-member-server-version" = %self.shared.local.version, "remote-peer-server-version" = headers.server_version.as_deref().unwrap_or("2.0.0"), "remote-peer-id" = from, "failed to check version compatibility");
+            tracing::warn!("local-member-id" = format!("{:x}", self.shared.local.member), "local-member-server-version" = %self.shared.local().version, "remote-peer-server-version" = headers.server_version.as_deref().unwrap_or("2.0.0"), "remote-peer-id" = from, "failed to check version compatibility");
         }
     }
 
@@ -273,7 +273,7 @@ impl<H: PeerHost> PeerService<H> {
 
     /// Adds the headers that the reader of a stream checks before the status.
     fn with_local(&self, mut response: Response<PlainBody>) -> Response<PlainBody> {
-        for (name, value) in self.shared.local.response_headers() {
+        for (name, value) in self.shared.local().response_headers() {
             if let (Ok(name), Ok(value)) =
                 (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(&value))
             {
@@ -286,7 +286,7 @@ impl<H: PeerHost> PeerService<H> {
     fn open_stream(&self, request: &PlainRequest) -> Result<Response<PlainBody>, PeerRefusal> {
         let (shared, headers) = (&self.shared, Self::headers(request));
         let path = request.head.uri.path();
-        let (kind, from) = match shared.local.check_stream(path, &headers, &**shared) {
+        let (kind, from) = match shared.local().check_stream(path, &headers, &**shared) {
             Ok(stream) => stream,
             Err(refusal) => {
                 self.stream_refused(&refusal, path, &headers);
@@ -296,7 +296,8 @@ impl<H: PeerHost> PeerService<H> {
         let link = shared.table().peers.get(&from).cloned().ok_or(PeerRefusal::SenderNotFound)?;
         let writer = StreamWriter::open(link, Arc::clone(shared), kind);
         let writer = writer.ok_or(PeerRefusal::SenderNotFound)?;
-        Ok(Response::new(PlainBody::stream(Box::new(writer), SILENCE_MAX)))
+        let silence_max = shared.options.write_time_max;
+        Ok(Response::new(PlainBody::stream(Box::new(writer), silence_max)))
     }
 
     fn stream_refused(&self, refusal: &PeerRefusal, path: &str, headers: &PeerHeaders) {

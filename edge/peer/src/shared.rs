@@ -1,6 +1,7 @@
 //! What all parts of the transport know: this member, the others, and where messages go.
 
 use crate::counters::Counters;
+use crate::dial::Dialer;
 use crate::limits::BODIES_BYTES_MAX;
 use crate::link::Link;
 use cluster::Version;
@@ -42,8 +43,13 @@ pub struct TransportOptions {
     pub version: Version,
     /// This member's URLs for others, as they are advertised.
     pub peer_urls: Vec<String>,
-    /// The time for a connection to another member: 1 s and the election timeout.
-    pub dial_time_max: Duration,
+    /// Makes the connections to other members.
+    pub dialer: Dialer,
+    /// A stream that brings no byte for this long is closed by its reader. Heartbeats are sent three
+    /// times as often, so all members need the same.
+    pub read_time_max: Duration,
+    /// A stream that takes no byte for this long is closed by its writer.
+    pub write_time_max: Duration,
     /// The largest request that a client may send; a message that holds it is larger.
     pub request_bytes_max: usize,
     /// The largest database that is received.
@@ -66,7 +72,10 @@ impl fmt::Debug for TransportOptions {
 }
 
 pub(crate) struct Shared {
+    /// This member; with the version of the start.
     pub(crate) local: LocalPeer,
+    /// The version that other members are told now.
+    announced: RwLock<Version>,
     pub(crate) deliver: Arc<dyn Deliver>,
     pub(crate) options: TransportOptions,
     pub(crate) counters: Counters,
@@ -104,8 +113,24 @@ impl Shared {
             peer_urls: options.peer_urls.clone(),
         };
         let counters = Counters { metrics: Arc::clone(&options.metrics), local: options.member };
+        let announced = RwLock::new(options.version);
         let (table, bodies) = (RwLock::default(), AtomicUsize::new(0));
-        Arc::new(Shared { local, deliver, options, counters, runtime, table, bodies })
+        Arc::new(Shared { local, announced, deliver, options, counters, runtime, table, bodies })
+    }
+
+    /// This member, as it presents itself to others now.
+    pub(crate) fn local(&self) -> LocalPeer {
+        let version = *self.announced.read().unwrap_or_else(PoisonError::into_inner);
+        LocalPeer { version, ..self.local.clone() }
+    }
+
+    /// From now on other members are told this version.
+    pub(crate) fn announce(&self, version: Version) {
+        let mut announced = self.announced.write().unwrap_or_else(PoisonError::into_inner);
+        if *announced != version {
+            tracing::info!(from = %announced, to = %version, "announcing another version to the members");
+            *announced = version;
+        }
     }
 
     pub(crate) fn table(&self) -> RwLockReadGuard<'_, Table> {

@@ -1,14 +1,16 @@
 //! Receives a message with a snapshot and the database file after it. The file is written under a
-//! temporary name, synced, and renamed to `<index>.snap.db`; then the message is handed on.
+//! temporary name, synced, checked, and renamed to `<index>.snap.db`; then the message is handed on. A
+//! file that is not a whole database of the snapshot is refused: its sender learns of the failure, and
+//! sends another one later.
 //!
 //! Source: etcd v3.7 rafthttp/http.go (`snapshotHandler`), snap/db.go (`SaveDBFrom`).
 
 use crate::limits::SNAPSHOT_CHUNKS;
 use crate::shared::Shared;
 use bytes::Bytes;
+use executor::received;
 use net::plain::PlainRequest;
-use proto::Index;
-use raft::{Body, Message};
+use raft::{Body, Message, RaftSnapshot};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -69,7 +71,7 @@ pub(crate) async fn receive(
     let (inflight, started) =
         (snapshots.receive_inflight.with_label_values(&[&from]), Instant::now());
     inflight.inc();
-    let saved = save(shared, request, index, first).await;
+    let saved = save(shared, request, snapshot, first).await;
     inflight.dec();
     let bytes = saved.map_err(|error| {
         tracing::warn!(
@@ -125,16 +127,17 @@ enum Part {
 async fn save(
     shared: &Shared,
     request: &mut PlainRequest,
-    index: Index,
+    snapshot: &RaftSnapshot,
     first: Bytes,
 ) -> Result<u64, String> {
     let (to, parts) = mpsc::channel(SNAPSHOT_CHUNKS);
     let options = &shared.options;
     let (disk, dir) = (Arc::clone(&options.disk), options.snap_dir.clone());
+    let snapshot = snapshot.clone();
     let (bytes_max, metrics) = (options.database_bytes_max, Arc::clone(&options.metrics));
     let writing = tokio::task::spawn_blocking(move || {
         let started = Instant::now();
-        let written = write_file(&*disk, &dir, index, (parts, bytes_max));
+        let written = write_file(&*disk, &dir, &snapshot, (parts, bytes_max));
         metrics.disk.log.snap_db_save.observe(started.elapsed().as_secs_f64());
         written
     });
@@ -168,9 +171,10 @@ async fn save(
 fn write_file(
     disk: &dyn Vfs,
     dir: &Path,
-    index: Index,
+    snapshot: &RaftSnapshot,
     (mut parts, bytes_max): (mpsc::Receiver<Part>, u64),
 ) -> io::Result<u64> {
+    let index = snapshot.id.index;
     let temporary = dir.join(format!("{TEMPORARY}{:016x}", index.0));
     let mut write = || {
         let file = disk.open(&temporary, Mode::Create)?;
@@ -194,6 +198,7 @@ fn write_file(
             return Err(io::Error::other(format!("{len} bytes are no database")));
         }
         file.sync_data()?;
+        received::check(disk, &temporary, snapshot).map_err(io::Error::other)?;
         let name = dir.join(format!("{:016x}.snap.db", index.0));
         // One that is there already is complete.
         if disk.exists(&name)? {

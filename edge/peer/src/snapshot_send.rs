@@ -75,8 +75,7 @@ async fn send(
     (message, file): (&Message, Copier),
 ) -> Result<(), PostFailure> {
     let other = PostFailure::Other;
-    let mut connection =
-        Connection::open(url, shared.options.dial_time_max).await.map_err(other)?;
+    let mut connection = Connection::open(&shared.options.dialer, url).await.map_err(other)?;
     let (to, chunks) = mpsc::channel(SNAPSHOT_CHUNKS);
     let first = encode_snapshot_head(message);
     // Reading waits for the disk.
@@ -85,7 +84,7 @@ async fn send(
     let body = FileBody { chunks, is_ended: false, taken: Arc::clone(&progress) };
     let mut request =
         head("POST", url, "/raft/snapshot").header("Content-Type", "application/octet-stream");
-    for (name, value) in shared.local.request_headers(link.id) {
+    for (name, value) in shared.local().request_headers(link.id) {
         request = request.header(name, value);
     }
     let request = request.body(body).map_err(|error| other(error.to_string()))?;

@@ -7,6 +7,7 @@ use crate::link::Link;
 use crate::service::{PeerHost, PeerService};
 use crate::shared::{Deliver, Shared, TransportOptions};
 use crate::{snapshot_receive, snapshot_send, start};
+use cluster::Version;
 use proto::NodeId;
 use raft::{Body, Message};
 use std::collections::{BTreeMap, BTreeSet};
@@ -135,6 +136,11 @@ impl Transport {
                 "removed remote peer"
             );
         }
+    }
+
+    /// The version that other members are told from now on, at new connections.
+    pub fn announce(&self, version: Version) {
+        self.shared.announce(version);
     }
 
     /// Since when a member has been reached without a failure; `None` if it is not.

@@ -2,7 +2,7 @@
 //!
 //! Source: etcd v3.7 rafthttp/stream.go (`streamWriter`).
 
-use crate::limits::LINK_HEARTBEAT;
+use crate::limits::LINK_HEARTBEATS;
 use crate::link::Link;
 use crate::shared::Shared;
 use bytes::{Bytes, BytesMut};
@@ -31,7 +31,7 @@ impl StreamWriter {
         kind: StreamKind,
     ) -> Option<StreamWriter> {
         let number = link.outgoing.open(kind)?;
-        let mut heartbeat = interval(LINK_HEARTBEAT);
+        let mut heartbeat = interval(shared.options.read_time_max / LINK_HEARTBEATS);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let appends = AppendEncoder::default();
         tracing::info!(

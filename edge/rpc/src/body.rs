@@ -26,7 +26,7 @@ pub struct BodyError(h2::Error);
 
 impl BodyError {
     /// The reason that grpc-go converts back to the code of the status, where there is one.
-    fn of(status: &Status) -> BodyError {
+    pub(crate) fn of(status: &Status) -> BodyError {
         let reason = if status.code == Code::ResourceExhausted {
             Reason::ENHANCE_YOUR_CALM
         } else if matches!(status.code, Code::Cancelled | Code::DeadlineExceeded) {
@@ -35,6 +35,12 @@ impl BodyError {
             Reason::INTERNAL_ERROR
         };
         BodyError(h2::Error::from(reason))
+    }
+
+    /// The code of HTTP/2 that the stream is reset with.
+    #[must_use]
+    pub fn code(&self) -> u32 {
+        self.0.reason().unwrap_or(Reason::INTERNAL_ERROR).into()
     }
 }
 
@@ -116,58 +122,98 @@ impl Body {
         }
     }
 
-    fn end(&mut self, status: &Status) -> Option<Result<Frame<Bytes>, BodyError>> {
-        self.0 = Kind::Empty;
-        Some(Ok(Frame::trailers(status.to_trailers())))
+    /// Whether only the end of the response is left, and is known: it needs no window of the client.
+    #[must_use]
+    pub fn is_at_its_end(&self) -> bool {
+        match &self.0 {
+            Kind::Empty | Kind::Trailers(_) => true,
+            Kind::Queue(queue) => queue.is_at_its_end(),
+            Kind::Plain(body) => body.is_end_stream(),
+            Kind::Piece(..) | Kind::Source(..) | Kind::PlainPiece(_) => false,
+        }
+    }
+
+    /// The next part. After the end of the response it is [`Part::End`].
+    ///
+    /// # Errors
+    /// When the response is cut off within a message.
+    pub fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part, BodyError>> {
+        let piece = match &mut self.0 {
+            Kind::Empty => return Poll::Ready(Ok(Part::End)),
+            Kind::Trailers(status) => Err(std::mem::replace(status, Status::OK)),
+            Kind::Piece(bytes, status) => {
+                let bytes = std::mem::take(bytes);
+                self.0 = Kind::Trailers(std::mem::replace(status, Status::OK));
+                Ok(bytes)
+            }
+            Kind::Source(source, position) => match ready!(source.poll_piece(cx)) {
+                Some(Ok(piece)) => {
+                    position.advance(&piece);
+                    Ok(piece)
+                }
+                // After a part of a message a client would take trailers for a truncated stream.
+                Some(Err(status)) if position.is_within_message() => {
+                    self.0 = Kind::Empty;
+                    return Poll::Ready(Err(BodyError::of(&status)));
+                }
+                Some(Err(status)) => Err(status),
+                None => Err(Status::OK),
+            },
+            Kind::Queue(queue) => ready!(queue.poll_piece(cx)),
+            Kind::PlainPiece(bytes) => {
+                let bytes = std::mem::take(bytes);
+                self.0 = Kind::Empty;
+                Ok(bytes)
+            }
+            Kind::Plain(body) => return poll_plain(body, cx),
+        };
+        Poll::Ready(Ok(match piece {
+            Ok(bytes) => Part::Data(bytes),
+            Err(status) => {
+                self.0 = Kind::Empty;
+                Part::Status(status)
+            }
+        }))
     }
 }
 
-type Polled = Poll<Option<Result<Frame<Bytes>, BodyError>>>;
+/// A part of a response, after its head.
+#[derive(Debug)]
+pub enum Part {
+    /// Bytes of messages, or of plain HTTP.
+    Data(Bytes),
+    /// The end of a gRPC call, for its trailers.
+    Status(Status),
+    /// The end of plain HTTP with trailers.
+    Trailers(HeaderMap),
+    /// The end without trailers.
+    End,
+}
+
+fn poll_plain(body: &mut PlainBody, cx: &mut Context<'_>) -> Poll<Result<Part, BodyError>> {
+    let Some(frame) = ready!(body.as_mut().poll_frame(cx)) else {
+        return Poll::Ready(Ok(Part::End));
+    };
+    Poll::Ready(frame.map(|frame| match frame.into_data() {
+        Ok(data) => Part::Data(data),
+        Err(frame) => frame.into_trailers().map_or(Part::End, Part::Trailers),
+    }))
+}
 
 impl http_body::Body for Body {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
-        let this = &mut *self;
-        let piece = match &mut this.0 {
-            Kind::Empty => return Poll::Ready(None),
-            Kind::Trailers(status) => {
-                let status = std::mem::replace(status, Status::OK);
-                return Poll::Ready(this.end(&status));
-            }
-            Kind::Piece(bytes, status) => {
-                let bytes = std::mem::take(bytes);
-                this.0 = Kind::Trailers(std::mem::replace(status, Status::OK));
-                Ok(Some(bytes))
-            }
-            Kind::Source(source, position) => match ready!(source.poll_piece(cx)) {
-                Some(Ok(piece)) => {
-                    position.advance(&piece);
-                    Ok(Some(piece))
-                }
-                // After a part of a message a client would take trailers for a truncated stream.
-                Some(Err(status)) if position.is_within_message() => {
-                    this.0 = Kind::Empty;
-                    return Poll::Ready(Some(Err(BodyError::of(&status))));
-                }
-                Some(Err(status)) => Err(status),
-                None => Err(Status::OK),
-            },
-            Kind::Queue(queue) => match ready!(queue.poll_piece(cx)) {
-                Ok(piece) => Ok(Some(piece)),
-                Err(status) => Err(status),
-            },
-            Kind::PlainPiece(bytes) => {
-                let bytes = std::mem::take(bytes);
-                this.0 = Kind::Empty;
-                Ok(Some(bytes))
-            }
-            Kind::Plain(body) => return body.as_mut().poll_frame(cx),
-        };
-        Poll::Ready(match piece {
-            Ok(piece) => piece.map(|piece| Ok(Frame::data(piece))),
-            Err(status) => this.end(&status),
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Poll::Ready(match ready!(self.poll_part(cx)) {
+            Ok(Part::Data(bytes)) => Some(Ok(Frame::data(bytes))),
+            Ok(Part::Status(status)) => Some(Ok(Frame::trailers(status.to_trailers()))),
+            Ok(Part::Trailers(trailers)) => Some(Ok(Frame::trailers(trailers))),
+            Ok(Part::End) => None,
+            Err(error) => Some(Err(error)),
         })
     }
 

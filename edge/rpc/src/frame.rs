@@ -4,7 +4,7 @@
 //! Source: gRPC over HTTP/2 (grpc.io doc/PROTOCOL-HTTP2.md); the messages of errors are those of
 //! grpc-go 1.82.
 
-use crate::Status;
+use crate::{Status, gzip};
 use bytes::{Buf, Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::Body;
@@ -68,14 +68,14 @@ impl MessagePosition {
     }
 }
 
-/// Refuses a call with compressed messages, which are not supported.
+/// Refuses a call with messages in a compression that is not supported.
 ///
 /// # Errors
-/// When the `grpc-encoding` header names anything but identity.
+/// When the `grpc-encoding` header names anything but gzip and identity.
 pub fn check_encoding(headers: &HeaderMap) -> Result<(), Status> {
-    match headers.get("grpc-encoding") {
+    match headers.get(gzip::ENCODING) {
         None => Ok(()),
-        Some(value) if value.is_empty() || value == "identity" => Ok(()),
+        Some(value) if value.is_empty() || value == "identity" || value == "gzip" => Ok(()),
         Some(value) => {
             let encoding = crate::status::go_quoted(value.as_bytes());
             let why = format!("grpc: Decompressor is not installed for grpc-encoding {encoding}");
@@ -92,6 +92,8 @@ pub fn check_encoding(headers: &HeaderMap) -> Result<(), Status> {
 pub struct Messages<B> {
     body: B,
     max: usize,
+    /// Messages may be compressed with gzip.
+    is_gzip: bool,
     /// Received data that is not consumed yet.
     pending: Bytes,
     /// The start of a message that arrives in several pieces.
@@ -104,7 +106,12 @@ where
 {
     /// Reads from `body`, and refuses messages longer than `max` bytes.
     pub fn new(body: B, max: usize) -> Messages<B> {
-        Messages { body, max, pending: Bytes::new(), gathered: BytesMut::new() }
+        Messages { body, max, is_gzip: false, pending: Bytes::new(), gathered: BytesMut::new() }
+    }
+
+    /// As [`Messages::new`], for a request with these headers.
+    pub fn of(headers: &HeaderMap, body: B, max: usize) -> Messages<B> {
+        Messages { is_gzip: gzip::is_gzip(headers), ..Messages::new(body, max) }
     }
 
     /// The next message; `None` when the client has sent its last one.
@@ -173,9 +180,10 @@ where
         if self.pending.len() < PREFIX_LEN + len {
             return Ok(None);
         }
-        check_flag(self.pending[0])?;
+        let flag = self.pending[0];
         self.pending.advance(PREFIX_LEN);
-        Ok(Some(self.pending.split_to(len)))
+        let message = self.pending.split_to(len);
+        self.plain(flag, message).map(Some)
     }
 
     /// Takes a message that came in pieces: its rest from `pending`, with one copy.
@@ -194,10 +202,26 @@ where
         if self.gathered.len() < PREFIX_LEN + len {
             return Ok(None);
         }
-        check_flag(self.gathered[0])?;
+        let flag = self.gathered[0];
         let mut message = std::mem::take(&mut self.gathered).freeze();
         message.advance(PREFIX_LEN);
-        Ok(Some(message))
+        self.plain(flag, message).map(Some)
+    }
+
+    /// The message as it was before it was compressed, if the flag says so.
+    fn plain(&self, flag: u8, message: Bytes) -> Result<Bytes, Status> {
+        match flag {
+            0 => Ok(message),
+            1 if self.is_gzip => gzip::decompressed(&message, self.max),
+            1 => Err(Status::new(
+                Code::Internal,
+                "grpc: compressed flag set with identity or empty encoding",
+            )),
+            other => Err(Status::new(
+                Code::Internal,
+                format!("grpc: received unexpected payload format {other}"),
+            )),
+        }
     }
 
     /// Waits for more data; false at the end of the stream.
@@ -239,20 +263,6 @@ fn message_len(bytes: &[u8], max: usize) -> Result<Option<usize>, Status> {
         return Err(Status::new(Code::ResourceExhausted, why));
     }
     Ok(Some(len))
-}
-
-fn check_flag(flag: u8) -> Result<(), Status> {
-    match flag {
-        0 => Ok(()),
-        1 => Err(Status::new(
-            Code::Internal,
-            "grpc: compressed flag set with identity or empty encoding",
-        )),
-        other => Err(Status::new(
-            Code::Internal,
-            format!("grpc: received unexpected payload format {other}"),
-        )),
-    }
 }
 
 fn cut_short() -> Status {

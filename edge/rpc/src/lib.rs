@@ -2,8 +2,10 @@
 //! and the server's response bodies. Not here: the services (see `api`).
 
 pub mod body;
+pub mod compressed;
 pub mod error;
 pub mod frame;
+pub mod gzip;
 pub mod queue;
 pub mod segments;
 pub mod status;

@@ -169,6 +169,12 @@ impl Drop for Feeder {
 pub struct Receiver(Rc<RefCell<Shared>>);
 
 impl Receiver {
+    /// Whether nothing waits and the stream was ended.
+    pub(crate) fn is_at_its_end(&self) -> bool {
+        let shared = self.0.borrow();
+        shared.pieces.is_empty() && shared.end.is_some()
+    }
+
     /// The next piece, or how the stream ends.
     pub(crate) fn poll_piece(&self, cx: &Context<'_>) -> Poll<Result<Bytes, Status>> {
         let mut shared = self.0.borrow_mut();

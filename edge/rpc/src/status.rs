@@ -31,12 +31,6 @@ impl Status {
         Status { code, message: message.into() }
     }
 
-    /// The status of a method that is not implemented yet.
-    #[must_use]
-    pub fn not_built(what: &str) -> Status {
-        Status::new(Code::Unimplemented, format!("retcd: {what} is not built yet"))
-    }
-
     /// The deadline of the call has passed.
     #[must_use]
     pub fn deadline_exceeded() -> Status {
@@ -51,6 +45,16 @@ impl Status {
         }
         if let Ok(value) = HeaderValue::from_str(&percent_encoded(&self.message)) {
             headers.insert(GRPC_MESSAGE, value);
+        }
+    }
+
+    /// The status in headers or trailers, as [`Status::put`] writes it. Without one the code is
+    /// Unknown.
+    #[must_use]
+    pub fn from_headers(headers: &HeaderMap) -> Status {
+        match tonic::Status::from_header_map(headers) {
+            Some(status) => Status::new(status.code(), status.message().to_owned()),
+            None => Status::new(Code::Unknown, "no status was received"),
         }
     }
 
@@ -225,6 +229,18 @@ mod tests {
         let trailers = Status::from(Error::TooManyRequests).to_trailers();
         assert_eq!(trailers["grpc-status"], "2");
         assert_eq!(trailers["grpc-message"], "etcdserver: too many requests");
+    }
+
+    #[test]
+    fn a_status_is_read_as_it_was_written() {
+        for status in [
+            Status::OK,
+            Status::from(Error::Compacted),
+            Status::new(Code::Unauthenticated, "100% ü\n"),
+        ] {
+            assert_eq!(Status::from_headers(&status.to_trailers()), status);
+        }
+        assert_eq!(Status::from_headers(&HeaderMap::new()).code, Code::Unknown);
     }
 
     #[test]

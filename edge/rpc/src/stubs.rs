@@ -1,6 +1,9 @@
 //! Client and server stubs of every gRPC service, generated at build time; their messages are
 //! those of `proto`. Not here: what a service answers (see `api`), and how a client finds one.
 
+/// The descriptors of the services and their messages: an encoded `FileDescriptorSet`.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
 /// Generated: KV, Watch, Lease, Cluster, Maintenance, Auth.
 #[expect(
     unused_qualifications,

@@ -1,6 +1,6 @@
 //! Why the server has no answer for a request. Texts and gRPC codes are in `rpc`.
 
-use cluster::UnsafeChange;
+use cluster::{InvalidDowngrade, UnsafeChange};
 use executor::RequestFailure;
 use state::Reject;
 use std::fmt;
@@ -30,6 +30,8 @@ pub enum Error {
     NotApplied,
     /// The change of the members could lose the quorum.
     Unsafe(UnsafeChange),
+    /// The cluster cannot be downgraded.
+    Downgrade(InvalidDowngrade),
     /// There is no voter to hand the leadership over to.
     BadTransferee,
     /// The leadership was not handed over in time.
@@ -58,6 +60,7 @@ impl fmt::Display for Error {
             Error::NotPrimary => f.write_str("not a primary lessor"),
             Error::NotApplied => f.write_str("waiting for the applied index took too long"),
             Error::Unsafe(change) => change.fmt(f),
+            Error::Downgrade(invalid) => invalid.fmt(f),
             Error::BadTransferee => f.write_str("bad leader transferee"),
             Error::TransferTimeout => f.write_str("leader transfer took too long"),
             Error::Stopped => f.write_str("server stopped"),
@@ -71,6 +74,12 @@ impl std::error::Error for Error {}
 impl From<UnsafeChange> for Error {
     fn from(change: UnsafeChange) -> Error {
         Error::Unsafe(change)
+    }
+}
+
+impl From<InvalidDowngrade> for Error {
+    fn from(invalid: InvalidDowngrade) -> Error {
+        Error::Downgrade(invalid)
     }
 }
 

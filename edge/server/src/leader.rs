@@ -135,7 +135,7 @@ impl Worker {
         }
         let id = self.0.next_id();
         let applied = async {
-            let mut waiting = self.0.wait_for(&self.0.waiting.reads, id, 0).await?;
+            let mut waiting = self.0.wait_for(&self.0.waiting.applied, id, 0).await?;
             self.0.shared.ask(ApplyInput::Reads(commit, vec![id]))?;
             (&mut waiting.receiver).await.unwrap_or(Err(Error::Stopped))
         };
@@ -143,17 +143,38 @@ impl Worker {
         timed.unwrap_or(Err(Error::NotApplied))
     }
 
-    async fn ask_applied(&self, caller: Caller, query: LeaseQuery) -> Result<Reply, Error> {
+    async fn ask_applied(&self, caller: Option<Caller>, query: LeaseQuery) -> Result<Reply, Error> {
         self.apply_committed().await?;
         self.ask(Question { caller, query }).await
     }
 
-    /// Renews a lease, if this member leads; its TTL in seconds.
+    /// Asks this member, which does not lead, for the permission that the leader will not ask for.
+    async fn permit_here(&self, caller: &Caller, query: LeaseQuery) -> Result<(), Error> {
+        if !self.moment().published.auth.is_enabled() {
+            return Ok(());
+        }
+        match self.ask_applied(Some(caller.clone()), query).await? {
+            Reply::Denied(denied) => Err(Error::Rejected(Reject::Denied(denied))),
+            Reply::NotLeader
+            | Reply::NoLease
+            | Reply::Corrupt
+            | Reply::KeptAlive { .. }
+            | Reply::TimeToLive { .. }
+            | Reply::Leases(_) => Ok(()),
+        }
+    }
+
+    /// Renews a lease, if this member leads; its TTL in seconds. Without a caller, another member
+    /// has asked for its client's permission.
     ///
     /// # Errors
     /// [`Error::NotPrimary`] if it does not lead; [`Error::NotApplied`]; a rejection if there is no
     /// such lease.
-    pub async fn renew_lease_here(&self, caller: Caller, lease: LeaseId) -> Result<i64, Error> {
+    pub async fn renew_lease_here(
+        &self,
+        caller: Option<Caller>,
+        lease: LeaseId,
+    ) -> Result<i64, Error> {
         let reply = self.ask_applied(caller, LeaseQuery::KeepAlive(lease)).await?;
         let told = told(reply, |reply| {
             let Reply::KeptAlive { ttl_s } = reply else { return None };
@@ -174,11 +195,12 @@ impl Worker {
         loop {
             let leader = self.leader(patience).await?;
             if leader.id == self.identity().member {
-                match self.renew_lease_here(caller.clone(), lease).await {
+                match self.renew_lease_here(Some(caller.clone()), lease).await {
                     Err(Error::NotPrimary) => {}
                     told => return told,
                 }
             } else {
+                self.permit_here(&caller, LeaseQuery::KeepAlive(lease)).await?;
                 for url in &leader.peer_urls {
                     let forwarding = &self.0.shared.forwarding;
                     match forwarding.renew_lease(url, lease, patience.left()).await {
@@ -201,7 +223,7 @@ impl Worker {
     /// As [`Worker::renew_lease_here`].
     pub async fn lease_time_to_live_here(
         &self,
-        caller: Caller,
+        caller: Option<Caller>,
         request: LeaseTimeToLiveRequest,
     ) -> Result<LeaseTimeToLiveResponse, Error> {
         let LeaseTimeToLiveRequest { id, keys } = request;
@@ -230,11 +252,14 @@ impl Worker {
         loop {
             let leader = self.leader(patience).await?;
             if leader.id == self.identity().member {
-                match self.lease_time_to_live_here(caller.clone(), request).await {
+                match self.lease_time_to_live_here(Some(caller.clone()), request).await {
                     Err(Error::NotPrimary) => {}
                     told => return told,
                 }
             } else {
+                let LeaseTimeToLiveRequest { id, keys } = request;
+                let query = LeaseQuery::TimeToLive { lease: LeaseId(id), keys };
+                self.permit_here(&caller, query).await?;
                 for url in &leader.peer_urls {
                     let forwarding = &self.0.shared.forwarding;
                     match forwarding.lease_time_to_live(url, request, patience.left()).await {

@@ -9,6 +9,8 @@
 
 mod boot;
 mod connection;
+mod door;
+mod downgrade;
 mod error;
 mod forwarding;
 mod gauges;
@@ -20,8 +22,10 @@ mod peers;
 mod queue;
 mod running;
 mod shared;
+mod shared_reads;
 mod tasks;
 mod threads;
+mod tokens;
 mod watch_stream;
 mod worker;
 mod worker_watches;

@@ -130,6 +130,29 @@ impl Worker {
         self.change(kind, ChangeContext { member, is_promote: true }).await
     }
 
+    /// Makes the learners voters that are in sync and can be promoted safely, if this member leads.
+    ///
+    /// # Errors
+    /// As [`Worker::promote_member`], of the first learner that could not be promoted.
+    pub async fn promote_learners(&self) -> Result<(), Error> {
+        let Some(matched) = self.matched().await? else { return Ok(()) };
+        let own = matched.get(&self.identity().member).copied().unwrap_or_default();
+        let moment = self.moment();
+        let cluster = &moment.published.cluster;
+        if self.check(|_| cluster.check_promote()).is_err() {
+            return Ok(());
+        }
+        for learner in cluster.members().filter(|member| member.is_learner) {
+            let at = matched.get(&learner.id).copied().unwrap_or_default();
+            if check_in_sync(at, own).is_ok() {
+                let id = format!("{:x}", learner.id);
+                tracing::info!("member-id" = id, "promoting a learner that is in sync");
+                self.promote_member(learner.id).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// The index up to which each member's log is durable; none unless this member leads.
     async fn matched(&self) -> Result<Option<BTreeMap<NodeId, Index>>, Error> {
         let id = self.0.next_id();

@@ -210,6 +210,7 @@ group! {
     /// The write-ahead log and the files of snapshots.
     Log {
         fsync: Histogram = "etcd_disk_wal_fsync_duration_seconds", "Time of a sync of the WAL.", LATENCY;
+        reads: IntCounter = "retcd_wal_reads_total", "Pieces of the WAL read for members that are behind.";
         write: Histogram = "etcd_disk_wal_write_duration_seconds", "Time of a write to the WAL.", LATENCY;
         written_bytes: IntGauge = "etcd_disk_wal_write_bytes_total", "Bytes written to the WAL.";
         snap_marshal: Histogram = "etcd_debugging_snap_save_marshalling_duration_seconds", "Time to encode a .snap file.", LATENCY;
@@ -240,6 +241,8 @@ group! {
     /// Bytes and streams of clients, and which peers are reached.
     Network {
         task_panics: IntCounter = "retcd_task_panics_total", "Tasks of connections and calls that panicked.";
+        tls_rejected: IntCounter = "retcd_tls_rejected_connections_total", "Connections that were not opened because their TLS handshake failed.";
+        tls_failed_reloads: IntCounter = "retcd_tls_failed_reloads_total", "Changed files with certificates, keys, authorities or revocations that were not valid.";
         client_received: IntCounter = "etcd_network_client_grpc_received_bytes_total", "Bytes received from gRPC clients.";
         client_sent: IntCounter = "etcd_network_client_grpc_sent_bytes_total", "Bytes sent to gRPC clients.";
         stream_failures: IntCounterVec = "etcd_network_server_stream_failures_total", "Streams that failed at this member.", ["Type", "API"];

@@ -1,9 +1,9 @@
 //! The queue of a machine's thread. It has three lanes: requests of clients, which are refused beyond
 //! a bound; messages of other members, which are dropped beyond a bound; and messages of other
-//! machines, which are always taken, since credits bound them (see `executor`). So no machine ever waits for another one's queue, and
-//! no circle of waiting threads can form.
+//! machines, which are always taken, since credits bound them (see `executor`). So no machine ever
+//! waits for another one's queue, and no circle of waiting threads can form.
 
-use executor::WakeFor;
+use executor::{ApplyInput, BackendInput, ConsensusInput, LogInput, WakeFor};
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -12,6 +12,10 @@ use std::time::Instant;
 /// mean that a credit is counted wrongly.
 const MESSAGES_MAX: usize = 16_384;
 
+/// The bytes of the requests that a queue holds at most. The door bounds the requests that someone
+/// waits for, but a request whose time has run out stays in the queue while its thread stands still.
+const REQUEST_BYTES_MAX: usize = 64 << 20;
+
 /// How many messages of other members a queue holds at most; further ones are dropped, as the
 /// network may do.
 const PEER_MESSAGES_MAX: usize = 4_096;
@@ -19,11 +23,38 @@ const PEER_MESSAGES_MAX: usize = 4_096;
 /// Why a request was not queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PushError {
-    /// As many requests as the bound are queued.
+    /// As many requests as a bound are queued.
     Full,
     /// The thread has ended or is ending.
     Closed,
 }
+
+/// What a queue holds.
+pub(crate) trait Item {
+    /// Whether it wakes a reader that waits for these inputs.
+    fn wakes(&self, _: WakeFor) -> bool {
+        true
+    }
+
+    /// The bytes of the client's request that it holds.
+    fn request_bytes(&self) -> usize {
+        0
+    }
+}
+
+impl Item for ConsensusInput {
+    fn wakes(&self, wake: WakeFor) -> bool {
+        wake.contains(self)
+    }
+
+    fn request_bytes(&self) -> usize {
+        if let ConsensusInput::Propose(proposal) = self { proposal.data.len() } else { 0 }
+    }
+}
+
+impl Item for ApplyInput {}
+impl Item for LogInput {}
+impl Item for BackendInput {}
 
 /// A queue with one reader.
 #[derive(Debug)]
@@ -39,6 +70,7 @@ struct Lanes<T> {
     items: VecDeque<T>,
     /// How many of them are requests.
     requests: usize,
+    request_bytes: usize,
     /// How many of them are messages of other members.
     of_peers: usize,
     closed: bool,
@@ -46,12 +78,13 @@ struct Lanes<T> {
     waiting: Option<WakeFor>,
 }
 
-impl<T> Queue<T> {
+impl<T: Item> Queue<T> {
     /// An empty queue that takes this many requests.
     pub(crate) fn new(requests_max: usize) -> Queue<T> {
         let lanes = Lanes {
             items: VecDeque::new(),
             requests: 0,
+            request_bytes: 0,
             of_peers: 0,
             closed: false,
             waiting: None,
@@ -71,12 +104,13 @@ impl<T> Queue<T> {
         if lanes.closed {
             return Err(PushError::Closed);
         }
-        if lanes.requests >= self.requests_max {
+        let bytes = lanes.request_bytes + item.request_bytes();
+        if lanes.requests >= self.requests_max || bytes > REQUEST_BYTES_MAX {
             return Err(PushError::Full);
         }
         lanes.requests += 1;
-        lanes.items.push_back(item);
-        self.wake(lanes, |wake| wake.requests);
+        lanes.request_bytes = bytes;
+        self.add(lanes, item);
         Ok(())
     }
 
@@ -87,34 +121,39 @@ impl<T> Queue<T> {
             return false;
         }
         lanes.of_peers += 1;
-        lanes.items.push_back(item);
-        self.wake(lanes, |_| true);
+        self.add(lanes, item);
         true
+    }
+
+    /// Queues a report on another member that must not be lost. There is one for each snapshot under
+    /// way: without it the leader sends that member nothing more.
+    pub(crate) fn push_report(&self, item: T) {
+        let mut lanes = self.lock();
+        if !lanes.closed {
+            lanes.of_peers += 1;
+            self.add(lanes, item);
+        }
     }
 
     /// Queues a message of a machine. After the end it is dropped: the member is stopping.
     pub(crate) fn push(&self, item: T) {
-        self.push_message(item, |_| true);
-    }
-
-    /// Queues a message of a machine that returns a credit, and does nothing else that is urgent.
-    pub(crate) fn push_credit(&self, item: T) {
-        self.push_message(item, |wake| wake.credits);
-    }
-
-    fn push_message(&self, item: T, wakes: fn(WakeFor) -> bool) {
-        let mut lanes = self.lock();
+        let lanes = self.lock();
         if lanes.closed {
             return;
         }
         let messages = lanes.items.len() - lanes.requests - lanes.of_peers;
         assert!(messages < MESSAGES_MAX, "credits bound the messages between machines");
-        lanes.items.push_back(item);
-        self.wake(lanes, wakes);
+        self.add(lanes, item);
     }
 
-    fn wake(&self, mut lanes: MutexGuard<'_, Lanes<T>>, wakes: fn(WakeFor) -> bool) {
-        let woken = lanes.waiting.take_if(|wake| wakes(*wake)).is_some();
+    fn add(&self, mut lanes: MutexGuard<'_, Lanes<T>>, item: T) {
+        let woken = lanes.waiting.take_if(|wake| item.wakes(*wake)).is_some();
+        lanes.items.push_back(item);
+        self.wake(lanes, woken);
+    }
+
+    /// Wakes the reader, outside of the lock.
+    fn wake(&self, lanes: MutexGuard<'_, Lanes<T>>, woken: bool) {
         drop(lanes);
         if woken {
             self.ready.notify_one();
@@ -125,7 +164,8 @@ impl<T> Queue<T> {
     pub(crate) fn close(&self) {
         let mut lanes = self.lock();
         lanes.closed = true;
-        self.wake(lanes, |_| true);
+        let woken = lanes.waiting.take().is_some();
+        self.wake(lanes, woken);
     }
 
     /// Whether the end has come.
@@ -139,7 +179,7 @@ impl<T> Queue<T> {
         self.drain_woken_by(WakeFor::ALL, into, deadline)
     }
 
-    /// As [`Queue::drain`], but requests and credits end the wait only if `wake` contains them. Items
+    /// As [`Queue::drain`], but proposals and credits end the wait only if `wake` contains them. Items
     /// that are queued at the call are returned at once, whatever they are.
     pub(crate) fn drain_woken_by(
         &self,
@@ -166,7 +206,7 @@ impl<T> Queue<T> {
             is_woken = lanes.waiting.is_none();
         }
         lanes.waiting = None;
-        (lanes.requests, lanes.of_peers) = (0, 0);
+        (lanes.requests, lanes.request_bytes, lanes.of_peers) = (0, 0, 0);
         let has_ended = lanes.closed && lanes.items.is_empty();
         if into.is_empty() {
             std::mem::swap(into, &mut lanes.items);
@@ -181,6 +221,17 @@ impl<T> Queue<T> {
 mod tests {
     use super::*;
     use std::sync::Arc;
+
+    /// 1 stands for a credit, 2 for a proposal.
+    impl Item for u32 {
+        fn wakes(&self, wake: WakeFor) -> bool {
+            match self {
+                1 => wake.credits,
+                2 => wake.proposals,
+                _ => true,
+            }
+        }
+    }
 
     fn drained(queue: &Queue<u32>) -> Vec<u32> {
         let mut items = VecDeque::new();
@@ -198,6 +249,32 @@ mod tests {
         queue.push(11);
         assert_eq!(drained(&queue), [1, 10, 2, 11]);
         assert_eq!(queue.push_request(4), Ok(()), "the bound holds for queued items");
+    }
+
+    #[test]
+    fn requests_beyond_the_bytes_of_a_queue_are_refused() {
+        let queue = Queue::new(8);
+        let request = |bytes| {
+            let data = bytes::Bytes::from(vec![0; bytes]);
+            ConsensusInput::Propose(member::Proposal::request(1, data))
+        };
+        assert_eq!(queue.push_request(request(REQUEST_BYTES_MAX)), Ok(()));
+        assert_eq!(queue.push_request(request(1)), Err(PushError::Full));
+        assert_eq!(queue.push_request(ConsensusInput::Read(1)), Ok(()));
+        queue.drain(&mut VecDeque::new(), None);
+        assert_eq!(queue.push_request(request(1)), Ok(()), "the bound holds for queued items");
+    }
+
+    #[test]
+    fn messages_of_members_beyond_the_bound_are_dropped_and_reports_are_not() {
+        let queue = Queue::new(1);
+        for _ in 0..PEER_MESSAGES_MAX {
+            assert!(queue.push_of_peer(10));
+        }
+        assert!(!queue.push_of_peer(10));
+        queue.push_report(11);
+        assert_eq!(drained(&queue).last(), Some(&11));
+        assert!(queue.push_of_peer(10), "the bound holds for queued items");
     }
 
     #[test]
@@ -220,7 +297,7 @@ mod tests {
             let queue = Arc::clone(&queue);
             std::thread::spawn(move || {
                 let mut items = VecDeque::new();
-                let wake = WakeFor { requests: false, credits: false };
+                let wake = WakeFor { proposals: false, credits: false };
                 queue.drain_woken_by(wake, &mut items, None);
                 items
             })
@@ -228,7 +305,7 @@ mod tests {
         while queue.lock().waiting.is_none() {
             std::thread::yield_now();
         }
-        queue.push_credit(1);
+        queue.push(1);
         assert_eq!(queue.push_request(2), Ok(()));
         assert!(queue.lock().waiting.is_some(), "the reader still sleeps");
         queue.push(3);
@@ -252,7 +329,7 @@ mod tests {
             if item % 3 == 0 {
                 queue.push(item);
             } else if item % 3 == 1 {
-                queue.push_credit(item);
+                assert!(queue.push_of_peer(item));
             } else {
                 while queue.push_request(item) == Err(PushError::Full) {
                     std::thread::yield_now();

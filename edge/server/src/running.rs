@@ -67,6 +67,8 @@ pub struct Options {
     pub retention: RetentionLimits,
     /// The limits of requests.
     pub limits: Limits,
+    /// How long a simple token is valid after its last use.
+    pub token_ttl: Duration,
     /// The time of the start, in milliseconds since 1970, from which request ids count.
     pub unix_ms: u64,
     /// Where everything is counted.
@@ -212,7 +214,7 @@ impl Handle {
     /// A snapshot was delivered to a member, or could not be.
     pub fn report_snapshot(&self, to: NodeId, delivered: bool) {
         let report = ConsensusInput::SnapshotSent { to, delivered };
-        self.shared.queues.consensus.push_of_peer(report);
+        self.shared.queues.consensus.push_report(report);
     }
 
     /// Asks the leader to hand its leadership over to a voter.
@@ -302,8 +304,8 @@ pub fn start(
     let machines = Machines::new(vfs, booted, &machine_options);
     let moment = Arc::clone(machines.applier.moment());
     peers.set_members(&moment.published.cluster);
-    let (tick, forwarding) = (tuning.tick, options.forwarding);
-    let around = Surroundings { metrics, peers, forwarding, tick };
+    let (tick, forwarding, token_ttl) = (tuning.tick, options.forwarding, options.token_ttl);
+    let around = Surroundings { metrics, peers, forwarding, tick, token_ttl };
     let shared = Arc::new(Shared::new(identity, moment, ids, workers, around));
     shared.set_commit(machines.consensus.member().commit());
     let (to, exits) = channel();

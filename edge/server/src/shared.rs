@@ -1,6 +1,7 @@
 //! What the threads share: the current moment, which readers clone, the queues of the machines and
 //! the mailboxes of the workers.
 
+use crate::door::DOOR_UNITS;
 use crate::error::Error;
 use crate::forwarding::Forwarding;
 use crate::gauges::WorkerGauges;
@@ -8,6 +9,7 @@ use crate::mailbox::Mailbox;
 use crate::metrics::Metrics;
 use crate::peers::Peers;
 use crate::queue::{PushError, Queue};
+use crate::tokens::Tokens;
 use executor::{ApplyInput, BackendInput, ConsensusInput, LogInput, Moment, RequestIds};
 use proto::answer::Origin;
 use proto::{Index, NodeId};
@@ -15,12 +17,6 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-/// The requests of clients that all workers together may have under way, in units of
-/// [`DOOR_UNIT_BYTES`]; further ones wait at their worker's door. This bounds every queue that a
-/// request passes through, and the entries that are proposed and not yet applied.
-pub(crate) const DOOR_UNITS: usize = 4_096;
-/// A request takes one unit, and one more for each of so many bytes.
-pub(crate) const DOOR_UNIT_BYTES: usize = 16 << 10;
 /// The requests that a machine's queue takes: more than pass the doors, since one that timed out
 /// leaves its door before the queue.
 const REQUESTS_MAX: usize = 2 * DOOR_UNITS;
@@ -67,18 +63,25 @@ pub(crate) struct WorkerShared {
     pub(crate) mailbox: Mailbox,
 }
 
-/// When consensus has ticked last.
+/// When consensus has ticked last, and was elected.
 #[derive(Debug)]
 pub(crate) struct TickClock {
     started: Instant,
     tick: Duration,
     /// The time of the last tick, in milliseconds since `started`.
     last_ms: AtomicU64,
+    /// When this member was elected the last time.
+    elected: Mutex<Option<Instant>>,
 }
 
 impl TickClock {
     fn new(tick: Duration) -> TickClock {
-        TickClock { started: Instant::now(), tick, last_ms: AtomicU64::new(0) }
+        TickClock {
+            started: Instant::now(),
+            tick,
+            last_ms: AtomicU64::new(0),
+            elected: Mutex::default(),
+        }
     }
 
     pub(crate) fn ticked(&self) {
@@ -108,8 +111,7 @@ pub(crate) struct Shared {
     pub(crate) peers: Arc<dyn Peers>,
     pub(crate) forwarding: Arc<dyn Forwarding>,
     pub(crate) ticks: TickClock,
-    /// When this member was elected the last time.
-    elected: Mutex<Option<Instant>>,
+    pub(crate) tokens: Tokens,
     pub(crate) workers: Vec<WorkerShared>,
 }
 
@@ -120,6 +122,8 @@ pub(crate) struct Surroundings {
     pub(crate) forwarding: Arc<dyn Forwarding>,
     /// The length of a tick.
     pub(crate) tick: Duration,
+    /// How long a simple token is valid after its last use.
+    pub(crate) token_ttl: Duration,
 }
 
 impl Shared {
@@ -141,7 +145,7 @@ impl Shared {
             peers: around.peers,
             forwarding: around.forwarding,
             ticks: TickClock::new(around.tick),
-            elected: Mutex::default(),
+            tokens: Tokens::new(around.token_ttl),
             workers: (0..workers).map(|_| WorkerShared::default()).collect(),
         }
     }
@@ -163,12 +167,12 @@ impl Shared {
 
     /// When this member was elected the last time.
     pub(crate) fn elected(&self) -> Option<Instant> {
-        *self.elected.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.ticks.elected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// This member leads from now on.
     pub(crate) fn set_elected(&self) {
-        *self.elected.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        *self.ticks.elected.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
     pub(crate) fn publish(&self, moment: Arc<Moment>) {

@@ -1,12 +1,15 @@
 //! A worker's handle on the member: everything that the services of its connections need. It
 //! stays on the worker's thread, as do its clones.
 
+use crate::door::Door;
 use crate::error::Error;
 use crate::gauges::WorkerGauges;
 use crate::mailbox::Mail;
 use crate::metrics::Metrics;
-use crate::shared::{DOOR_UNIT_BYTES, DOOR_UNITS, Identity, Shared};
+use crate::shared::{Identity, Shared};
+use crate::shared_reads::SharedReads;
 use crate::worker_watches::WorkerWatches;
+use auth::Caller;
 use bytes::Bytes;
 use executor::{ApplyInput, ConsensusInput, IdLane, Moment};
 use member::Proposal;
@@ -22,7 +25,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
+use tokio::sync::{SemaphorePermit, oneshot};
 use watch::Shard;
 
 /// The time between two checks who leads.
@@ -68,10 +71,9 @@ pub(crate) struct Inner {
     pub(crate) shared: Arc<Shared>,
     pub(crate) limits: Limits,
     ids: RefCell<IdLane>,
-    /// This worker's part of [`DOOR_UNITS`].
-    door: Semaphore,
-    door_units: usize,
+    door: Door,
     pub(crate) waiting: Waiting,
+    reads: RefCell<SharedReads>,
     pub(crate) watches: RefCell<WorkerWatches>,
     pub(crate) started: Instant,
 }
@@ -85,22 +87,32 @@ pub(crate) struct Waiting {
     answers: RefCell<Waiters<Result<Answer, Error>>>,
     replies: RefCell<Waiters<Reply>>,
     files: RefCell<Waiters<bolt::View>>,
-    pub(crate) reads: RefCell<Waiters<Result<(), Error>>>,
+    pub(crate) applied: RefCell<Waiters<Result<(), Error>>>,
     pub(crate) matched: RefCell<Waiters<Option<BTreeMap<NodeId, Index>>>>,
 }
 
 /// A request that waits. When it ends, answered or not, nothing of it remains here.
 pub(crate) struct PendingRequest<'a, T> {
-    worker: &'a Inner,
     waiters: &'a RefCell<Waiters<T>>,
     id: u64,
     pub(crate) receiver: oneshot::Receiver<T>,
-    _permit: SemaphorePermit<'a>,
+    _under_way: UnderWay<'a>,
 }
 
 impl<T> Drop for PendingRequest<'_, T> {
     fn drop(&mut self) {
         self.waiters.borrow_mut().remove(&self.id);
+    }
+}
+
+/// A request that is past the door.
+struct UnderWay<'a> {
+    worker: &'a Inner,
+    _permit: SemaphorePermit<'a>,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
         self.worker.gauges().waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -121,13 +133,38 @@ impl Inner {
         id: u64,
         bytes: usize,
     ) -> Result<PendingRequest<'a, T>, Error> {
-        let units = (1 + bytes / DOOR_UNIT_BYTES).min(self.door_units);
-        let units = u32::try_from(units).unwrap_or(u32::MAX);
-        let permit = self.door.acquire_many(units).await.map_err(|_| Error::Stopped)?;
+        let under_way = self.enter(bytes).await?;
         let (sender, receiver) = oneshot::channel();
         waiters.borrow_mut().insert(id, sender);
+        Ok(PendingRequest { waiters, id, receiver, _under_way: under_way })
+    }
+
+    /// Waits at the door with a request of so many bytes.
+    async fn enter(&self, bytes: usize) -> Result<UnderWay<'_>, Error> {
+        let permit = self.door.enter(bytes).await?;
         self.gauges().waiting.fetch_add(1, Ordering::Relaxed);
-        Ok(PendingRequest { worker: self, waiters, id, receiver, _permit: permit })
+        Ok(UnderWay { worker: self, _permit: permit })
+    }
+
+    /// Has consensus confirm the reads that wait, if they are due. If it cannot be asked, they end.
+    fn begin_reads(&self) {
+        let mut reads = self.reads.borrow_mut();
+        if reads.is_due() {
+            let id = self.next_id();
+            reads.begin(id);
+            if let Err(error) = self.shared.propose(ConsensusInput::Read(id)) {
+                reads.end(id, Err(error));
+            }
+        }
+    }
+
+    /// Ends a round of reads and begins the next one; false if the id is not that of the round.
+    fn end_reads(&self, id: u64, outcome: &Result<(), Error>) -> bool {
+        let ended = self.reads.borrow_mut().end(id, outcome.clone());
+        if ended {
+            self.begin_reads();
+        }
+        ended
     }
 }
 
@@ -140,15 +177,15 @@ impl Worker {
             ..watch::Limits::default()
         };
         let revision = shared.moment().published.view.revision();
-        let door_units = (DOOR_UNITS / shared.workers.len().max(1)).max(1);
+        let door = Door::new(shared.workers.len());
         Worker(Rc::new(Inner {
             index,
             ids: RefCell::new(shared.ids.lane(index)),
             shared,
             limits,
-            door: Semaphore::new(door_units),
-            door_units,
+            door,
             waiting: Waiting::default(),
+            reads: RefCell::default(),
             watches: RefCell::new(WorkerWatches::new(Shard::new(revision, shard_limits))),
             started: Instant::now(),
         }))
@@ -220,24 +257,30 @@ impl Worker {
         if moment.is_linearizable() {
             return Ok(moment.published.view.clone());
         }
-        let id = self.0.next_id();
         let confirmed = async {
-            let mut waiting = self.0.wait_for(&self.0.waiting.reads, id, 0).await?;
-            self.0.shared.propose(ConsensusInput::Read(id))?;
-            (&mut waiting.receiver).await.unwrap_or(Err(Error::Stopped))
+            let _under_way = self.0.enter(0).await?;
+            let joined = self.0.reads.borrow().join();
+            self.0.begin_reads();
+            joined.ended().await
         };
         let timed = tokio::time::timeout(self.0.limits.request_time_max, confirmed).await;
         timed.unwrap_or(Err(Error::Timeout))?;
         Ok(self.view())
     }
 
-    /// Has a request committed and applied. Its header is filled in here.
+    /// Has a request committed and applied. Its header is filled in here: permission is decided
+    /// from it when the entry is applied.
     ///
     /// # Errors
     /// See [`Error`]; after [`Error::Timeout`] it may still be applied.
-    pub async fn propose(&self, mut request: InternalRaftRequest) -> Result<Answer, Error> {
+    pub async fn propose(
+        &self,
+        caller: Caller,
+        mut request: InternalRaftRequest,
+    ) -> Result<Answer, Error> {
         let id = self.0.next_id();
-        request.header = Some(RequestHeader { id, ..RequestHeader::default() });
+        let Caller { user, auth_revision } = caller;
+        request.header = Some(RequestHeader { id, username: user, auth_revision });
         let data = Bytes::from(request.encode_to_vec());
         if data.len() > self.0.limits.request_bytes_max {
             return Err(Error::RequestTooLarge);
@@ -299,6 +342,19 @@ impl Worker {
         Ok(())
     }
 
+    /// The user of a simple token that was made by an entry up to `index`; none if it is not valid.
+    /// Waits until this member has applied that entry, as long as a request may take.
+    pub async fn user_of_token(&self, token: &str, index: Index) -> Option<String> {
+        let deadline = Instant::now() + self.0.limits.request_time_max;
+        while self.moment().published.applied.index < index {
+            if Instant::now() >= deadline {
+                return None;
+            }
+            tokio::time::sleep(LEADER_POLL).await;
+        }
+        self.0.shared.tokens.user_of(token, Instant::now())
+    }
+
     /// A positive id for a lease whose client lets the server choose.
     #[must_use]
     pub fn new_lease_id(&self) -> i64 {
@@ -354,7 +410,9 @@ impl Worker {
         deliver(&self.0.waiting.answers, mail.answers.drain(..));
         deliver(&self.0.waiting.replies, mail.replies.drain(..));
         deliver(&self.0.waiting.files, mail.files.drain(..));
-        deliver(&self.0.waiting.reads, mail.reads.drain(..));
+        let reads = mail.reads.drain(..);
+        let others = reads.filter(|(id, outcome)| !self.0.end_reads(*id, outcome));
+        deliver(&self.0.waiting.applied, others);
         deliver(&self.0.waiting.matched, mail.matched.drain(..));
     }
 }

@@ -20,28 +20,8 @@ pub struct Expected {
     pub reason: &'static str,
 }
 
-const MEMBERS: &str = "members cannot be changed";
-const AUTHORITY: &str = "the authority is not a URI authority";
-
 /// All of them.
-pub const EXPECTED: [Expected; 7] = [
-    row("", "", "error.member", MEMBERS),
-    row("clientv3", "", "error.move-leader", MEMBERS),
-    row("clientv3", "", "endpoint.gzip", "a request that is compressed with gzip is refused"),
-    row("jetcd", "", "lock.", "the lock service is not built"),
-    row("jetcd", "", "election.", "the election service is not built"),
-    row("clientv3", "3.4.21", "endpoint.unix", AUTHORITY),
-    row("clientv3", "3.5.0", "endpoint.", AUTHORITY),
-];
-
-const fn row(
-    client: &'static str,
-    version: &'static str,
-    step: &'static str,
-    reason: &'static str,
-) -> Expected {
-    Expected { client, version, step, reason }
-}
+pub const EXPECTED: [Expected; 0] = [];
 
 /// A step with different lines.
 #[derive(Clone, Debug)]
@@ -154,7 +134,7 @@ mod tests {
     }
 
     const ROW: Expected =
-        Expected { client: CLIENTS[0].name, version: "", step: "endpoint.", reason: AUTHORITY };
+        Expected { client: CLIENTS[0].name, version: "", step: "endpoint.", reason: "a reason" };
 
     #[test]
     fn a_step_that_differs_or_is_missing_fails_the_client() {

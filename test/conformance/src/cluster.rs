@@ -4,9 +4,11 @@ use crate::server::free_port;
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
+use proto::etcdserverpb::downgrade_request::DowngradeAction;
 use proto::etcdserverpb::{
-    HashKvRequest, Member, MemberAddRequest, MemberListRequest, MemberPromoteRequest,
-    MemberRemoveRequest, MemberUpdateRequest, MoveLeaderRequest, StatusRequest, StatusResponse,
+    DowngradeRequest, HashKvRequest, Member, MemberAddRequest, MemberListRequest,
+    MemberPromoteRequest, MemberRemoveRequest, MemberUpdateRequest, MoveLeaderRequest,
+    StatusRequest, StatusResponse,
 };
 use rpc::stubs::etcdserverpb::cluster_client::ClusterClient;
 use rpc::stubs::etcdserverpb::kv_client::KvClient;
@@ -118,7 +120,7 @@ impl Node {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log())?;
         let child = Command::new(&self.program)
             .args(["--name", &self.name, "--data-dir"])
-            .arg(self.dir.path().join("data"))
+            .arg(self.data_dir())
             .args(["--listen-client-urls", &self.url(), "--advertise-client-urls", &self.url()])
             .args(["--listen-peer-urls", &format!("http://127.0.0.1:{}", self.peer_port)])
             .args(["--initial-advertise-peer-urls", &self.peer_url()])
@@ -170,6 +172,18 @@ impl Node {
         let pid = self.pid().context("it does not run")?;
         nix::sys::signal::kill(Pid::from_raw(i32::try_from(pid)?), signal)?;
         Ok(())
+    }
+
+    /// The directory of its data.
+    #[must_use]
+    pub fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// Another program and other flags from the next start on.
+    pub fn becomes(&mut self, program: &Path, flags: Vec<String>) {
+        program.clone_into(&mut self.program);
+        self.initial = flags;
     }
 
     /// Leaves its data and its log on the disk, and says where.
@@ -321,6 +335,15 @@ impl Node {
     pub async fn move_leader(&self, target_id: u64) -> Result<()> {
         self.maintenance()?.move_leader(MoveLeaderRequest { target_id }).await?;
         Ok(())
+    }
+
+    /// Asks it for a step of a downgrade; the cluster's version.
+    ///
+    /// # Errors
+    /// The status of the request.
+    pub async fn downgrade(&self, action: DowngradeAction, version: &str) -> Result<String> {
+        let request = DowngradeRequest { action: action.into(), version: version.to_owned() };
+        Ok(self.maintenance()?.downgrade(request).await?.into_inner().version)
     }
 
     /// Waits until it serves clients, and learns its id.

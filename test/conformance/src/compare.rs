@@ -1,13 +1,14 @@
 //! Sends the same sequence of steps to two servers. The responses must be equal in all fields,
 //! except for the rows of [`crate::differences`] and for fields with server ids, times and sizes.
 
-use crate::differences::{Differences, Moment};
+use crate::differences::{Differences, Executed, Moment};
 use crate::generate::{Generator, LeaseStep, Step};
 use crate::watchers::Stream;
 use anyhow::{Result, bail, ensure};
 use proto::etcdserverpb::{
     CompactionRequest, HashKvRequest, LeaseGrantRequest, LeaseKeepAliveRequest, LeaseLeasesRequest,
-    LeaseRevokeRequest, LeaseTimeToLiveRequest, PutRequest, ResponseHeader, WatchCreateRequest,
+    LeaseRevokeRequest, LeaseTimeToLiveRequest, PutRequest, RangeRequest, RequestOp,
+    ResponseHeader, TxnRequest, TxnResponse, WatchCreateRequest, request_op::Request,
     response_op::Response as OpResponse,
 };
 use rpc::stubs::etcdserverpb::kv_client::KvClient;
@@ -137,7 +138,7 @@ impl Pair {
         }
     }
 
-    async fn range(&mut self, request: proto::etcdserverpb::RangeRequest) -> Result<()> {
+    async fn range(&mut self, request: RangeRequest) -> Result<()> {
         let ours = self.ours.kv.range(request.clone()).await;
         let theirs = self.theirs.kv.range(request.clone()).await;
         let mut answers = self.pair(&request, ours, theirs)?;
@@ -147,16 +148,15 @@ impl Pair {
         self.same(&request, answers, |answer| &mut answer.header)
     }
 
-    async fn txn(&mut self, request: proto::etcdserverpb::TxnRequest) -> Result<()> {
+    async fn txn(&mut self, request: TxnRequest) -> Result<()> {
         let ours = self.ours.kv.txn(request.clone()).await;
         let theirs = self.theirs.kv.txn(request.clone()).await;
         if let (Err(ours), Err(theirs)) = (&ours, &theirs)
             && (ours.code(), ours.message()) != (theirs.code(), theirs.message())
         {
-            let (revision, compacted) = (self.generator.revision, self.generator.compacted);
+            let executed = self.executed(&request).await?;
             let errors = [ours.message(), theirs.message()];
-            let at = Moment { revision, compacted };
-            let allowed = self.report.differences.txn_status(&request, at, errors);
+            let allowed = self.report.differences.txn_status(&executed, errors);
             ensure!(allowed, "{request:#?}:\n{ours:?}\n{theirs:?}");
             self.report.errors += 1;
             return Ok(());
@@ -171,6 +171,27 @@ impl Pair {
             ours.iter_mut().chain(theirs).for_each(|op| plain_headers(&mut op.response));
         }
         self.same(&request, answers, |answer| &mut answer.header)
+    }
+
+    /// Which operations of a transaction are executed, and what is stored of what it needs. Both
+    /// servers have refused it, so nothing has changed.
+    async fn executed(&mut self, request: &TxnRequest) -> Result<Executed> {
+        let path = self.ours.kv.txn(only_nested(request)).await?.into_inner();
+        let (revision, compacted) = (self.generator.revision, self.generator.compacted);
+        let mut executed = Executed { at: Moment { revision, compacted }, ..Executed::default() };
+        taken(request, &path, &mut executed.ops);
+        for op in executed.ops.clone() {
+            let Request::RequestPut(PutRequest { key, lease, .. }) = op else { continue };
+            let leases = LeaseTimeToLiveRequest { id: lease, keys: false };
+            if self.ours.lease.lease_time_to_live(leases).await?.into_inner().ttl >= 0 {
+                executed.leases.insert(lease);
+            }
+            let range = RangeRequest { key: key.clone(), ..RangeRequest::default() };
+            if self.ours.kv.range(range).await?.into_inner().count > 0 {
+                executed.keys.insert(key);
+            }
+        }
+        Ok(executed)
     }
 
     async fn compact(&mut self, revision: i64) -> Result<()> {
@@ -355,6 +376,35 @@ impl Pair {
     }
 }
 
+/// The transaction without its ranges, puts and deletions: its answer says which branches are taken.
+fn only_nested(request: &TxnRequest) -> TxnRequest {
+    let nested = |branch: &[RequestOp]| -> Vec<RequestOp> {
+        let nested = branch.iter().filter_map(|op| match &op.request {
+            Some(Request::RequestTxn(inner)) => Some(Request::RequestTxn(only_nested(inner))),
+            _ => None,
+        });
+        nested.map(|inner| RequestOp { request: Some(inner) }).collect()
+    };
+    let (success, failure) = (nested(&request.success), nested(&request.failure));
+    TxnRequest { compare: request.compare.clone(), success, failure }
+}
+
+/// Appends the operations of the branches that are taken; `path` is the answer to [`only_nested`].
+fn taken(request: &TxnRequest, path: &TxnResponse, ops: &mut Vec<Request>) {
+    let branch = if path.succeeded { &request.success } else { &request.failure };
+    let mut nested = path.responses.iter();
+    for op in branch.iter().filter_map(|op| op.request.clone()) {
+        let Request::RequestTxn(inner) = op else {
+            ops.push(op);
+            continue;
+        };
+        if let Some(OpResponse::ResponseTxn(path)) = nested.next().and_then(|r| r.response.as_ref())
+        {
+            taken(&inner, path, ops);
+        }
+    }
+}
+
 async fn keep_alive(
     client: &mut LeaseClient<Channel>,
     request: LeaseKeepAliveRequest,
@@ -381,5 +431,37 @@ fn plain_headers(response: &mut Option<OpResponse>) {
             answer.responses.iter_mut().for_each(|op| plain_headers(&mut op.response));
         }
         None => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proto::etcdserverpb::ResponseOp;
+
+    #[test]
+    fn the_operations_of_the_branches_that_are_taken_are_in_order() {
+        let range = |revision| {
+            let range = RangeRequest { revision, ..RangeRequest::default() };
+            RequestOp { request: Some(Request::RequestRange(range)) }
+        };
+        let inner = TxnRequest {
+            success: vec![range(2)],
+            failure: vec![range(3)],
+            ..TxnRequest::default()
+        };
+        let inner = RequestOp { request: Some(Request::RequestTxn(inner)) };
+        let success = vec![range(1), inner, range(4)];
+        let request = TxnRequest { success, failure: vec![range(5)], ..TxnRequest::default() };
+        assert_eq!(only_nested(&request).success.len(), 1);
+
+        let inner = OpResponse::ResponseTxn(TxnResponse::default());
+        let responses = vec![ResponseOp { response: Some(inner) }];
+        let path = TxnResponse { succeeded: true, responses, ..TxnResponse::default() };
+        let mut ops = Vec::new();
+        taken(&request, &path, &mut ops);
+        let wanted: Vec<Request> =
+            [1, 3, 4].into_iter().filter_map(|revision| range(revision).request).collect();
+        assert_eq!(ops, wanted);
     }
 }

@@ -2,11 +2,12 @@
 //! if two responses differ. A run fails on a difference without a row and on a row that it never
 //! needed.
 
+use bytes::Bytes;
 use proto::etcdserverpb::{
-    HashKvResponse, RangeRequest, RangeResponse, RequestOp, ResponseOp, TxnRequest,
+    HashKvResponse, PutRequest, RangeRequest, RangeResponse, RequestOp, ResponseOp, TxnRequest,
     range_request::SortTarget, request_op::Request, response_op::Response,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const LEASE_NOT_FOUND: &str = "etcdserver: requested lease not found";
 const KEY_NOT_FOUND: &str = "etcdserver: key not found";
@@ -14,7 +15,7 @@ const COMPACTED: &str = "etcdserver: mvcc: required revision has been compacted"
 const FUTURE_REVISION: &str = "etcdserver: mvcc: required revision is a future revision";
 
 /// The state of both servers before a transaction.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Moment {
     /// The current revision.
     pub revision: i64,
@@ -42,20 +43,11 @@ impl Differences {
         ROWS.iter().map(|row| (*row, self.used.get(row).copied().unwrap_or(0))).collect()
     }
 
-    /// True if two errors of one transaction may differ, because the operations are checked in
-    /// another order: ours, as etcd 3.7, checks one operation after the other, and the lease of a
-    /// put before its key. Etcd 3.5 checks all puts before all ranges, and the key of a put before
-    /// its lease. So ours can be the error of a range before a put, or that of a put's lease.
-    pub fn txn_status(&mut self, request: &TxnRequest, at: Moment, errors: [&str; 2]) -> bool {
-        let [ours, theirs] = errors;
-        let is_of_put = |error| error == KEY_NOT_FOUND || error == LEASE_NOT_FOUND;
-        let allowed = match ours {
-            LEASE_NOT_FOUND => theirs == KEY_NOT_FOUND && has_put_with_both_errors(request),
-            COMPACTED | FUTURE_REVISION => {
-                is_of_put(theirs) && has_range_before_put(request, at, errors, &mut false)
-            }
-            _ => false,
-        };
+    /// True if two errors of one transaction may differ, because its operations are checked in
+    /// another order: ours must be the one of etcd 3.7's order, and theirs that of 3.5's.
+    pub fn txn_status(&mut self, executed: &Executed, errors: [&str; 2]) -> bool {
+        let orders = [executed.first_error_in_order(), executed.first_error_puts_first()];
+        let allowed = orders[0] != orders[1] && orders == errors.map(Some);
         if allowed {
             self.used("txn-check-order");
         }
@@ -119,54 +111,56 @@ impl Differences {
     }
 }
 
-/// The two branches of a transaction. Which one was taken is not known: the answer is an error.
-fn branches(request: &TxnRequest) -> [&[RequestOp]; 2] {
-    [&request.success, &request.failure]
+/// The operations of a transaction that are executed, in order and without nesting, and what the
+/// server stored before.
+#[derive(Clone, Debug, Default)]
+pub struct Executed {
+    /// The operations of the branches that are taken.
+    pub ops: Vec<Request>,
+    /// The revisions before.
+    pub at: Moment,
+    /// Those leases of its puts that exist.
+    pub leases: BTreeSet<i64>,
+    /// Those keys of its puts that exist.
+    pub keys: BTreeSet<Bytes>,
 }
 
-/// Whether a put, nested or not, can lack both its key and its lease.
-fn has_put_with_both_errors(request: &TxnRequest) -> bool {
-    branches(request).into_iter().flatten().any(|op| match &op.request {
-        Some(Request::RequestPut(put)) => put.lease != 0 && put.ignore_value,
-        Some(Request::RequestTxn(nested)) => has_put_with_both_errors(nested),
-        _ => false,
-    })
-}
-
-/// Whether, in some choice of branches, a range with our error comes before a put that can have
-/// theirs. `met` says whether such a range comes before this transaction, and then after it.
-fn has_range_before_put(
-    request: &TxnRequest,
-    at: Moment,
-    errors: [&str; 2],
-    met: &mut bool,
-) -> bool {
-    let before = *met;
-    for branch in branches(request) {
-        let mut met_in_branch = before;
-        for op in branch {
-            let found = match &op.request {
-                Some(Request::RequestRange(range)) => {
-                    met_in_branch |= range_error(range, at) == Some(errors[0]);
-                    false
-                }
-                Some(Request::RequestPut(put)) => {
-                    let keeps = put.ignore_value || put.ignore_lease;
-                    let fits = if errors[1] == KEY_NOT_FOUND { keeps } else { put.lease != 0 };
-                    met_in_branch && fits
-                }
-                Some(Request::RequestTxn(nested)) => {
-                    has_range_before_put(nested, at, errors, &mut met_in_branch)
-                }
-                _ => false,
-            };
-            if found {
-                return true;
-            }
-        }
-        *met |= met_in_branch;
+impl Executed {
+    /// The first error if one operation is checked after the other, and the lease of a put before
+    /// its key.
+    ///
+    /// Source: etcd v3.7 server/etcdserver/txn/txn.go.
+    fn first_error_in_order(&self) -> Option<&'static str> {
+        let of_put = |put| self.lease_error(put).or_else(|| self.key_error(put));
+        self.ops.iter().find_map(|op| self.error_of_range(op).or_else(|| put(op).and_then(of_put)))
     }
-    false
+
+    /// The first error if all puts are checked before all ranges, and the key of a put before its
+    /// lease.
+    ///
+    /// Source: etcd v3.5 server/etcdserver/apply.go.
+    fn first_error_puts_first(&self) -> Option<&'static str> {
+        let of_put = |put| self.key_error(put).or_else(|| self.lease_error(put));
+        let of_puts = self.ops.iter().filter_map(put).find_map(of_put);
+        of_puts.or_else(|| self.ops.iter().find_map(|op| self.error_of_range(op)))
+    }
+
+    fn error_of_range(&self, op: &Request) -> Option<&'static str> {
+        if let Request::RequestRange(range) = op { range_error(range, self.at) } else { None }
+    }
+
+    fn lease_error(&self, put: &PutRequest) -> Option<&'static str> {
+        (put.lease != 0 && !self.leases.contains(&put.lease)).then_some(LEASE_NOT_FOUND)
+    }
+
+    fn key_error(&self, put: &PutRequest) -> Option<&'static str> {
+        let is_kept = put.ignore_value || put.ignore_lease;
+        (is_kept && !self.keys.contains(&put.key)).then_some(KEY_NOT_FOUND)
+    }
+}
+
+fn put(op: &Request) -> Option<&PutRequest> {
+    if let Request::RequestPut(put) = op { Some(put) } else { None }
 }
 
 /// The error of a range in a transaction.
@@ -183,61 +177,63 @@ fn range_error(range: &RangeRequest, at: Moment) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proto::etcdserverpb::PutRequest;
-
-    const AT: Moment = Moment { revision: 10, compacted: 5 };
 
     fn range(revision: i64) -> Request {
         Request::RequestRange(RangeRequest { revision, ..RangeRequest::default() })
     }
 
-    fn put(lease: i64, ignore_value: bool) -> Request {
-        Request::RequestPut(PutRequest { lease, ignore_value, ..PutRequest::default() })
+    fn put_of(key: &'static str, lease: i64, ignore_value: bool) -> Request {
+        let key = key.into();
+        Request::RequestPut(PutRequest { key, lease, ignore_value, ..PutRequest::default() })
     }
 
-    fn txn(success: Vec<Request>) -> TxnRequest {
-        let success = success.into_iter().map(|op| RequestOp { request: Some(op) }).collect();
-        TxnRequest { success, ..TxnRequest::default() }
+    /// Executed where revision 10 is the newest, 5 is compacted, and lease 1 and key "a" exist.
+    fn executed(ops: Vec<Request>) -> Executed {
+        Executed {
+            ops,
+            at: Moment { revision: 10, compacted: 5 },
+            leases: BTreeSet::from([1]),
+            keys: BTreeSet::from(["a".into()]),
+        }
     }
 
-    fn allows(request: &TxnRequest, ours: &str, theirs: &str) -> bool {
-        Differences::default().txn_status(request, AT, [ours, theirs])
-    }
-
-    #[test]
-    fn a_lease_may_be_reported_for_a_key_of_the_same_put_only() {
-        assert!(allows(&txn(vec![put(1, true)]), LEASE_NOT_FOUND, KEY_NOT_FOUND));
-        assert!(!allows(&txn(vec![put(1, true)]), KEY_NOT_FOUND, LEASE_NOT_FOUND));
-        let apart = txn(vec![put(1, false), put(0, true)]);
-        assert!(!allows(&apart, LEASE_NOT_FOUND, KEY_NOT_FOUND));
-    }
-
-    #[test]
-    fn a_range_may_be_reported_for_a_later_put_only() {
-        let request = txn(vec![range(11), put(1, false)]);
-        assert!(allows(&request, FUTURE_REVISION, LEASE_NOT_FOUND));
-        assert!(!allows(&request, LEASE_NOT_FOUND, FUTURE_REVISION));
-        assert!(!allows(&request, COMPACTED, LEASE_NOT_FOUND));
-        assert!(!allows(&request, FUTURE_REVISION, KEY_NOT_FOUND));
-        let later = txn(vec![put(1, false), range(11)]);
-        assert!(!allows(&later, FUTURE_REVISION, LEASE_NOT_FOUND));
-        let valid = txn(vec![range(10), range(5), put(1, false)]);
-        assert!(!allows(&valid, FUTURE_REVISION, LEASE_NOT_FOUND));
-        assert!(!allows(&valid, COMPACTED, LEASE_NOT_FOUND));
+    fn allows(ops: Vec<Request>, ours: &str, theirs: &str) -> bool {
+        Differences::default().txn_status(&executed(ops), [ours, theirs])
     }
 
     #[test]
-    fn a_range_of_a_nested_transaction_comes_before_what_follows_it() {
-        let nested = Request::RequestTxn(txn(vec![range(4)]));
-        let request = txn(vec![nested.clone(), put(0, true)]);
-        assert!(allows(&request, COMPACTED, KEY_NOT_FOUND));
-        assert!(!allows(&txn(vec![put(0, true), nested]), COMPACTED, KEY_NOT_FOUND));
-        // The branches of one transaction exclude each other.
-        let request = TxnRequest {
-            success: txn(vec![range(4)]).success,
-            failure: txn(vec![put(0, true)]).success,
-            ..TxnRequest::default()
-        };
-        assert!(!allows(&request, COMPACTED, KEY_NOT_FOUND));
+    fn of_a_put_without_lease_and_key_ours_may_name_the_lease_and_theirs_the_key() {
+        assert!(allows(vec![put_of("b", 2, true)], LEASE_NOT_FOUND, KEY_NOT_FOUND));
+        assert!(!allows(vec![put_of("b", 2, true)], KEY_NOT_FOUND, LEASE_NOT_FOUND));
+        // Each of these lacks one of the two only.
+        assert!(!allows(vec![put_of("a", 2, true)], LEASE_NOT_FOUND, KEY_NOT_FOUND));
+        assert!(!allows(vec![put_of("b", 1, true)], LEASE_NOT_FOUND, KEY_NOT_FOUND));
+        let apart = vec![put_of("b", 2, false), put_of("b", 0, true)];
+        assert!(!allows(apart, LEASE_NOT_FOUND, KEY_NOT_FOUND));
+    }
+
+    #[test]
+    fn of_a_range_before_a_put_ours_may_name_the_range_and_theirs_the_put() {
+        let ops = || vec![range(11), put_of("b", 2, false)];
+        assert!(allows(ops(), FUTURE_REVISION, LEASE_NOT_FOUND));
+        assert!(!allows(ops(), LEASE_NOT_FOUND, FUTURE_REVISION));
+        assert!(!allows(ops(), COMPACTED, LEASE_NOT_FOUND));
+        assert!(!allows(ops(), FUTURE_REVISION, KEY_NOT_FOUND));
+        assert!(allows(vec![range(4), put_of("b", 0, true)], COMPACTED, KEY_NOT_FOUND));
+        let after = vec![put_of("b", 2, false), range(11)];
+        assert!(!allows(after, FUTURE_REVISION, LEASE_NOT_FOUND));
+        let valid = vec![range(10), range(5), put_of("b", 2, false)];
+        assert!(!allows(valid, FUTURE_REVISION, LEASE_NOT_FOUND));
+        // The put has no error, so the range has the only one.
+        let of_range = vec![range(11), put_of("a", 1, true)];
+        assert!(!allows(of_range, FUTURE_REVISION, LEASE_NOT_FOUND));
+    }
+
+    #[test]
+    fn the_first_of_several_errors_of_a_kind_is_the_one() {
+        let ops = || vec![range(11), range(4), put_of("b", 0, true), put_of("b", 2, false)];
+        assert!(allows(ops(), FUTURE_REVISION, KEY_NOT_FOUND));
+        assert!(!allows(ops(), COMPACTED, KEY_NOT_FOUND));
+        assert!(!allows(ops(), FUTURE_REVISION, LEASE_NOT_FOUND));
     }
 }

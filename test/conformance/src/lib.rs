@@ -3,6 +3,7 @@
 //! - `conformance`: sends the same random requests to our server and to Go's etcd.
 //! - `scripts`: runs fixed requests against both, for behaviour that depends on time or on how
 //!   responses are grouped.
+//! - `gateway`: asks every path of the JSON gateway of both.
 //! - `kill9`: kills our server repeatedly under load.
 //! - `members`: grows and shrinks a cluster of our servers under load.
 //! - `space`: measures how the database file shrinks under load.
@@ -14,6 +15,7 @@
 pub mod cluster;
 pub mod compare;
 pub mod differences;
+pub mod gateway;
 pub mod generate;
 pub mod load;
 pub mod scripts;

@@ -3,6 +3,7 @@
 
 mod expiry;
 mod grouping;
+mod locks;
 mod members;
 mod peers;
 mod transcript;
@@ -12,7 +13,7 @@ use anyhow::{Context, Result};
 use transcript::Transcript;
 
 /// The names of all scripts.
-pub const NAMES: [&str; 4] = ["grouping", "expiry", "members", "peers"];
+pub const NAMES: [&str; 5] = ["grouping", "expiry", "locks", "members", "peers"];
 
 /// Runs a script on a new server. The lines are equal for servers that behave alike.
 ///
@@ -23,6 +24,7 @@ pub async fn run(name: &str, server: &Server) -> Result<Vec<String>> {
     let done = match name {
         "grouping" => grouping::run(&mut transcript).await,
         "expiry" => expiry::run(&mut transcript).await,
+        "locks" => locks::run(&mut transcript).await,
         "members" => members::run(&mut transcript).await,
         "peers" => peers::run(&mut transcript, server.peer_port()).await,
         other => anyhow::bail!("no script is called {other}"),

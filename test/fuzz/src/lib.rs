@@ -4,6 +4,7 @@
 //! other fuzzers can call them, too.
 
 pub mod bolt_file;
+pub mod connection;
 pub mod corpus;
 pub mod mutate;
 pub mod request;
@@ -26,7 +27,7 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 4] = [
+pub const TARGETS: [Target; 5] = [
     Target { name: "wal", run: wal_file::run, reseal: wal_file::reseal, seeds: wal_file::seeds },
     Target {
         name: "bolt",
@@ -41,6 +42,12 @@ pub const TARGETS: [Target; 4] = [
         seeds: snapshot::seeds,
     },
     Target { name: "request", run: request::run, reseal: request::reseal, seeds: request::seeds },
+    Target {
+        name: "connection",
+        run: connection::run,
+        reseal: connection::reseal,
+        seeds: connection::seeds,
+    },
 ];
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ const EXEC_TIME_MAX: Duration = Duration::from_secs(20);
 /// Runs everything that reads files or requests with seeded inputs, and checks for panics.
 #[derive(Debug, Parser)]
 struct Args {
-    /// wal, bolt, snapshot or request; all of them if not given.
+    /// wal, bolt, snapshot, request or connection; all of them if not given.
     #[arg(long)]
     target: Vec<String>,
     /// How long each target runs.

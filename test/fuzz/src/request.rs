@@ -166,10 +166,12 @@ fn empty_state() -> State {
         snapshot_count: 5,
         compaction_slice: 40,
         lease_ttl_s_min: 2,
+        bcrypt_cost: 4,
         lease_extend_ms: 1_000,
         lease_checkpoints: state::LeaseCheckpoints::default(),
         learners_max: 1,
         raise_cluster_version: true,
+        downgrade_check_ms: 5_000,
         attributes,
     };
     let log = state::LogTail { v2: None, snapshot_index: Index(0), entries: Vec::new() };

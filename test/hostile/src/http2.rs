@@ -13,7 +13,7 @@ pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// The setting for the window of each stream.
 pub const INITIAL_WINDOW_SIZE: u16 = 4;
 /// The longest frame that every server takes.
-const FRAME_MAX: usize = 16_384;
+pub const FRAME_MAX: usize = 16_384;
 /// The window of a connection and of its streams before any setting.
 const WINDOW: i64 = 65_535;
 /// Bytes that wait for the socket before a connection counts as blocked.
@@ -132,7 +132,7 @@ pub struct StreamEnd {
     pub reset: Option<u32>,
 }
 
-/// A connection that keeps the windows of HTTP/2 but gives back none of its own.
+/// A connection that keeps the windows of HTTP/2, and gives back none of its own unless it is told to.
 #[derive(Debug)]
 pub struct RawConnection {
     socket: TcpStream,
@@ -143,6 +143,7 @@ pub struct RawConnection {
     windows: BTreeMap<u32, i64>,
     streams: BTreeMap<u32, StreamEnd>,
     last_stream: u32,
+    gives_back: bool,
     closed: bool,
 }
 
@@ -164,10 +165,30 @@ impl RawConnection {
             windows: BTreeMap::new(),
             streams: BTreeMap::new(),
             last_stream: 0,
+            gives_back: false,
             closed: false,
         };
         connection.pump();
         Ok(connection)
+    }
+
+    /// From now on gives the windows back for what it reads, as a client that reads everything.
+    pub fn gives_back(&mut self) {
+        self.gives_back = true;
+    }
+
+    /// Forgets the streams that have ended.
+    pub fn forget_ended(&mut self) {
+        let streams = &mut self.streams;
+        self.windows.retain(|stream, _| !streams.get(stream).is_some_and(|state| state.ended));
+        streams.retain(|_, state| !state.ended);
+    }
+
+    /// Resets a stream.
+    pub fn cancel(&mut self, stream: u32) {
+        self.windows.remove(&stream);
+        self.streams.remove(&stream);
+        self.send(&reset(stream));
     }
 
     /// Whether the server has closed the connection, or said that it will.
@@ -295,6 +316,13 @@ impl RawConnection {
             let bytes = payload.get(at..).and_then(|rest| rest.first_chunk::<4>());
             bytes.map_or(0, |bytes| u32::from_be_bytes(*bytes))
         };
+        if kind == DATA && self.gives_back && !payload.is_empty() {
+            let len = u32::try_from(payload.len()).unwrap_or(0).to_be_bytes();
+            self.unsent.extend(frame(WINDOW_UPDATE, 0, 0, &len));
+            if flags & END_STREAM == 0 {
+                self.unsent.extend(frame(WINDOW_UPDATE, 0, stream, &len));
+            }
+        }
         match kind {
             DATA | HEADERS => {
                 let state = self.streams.entry(stream).or_default();

@@ -2,9 +2,10 @@
 
 #![expect(clippy::print_stdout, reason = "a program that reports")]
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::Parser;
-use hostile::faults::{FAULTS, Fault, Outcome};
+use hostile::faults::{FAULTS, Outcome};
+use hostile::stops::{STOPS, Stop};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -32,11 +33,13 @@ struct Args {
 async fn main() -> Result<ExitCode> {
     let args = Args::parse();
     let mut names = args.only.iter().chain(&args.skip);
-    if let Some(unknown) = names.find(|name| !FAULTS.iter().any(|f| f.name == **name)) {
+    let stops = STOPS.iter().map(|stop| stop.name);
+    let all: Vec<&str> = FAULTS.iter().map(|fault| fault.name).chain(stops).collect();
+    if let Some(unknown) = names.find(|name| !all.contains(&name.as_str())) {
         bail!("there is no {unknown}");
     }
-    let is_in = |names: &[String], fault: &Fault| names.iter().any(|name| name == fault.name);
-    let wanted = |fault: &&Fault| {
+    let is_in = |names: &[String], fault: &str| names.iter().any(|name| name == fault);
+    let wanted = |fault: &&str| {
         (args.only.is_empty() || is_in(&args.only, fault)) && !is_in(&args.skip, fault)
     };
     println!("seed {}", args.seed);
@@ -45,27 +48,39 @@ async fn main() -> Result<ExitCode> {
     );
     println!("|---|---|---|---|---|---|---|---|");
     let (mut ran, mut failed) = (0, 0);
-    for fault in FAULTS.iter().filter(wanted) {
+    for name in all.iter().copied().filter(wanted) {
         let mut outcome = Outcome::default();
-        let result = fault.run(&args.ours, args.seed, args.long, &mut outcome).await;
+        let result = match STOPS.iter().find(|stop| stop.name == name) {
+            Some(stop) => run_stop(stop, &args, &mut outcome).await,
+            None => run_fault(name, &args, &mut outcome).await,
+        };
         ran += 1;
         failed += usize::from(result.is_err());
         let result = match result {
             Ok(()) => "ok".to_owned(),
             Err(error) => format!("FAILED: {error:#}").replace(['\n', '|'], " "),
         };
-        println!("{}", row(fault, &outcome, &result));
+        println!("{}", row(name, &outcome, &result));
     }
     println!("\n{ran} faults, {failed} failed");
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn row(fault: &Fault, outcome: &Outcome, result: &str) -> String {
+async fn run_fault(name: &str, args: &Args, outcome: &mut Outcome) -> Result<()> {
+    let fault = FAULTS.iter().find(|fault| fault.name == name).context("no such fault")?;
+    fault.run(&args.ours, args.seed, args.long, outcome).await
+}
+
+async fn run_stop(stop: &Stop, args: &Args, outcome: &mut Outcome) -> Result<()> {
+    stop.run(&args.ours, args.seed, args.long, outcome).await
+}
+
+fn row(name: &str, outcome: &Outcome, result: &str) -> String {
     let [before, peak, after] = outcome.memory.map(|bytes| bytes >> 20);
     let (calls, probes) = (outcome.calls, outcome.probes);
     format!(
         "| {} | {} | {before} | {peak} | {after} | {}, {} ms | {}, {} ms | {result} |",
-        fault.name,
+        name,
         outcome.requests,
         calls.answered,
         calls.slowest.as_millis(),

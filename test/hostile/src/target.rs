@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use conformance::server::{Server, free_port};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 /// A running server. It is killed when this is dropped.
@@ -30,9 +30,17 @@ impl Target {
     /// # Errors
     /// When it cannot be started or does not answer.
     pub async fn start(program: &Path, files: Option<u64>) -> Result<Target> {
+        Target::start_with(program, files, &[]).await
+    }
+
+    /// As [`Target::start`], with more flags.
+    ///
+    /// # Errors
+    /// As [`Target::start`].
+    pub async fn start_with(program: &Path, files: Option<u64>, more: &[&str]) -> Result<Target> {
         let metrics = free_port()?;
         let url = format!("http://127.0.0.1:{metrics}");
-        let flags = ["--listen-metrics-urls", &url];
+        let flags = [&["--listen-metrics-urls", &url], more].concat();
         let wrapper = files.map(|files| wrap(program, files)).transpose()?;
         let path =
             wrapper.as_ref().map_or_else(|| program.to_path_buf(), |dir| dir.path().join("etcd"));
@@ -51,6 +59,14 @@ impl Target {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.server.pid()
+    }
+
+    /// The directory of the database file.
+    ///
+    /// # Errors
+    /// When it has none.
+    pub fn dir(&self) -> Result<PathBuf> {
+        Ok(self.server.db_file().parent().context("no directory")?.to_owned())
     }
 
     /// The size of the database file in bytes.

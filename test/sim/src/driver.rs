@@ -182,7 +182,7 @@ impl Driver {
     /// When the member cannot go on.
     pub fn ask(&mut self, query: LeaseQuery) -> Result<Option<Reply>, String> {
         let id = self.ids.next_id();
-        let question = Question { caller: auth::Caller::default(), query };
+        let question = Question { caller: None, query };
         self.apply_input(ApplyInput::Ask(id, question))?;
         match self.observations.pop() {
             Some(Observation::Reply(reply)) => Ok(Some(reply)),
@@ -340,6 +340,7 @@ impl Driver {
             }
             ClientMessage::File(..)
             | ClientMessage::EventsLost
+            | ClientMessage::Tokens(_)
             | ClientMessage::ReadReady(_)
             | ClientMessage::ReadRefused(_)
             | ClientMessage::Matched(..) => {}

@@ -11,14 +11,17 @@ fn plan(seed: u64) -> ClusterPlan {
 fn clusters_with_faults_keep_every_promise() {
     let mut faults = FaultTally::default();
     let (mut asked, mut operations, mut hours) = (BTreeSet::new(), 0, 0.0);
+    let mut log_reads = 0;
     for seed in 1..=60 {
         let report = run(&plan(seed)).unwrap_or_else(|(why, _)| panic!("seed {seed}: {why}"));
         faults.add(&report.counts.faults);
         asked.extend(report.kinds.iter().copied());
         operations += report.counts.operations;
+        log_reads += report.counts.caught_up.log_reads;
         hours += report.hours();
     }
     assert_eq!(asked.len(), FaultKind::ALL.len());
+    assert!(log_reads > 20, "{log_reads} parts of logs were read for members that were behind");
     assert!(faults.total() > 100 && operations > 10_000 && hours > 0.2, "{faults:?}");
 }
 

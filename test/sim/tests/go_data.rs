@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::print_stdout, reason = "a test says what it skipped")]
 
+use auth::{Caller, Denied, KeyRange};
+use bytes::Bytes;
 use executor::{BootError, BootOptions};
 use proto::Index;
 use serde_json::Value;
@@ -81,7 +83,7 @@ fn unpack(data: &Path, name: &str) -> Directory {
     let files = RealDisk.list(&answers).unwrap_or_default();
     let expected = files.into_iter().filter(|file| file.ends_with(".json")).map(read).collect();
     let mut options = BootOptions::simulated(1);
-    options.segment_bytes = wal::SEGMENT_BYTES;
+    options.log_sizes.segment_bytes = wal::SEGMENT_BYTES;
     options.settings.snapshot_count = 10_000;
     Directory { name: name.to_owned(), disk, options, expected }
 }
@@ -156,12 +158,30 @@ fn a_go_etcds_directory_boots_as_it_was_left() {
 }
 
 #[test]
-fn a_directory_with_authentication_is_refused_with_a_sentence() {
+fn a_directory_with_authentication_boots_guarded() {
     let Some(data) = testdata() else { return };
     for version in VERSIONS {
         let directory = unpack(&data, &format!("{version}-auth"));
-        let refused = directory.boot(&directory.disk).map(drop).unwrap_err().to_string();
-        assert!(refused.starts_with("authentication is enabled in this data directory"));
+        let driver = settled(directory.boot(&directory.disk).unwrap());
+        let hash = &directory.answer("hashkv.json")[0]["HashKV"];
+        let wanted = (number(&hash["header"]["revision"]), hash["hash"].as_u64().unwrap());
+        let (revision, hash) = content(&driver);
+        assert_eq!((revision, u64::from(hash)), wanted, "{version}");
+        let auth = &driver.published().auth;
+        assert!(auth.is_enabled(), "{version}");
+        for name in directory.answer("users.json")["users"].as_array().unwrap() {
+            assert!(auth.user(name.as_str().unwrap()).is_some(), "{version}: {name}");
+        }
+        let all = || KeyRange::Span { from: Bytes::from_static(&[0]), end: None };
+        let read = |user: &str, auth_revision| {
+            let caller = Caller { user: user.to_owned(), auth_revision };
+            auth.permit(&caller, all()).map(drop)
+        };
+        let now = auth.revision();
+        assert_eq!(read("", 0), Err(Denied::UserEmpty), "{version}");
+        assert_eq!(read("root", now - 1), Err(Denied::OldRevision), "{version}");
+        assert_eq!(read("root", now), Ok(()), "{version}");
+        assert_eq!(read("u1", now), Err(Denied::PermissionDenied), "{version}");
     }
 }
 

@@ -5,8 +5,9 @@
 use bytes::Bytes;
 use random::Random;
 use sim::kv::calls::{
-    Answered, Condition, KvAnswer, KvCall, KvHistory, Operation, Part, Seen, SmallStore,
+    Answered, Condition, KeyChange, KvAnswer, KvCall, KvHistory, Operation, Part, Seen, SmallStore,
 };
+use sim::kv::witness::{self, Changes};
 use sim::kv::{registers, revisions, text, whole};
 use sim::linearizable::{Timed, Verdict};
 
@@ -51,8 +52,27 @@ fn history(calls: Vec<Timed<Answered>>) -> KvHistory {
     KvHistory { calls, others: Vec::new() }
 }
 
+/// What the reads show of the changes at their revisions.
+fn shown(history: &KvHistory) -> Changes {
+    let answers = history.calls.iter().filter_map(|timed| timed.call.answer.as_ref());
+    let keys = answers.flat_map(|answer| &answer.parts).filter_map(|part| match part {
+        Part::Keys(keys) => Some(keys),
+        Part::Put | Part::Deleted(_) => None,
+    });
+    let change = |(key, seen): &(Bytes, Seen)| {
+        let change = KeyChange { key: key.clone(), now: Some(seen.clone()) };
+        (seen.mod_revision, vec![change])
+    };
+    keys.flatten().map(change).collect()
+}
+
 fn verdict(history: &KvHistory) -> Result<(), String> {
+    verdict_with(history, &shown(history))
+}
+
+fn verdict_with(history: &KvHistory, changes: &Changes) -> Result<(), String> {
     revisions::check(history)?;
+    witness::check(history, changes)?;
     assert_eq!(whole::check(history, STEPS_MAX)?, Verdict::Linearizable);
     assert_eq!(registers::check(history, STEPS_MAX)?, 0);
     Ok(())
@@ -64,6 +84,7 @@ fn assert_illegal(history: &KvHistory, rule: &str, registers_see_it: bool) {
     let broken = revisions::check(history).unwrap_err();
     assert!(broken.contains(rule), "{broken}");
     whole::check(history, STEPS_MAX).unwrap_err();
+    witness::check(history, &shown(history)).unwrap_err();
     assert_eq!(registers::check(history, STEPS_MAX).is_err(), registers_see_it);
 }
 
@@ -96,7 +117,30 @@ fn a_call_without_an_answer_may_take_effect_late_or_never() {
         timed(0, 0, put("k", "b"), None),
         timed(30, 40, get("k"), answer(3, seen("a", 2, 3, 2))),
     ];
-    verdict(&history(two)).unwrap();
+    let history = history(two);
+    let mut changes = shown(&history);
+    let first = Seen { value: bytes("b"), create_revision: 2, mod_revision: 2, version: 1 };
+    changes.insert(2, vec![KeyChange { key: bytes("k"), now: Some(first) }]);
+    verdict_with(&history, &changes).unwrap();
+}
+
+/// Either call can have deleted the key, but only one of them puts the value that came after.
+#[test]
+fn a_call_without_an_answer_is_placed_where_its_value_was_put() {
+    let swap_or_put = KvCall {
+        conditions: vec![Condition::Value(bytes("k"), bytes("a"))],
+        then: vec![Operation::Delete(bytes("k"))],
+        otherwise: vec![Operation::Put(bytes("k"), bytes("b"))],
+    };
+    let history = history(vec![
+        timed(0, 10, put("k", "a"), answer(2, Part::Put)),
+        timed(11, 0, delete("k"), None),
+        timed(11, 0, swap_or_put, None),
+        timed(31, 40, get("k"), answer(4, seen("b", 4, 4, 1))),
+    ]);
+    let mut changes = shown(&history);
+    changes.insert(3, vec![KeyChange { key: bytes("k"), now: None }]);
+    verdict_with(&history, &changes).unwrap();
 }
 
 #[test]
@@ -199,6 +243,7 @@ fn a_swap_that_succeeds_on_another_value_is_illegal() {
     ] {
         let history = history(vec![put(), illegal]);
         assert!(whole::check(&history, STEPS_MAX).is_err());
+        assert!(witness::check(&history, &shown(&history)).is_err());
         assert!(registers::check(&history, STEPS_MAX).is_err());
     }
 }
@@ -210,16 +255,18 @@ fn changes_of_others_take_their_revisions() {
         timed(31, 40, put("k", "b"), answer(4, Part::Put)),
     ]);
     assert!(whole::check(&history, STEPS_MAX).is_err());
+    assert!(witness::check(&history, &Changes::new()).is_err());
     history.others.push((3, 20));
     verdict(&history).unwrap();
 }
 
-/// A history that a store has made: calls at random moments within their time.
-fn random_history(seed: u64) -> KvHistory {
+/// A history that a store has made, with its changes: so many calls, each at a random moment within
+/// its time.
+fn random_history(seed: u64, len: u64) -> (KvHistory, Changes) {
     let mut random = Random::new(seed);
     let mut store = SmallStore::default();
-    let mut calls = Vec::new();
-    for number in 0..200u64 {
+    let (mut calls, mut all_changes) = (Vec::new(), Changes::new());
+    for number in 0..len {
         let at = 10 * number + 1_000;
         let key = ["k", "l", "m"][random.index(3)];
         let call = match random.below(6) {
@@ -234,30 +281,75 @@ fn random_history(seed: u64) -> KvHistory {
         let (answer, changes) = store.answer(&call);
         let is_lost = random.chance(20);
         if !(is_lost && random.chance(128)) {
+            if !changes.is_empty() {
+                all_changes.insert(answer.revision, changes.clone());
+            }
             store.change(changes);
         }
         let answer = (!is_lost).then_some(answer);
         calls.push(timed(at - random.below(60), at + random.below(60), call, answer));
     }
-    history(calls)
+    (history(calls), all_changes)
 }
 
 #[test]
 fn histories_of_a_store_are_legal_and_changed_ones_are_not() {
     let mut caught = 0;
     for seed in 0..200 {
-        let mut history = random_history(seed);
-        verdict(&history).unwrap_or_else(|why| panic!("seed {seed}: {why}"));
+        let (mut history, changes) = random_history(seed, 200);
+        verdict_with(&history, &changes).unwrap_or_else(|why| panic!("seed {seed}: {why}"));
         let mut random = Random::new(seed ^ 77);
         let reads: Vec<usize> = (0..history.calls.len())
             .filter(|at| history.calls[*at].call.answer.as_ref().is_some_and(|it| it.revision > 9))
             .collect();
         let at = reads[random.index(reads.len())];
         history.calls[at].call.answer.as_mut().unwrap().revision -= 8;
-        caught += u32::from(verdict(&history).is_err());
+        caught += u32::from(verdict_with(&history, &changes).is_err());
     }
     // Too small a change of the revision may still fit the calls at the same time.
     assert!(caught > 195, "{caught}");
+}
+
+/// Alters an answer or a time of one call, so little that the history may stay legal.
+fn alter(history: &mut KvHistory, random: &mut Random) {
+    let at = random.index(history.calls.len());
+    let Timed { begun, ended, call } = &mut history.calls[at];
+    match (random.below(4), &mut call.answer) {
+        (0, Some(answer)) => answer.revision = (answer.revision - 1).max(1),
+        (1, Some(answer)) => answer.revision += 1,
+        (2, Some(answer)) => answer.succeeded = !answer.succeeded,
+        (_, Some(_)) => {
+            *begun += 100;
+            *ended = ended.map(|ended| ended + 100);
+        }
+        (_, None) => {}
+    }
+}
+
+/// The changes say more than the answers do: a history that contradicts them may, rarely, fit others,
+/// which the search then finds.
+#[test]
+fn the_order_of_revisions_and_the_search_agree_on_small_histories() {
+    let (mut legal, mut illegal, mut legal_otherwise) = (0, 0, 0);
+    for seed in 0..2_000 {
+        let (mut history, changes) = random_history(seed, 30);
+        let mut random = Random::new(seed ^ 77);
+        let alterations = random.below(3);
+        for _ in 0..alterations {
+            alter(&mut history, &mut random);
+        }
+        let searched = whole::check(&history, STEPS_MAX);
+        assert_ne!(searched, Ok(Verdict::Undecided), "seed {seed}");
+        let found = witness::check(&history, &changes);
+        match (&found, &searched) {
+            (Ok(()), Ok(_)) => legal += 1,
+            (Err(_), Err(_)) => illegal += 1,
+            (Err(_), Ok(_)) if alterations > 0 => legal_otherwise += 1,
+            _ => panic!("seed {seed}: {found:?}, but the search says {searched:?}"),
+        }
+    }
+    assert!(legal > 500 && illegal > 500, "{legal} legal, {illegal} illegal");
+    assert!(legal_otherwise < 20, "{legal_otherwise}");
 }
 
 #[test]

@@ -145,6 +145,12 @@ impl<'a> Tour<'a> {
                 let printed = running.end()?;
                 Ok(Some(normal::transcript(&printed, &words, &self.known)))
             }
+            Action::Interrupt(name) => {
+                let (running, words) = self.started.remove(name).context("not started")?;
+                running.interrupt()?;
+                let printed = running.join(COMMAND_TIME_MAX)?;
+                Ok(Some(normal::transcript(&printed, &words, &self.known)))
+            }
             Action::Join(name) => {
                 let (running, words) = self.started.remove(name).context("not started")?;
                 let printed = running.join(COMMAND_TIME_MAX)?;

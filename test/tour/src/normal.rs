@@ -122,6 +122,9 @@ fn masked(text: &str, words: &[String], known: &Known) -> String {
         text = text.replace(&format!("{id:x}"), &format!("<lease{number}>"));
         text = text.replace(&id.to_string(), &format!("<lease{number}>"));
     }
+    if has("lock") || has("elect") {
+        text = mask_contenders(&text);
+    }
     for name in CHANGING {
         text = mask_named(&text, name, false);
     }
@@ -196,6 +199,18 @@ fn value_len(text: &str) -> usize {
             .find(|char: char| !char.is_ascii_alphanumeric() && !"+-.µ".contains(char))
             .unwrap_or(text.len()),
     }
+}
+
+/// Masks the ids of leases that contenders for a lock have made: they end their keys.
+fn mask_contenders(text: &str) -> String {
+    let masked = |line: &str| match line.rsplit_once('/') {
+        Some((name, id)) if id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
+            format!("{name}/<lease>")
+        }
+        _ => line.to_owned(),
+    };
+    let lines: Vec<String> = text.split('\n').map(masked).collect();
+    lines.join("\n")
 }
 
 fn mask_between(text: &str, before: &str, behind: &str) -> String {

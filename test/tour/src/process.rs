@@ -120,6 +120,15 @@ impl Running {
         }
     }
 
+    /// Sends it SIGINT.
+    ///
+    /// # Errors
+    /// When the operating system refuses.
+    pub fn interrupt(&self) -> Result<()> {
+        let process = nix::unistd::Pid::from_raw(i32::try_from(self.child.id())?);
+        Ok(nix::sys::signal::kill(process, nix::sys::signal::Signal::SIGINT)?)
+    }
+
     /// Kills it.
     ///
     /// # Errors

@@ -17,8 +17,8 @@
 //!   taken literally, `"…"` knows `\n`, `\t`, `\xNN`, `\"` and `\\`. `$lease1` is the id of the
 //!   first granted lease in hexadecimal, `$endpoint` is the address of the server, and `$large`
 //!   is a value of 60,000 bytes. Lines that begin with `<` are the standard input.
-//! - `start NAME ctl WORD…` runs it in the background, until `join NAME` (waits for its exit) or
-//!   `end NAME` (kills it); both show its output. `say NAME TEXT` writes a line to its standard
+//! - `start NAME ctl WORD…` runs it in the background, until `join NAME` (waits for its exit),
+//!   `interrupt NAME` (sends it SIGINT and waits) or `end NAME` (kills it); all show its output. `say NAME TEXT` writes a line to its standard
 //!   input, `until NAME LINES` waits for that many lines of output.
 //! - `pause MILLISECONDS`: waits; for events that cannot be observed.
 //! - `serve DIRECTORY`: stops the server and starts it on this directory.
@@ -99,6 +99,8 @@ pub enum Action {
     },
     /// Kills a started program and shows its output.
     End(String),
+    /// Sends a started program SIGINT, waits until it exits, and shows its output.
+    Interrupt(String),
     /// Waits until a started program exits, and shows its output.
     Join(String),
     /// Waits this long.
@@ -178,6 +180,7 @@ fn action(command: &str, rest: &str) -> Result<Action> {
         "say" => Action::Say { name, text: more.to_owned() },
         "until" => Action::Until { name, lines: more.parse()? },
         "end" => Action::End(name),
+        "interrupt" => Action::Interrupt(name),
         "join" => Action::Join(name),
         "pause" => Action::Pause(Duration::from_millis(first.parse()?)),
         "serve" => Action::Serve(name),

@@ -10,7 +10,7 @@ use std::process::Command;
 /// The rows from the lowest up. A crate's folder does not decide; this table does.
 const ROWS: &[&[&str]] = &[
     &["random"],
-    &["proto", "vfs"],
+    &["proto", "vfs", "http2"],
     &["raft", "wal", "bolt"],
     &["backend"],
     &["auth"],
@@ -19,6 +19,7 @@ const ROWS: &[&[&str]] = &[
     &["member", "state"],
     &["executor"],
     &["server", "rpc", "net", "cli"],
+    &["connection"],
     &["api", "client", "peer"],
     &["embed"],
     &["etcd", "etcdctl", "etcdutl"],

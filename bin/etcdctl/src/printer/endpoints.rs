@@ -11,37 +11,37 @@ use proto::etcdserverpb as pb;
 /// Whether an endpoint answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Health {
-    /// As it was given.
+    /// The endpoint as the user wrote it.
     pub(crate) endpoint: String,
-    /// It answered, and there is no alarm.
+    /// True if the endpoint answered and no alarm is active.
     pub(crate) health: bool,
-    /// How long the answer took, in Go's notation.
+    /// The time until the response, in Go's notation.
     pub(crate) took: String,
-    /// The error, or empty.
+    /// The error; empty if there was none.
     pub(crate) error: String,
 }
 
 /// The status of an endpoint.
 #[derive(Clone, Debug)]
 pub(crate) struct Status {
-    /// As it was given.
+    /// The endpoint as the user wrote it.
     pub(crate) endpoint: String,
-    /// Its response.
+    /// The response of the endpoint.
     pub(crate) answer: pb::StatusResponse,
 }
 
 /// The hash of an endpoint's keys.
 #[derive(Clone, Debug)]
 pub(crate) struct Hash {
-    /// As it was given.
+    /// The endpoint as the user wrote it.
     pub(crate) endpoint: String,
-    /// Its response.
+    /// The response of the endpoint.
     pub(crate) answer: pb::HashKvResponse,
 }
 
 type Row = Vec<String>;
 
-/// Rows with commas.
+/// One line for each row, its cells separated by commas.
 pub(super) fn rows(rows: &[Row]) -> Vec<u8> {
     rows.iter().map(|row| row.join(", ") + "\n").collect::<String>().into_bytes()
 }
@@ -65,7 +65,7 @@ pub(super) fn member_table(answer: &pb::MemberListResponse) -> Vec<u8> {
     table(&header, &members(answer)).into_bytes()
 }
 
-/// The healthy ones; the others stand on the error output.
+/// A line for each healthy endpoint. The caller writes those that are not healthy to standard error.
 pub(super) fn healthy(list: &[Health]) -> Vec<u8> {
     let line = |one: &Health| {
         let (endpoint, took) = (&one.endpoint, &one.took);

@@ -5,15 +5,15 @@ use crate::failure::{Code, CommandResult};
 /// The formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
-    /// For people.
+    /// Short text, the default.
     Simple,
     /// `"Name" : value` lines.
     Fields,
-    /// Go's JSON of the answer's struct.
+    /// JSON, as Go writes the struct of the response.
     Json,
-    /// The answer's bytes.
+    /// The encoded response.
     Protobuf,
-    /// Boxes, for lists of members and endpoints only.
+    /// Tables, for lists of members and endpoints only.
     Table,
 }
 
@@ -42,7 +42,7 @@ impl Format {
     }
 }
 
-/// How answers are to be printed.
+/// How responses are printed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Printer {
     /// The format.

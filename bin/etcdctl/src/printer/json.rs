@@ -5,6 +5,7 @@
 
 use super::{Hash, Health, Status};
 use cli::json::{Object, base64, list, string};
+use proto::authpb::Permission;
 use proto::etcdserverpb as pb;
 use proto::etcdserverpb::response_op::Response;
 use proto::mvccpb::{Event, KeyValue};
@@ -232,4 +233,27 @@ pub(super) fn hash(all: &[Hash]) -> String {
             .nonzero("hash_revision", one.answer.hash_revision);
         Object::new().string("Endpoint", &one.endpoint).raw("HashKV", &hash.done()).done()
     })
+}
+
+pub(super) fn auth_status(answer: &pb::AuthStatusResponse) -> String {
+    with_header(answer.header.as_ref())
+        .nonzero("enabled", answer.enabled)
+        .nonzero("authRevision", answer.auth_revision)
+        .done()
+}
+
+/// A list of names.
+pub(super) fn names(header: Option<&pb::ResponseHeader>, key: &str, names: &[String]) -> String {
+    with_header(header).list(key, names, |name| string(name.as_bytes())).done()
+}
+
+pub(super) fn role(answer: &pb::AuthRoleGetResponse) -> String {
+    let permission = |one: &Permission| {
+        Object::new()
+            .nonzero("permType", one.perm_type)
+            .bytes("key", &one.key)
+            .bytes("range_end", &one.range_end)
+            .done()
+    };
+    with_header(answer.header.as_ref()).list("perm", &answer.perm, permission).done()
 }

@@ -2,6 +2,7 @@
 //!
 //! Source: etcd v3.7.1 etcdctl/ctlv3/command/printer.go.
 
+mod accounts;
 mod endpoints;
 mod fields;
 mod format;
@@ -14,6 +15,7 @@ use crate::failure::{Code, CommandResult};
 use prost::Message;
 use proto::etcdserverpb as pb;
 
+pub(crate) use accounts::AuthChange;
 pub(crate) use endpoints::{Hash, Health, Status};
 pub(crate) use format::{Format, Printer};
 

@@ -18,10 +18,13 @@ impl Node {
         }
         let first_index = self.log.first_index();
         let reads_log = self.config.rules.reads_log;
+        let matched = progress.matched;
         let helps = |snapshot: &RaftSnapshot| {
-            // The entries behind it must be at hand, and the member takes only a snapshot whose
-            // configuration it is in.
-            snapshot.has_member(to) && (reads_log || snapshot.id.index.next() >= first_index)
+            // The entries behind it must be at hand, the member must not have more than the snapshot,
+            // and it takes only a snapshot whose configuration it is in.
+            snapshot.has_member(to)
+                && snapshot.id.index >= matched
+                && (reads_log || snapshot.id.index.next() >= first_index)
         };
         let Some(snapshot) = self.newest_snapshot.clone().filter(helps) else {
             self.out.outbox.wants_snapshot = true;

@@ -43,6 +43,7 @@ impl World {
             config.rules.steps_down_on_removal = seed % 8 < 4;
             // Lagging members get entries of the log file, or snapshots.
             config.rules.reads_log = seed.is_multiple_of(3);
+            config.rules.gathers_reads = seed.is_multiple_of(2);
             if config.rules.reads_log {
                 config.limits.log_window_bytes_max = 300;
             }

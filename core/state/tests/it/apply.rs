@@ -46,10 +46,12 @@ impl World {
             snapshot_count: 10_000,
             compaction_slice: 1,
             lease_ttl_s_min: 2,
+            bcrypt_cost: 4,
             lease_extend_ms: 1_000,
             lease_checkpoints: state::LeaseCheckpoints::default(),
             learners_max: 1,
             raise_cluster_version: false,
+            downgrade_check_ms: 5_000,
             attributes: cluster::Attributes { name: "n".into(), client_urls: Vec::new() },
         };
         let log = state::LogTail { v2: None, snapshot_index: Index(0), entries: Vec::new() };
@@ -100,7 +102,7 @@ impl World {
     }
 
     fn ask(&mut self, query: LeaseQuery) -> String {
-        self.step(Input::Ask(1, Question { caller: auth::Caller::default(), query }))
+        self.step(Input::Ask(1, Question { caller: None, query }))
     }
 
     fn apply(&mut self, mut request: InternalRaftRequest) -> String {
@@ -163,6 +165,7 @@ impl World {
             },
             Effect::Commit(_)
             | Effect::Publish(_)
+            | Effect::Tokens(_)
             | Effect::ConfChanged(_)
             | Effect::Applied(_)
             | Effect::Snapshot(_) => String::new(),
@@ -181,7 +184,7 @@ fn answered(answer: &Answer) -> String {
         Answer::Compact { revision } => format!("compacted, revision {revision}"),
         Answer::LeaseGrant(grant) => format!("lease {} for {} s", grant.id, grant.ttl_s),
         Answer::LeaseRevoke { revision } => format!("revoked, revision {revision}"),
-        other @ (Answer::Alarm { .. } | Answer::Done) => format!("{other:?}"),
+        other @ (Answer::Alarm { .. } | Answer::Auth(_) | Answer::Done) => format!("{other:?}"),
     }
 }
 

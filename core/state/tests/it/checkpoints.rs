@@ -33,7 +33,7 @@ fn cluster_version(version: &str) -> InternalRaftRequest {
 }
 
 fn ask(id: u64, query: LeaseQuery) -> Input {
-    Input::Ask(id, Question { caller: auth::Caller::default(), query })
+    Input::Ask(id, Question { caller: None, query })
 }
 
 fn keep_alive(id: u64, lease: i64) -> Input {
@@ -47,6 +47,7 @@ fn entries(effects: &[Effect]) -> Vec<Vec<(i64, i64)>> {
         Effect::Propose(request, _) => request.lease_checkpoint.as_ref(),
         Effect::Commit(_)
         | Effect::Publish(_)
+        | Effect::Tokens(_)
         | Effect::Events(_)
         | Effect::Answer(..)
         | Effect::Reply(..)

@@ -17,7 +17,7 @@ fn keep_alive(id: u64, lease: i64) -> Input {
 }
 
 fn ask(id: u64, query: LeaseQuery) -> Input {
-    Input::Ask(id, Question { caller: auth::Caller::default(), query })
+    Input::Ask(id, Question { caller: None, query })
 }
 
 fn revokes(effects: &[Effect]) -> Vec<i64> {
@@ -25,6 +25,7 @@ fn revokes(effects: &[Effect]) -> Vec<i64> {
         Effect::Propose(request, _) => request.lease_revoke.as_ref().map(|revoke| revoke.id),
         Effect::Commit(_)
         | Effect::Publish(_)
+        | Effect::Tokens(_)
         | Effect::Events(_)
         | Effect::Answer(..)
         | Effect::Reply(..)

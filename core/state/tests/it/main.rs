@@ -4,6 +4,7 @@
 
 mod alarms;
 mod apply;
+mod auth;
 mod checkpoints;
 mod leader;
 mod restart;

@@ -32,6 +32,7 @@ fn snapshot(effects: Vec<Effect>) -> Option<Snapshot> {
         Effect::Snapshot(snapshot) => Some(snapshot),
         Effect::Commit(_)
         | Effect::Publish(_)
+        | Effect::Tokens(_)
         | Effect::Events(_)
         | Effect::Answer(..)
         | Effect::Reply(..)

@@ -17,10 +17,12 @@ pub(crate) fn settings() -> Settings {
         snapshot_count: 10_000,
         compaction_slice: 2,
         lease_ttl_s_min: 2,
+        bcrypt_cost: 4,
         lease_extend_ms: 1_000,
         lease_checkpoints: state::LeaseCheckpoints::default(),
         learners_max: 1,
         raise_cluster_version: false,
+        downgrade_check_ms: 5_000,
         attributes: cluster::Attributes { name: "n".into(), client_urls: Vec::new() },
     }
 }
@@ -109,6 +111,7 @@ pub(crate) fn replies(effects: Vec<Effect>) -> Vec<(u64, Reply)> {
         Effect::Reply(id, reply) => Some((id, reply)),
         Effect::Commit(_)
         | Effect::Publish(_)
+        | Effect::Tokens(_)
         | Effect::Events(_)
         | Effect::Answer(..)
         | Effect::Propose(..)

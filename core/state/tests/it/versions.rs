@@ -4,7 +4,8 @@
 use crate::support::{World, settings};
 use bytes::Bytes;
 use cluster::{Member, Version};
-use proto::membershippb::ClusterVersionSetRequest;
+use proto::etcdserverpb::InternalRaftRequest;
+use proto::membershippb::{ClusterVersionSetRequest, DowngradeInfoSetRequest};
 use proto::raftpb::ConfChangeType;
 use proto::{ConfChange, Entry, EntryKind, Index, NodeId, Term};
 use state::{Effect, Input, Leader, Settings};
@@ -79,10 +80,7 @@ fn a_cluster_with_an_unreachable_member_gets_the_lowest_version_after_a_while_an
     world.now_ms += 1;
     assert_eq!(proposed(&mut world).0, ["3.0.0"]);
     let set = Some(ClusterVersionSetRequest { ver: "3.0.0".to_owned() });
-    world.apply(
-        1,
-        proto::etcdserverpb::InternalRaftRequest { cluster_version_set: set, ..Default::default() },
-    );
+    world.apply(1, InternalRaftRequest { cluster_version_set: set, ..Default::default() });
     let all = [(8, cluster::server_version()), (9, cluster::server_version())];
     world.step(versions(&all));
     assert_eq!(proposed(&mut world).0, ["3.7.0"]);
@@ -93,13 +91,7 @@ fn a_cluster_of_an_older_version_is_raised_only_if_the_settings_say_so() {
     for raises in [false, true] {
         let mut world = three_members(Settings { raise_cluster_version: raises, ..settings() });
         let set = Some(ClusterVersionSetRequest { ver: "3.5.0".to_owned() });
-        world.apply(
-            1,
-            proto::etcdserverpb::InternalRaftRequest {
-                cluster_version_set: set,
-                ..Default::default()
-            },
-        );
+        world.apply(1, InternalRaftRequest { cluster_version_set: set, ..Default::default() });
         lead(&mut world, 1);
         let all = [(8, cluster::server_version()), (9, cluster::server_version())];
         world.step(versions(&all));
@@ -132,4 +124,81 @@ fn versions_that_are_learned_again_change_nothing() {
     assert!(proposed(&mut world).0.is_empty());
     world.step(Input::MemberVersions(BTreeMap::new()));
     assert!(proposed(&mut world).0.is_empty());
+}
+
+fn set_version(world: &mut World, version: &str) {
+    let set = Some(ClusterVersionSetRequest { ver: version.to_owned() });
+    let request = InternalRaftRequest { cluster_version_set: set, ..Default::default() };
+    world.apply(1, request);
+}
+
+fn set_downgrade(world: &mut World, target: &str) -> Vec<Effect> {
+    let set = DowngradeInfoSetRequest { enabled: !target.is_empty(), ver: target.to_owned() };
+    let request = InternalRaftRequest { downgrade_info_set: Some(set), ..Default::default() };
+    world.apply(1, request)
+}
+
+/// A leader of a cluster of this server's version, whose members are of this version.
+fn leader_of(raises: bool) -> World {
+    let mut world = three_members(Settings { raise_cluster_version: raises, ..settings() });
+    set_version(&mut world, "3.7.0");
+    lead(&mut world, 1);
+    world.step(versions(&[(8, cluster::server_version()), (9, cluster::server_version())]));
+    assert!(proposed(&mut world).0.is_empty());
+    world
+}
+
+#[test]
+fn a_downgrade_lowers_the_version_once_and_is_not_raised_again_until_it_ends() {
+    let mut world = leader_of(true);
+    set_downgrade(&mut world, "3.5.0");
+    assert_eq!(proposed(&mut world).0, ["3.5.0"]);
+    assert!(proposed(&mut world).0.is_empty());
+    set_version(&mut world, "3.5.0");
+    assert!(proposed(&mut world).0.is_empty());
+    set_downgrade(&mut world, "");
+    assert_eq!(proposed(&mut world).0, ["3.7.0"]);
+}
+
+#[test]
+fn a_downgrade_waits_for_the_versions_of_all_members() {
+    let mut world = leader_of(true);
+    world.step(versions(&[(8, cluster::server_version())]));
+    set_downgrade(&mut world, "3.6.0");
+    assert!(proposed(&mut world).0.is_empty());
+    world.step(versions(&[(8, cluster::server_version()), (9, cluster::server_version())]));
+    assert_eq!(proposed(&mut world).0, ["3.6.0"]);
+}
+
+#[test]
+fn a_snapshot_is_saved_when_the_version_goes_down() {
+    let mut world = leader_of(true);
+    let set = Some(ClusterVersionSetRequest { ver: "3.6.0".to_owned() });
+    let request = InternalRaftRequest { cluster_version_set: set, ..Default::default() };
+    let is_snapshot = |effect: &Effect| matches!(effect, Effect::Snapshot(_));
+    assert!(!set_downgrade(&mut world, "3.6.0").iter().any(is_snapshot));
+    assert!(world.apply(1, request).iter().any(is_snapshot));
+    assert!(!set_downgrade(&mut world, "").iter().any(is_snapshot));
+}
+
+#[test]
+fn a_downgrade_ends_when_every_member_is_of_the_target_version() {
+    let ends = |world: &mut World| {
+        world.now_ms += 5_000;
+        let effects = world.step(Input::Tick);
+        let is_end = |effect: &Effect| {
+            matches!(effect, Effect::Propose(request, _) if request
+                .downgrade_info_set.as_ref().is_some_and(|set| !set.enabled))
+        };
+        effects.iter().any(is_end)
+    };
+    // A server that raises the version tells its own, and one that holds it the cluster's.
+    for (raises, is_over) in [(true, false), (false, true)] {
+        let mut world = leader_of(raises);
+        set_downgrade(&mut world, "3.5.0");
+        set_version(&mut world, "3.5.0");
+        assert!(!ends(&mut world), "8 and 9 are newer");
+        world.step(versions(&[(8, THREE_FIVE), (9, THREE_FIVE)]));
+        assert_eq!(ends(&mut world), is_over);
+    }
 }

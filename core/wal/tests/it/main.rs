@@ -8,5 +8,6 @@ mod full_disk;
 mod go_data;
 mod model;
 mod own;
+mod read_back;
 mod snap;
 mod support;

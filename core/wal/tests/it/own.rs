@@ -245,6 +245,51 @@ fn a_torn_last_batch_is_copied_and_cut() {
     }
 }
 
+/// Its batch is a state record with the commit index of the snapshot, and the snapshot record. Once, a
+/// log that had lost the second one was refused: its commit index was beyond its last entry.
+#[test]
+fn a_torn_record_of_a_received_snapshot_is_cut_with_its_commit_index() {
+    let snapshot = SnapshotRecord {
+        id: EntryId { term: Term(2), index: Index(50) },
+        conf_state: Some(ConfState { voters: vec![NodeId(1)], ..ConfState::default() }),
+    };
+    let mut torn_between = 0;
+    // The length moves the batch over the border of two sectors.
+    for len in 400..912 {
+        let disk = SimDisk::new(1);
+        let mut wal = create(&disk);
+        put(&mut wal, 1, &[len]);
+        let term_2 = HardState { term: Term(2), vote: NodeId(2), commit: Index(1) };
+        wal.append(&[], term_2).unwrap();
+        wal.sync().unwrap();
+        wal.save_snapshot(&snapshot).unwrap();
+        drop(wal);
+        disk.settle();
+        let records = wal::dump(&disk, Path::new(DIR)).unwrap();
+        let [.., state, last] = &records[..] else { panic!("two records") };
+        let border = (last.offset + last.len) / 512 * 512;
+        if border <= state.offset {
+            continue;
+        }
+        let zeros = vec![0; 512];
+        disk.tamper(Path::new(FIRST), border, &zeros).unwrap();
+        let (mut wal, found) = open(&disk, &at(0, 0)).unwrap();
+        if wal.last_index() == Index(50) {
+            continue; // Only the end of the record is lost, which holds no data.
+        }
+        torn_between += u64::from(border >= state.offset + state.len);
+        assert_eq!((found.entries.len(), found.hard_state), (1, term_2), "length {len}");
+        assert_eq!(wal.last_index(), Index(1));
+        let next = Entry { term: Term(2), ..entry(2, 100) };
+        wal.append(&[next], HardState { commit: Index(2), ..term_2 }).unwrap();
+        wal.sync().unwrap();
+        drop(wal);
+        let (_, again) = open(&disk, &at(0, 0)).unwrap();
+        assert_eq!((again.entries.len(), again.torn), (2, None));
+    }
+    assert!(torn_between > 0, "the state record was whole in none");
+}
+
 #[test]
 fn a_failing_disk_poisons_and_nothing_is_acknowledged() {
     for (operation, fault) in [

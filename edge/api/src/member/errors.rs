@@ -2,8 +2,8 @@
 //!
 //! Source: etcd v3.7 server/etcdserver/api/v3rpc/util.go.
 
-use auth::Denied;
-use cluster::UnsafeChange;
+use auth::{AuthRefusal, Denied};
+use cluster::{InvalidDowngrade, UnsafeChange};
 use rpc::{Code, Error, Status};
 use server::Error as ServerError;
 use state::Reject;
@@ -27,6 +27,14 @@ pub fn status_of(error: ServerError) -> Status {
             UnsafeChange::NotEnoughStarted => Error::MemberNotEnoughStarted,
             UnsafeChange::Unhealthy => Error::Unhealthy,
             UnsafeChange::LearnerNotReady => Error::LearnerNotReady,
+        }
+        .into(),
+        ServerError::Downgrade(invalid) => match invalid {
+            InvalidDowngrade::Format => Error::WrongDowngradeVersionFormat,
+            InvalidDowngrade::Target => Error::InvalidDowngradeTargetVersion,
+            InvalidDowngrade::VersionUnavailable => Error::ClusterVersionUnavailable,
+            InvalidDowngrade::InProcess => Error::DowngradeInProcess,
+            InvalidDowngrade::NoneInflight => Error::NoInflightDowngrade,
         }
         .into(),
         ServerError::BadTransferee => Error::BadLeaderTransferee.into(),
@@ -61,6 +69,30 @@ pub(super) fn denied(denied: Denied) -> Error {
     }
 }
 
+/// The status of a refused request about users and roles.
+pub(crate) fn refusal_status(refusal: AuthRefusal) -> Status {
+    let error = match refusal {
+        AuthRefusal::Denied(denied) => self::denied(denied),
+        AuthRefusal::RootUserNotExist => Error::RootUserNotExist,
+        AuthRefusal::RootRoleNotExist => Error::RootRoleNotExist,
+        AuthRefusal::UserEmpty => Error::UserEmpty,
+        AuthRefusal::UserAlreadyExists => Error::UserAlreadyExist,
+        AuthRefusal::CallerNotFound | AuthRefusal::UserNotFound => Error::UserNotFound,
+        AuthRefusal::RoleEmpty => Error::RoleEmpty,
+        AuthRefusal::RoleAlreadyExists => Error::RoleAlreadyExist,
+        AuthRefusal::RoleNotFound => Error::RoleNotFound,
+        AuthRefusal::RoleNotGranted => Error::RoleNotGranted,
+        AuthRefusal::PermissionNotGiven => Error::PermissionNotGiven,
+        AuthRefusal::PermissionNotGranted => Error::PermissionNotGranted,
+        AuthRefusal::NotEnabled => Error::AuthNotEnabled,
+        AuthRefusal::Failed => Error::AuthFailed,
+        AuthRefusal::InvalidManagement => Error::InvalidAuthMgmt,
+        // etcd has no gRPC error for it.
+        AuthRefusal::NoPasswordUser => return Status::new(Code::Unknown, refusal.to_string()),
+    };
+    error.into()
+}
+
 fn status_of_reject(reject: &Reject) -> Status {
     let error = match reject {
         Reject::Compacted => Error::Compacted,
@@ -78,7 +110,7 @@ fn status_of_reject(reject: &Reject) -> Status {
         Reject::NotLearner => Error::MemberNotLearner,
         Reject::TooManyLearners => Error::TooManyLearners,
         Reject::Denied(denied) => self::denied(*denied),
-        Reject::NotBuilt(what) => return Status::new(Code::Unimplemented, *what),
+        Reject::Auth(refusal) => return refusal_status(*refusal),
     };
     error.into()
 }

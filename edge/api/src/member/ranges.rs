@@ -3,9 +3,10 @@
 //!
 //! Source: etcd v3.7 server/etcdserver/txn/range.go, v3_server.go rangeStream.
 
-use super::errors::{revision_status, store_status};
+use super::errors::{denied_status, revision_status, store_status};
 use super::worker_host::WorkerHost;
 use crate::host::{Item, Items, LargeRange, RangeChunks, RangeReply};
+use auth::Caller;
 use mvcc::{RangeCursor, RangeQuery, Size, Step, View, Wait};
 use proto::answer::RangeAnswer;
 use proto::etcdserverpb::RangeRequest;
@@ -20,23 +21,25 @@ const FIRST_CHUNK_KEYS: u64 = 10;
 /// Answers a range from a view.
 pub(super) async fn range(
     host: &WorkerHost,
+    caller: &Caller,
     view: &View,
     request: &RangeRequest,
 ) -> Result<RangeReply, Status> {
     host.worker.count_range();
-    if let Some(large) = large(host, view, request).await? {
+    if let Some(large) = large(host, caller, view, request).await? {
         return Ok(RangeReply::Large(large));
     }
-    collected(host, view, request).await.map(RangeReply::Answer)
+    collected(host, caller, view, request).await.map(RangeReply::Answer)
 }
 
 /// Collects a range.
 pub(super) async fn collected(
     host: &WorkerHost,
+    caller: &Caller,
     view: &View,
     request: &RangeRequest,
 ) -> Result<RangeAnswer, Status> {
-    let mut cursor = open(host, view, query(request))?;
+    let mut cursor = open(host, caller, view, query(request))?;
     let mut collector = Collector::new(request);
     loop {
         match step(&mut cursor)? {
@@ -51,13 +54,20 @@ pub(super) async fn collected(
     Ok(collector.finish(view.revision(), count))
 }
 
-fn open(host: &WorkerHost, view: &View, query: RangeQuery) -> Result<RangeCursor, Status> {
-    view.range(&host.permit(query)?).map_err(revision_status)
+fn open(
+    host: &WorkerHost,
+    caller: &Caller,
+    view: &View,
+    query: RangeQuery,
+) -> Result<RangeCursor, Status> {
+    let query = host.auth().permit(caller, query).map_err(denied_status)?;
+    view.range(&query).map_err(revision_status)
 }
 
 /// The cursor of a range, if the range is large, in key order, unfiltered, and of known count.
 async fn large(
     host: &WorkerHost,
+    caller: &Caller,
     view: &View,
     request: &RangeRequest,
 ) -> Result<Option<LargeRange>, Status> {
@@ -67,7 +77,7 @@ async fn large(
     // Exactly the limit: `count` tells whether there are more keys.
     host.worker.count_range();
     let limit = u64::try_from(request.limit).unwrap_or(0);
-    let mut cursor = open(host, view, RangeQuery { limit, ..query(request) })?;
+    let mut cursor = open(host, caller, view, RangeQuery { limit, ..query(request) })?;
     let Some(count) = cursor.count() else { return Ok(None) };
     let items_len = loop {
         match cursor.size() {
@@ -117,11 +127,12 @@ fn step(cursor: &mut RangeCursor) -> Result<Item, Status> {
 /// Starts a range that is answered in chunks.
 pub(super) fn chunks(
     host: &WorkerHost,
+    caller: &Caller,
     view: &View,
     request: &RangeRequest,
 ) -> Result<Box<dyn RangeChunks>, Status> {
     let limit = u64::try_from(request.limit).unwrap_or(0);
-    let mut cursor = open(host, view, RangeQuery { limit, ..query(request) })?;
+    let mut cursor = open(host, caller, view, RangeQuery { limit, ..query(request) })?;
     // If the count is not known yet, the first step computes it.
     let mut first = None;
     while cursor.count().is_none() {

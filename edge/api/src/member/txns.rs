@@ -14,12 +14,13 @@ use state::{GuardedTxn, ReadError};
 /// Evaluates the comparisons, then checks and reads the chosen branch.
 pub(super) async fn read(
     host: &WorkerHost,
+    caller: &Caller,
     view: &View,
     request: &TxnRequest,
 ) -> Result<TxnAnswer, Status> {
-    host.permit(GuardedTxn::read_only(request))?;
-    let (auth, caller) = (host.auth(), Caller::default());
-    let succeeded = state::txn::compares_hold(view, request, auth.door(&caller));
+    let auth = host.auth();
+    auth.permit(caller, GuardedTxn::read_only(request)).map_err(denied_status)?;
+    let succeeded = state::txn::compares_hold(view, request, auth.door(caller));
     let succeeded = succeeded.map_err(|error| match error {
         ReadError::Denied(denied) => denied_status(denied),
         ReadError::Store(error) => store_status(&error),
@@ -36,7 +37,7 @@ pub(super) async fn read(
     }
     let mut responses = Vec::with_capacity(ops.len());
     for range in ranges() {
-        responses.push(OpAnswer::Range(ranges::collected(host, view, range).await?));
+        responses.push(OpAnswer::Range(ranges::collected(host, caller, view, range).await?));
     }
     Ok(TxnAnswer { revision: view.revision(), succeeded, responses })
 }

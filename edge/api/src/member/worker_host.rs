@@ -1,33 +1,31 @@
 //! A worker's handle as the services see it.
 
-use super::errors::{denied_status, status_of};
-use auth::{AuthStore, Caller, Guarded, Permitted};
+use super::credentials::{Authenticator, Credentials};
+use super::errors::status_of;
+use auth::AuthStore;
 use mvcc::View;
 use rpc::Status;
 use server::Worker;
 use state::{LeaseQuery, Question, Reply};
 use std::sync::Arc;
 
-/// A worker as the services' host.
+/// A worker as the host of one client's calls.
 #[derive(Clone, Debug)]
 pub struct WorkerHost {
     pub(super) worker: Worker,
+    pub(super) authenticator: Arc<Authenticator>,
+    pub(super) credentials: Credentials,
     /// The size that one message of a streamed range aims at, in bytes.
     pub(super) chunk_bytes: usize,
 }
 
 impl WorkerHost {
-    /// The services' host for `worker`.
+    /// The services' host for `worker`, for clients without credentials.
     #[must_use]
-    pub fn new(worker: Worker) -> WorkerHost {
+    pub fn new(worker: Worker, authenticator: Arc<Authenticator>) -> WorkerHost {
         let chunk_bytes = worker.limits().request_bytes_max;
-        WorkerHost { worker, chunk_bytes }
-    }
-
-    /// Asks the replicated auth store whether the caller may do this. Callers have no user yet:
-    /// tokens are not built.
-    pub(super) fn permit<R: Guarded>(&self, request: R) -> Result<Permitted<R>, Status> {
-        self.auth().permit(&Caller::default(), request).map_err(denied_status)
+        let credentials = Credentials::default();
+        WorkerHost { worker, authenticator, credentials, chunk_bytes }
     }
 
     pub(super) fn auth(&self) -> Arc<AuthStore> {
@@ -41,8 +39,9 @@ impl WorkerHost {
         self.worker.linearizable_view().await.map_err(status_of)
     }
 
+    /// Asks about leases in the name of the client.
     pub(super) async fn ask(&self, query: LeaseQuery) -> Result<Reply, Status> {
-        let question = Question { caller: Caller::default(), query };
-        self.worker.ask(question).await.map_err(status_of)
+        let caller = Some(self.caller().await?);
+        self.worker.ask(Question { caller, query }).await.map_err(status_of)
     }
 }

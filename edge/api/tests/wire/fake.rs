@@ -12,9 +12,9 @@ use proto::answer::{
     field_len,
 };
 use proto::etcdserverpb::{
-    AlarmMember, HashKvResponse, HashResponse, InternalRaftRequest, LeaseTimeToLiveResponse,
-    Member, RangeRequest, ResponseHeader, StatusResponse, TxnRequest, WatchRequest, WatchResponse,
-    request_op::Request,
+    AlarmMember, DowngradeRequest, HashKvResponse, HashResponse, InternalRaftRequest,
+    LeaseTimeToLiveResponse, Member, RangeRequest, ResponseHeader, StatusResponse, TxnRequest,
+    WatchRequest, WatchResponse, request_op::Request,
 };
 use proto::mvccpb::KeyValue;
 use rpc::body::Body;
@@ -106,7 +106,7 @@ pub(crate) struct FakeWatch(Fake, Deliver);
 impl WatchStream for FakeWatch {
     /// Answers with as many messages as the request's start revision says, each with the event's
     /// value as long as the watch id.
-    fn request(&self, request: WatchRequest) {
+    async fn request(&self, request: WatchRequest) {
         use proto::etcdserverpb::watch_request::RequestUnion;
         self.0.count_stream_request();
         let Some(RequestUnion::CreateRequest(create)) = request.request_union else { return };
@@ -178,6 +178,30 @@ impl SnapshotFile for File {
 
 impl Host for Fake {
     type Watch = FakeWatch;
+
+    fn with_certificate_name(&self, _: &str) -> Fake {
+        self.clone()
+    }
+
+    fn with_token(&self, _: &str) -> Fake {
+        self.clone()
+    }
+
+    async fn require_user(&self) -> Result<(), Status> {
+        Ok(())
+    }
+
+    async fn require_admin(&self) -> Result<(), Status> {
+        Ok(())
+    }
+
+    async fn authenticate(&self, name: String, _: String) -> Result<String, Status> {
+        Ok(format!("token-of-{name}"))
+    }
+
+    async fn hashed(&self, password: String) -> Result<String, Status> {
+        Ok(password)
+    }
 
     fn origin(&self) -> Origin {
         ORIGIN
@@ -347,6 +371,14 @@ impl Host for Fake {
         if to == 12 { Ok(()) } else { Err(Error::BadLeaderTransferee.into()) }
     }
 
+    async fn downgrade(&self, request: DowngradeRequest) -> Result<String, Status> {
+        if request.version == "3.6" {
+            Ok("3.7".to_owned())
+        } else {
+            Err(Error::InvalidDowngradeTargetVersion.into())
+        }
+    }
+
     fn alarms(&self) -> Vec<AlarmMember> {
         vec![AlarmMember { member_id: 12, alarm: 1 }]
     }
@@ -381,9 +413,9 @@ impl Host for Fake {
     }
 }
 
-fn http(request: http::Request<hyper::body::Incoming>) -> HttpAnswer {
+fn http(request: connection::ClientRequest) -> HttpAnswer {
     Box::pin(async move {
-        http::Response::new(Body::plain(format!("plain {}", request.uri().path()).into()))
+        http::Response::new(Body::plain(format!("plain {}", request.head.uri.path()).into()))
     })
 }
 

@@ -3,12 +3,12 @@
 use crate::fake::{Fake, channel, serve};
 use api::Limits;
 use proto::etcdserverpb::{
-    AlarmRequest, CompactionRequest, DefragmentRequest, DeleteRangeRequest, HashKvRequest,
-    HashRequest, LeaseGrantRequest, LeaseKeepAliveRequest, LeaseLeasesRequest, LeaseRevokeRequest,
-    LeaseTimeToLiveRequest, MemberAddRequest, MemberListRequest, MemberPromoteRequest,
-    MemberRemoveRequest, MemberUpdateRequest, MoveLeaderRequest, PutRequest, RangeRequest,
-    RequestOp, ResponseHeader, SnapshotRequest, StatusRequest, TxnRequest, WatchCreateRequest,
-    WatchRequest, request_op::Request, watch_request::RequestUnion,
+    AlarmRequest, CompactionRequest, DefragmentRequest, DeleteRangeRequest, DowngradeRequest,
+    HashKvRequest, HashRequest, LeaseGrantRequest, LeaseKeepAliveRequest, LeaseLeasesRequest,
+    LeaseRevokeRequest, LeaseTimeToLiveRequest, MemberAddRequest, MemberListRequest,
+    MemberPromoteRequest, MemberRemoveRequest, MemberUpdateRequest, MoveLeaderRequest, PutRequest,
+    RangeRequest, RequestOp, ResponseHeader, SnapshotRequest, StatusRequest, TxnRequest,
+    WatchCreateRequest, WatchRequest, request_op::Request, watch_request::RequestUnion,
 };
 use proto::healthpb::{HealthCheckRequest, HealthListRequest};
 use rpc::stubs::etcdserverpb::cluster_client::ClusterClient;
@@ -268,6 +268,9 @@ fn changes_of_the_members_answer_with_the_members() {
         let mut maintenance = MaintenanceClient::new(channel(address).await);
         let answer = maintenance.move_leader(MoveLeaderRequest { target_id: 12 }).await.unwrap();
         assert_eq!(answer.into_inner().header, None);
+        let downgrade = DowngradeRequest { action: 0, version: "3.6".to_owned() };
+        let answer = maintenance.downgrade(downgrade).await.unwrap().into_inner();
+        assert_eq!((answer.header, &*answer.version), (header(0), "3.7"));
     });
 }
 
@@ -304,6 +307,11 @@ fn refused_changes_of_the_members_have_etcds_codes_and_texts() {
                 maintenance.move_leader(MoveLeaderRequest { target_id: 1 }).await.unwrap_err(),
                 Code::FailedPrecondition,
                 "etcdserver: bad leader transferee",
+            ),
+            (
+                maintenance.downgrade(DowngradeRequest::default()).await.unwrap_err(),
+                Code::InvalidArgument,
+                "etcdserver: invalid downgrade target version",
             ),
         ] {
             assert_eq!((status.code(), status.message()), (code, text));

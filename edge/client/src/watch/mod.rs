@@ -14,6 +14,7 @@ mod tests;
 mod update;
 
 use crate::call::Client;
+use crate::credentials::is_stale;
 use hub::{Delivery, Hub, Number, ProtocolViolation};
 use proto::etcdserverpb as pb;
 use std::collections::{BTreeMap, VecDeque};
@@ -254,6 +255,7 @@ impl Task {
         self.requests = Some(requests);
         let client = self.client.clone();
         let opening = async move {
+            client.renew_token_of_stream().await?;
             let mut request = client.request(ReceiverStream::new(outbox), None)?;
             // Asks a member without a leader to end the stream instead of sending nothing.
             request.metadata_mut().insert("hasleader", MetadataValue::from_static("true"));
@@ -290,6 +292,15 @@ impl Task {
     fn take(&mut self, happened: Happened, stream: &mut Stream) {
         match happened {
             Happened::Opened(answers) => *stream = Stream::Open(answers),
+            // Another stream gets a new token.
+            Happened::Answered(answer)
+                if answer.created
+                    && answer.canceled
+                    && self.client.credentials.user.is_some()
+                    && is_stale_reason(&answer.cancel_reason) =>
+            {
+                self.take(Happened::Broke, stream);
+            }
             Happened::Answered(answer) => match self.hub.receive(answer) {
                 Ok(deliveries) => self.pending.extend(deliveries),
                 Err(ProtocolViolation) => self.take(Happened::Broke, stream),
@@ -307,6 +318,13 @@ impl Task {
             }
         }
     }
+}
+
+/// Whether a watch was refused for its token.
+///
+/// Source: etcd v3.7.1 client/v3/watch.go `shouldRetryWatch`.
+fn is_stale_reason(reason: &str) -> bool {
+    reason.split_once(" desc = ").is_some_and(|(_, text)| is_stale(text))
 }
 
 /// Passes the first delivery to its reader; waits while the reader's queue is full. Safe to cancel.

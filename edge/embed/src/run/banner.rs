@@ -29,7 +29,7 @@ pub(super) fn starting(config: &Config, members: Option<&Members>, has_data: boo
     let (member, urls) = (&config.member, &config.urls);
     let (os, arch) = help::platform();
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let (mode, retention) = match config.auto_compaction {
+    let (mode, retention) = match config.commits.auto_compaction {
         AutoCompaction::Off => ("periodic", "0s".to_owned()),
         AutoCompaction::Periodic(time) => ("periodic", go(time)),
         AutoCompaction::Revision(count) => ("revision", format!("{count}ns")),
@@ -55,7 +55,7 @@ pub(super) fn starting(config: &Config, members: Option<&Members>, has_data: boo
         "wal-dir": member.wal_dir.as_ref().map_or(String::new(), |d| d.display().to_string()),
         "wal-dir-dedicated": member.wal_dir.as_ref().map_or(String::new(), |d| d.display().to_string()),
         "member-dir": member.data_dir.join("member").display().to_string(),
-        "force-new-cluster": false,
+        "force-new-cluster": config.bootstrap.forces_new_cluster,
         "heartbeat-interval": millis(member.tick_ms),
         "election-timeout": millis(member.election_ticks() * member.tick_ms),
         "initial-election-tick-advance": member.initial_election_tick_advance,

@@ -2,11 +2,12 @@
 
 use super::failure::StartFailure;
 use crate::config::{Config, VersionUpgrade};
+use crate::corruption::CheckTimes;
 use crate::forwarding::AtPeerUrls;
 use crate::initial::{self, Members};
 use crate::others;
-use executor::{BootOptions, Booted, Founding};
-use peer::TransportOptions;
+use executor::{BootOptions, Booted, Founding, LogSizes};
+use peer::{Dialer, TransportOptions};
 use server::metrics::Metrics;
 use server::{Options, RetentionLimits, Tuning};
 use state::quota::Quota;
@@ -89,12 +90,16 @@ pub(super) fn boot(config: &Config, founding: Option<Founding>) -> BootOptions {
                 propose: config.gates.enabled("LeaseCheckpoint"),
                 persist: config.gates.enabled("LeaseCheckpointPersist"),
             },
+            bcrypt_cost: config.member.auth.bcrypt_cost,
             learners_max: config.limits.learners_max,
             raise_cluster_version: true,
+            downgrade_check_ms: u64::try_from(config.checks.downgrade.as_millis())
+                .unwrap_or(u64::MAX),
             attributes,
         },
         seed: seed(),
-        segment_bytes: wal::SEGMENT_BYTES,
+        log_sizes: LogSizes::default(),
+        forces_new_cluster: config.bootstrap.forces_new_cluster,
     }
 }
 
@@ -104,14 +109,14 @@ fn seed() -> u64 {
     nanos ^ (u64::from(std::process::id()) << 32)
 }
 
-pub(super) fn server(config: &Config, metrics: &Arc<Metrics>) -> Options {
+pub(super) fn server(config: &Config, metrics: &Arc<Metrics>, dialer: &Dialer) -> Options {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     Options {
         workers: cores,
         tuning: Tuning {
             tick: Duration::from_millis(config.member.tick_ms),
             slice_interval: config.commits.compaction_interval / COMPACTION_PARTS,
-            auto_compaction: config.auto_compaction,
+            auto_compaction: config.commits.auto_compaction,
             slow_apply: config.notices.slow_apply,
             batch_interval: config.commits.interval,
             batch_limit: config.commits.batches_max,
@@ -130,9 +135,20 @@ pub(super) fn server(config: &Config, metrics: &Arc<Metrics>) -> Options {
             strict_reconfiguration: config.limits.strict_reconfiguration,
             election: Duration::from_millis(config.member.election_ms),
         },
+        token_ttl: config.member.auth.token_ttl,
         unix_ms: u64::try_from(now().as_millis()).unwrap_or(0),
         metrics: Arc::clone(metrics),
-        forwarding: Arc::new(AtPeerUrls),
+        forwarding: Arc::new(AtPeerUrls(dialer.clone())),
+    }
+}
+
+/// When the data of the members is compared.
+pub(super) fn check_times(config: &Config) -> CheckTimes {
+    let compacts = config.gates.enabled("CompactHashCheck");
+    CheckTimes {
+        all: Some(config.checks.corruption).filter(|every| !every.is_zero()),
+        compacted: compacts.then_some(config.checks.compact_hash),
+        answer_max: config.member.request_timeout(),
     }
 }
 
@@ -142,13 +158,16 @@ pub(super) fn transport(
     booted: &Booted,
     disk: &Arc<dyn Vfs>,
     metrics: &Arc<Metrics>,
+    dialer: &Dialer,
 ) -> TransportOptions {
     TransportOptions {
         member: booted.metadata.node,
         cluster: booted.metadata.cluster,
         version: booted.announced_version,
         peer_urls: strings(&config.urls.advertise_peer),
-        dial_time_max: Duration::from_secs(1) + config.member.election_timeout(),
+        dialer: dialer.clone(),
+        read_time_max: config.urls.peer_read,
+        write_time_max: config.urls.peer_write,
         request_bytes_max: to_usize(config.limits.max_request_bytes),
         database_bytes_max: DATABASE_BYTES_MAX,
         disk: Arc::clone(disk),
@@ -162,6 +181,7 @@ pub(super) fn transport(
 pub(super) fn founding(
     config: &Config,
     has_data: bool,
+    dialer: &Dialer,
 ) -> Result<(Option<Members>, Option<Founding>), StartFailure> {
     let (name, token) = (&config.member.name, &config.bootstrap.token);
     let is_new = config.bootstrap.new_cluster;
@@ -171,8 +191,11 @@ pub(super) fn founding(
         return Ok((None, founding));
     }
     let members = initial::members(config)?;
-    let founding =
-        if is_new { others::found(name, &members, token)? } else { others::join(name, &members)? };
+    let founding = if is_new {
+        others::found(name, &members, token, dialer)?
+    } else {
+        others::join(name, &members, config.limits.learners_max, dialer)?
+    };
     Ok((Some(members), Some(founding)))
 }
 
@@ -186,6 +209,7 @@ pub(super) fn api_limits(config: &Config) -> api::Limits {
         pings: (!keepalive.interval.is_zero() && !keepalive.timeout.is_zero())
             .then_some((keepalive.interval, keepalive.timeout)),
         slow_request: config.notices.slow_request,
+        http: config.urls.http.clone(),
     }
 }
 
@@ -199,7 +223,6 @@ pub(super) fn describe(config: &Config, metrics: &Metrics) {
     }
     #[expect(clippy::cast_precision_loss, reason = "a gauge of bytes")]
     identity.quota.set(config.limits.quota_bytes.map_or(0.0, |bytes| bytes as f64));
-    identity.auth_revision.set(1);
     let cache = i64::try_from(config.limits.backend_cache_bytes).unwrap_or(i64::MAX);
     metrics.memory.page_cache_limit.set(cache);
     let watchers = i64::try_from(config.limits.watchers.total).unwrap_or(i64::MAX);

@@ -25,6 +25,9 @@ impl StatusSource for Fake {
     fn cluster_version(&self) -> Option<String> {
         (!self.no_leader).then(|| "3.7.0".to_owned())
     }
+    fn announced_version(&self) -> String {
+        "3.5.0".to_owned()
+    }
     fn storage_version(&self) -> Option<String> {
         self.cluster_version()
     }
@@ -118,7 +121,11 @@ fn other_methods_are_not_allowed() {
 fn peers_see_versions_and_members_only() {
     let source = Fake::default();
     let members = || "[]".to_owned();
-    assert_eq!(peer(&source, &Method::GET, "/version", members).status(), 200);
+    let version = peer(&source, &Method::GET, "/version", members);
+    let body = "{\"etcdserver\":\"3.5.0\",\"etcdcluster\":\"3.7.0\",\"storage\":\"3.7.0\"}";
+    assert_eq!((version.status().as_u16(), &version.body()[..]), (200, body.as_bytes()));
+    let own = body.replace("server\":\"3.5.0", "server\":\"3.7.1");
+    assert_eq!(get(&source, "/version"), (200, own), "clients see the real one");
     assert_eq!(peer(&source, &Method::GET, "/members", members).body(), "[]\n");
     assert_eq!(peer(&source, &Method::POST, "/members", members).status(), 405);
     let answer = peer(&source, &Method::GET, "/health", members);

@@ -2,6 +2,7 @@
 
 use crate::node::{Host, Node, PATIENCE};
 use net::Url;
+use peer::Dialer;
 use peer::remote::{self, RemoteError, blocking};
 use proto::etcdserverpb::LeaseTimeToLiveRequest;
 use proto::{LeaseId, NodeId};
@@ -85,37 +86,44 @@ fn refusals_have_the_status_and_text_of_etcd() {
     assert_eq!(ask(&node, "GET", "/x", "", b"").0, 404);
     let (status, _, probe) = ask(&node, "GET", "/raft/probing", "", b"");
     assert!(status == 200 && probe.starts_with("{\"OK\":true,\"Now\":\"20"), "{probe}");
+    node.transport.announce(cluster::Version { major: 3, minor: 5, patch: 0 });
+    let (_, head, _) = ask(&node, "GET", "/raft/stream/other/2", HEADERS, b"");
+    assert!(head.contains("x-server-version: 3.5.0"), "{head}");
     assert_eq!(ask(&node, "GET", "/downgrade/enabled", "", b"").2, "false");
 }
 
 #[test]
 fn a_member_answers_what_others_ask() {
     let node = Node::new(1);
+    let dialer = Dialer::new(None, PATIENCE);
     let dead = Url::parse("http://127.0.0.1:1").unwrap();
     let url = Url::parse(&node.url).unwrap();
-    let found = blocking(remote::fetch_members(&[dead.clone(), url.clone()], PATIENCE)).unwrap();
+    let found =
+        blocking(remote::fetch_members(&dialer, &[dead.clone(), url.clone()], PATIENCE)).unwrap();
     assert_eq!((found.cluster, found.members), (0x1c, Host::members()));
-    let versions = blocking(remote::fetch_version(std::slice::from_ref(&url), PATIENCE)).unwrap();
+    let versions =
+        blocking(remote::fetch_version(&dialer, std::slice::from_ref(&url), PATIENCE)).unwrap();
     assert_eq!(versions.etcdserver, "3.7.1");
-    let error = blocking(remote::fetch_version(&[dead], PATIENCE)).unwrap_err();
+    let error = blocking(remote::fetch_version(&dialer, &[dead], PATIENCE)).unwrap_err();
     let refused = "dial tcp 127.0.0.1:1: connection refused".to_owned();
     assert_eq!(error, RemoteError::Unreachable(refused));
     let promote = |id, token: Option<&str>| {
-        blocking(remote::promote(&url, NodeId(id), token.map(str::to_owned), PATIENCE))
+        blocking(remote::promote(&dialer, &url, NodeId(id), token.map(str::to_owned), PATIENCE))
     };
     assert_eq!(promote(7, Some("token")), Ok(Host::members()));
     let refused = |status, text: &str| RemoteError::Refused(status, text.to_owned());
     assert_eq!(promote(7, None), Err(refused(404, "membership: ID not found")));
     assert_eq!(promote(8, None), Err(refused(500, "{\"message\":\"Internal Server Error\"}")));
-    let hash = |cluster, revision| blocking(remote::hash_kv(&url, cluster, revision, PATIENCE));
+    let hash =
+        |cluster, revision| blocking(remote::hash_kv(&dialer, &url, cluster, revision, PATIENCE));
     assert_eq!(hash(0x1c, 16).map(|answer| (answer.revision(), answer.hash)), Ok((17, 5)));
     assert_eq!(hash(0x1d, 16), Err(refused(412, "cluster ID mismatch")));
     let future = refused(400, "mvcc: required revision is a future revision");
     assert_eq!(hash(0x1c, 99), Err(future));
-    let renew = |id| blocking(remote::renew_lease(&url, LeaseId(id), PATIENCE));
+    let renew = |id| blocking(remote::renew_lease(&dialer, &url, LeaseId(id), PATIENCE));
     assert_eq!(renew(3), Ok(60));
     assert_eq!(renew(4), Err(refused(404, "lease not found")));
     let request = LeaseTimeToLiveRequest { id: 3, keys: true };
-    let answer = blocking(remote::lease_time_to_live(&url, request, PATIENCE)).unwrap();
+    let answer = blocking(remote::lease_time_to_live(&dialer, &url, request, PATIENCE)).unwrap();
     assert_eq!((answer.id, answer.ttl), (3, 9));
 }

@@ -135,9 +135,14 @@ fn a_probe_of_go_is_answered() {
     let dir = tempfile::tempdir().unwrap();
     let _go = start(Path::new(&binary), dir.path(), (&go_url, &own_url));
     let urls = [net::Url::parse(&go_url).unwrap()];
+    let dialer = peer::Dialer::new(None, Duration::from_secs(2));
     let deadline = Instant::now() + PATIENCE;
     let found = loop {
-        match peer::remote::blocking(peer::remote::fetch_members(&urls, Duration::from_secs(2))) {
+        match peer::remote::blocking(peer::remote::fetch_members(
+            &dialer,
+            &urls,
+            Duration::from_secs(2),
+        )) {
             Ok(found) => break found,
             Err(error) => assert!(Instant::now() < deadline, "{error}"),
         }
@@ -148,6 +153,6 @@ fn a_probe_of_go_is_answered() {
     assert_eq!(found.cluster, cluster_id(wanted));
     assert_eq!(found.members.iter().map(|member| member.id).collect::<Vec<_>>(), wanted);
     let version =
-        peer::remote::blocking(peer::remote::fetch_version(&urls, Duration::from_secs(2)));
+        peer::remote::blocking(peer::remote::fetch_version(&dialer, &urls, Duration::from_secs(2)));
     assert!(version.unwrap().etcdserver.starts_with("3."));
 }

@@ -5,7 +5,7 @@ use cluster::{Member, Version};
 use http::{Method, Response, StatusCode};
 use net::plain::{Handler, Server};
 use net::{Acceptor, Listener, SocketOptions, Url};
-use peer::{Deliver, HostRefusal, PeerHost, Transport, TransportOptions};
+use peer::{Deliver, Dialer, HostRefusal, PeerHost, Transport, TransportOptions};
 use proto::etcdserverpb::{LeaseTimeToLiveRequest, LeaseTimeToLiveResponse};
 use proto::{LeaseId, NodeId, Term};
 use raft::{Body, Message};
@@ -179,7 +179,7 @@ impl Node {
         let transport = Transport::start(options, deliver).unwrap();
         let service = Arc::new(transport.service(Arc::new(Host)));
         let server = Server::start("peers", service, 64).unwrap();
-        let acceptor = listener.accept(server.sink()).unwrap();
+        let acceptor = listener.accept(server.sink(net::tls::Security::Plain)).unwrap();
         let id = NodeId(id);
         Node { id, url, inbox, transport, metrics, dir, _acceptor: acceptor, _server: server }
     }
@@ -216,7 +216,9 @@ fn options(
         cluster,
         version: Version::parse(cluster::SERVER_VERSION).unwrap(),
         peer_urls: vec![url.to_owned()],
-        dial_time_max: Duration::from_secs(2),
+        dialer: Dialer::new(None, Duration::from_secs(2)),
+        read_time_max: peer::STREAM_TIME_MIN,
+        write_time_max: peer::STREAM_TIME_MIN,
         request_bytes_max: 1 << 20,
         database_bytes_max: 64 << 20,
         disk: Arc::new(RealDisk),

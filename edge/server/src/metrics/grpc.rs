@@ -190,4 +190,9 @@ impl Table {
         let found = self.methods.binary_search_by(|m| m.path.as_str().cmp(path)).ok()?;
         self.methods.get(found)
     }
+
+    /// All methods.
+    pub fn methods(&self) -> impl Iterator<Item = &Method> {
+        self.methods.iter().map(Arc::as_ref)
+    }
 }

@@ -3,7 +3,9 @@
 
 use crate::shared::Shared;
 use crate::threads::route::Router;
-use executor::{ClientMessage, Consensus, ConsensusInput, Envelope, RequestFailure};
+use executor::{
+    ClientMessage, Consensus, ConsensusInput, Envelope, GATHERING_TIME, RequestFailure,
+};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,23 +16,47 @@ pub(crate) fn run(mut consensus: Consensus, shared: &Arc<Shared>, tick: Duration
     let mut router = Router::new(Arc::clone(shared));
     let (mut inputs, mut out) = (VecDeque::new(), Vec::new());
     let mut next_tick = Instant::now();
+    let mut gathering = Gathering::default();
     loop {
-        if Instant::now() >= next_tick {
-            next_tick = Instant::now() + tick;
+        let now = Instant::now();
+        if now >= next_tick {
+            next_tick = now + tick;
             shared.ticks.ticked();
             consensus.take(ConsensusInput::Tick, &mut out);
             consensus.end_round(&mut out);
             deliver(&consensus, shared, &mut router, &mut out);
         }
+        let deadline = gathering.deadline(&consensus).map_or(next_tick, |end| end.min(next_tick));
         let wake = consensus.wake_for();
-        if !shared.queues.consensus.drain_woken_by(wake, &mut inputs, Some(next_tick)) {
+        if !shared.queues.consensus.drain_woken_by(wake, &mut inputs, Some(deadline)) {
             return;
         }
         for input in inputs.drain(..) {
             consensus.take(input, &mut out);
         }
+        if gathering.deadline(&consensus).is_some_and(|end| end <= Instant::now()) {
+            consensus.end_gathering();
+        }
         consensus.end_round(&mut out);
         deliver(&consensus, shared, &mut router, &mut out);
+    }
+}
+
+/// When the gathering of proposals behind a round ends.
+#[derive(Debug, Default)]
+struct Gathering {
+    round: Option<u64>,
+    end: Option<Instant>,
+}
+
+impl Gathering {
+    fn deadline(&mut self, consensus: &Consensus) -> Option<Instant> {
+        let round = consensus.overlapping_round();
+        if round != self.round {
+            self.round = round;
+            self.end = round.map(|_| Instant::now() + GATHERING_TIME);
+        }
+        self.end
     }
 }
 

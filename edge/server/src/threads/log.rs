@@ -44,6 +44,7 @@ fn observe(metrics: &Metrics, writer: &LogWriter, step: LogStep, took: Duration)
         }
         LogStep::Sync => metrics.fsync.observe(took.as_secs_f64()),
         LogStep::SaveSnapshot => metrics.snap_save.observe(took.as_secs_f64()),
+        LogStep::Read => metrics.reads.inc(),
         LogStep::Tend | LogStep::SkipSnapshot | LogStep::RecordSnapshot | LogStep::Purge => {}
     }
 }

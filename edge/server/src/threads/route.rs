@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::mailbox::Mail;
 use crate::shared::Shared;
-use executor::{ClientMessage, ConsensusInput, Envelope, Moment};
+use executor::{ClientMessage, Envelope, Moment};
 use mvcc::EventBatch;
 use proto::answer::Answer;
 use state::Reply;
@@ -30,9 +30,6 @@ impl Router {
         for message in messages.drain(..) {
             let queues = &self.shared.queues;
             match message {
-                Envelope::Consensus(input @ ConsensusInput::Applied(_)) => {
-                    queues.consensus.push_credit(input);
-                }
                 Envelope::Consensus(input) => queues.consensus.push(input),
                 Envelope::Apply(input) => queues.apply.push(input),
                 Envelope::Log(input) => queues.log.push(input),
@@ -48,6 +45,9 @@ impl Router {
 
     fn send_to_clients(&mut self, message: ClientMessage) {
         match message {
+            ClientMessage::Tokens(changes) => {
+                self.shared.tokens.change(changes, std::time::Instant::now());
+            }
             ClientMessage::Publish(moment) => self.publish(moment),
             ClientMessage::Events(events) => self.send_events(&events),
             ClientMessage::EventsLost => {
@@ -104,6 +104,8 @@ impl Router {
             self.shared.peers.set_members(&moment.published.cluster);
         }
         drop(before);
+        let revision = i64::try_from(moment.published.auth.revision()).unwrap_or(i64::MAX);
+        self.shared.metrics.identity.auth_revision.set(revision);
         self.shared.publish(moment);
         if old.leader != new.leader {
             if new.leader == self.shared.identity().member {

@@ -52,6 +52,7 @@ pub(crate) fn start_with(
             strict_reconfiguration: true,
             election: Duration::from_millis(10),
         },
+        token_ttl: Duration::from_secs(300),
         unix_ms: 1,
         metrics: Arc::new(Metrics::new(false)),
         forwarding,

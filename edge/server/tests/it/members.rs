@@ -246,7 +246,9 @@ fn the_leader_answers_about_leases_itself() {
     let setting = Setting::new();
     let grant = LeaseGrantRequest { id: 5, ttl: 60 };
     let request = InternalRaftRequest { lease_grant: Some(grant), ..Default::default() };
-    setting.run(|worker| async move { worker.propose(request).await }).unwrap();
+    setting
+        .run(|worker| async move { worker.propose(auth::Caller::default(), request).await })
+        .unwrap();
     assert_eq!(setting.renew(5), Ok(60));
     assert_eq!(setting.renew(6), rejected(Reject::LeaseNotFound));
     assert_eq!(setting.asked(), [""; 0]);
@@ -270,8 +272,8 @@ fn a_follower_asks_the_leader_about_leases() {
     assert_eq!((found.id, found.ttl, found.header), (5, 9, None));
     assert_eq!(setting.asked().len(), 3, "again after a pause");
     let caller = auth::Caller::default();
-    let here =
-        setting.run(|worker| async move { worker.renew_lease_here(caller, LeaseId(5)).await });
+    let here = setting
+        .run(|worker| async move { worker.renew_lease_here(Some(caller), LeaseId(5)).await });
     assert_eq!(here, Err(Error::NotPrimary), "not forwarded twice");
 }
 

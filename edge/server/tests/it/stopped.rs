@@ -151,7 +151,9 @@ impl Connections for Flood {
                 for _ in 0..count {
                     let (worker, answers) = (worker.clone(), answers.clone());
                     tokio::task::spawn_local(async move {
-                        answers.send(worker.propose(put()).await.map(drop)).unwrap();
+                        answers
+                            .send(worker.propose(auth::Caller::default(), put()).await.map(drop))
+                            .unwrap();
                     });
                 }
             }

@@ -232,14 +232,15 @@ impl Test {
         let mut gone = self.nodes.remove(at);
         self.load.end(&gone).await?;
         let through = self.follower().await?;
-        self.nodes[through].remove(gone.id).await?;
+        // A member that came a moment ago does not count as connected yet.
+        until_done(UNHEALTHY, || self.nodes[through].remove(gone.id)).await?;
         let status = gone.ended().await?;
         ensure!(status.success() && gone.has_logged(REMOVED), "{status}: {}", gone.last_lines());
         self.settle("a removed follower has ended").await?;
         let leader = leader(&self.nodes).await?;
         let mut former = self.nodes.remove(leader);
         self.load.end(&former).await?;
-        former.remove(former.id).await?;
+        until_done(UNHEALTHY, || former.remove(former.id)).await?;
         let status = former.ended().await?;
         ensure!(
             status.success() && former.has_logged(REMOVED),

@@ -14,7 +14,7 @@ pub(super) async fn run(transcript: &mut Transcript) -> Result<()> {
     as_they_come(transcript).await?;
     from_the_past(transcript).await?;
     with_fragments(transcript).await?;
-    ends(transcript).await
+    ends_and_refusals(transcript).await
 }
 
 async fn as_they_come(transcript: &mut Transcript) -> Result<()> {
@@ -88,7 +88,7 @@ async fn with_fragments(transcript: &mut Transcript) -> Result<()> {
     Ok(())
 }
 
-async fn ends(transcript: &mut Transcript) -> Result<()> {
+async fn ends_and_refusals(transcript: &mut Transcript) -> Result<()> {
     transcript.note("-- ends and refusals");
     let mut stream = transcript.stream().await?;
     transcript.create(&mut stream, WatchCreateRequest { watch_id: 7, ..prefix("e") }).await?;

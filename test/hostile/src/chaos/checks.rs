@@ -3,7 +3,7 @@
 use super::group::Group;
 use super::load::RANGE;
 use super::probe::PREFIX;
-use super::watchers::{Told, revision};
+use super::watchers::{Received, revision};
 use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
 use proto::etcdserverpb::RangeRequest;
@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const STEPS_MAX: u64 = 20_000_000;
 
 /// All members have the same keys: those that the watchers were told. Returns the hash.
-pub(super) async fn equal(group: &Group, told: &[Told], last: i64) -> Result<u32> {
+pub(super) async fn equal(group: &Group, told: &[Received], last: i64) -> Result<u32> {
     let mut model: BTreeMap<&Bytes, &KeyValue> = BTreeMap::new();
     for event in &told[0].events {
         let kv = event.kv.as_ref().context("an event without a key")?;
@@ -53,7 +53,7 @@ pub(super) async fn equal(group: &Group, told: &[Told], last: i64) -> Result<u32
 }
 
 /// Every watcher was told every revision once, in order, and the same.
-pub(super) fn complete(told: &[Told], last: i64) -> Result<()> {
+pub(super) fn complete(told: &[Received], last: i64) -> Result<()> {
     for (at, told) in told.iter().enumerate() {
         let mut reached = 1;
         let mut keys = BTreeSet::new();
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn a_gap_in_what_a_watcher_was_told_is_found() {
-        let told = |events| vec![Told { events, ..Told::default() }];
+        let told = |events| vec![Received { events, ..Received::default() }];
         assert!(complete(&told(vec![event("a", 2), event("b", 3)]), 3).is_ok());
         assert!(complete(&told(vec![event("a", 2), event("b", 4)]), 4).is_err());
         assert!(complete(&told(vec![event("a", 2), event("b", 2)]), 2).is_err());

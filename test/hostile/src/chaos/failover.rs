@@ -47,5 +47,6 @@ pub async fn measure(plan: &Plan, kills: u32) -> Result<Times> {
         group.served().await?;
     }
     group.check_logs()?;
+    group.end().await;
     Ok(times)
 }

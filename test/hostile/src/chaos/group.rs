@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 /// The number of members.
@@ -35,6 +36,8 @@ pub struct Plan {
 pub(super) struct Group {
     pub(super) nodes: Vec<Node>,
     pub(super) network: Arc<Network>,
+    /// The proxies of the network.
+    listening: JoinSet<()>,
     pub(super) probes: Arc<Probes>,
 }
 
@@ -47,7 +50,7 @@ impl Group {
             .map(|first| Ports { client: first, peer: first + 1, advertised: first + 2 })
             .collect();
         let proxied: Vec<_> = ports.iter().map(|it| (it.advertised, it.peer)).collect();
-        let network = Network::start(&proxied).await?;
+        let (network, listening) = Network::start(&proxied).await?;
         let url = |(at, it): (usize, &Ports)| format!("m{at}=http://127.0.0.1:{}", it.advertised);
         let all: Vec<String> = ports.iter().enumerate().map(url).collect();
         let mut flags = vec!["--initial-cluster".to_owned(), all.join(",")];
@@ -60,7 +63,7 @@ impl Group {
         let nodes = nodes?;
         let channels: Result<Vec<_>> = nodes.iter().map(Node::channel).collect();
         let probes = Arc::new(Probes::new(channels?));
-        let mut group = Group { nodes, network, probes };
+        let mut group = Group { nodes, network, listening, probes };
         for at in 0..MEMBERS {
             group.start_member(at)?;
         }
@@ -69,6 +72,12 @@ impl Group {
         }
         group.served().await?;
         Ok(group)
+    }
+
+    /// Ends the members and the network, so that another cluster can have their ports.
+    pub(super) async fn end(mut self) {
+        self.nodes.clear();
+        self.listening.shutdown().await;
     }
 
     /// Starts a member that does not run.

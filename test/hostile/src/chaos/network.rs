@@ -12,6 +12,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 const BUFFER_BYTES: usize = 64 * 1024;
 /// How often the owner of a connection is looked for: a process's number is known a moment after it
@@ -47,8 +48,10 @@ struct Proxy {
 }
 
 impl Network {
-    /// Listens for each member on its first port and connects to its second one.
-    pub(super) async fn start(ports: &[(u16, u16)]) -> Result<Arc<Network>> {
+    /// Listens for each member on its first port and connects to its second one. The ports are free
+    /// again once the tasks have ended.
+    pub(super) async fn start(ports: &[(u16, u16)]) -> Result<(Arc<Network>, JoinSet<()>)> {
+        let mut listening = JoinSet::new();
         let count = ports.len();
         let open = |_| (0..count).map(|_| watch::Sender::new(Flow::Open)).collect();
         let network = Arc::new(Network {
@@ -59,9 +62,9 @@ impl Network {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
             let listener = listener.with_context(|| format!("port {port}"))?;
             let proxy = Proxy { to, port, target, network: Arc::clone(&network) };
-            tokio::spawn(proxy.listen(listener));
+            listening.spawn(proxy.listen(listener));
         }
-        Ok(network)
+        Ok((network, listening))
     }
 
     /// Says which process a member is.

@@ -18,9 +18,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// How long a watcher may take to catch up at the end.
 const PATIENCE: Duration = Duration::from_secs(40);
 
-/// What one watcher was told.
+/// What one watcher has received.
 #[derive(Debug, Default)]
-pub(super) struct Told {
+pub(super) struct Received {
     pub(super) events: Vec<Event>,
     /// How often it was created.
     pub(super) begun: u64,
@@ -28,7 +28,7 @@ pub(super) struct Told {
     pub(super) canceled: Option<String>,
 }
 
-impl Told {
+impl Received {
     pub(super) fn last(&self) -> i64 {
         self.events.last().map_or(0, revision)
     }
@@ -42,12 +42,12 @@ pub(super) fn revision(event: &Event) -> i64 {
 /// The watchers, one of each member.
 #[derive(Debug)]
 pub(super) struct Watchers {
-    told: Vec<Arc<Mutex<Told>>>,
+    told: Vec<Arc<Mutex<Received>>>,
     // They end with this.
     tasks: JoinSet<()>,
 }
 
-fn lock(told: &Mutex<Told>) -> MutexGuard<'_, Told> {
+fn lock(told: &Mutex<Received>) -> MutexGuard<'_, Received> {
     told.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -63,7 +63,7 @@ impl Watchers {
     }
 
     /// Waits until each was told of this revision; gives what they were told.
-    pub(super) async fn end(self, last: i64) -> Result<Vec<Told>> {
+    pub(super) async fn end(self, last: i64) -> Result<Vec<Received>> {
         let deadline = Instant::now() + PATIENCE;
         for (at, told) in self.told.iter().enumerate() {
             loop {
@@ -86,7 +86,7 @@ impl Watchers {
     }
 }
 
-async fn follow(channel: Channel, told: Arc<Mutex<Told>>) {
+async fn follow(channel: Channel, told: Arc<Mutex<Received>>) {
     loop {
         // An error is the loss of the member; the next try goes on where this one ended.
         drop(follow_once(channel.clone(), &told).await);
@@ -94,7 +94,7 @@ async fn follow(channel: Channel, told: Arc<Mutex<Told>>) {
     }
 }
 
-async fn follow_once(channel: Channel, told: &Mutex<Told>) -> Result<()> {
+async fn follow_once(channel: Channel, told: &Mutex<Received>) -> Result<()> {
     let start_revision = lock(told).last() + 1;
     let create = WatchCreateRequest {
         // All keys.

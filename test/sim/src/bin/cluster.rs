@@ -169,7 +169,7 @@ fn summary(sums: &Sums, started: Instant, threads: usize) {
     let per_second = |count: u64| count as f64 / cpu;
     println!(
         "{} seeds, {:.1} cluster-hours ({:.1} h of virtual time), {} operations, {} unknown, {} \
-         refused, {} watched events, {} expired leases, {} histories and {} keys undecided",
+         refused, {} watched events, {} parts of logs read back, {} expired leases",
         sums.seeds,
         sums.hours,
         sums.seconds as f64 / 3_600.0,
@@ -177,9 +177,8 @@ fn summary(sums: &Sums, started: Instant, threads: usize) {
         sums.counts.unknown,
         sums.counts.refused,
         sums.counts.watched,
-        sums.counts.expired,
-        sums.counts.undecided,
-        sums.counts.undecided_keys
+        sums.counts.caught_up.log_reads,
+        sums.counts.expired
     );
     for kind in FaultKind::ALL {
         println!("{:>9} {}", sums.counts.faults.count(*kind), kind.name());

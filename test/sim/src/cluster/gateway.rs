@@ -152,7 +152,7 @@ impl Gateway {
 
     fn ask_now(&mut self, id: u64, call: u64, query: LeaseQuery, out: &mut Vec<Envelope>) {
         self.waiting.insert(id, Waiting::Reply(call));
-        let question = Question { caller: Caller::default(), query };
+        let question = Question { caller: None, query };
         out.push(Envelope::Apply(ApplyInput::Ask(id, question)));
     }
 
@@ -208,7 +208,10 @@ impl Gateway {
                 self.watches.on_events(&batches, &self.moment.published.view)?;
             }
             ClientMessage::EventsLost => self.watches.events_lost(&self.moment.published.view),
-            ClientMessage::Publish(_) | ClientMessage::File(..) | ClientMessage::Matched(..) => {}
+            ClientMessage::Publish(_)
+            | ClientMessage::Tokens(_)
+            | ClientMessage::File(..)
+            | ClientMessage::Matched(..) => {}
         }
         Ok(())
     }
@@ -271,6 +274,7 @@ pub(crate) fn parts_of(answer: &Answer) -> Result<(i64, bool, Vec<Part>), String
         | Answer::LeaseGrant(_)
         | Answer::LeaseRevoke { .. }
         | Answer::Alarm { .. }
+        | Answer::Auth(_)
         | Answer::Done => Err(format!("an answer of another kind: {answer:?}")),
     }
 }

@@ -39,7 +39,7 @@ mod watchers;
 mod world;
 
 pub use fault::{FaultKind, FaultTally};
-pub use report::{ClusterReport, Counts};
+pub use report::{CatchUps, ClusterReport, Counts};
 pub use setup::ClusterPlan;
 
 use clock::SECOND;
@@ -62,12 +62,9 @@ pub fn run(plan: &ClusterPlan) -> Result<ClusterReport, (String, Box<ClusterRepo
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
         Err(format!("a panic: {}", text.unwrap_or_default()))
     });
-    let mut report = report(&world);
+    let report = report(&world);
     match result {
-        Ok(undecided) => {
-            report.counts.undecided = undecided;
-            Ok(report)
-        }
+        Ok(()) => Ok(report),
         Err(why) => Err((format!("{account}: {why}"), Box::new(report))),
     }
 }

@@ -47,6 +47,16 @@ pub(crate) struct Oracle {
     pub(crate) compactions: u64,
 }
 
+/// What clients see of a key.
+pub(crate) fn seen(kv: &KeyValue) -> Seen {
+    Seen {
+        value: kv.value.clone(),
+        create_revision: kv.create_revision,
+        mod_revision: kv.mod_revision,
+        version: kv.version,
+    }
+}
+
 /// Distinguishes entries; not against intent.
 fn digest(entry: &Entry) -> u64 {
     let kind = match entry.kind {
@@ -244,12 +254,6 @@ impl Oracle {
     }
 
     fn expected_read(&self, operation: &Operation, revision: i64) -> Vec<(Bytes, Seen)> {
-        let seen = |kv: &KeyValue| Seen {
-            value: kv.value.clone(),
-            create_revision: kv.create_revision,
-            mod_revision: kv.mod_revision,
-            version: kv.version,
-        };
         match operation {
             Operation::Get(key) => {
                 let kv = self.key_at(key, revision);

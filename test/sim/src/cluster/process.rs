@@ -7,7 +7,8 @@ use cluster::Version;
 use executor::boot::Files;
 use executor::{
     ApplyInput, AutoCompaction, BackendInput, BootError, BootOptions, ClientMessage,
-    ConsensusInput, Envelope, LogInput, MachineOptions, Machines, RequestFailure, RequestIds,
+    ConsensusInput, Envelope, GATHERING_TIME, LogInput, MachineOptions, Machines, RequestFailure,
+    RequestIds,
 };
 use proto::answer::Answer;
 use proto::etcdserverpb::WatchResponse;
@@ -46,6 +47,8 @@ pub(crate) enum Outside {
     Snapshot(Box<Message>, bolt::View),
     /// Entries were handed out for applying.
     Committed(Vec<Entry>),
+    /// A part of the log was read for a member that is behind.
+    LogRead,
     /// The state is that of a snapshot of another member.
     Restored(Index),
     /// An entry was applied with this result.
@@ -134,8 +137,12 @@ impl Process {
         }
         let is_due = match machine {
             Machine::Consensus => {
-                let wake = consensus.wake_for();
-                consensus.has_round() || self.queues.consensus.iter().any(|it| wake.contains(it))
+                if consensus.overlapping_round().is_some() {
+                    // The thread would end the gathering of proposals.
+                    let time_max = u64::try_from(GATHERING_TIME.as_micros()).unwrap_or(u64::MAX);
+                    return Some(if self.is_consensus_woken() { 0 } else { time_max });
+                }
+                self.is_consensus_woken()
             }
             Machine::Log => !self.queues.log.is_empty() || log_writer.has_work(),
             Machine::Applier => {
@@ -180,8 +187,17 @@ impl Process {
         done
     }
 
+    fn is_consensus_woken(&self) -> bool {
+        let consensus = &self.machines.consensus;
+        let wake = consensus.wake_for();
+        consensus.has_round() || self.queues.consensus.iter().any(|it| wake.contains(it))
+    }
+
     /// A round of consensus; mostly with all inputs that are there.
     fn consensus_round(&mut self, random: &mut Random, out: &mut Vec<Envelope>) {
+        if !self.is_consensus_woken() {
+            self.machines.consensus.end_gathering();
+        }
         let len = self.queues.consensus.len();
         let taken = if random.chance(200) { len } else { len.min(1 + random.index(len)) };
         for input in self.queues.consensus.drain(..taken) {
@@ -290,7 +306,12 @@ impl Process {
     pub(crate) fn accept(&mut self, now: Duration, messages: Vec<Envelope>) {
         for message in messages {
             match message {
-                Envelope::Consensus(input) => self.queues.consensus.push_back(input),
+                Envelope::Consensus(input) => {
+                    if matches!(input, ConsensusInput::LogRead(_, Some(_))) {
+                        self.outside.push(Outside::LogRead);
+                    }
+                    self.queues.consensus.push_back(input);
+                }
                 Envelope::Apply(input) => {
                     if let ApplyInput::Committed { entries, .. } = &input
                         && !entries.is_empty()

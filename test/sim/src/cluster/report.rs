@@ -2,6 +2,15 @@
 
 use super::fault::{FaultKind, FaultTally};
 
+/// How members that were behind have caught up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CatchUps {
+    /// Snapshots of other members that were restored.
+    pub snapshots: u64,
+    /// Parts of the log that were read back for them.
+    pub log_reads: u64,
+}
+
 /// What has happened, counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -15,18 +24,14 @@ pub struct Counts {
     pub refused: u64,
     /// Starts of members.
     pub boots: u64,
-    /// Snapshots of other members that were restored.
-    pub snapshots: u64,
+    /// How members have caught up.
+    pub caught_up: CatchUps,
     /// Events that watches got.
     pub watched: u64,
     /// Leases that expired.
     pub expired: u64,
     /// Terms in which there was a leader.
     pub terms: u64,
-    /// Whole histories that could not be decided.
-    pub undecided: u64,
-    /// Histories of keys that could not be decided.
-    pub undecided_keys: u64,
     /// The faults.
     pub faults: FaultTally,
 }
@@ -39,12 +44,11 @@ impl Counts {
         self.unknown += other.unknown;
         self.refused += other.refused;
         self.boots += other.boots;
-        self.snapshots += other.snapshots;
+        self.caught_up.snapshots += other.caught_up.snapshots;
+        self.caught_up.log_reads += other.caught_up.log_reads;
         self.watched += other.watched;
         self.expired += other.expired;
         self.terms += other.terms;
-        self.undecided += other.undecided;
-        self.undecided_keys += other.undecided_keys;
         self.faults.add(&other.faults);
     }
 }

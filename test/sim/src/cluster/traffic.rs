@@ -3,6 +3,7 @@
 
 use super::clock::{MS, SECOND};
 use super::event::Event;
+use super::gateway::Response;
 use super::network::Arrivals;
 use super::world::{World, is_power_loss};
 use bytes::Bytes;
@@ -101,17 +102,26 @@ impl World {
         self.agenda.after(delay, event);
     }
 
+    /// A process that has ended resets the connection on which a request or a snapshot comes.
+    pub(crate) fn reset_sender(&mut self, event: Event) -> Result<(), String> {
+        if let Event::Request { call, .. } = event {
+            let latency = self.network.client_latency();
+            let response = Response::Refused;
+            self.agenda.after(latency, Event::Response { call, response });
+        } else if let Event::Snapshot { from, body, .. } = event {
+            let message = snapshot_of(&body)?.0;
+            self.report_snapshot(from, &message, false);
+        }
+        Ok(())
+    }
+
     pub(crate) fn snapshot_arrives(
         &mut self,
         at: usize,
         from: usize,
         body: &[u8],
     ) -> Result<(), String> {
-        let decoded = SnapshotHeadDecoder::new(HEAD_BYTES_MAX).push(body);
-        let decoded = decoded.map_err(|error| format!("the head of a snapshot: {error}"))?;
-        let Some((Received::Message(message), file)) = decoded else {
-            return Err("a snapshot without its message".into());
-        };
+        let (message, file) = snapshot_of(body)?;
         let Body::Snapshot(snapshot) = &message.body else {
             return Err("a snapshot without itself".into());
         };
@@ -135,6 +145,16 @@ impl World {
             }
             Err(_) => Ok(()),
         }
+    }
+}
+
+/// A snapshot's message and its file.
+fn snapshot_of(body: &[u8]) -> Result<(Box<Message>, Bytes), String> {
+    let decoded = SnapshotHeadDecoder::new(HEAD_BYTES_MAX).push(body);
+    let decoded = decoded.map_err(|error| format!("the head of a snapshot: {error}"))?;
+    match decoded {
+        Some((Received::Message(message), file)) => Ok((message, file)),
+        _ => Err("a snapshot without its message".into()),
     }
 }
 

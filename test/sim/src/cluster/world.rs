@@ -192,14 +192,14 @@ impl World {
         if let Some((at, process)) = event.place() {
             let host = &mut self.hosts[at];
             if process.is_some_and(|process| process != host.number) {
-                return self.reset_if_asked(event);
+                return self.reset_sender(event);
             }
             if let Some(held) = &mut host.held {
                 held.push(event);
                 return Ok(());
             }
             if host.process.is_none() {
-                return self.reset_if_asked(event);
+                return self.reset_sender(event);
             }
         }
         self.happen(event)
@@ -274,16 +274,6 @@ impl World {
         }
     }
 
-    /// A request for a process that has ended breaks its client's connection.
-    fn reset_if_asked(&mut self, event: Event) -> Result<(), String> {
-        if let Event::Request { call, .. } = event {
-            let latency = self.network.client_latency();
-            let response = super::gateway::Response::Refused;
-            self.agenda.after(latency, Event::Response { call, response });
-        }
-        Ok(())
-    }
-
     fn push(&mut self, at: usize, input: ConsensusInput) -> Result<(), String> {
         if let Some(process) = &mut self.hosts[at].process {
             process.push(input);
@@ -340,7 +330,8 @@ impl World {
         let Some(process) = process else { return };
         for machine in Machine::ALL {
             let planned = at_work[machine as usize];
-            if planned.is_some() && machine != Machine::Backend {
+            let has_clock = matches!(machine, Machine::Backend | Machine::Consensus);
+            if planned.is_some() && !has_clock {
                 continue;
             }
             let Some(delay) = process.due(machine, clock, now) else { continue };
@@ -368,13 +359,14 @@ impl World {
                     }
                 }
             }
+            Outside::LogRead => self.counts.caught_up.log_reads += 1,
             Outside::Restored(index) => {
                 if index > self.checks.oracle.last() {
                     return Err(format!(
                         "a snapshot at entry {index}, which no member has applied"
                     ));
                 }
-                self.counts.snapshots += 1;
+                self.counts.caught_up.snapshots += 1;
                 self.counts.faults.note(FaultKind::SnapshotNeeded);
             }
             Outside::Applied(id, result) => self.checks.oracle.check_result(id, &result)?,
@@ -469,7 +461,10 @@ impl World {
     /// Ends the process of a member. It starts again after a while.
     pub(crate) fn stop(&mut self, at: usize, power_loss: bool) {
         let host = &mut self.hosts[at];
-        host.held = None;
+        // What a paused process has not read gets its sender a reset.
+        for event in host.held.take().into_iter().flatten() {
+            self.agenda.after(0, event);
+        }
         let Some(process) = host.process.take() else { return };
         host.number += 1;
         let is_unsynced = host.disk.has_unsynced();

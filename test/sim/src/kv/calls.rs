@@ -40,6 +40,28 @@ pub enum Operation {
     Range(Bytes, Bytes),
 }
 
+impl Operation {
+    /// The key that it writes, with the value that it puts.
+    #[must_use]
+    pub fn write(&self) -> Option<(&Bytes, Option<&Bytes>)> {
+        match self {
+            Operation::Put(key, value) => Some((key, Some(value))),
+            Operation::Delete(key) => Some((key, None)),
+            Operation::Get(_) | Operation::Range(..) => None,
+        }
+    }
+
+    /// Whether it changed something, as its answer tells.
+    #[must_use]
+    pub fn changes_with(&self, part: &Part) -> bool {
+        match self {
+            Operation::Put(..) => true,
+            Operation::Delete(_) => matches!(part, Part::Deleted(1..)),
+            Operation::Get(_) | Operation::Range(..) => false,
+        }
+    }
+}
+
 /// A call: some operations if all conditions hold, otherwise others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KvCall {
@@ -56,6 +78,12 @@ impl KvCall {
     #[must_use]
     pub fn one(operation: Operation) -> KvCall {
         KvCall { then: vec![operation], ..KvCall::default() }
+    }
+
+    /// The operations of the branch that was executed.
+    #[must_use]
+    pub fn executed(&self, answer: &KvAnswer) -> &[Operation] {
+        if answer.succeeded { &self.then } else { &self.otherwise }
     }
 
     /// All operations of both branches.

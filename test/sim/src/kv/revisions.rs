@@ -44,20 +44,11 @@ struct Rules<'a> {
     seen: BTreeMap<(&'a Bytes, i64), &'a Seen>,
 }
 
-/// The branch that was executed.
-fn executed<'a>(call: &'a KvCall, answer: &KvAnswer) -> &'a [Operation] {
-    if answer.succeeded { &call.then } else { &call.otherwise }
-}
-
 /// The keys that a call changed, and their new values.
 fn changed<'a>(call: &'a KvCall, answer: &'a KvAnswer) -> Vec<(&'a Bytes, Option<&'a Bytes>)> {
-    let operations = executed(call, answer).iter().zip(&answer.parts);
-    let changes = operations.filter_map(|(operation, part)| match (operation, part) {
-        (Operation::Put(key, value), _) => Some((key, Some(value))),
-        (Operation::Delete(key), Part::Deleted(1..)) => Some((key, None)),
-        _ => None,
-    });
-    changes.collect()
+    let operations = call.executed(answer).iter().zip(&answer.parts);
+    let changes = operations.filter(|(operation, part)| operation.changes_with(part));
+    changes.filter_map(|(operation, _)| operation.write()).collect()
 }
 
 impl<'a> Rules<'a> {
@@ -145,7 +136,7 @@ impl<'a> Rules<'a> {
             let Some(answer) = &call.answer else { continue };
             let own: Vec<&Bytes> =
                 changed(&call.call, answer).into_iter().map(|(key, _)| key).collect();
-            for (operation, part) in executed(&call.call, answer).iter().zip(&answer.parts) {
+            for (operation, part) in call.call.executed(answer).iter().zip(&answer.parts) {
                 let Part::Keys(keys) = part else { continue };
                 for (key, seen) in keys.iter().filter(|(key, _)| !own.contains(&key)) {
                     self.check_seen(place, key, seen, answer.revision)?;

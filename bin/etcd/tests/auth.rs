@@ -1,0 +1,245 @@
+//! A server with authentication: who may call what, and where passwords must not be found.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+use client::{Client, Config, Error};
+use proto::authpb::{Permission, UserAddOptions, permission::Type};
+use proto::etcdserverpb as pb;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+const ROOT_PASSWORD: &str = "canary-of-root";
+const USER_PASSWORD: &str = "canary-of-alice";
+
+/// A server, ended when it is dropped.
+struct Server {
+    child: Child,
+    endpoint: String,
+    data: tempfile::TempDir,
+    log: Option<BufReader<std::process::ChildStderr>>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+impl Server {
+    fn start() -> Server {
+        let data = tempfile::tempdir().unwrap();
+        let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let [endpoint, peer] =
+            listeners.map(|listener| format!("http://{}", listener.local_addr().unwrap()));
+        let mut child = Command::new(env!("CARGO_BIN_EXE_etcd"))
+            .arg("--data-dir")
+            .arg(data.path())
+            .args(["--listen-client-urls", &endpoint, "--advertise-client-urls", &endpoint])
+            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+            .args(["--initial-cluster", &format!("default={peer}"), "--bcrypt-cost", "4"])
+            .args(["--log-level", "debug"])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("notified init daemon") {
+            line.clear();
+            assert!(log.read_line(&mut line).unwrap() > 0, "the server has ended");
+        }
+        Server { child, endpoint, data, log: Some(log) }
+    }
+
+    async fn client(&self, user: Option<(&str, &str)>) -> Result<Client, Error> {
+        let mut config = Config::new(vec![self.endpoint.clone()]);
+        config.user = user.map(|(name, password)| (name.to_owned(), password.to_owned()));
+        Client::connect(config).await
+    }
+
+    async fn client_of_root(&self) -> Client {
+        self.client(Some(("root", ROOT_PASSWORD))).await.unwrap()
+    }
+
+    /// Adds root, and alice who may read and write `a` to `c`; turns authentication on.
+    async fn enable(&self) {
+        let client = self.client(None).await.unwrap();
+        for (name, password) in [("root", ROOT_PASSWORD), ("alice", USER_PASSWORD)] {
+            let request = pb::AuthUserAddRequest {
+                name: name.into(),
+                password: password.into(),
+                options: Some(UserAddOptions { no_password: false }),
+                hashed_password: String::new(),
+            };
+            client.user_add(request).await.unwrap();
+        }
+        for name in ["root", "r"] {
+            client.role_add(pb::AuthRoleAddRequest { name: name.into() }).await.unwrap();
+        }
+        let perm = Permission {
+            perm_type: Type::Readwrite.into(),
+            key: "a".into(),
+            range_end: "d".into(),
+        };
+        let grant = pb::AuthRoleGrantPermissionRequest { name: "r".into(), perm: Some(perm) };
+        client.role_grant_permission(grant).await.unwrap();
+        for (user, role) in [("root", "root"), ("alice", "r")] {
+            let grant = pb::AuthUserGrantRoleRequest { user: user.into(), role: role.into() };
+            client.user_grant_role(grant).await.unwrap();
+        }
+        client.auth_enable(pb::AuthEnableRequest {}).await.unwrap();
+    }
+}
+
+fn run(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let within = std::time::Duration::from_secs(60);
+        tokio::time::timeout(within, test).await.expect("the test hangs");
+    });
+}
+
+fn said<T>(result: Result<T, Error>) -> String {
+    result.map_or_else(|error| error.message().to_owned(), |_| "ok".to_owned())
+}
+
+const EMPTY: &str = "etcdserver: user name is empty";
+const DENIED: &str = "etcdserver: permission denied";
+
+/// Calls for which only a user with the role root is let through.
+async fn admin_calls(client: &Client) -> Vec<(&'static str, String)> {
+    let urls = vec!["http://127.0.0.1:1".to_owned()];
+    let add = pb::MemberAddRequest { peer_ur_ls: urls.clone(), is_learner: true };
+    let update = pb::MemberUpdateRequest { id: 1, peer_ur_ls: urls };
+    let mut alarm = pb::AlarmRequest { member_id: 1, alarm: 1, ..Default::default() };
+    alarm.action = pb::alarm_request::AlarmAction::Deactivate.into();
+    let snapshot = async {
+        let mut chunks = client.snapshot().await?;
+        chunks.message().await?.ok_or(Error::Config("no chunk".to_owned()))
+    };
+    vec![
+        ("Snapshot", said(snapshot.await)),
+        ("Defragment", said(client.defragment(pb::DefragmentRequest {}).await)),
+        ("Hash", said(client.hash(pb::HashRequest {}).await)),
+        ("HashKV", said(client.hash_kv(pb::HashKvRequest { revision: 0 }).await)),
+        ("MoveLeader", said(client.move_leader(pb::MoveLeaderRequest { target_id: 1 }).await)),
+        ("Alarm", said(client.alarm(alarm).await)),
+        ("Compact", said(client.compact(pb::CompactionRequest::default()).await)),
+        ("MemberAdd", said(client.member_add(add).await)),
+        ("MemberUpdate", said(client.member_update(update).await)),
+        ("MemberRemove", said(client.member_remove(pb::MemberRemoveRequest { id: 1 }).await)),
+        ("MemberPromote", said(client.member_promote(pb::MemberPromoteRequest { id: 1 }).await)),
+        ("UserList", said(client.user_list(pb::AuthUserListRequest {}).await)),
+        ("RoleList", said(client.role_list(pb::AuthRoleListRequest {}).await)),
+        ("AuthEnable", said(client.auth_enable(pb::AuthEnableRequest {}).await)),
+    ]
+}
+
+/// Calls for which every user is let through.
+async fn user_calls(client: &Client) -> Vec<(&'static str, String)> {
+    let grant = pb::LeaseGrantRequest { ttl: 100, id: 0 };
+    let lease = pb::LeaseTimeToLiveRequest { id: 1, keys: false };
+    vec![
+        ("MemberList", said(client.member_list(pb::MemberListRequest::default()).await)),
+        ("Status", said(client.status(pb::StatusRequest {}).await)),
+        ("Alarm", said(client.alarm(pb::AlarmRequest::default()).await)),
+        ("LeaseGrant", said(client.lease_grant(grant).await)),
+        ("LeaseLeases", said(client.lease_leases(pb::LeaseLeasesRequest {}).await)),
+        ("LeaseTimeToLive", said(client.lease_time_to_live(lease).await)),
+    ]
+}
+
+#[test]
+fn cve_2026_33413_every_call_asks_for_what_it_needs() {
+    let server = Server::start();
+    run(async {
+        server.enable().await;
+        let nobody = server.client(None).await.unwrap();
+        let alice = server.client(Some(("alice", USER_PASSWORD))).await.unwrap();
+        let root = server.client_of_root().await;
+        for (call, said) in admin_calls(&nobody).await.into_iter().chain(user_calls(&nobody).await)
+        {
+            assert_eq!(said, EMPTY, "{call} without a user");
+        }
+        for (call, said) in admin_calls(&alice).await {
+            assert_eq!(said, DENIED, "{call} as alice");
+        }
+        let calls = admin_calls(&root).await;
+        for (call, said) in calls.into_iter().chain(user_calls(&alice).await) {
+            assert!(said != DENIED && said != EMPTY, "{call}: {said}");
+        }
+        let watched = |client: Client, range_end: &'static [u8]| async move {
+            let range_end = bytes::Bytes::from_static(range_end);
+            let request =
+                pb::WatchCreateRequest { key: "a".into(), range_end, ..Default::default() };
+            client.watch(request).await.next().await.map(|update| update.response.cancel_reason)
+        };
+        let reason = watched(nobody, b"b").await.unwrap();
+        assert!(reason.ends_with(EMPTY), "{reason}");
+        // CVE-2026-73499: one key, or a range, is not all keys behind it.
+        let reason = watched(alice, &[0]).await.unwrap();
+        assert!(reason.ends_with(DENIED), "{reason}");
+    });
+}
+
+#[test]
+fn tokens_end_with_the_password_and_clients_get_new_ones() {
+    let server = Server::start();
+    run(async {
+        server.enable().await;
+        let (alice, root) =
+            (server.client(Some(("alice", USER_PASSWORD))).await.unwrap(), server.client_of_root());
+        let root = root.await;
+        let put = || pb::PutRequest { key: "a".into(), ..Default::default() };
+        alice.put(put()).await.unwrap();
+        // Every change of users and roles makes the revision of a request old; alice asks anew.
+        root.role_add(pb::AuthRoleAddRequest { name: "x".into() }).await.unwrap();
+        alice.put(put()).await.unwrap();
+        let mut passwd =
+            pb::AuthUserChangePasswordRequest { name: "alice".into(), ..Default::default() };
+        passwd.password = "another".into();
+        root.user_change_password(passwd).await.unwrap();
+        assert_eq!(said(alice.put(put()).await), "etcdserver: invalid auth token");
+        let wrong = server.client(Some(("alice", USER_PASSWORD))).await.map(drop);
+        let failed = "etcdserver: authentication failed, invalid user ID or password";
+        assert_eq!(said(wrong), failed);
+        let unknown = server.client(Some(("nobody", "x"))).await.map(drop);
+        assert_eq!(said(unknown), failed);
+        server.client(Some(("alice", "another"))).await.unwrap();
+        root.auth_disable(pb::AuthDisableRequest {}).await.unwrap();
+        alice.put(put()).await.unwrap();
+    });
+}
+
+fn contains(dir: &Path, canary: &[u8]) -> bool {
+    std::fs::read_dir(dir).unwrap().any(|entry| {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            return contains(&path, canary);
+        }
+        std::fs::read(&path).unwrap().windows(canary.len()).any(|window| window == canary)
+    })
+}
+
+#[test]
+fn ghsa_528j_78r9_whffx_cve_2021_28235_no_password_is_in_the_files_or_the_log() {
+    let mut server = Server::start();
+    run(async {
+        server.enable().await;
+        let root = server.client_of_root().await;
+        drop(server.client(Some(("alice", "canary-that-is-wrong"))).await);
+        let mut passwd =
+            pb::AuthUserChangePasswordRequest { name: "alice".into(), ..Default::default() };
+        passwd.password = "canary-of-later".into();
+        root.user_change_password(passwd).await.unwrap();
+    });
+    server.child.kill().unwrap();
+    let mut log = String::new();
+    server.log.take().unwrap().read_to_string(&mut log).unwrap();
+    assert!(log.contains("changed a password of a user"));
+    assert!(!log.contains("canary"), "{log}");
+    assert!(!contains(server.data.path(), b"canary"));
+    assert!(contains(server.data.path(), b"alice"));
+}

@@ -1,0 +1,70 @@
+//! `make-mirror`: copies the keys of one cluster to another until it is stopped.
+//!
+//! Source: etcd v3.7.1 etcdctl/ctlv3/command/make_mirror_command.go.
+
+use crate::failure::{Code, CommandResult};
+use crate::output;
+use crate::session::{Session, connect};
+use cli::Flags;
+use client::{Mirror, MirrorOptions};
+use std::time::Duration;
+
+/// The time between two lines with the number of keys.
+const REPORT_INTERVAL: Duration = Duration::from_secs(30);
+
+pub(crate) async fn make_mirror(mut session: Session) -> CommandResult {
+    let words = session.words();
+    let [destination] = &words[..] else {
+        return Err(Code::BadArgs.with("make-mirror takes one destination argument"));
+    };
+    let (source, to) = session.open_with_destination(destination.clone())?;
+    let options = options(&session.flags)?;
+    let (to, source) = (connect(to).await?, connect(source).await?);
+    tokio::spawn(session.report_while_unconnected_to(destination.clone(), to.clone()));
+    tokio::spawn(session.report_while_unconnected(source.clone()));
+    let mirror = Mirror::new(source, to, options);
+    tokio::select! {
+        ended = run(&mirror, session.flags.int("rev")) => ended,
+        () = report(&mirror) => Ok(()),
+    }
+}
+
+/// Copies, and follows the changes; or only the latter if a first revision is given. As in etcd,
+/// revision 1, which has no keys before it, does not count as given.
+async fn run(mirror: &Mirror, first_revision: i64) -> CommandResult {
+    let first = if first_revision > 1 {
+        first_revision
+    } else {
+        let revision = mirror.copy().await?;
+        let copied = mirror.copied();
+        output::progress_line(&format!("{copied} keys of revision {revision} are copied"));
+        revision + 1
+    };
+    Err(mirror.follow(first).await.into())
+}
+
+async fn report(mirror: &Mirror) {
+    loop {
+        tokio::time::sleep(REPORT_INTERVAL).await;
+        output::line(&mirror.copied().to_string());
+    }
+}
+
+fn options(flags: &Flags) -> CommandResult<MirrorOptions> {
+    let (prefix, dest_prefix) = (flags.bytes("prefix"), flags.bytes("dest-prefix"));
+    let has_no_prefix = flags.bool("no-dest-prefix");
+    if has_no_prefix && !dest_prefix.is_empty() {
+        return Err(Code::BadArgs.with(
+            "`--dest-prefix` and `--no-dest-prefix` cannot be set at the same time, choose one",
+        ));
+    }
+    let mut options = MirrorOptions::of_prefix(prefix);
+    if has_no_prefix || !dest_prefix.is_empty() {
+        options.dest_prefix = dest_prefix.to_vec();
+    }
+    options.txn_ops_max = usize::try_from(flags.uint("max-txn-ops")).unwrap_or(usize::MAX);
+    if options.txn_ops_max == 0 {
+        return Err(Code::BadArgs.with("--max-txn-ops must be at least 1"));
+    }
+    Ok(options)
+}

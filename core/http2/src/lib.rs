@@ -1,0 +1,35 @@
+//! HTTP/2 for servers, as a machine without I/O: bytes in, events out; frames out into one buffer.
+//!
+//! [`Connection::receive`] takes what a client has sent and returns the next [`ClientEvent`]. The caller
+//! answers with [`Connection::send_head`], [`Connection::send_data`] and [`Connection::send_end`],
+//! and writes [`Connection::unsent`] to the socket. Time is an argument.
+//!
+//! - **Invariant:** no bytes of a client panic, and nothing is allocated by a length that a client
+//!   announces.
+//! - **Invariant:** a response is written no faster than the client's windows and the socket allow;
+//!   [`Connection::next_with_room`] says whose turn it is.
+//! - **Invariant:** data that a client sent and that nobody has taken is never more than the
+//!   windows.
+//!
+//! Not here: sockets and time limits (`edge/connection`), gRPC (`edge/rpc`), the client's side, server
+//! push (never sent), priorities (ignored, as RFC 9113 §5.3.2 allows).
+//!
+//! Source: RFC 9113, RFC 7541.
+
+mod connection;
+mod field;
+mod frame;
+mod head;
+mod hpack;
+mod limits;
+mod stream;
+
+pub use connection::{ClientEvent, Connection, ConnectionFault, FramesRead};
+pub use field::Field;
+pub use frame::Reason;
+pub use head::Head;
+pub use limits::{BLOCK_MAX, Limits, PERIOD_MS, RESETS_MAX, USELESS_MAX};
+pub use stream::{End, StreamKey};
+
+/// What a connection of HTTP/2 begins with (RFC 9113 §3.4).
+pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

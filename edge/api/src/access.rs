@@ -1,0 +1,151 @@
+//! Plain HTTP on the clients' port: which host names and browsers it is for, and whether the JSON
+//! gateway is part of it.
+//!
+//! Source: etcd v3.7 server/embed/serve.go accessController, server/etcdserver/server_access_control.go.
+
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    CONTENT_TYPE, HOST, ORIGIN,
+};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use rpc::body::{Body, Reply};
+
+/// What plain HTTP serves, and for whom.
+#[derive(Clone, Debug)]
+pub struct HttpOptions {
+    /// Whether `/v3/…` is the JSON gateway: `--enable-grpc-gateway`.
+    pub gateway: bool,
+    /// The origins whose pages may read the answers, `*` for all: `--cors`.
+    pub origins: Vec<String>,
+    /// The host names that requests may carry, `*` for all: `--host-whitelist`.
+    pub hosts: Vec<String>,
+}
+
+impl Default for HttpOptions {
+    fn default() -> HttpOptions {
+        let all = || vec!["*".to_owned()];
+        HttpOptions { gateway: true, origins: all(), hosts: all() }
+    }
+}
+
+/// An empty list allows everything, as the star does.
+fn allows(list: &[String], name: &str) -> bool {
+    list.is_empty() || list.iter().any(|allowed| allowed == "*" || allowed == name)
+}
+
+impl HttpOptions {
+    /// The answer to a request that is not passed on: one with another host name, or a browser's
+    /// question what it may send. With TLS every host name is allowed: a page of another site has no
+    /// certificate for it.
+    pub(crate) fn answer(&self, request: &Parts, is_secure: bool) -> Option<Reply> {
+        let host = host(request);
+        if !is_secure && !allows(&self.hosts, host) {
+            tracing::warn!(host, "rejecting HTTP request to prevent DNS rebinding attacks");
+            return Some(misdirected(host));
+        }
+        (request.method == Method::OPTIONS).then(|| Response::new(Body::plain("".into())))
+    }
+
+    /// The origin that the answer names as allowed.
+    pub(crate) fn allowed_origin(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+        if allows(&self.origins, "*") {
+            return Some(HeaderValue::from_static("*"));
+        }
+        let origin = headers.get(ORIGIN)?;
+        allows(&self.origins, origin.to_str().ok()?).then(|| origin.clone())
+    }
+}
+
+/// Adds the headers that a browser looks for.
+pub(crate) fn allow(reply: &mut Reply, origin: HeaderValue) {
+    let headers = reply.headers_mut();
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    let methods = HeaderValue::from_static("POST, GET, OPTIONS, PUT, DELETE");
+    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, methods);
+    let allowed = HeaderValue::from_static("accept, content-type, authorization");
+    headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, allowed);
+}
+
+/// The name of the host that a request is for, without its port.
+fn host(request: &Parts) -> &str {
+    let header = request.headers.get(HOST).and_then(|host| host.to_str().ok());
+    let host = request.uri.authority().map(http::uri::Authority::as_str).or(header);
+    let host = host.unwrap_or_default();
+    // An address of IPv6 has its colons in brackets.
+    match host.rsplit_once(':') {
+        Some((name, _)) if name.starts_with('[') && name.ends_with(']') => &name[1..name.len() - 1],
+        Some((name, _)) if !name.contains(':') => name,
+        _ => host,
+    }
+}
+
+fn misdirected(host: &str) -> Reply {
+    let name = rpc::status::go_quoted(host.as_bytes());
+    let text = format!(
+        "\netcd received your request, but the Host header was unrecognized.\n\nTo fix this, choose \
+         one of the following options:\n- Enable TLS, then any HTTPS request will be allowed.\n- Add \
+         the hostname you want to use to the whitelist in settings.\n  - e.g. etcd \
+         --host-whitelist {name}\n\nThis requirement has been added to help prevent \"DNS \
+         Rebinding\" attacks (CVE-2018-5702).\n\n"
+    );
+    let mut reply = Response::new(Body::plain(text.into()));
+    *reply.status_mut() = StatusCode::MISDIRECTED_REQUEST;
+    let headers = reply.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    reply
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Request;
+
+    fn options(origins: &[&str], hosts: &[&str]) -> HttpOptions {
+        let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        HttpOptions { gateway: true, origins: owned(origins), hosts: owned(hosts) }
+    }
+
+    fn request(host: &str) -> Parts {
+        Request::get("/version").header(HOST, host).body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn other_host_names_are_refused() {
+        let options = options(&["*"], &["a.example", "::1"]);
+        for (host, is_allowed) in [
+            ("a.example", true),
+            ("a.example:2379", true),
+            ("[::1]:2379", true),
+            ("b.example:2379", false),
+            ("", false),
+        ] {
+            let answer = options.answer(&request(host), false);
+            let status = answer.map(|reply| reply.status().as_u16());
+            assert_eq!(status, (!is_allowed).then_some(421), "{host}");
+        }
+        assert!(HttpOptions::default().answer(&request("anything"), false).is_none());
+        assert!(options.answer(&request("b.example"), true).is_none(), "with TLS all are allowed");
+    }
+
+    #[test]
+    fn an_allowed_origin_is_named() {
+        let of = |options: &HttpOptions, origin: Option<&'static str>| {
+            let mut headers = HeaderMap::new();
+            headers.extend(origin.map(|origin| (ORIGIN, HeaderValue::from_static(origin))));
+            options.allowed_origin(&headers)
+        };
+        assert_eq!(of(&HttpOptions::default(), None).unwrap(), "*");
+        let one = options(&["http://a.example"], &["*"]);
+        assert_eq!(of(&one, Some("http://a.example")).unwrap(), "http://a.example");
+        assert_eq!(of(&one, Some("http://b.example")), None);
+        assert_eq!(of(&one, None), None);
+    }
+
+    #[test]
+    fn a_question_about_options_is_answered() {
+        let (request, ()) = Request::options("/v3/kv/put").body(()).unwrap().into_parts();
+        assert_eq!(HttpOptions::default().answer(&request, false).unwrap().status(), 200);
+    }
+}

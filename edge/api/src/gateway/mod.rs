@@ -1,0 +1,192 @@
+//! The JSON gateway: each gRPC method has a path below `/v3/` that takes its request as JSON and
+//! answers with the response as JSON. The calls go to the same handlers as those of gRPC, so the
+//! same checks and limits apply.
+//!
+//! The mapping between JSON and messages is prost-reflect's, over the descriptors of the .proto
+//! files. Streams are objects in a row: the requests as they stand in the body, the responses one on
+//! a line, as `{"result":…}`, and a last line `{"error":…}` if the stream fails.
+//!
+//! Not here: WebSockets.
+//!
+//! Source: etcd v3.7 server/embed/serve.go; grpc-gateway v2 runtime/{handler,errors,mux,context}.go.
+
+mod json;
+mod objects;
+mod paths;
+mod responses;
+
+use crate::call::{Call, Router};
+use crate::host::Host;
+use crate::inbound::Inbound;
+use crate::onward::Responses;
+use crate::shared::Shared;
+use bytes::Bytes;
+use connection::ClientRequest;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, request::Parts};
+use net::limits::REQUEST_TIME_MAX;
+use objects::Objects;
+use rpc::body::{Body, Reply};
+use rpc::frame::Messages;
+use rpc::{Code, Status};
+use std::rc::Rc;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use watch::ConnectionId;
+
+/// Says that a call has come through the gateway.
+const THROUGH_GATEWAY: HeaderName = HeaderName::from_static("grpcgateway-accept");
+/// Headers of this prefix become metadata without it.
+const METADATA_PREFIX: &str = "grpc-metadata-";
+/// Requests of a stream that wait for their handler.
+const REQUESTS_MAX: usize = 1;
+/// A body may have this many times as many bytes as the message that it describes: bytes are
+/// written as base64, and names and spaces need their place, too.
+const TEXT_PER_BYTE: usize = 4;
+
+/// How the gateway makes calls.
+pub(crate) struct Door<H> {
+    /// Makes a call within its deadline, and counts it.
+    pub(crate) make: Router<H>,
+    /// What its handler calls others with.
+    pub(crate) router: Router<H>,
+}
+
+/// Whether a path belongs to the gateway.
+pub(crate) fn has(path: &str) -> bool {
+    path.starts_with("/v3/") || path.starts_with("/v3beta/")
+}
+
+/// Answers a request to a path of the gateway.
+pub(crate) async fn answer<H: Host>(
+    service: Rc<Shared<H>>,
+    door: Door<H>,
+    request: ClientRequest,
+    connection: ConnectionId,
+) -> Reply {
+    let ClientRequest { head, body } = request;
+    let call = async {
+        let method = method_of(&head)?;
+        let objects =
+            Objects::new(body, service.limits.message_max().saturating_mul(TEXT_PER_BYTE));
+        Transcoded { service, door, method, connection }.call(&head, objects).await
+    };
+    call.await.unwrap_or_else(|status| responses::refused(&status))
+}
+
+/// The answer to a client who may believe that the name in its certificate is its user: through the
+/// gateway it would not be.
+///
+/// Source: etcd v3.7 server/embed/serve.go.
+pub(crate) fn name_ignored() -> Reply {
+    let text = "CommonName of client sending a request against gateway will be ignored and not used \
+                as expected\n";
+    let mut reply = http::Response::new(Body::plain(text.into()));
+    *reply.status_mut() = http::StatusCode::BAD_REQUEST;
+    reply
+}
+
+/// The method of a request.
+fn method_of(head: &Parts) -> Result<json::Method, Status> {
+    let Some(path) = paths::grpc(head.uri.path()) else {
+        return Err(Status::new(Code::NotFound, "Not Found"));
+    };
+    if head.method != Method::POST {
+        return Err(Status::new(Code::Unimplemented, "Method Not Allowed"));
+    }
+    json::Method::find(path)
+        .ok_or_else(|| Status::new(Code::Internal, format!("retcd: {path} has no descriptor")))
+}
+
+/// One call of a method.
+struct Transcoded<H> {
+    service: Rc<Shared<H>>,
+    door: Door<H>,
+    method: json::Method,
+    connection: ConnectionId,
+}
+
+impl<H: Host> Transcoded<H> {
+    async fn call(self, head: &Parts, mut objects: Objects) -> Result<Reply, Status> {
+        let deadline = rpc::status::timeout(&head.headers).map_err(|status| Status {
+            code: Code::InvalidArgument,
+            message: format!("invalid grpc-timeout: {}", status.message).into(),
+        })?;
+        let first = tokio::time::timeout(REQUEST_TIME_MAX, objects.next()).await;
+        let first = first.unwrap_or_else(|_| Err(crate::requests::too_late()))?;
+        let (requests, body) = mpsc::channel(REQUESTS_MAX);
+        match first {
+            Some(object) => send(&requests, self.method.request(&object)?),
+            // Without a body, the request has no fields.
+            None if !self.method.streams_requests() => send(&requests, Bytes::new()),
+            None => {}
+        }
+        if self.method.streams_requests() {
+            let method = self.method.clone();
+            net::tasks::spawn_local("gateway requests", async move {
+                forward(&method, objects, &requests).await;
+            });
+        } else {
+            drop(requests);
+        }
+        let mut onward = Request::new(()).into_parts().0;
+        onward.method = Method::POST;
+        onward.uri = http::Uri::from_static(self.method.path);
+        onward.headers = metadata(&head.headers);
+        let reply = (self.door.make)(Call {
+            messages: Messages::new(Inbound::Own(body), self.service.limits.message_max()),
+            service: self.service,
+            head: Rc::new(onward),
+            deadline: deadline.and_then(|limit| Instant::now().checked_add(limit)),
+            streamed: None,
+            connection: self.connection,
+            certificate_name: None,
+            router: self.door.router,
+        });
+        let mut messages = Responses::new(reply.await?.into_body());
+        if self.method.streams_responses() {
+            return responses::stream(self.method, messages).await;
+        }
+        let message = messages.next_message().await?.unwrap_or_default();
+        let text = self.method.response(message, false).await?;
+        Ok(responses::succeeded(Body::plain(text)))
+    }
+}
+
+/// Queues the first message of a call, framed.
+fn send(requests: &mpsc::Sender<Bytes>, message: Bytes) {
+    let queued = requests.try_send(crate::onward::framed_bytes(&message));
+    assert!(queued.is_ok(), "a new queue has room");
+}
+
+/// Sends the further requests of a stream, until the client has sent the last one or one that is
+/// none, or the call has ended.
+async fn forward(method: &json::Method, mut objects: Objects, requests: &mpsc::Sender<Bytes>) {
+    let forwarded = async {
+        while let Ok(Some(object)) = objects.next().await {
+            let Ok(message) = method.request(&object) else { return };
+            if requests.send(crate::onward::framed_bytes(&message)).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = forwarded => {}
+        () = requests.closed() => {}
+    }
+}
+
+/// The metadata of a call: the `authorization` header, and those that are marked as metadata.
+fn metadata(headers: &HeaderMap) -> HeaderMap {
+    let mut metadata = HeaderMap::new();
+    for (name, value) in headers {
+        if name == http::header::AUTHORIZATION {
+            metadata.append(name.clone(), value.clone());
+        } else if let Some(name) = name.as_str().strip_prefix(METADATA_PREFIX)
+            && let Ok(name) = HeaderName::from_bytes(name.as_bytes())
+        {
+            metadata.append(name, value.clone());
+        }
+    }
+    metadata.insert(THROUGH_GATEWAY, HeaderValue::from_static("application/json"));
+    metadata
+}

@@ -1,0 +1,84 @@
+//! The paths of the gateway and their gRPC methods.
+//!
+//! Source: etcd v3.7 api/etcdserverpb/rpc.proto, server/etcdserver/api/{v3lock,v3election}
+//! (`google.api.http`).
+
+/// Path below `/v3`, method. RangeStream and the health service have none.
+const PATHS: &[(&str, &str)] = &[
+    ("/kv/range", "/etcdserverpb.KV/Range"),
+    ("/kv/put", "/etcdserverpb.KV/Put"),
+    ("/kv/deleterange", "/etcdserverpb.KV/DeleteRange"),
+    ("/kv/txn", "/etcdserverpb.KV/Txn"),
+    ("/kv/compaction", "/etcdserverpb.KV/Compact"),
+    ("/watch", "/etcdserverpb.Watch/Watch"),
+    ("/lease/grant", "/etcdserverpb.Lease/LeaseGrant"),
+    ("/lease/revoke", "/etcdserverpb.Lease/LeaseRevoke"),
+    ("/kv/lease/revoke", "/etcdserverpb.Lease/LeaseRevoke"),
+    ("/lease/keepalive", "/etcdserverpb.Lease/LeaseKeepAlive"),
+    ("/lease/timetolive", "/etcdserverpb.Lease/LeaseTimeToLive"),
+    ("/kv/lease/timetolive", "/etcdserverpb.Lease/LeaseTimeToLive"),
+    ("/lease/leases", "/etcdserverpb.Lease/LeaseLeases"),
+    ("/kv/lease/leases", "/etcdserverpb.Lease/LeaseLeases"),
+    ("/cluster/member/add", "/etcdserverpb.Cluster/MemberAdd"),
+    ("/cluster/member/remove", "/etcdserverpb.Cluster/MemberRemove"),
+    ("/cluster/member/update", "/etcdserverpb.Cluster/MemberUpdate"),
+    ("/cluster/member/list", "/etcdserverpb.Cluster/MemberList"),
+    ("/cluster/member/promote", "/etcdserverpb.Cluster/MemberPromote"),
+    ("/maintenance/alarm", "/etcdserverpb.Maintenance/Alarm"),
+    ("/maintenance/status", "/etcdserverpb.Maintenance/Status"),
+    ("/maintenance/defragment", "/etcdserverpb.Maintenance/Defragment"),
+    ("/maintenance/hash", "/etcdserverpb.Maintenance/Hash"),
+    ("/maintenance/hashkv", "/etcdserverpb.Maintenance/HashKV"),
+    ("/maintenance/snapshot", "/etcdserverpb.Maintenance/Snapshot"),
+    ("/maintenance/transfer-leadership", "/etcdserverpb.Maintenance/MoveLeader"),
+    ("/maintenance/downgrade", "/etcdserverpb.Maintenance/Downgrade"),
+    ("/auth/enable", "/etcdserverpb.Auth/AuthEnable"),
+    ("/auth/disable", "/etcdserverpb.Auth/AuthDisable"),
+    ("/auth/status", "/etcdserverpb.Auth/AuthStatus"),
+    ("/auth/authenticate", "/etcdserverpb.Auth/Authenticate"),
+    ("/auth/user/add", "/etcdserverpb.Auth/UserAdd"),
+    ("/auth/user/get", "/etcdserverpb.Auth/UserGet"),
+    ("/auth/user/list", "/etcdserverpb.Auth/UserList"),
+    ("/auth/user/delete", "/etcdserverpb.Auth/UserDelete"),
+    ("/auth/user/changepw", "/etcdserverpb.Auth/UserChangePassword"),
+    ("/auth/user/grant", "/etcdserverpb.Auth/UserGrantRole"),
+    ("/auth/user/revoke", "/etcdserverpb.Auth/UserRevokeRole"),
+    ("/auth/role/add", "/etcdserverpb.Auth/RoleAdd"),
+    ("/auth/role/get", "/etcdserverpb.Auth/RoleGet"),
+    ("/auth/role/list", "/etcdserverpb.Auth/RoleList"),
+    ("/auth/role/delete", "/etcdserverpb.Auth/RoleDelete"),
+    ("/auth/role/grant", "/etcdserverpb.Auth/RoleGrantPermission"),
+    ("/auth/role/revoke", "/etcdserverpb.Auth/RoleRevokePermission"),
+    ("/lock/lock", "/v3lockpb.Lock/Lock"),
+    ("/lock/unlock", "/v3lockpb.Lock/Unlock"),
+    ("/election/campaign", "/v3electionpb.Election/Campaign"),
+    ("/election/proclaim", "/v3electionpb.Election/Proclaim"),
+    ("/election/leader", "/v3electionpb.Election/Leader"),
+    ("/election/observe", "/v3electionpb.Election/Observe"),
+    ("/election/resign", "/v3electionpb.Election/Resign"),
+];
+
+/// The gRPC path of a path of the gateway. etcd still serves the prefix of its betas.
+pub(super) fn grpc(path: &str) -> Option<&'static str> {
+    let below = path.strip_prefix("/v3beta").or_else(|| path.strip_prefix("/v3"))?;
+    PATHS.iter().find(|(path, _)| *path == below).map(|(_, method)| *method)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_method_but_two_has_a_path_and_each_path_a_method() {
+        let mut methods: Vec<String> = crate::gateway::json::all_methods();
+        methods.retain(|method| !method.starts_with("/grpc.health.v1."));
+        methods.retain(|method| method != "/etcdserverpb.KV/RangeStream");
+        methods.sort();
+        let mut reached: Vec<&str> = PATHS.iter().map(|(_, method)| *method).collect();
+        reached.sort_unstable();
+        reached.dedup();
+        assert_eq!(reached, methods);
+        assert_eq!(grpc("/v3beta/kv/put"), Some("/etcdserverpb.KV/Put"));
+        assert_eq!(grpc("/v3/kv/put/"), None);
+    }
+}

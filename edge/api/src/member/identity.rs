@@ -1,0 +1,115 @@
+//! Who a client is: its token, or the name in its certificate, looked up for each of its requests.
+//!
+//! Source: etcd v3.7 server/auth/{store,simple_token}.go, server/etcdserver/v3_server.go
+//! (`AuthInfoFromCtx`, `Authenticate`).
+
+use super::errors::{denied_status, refusal_status, status_of};
+use super::worker_host::WorkerHost;
+use crate::call::mismatch;
+use auth::Caller;
+use proto::Index;
+use proto::answer::{Answer, AuthAnswer};
+use proto::etcdserverpb::{InternalAuthenticateRequest, InternalRaftRequest};
+use rand::rngs::OsRng;
+use rand::{Rng as _, TryRngCore as _};
+use rpc::{Error, Status};
+
+/// The letters of a simple token, and how many of them it has.
+const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+const TOKEN_LETTERS: usize = 16;
+
+/// The index in a simple token.
+fn index_of(token: &str) -> Option<Index> {
+    let (_, index) = token.split_once('.')?;
+    let digits = !index.is_empty() && index.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| index.parse().ok()).flatten().map(Index)
+}
+
+impl WorkerHost {
+    /// The caller that the auth store decides about.
+    ///
+    /// # Errors
+    /// When the token is not valid.
+    pub(super) async fn caller(&self) -> Result<Caller, Status> {
+        if !self.auth().is_enabled() {
+            return Ok(Caller::default());
+        }
+        if let Some(token) = &self.credentials.token {
+            let user = match index_of(token).filter(|_| self.authenticator.has_tokens) {
+                Some(index) => self.worker.user_of_token(token, index).await,
+                None => None,
+            };
+            let user = user.ok_or(Error::InvalidAuthToken)?;
+            return Ok(Caller { user, auth_revision: self.auth().revision() });
+        }
+        Ok(match &self.credentials.certificate_name {
+            None => Caller::default(),
+            Some(name) => Caller { user: name.to_string(), auth_revision: self.auth().revision() },
+        })
+    }
+
+    /// Asks for a user.
+    pub(super) async fn permit_user(&self) -> Result<(), Status> {
+        let caller = self.caller().await?;
+        self.auth().permit_user(&caller).map_err(denied_status)
+    }
+
+    /// Asks for an administrator.
+    pub(super) async fn permit_admin(&self) -> Result<(), Status> {
+        let caller = self.caller().await?;
+        self.auth().permit_admin(&caller).map_err(refusal_status)
+    }
+
+    /// Gives a user with the right password a token.
+    pub(super) async fn new_token(&self, name: String, password: String) -> Result<String, Status> {
+        self.worker.linearizable_view().await.map_err(status_of)?;
+        loop {
+            let store = self.auth();
+            let passwords = &self.authenticator.passwords;
+            let checked_at = passwords.check(&store, &name, password.clone()).await?;
+            if !self.authenticator.has_tokens {
+                return Err(Error::AuthFailed.into());
+            }
+            let simple_token = random_letters();
+            let (name, password) = (name.clone(), String::new());
+            let authenticate = InternalAuthenticateRequest { name, password, simple_token };
+            let request =
+                InternalRaftRequest { authenticate: Some(authenticate), ..Default::default() };
+            let answer =
+                self.worker.propose(Caller::default(), request).await.map_err(status_of)?;
+            let Answer::Auth(AuthAnswer::Authenticated { token, .. }) = answer else {
+                return Err(mismatch());
+            };
+            // The password may have changed between the check and the entry.
+            if checked_at == self.auth().revision() {
+                return Ok(token);
+            }
+            tracing::info!("revision when password checked became stale; retrying");
+        }
+    }
+}
+
+fn random_letters() -> String {
+    let mut random = OsRng.unwrap_err();
+    (0..TOKEN_LETTERS).map(|_| char::from(LETTERS[random.random_range(0..LETTERS.len())])).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn simple_tokens_name_their_entry() {
+        assert_eq!(index_of("abc.12"), Some(Index(12)));
+        for bad in ["abc", "abc.", "abc.x", "abc.1.2", "abc.+1", "abc.99999999999999999999"] {
+            assert_eq!(index_of(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn two_tokens_differ() {
+        let (one, other) = (random_letters(), random_letters());
+        assert_ne!(one, other);
+        assert!(one.len() == TOKEN_LETTERS && one.bytes().all(|byte| LETTERS.contains(&byte)));
+    }
+}

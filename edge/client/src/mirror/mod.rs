@@ -1,0 +1,134 @@
+//! A mirror: copies the keys of one cluster to another, and then every change.
+//!
+//! What it keeps: a read of the destination never shows half of a revision of the source, as long as
+//! the revision has no more operations than a transaction may have. What it does not: leases (a key
+//! that expires is deleted by the event of its deletion), revisions and versions, and the deletion of
+//! keys that only the destination has.
+//!
+//! Source: etcd v3.7.1 client/v3/mirror/syncer.go, etcdctl/ctlv3/command/make_mirror_command.go.
+
+mod batch;
+mod options;
+mod pages;
+#[cfg(test)]
+mod tests;
+
+pub use options::MirrorOptions;
+
+use crate::call::Client;
+use crate::error::Error;
+use batch::batches;
+use options::put;
+use pages::Pages;
+use proto::etcdserverpb as pb;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::task::{JoinError, JoinSet};
+use tonic::Status;
+
+/// Puts of a copy that wait for their response. Their order does not matter: each key has one.
+const PUTS_MAX: usize = 64;
+
+/// Copies keys from a source to a destination.
+///
+/// ```no_run
+/// # async fn example(source: client::Client, destination: client::Client) -> Result<(), client::Error> {
+/// use client::{Mirror, MirrorOptions};
+///
+/// let mirror = Mirror::new(source, destination, MirrorOptions::of_prefix("app/"));
+/// let copied = mirror.copy().await?;
+/// // Ends with an error only.
+/// Err(mirror.follow(copied + 1).await)
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Mirror {
+    source: Client,
+    destination: Client,
+    options: MirrorOptions,
+    copied: AtomicU64,
+}
+
+impl Mirror {
+    /// A mirror between these two.
+    #[must_use]
+    pub fn new(source: Client, destination: Client, options: MirrorOptions) -> Mirror {
+        Mirror { source, destination, options, copied: AtomicU64::new(0) }
+    }
+
+    /// The number of keys and changes that the destination has confirmed.
+    #[must_use]
+    pub fn copied(&self) -> u64 {
+        self.copied.load(Ordering::Relaxed)
+    }
+
+    /// Puts all keys into the destination, as they are at one revision of the source; returns it.
+    ///
+    /// # Errors
+    /// When a read or a put fails; also if the revision is compacted before everything is read.
+    pub async fn copy(&self) -> Result<i64, Error> {
+        let (first, end) = self.options.range();
+        let mut pages = Pages::new(&self.source, first, end);
+        let mut puts = JoinSet::new();
+        while let Some(page) = pages.next().await? {
+            for kv in page {
+                if puts.len() >= PUTS_MAX {
+                    self.finish_one(&mut puts).await?;
+                }
+                let (destination, put) = (self.destination.clone(), put(&kv, &self.options));
+                puts.spawn(async move { destination.put(put).await.map(drop) });
+            }
+        }
+        while !puts.is_empty() {
+            self.finish_one(&mut puts).await?;
+        }
+        Ok(pages.revision())
+    }
+
+    async fn finish_one(&self, puts: &mut JoinSet<Result<(), Error>>) -> Result<(), Error> {
+        let failed = |_: JoinError| Status::internal("the mirror's task for a put has failed");
+        if let Some(done) = puts.join_next().await {
+            done.map_err(failed)??;
+            self.count(1);
+        }
+        Ok(())
+    }
+
+    /// Brings each change from a revision on to the destination, in order, until a request fails or
+    /// the watch of the source ends; returns the reason. A revision that is compacted is one.
+    pub async fn follow(&self, first_revision: i64) -> Error {
+        let (key, range_end) = self.options.range();
+        let request = pb::WatchCreateRequest {
+            key: key.into(),
+            range_end: range_end.into(),
+            start_revision: first_revision,
+            // While nothing changes here, the watch resumes from newer revisions, which are not
+            // compacted yet.
+            progress_notify: true,
+            ..pb::WatchCreateRequest::default()
+        };
+        let mut changes = self.source.watch(request).await;
+        while let Some(update) = changes.next().await {
+            if let Some(error) = update.error {
+                return error;
+            }
+            for batch in batches(update.response.events, &self.options) {
+                if let Err(error) = self.commit(batch).await {
+                    return error;
+                }
+            }
+        }
+        Status::internal("the watch of the source has ended without a reason").into()
+    }
+
+    async fn commit(&self, batch: Vec<pb::RequestOp>) -> Result<(), Error> {
+        let count = batch.len();
+        let txn = pb::TxnRequest { success: batch, ..pb::TxnRequest::default() };
+        self.destination.txn(txn).await?;
+        self.count(count);
+        Ok(())
+    }
+
+    fn count(&self, more: usize) {
+        self.copied.fetch_add(more as u64, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,210 @@
+//! The streams of one connection, without the socket: what the client sends goes to the calls, and
+//! what the calls make goes into the buffer of the machine.
+
+use crate::body::{Inbound, RequestBody, RequestError};
+use crate::calls::{Call, Calls, Stage};
+use crate::head::Heads;
+use crate::ready::Ready;
+use crate::reply::{end_of_call, end_with, send_head};
+use crate::request::ClientRequest;
+use bytes::{Buf as _, BytesMut};
+use http::{Method, response};
+use http_body::Body as _;
+use http2::{ClientEvent, Connection, ConnectionFault, End, Head, Limits, Reason, StreamKey};
+use net::tasks::caught;
+use rpc::body::{Part, Reply};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+/// How much of one response is written, in bytes, before other streams get their turn.
+const TURN: usize = 16 * 1024;
+/// What the head of a frame counts, in bytes.
+const FRAME_HEAD: usize = 9;
+/// Calls that are polled before what they have made is written.
+const CALLS_MAX: usize = 256;
+
+/// The streams and their calls. `F` answers a request.
+#[derive(Debug)]
+pub(crate) struct Streams<S, F> {
+    pub(crate) http2: Connection,
+    calls: Calls<F>,
+    heads: Heads,
+    service: S,
+    /// Slots whose calls were woken and are to be polled.
+    woken: Vec<usize>,
+}
+
+impl<S, F> Streams<S, F>
+where
+    S: Fn(ClientRequest) -> F,
+    F: Future<Output = Reply>,
+{
+    pub(crate) fn new(limits: Limits, service: S) -> Streams<S, F> {
+        let http2 = Connection::new(limits);
+        let woken = Vec::new();
+        Streams { http2, calls: Calls::new(), heads: Heads::default(), service, woken }
+    }
+
+    pub(crate) fn ready(&self) -> &Ready {
+        self.calls.ready()
+    }
+
+    /// Takes whole frames from the input, unless too much waits for the socket.
+    ///
+    /// # Errors
+    /// When the client breaks a rule that ends the connection.
+    pub(crate) fn receive(
+        &mut self,
+        input: &mut BytesMut,
+        now_ms: u64,
+    ) -> Result<(), ConnectionFault> {
+        let mut used = 0;
+        while !self.http2.is_full() {
+            let read = self.http2.receive(&input[used..], now_ms)?;
+            used += read.used;
+            let Some(event) = read.event else { break };
+            self.happened(event);
+        }
+        input.advance(used);
+        Ok(())
+    }
+
+    fn happened(&mut self, event: ClientEvent<'_>) {
+        match event {
+            ClientEvent::Request { stream, head, ended } => self.begin(stream, &head, ended),
+            ClientEvent::Data { stream, data, ended } => self.data(stream, data, ended),
+            ClientEvent::Ended(stream) => self.data(stream, &[], true),
+            ClientEvent::Reset(stream, reason) => {
+                self.calls.end(stream, RequestError::Reset(reason));
+            }
+            // Every byte is a sign of life.
+            ClientEvent::Alive => {}
+        }
+    }
+
+    fn begin(&mut self, stream: StreamKey, head: &Rc<Head>, ended: bool) {
+        let Ok(head) = self.heads.parts(head) else {
+            return self.http2.reset(stream, Reason::PROTOCOL_ERROR);
+        };
+        let inbound = (!ended).then(|| Inbound::new(self.calls.waker(stream.slot).clone()));
+        let body = inbound.as_ref().map_or_else(RequestBody::empty, Inbound::reader);
+        let is_head = head.method == Method::HEAD;
+        let handler = Box::pin((self.service)(ClientRequest { head, body }));
+        self.calls.begin(Call { stream, stage: Stage::Handler(handler), inbound, is_head });
+    }
+
+    fn data(&mut self, stream: StreamKey, data: &[u8], ended: bool) {
+        match self.calls.get(stream) {
+            Some(call) => {
+                if let Some(inbound) = &call.inbound {
+                    inbound.receive(data, ended);
+                }
+                settle(&mut self.http2, call);
+            }
+            None => self.http2.discard(stream, data.len()),
+        }
+    }
+
+    /// Polls the calls that were woken, up to a limit; returns how many.
+    pub(crate) fn poll_calls(&mut self) -> usize {
+        if self.woken.is_empty() {
+            self.calls.ready().take(&mut self.woken);
+        }
+        let count = self.woken.len().min(CALLS_MAX);
+        let mut woken = std::mem::take(&mut self.woken);
+        for slot in woken.drain(..count) {
+            self.poll_call(slot);
+        }
+        self.woken = woken;
+        count
+    }
+
+    fn poll_call(&mut self, slot: usize) {
+        let Some((call, waker)) = self.calls.poll(slot) else { return };
+        let stream = call.stream;
+        let answered = match call.stage {
+            Stage::Response(_) => None,
+            Stage::Handler(_) => {
+                let polled = caught("call", || call.poll_handler(&mut Context::from_waker(waker)));
+                let Some(polled) = polled else {
+                    return self.reset(stream, Reason::INTERNAL_ERROR);
+                };
+                settle(&mut self.http2, call);
+                let Poll::Ready(head) = polled else { return };
+                Some(head)
+            }
+        };
+        match answered {
+            Some(head) => self.answer(stream, &head),
+            None => {
+                settle(&mut self.http2, call);
+                self.advance(stream);
+            }
+        }
+    }
+
+    /// Begins the response.
+    fn answer(&mut self, stream: StreamKey, head: &response::Parts) {
+        let Some((call, _)) = self.calls.poll(stream.slot) else { return };
+        let Stage::Response(body) = &call.stage else { return };
+        let ended = call.is_head || body.is_end_stream();
+        send_head(&mut self.http2, stream, head, body, ended);
+        if ended {
+            return self.calls.end(stream, RequestError::Closed);
+        }
+        self.advance(stream);
+    }
+
+    /// Lets the streams that wait for room have their turns.
+    pub(crate) fn give_turns(&mut self) {
+        while let Some(stream) = self.http2.next_with_room() {
+            self.advance(stream);
+        }
+    }
+
+    /// Writes a response as far as its body, the windows and its turn go.
+    fn advance(&mut self, stream: StreamKey) {
+        let mut written = 0;
+        while let Some((call, waker)) = self.calls.poll(stream.slot) {
+            let Stage::Response(body) = &mut call.stage else { return };
+            // The end needs no room, and is not to wait for a client that gives none.
+            let is_over = written >= TURN || !self.http2.has_room(stream);
+            if is_over && !body.is_at_its_end() {
+                return self.http2.want_room(stream);
+            }
+            let polled = caught("call", || body.poll_part(&mut Context::from_waker(waker)));
+            let end = match polled {
+                Some(Poll::Pending) => return,
+                Some(Poll::Ready(Ok(Part::Data(data)))) => {
+                    written += FRAME_HEAD + data.len();
+                    self.http2.send_data(stream, data);
+                    continue;
+                }
+                Some(Poll::Ready(Ok(Part::Status(status)))) => end_of_call(&status),
+                Some(Poll::Ready(Ok(Part::Trailers(trailers)))) => end_with(&trailers),
+                Some(Poll::Ready(Ok(Part::End))) => End::Bare,
+                Some(Poll::Ready(Err(cut))) => return self.reset(stream, Reason(cut.code())),
+                None => return self.reset(stream, Reason::INTERNAL_ERROR),
+            };
+            self.http2.send_end(stream, end);
+            return self.calls.end(stream, RequestError::Closed);
+        }
+    }
+
+    fn reset(&mut self, stream: StreamKey, reason: Reason) {
+        self.http2.reset(stream, reason);
+        self.calls.end(stream, RequestError::Closed);
+    }
+}
+
+/// Gives the client window for what was read of its request.
+fn settle<F>(http2: &mut Connection, call: &Call<F>) {
+    let Some(inbound) = &call.inbound else { return };
+    let read = inbound.take_read();
+    if read.taken > 0 {
+        http2.take(call.stream, read.taken);
+    }
+    if read.unwanted > 0 {
+        http2.discard(call.stream, read.unwanted);
+    }
+}

@@ -1,0 +1,217 @@
+//! What the listeners expect of their connections, and how other members are reached: the files of
+//! the TLS settings are read here.
+//!
+//! Source: etcd server/embed/{config,etcd}.go @ v3.7.1 (`ClientSelfCert`, `PeerSelfCert`,
+//! `configureClientListeners`), client/pkg/transport/listener.go.
+
+use crate::config::Config;
+use crate::settings::Notice;
+use crate::tls::Side;
+use net::Url;
+use net::tls::{
+    ClientOptions, ClientTls, KeyPair, Security, ServerOptions, ServerTls, TlsError, self_signed,
+};
+use peer::Dialer;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What the listeners of a kind expect of their connections.
+#[derive(Clone, Debug)]
+pub(crate) struct Listening {
+    /// Where a URL asks for TLS.
+    tls: Option<Arc<ServerTls>>,
+}
+
+impl Listening {
+    /// What a listener with these URLs, which have the same address, expects.
+    pub(crate) fn security(&self, urls: &[&Url]) -> Security {
+        let has_plain = urls.iter().any(|url| !url.scheme().is_secure());
+        match &self.tls {
+            Some(tls) if has_plain && urls.len() > 1 => Security::Either(Arc::clone(tls)),
+            Some(tls) if !has_plain => Security::Tls(Arc::clone(tls)),
+            Some(_) | None => Security::Plain,
+        }
+    }
+}
+
+/// A kind of listeners.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Port {
+    Clients,
+    Peers,
+    Metrics,
+}
+
+impl Port {
+    /// The URLs to listen on.
+    pub(crate) fn urls(self, config: &Config) -> &[Url] {
+        match self {
+            Port::Clients => &config.urls.listen_client,
+            Port::Peers => &config.urls.listen_peer,
+            Port::Metrics => &config.urls.listen_metrics,
+        }
+    }
+
+    /// Its name in messages.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Port::Clients => "client",
+            Port::Peers => "peer",
+            Port::Metrics => "metrics",
+        }
+    }
+}
+
+/// Reads the files for the listeners of a kind. Makes the certificate for `--auto-tls`.
+///
+/// # Errors
+/// When a URL needs a certificate and there is none, or the files are not valid.
+pub(crate) fn listening(config: &Config, port: Port) -> Result<Listening, String> {
+    let urls = port.urls(config);
+    let mut side = match port {
+        Port::Clients | Port::Metrics => config.urls.tls.clients.clone(),
+        Port::Peers => config.urls.tls.peers.clone(),
+    };
+    let Some(secure) = urls.iter().find(|url| url.scheme().is_secure()) else {
+        return Ok(Listening { tls: None });
+    };
+    let of = if port == Port::Peers { "peer" } else { "client" };
+    make_certificate(config, of, urls, &mut side).map_err(|error| error.to_string())?;
+    if side.is_empty() {
+        return Err(match port {
+            Port::Clients => format!(
+                "TLS key/cert (--cert-file, --key-file) must be provided for client url {secure} \
+                 with HTTPS scheme"
+            ),
+            Port::Peers => format!(
+                "cannot listen on TLS for {}: KeyFile and CertFile are not presented",
+                secure.address()
+            ),
+            Port::Metrics => format!(
+                "client TLS key/cert (--cert-file, --key-file) must be provided for metrics secure \
+                 url {secure}"
+            ),
+        });
+    }
+    let pair = pair(&side.cert, &side.key)?;
+    let protocols = if port == Port::Clients { vec!["h2", "http/1.1"] } else { Vec::new() };
+    let options = ServerOptions {
+        trusted_ca: side.trusted_ca,
+        client_cert_auth: side.client_cert_auth,
+        crl: side.crl,
+        allowed: side.allowed,
+        crypto: config.urls.tls.crypto.clone(),
+        protocols,
+        checks_source: !side.skips_source,
+        ..ServerOptions::new(pair)
+    };
+    let tls = ServerTls::new(options).map_err(|error| error.to_string())?;
+    tracing::info!(
+        cert = side.cert,
+        key = side.key,
+        "client-cert-auth" = tls.options().needs_certificates(),
+        "starting with {of} TLS"
+    );
+    Ok(Listening { tls: Some(Arc::new(tls)) })
+}
+
+/// Makes connections to other members: with the certificate for such connections, or else that of
+/// the peers' port.
+///
+/// # Errors
+/// When the files are not valid.
+pub(crate) fn dialer(config: &Config) -> Result<Dialer, String> {
+    let mut side = config.urls.tls.peers.clone();
+    let is_made = side.auto && side.is_empty();
+    make_certificate(config, "peer", &config.urls.listen_peer, &mut side)
+        .map_err(|error| error.to_string())?;
+    if side.client_cert.is_empty() != side.client_key.is_empty() {
+        let (key, cert) = (side.client_key, side.client_cert);
+        return Err(format!(
+            "ClientKeyFile and ClientCertFile must both be present or both absent: key: {key}, cert: \
+             {cert}]"
+        ));
+    }
+    let is_set = !side.is_empty() || side.trusted_ca.is_some();
+    let pair = match () {
+        () if !side.client_cert.is_empty() => Some(pair(&side.client_cert, &side.client_key)?),
+        () if !side.is_empty() => Some(pair(&side.cert, &side.key)?),
+        () => None,
+    };
+    let options = ClientOptions {
+        pair,
+        trusted_ca: side.trusted_ca,
+        // Each member has made its own certificate, which no authority has issued.
+        skips_verification: is_made,
+        allowed: side.allowed,
+        crypto: config.urls.tls.crypto.clone(),
+        ..ClientOptions::default()
+    };
+    let tls = match ClientTls::new(options) {
+        Ok(tls) => Some(Arc::new(tls)),
+        Err(error) if is_set => return Err(error.to_string()),
+        // The operating system has no authorities; other members need them only at https URLs.
+        Err(_) => None,
+    };
+    Ok(Dialer::new(tls, Duration::from_secs(1) + config.member.election_timeout()))
+}
+
+/// The files of a certificate and its key.
+fn pair(cert: &str, key: &str) -> Result<KeyPair, String> {
+    if cert.is_empty() || key.is_empty() {
+        return Err(format!("KeyFile and CertFile must both be present[key: {key}, cert: {cert}]"));
+    }
+    Ok(KeyPair { cert: cert.into(), key: key.into() })
+}
+
+/// With `--auto-tls`, unless there is another certificate: the made certificate, for the hosts of the URLs.
+fn make_certificate(
+    config: &Config,
+    of: &str,
+    urls: &[Url],
+    side: &mut Side,
+) -> Result<(), TlsError> {
+    if !side.auto || !side.is_empty() {
+        return Ok(());
+    }
+    let hosts: Vec<String> = urls.iter().map(|url| url.host().to_owned()).collect();
+    let directory = config.member.data_dir.join("fixtures").join(of);
+    let made = self_signed(&directory, &hosts, config.urls.tls.self_signed_years)?;
+    side.cert = made.cert.display().to_string();
+    side.key = made.key.display().to_string();
+    Ok(())
+}
+
+/// Warnings about settings that are ignored.
+pub(crate) fn ignored(config: &Config) -> Vec<Notice> {
+    let of = |port: Port, side: &Side, schemes: &str, flag: &str| {
+        let mut notices = Vec::new();
+        if side.auto && !side.is_empty() {
+            let text = format!("ignoring {} auto TLS since certs given", port.name());
+            notices.push(Notice::new("warn", &text, []));
+        }
+        let urls = port.urls(config);
+        for url in urls.iter().filter(|url| !url.scheme().is_secure()) {
+            let field = || [("url", url.to_string())];
+            if !side.is_empty() {
+                let text = format!(
+                    "scheme is {schemes} while key and cert files are present; ignoring key and \
+                     cert files"
+                );
+                notices.push(Notice::new("warn", &text, field()));
+            }
+            if side.client_cert_auth {
+                let text = format!(
+                    "scheme is {schemes} while --{flag} is enabled; ignoring client cert auth for \
+                     this URL"
+                );
+                notices.push(Notice::new("warn", &text, field()));
+            }
+        }
+        notices
+    };
+    let tls = &config.urls.tls;
+    let mut notices = of(Port::Clients, &tls.clients, "http or unix", "client-cert-auth");
+    notices.extend(of(Port::Peers, &tls.peers, "HTTP", "peer-client-cert-auth"));
+    notices
+}

@@ -1,0 +1,73 @@
+//! Connections to other members, with TLS or without.
+
+use net::Url;
+use net::tls::ClientTls;
+use socket2::{SockRef, TcpKeepalive};
+use std::fmt::Display;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+
+/// TCP probes of an idle connection.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// A stream of bytes in both directions.
+pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Send> Duplex for T {}
+
+/// The way to a member: the maker of connections, and the URL.
+pub(crate) type To<'a> = (&'a Dialer, &'a Url);
+
+/// Makes connections to other members. Clones share the certificates.
+#[derive(Clone, Debug)]
+pub struct Dialer {
+    /// TLS for `https` URLs.
+    tls: Option<Arc<ClientTls>>,
+    /// The time for a connection, with its TLS handshake.
+    time_max: Duration,
+}
+
+impl Dialer {
+    /// A dialer that makes a connection within `time_max`. Without `tls` it refuses `https` URLs.
+    #[must_use]
+    pub fn new(tls: Option<Arc<ClientTls>>, time_max: Duration) -> Dialer {
+        Dialer { tls, time_max }
+    }
+
+    /// Connects to a URL. The error has Go's words.
+    pub(crate) async fn dial(&self, url: &Url) -> Result<Pin<Box<dyn Duplex>>, String> {
+        if url.scheme().is_unix() {
+            return Err(format!("peers at {} URLs are not built yet", url.scheme().name()));
+        }
+        let end = Instant::now() + self.time_max;
+        let text = |error: &dyn Display| format!("dial tcp {}: {error}", url.address());
+        let port: u16 = url.port().parse().map_err(|_| format!("bad port in {url}"))?;
+        let stream = timeout_at(end, TcpStream::connect((url.host(), port)))
+            .await
+            .map_err(|_| text(&"i/o timeout"))?
+            .map_err(|error| text(&plain(&error)))?;
+        stream.set_nodelay(true).map_err(|error| text(&error))?;
+        let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
+        SockRef::from(&stream).set_tcp_keepalive(&keepalive).map_err(|error| text(&error))?;
+        if !url.scheme().is_secure() {
+            return Ok(Box::pin(stream));
+        }
+        let Some(tls) = &self.tls else {
+            return Err(text(&"there are no TLS settings for peers"));
+        };
+        let secured = timeout_at(end, tls.connect(stream, url.host())).await;
+        let secured = secured.map_err(|_| "net/http: TLS handshake timeout".to_owned())?;
+        Ok(Box::pin(secured.map_err(|error| error.to_string())?))
+    }
+}
+
+/// An error of the operating system without its number, as Go prints it.
+fn plain(error: &io::Error) -> String {
+    let text = error.to_string().to_lowercase();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
+}

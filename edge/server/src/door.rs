@@ -1,0 +1,124 @@
+//! A worker's door. It bounds the requests that are under way, in number and bytes. Those that wait
+//! for their turn are bounded in bytes, because each of them is in memory already.
+
+use crate::error::Error;
+use std::cell::Cell;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+/// The requests of clients that all workers together may have under way, in units of
+/// [`DOOR_UNIT_BYTES`]; further ones wait at their worker's door. This bounds every queue that a
+/// request passes through, and the entries that are proposed and not yet applied.
+pub(crate) const DOOR_UNITS: usize = 4_096;
+/// A request takes one unit, and one more for each of so many bytes.
+const DOOR_UNIT_BYTES: usize = 16 << 10;
+/// The bytes of requests that may wait at the doors of all workers together; further requests are
+/// refused.
+const WAITING_BYTES_MAX: usize = 64 << 20;
+/// What a request that waits takes besides its own bytes: its stream and its task.
+const REQUEST_OVERHEAD: usize = 1 << 10;
+
+/// The door of one worker, on the worker's thread.
+#[derive(Debug)]
+pub(crate) struct Door {
+    units: usize,
+    permits: Semaphore,
+    waiting_bytes: Cell<usize>,
+    waiting_bytes_max: usize,
+}
+
+impl Door {
+    /// The door of one of so many workers.
+    pub(crate) fn new(workers: usize) -> Door {
+        let units = (DOOR_UNITS / workers.max(1)).max(1);
+        Door {
+            units,
+            permits: Semaphore::new(units),
+            waiting_bytes: Cell::new(0),
+            waiting_bytes_max: WAITING_BYTES_MAX / workers.max(1),
+        }
+    }
+
+    /// Waits until a request of so many bytes may go through; it is under way until the result is
+    /// dropped. Requests go through in the order in which they came.
+    ///
+    /// # Errors
+    /// [`Error::TooManyRequests`] if too many bytes wait already.
+    pub(crate) async fn enter(&self, bytes: usize) -> Result<SemaphorePermit<'_>, Error> {
+        let units = (1 + bytes / DOOR_UNIT_BYTES).min(self.units);
+        let units = u32::try_from(units).unwrap_or(u32::MAX);
+        // Fails while others wait, since a permit that becomes free is theirs.
+        if let Ok(permit) = self.permits.try_acquire_many(units) {
+            return Ok(permit);
+        }
+        let _place = self.place(bytes.saturating_add(REQUEST_OVERHEAD))?;
+        self.permits.acquire_many(units).await.map_err(|_| Error::Stopped)
+    }
+
+    fn place(&self, bytes: usize) -> Result<Place<'_>, Error> {
+        let waiting = self.waiting_bytes.get().saturating_add(bytes);
+        if waiting > self.waiting_bytes_max {
+            return Err(Error::TooManyRequests);
+        }
+        self.waiting_bytes.set(waiting);
+        Ok(Place { door: self, bytes })
+    }
+}
+
+/// A request that waits at the door.
+struct Place<'a> {
+    door: &'a Door,
+    bytes: usize,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.door.waiting_bytes.set(self.door.waiting_bytes.get() - self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::pin::{Pin, pin};
+    use std::task::{Context, Poll, Waker};
+
+    fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+        future.poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn requests_beyond_the_door_wait_and_beyond_the_bytes_that_may_wait_are_refused() {
+        let door = Door::new(1);
+        let Poll::Ready(Ok(under_way)) = poll(pin!(door.enter(usize::MAX))) else {
+            panic!("the door is free")
+        };
+        let half = WAITING_BYTES_MAX / 2;
+        let mut first = Box::pin(door.enter(half));
+        assert!(poll(first.as_mut()).is_pending());
+        // The overhead makes two halves too many.
+        let refused = poll(pin!(door.enter(half)));
+        assert!(matches!(refused, Poll::Ready(Err(Error::TooManyRequests))), "{refused:?}");
+        let mut small = Box::pin(door.enter(0));
+        assert!(poll(small.as_mut()).is_pending());
+
+        drop(under_way);
+        let Poll::Ready(Ok(first)) = poll(first.as_mut()) else { panic!("its turn has come") };
+        let Poll::Ready(Ok(small)) = poll(small.as_mut()) else { panic!("its turn has come") };
+        drop((first, small));
+        assert_eq!(door.waiting_bytes.get(), 0);
+        assert_eq!(door.permits.available_permits(), DOOR_UNITS);
+    }
+
+    #[test]
+    fn a_request_that_gives_up_leaves_the_line() {
+        let door = Door::new(1);
+        let Poll::Ready(Ok(_under_way)) = poll(pin!(door.enter(usize::MAX))) else {
+            panic!("the door is free")
+        };
+        let mut waiting = Box::pin(door.enter(1 << 20));
+        assert!(poll(waiting.as_mut()).is_pending());
+        assert!(door.waiting_bytes.get() > 1 << 20);
+        drop(waiting);
+        assert_eq!(door.waiting_bytes.get(), 0);
+    }
+}

@@ -1,0 +1,205 @@
+//! Whether a given order of whole calls proves that a history is linearizable.
+//!
+//! An answer names its revision, and a revision belongs to one change. So the revisions order all
+//! calls that have an answer; the changes of all revisions, as the log or a watcher shows them, say
+//! which call without an answer made a revision that no answer names. What remains is to execute the
+//! calls in this order, and to compare each answer and the times. That needs no search: each history
+//! is decided, in a time that grows with its length as sorting does.
+
+use super::calls::{Answered, KeyChange, KvAnswer, KvCall, KvHistory, SmallStore};
+use crate::linearizable::Timed;
+use bytes::Bytes;
+use std::collections::BTreeMap;
+
+/// What each revision changed. Only the revisions matter that no answer names.
+pub type Changes = BTreeMap<i64, Vec<KeyChange>>;
+
+/// A key, and the value that a call puts; `None` if it deletes the key.
+type Write<'a> = (&'a Bytes, Option<&'a Bytes>);
+
+/// The calls at one revision, as places in the history.
+#[derive(Debug, Default)]
+struct AtRevision {
+    /// The call that made it.
+    maker: Option<usize>,
+    /// The calls that changed nothing, in the order of their begins.
+    readers: Vec<usize>,
+    /// The earliest end of all calls at this or a later revision. What made this revision began no
+    /// later.
+    deadline: u64,
+}
+
+/// The calls in the order that the revisions give.
+#[derive(Debug)]
+struct Order<'a> {
+    calls: &'a [Timed<Answered>],
+    others: BTreeMap<i64, u64>,
+    changes: &'a Changes,
+    /// The revision that put this value under this key. No two calls put the same value, so that it
+    /// names the call.
+    put_at: BTreeMap<Write<'a>, i64>,
+    /// By revision, up to the last one that an answer names.
+    revisions: Vec<AtRevision>,
+    /// The calls without an answer that were not placed yet, by each of their writes.
+    unplaced: BTreeMap<Write<'a>, Vec<usize>>,
+    is_placed: Vec<bool>,
+    store: SmallStore,
+    /// The latest begin of the calls that were executed. None of the next ones may have ended before.
+    now: u64,
+}
+
+impl<'a> Order<'a> {
+    fn of(history: &'a KvHistory, changes: &'a Changes) -> Result<Order<'a>, String> {
+        let mut order = Order {
+            calls: &history.calls,
+            others: history.others.iter().copied().collect(),
+            changes,
+            put_at: BTreeMap::new(),
+            revisions: Vec::new(),
+            unplaced: BTreeMap::new(),
+            is_placed: vec![false; history.calls.len()],
+            store: SmallStore::default(),
+            now: 0,
+        };
+        for (revision, changes) in changes {
+            for KeyChange { key, now } in changes {
+                if let Some(now) = now {
+                    order.put_at.insert((key, Some(&now.value)), *revision);
+                }
+            }
+        }
+        let mut by_begin: Vec<usize> = (0..history.calls.len()).collect();
+        by_begin.sort_by_key(|place| history.calls[*place].begun);
+        for place in by_begin {
+            order.place(place)?;
+        }
+        let mut deadline = u64::MAX;
+        for at in order.revisions.iter_mut().rev() {
+            let ends = at.readers.iter().chain(&at.maker).filter_map(|it| history.calls[*it].ended);
+            deadline = ends.fold(deadline, u64::min);
+            at.deadline = deadline;
+        }
+        Ok(order)
+    }
+
+    fn place(&mut self, place: usize) -> Result<(), String> {
+        let Answered { call, answer, .. } = &self.calls[place].call;
+        let Some(answer) = answer else {
+            for write in call.operations().filter_map(|operation| operation.write()) {
+                self.unplaced.entry(write).or_default().push(place);
+            }
+            return Ok(());
+        };
+        let revision = usize::try_from(answer.revision)
+            .map_err(|_| self.fault(place, "a revision below zero"))?;
+        if self.revisions.len() <= revision {
+            self.revisions.resize_with(revision + 1, AtRevision::default);
+        }
+        let at = &mut self.revisions[revision];
+        if !changed(call, answer) {
+            at.readers.push(place);
+        } else if at.maker.replace(place).is_some() || self.others.contains_key(&answer.revision) {
+            return Err(self.fault(place, "a revision that was made twice, by others and"));
+        }
+        Ok(())
+    }
+
+    fn fault(&self, place: usize, why: &str) -> String {
+        format!("{why}: {:?}", self.calls[place])
+    }
+
+    /// Executes all calls, revision by revision.
+    fn check(&mut self) -> Result<(), String> {
+        for (at, AtRevision { maker, readers, deadline }) in
+            std::mem::take(&mut self.revisions).into_iter().enumerate()
+        {
+            let revision = i64::try_from(at).unwrap_or(i64::MAX);
+            if revision > SmallStore::default().revision {
+                self.make(revision, maker, deadline)?;
+            }
+            for place in readers {
+                self.execute(place)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings the store to a revision.
+    fn make(&mut self, revision: i64, maker: Option<usize>, deadline: u64) -> Result<(), String> {
+        if let Some(place) = maker {
+            return self.execute(place);
+        }
+        if let Some(begun) = self.others.get(&revision) {
+            self.now = self.now.max(*begun);
+            self.store.revision = revision;
+            return Ok(());
+        }
+        let unknown = || format!("nothing is known to have made revision {revision}");
+        let changes = self.changes.get(&revision).filter(|changes| !changes.is_empty());
+        let changes = changes.ok_or_else(unknown)?;
+        let place = self.unanswered_maker(revision, changes, deadline).ok_or_else(|| {
+            format!("no call that had begun can have made revision {revision}: {changes:?}")
+        })?;
+        self.is_placed[place] = true;
+        self.now = self.now.max(self.calls[place].begun);
+        self.store.change(changes.clone());
+        Ok(())
+    }
+
+    /// A call without an answer that makes these changes now, unless one of its values was put at
+    /// another revision. Which one of several does not matter for the time: all of them had begun, and
+    /// also have for every later revision. One without conditions can make the same changes later, so
+    /// that it is the last choice.
+    fn unanswered_maker(
+        &mut self,
+        revision: i64,
+        changes: &'a [KeyChange],
+        deadline: u64,
+    ) -> Option<usize> {
+        let first = changes.first()?;
+        let write = (&first.key, first.now.as_ref().map(|now| &now.value));
+        let (calls, is_placed) = (self.calls, &self.is_placed);
+        let candidates = self.unplaced.get_mut(&write)?;
+        candidates.retain(|place| !is_placed[*place]);
+        let makes = |place: &usize| {
+            let Timed { begun, call, .. } = &calls[*place];
+            let mut writes = call.call.operations().filter_map(|operation| operation.write());
+            *begun <= deadline
+                && writes.all(|write| self.put_at.get(&write).is_none_or(|at| *at == revision))
+                && self.store.answer(&call.call).1 == changes
+        };
+        let fitting = candidates.iter().copied().filter(makes);
+        fitting.max_by_key(|place| calls[*place].call.call.conditions.len())
+    }
+
+    /// Executes a call that has an answer, and compares the answer and the time.
+    fn execute(&mut self, place: usize) -> Result<(), String> {
+        let Timed { begun, ended, call: Answered { call, answer, .. } } = &self.calls[place];
+        let (expected, changes) = self.store.answer(call);
+        if answer.as_ref() != Some(&expected) {
+            return Err(self.fault(place, &format!("the answer should be {expected:?}, to")));
+        }
+        self.now = self.now.max(*begun);
+        if ended.is_some_and(|ended| ended < self.now) {
+            let why = "an answer came before a call began that has this or an earlier revision";
+            return Err(self.fault(place, why));
+        }
+        self.store.change(changes);
+        Ok(())
+    }
+}
+
+/// Whether a call changed something, as its answer tells.
+fn changed(call: &KvCall, answer: &KvAnswer) -> bool {
+    let mut executed = call.executed(answer).iter().zip(&answer.parts);
+    executed.any(|(operation, part)| operation.changes_with(part))
+}
+
+/// Checks a history against the order of its revisions.
+///
+/// # Errors
+/// The first call in that order whose answer or time does not fit, or the first revision that
+/// nothing can have made.
+pub fn check(history: &KvHistory, changes: &Changes) -> Result<(), String> {
+    Order::of(history, changes)?.check().map_err(|why| format!("not linearizable: {why}"))
+}
