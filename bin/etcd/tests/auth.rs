@@ -6,7 +6,6 @@ use client::{Client, Config, Error};
 use proto::authpb::{Permission, UserAddOptions, permission::Type};
 use proto::etcdserverpb as pb;
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -31,9 +30,8 @@ impl Drop for Server {
 impl Server {
     fn start() -> Server {
         let data = tempfile::tempdir().unwrap();
-        let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
         let [endpoint, peer] =
-            listeners.map(|listener| format!("http://{}", listener.local_addr().unwrap()));
+            [(); 2].map(|()| format!("http://127.0.0.1:{}", ports::free().unwrap()));
         let mut child = Command::new(env!("CARGO_BIN_EXE_etcd"))
             .arg("--data-dir")
             .arg(data.path())

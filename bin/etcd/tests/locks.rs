@@ -13,7 +13,6 @@ use proto::v3lockpb::{LockRequest, UnlockRequest};
 use rpc::stubs::v3electionpb::election_client::ElectionClient;
 use rpc::stubs::v3lockpb::lock_client::LockClient;
 use std::io::{BufRead as _, BufReader};
-use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use tonic::transport::Channel;
@@ -29,7 +28,7 @@ struct Server {
 impl Server {
     fn start() -> Server {
         let data = tempfile::tempdir().unwrap();
-        let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let free = || format!("127.0.0.1:{}", ports::free().unwrap());
         let (address, peer) = (free(), free());
         let (url, peer) = (format!("http://{address}"), format!("http://{peer}"));
         let mut child = Command::new(env!("CARGO_BIN_EXE_etcd"))

@@ -6,7 +6,7 @@
 use client::{Client, Config};
 use proto::etcdserverpb as pb;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -95,7 +95,7 @@ impl Drop for Server {
 }
 
 fn free_address() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+    format!("127.0.0.1:{}", ports::free().unwrap())
 }
 
 async fn put(client: &Client, key: &'static str, lease: i64) -> i64 {
@@ -247,6 +247,31 @@ async fn streams_of_answers_are_counted_to_their_end() {
         server.shows_call(("server_stream", maintenance, "Snapshot"), "OK").await;
         let sent = server.metric("etcd_network_client_grpc_sent_bytes_total");
         assert!(sent >= f64::from(u32::try_from(bytes).unwrap()));
+    })
+    .await;
+}
+
+/// What a client sends first: the preface and empty settings.
+const OPENING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+#[tokio::test]
+async fn refused_requests_and_connections_closed_for_a_fault_are_counted() {
+    with_server(|_, server| async move {
+        let send = |frame: &[u8]| {
+            let mut stream = TcpStream::connect(&server.address).unwrap();
+            stream.write_all(&[OPENING, frame].concat()).unwrap();
+            stream
+        };
+        // A header block with the one field ":method: GET": not a request.
+        let refused = send(b"\0\0\x01\x01\x05\0\0\0\x01\x82");
+        let name = r#"retcd_http2_requests_refused_total{cause="malformed"}"#;
+        server.shows(name, 1.0).await;
+        drop(refused);
+        // A stream with an even number.
+        let mut closed = send(b"\0\0\x01\x01\x05\0\0\0\x02\x82");
+        closed.read_to_end(&mut Vec::new()).unwrap();
+        server.shows(r#"retcd_http2_connections_closed_total{code="PROTOCOL_ERROR"}"#, 1.0).await;
+        assert_eq!(server.metric(name), 1.0, "one request was refused");
     })
     .await;
 }

@@ -28,8 +28,7 @@ fn etcd(data: &Path, ports: [u16; 2]) -> Command {
 }
 
 fn free_ports() -> [u16; 2] {
-    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    listeners.map(|listener| listener.local_addr().unwrap().port())
+    [(); 2].map(|()| ports::free().unwrap())
 }
 
 /// Starts a server on a new directory and stops it once it serves.

@@ -6,7 +6,6 @@ use client::{Client, Config, KeyPair, TlsOptions};
 use proto::etcdserverpb as pb;
 use rcgen::{CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair as Key};
 use std::io::{BufRead as _, BufReader, Lines};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::Duration;
@@ -49,7 +48,7 @@ impl Drop for Server {
 }
 
 fn free() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+    format!("127.0.0.1:{}", ports::free().unwrap())
 }
 
 /// An authority whose certificates are files in a folder.

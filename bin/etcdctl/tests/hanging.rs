@@ -44,7 +44,7 @@ fn run(endpoint: &str, words: &[&str], input: &str) -> Output {
 /// without a server.
 fn endpoints() -> (TcpListener, [String; 2]) {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-    let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let dead = format!("127.0.0.1:{}", ports::free().unwrap());
     let address = silent.local_addr().unwrap().to_string();
     (silent, [address, dead])
 }

@@ -7,16 +7,23 @@
 //! - The writer of a page inserts or removes its entry before it publishes a view that reaches the
 //!   page, so an entry always has the current content of the page.
 
-use std::collections::BTreeMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 use crate::page::Page;
 use crate::sync::{AtomicU64, Mutex, Ordering, lock};
 
 const SHARDS: usize = if cfg!(loom) { 1 } else { 16 };
-/// The memory of an entry besides the page, in bytes: the entry, a map node, reference counts.
+/// The memory of an entry besides the page, in bytes: the entry, its place in the map, reference
+/// counts.
 const ENTRY_OVERHEAD: usize = 160;
 
 type Key = (u64, u64);
+/// Where the entry of a page is. The hash has no random part, so its order is the same in each run.
+#[expect(
+    clippy::disallowed_types,
+    reason = "only the random order of the default hasher is harmful"
+)]
+type Index = std::collections::HashMap<Key, usize, BuildHasherDefault<PageHasher>>;
 
 #[derive(Debug)]
 struct CacheEntry {
@@ -30,9 +37,32 @@ struct CacheEntry {
 struct Shard {
     entries: Vec<Option<CacheEntry>>,
     vacant: Vec<usize>,
-    index: BTreeMap<Key, usize>,
+    index: Index,
     hand: usize,
     bytes: usize,
+    hits: u64,
+    misses: u64,
+}
+
+/// Mixes the numbers of a key. Page ids come from the allocator of the file, not from clients, so
+/// nobody chooses keys that collide.
+#[derive(Clone, Copy, Debug, Default)]
+struct PageHasher(u64);
+
+impl Hasher for PageHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        let product = (self.0 ^ number).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        // The map takes the low bits for the place, and a product is mixed best in its high ones.
+        self.0 = product.rotate_left(32);
+    }
 }
 
 /// A bounded page cache, shared by the databases that are opened with it.
@@ -41,8 +71,6 @@ pub struct PageCache {
     shards: Vec<Mutex<Shard>>,
     shard_limit: usize,
     owners: AtomicU64,
-    hits: AtomicU64,
-    misses: AtomicU64,
 }
 
 fn weight(page: &Page) -> usize {
@@ -98,8 +126,6 @@ impl PageCache {
             shards: (0..SHARDS).map(|_| Mutex::new(Shard::default())).collect(),
             shard_limit: limit / SHARDS,
             owners: AtomicU64::new(0),
-            hits: AtomicU64::new(0),
-            misses: AtomicU64::new(0),
         }
     }
 
@@ -112,13 +138,13 @@ impl PageCache {
     /// The number of lookups that found the page.
     #[must_use]
     pub fn hits(&self) -> u64 {
-        self.hits.load(Ordering::Relaxed)
+        self.shards.iter().map(|shard| lock(shard).hits).sum()
     }
 
     /// The number of lookups that did not find the page.
     #[must_use]
     pub fn misses(&self) -> u64 {
-        self.misses.load(Ordering::Relaxed)
+        self.shards.iter().map(|shard| lock(shard).misses).sum()
     }
 
     /// A new owner number, which distinguishes the pages of one file from those of others.
@@ -135,16 +161,14 @@ impl PageCache {
 
     pub(crate) fn lookup(&self, owner: u64, id: u64) -> Option<Page> {
         let key = (owner, id);
-        let found = {
-            let mut shard = lock(self.shard(key));
-            let at = shard.index.get(&key).copied();
-            at.and_then(|at| shard.entries[at].as_mut()).map(|entry| {
-                entry.hit = true;
-                entry.page.clone()
-            })
-        };
-        let counter = if found.is_some() { &self.hits } else { &self.misses };
-        counter.fetch_add(1, Ordering::Relaxed);
+        let mut shard = lock(self.shard(key));
+        let at = shard.index.get(&key).copied();
+        let found = at.and_then(|at| shard.entries[at].as_mut()).map(|entry| {
+            entry.hit = true;
+            entry.page.clone()
+        });
+        let counter = if found.is_some() { &mut shard.hits } else { &mut shard.misses };
+        *counter += 1;
         found
     }
 
@@ -167,8 +191,7 @@ impl PageCache {
     pub(crate) fn forget_owner(&self, owner: u64) {
         for shard in &self.shards {
             let mut shard = lock(shard);
-            let keys: Vec<Key> =
-                shard.index.range((owner, 0)..=(owner, u64::MAX)).map(|(key, _)| *key).collect();
+            let keys: Vec<Key> = shard.index.keys().filter(|key| key.0 == owner).copied().collect();
             for key in keys {
                 shard.remove(key);
             }

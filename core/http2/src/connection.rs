@@ -5,4 +5,4 @@ mod send;
 mod settings;
 mod state;
 
-pub use state::{ClientEvent, Connection, ConnectionFault, FramesRead};
+pub use state::{ClientEvent, Connection, ConnectionFault, FramesRead, RefusedRequest};

@@ -24,7 +24,7 @@ mod hpack;
 mod limits;
 mod stream;
 
-pub use connection::{ClientEvent, Connection, ConnectionFault, FramesRead};
+pub use connection::{ClientEvent, Connection, ConnectionFault, FramesRead, RefusedRequest};
 pub use field::Field;
 pub use frame::Reason;
 pub use head::Head;

@@ -154,6 +154,7 @@ impl World {
                 Some(ClientEvent::Reset(stream, reason)) => {
                     self.say(format_args!("reset {} {}", stream.id, reason.name()));
                 }
+                Some(ClientEvent::Refused(why)) => self.say(format_args!("refused {why:?}")),
                 Some(ClientEvent::Alive) => self.say(format_args!("alive")),
             }
         }

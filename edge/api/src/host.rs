@@ -4,6 +4,7 @@
 //! Everything stays on one thread, so nothing needs to be `Send`.
 
 use bytes::Bytes;
+use connection::{ConnectionFault, RefusedRequest};
 use proto::answer::{Answer, Origin, RangeAnswer, TxnAnswer};
 use proto::etcdserverpb::{
     AlarmMember, DowngradeRequest, HashKvResponse, HashResponse, InternalRaftRequest,
@@ -58,6 +59,12 @@ pub trait Host: Clone + 'static {
 
     /// Where calls of the method at `path` are counted, if they are.
     fn counters(&self, path: &str) -> Option<Arc<Method>>;
+
+    /// Counts a request that was refused before it became a call.
+    fn count_refused(&self, why: RefusedRequest);
+
+    /// Counts a connection that was closed because its client broke a rule of HTTP/2.
+    fn count_fault(&self, fault: &ConnectionFault);
 
     /// Counts the bytes of a received message.
     fn count_received(&self, bytes: usize);

@@ -12,6 +12,7 @@ mod txns;
 mod worker_host;
 
 use crate::host::{Deliver, Growth, Host, RangeChunks, RangeReply, SnapshotFile, WatchStream};
+use connection::{ConnectionFault, RefusedRequest};
 pub use credentials::Authenticator;
 pub(crate) use errors::refusal_status;
 pub use errors::status_of;
@@ -75,6 +76,20 @@ impl Host for WorkerHost {
 
     fn counters(&self, path: &str) -> Option<Arc<Method>> {
         self.worker.metrics().grpc.method(path).cloned()
+    }
+
+    fn count_refused(&self, why: RefusedRequest) {
+        let cause = match why {
+            RefusedRequest::Streams => "streams",
+            RefusedRequest::Headers => "headers",
+            RefusedRequest::Malformed => "malformed",
+        };
+        self.worker.metrics().network.refused.with_label_values(&[cause]).inc();
+    }
+
+    fn count_fault(&self, fault: &ConnectionFault) {
+        let code = fault.reason.name();
+        self.worker.metrics().network.closed.with_label_values(&[code]).inc();
     }
 
     fn count_received(&self, bytes: usize) {

@@ -83,11 +83,20 @@ impl<H: Host> Service<H> {
     where
         I: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let limits = &self.shared.limits;
-        let settings = Settings { streams_max: limits.streams_max, pings: limits.pings };
-        let connection = self.shared.connection();
+        let shared = Rc::clone(&self.shared);
+        let counting = Rc::clone(&shared);
+        let settings = Settings {
+            streams_max: shared.limits.streams_max,
+            pings: shared.limits.pings,
+            refused: Rc::new(move |why| counting.host.count_refused(why)),
+        };
+        let connection = shared.connection();
         let answer = move |request| self.clone().answer(request, connection);
-        connection::serve(io, &settings, seat, stop, answer).await
+        let served = connection::serve(io, &settings, seat, stop, answer).await;
+        if let Err(connection::Error::Client(fault)) = &served {
+            shared.host.count_fault(fault);
+        }
+        served
     }
 
     /// Answers one request of a connection.

@@ -26,7 +26,6 @@ const READ: usize = 16 * 1024;
 const ROUNDS_MAX: usize = 16;
 
 /// One connection of HTTP/2.
-#[derive(Debug)]
 pub(crate) struct Driver<'s, I, S, F> {
     io: I,
     /// What came and was not used: hardly more than a frame.
@@ -72,7 +71,7 @@ where
             io,
             input,
             input_max: READ + limits.frame_max as usize,
-            streams: Streams::new(limits, service),
+            streams: Streams::new(limits, Rc::clone(&settings.refused), service),
             seat,
             in_use: None,
             liveness: settings.pings.map(|pings| Liveness::new(pings, opened)),

@@ -31,6 +31,7 @@ mod wakes;
 
 pub use body::{RequestBody, RequestError};
 pub use error::Error;
+pub use http2::{ConnectionFault, RefusedRequest};
 pub use request::ClientRequest;
 pub use settings::Settings;
 

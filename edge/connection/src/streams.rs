@@ -10,7 +10,9 @@ use crate::request::ClientRequest;
 use bytes::{Buf as _, BytesMut};
 use http::{Method, response};
 use http_body::Body as _;
-use http2::{ClientEvent, Connection, ConnectionFault, End, Head, Limits, Reason, StreamKey};
+use http2::{
+    ClientEvent, Connection, ConnectionFault, End, Head, Limits, Reason, RefusedRequest, StreamKey,
+};
 use net::tasks::caught;
 use rpc::body::{Part, Reply};
 use std::rc::Rc;
@@ -24,12 +26,12 @@ const FRAME_HEAD: usize = 9;
 const CALLS_MAX: usize = 256;
 
 /// The streams and their calls. `F` answers a request.
-#[derive(Debug)]
 pub(crate) struct Streams<S, F> {
     pub(crate) http2: Connection,
     calls: Calls<F>,
     heads: Heads,
     service: S,
+    refused: Rc<dyn Fn(RefusedRequest)>,
     /// Slots whose calls were woken and are to be polled.
     woken: Vec<usize>,
 }
@@ -39,10 +41,13 @@ where
     S: Fn(ClientRequest) -> F,
     F: Future<Output = Reply>,
 {
-    pub(crate) fn new(limits: Limits, service: S) -> Streams<S, F> {
-        let http2 = Connection::new(limits);
-        let woken = Vec::new();
-        Streams { http2, calls: Calls::new(), heads: Heads::default(), service, woken }
+    pub(crate) fn new(
+        limits: Limits,
+        refused: Rc<dyn Fn(RefusedRequest)>,
+        service: S,
+    ) -> Streams<S, F> {
+        let (http2, calls, heads) = (Connection::new(limits), Calls::new(), Heads::default());
+        Streams { http2, calls, heads, service, refused, woken: Vec::new() }
     }
 
     pub(crate) fn ready(&self) -> &Ready {
@@ -77,6 +82,7 @@ where
             ClientEvent::Reset(stream, reason) => {
                 self.calls.end(stream, RequestError::Reset(reason));
             }
+            ClientEvent::Refused(why) => (self.refused)(why),
             // Every byte is a sign of life.
             ClientEvent::Alive => {}
         }

@@ -245,6 +245,8 @@ group! {
         tls_failed_reloads: IntCounter = "retcd_tls_failed_reloads_total", "Changed files with certificates, keys, authorities or revocations that were not valid.";
         client_received: IntCounter = "etcd_network_client_grpc_received_bytes_total", "Bytes received from gRPC clients.";
         client_sent: IntCounter = "etcd_network_client_grpc_sent_bytes_total", "Bytes sent to gRPC clients.";
+        refused: IntCounterVec = "retcd_http2_requests_refused_total", "Requests that did not become calls: too many streams, too many headers, or malformed ones.", ["cause"];
+        closed: IntCounterVec = "retcd_http2_connections_closed_total", "Connections closed because the client broke a rule of HTTP/2, by the code that it was told.", ["code"];
         stream_failures: IntCounterVec = "etcd_network_server_stream_failures_total", "Streams that failed at this member.", ["Type", "API"];
         known_peers: IntGaugeVec = "etcd_network_known_peers", "1 for each known member.", ["Local", "Remote"];
         active_peers: IntGaugeVec = "etcd_network_active_peers", "1 for each connected peer.", ["Local", "Remote"];
@@ -423,6 +425,12 @@ impl Metrics {
         metrics.health.scrapes.with_label_values(&["200"]).inc_by(0);
         metrics.health.scrapes.with_label_values(&["500"]).inc_by(0);
         metrics.health.scrapes.with_label_values(&["503"]).inc_by(0);
+        for cause in ["streams", "headers", "malformed"] {
+            metrics.network.refused.with_label_values(&[cause]).inc_by(0);
+        }
+        for code in ["ENHANCE_YOUR_CALM", "PROTOCOL_ERROR"] {
+            metrics.network.closed.with_label_values(&[code]).inc_by(0);
+        }
         Ok(metrics)
     }
 

@@ -9,7 +9,7 @@ use crate::list::Client;
 use crate::prepare::Program;
 use crate::relay::Relay;
 use anyhow::{Context, Result, bail};
-use conformance::server::{Server, free_port};
+use conformance::server::Server;
 use proto::etcdserverpb::PutRequest;
 use rpc::stubs::etcdserverpb::kv_client::KvClient;
 use std::net::SocketAddr;
@@ -54,7 +54,7 @@ pub async fn run(client: &Client, program: &Program, server: &Path) -> Result<Li
         .current_dir(&program.dir)
         .env("ENDPOINT", address.to_string())
         .env("RELAY", stage.relay.address().to_string())
-        .env("DEAD", format!("127.0.0.1:{}", free_port()?))
+        .env("DEAD", format!("127.0.0.1:{}", ports::free()?))
         .env("UNIX", stage.relay.socket())
         .env("AUTHORITY", client.authority)
         .stdin(Stdio::piped())

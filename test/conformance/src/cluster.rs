@@ -1,6 +1,5 @@
 //! A cluster of our servers as processes, which grows and shrinks.
 
-use crate::server::free_port;
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
@@ -56,8 +55,8 @@ pub struct Ports {
 
 impl Node {
     fn new(program: &Path, name: &str) -> Result<Node> {
-        let peer = free_port()?;
-        let ports = Ports { client: free_port()?, peer, advertised: peer };
+        let peer = ports::free()?;
+        let ports = Ports { client: ports::free()?, peer, advertised: peer };
         Node::planned(program, name, ports, Vec::new())
     }
 

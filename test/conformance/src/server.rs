@@ -2,7 +2,6 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use std::io::{BufRead as _, BufReader};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -30,7 +29,7 @@ impl Server {
     /// When it cannot be started or does not answer.
     pub async fn start(program: &Path, flags: &[&str]) -> Result<Server> {
         let dir = TempDir::new()?;
-        let (client_port, peer_port) = (free_port()?, free_port()?);
+        let (client_port, peer_port) = (ports::free()?, ports::free()?);
         let flags: Vec<String> = flags.iter().map(ToString::to_string).collect();
         let child = spawn(program, &dir, (client_port, peer_port), &flags)?;
         let program = program.to_path_buf();
@@ -206,12 +205,4 @@ fn spawn(program: &Path, dir: &TempDir, ports: (u16, u16), flags: &[String]) -> 
         .stderr(log)
         .spawn()
         .with_context(|| format!("cannot start {}", program.display()))
-}
-
-/// A port that was free a moment ago.
-///
-/// # Errors
-/// When the operating system has none.
-pub fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }

@@ -93,7 +93,7 @@ fn answer(http2: &mut Connection, event: &ClientEvent<'_>) {
         }
         ClientEvent::Ended(stream) => respond(http2, *stream),
         ClientEvent::Reset(stream, _) => assert!(!http2.is_open(*stream)),
-        ClientEvent::Alive => {}
+        ClientEvent::Refused(_) | ClientEvent::Alive => {}
     }
 }
 

@@ -1,7 +1,7 @@
 //! The server under attack, with the addresses of its three ports.
 
 use anyhow::{Context, Result, ensure};
-use conformance::server::{Server, free_port};
+use conformance::server::Server;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -38,7 +38,7 @@ impl Target {
     /// # Errors
     /// As [`Target::start`].
     pub async fn start_with(program: &Path, files: Option<u64>, more: &[&str]) -> Result<Target> {
-        let metrics = free_port()?;
+        let metrics = ports::free()?;
         let url = format!("http://127.0.0.1:{metrics}");
         let flags = [&["--listen-metrics-urls", &url], more].concat();
         let wrapper = files.map(|files| wrap(program, files)).transpose()?;

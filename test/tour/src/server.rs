@@ -5,7 +5,7 @@ use crate::process::wait_for;
 use anyhow::{Context, Result, bail};
 use std::fs::OpenOptions;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -43,7 +43,7 @@ impl Server {
     pub fn start(program: &Path, data: &Path, log: &Path, flags: &[String]) -> Result<Server> {
         let mut last = None;
         for _ in 0..TRIES {
-            let ports = (free_port()?, free_port()?);
+            let ports = (ports::free()?, ports::free()?);
             let child = spawn(program, data, log, (ports, flags))?;
             let mut server = Server { child, port: ports.0 };
             match server.wait_until_it_answers() {
@@ -116,14 +116,4 @@ fn spawn(program: &Path, data: &Path, log: &Path, how: ((u16, u16), &[String])) 
         .stderr(log)
         .spawn()
         .with_context(|| format!("cannot start {}", program.display()))
-}
-
-/// A free port of five digits, so that table columns have the same width in each run.
-fn free_port() -> Result<u16> {
-    loop {
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        if port >= 10_000 {
-            return Ok(port);
-        }
-    }
 }

@@ -23,7 +23,8 @@ const ROWS: &[&[&str]] = &[
     &["api", "client", "peer"],
     &["embed"],
     &["etcd", "etcdctl", "etcdutl"],
-    &["sim", "script", "conformance", "tour", "fuzz"],
+    &["script", "ports"],
+    &["sim", "conformance", "tour", "fuzz"],
     &["clients", "hostile"],
     &["xtask"],
 ];

@@ -3,8 +3,8 @@
 //! Source: RFC 9113 §5, §6; the order of checks is ours.
 
 use super::state::{
-    ALIVE_PING, ClientEvent, Connection, ConnectionFault, FramesRead, OpenBlock, SHUTDOWN_PING,
-    Shutdown, new_stream, reset,
+    ALIVE_PING, ClientEvent, Connection, ConnectionFault, FramesRead, OpenBlock, RefusedRequest,
+    SHUTDOWN_PING, Shutdown, new_stream, reset,
 };
 use crate::frame::{self, ACK, END_HEADERS, END_STREAM, FrameHead, HAS_PRIORITY, PADDED, Reason};
 use crate::head::{HeadFault, TrailerCheck};
@@ -270,20 +270,20 @@ impl Connection {
             Ok(head) if head.content_length().is_none_or(|length| length == 0 || !ended) => head,
             Err(HeadFault::TooLarge) => {
                 self.refuse_headers(id, ended);
-                return Ok(None);
+                return Ok(Some(ClientEvent::Refused(RefusedRequest::Headers)));
             }
             Ok(_) | Err(HeadFault::Malformed) => {
                 self.counted_reset(now_ms)?;
                 self.streams.close(id, Closed::ByUs);
                 reset(id, Reason::PROTOCOL_ERROR, &mut self.out.bytes);
-                return Ok(None);
+                return Ok(Some(ClientEvent::Refused(RefusedRequest::Malformed)));
             }
         };
         if self.streams.len() >= self.limits.streams_max as usize {
             self.counted_reset(now_ms)?;
             self.streams.close(id, Closed::ByUs);
             reset(id, Reason::REFUSED_STREAM, &mut self.out.bytes);
-            return Ok(None);
+            return Ok(Some(ClientEvent::Refused(RefusedRequest::Streams)));
         }
         let window = self.limits.stream_window;
         let stream = self.streams.open(new_stream(id, &head, ended, window, &self.client));

@@ -49,8 +49,21 @@ pub enum ClientEvent<'i> {
     Ended(StreamKey),
     /// The stream is gone: the client has reset it, or we have for its mistake.
     Reset(StreamKey, Reason),
+    /// A request was refused before it became a stream. The client has been told.
+    Refused(RefusedRequest),
     /// The client has answered the PING of [`Connection::ask_alive`].
     Alive,
+}
+
+/// Why a request was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusedRequest {
+    /// As many streams as [`Limits::streams_max`] are open: REFUSED_STREAM.
+    Streams,
+    /// Its header list is longer than [`Limits::headers_max`]: the status 431.
+    Headers,
+    /// Its header list is not that of a request: PROTOCOL_ERROR.
+    Malformed,
 }
 
 /// The client broke a rule that ends the connection. The GOAWAY frame is in the output.

@@ -5,6 +5,7 @@ use api::{
     Service, SnapshotFile, WatchStream,
 };
 use bytes::Bytes;
+use connection::{ConnectionFault, RefusedRequest};
 use net::Seats;
 use prost::Message as _;
 use proto::answer::{
@@ -210,6 +211,10 @@ impl Host for Fake {
     fn counters(&self, path: &str) -> Option<Arc<Method>> {
         self.0.metrics.as_ref()?.grpc.method(path).cloned()
     }
+
+    fn count_refused(&self, _: RefusedRequest) {}
+
+    fn count_fault(&self, _: &ConnectionFault) {}
 
     fn count_received(&self, _: usize) {}
 

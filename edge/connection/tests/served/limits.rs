@@ -4,9 +4,11 @@ use crate::world::{
     frame, head, opening, read_frame, read_until, request, run, serve, serve_on, settings, settle,
     write,
 };
-use connection::{Error, Settings};
+use connection::{Error, RefusedRequest, Settings};
 use net::limits::STALLED_TIME_MAX;
+use std::cell::RefCell;
 use std::io;
+use std::rc::Rc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, sleep};
@@ -109,14 +111,19 @@ fn a_slow_reader_gets_all_answers_to_what_it_has_sent() {
 }
 
 #[test]
-fn streams_beyond_the_limit_are_refused() {
+fn streams_beyond_the_limit_are_refused_and_counted() {
     run(async {
-        let (mut io, _served) = serve(Settings { streams_max: 2, ..settings() }).await;
+        let refused = Rc::new(RefCell::new(Vec::new()));
+        let counted = Rc::clone(&refused);
+        let count: Rc<dyn Fn(RefusedRequest)> = Rc::new(move |why| counted.borrow_mut().push(why));
+        let settings = Settings { streams_max: 2, refused: count, ..settings() };
+        let (mut io, _served) = serve(settings).await;
         write(&mut io, &opening()).await;
         for stream in [1, 3, 5] {
             write(&mut io, &request(stream, "/wait", b"")).await;
         }
         assert_eq!(read_until(&mut io, 3).await, (3, 0, 5, vec![0, 0, 0, 7]));
+        assert_eq!(*refused.borrow(), [RefusedRequest::Streams]);
         write(&mut io, &frame(3, 0, 1, &[0, 0, 0, 8])).await;
         write(&mut io, &request(7, "/unary", b"")).await;
         let (kind, _, stream, _) = read_frame(&mut io).await;

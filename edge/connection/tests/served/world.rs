@@ -39,7 +39,7 @@ pub(crate) async fn settle() {
 }
 
 pub(crate) fn settings() -> Settings {
-    Settings { streams_max: u32::MAX, pings: None }
+    Settings { streams_max: u32::MAX, pings: None, refused: Rc::new(|_| {}) }
 }
 
 /// What the handlers have seen and done.

@@ -5,7 +5,6 @@ use cluster::{cluster_id, member_id};
 use proto::{EntryId, Index, NodeId};
 use raft::{Body, Message};
 use std::fs::File;
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
@@ -21,8 +20,7 @@ impl Drop for Go {
 }
 
 fn free_url() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    format!("http://{}", listener.local_addr().unwrap())
+    format!("http://127.0.0.1:{}", ports::free().unwrap())
 }
 
 fn start(binary: &Path, dir: &Path, (url, other): (&str, &str)) -> Go {

@@ -9,7 +9,6 @@ use anyhow::{Context as _, Result, bail, ensure};
 use bolt::{Db, Options, PageCache};
 use clap::Parser;
 use conformance::cluster::{Node, Ports, leader, until_done};
-use conformance::server::free_port;
 use prost::Message as _;
 use proto::etcdserverpb::downgrade_request::DowngradeAction;
 use proto::etcdserverpb::{PutRequest, RangeRequest};
@@ -65,8 +64,8 @@ impl Program {
 async fn found(programs: &[&Program]) -> Result<Vec<Node>> {
     let mut ports = Vec::new();
     for _ in programs {
-        let peer = free_port()?;
-        ports.push(Ports { client: free_port()?, peer, advertised: peer });
+        let peer = ports::free()?;
+        ports.push(Ports { client: ports::free()?, peer, advertised: peer });
     }
     let url = |(at, it): (usize, &Ports)| format!("m{at}=http://127.0.0.1:{}", it.advertised);
     let all: Vec<String> = ports.iter().enumerate().map(url).collect();
