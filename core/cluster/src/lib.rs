@@ -31,5 +31,6 @@ pub use safety::{HEALTH_INTERVAL, Reach, UnsafeChange, check_in_sync};
 pub use storage_version::{StorageVersion, StorageVersionChange, UnsupportedStorage};
 pub use stored::{MEMBER_REMOVED_VALUE, MembershipWrite, Table};
 pub use version::{
-    BadVersion, CLUSTER_VERSION_MIN, SERVER_MINOR, SERVER_VERSION, Version, server_version,
+    BadVersion, CLUSTER_VERSION_MIN, ENTRIES_OF_3_5, SERVER_MINOR, SERVER_VERSION, Version,
+    server_version,
 };

@@ -14,6 +14,13 @@ pub const SERVER_MINOR: Version = Version { major: 3, minor: 7, patch: 0 };
 /// The cluster version before anything is known of the members.
 pub const CLUSTER_VERSION_MIN: Version = Version { major: 3, minor: 0, patch: 0 };
 
+/// The first cluster version whose members read all that is in entries since then: cluster versions,
+/// attributes and downgrades as requests of their own, the state of authentication, and hashes of
+/// passwords. A member of 3.4 ends at such a request, and takes a hash for no password.
+///
+/// Source: etcd v3.5 api/etcdserverpb/raft_internal.proto, v3.4 etcdserver/apply.go.
+pub const ENTRIES_OF_3_5: Version = Version { major: 3, minor: 5, patch: 0 };
+
 /// A version. A cluster's has patch 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version {

@@ -15,12 +15,13 @@ use backend::{Backend, ReadView};
 use cluster::{Attributes, CLUSTER_VERSION_MIN, Cluster, InvalidChange, SERVER_MINOR, Version};
 use member::Member;
 use mvcc::{Restored, Store};
-use proto::{Entry, EntryId, HardState, Index, NodeId, Term};
+use proto::{Entry, EntryId, EntryKind, HardState, Index, NodeId, Term};
 use state::{LogTail, Settings, State};
 use std::fmt;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use v2store::EntryPayload;
 use vfs::Vfs;
 use wal::{Metadata, OpenAt, Recovered, SnapshotRecord, Wal, snap};
 
@@ -315,7 +316,8 @@ impl<'a> Files<'a> {
         if members.filter(|member| member.is_learner).count() > options.settings.learners_max {
             return Err(BootError::Mismatch(InvalidChange::TooManyLearners.to_string()));
         }
-        let (announced_version, raises_version) = decide_version(options, &mut state);
+        let pending = pending_version(&log.entries, applied.index);
+        let (announced_version, raises_version) = decide_version(options, &mut state, pending);
         let mut kept = ForcedLog { hard_state: recovered.hard_state, entries: log.entries };
         if options.forces_new_cluster && !is_new {
             let members = (state.cluster(), metadata.node);
@@ -375,10 +377,14 @@ fn sync_names(vfs: &dyn Vfs, dirs: &[&Path]) -> Result<(), BootError> {
 /// Decides whether this member raises the cluster version, and the version that it tells other
 /// members at first. A cluster of an older version keeps its version unless the option says otherwise,
 /// so that the older etcd can still be started on the directory.
-fn decide_version(options: &BootOptions, state: &mut State) -> (Version, bool) {
+fn decide_version(
+    options: &BootOptions,
+    state: &mut State,
+    pending: Option<Version>,
+) -> (Version, bool) {
     let joined = || options.founding.as_ref().and_then(Founding::version);
     // The lowest version is that of a cluster whose members are not all known yet.
-    let known = state.cluster().version().or_else(joined);
+    let known = pending.or_else(|| state.cluster().version()).or_else(joined);
     let older = known.filter(|version| *version < SERVER_MINOR && *version > CLUSTER_VERSION_MIN);
     let raises = options.raise_cluster_version.unwrap_or_else(|| older.is_none());
     if let Some(version) = older {
@@ -392,6 +398,19 @@ fn decide_version(options: &BootOptions, state: &mut State) -> (Version, bool) {
     }
     state.raise_cluster_version(raises);
     (older.filter(|_| !raises).unwrap_or_else(cluster::server_version), raises)
+}
+
+/// The cluster version that is set by entries which are not applied yet: a crash leaves some.
+fn pending_version(entries: &[Entry], applied: Index) -> Option<Version> {
+    let set = |entry: &Entry| match v2store::classify(&entry.data).ok()? {
+        EntryPayload::V2(request) => {
+            request.val.filter(|_| request.path.as_deref() == Some("/0/version"))
+        }
+        EntryPayload::Request(request) => request.cluster_version_set.map(|set| set.ver),
+    };
+    let is_request = |entry: &&Entry| entry.kind == EntryKind::Normal && !entry.data.is_empty();
+    let behind = entries.iter().filter(|entry| entry.index > applied).filter(is_request);
+    behind.filter_map(set).filter_map(|text| Version::parse(&text).ok()).last()
 }
 
 /// Creates the log of a new cluster.
@@ -494,4 +513,46 @@ fn check_members(cluster: &Cluster, applied: Index) -> Result<(), BootError> {
         )));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prost::Message as _;
+    use proto::etcdserverpb::{InternalRaftRequest, PutRequest, Request};
+    use proto::membershippb::ClusterVersionSetRequest;
+
+    #[test]
+    fn a_version_that_is_not_applied_yet_is_known_at_the_start() {
+        let entry = |index, data: Vec<u8>| Entry {
+            term: Term(1),
+            index: Index(index),
+            kind: EntryKind::Normal,
+            data: data.into(),
+        };
+        let old = Request {
+            method: Some("PUT".into()),
+            path: Some("/0/version".into()),
+            val: Some("3.4.0".into()),
+            ..Request::default()
+        };
+        let other = Request { path: Some("/0/members/7/attributes".into()), ..old.clone() };
+        let set = ClusterVersionSetRequest { ver: "3.5.0".into() };
+        let new = InternalRaftRequest { cluster_version_set: Some(set), ..Default::default() };
+        let put = Some(PutRequest::default());
+        let put = InternalRaftRequest { put, ..Default::default() };
+        let entries = [
+            entry(3, old.encode_to_vec()),
+            entry(4, new.encode_to_vec()),
+            entry(5, Vec::new()),
+            entry(6, other.encode_to_vec()),
+            entry(7, put.encode_to_vec()),
+        ];
+        let pending = |upto: usize, applied| {
+            pending_version(&entries[..upto], Index(applied)).map(|version| version.to_string())
+        };
+        assert_eq!(pending(1, 2).as_deref(), Some("3.4.0"));
+        assert_eq!(pending(5, 2).as_deref(), Some("3.5.0"));
+        assert_eq!(pending(5, 4), None, "it is applied");
+    }
 }

@@ -9,7 +9,7 @@ use crate::effect::{Effect, Proposer};
 use crate::input::Leader;
 use crate::leadership::Leadership;
 use crate::machine::State;
-use cluster::{CLUSTER_VERSION_MIN, Member, SERVER_MINOR, Version};
+use cluster::{CLUSTER_VERSION_MIN, ENTRIES_OF_3_5, Member, SERVER_MINOR, Version};
 use proto::etcdserverpb::InternalRaftRequest;
 use proto::membershippb::{
     ClusterMemberAttrSetRequest, ClusterVersionSetRequest, DowngradeInfoSetRequest,
@@ -17,8 +17,9 @@ use proto::membershippb::{
 use proto::{NodeId, Term};
 use std::collections::BTreeMap;
 
-/// How long a new leader waits for the versions of all members before it gives a cluster that has
-/// none the lowest version.
+/// How long the versions of all members are waited for, after an election: by a leader before it gives
+/// a cluster that has none the lowest version, and by each member before it publishes its attributes
+/// in the form that all but members of 3.4 read.
 const VERSIONS_WAIT_MS: u64 = 5_000;
 
 /// The time after which the attributes are proposed again: a proposal that was forwarded to another
@@ -40,7 +41,8 @@ impl State {
         self.lessor.demote();
         let replies = self.waiters.leadership_ended();
         effects.extend(replies.map(|(id, reply)| Effect::Reply(id, reply)));
-        self.leadership = Leadership { term, leader, ..Leadership::default() };
+        let since_ms = now_ms;
+        self.leadership = Leadership { term, leader, since_ms, ..Leadership::default() };
         self.establish_if_due(now_ms);
         self.flush_replies(effects);
         self.propose_clears(now_ms, effects);
@@ -129,8 +131,17 @@ impl State {
             (Some(_), _) => return,
         };
         self.leadership.has_proposed_version = true;
-        let set = ClusterVersionSetRequest { ver: wanted.to_string() };
-        let request = InternalRaftRequest { cluster_version_set: Some(set), ..Default::default() };
+        let is_read = match common {
+            Some(common) => common >= ENTRIES_OF_3_5,
+            None => self.reads_entries_of_3_5().unwrap_or(true),
+        };
+        let mut request = InternalRaftRequest::default();
+        if is_read {
+            let set = ClusterVersionSetRequest { ver: wanted.to_string() };
+            request.cluster_version_set = Some(set);
+        } else {
+            request.v2 = Some(v2_put("/0/version".to_owned(), wanted.to_string()));
+        }
         effects.push(Effect::Propose(Box::new(request), Proposer::Leader));
     }
 
@@ -141,6 +152,10 @@ impl State {
         let Some(target) = self.membership.cluster.downgrade_target().filter(|_| is_due) else {
             return;
         };
+        // Members of 3.4 do not know downgrades: an entry that ends one would end them.
+        if target < ENTRIES_OF_3_5 {
+            return;
+        }
         self.leadership.downgrade_checked_ms = now_ms;
         let cluster = &self.membership.cluster;
         let own = cluster.announced_version(self.settings.raise_cluster_version);
@@ -160,8 +175,26 @@ impl State {
         effects.push(Effect::Propose(Box::new(request), Proposer::Leader));
     }
 
-    /// Publishes this member's name and client URLs in the form that all members of a cluster at
-    /// this version understand.
+    /// Whether all members read the entries that came with 3.5; `None` if that is not known.
+    fn reads_entries_of_3_5(&self) -> Option<bool> {
+        // The lowest version is that of a cluster whose members are not all known yet.
+        let version = self.membership.cluster.version().filter(|it| *it > CLUSTER_VERSION_MIN);
+        if let Some(version) = version {
+            return Some(version >= ENTRIES_OF_3_5);
+        }
+        let others = self.members().filter(|member| member.id != self.settings.member);
+        let mut all_known = true;
+        for member in others {
+            match self.membership.member_versions.get(&member.id) {
+                Some(version) if *version < ENTRIES_OF_3_5 => return Some(false),
+                Some(_) => {}
+                None => all_known = false,
+            }
+        }
+        all_known.then_some(true)
+    }
+
+    /// Publishes this member's name and client URLs in the form that all members understand.
     fn propose_attributes(&mut self, now_ms: u64, effects: &mut Vec<Effect>) {
         let id = self.settings.member;
         let stored = self.membership.cluster.member(id).map(Member::attributes);
@@ -172,10 +205,14 @@ impl State {
         if is_current || is_under_way {
             return;
         }
+        let is_read = match self.reads_entries_of_3_5() {
+            Some(is_read) => is_read,
+            None if now_ms < self.leadership.since_ms + VERSIONS_WAIT_MS => return,
+            None => true,
+        };
         self.leadership.attributes_proposed_ms = Some(now_ms);
         let mut request = InternalRaftRequest::default();
-        let speaks_v3_only = Version { major: 3, minor: 5, patch: 0 };
-        if self.membership.cluster.version().is_none_or(|version| version >= speaks_v3_only) {
+        if is_read {
             request.cluster_member_attr_set = Some(ClusterMemberAttrSetRequest {
                 member_id: id.0,
                 member_attributes: Some(proto::membershippb::Attributes {
@@ -184,13 +221,19 @@ impl State {
                 }),
             });
         } else {
-            request.v2 = Some(proto::etcdserverpb::Request {
-                method: Some("PUT".into()),
-                path: Some(format!("/0/members/{id:x}/attributes")),
-                val: Some(wanted.to_json()),
-                ..Default::default()
-            });
+            let path = format!("/0/members/{id:x}/attributes");
+            request.v2 = Some(v2_put(path, wanted.to_json()));
         }
         effects.push(Effect::Propose(Box::new(request), Proposer::Member));
+    }
+}
+
+/// The request by which members of 3.4 set a value.
+fn v2_put(path: String, value: String) -> proto::etcdserverpb::Request {
+    proto::etcdserverpb::Request {
+        method: Some("PUT".into()),
+        path: Some(path),
+        val: Some(value),
+        ..Default::default()
     }
 }

@@ -10,6 +10,8 @@ pub(crate) struct Leadership {
     pub(crate) term: Term,
     /// Who leads in it.
     pub(crate) leader: Leader,
+    /// When this member learned of it, in milliseconds.
+    pub(crate) since_ms: u64,
     /// This member leads, and an entry of the term is applied.
     pub(crate) is_established: bool,
     /// When it was established, in milliseconds.

@@ -54,6 +54,16 @@ pub trait Host: Clone + 'static {
     /// The status for the client.
     async fn hashed(&self, password: String) -> Result<String, Status>;
 
+    /// Whether all members take the hash in an entry for the password. A member of 3.4 does not: it
+    /// would give the user an empty password.
+    fn are_hashes_read(&self) -> bool;
+
+    /// Whether authentication is on, and the revision of users and roles; linearizable.
+    ///
+    /// # Errors
+    /// The status for the client.
+    async fn auth_status(&self) -> Result<(bool, u64), Status>;
+
     /// Cluster, member and current term.
     fn origin(&self) -> Origin;
 

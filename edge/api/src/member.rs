@@ -18,6 +18,7 @@ pub(crate) use errors::refusal_status;
 pub use errors::status_of;
 pub use worker_host::WorkerHost;
 
+use cluster::{CLUSTER_VERSION_MIN, ENTRIES_OF_3_5};
 use errors::{denied_status, store_status};
 use proto::answer::{Answer, Origin, TxnAnswer};
 use proto::etcdserverpb::downgrade_request::DowngradeAction;
@@ -68,6 +69,19 @@ impl Host for WorkerHost {
 
     async fn hashed(&self, password: String) -> Result<String, Status> {
         self.authenticator.passwords.hashed(password).await
+    }
+
+    fn are_hashes_read(&self) -> bool {
+        // The lowest version is that of a cluster whose members are not all known yet.
+        let version = self.worker.moment().published.cluster.version();
+        version.is_none_or(|it| it <= CLUSTER_VERSION_MIN || it >= ENTRIES_OF_3_5)
+    }
+
+    async fn auth_status(&self) -> Result<(bool, u64), Status> {
+        self.view(false).await?;
+        self.caller().await?;
+        let store = self.auth();
+        Ok((store.is_enabled(), store.revision()))
     }
 
     fn origin(&self) -> Origin {

@@ -3,7 +3,7 @@
 //! Source: etcd v3.7 server/etcdserver/server.go (`Process`, `ReportUnreachable`, `monitorVersions`,
 //! `TransferLeadership`), cluster_util.go (`getMembersVersions`).
 
-use cluster::{Cluster, Version};
+use cluster::{CLUSTER_VERSION_MIN, Cluster, Version};
 use net::Url;
 use peer::{Deliver, Dialer, Transport, remote};
 use proto::NodeId;
@@ -122,8 +122,8 @@ impl Peers for ToPeers {
     }
 }
 
-/// Starts the thread that asks the other members for their versions while this one leads. It ends
-/// with the member.
+/// Starts the thread that asks the other members for their versions while this one leads or the cluster
+/// has no version yet. It ends with the member.
 ///
 /// # Errors
 /// When the operating system gives no thread.
@@ -133,12 +133,15 @@ pub(crate) fn watch_versions(handle: Handle, dialer: Dialer) -> io::Result<()> {
         let mut asked: Option<Instant> = None;
         while !handle.is_stopped() {
             let moment = handle.moment();
-            let leads = moment.leadership.leader == me;
+            let version = moment.published.cluster.version();
+            // Until the cluster has a version, each member has to know what the others read.
+            let is_new = version.is_none_or(|version| version <= CLUSTER_VERSION_MIN);
+            let asks = is_new || moment.leadership.leader == me;
             let is_due = asked.is_none_or(|at| at.elapsed() >= VERSIONS_EVERY);
-            if leads && is_due {
+            if asks && is_due {
                 handle.report_versions(versions_of_others(&dialer, &moment.published.cluster, me));
                 asked = Some(Instant::now());
-            } else if !leads {
+            } else if !asks {
                 asked = None;
             }
             drop(moment);

@@ -6,7 +6,7 @@
 use crate::error::Error;
 use crate::worker::Worker;
 use auth::Caller;
-use cluster::{InvalidDowngrade, Version};
+use cluster::{ENTRIES_OF_3_5, InvalidDowngrade, Version};
 use proto::etcdserverpb::InternalRaftRequest;
 use proto::membershippb::DowngradeInfoSetRequest;
 
@@ -50,7 +50,11 @@ impl Worker {
     pub async fn cancel_downgrade(&self) -> Result<Version, Error> {
         let end = async {
             self.linearizable_view().await?;
-            if !self.moment().published.cluster.downgrade().enabled {
+            let moment = self.moment();
+            let cluster = &moment.published.cluster;
+            // One to 3.4 is carried out once the version is that: its members end at the entry.
+            let is_read = cluster.version().is_none_or(|version| version >= ENTRIES_OF_3_5);
+            if !cluster.downgrade().enabled || !is_read {
                 return Err(InvalidDowngrade::NoneInflight.into());
             }
             self.set_downgrade(None).await

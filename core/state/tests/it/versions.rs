@@ -46,6 +46,15 @@ fn versions(known: &[(u64, Version)]) -> Input {
     Input::MemberVersions(known.iter().map(|(id, version)| (NodeId(*id), *version)).collect())
 }
 
+/// The paths that are proposed at a tick as members of 3.4 read them, with their values.
+fn proposed_v2(world: &mut World) -> Vec<(String, String)> {
+    let requests = world.step(Input::Tick).into_iter().filter_map(|effect| match effect {
+        Effect::Propose(request, _) => request.v2,
+        _ => None,
+    });
+    requests.map(|put| (put.path.unwrap(), put.val.unwrap())).collect()
+}
+
 /// What is proposed at a tick: cluster versions, and ids of members whose attributes are set.
 fn proposed(world: &mut World) -> (Vec<String>, Vec<u64>) {
     let (mut versions, mut attributes) = (Vec::new(), Vec::new());
@@ -103,6 +112,7 @@ fn a_cluster_of_an_older_version_is_raised_only_if_the_settings_say_so() {
 fn a_follower_publishes_its_attributes_and_tries_again_while_they_are_not_applied() {
     let mut world = three_members(settings());
     assert!(proposed(&mut world).1.is_empty(), "no leader is known");
+    world.step(versions(&[(8, cluster::server_version()), (9, THREE_FIVE)]));
     world.step(Input::Leadership(Term(1), Leader::Other));
     assert_eq!(proposed(&mut world), (Vec::new(), vec![7]));
     world.now_ms += 4_999;
@@ -201,4 +211,46 @@ fn a_downgrade_ends_when_every_member_is_of_the_target_version() {
         world.step(versions(&[(8, THREE_FIVE), (9, THREE_FIVE)]));
         assert_eq!(ends(&mut world), is_over);
     }
+}
+
+/// A member of 3.4 ends at an entry that it does not know.
+#[test]
+fn members_of_3_4_get_the_version_and_attributes_in_the_form_that_they_read() {
+    const THREE_FOUR: Version = Version { major: 3, minor: 4, patch: 23 };
+    let attributes = |world: &mut World| proposed_v2(world).iter().map(|it| it.0.clone()).collect();
+    let mut world = three_members(settings());
+    world.step(Input::Leadership(Term(1), Leader::Other));
+    assert!(proposed(&mut world).1.is_empty(), "it is not known what the others read");
+    world.step(versions(&[(8, cluster::server_version())]));
+    assert!(proposed(&mut world).1.is_empty(), "it is not known what 9 reads");
+    world.step(versions(&[(9, THREE_FOUR)]));
+    let found: Vec<String> = attributes(&mut world);
+    assert_eq!(found, ["/0/members/7/attributes"]);
+    lead(&mut world, 2);
+    world.step(versions(&[(8, cluster::server_version()), (9, THREE_FOUR)]));
+    let found = proposed_v2(&mut world);
+    assert!(found.contains(&("/0/version".to_owned(), "3.4.0".to_owned())), "{found:?}");
+}
+
+#[test]
+fn attributes_are_published_after_a_while_though_a_member_does_not_answer() {
+    let mut world = three_members(settings());
+    world.step(Input::Leadership(Term(1), Leader::Other));
+    world.now_ms += 4_999;
+    assert!(proposed(&mut world).1.is_empty());
+    world.now_ms += 1;
+    assert_eq!(proposed(&mut world).1, [7]);
+}
+
+#[test]
+fn a_downgrade_to_3_4_is_ended_by_no_entry() {
+    let mut world = leader_of(true);
+    set_downgrade(&mut world, "3.4.0");
+    assert_eq!(proposed(&mut world).0, ["3.4.0"]);
+    set_version(&mut world, "3.4.0");
+    let three_four = Version { major: 3, minor: 4, patch: 23 };
+    world.step(versions(&[(8, three_four), (9, three_four)]));
+    world.now_ms += 60_000;
+    let ends = |effect: &Effect| matches!(effect, Effect::Propose(request, _) if request.downgrade_info_set.is_some());
+    assert!(!world.step(Input::Tick).iter().any(ends));
 }

@@ -58,6 +58,10 @@ pub(crate) struct Inner {
     pub(crate) metrics: Option<Metrics>,
     /// Cloned by every answer that reads while it is sent.
     pub(crate) view: Arc<()>,
+    /// What entries hold of passwords: the password and its hash.
+    pub(crate) users: RefCell<Vec<(String, String)>>,
+    /// Whether a member takes no hash for a password.
+    pub(crate) has_members_of_3_4: Cell<bool>,
     /// Cloned by every large range, if a test looks at the pages that it pins.
     pub(crate) file: RefCell<Option<bolt::View>>,
 }
@@ -201,7 +205,7 @@ impl Host for Fake {
     }
 
     async fn hashed(&self, password: String) -> Result<String, Status> {
-        Ok(password)
+        Ok(format!("hash of {password}"))
     }
 
     fn origin(&self) -> Origin {
@@ -290,7 +294,23 @@ impl Host for Fake {
         Ok(TxnAnswer { revision: self.revision(), succeeded: true, responses })
     }
 
+    fn are_hashes_read(&self) -> bool {
+        !self.0.has_members_of_3_4.get()
+    }
+
+    async fn auth_status(&self) -> Result<(bool, u64), Status> {
+        Ok((true, 5))
+    }
+
     async fn propose(&self, request: InternalRaftRequest) -> Result<Answer, Status> {
+        if let Some(add) = request.auth_user_add {
+            self.0.users.borrow_mut().push((add.password, add.hashed_password));
+            return Ok(Answer::Auth(proto::answer::AuthAnswer::Done));
+        }
+        if let Some(change) = request.auth_user_change_password {
+            self.0.users.borrow_mut().push((change.password, change.hashed_password));
+            return Ok(Answer::Auth(proto::answer::AuthAnswer::Done));
+        }
         if let Some(put) = request.put {
             let key = std::str::from_utf8(&put.key).unwrap().to_owned();
             let prev = self.0.kvs.borrow().get(&put.key).cloned();

@@ -3,14 +3,16 @@
 use crate::fake::{Fake, channel, serve};
 use api::Limits;
 use proto::etcdserverpb::{
-    AlarmRequest, CompactionRequest, DefragmentRequest, DeleteRangeRequest, DowngradeRequest,
-    HashKvRequest, HashRequest, LeaseGrantRequest, LeaseKeepAliveRequest, LeaseLeasesRequest,
-    LeaseRevokeRequest, LeaseTimeToLiveRequest, MemberAddRequest, MemberListRequest,
-    MemberPromoteRequest, MemberRemoveRequest, MemberUpdateRequest, MoveLeaderRequest, PutRequest,
-    RangeRequest, RequestOp, ResponseHeader, SnapshotRequest, StatusRequest, TxnRequest,
-    WatchCreateRequest, WatchRequest, request_op::Request, watch_request::RequestUnion,
+    AlarmRequest, AuthStatusRequest, AuthUserAddRequest, AuthUserChangePasswordRequest,
+    CompactionRequest, DefragmentRequest, DeleteRangeRequest, DowngradeRequest, HashKvRequest,
+    HashRequest, LeaseGrantRequest, LeaseKeepAliveRequest, LeaseLeasesRequest, LeaseRevokeRequest,
+    LeaseTimeToLiveRequest, MemberAddRequest, MemberListRequest, MemberPromoteRequest,
+    MemberRemoveRequest, MemberUpdateRequest, MoveLeaderRequest, PutRequest, RangeRequest,
+    RequestOp, ResponseHeader, SnapshotRequest, StatusRequest, TxnRequest, WatchCreateRequest,
+    WatchRequest, request_op::Request, watch_request::RequestUnion,
 };
 use proto::healthpb::{HealthCheckRequest, HealthListRequest};
+use rpc::stubs::etcdserverpb::auth_client::AuthClient;
 use rpc::stubs::etcdserverpb::cluster_client::ClusterClient;
 use rpc::stubs::etcdserverpb::kv_client::KvClient;
 use rpc::stubs::etcdserverpb::lease_client::LeaseClient;
@@ -363,4 +365,34 @@ fn a_stream_that_requires_a_leader_ends_without_one() {
         let status = watch.watch(request()).await.unwrap_err();
         assert_eq!(status.message(), "etcdserver: no leader");
     });
+}
+
+#[test]
+fn the_state_of_authentication_is_read_and_no_entry() {
+    // The fake host has no answer to such an entry.
+    serve(&Fake::default(), Limits::default(), |address| async move {
+        let mut auth = AuthClient::new(channel(address).await);
+        let answer = auth.auth_status(AuthStatusRequest {}).await.unwrap().into_inner();
+        assert_eq!((answer.header, answer.enabled, answer.auth_revision), (header(0), true, 5));
+    });
+}
+
+#[test]
+fn a_password_is_in_an_entry_only_if_a_member_reads_no_hash() {
+    for (old, password) in [(false, ""), (true, "secret")] {
+        let fake = Fake::default();
+        fake.0.has_members_of_3_4.set(old);
+        serve(&fake, Limits::default(), |address| async move {
+            let mut auth = AuthClient::new(channel(address).await);
+            let (name, password) = ("alice".to_owned(), "secret".to_owned());
+            let (user, word) = (name.clone(), password.clone());
+            let add = AuthUserAddRequest { name: user, password: word, ..Default::default() };
+            auth.user_add(add).await.unwrap();
+            let change = AuthUserChangePasswordRequest { name, password, ..Default::default() };
+            auth.user_change_password(change).await.unwrap();
+        });
+        let hash = "hash of secret".to_owned();
+        let one = (password.to_owned(), hash);
+        assert_eq!(*fake.0.users.borrow(), [one.clone(), one]);
+    }
 }
