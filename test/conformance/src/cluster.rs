@@ -17,6 +17,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tonic::transport::{Channel, Endpoint};
 
 /// How long anything may take that is waited for.
@@ -145,6 +147,23 @@ impl Node {
         Ok(())
     }
 
+    /// Asks the process to end, as SIGTERM does, and waits until it has.
+    ///
+    /// # Errors
+    /// When it does not run, or does not end.
+    pub async fn stop(&mut self) -> Result<ExitStatus> {
+        self.signal(Signal::SIGTERM)?;
+        self.ended().await
+    }
+
+    /// The status of a process that has ended by itself; none while it runs.
+    ///
+    /// # Errors
+    /// When it was not started.
+    pub fn exited(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.as_mut().context("it was not started")?.try_wait()?)
+    }
+
     /// The process, while it runs.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
@@ -183,6 +202,44 @@ impl Node {
     pub fn becomes(&mut self, program: &Path, flags: Vec<String>) {
         program.clone_into(&mut self.program);
         self.initial = flags;
+    }
+
+    /// Whether it is of this program.
+    #[must_use]
+    pub fn runs(&self, program: &Path) -> bool {
+        self.program == program
+    }
+
+    /// Sends a request, such as `GET /version`, with the fields of a form; the body of the answer.
+    ///
+    /// # Errors
+    /// When it does not answer, or not with a success.
+    pub async fn http(&self, request: &str, form: &str) -> Result<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.client_port)).await?;
+        let (kind, len) = ("application/x-www-form-urlencoded", form.len());
+        let text = format!(
+            "{request} HTTP/1.0\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: \
+             {len}\r\n\r\n{form}"
+        );
+        stream.write_all(text.as_bytes()).await?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await?;
+        let text = String::from_utf8(answer)?;
+        let (head, body) = text.split_once("\r\n\r\n").context("no body")?;
+        let is_good = head.split(' ').nth(1).is_some_and(|status| status.starts_with('2'));
+        ensure!(is_good, "{request}: {head}\n{body}");
+        Ok(body.to_owned())
+    }
+
+    /// The version of the cluster that it says at `/version`, such as `3.5.0`.
+    ///
+    /// # Errors
+    /// When it does not answer, or with something else.
+    pub async fn cluster_version(&self) -> Result<String> {
+        let body = self.http("GET /version", "").await?;
+        let body: serde_json::Value = serde_json::from_str(&body)?;
+        let version = body["etcdcluster"].as_str().context("no cluster version")?;
+        Ok(version.to_owned())
     }
 
     /// Leaves its data and its log on the disk, and says where.

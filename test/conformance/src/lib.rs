@@ -6,6 +6,7 @@
 //! - `gateway`: asks every path of the JSON gateway of both.
 //! - `kill9`: kills our server repeatedly under load.
 //! - `members`: grows and shrinks a cluster of our servers under load.
+//! - `dropin`: lets Go's etcd and ours serve one data directory in turn.
 //! - `space`: measures how the database file shrinks under load.
 //!
 //! This library holds what the programs share. The product does not depend on it.
@@ -15,6 +16,7 @@
 pub mod cluster;
 pub mod compare;
 pub mod differences;
+pub mod dropin;
 pub mod gateway;
 pub mod generate;
 pub mod load;

@@ -1,0 +1,177 @@
+//! Go's etcd and ours serve one directory in turn. Each must show what the one before it has shown.
+
+use super::access::Access;
+use super::burst::Burst;
+use super::contents::Contents;
+use super::picture::Picture;
+use super::program::Program;
+use super::v2_keys;
+use crate::cluster::{Node, Ports};
+use anyhow::{Context as _, Result, ensure};
+use clap::ValueEnum;
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+use serde_json::Value;
+use std::fmt;
+
+/// How a server ends before the next one begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Ending {
+    /// By SIGTERM.
+    Clean,
+    /// By kill -9.
+    Kill,
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Ending::Clean => "SIGTERM",
+            Ending::Kill => "kill -9",
+        })
+    }
+}
+
+/// The turns on one directory: theirs, ours, theirs, ours.
+#[derive(Clone, Debug)]
+pub struct Turns {
+    /// Our server.
+    pub ours: Program,
+    /// Go's etcd.
+    pub theirs: Program,
+    /// How each server ends.
+    pub ending: Ending,
+    /// What is written.
+    pub contents: Contents,
+    /// The seed of what is written.
+    pub seed: u64,
+}
+
+/// What one server has left.
+struct Left {
+    picture: Picture,
+    burst: Burst,
+    version: String,
+    /// The v2 keys that Go's etcd showed last.
+    v2: Option<Value>,
+}
+
+/// A report in one line.
+#[derive(Clone, Debug, Default)]
+struct Tally {
+    keys: usize,
+    revision: i64,
+    acknowledged: usize,
+}
+
+impl fmt::Display for Turns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (contents, theirs) = (format!("{:?}", self.contents), &self.theirs.name);
+        write!(f, "{theirs:7} {} {contents:9} seed {}", self.ending, self.seed)
+    }
+}
+
+impl Turns {
+    /// Takes the turns. Returns a report.
+    ///
+    /// # Errors
+    /// What one server shows otherwise than the one before. The directory is kept, and named.
+    pub async fn run(&self) -> Result<String> {
+        let peer = ports::free()?;
+        let ports = Ports { client: ports::free()?, peer, advertised: peer };
+        let mut node = Node::planned(&self.theirs.path, "m0", ports, Vec::new())?;
+        match self.take(&mut node).await {
+            Ok(tally) => Ok(format!(
+                "{self}: 4 servers in turn, {} keys up to revision {}, HashKV equal, {} writes \
+                 acknowledged while they ended",
+                tally.keys, tally.revision, tally.acknowledged
+            )),
+            Err(error) => {
+                let kept = node.keep().display().to_string();
+                Err(error.context(format!("{self}: data and log are in {kept}")))
+            }
+        }
+    }
+
+    async fn take(&self, node: &mut Node) -> Result<Tally> {
+        let mut rng = StdRng::seed_from_u64(self.seed);
+        let snapshot_count = self.contents.snapshot_count();
+        let snapshot_count =
+            snapshot_count.unwrap_or_else(|| [7, 100, 100_000][rng.random_range(0..3)]);
+        let mut tally = Tally::default();
+        let mut left: Option<Left> = None;
+        let programs = [&self.theirs, &self.ours, &self.theirs, &self.ours];
+        for (step, program) in (0..).zip(programs) {
+            let mut flags = flags(program, node, snapshot_count);
+            if self.contents == Contents::V2 && program.path == self.theirs.path {
+                flags.push("--enable-v2".to_owned());
+            }
+            node.becomes(&program.path, flags);
+            let turn = self.turn(node, step, left.take(), (&mut rng, &mut tally));
+            let now = turn.await.with_context(|| format!("step {step}, {}", program.name))?;
+            left = Some(now);
+        }
+        check_log(node)?;
+        Ok(tally)
+    }
+
+    /// One server: it shows what was left, takes writes, and ends.
+    async fn turn(
+        &self,
+        node: &mut Node,
+        step: u32,
+        left: Option<Left>,
+        (rng, tally): (&mut StdRng, &mut Tally),
+    ) -> Result<Left> {
+        node.start()?;
+        let is_guarded = step > 0 && self.contents.is_guarded();
+        let mut access = Access::served(node, is_guarded).await?;
+        let mut v2 = left.as_ref().and_then(|left| left.v2.clone());
+        if let Some(left) = left {
+            tally.acknowledged += left.burst.check(&access).await?;
+            let now = Picture::take(&access, left.picture.revision).await?;
+            let differences = left.picture.differences(&now);
+            ensure!(differences.is_empty(), "it shows something else:\n{}", differences.join("\n"));
+            if !node.runs(&self.ours.path) {
+                ensure!(v2_keys::all(node, self.contents).await? == left.v2, "other v2 keys");
+            } else {
+                let version = node.cluster_version().await?;
+                ensure!(version == left.version, "{} became {version}", left.version);
+            }
+        }
+        self.contents.write(node, &mut access, step, rng).await.context("writing")?;
+        let picture = Picture::take(&access, access.revision().await?).await?;
+        (tally.keys, tally.revision) = (picture.keys.len(), picture.revision);
+        let version = node.cluster_version().await?;
+        if !node.runs(&self.ours.path) {
+            v2_keys::write(node, self.contents, step).await.context("v2 keys")?;
+            v2 = v2_keys::all(node, self.contents).await?;
+        }
+        let mut burst = Burst::begin(&access, step).await?;
+        match self.ending {
+            Ending::Clean => drop(node.stop().await?),
+            Ending::Kill => node.kill()?,
+        }
+        burst.end().await?;
+        self.contents.check(&node.data_dir())?;
+        Ok(Left { picture, burst, version, v2 })
+    }
+}
+
+fn flags(program: &Program, node: &Node, snapshot_count: u32) -> Vec<String> {
+    let mut flags = program.log_flags();
+    flags.push(format!("--initial-cluster={}={}", node.name, node.peer_url()));
+    flags.push(format!("--snapshot-count={snapshot_count}"));
+    // The cheapest one: a password's hash is not what is tried here.
+    flags.push("--bcrypt-cost=4".to_owned());
+    flags
+}
+
+/// Fails if a server has logged that it cannot go on.
+fn check_log(node: &Node) -> Result<()> {
+    let text = std::fs::read_to_string(node.log())?;
+    let words = ["panicked at", "panic: ", "\"level\":\"fatal\"", "\"level\":\"panic\""];
+    let bad = text.lines().find(|line| words.iter().any(|word| line.contains(word)));
+    ensure!(bad.is_none(), "a server has logged: {}", bad.unwrap_or_default());
+    Ok(())
+}
