@@ -9,19 +9,24 @@
 //! | `load` | clients that write and read |
 //! | `watchers` | watchers that resume after each loss of their member |
 //! | `nemesis` | seeded faults, one at a time |
+//! | `leases` | leases that are renewed through each member, and one that is not |
 //! | `checks` | what must hold at the end |
-//! | `faults`, `failover`, `catch_up` | the modes of the program |
+//! | `ended` | the end of a run: clients and watchers stop, and everything is checked |
+//! | `faults`, `replace`, `failover`, `catch_up` | the modes of the program |
 
 pub mod catch_up;
 mod checks;
+mod ended;
 pub mod failover;
 pub mod faults;
 mod group;
+mod leases;
 mod load;
 mod nemesis;
 mod network;
 mod probe;
 mod record;
+pub mod replace;
 mod watchers;
 
-pub use group::Plan;
+pub use group::{MEMBERS, Plan};

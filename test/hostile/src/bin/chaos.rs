@@ -2,7 +2,10 @@
 //!
 //! - `--mode faults` (the default): every `--every` seconds a member is killed with -9, stopped, or
 //!   cut off. At the end no acknowledged write is lost, the clients' history is linearizable, each
-//!   watcher was told everything in order, and the members are equal.
+//!   watcher was told everything in order, and the members are equal. With `--mixed N`, N of them are
+//!   of `--theirs`, and programs of both kinds lead in turn.
+//! - `--mode replace`: three members of `--theirs` become ours in place, one after the other, and then
+//!   theirs again; the same must hold, and leases that are renewed must live.
 //! - `--mode failover`: how long after the leader's `kill -9` the next write is acknowledged; with
 //!   `--theirs` also of Go's etcd, with the same timeouts.
 //! - `--mode catch-up`: a member that missed `--mib` MiB catches up: the time, the memory of both
@@ -10,12 +13,13 @@
 
 #![expect(clippy::print_stdout, reason = "a program that reports")]
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::{Parser, ValueEnum};
 use hostile::chaos::Plan;
 use hostile::chaos::catch_up::CatchUp;
 use hostile::chaos::failover::measure;
 use hostile::chaos::faults::Faults;
+use hostile::chaos::replace::Replace;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -24,6 +28,8 @@ use std::time::Duration;
 enum Mode {
     /// Faults under load.
     Faults,
+    /// Members replaced in place, and back.
+    Replace,
     /// Times from the leader's kill to the next write.
     Failover,
     /// A member that was down for long.
@@ -36,12 +42,15 @@ struct Args {
     /// Our server.
     #[arg(long)]
     ours: PathBuf,
-    /// Go's etcd, for `failover`.
+    /// Go's etcd, for `failover`, `replace` and `--mixed`.
     #[arg(long)]
     theirs: Option<PathBuf>,
     /// What is done.
     #[arg(long, value_enum, default_value_t = Mode::Faults)]
     mode: Mode,
+    /// How many of the members are of `--theirs`, for `faults`.
+    #[arg(long, default_value_t = 0, requires = "theirs", value_parser = clap::value_parser!(u8).range(0..3))]
+    mixed: u8,
     /// How long faults happen, in seconds.
     #[arg(long, default_value_t = 40)]
     seconds: u64,
@@ -68,21 +77,32 @@ struct Args {
 #[tokio::main]
 async fn main() -> Result<()> {
     let args = Args::parse();
+    let theirs = || args.theirs.as_deref().context("--theirs is needed");
     let plan = |program: &Path| Plan {
-        program: program.to_owned(),
+        programs: std::array::from_fn(|_| program.to_owned()),
         first_port: args.first_port,
         flags: args.flags.clone(),
     };
     match args.mode {
         Mode::Faults => {
             println!("seed {}", args.seed);
+            let mut plan = plan(&args.ours);
+            for program in plan.programs.iter_mut().take(args.mixed.into()) {
+                theirs()?.clone_into(program);
+            }
             let faults = Faults {
-                plan: plan(&args.ours),
+                plan,
                 seed: args.seed,
                 lasts: Duration::from_secs(args.seconds),
                 every: Duration::from_secs(args.every),
             };
             println!("{}", faults.run().await?);
+        }
+        Mode::Replace => {
+            println!("seed {}", args.seed);
+            let by = args.ours.clone();
+            let replace = Replace { plan: plan(theirs()?), by, seed: args.seed };
+            println!("{}", replace.run().await?);
         }
         Mode::CatchUp => {
             let catch_up = CatchUp { plan: plan(&args.ours), mib: args.mib };

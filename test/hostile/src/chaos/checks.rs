@@ -1,6 +1,7 @@
 //! What must hold at the end.
 
 use super::group::Group;
+use super::leases::LEASED;
 use super::load::RANGE;
 use super::probe::PREFIX;
 use super::watchers::{Received, revision};
@@ -119,7 +120,8 @@ pub(super) fn nothing_lost(group: &Group, history: &KvHistory, events: &[Event])
 pub(super) fn others(group: &Group, events: &[Event]) -> Vec<(i64, u64)> {
     let writes = group.probes.writes();
     let probes = events.iter().filter_map(|event| {
-        let kv = event.kv.as_ref().filter(|kv| kv.key.starts_with(PREFIX))?;
+        let is_other = |key: &[u8]| [PREFIX, LEASED].iter().any(|prefix| key.starts_with(prefix));
+        let kv = event.kv.as_ref().filter(|kv| is_other(&kv.key))?;
         Some((kv.mod_revision, writes.get(&kv.key).map_or(0, |(begun, _)| *begun)))
     });
     probes.collect()

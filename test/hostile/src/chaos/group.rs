@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 /// The number of members.
-pub(super) const MEMBERS: usize = 3;
+pub const MEMBERS: usize = 3;
 /// How long a member may take to tell its status; a stopped one does not.
 const STATUS_TIME_MAX: Duration = Duration::from_millis(500);
 /// How long a member may take until it serves, once nothing hinders it.
@@ -23,8 +23,8 @@ const POLL: Duration = Duration::from_millis(20);
 /// What a cluster is started with.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The program of the members.
-    pub program: PathBuf,
+    /// The program of each member.
+    pub programs: [PathBuf; MEMBERS],
     /// The first of nine ports.
     pub first_port: u16,
     /// Flags of each member besides the usual ones.
@@ -39,6 +39,9 @@ pub(super) struct Group {
     /// The proxies of the network.
     listening: JoinSet<()>,
     pub(super) probes: Arc<Probes>,
+    /// What the members are started with.
+    plan: Plan,
+    flags: Vec<String>,
 }
 
 impl Group {
@@ -58,12 +61,15 @@ impl Group {
         let nodes: Result<Vec<Node>> = ports
             .iter()
             .enumerate()
-            .map(|(at, it)| Node::planned(&plan.program, &format!("m{at}"), *it, flags.clone()))
+            .map(|(at, it)| {
+                Node::planned(&plan.programs[at], &format!("m{at}"), *it, flags.clone())
+            })
             .collect();
         let nodes = nodes?;
         let channels: Result<Vec<_>> = nodes.iter().map(Node::channel).collect();
         let probes = Arc::new(Probes::new(channels?));
-        let mut group = Group { nodes, network, listening, probes };
+        let plan = plan.clone();
+        let mut group = Group { nodes, network, listening, probes, plan, flags };
         for at in 0..MEMBERS {
             group.start_member(at)?;
         }
@@ -91,6 +97,40 @@ impl Group {
     pub(super) fn kill(&mut self, at: usize) -> Result<()> {
         self.network.is_process(at, None);
         self.nodes[at].kill()
+    }
+
+    /// Ends a member by SIGTERM, or by kill -9, and starts another program on its directory.
+    pub(super) async fn replace(&mut self, at: usize, by: &Path, is_killed: bool) -> Result<()> {
+        self.network.is_process(at, None);
+        if is_killed {
+            self.nodes[at].kill()?;
+        } else {
+            self.nodes[at].stop().await?;
+        }
+        by.clone_into(&mut self.plan.programs[at]);
+        self.nodes[at].becomes(by, self.flags.clone());
+        self.start_member(at)
+    }
+
+    /// Which members run another program than the first one.
+    pub(super) fn kinds(&self) -> [bool; MEMBERS] {
+        let programs = &self.plan.programs;
+        std::array::from_fn(|at| programs[at] != programs[0])
+    }
+
+    /// Moves the leadership to this member.
+    pub(super) async fn lead(&self, at: usize) -> Result<()> {
+        let deadline = Instant::now() + SERVED_WITHIN;
+        loop {
+            let leader = self.agreed_leader().await?;
+            if leader == at {
+                return Ok(());
+            }
+            // It fails where an election comes between; then it is tried again.
+            let moved = self.nodes[leader].move_leader(self.nodes[at].id).await;
+            ensure!(Instant::now() < deadline, "m{at} does not become the leader: {moved:?}");
+            tokio::time::sleep(POLL).await;
+        }
     }
 
     /// The member that most others call their leader.

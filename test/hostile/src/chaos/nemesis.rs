@@ -72,6 +72,8 @@ pub(super) struct Nemesis {
     deck: Vec<FaultKind>,
     /// How often each kind was done, and how often to the leader.
     pub(super) done: BTreeMap<FaultKind, (u64, u64)>,
+    /// How often a leader was struck: one of the first member's program, and one of another.
+    pub(super) leaders: [u64; 2],
     /// Times from the kill of the leader to the next acknowledged write.
     pub(super) failovers: Vec<Duration>,
     /// Times from the end of a fault until each member served again.
@@ -85,6 +87,7 @@ impl Nemesis {
             every,
             deck: Vec::new(),
             done: BTreeMap::new(),
+            leaders: [0; 2],
             failovers: Vec::new(),
             recoveries: Vec::new(),
         }

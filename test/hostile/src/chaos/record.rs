@@ -11,6 +11,8 @@ use proto::etcdserverpb::{
 use rpc::stubs::etcdserverpb::kv_client::KvClient;
 use sim::kv::calls::{Answered, Condition, KvAnswer, KvCall, Operation, Part, Seen};
 use sim::linearizable::Timed;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::timeout;
@@ -24,11 +26,35 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(3);
 pub(super) struct Record {
     clock: Arc<Probes>,
     calls: Mutex<Vec<Timed<Answered>>>,
+    /// How many calls were answered.
+    answered: AtomicU64,
+    /// The errors, and how often each came.
+    errors: Mutex<BTreeMap<String, u64>>,
 }
 
 impl Record {
     pub(super) fn new(clock: Arc<Probes>) -> Record {
-        Record { clock, calls: Mutex::default() }
+        Record {
+            clock,
+            calls: Mutex::default(),
+            answered: AtomicU64::new(0),
+            errors: Mutex::default(),
+        }
+    }
+
+    /// How many calls were answered so far.
+    pub(super) fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    /// The errors so far, and how often each came.
+    pub(super) fn errors(&self) -> BTreeMap<String, u64> {
+        self.errors.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note_error(&self, error: String) {
+        let mut errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
+        *errors.entry(error).or_default() += 1;
     }
 
     /// Takes the calls that have ended.
@@ -46,7 +72,18 @@ impl Record {
     ) -> Option<KvAnswer> {
         let begun = self.clock.now();
         let answer = timeout(ANSWER_TIME_MAX, ask(channel, &call)).await;
-        let answer = answer.ok().and_then(Result::ok);
+        let answer = match answer {
+            Ok(Ok(answer)) => Some(answer),
+            Ok(Err(error)) => {
+                self.note_error(in_short(&error));
+                None
+            }
+            Err(_) => {
+                self.note_error("no answer in time".to_owned());
+                None
+            }
+        };
+        self.answered.fetch_add(u64::from(answer.is_some()), Ordering::Relaxed);
         let ended = answer.as_ref().map(|_| self.clock.now());
         let is_change = |it: &Operation| matches!(it, Operation::Put(..) | Operation::Delete(_));
         if answer.is_some() || call.operations().any(is_change) {
@@ -56,6 +93,14 @@ impl Record {
         }
         answer
     }
+}
+
+/// The code of a status, and its message where that is etcd's own.
+fn in_short(error: &anyhow::Error) -> String {
+    let Some(status) = error.downcast_ref::<tonic::Status>() else { return format!("{error:#}") };
+    let is_own = status.message().starts_with("etcdserver: ");
+    let message = if is_own { status.message() } else { "the connection" };
+    format!("{:?}: {message}", status.code())
 }
 
 /// Sends a call: single puts and reads as such, everything else as a transaction.
