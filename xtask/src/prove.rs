@@ -71,6 +71,20 @@ const PROOFS: &[Proof] = &[
         environment: &[],
     },
     Proof {
+        name: "drop-in",
+        shows: "Go's etcds and ours take each other's place: on one directory, live, in mixed clusters",
+        command: &with_peers!(
+            "ours='--ours target/release/etcd'; all=$(printf -- '--theirs %s ' $GO34 $GO351 $GO35) && \
+             target/release/dropin $ours $all --long --jobs 2 && \
+             target/release/dropin $ours $all --runbook docs/migrating.md && \
+             for theirs in $GO34 $GO351 $GO35; do for seed in 1 2 3; do \
+             target/release/chaos $ours --theirs $theirs --mode replace --seed $seed || exit; done; \
+             for mixed in 1 2; do target/release/chaos $ours --theirs $theirs --mixed $mixed \
+             --seconds 600 --every 10 || exit; done; done"
+        ),
+        environment: &[],
+    },
+    Proof {
         name: "chaos",
         shows: "three processes with kills, stops and cuts lose nothing and stay linearizable",
         command: &[
