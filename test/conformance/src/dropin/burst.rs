@@ -57,8 +57,9 @@ impl Burst {
         Ok(())
     }
 
-    /// Fails if an acknowledged write is not there; gives their number.
-    pub(super) async fn check(&self, access: &Access) -> Result<usize> {
+    /// Fails if more acknowledged writes are not there than may be lost; gives the numbers of those that
+    /// were acknowledged and of those that are lost.
+    pub(super) async fn check(&self, access: &Access, lost_max: usize) -> Result<(usize, usize)> {
         let mut end = self.prefix.clone().into_bytes();
         // The byte after the slash.
         end.pop();
@@ -71,9 +72,9 @@ impl Burst {
         };
         let found = access.kv.clone().range(request).await?.into_inner().kvs;
         let found: BTreeSet<Bytes> = found.into_iter().map(|kv| kv.key).collect();
-        let lost = self.acknowledged.difference(&found).next();
-        ensure!(lost.is_none(), "an acknowledged write is lost: {lost:?}");
-        Ok(self.acknowledged.len())
+        let lost: Vec<&Bytes> = self.acknowledged.difference(&found).collect();
+        ensure!(lost.len() <= lost_max, "acknowledged writes are lost: {lost:?}");
+        Ok((self.acknowledged.len(), lost.len()))
     }
 }
 

@@ -38,11 +38,36 @@ impl Program {
         Ok(Program { path: path.to_owned(), name: version.clone(), version })
     }
 
+    /// How many acknowledged writes it may lose when it is killed: these versions store the index of
+    /// an entry before its changes, and a commit may come between (etcd issue 13766).
+    #[must_use]
+    pub fn lost_by_kill_max(&self) -> usize {
+        let is_one = self.version.starts_with("3.4.")
+            || ["3.5.0", "3.5.1", "3.5.2"].contains(&self.version.as_str());
+        usize::from(is_one)
+    }
+
     /// The flags that it needs to log as the others do.
     #[must_use]
     pub fn log_flags(&self) -> Vec<String> {
         // 3.4 writes another format unless it is told.
         let is_old = self.version.starts_with("3.4.");
         if is_old { vec!["--logger=zap".to_owned()] } else { Vec::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_versions_with_the_fault_may_lose_a_write() {
+        let lost = |version: &str| {
+            let version = version.to_owned();
+            let program = Program { path: PathBuf::new(), name: version.clone(), version };
+            program.lost_by_kill_max()
+        };
+        assert_eq!(["3.4.23", "3.5.1", "3.5.2"].map(lost), [1, 1, 1]);
+        assert_eq!(["3.5.3", "3.5.10", "3.5.30", "3.7.1"].map(lost), [0, 0, 0, 0]);
     }
 }
