@@ -244,7 +244,7 @@ fn attributes_are_published_after_a_while_though_a_member_does_not_answer() {
 
 #[test]
 fn a_downgrade_to_3_4_is_ended_by_no_entry() {
-    let mut world = leader_of(true);
+    let mut world = leader_of(false);
     set_downgrade(&mut world, "3.4.0");
     assert_eq!(proposed(&mut world).0, ["3.4.0"]);
     set_version(&mut world, "3.4.0");
