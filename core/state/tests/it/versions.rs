@@ -48,9 +48,8 @@ fn versions(known: &[(u64, Version)]) -> Input {
 
 /// The paths that are proposed at a tick as members of 3.4 read them, with their values.
 fn proposed_v2(world: &mut World) -> Vec<(String, String)> {
-    let requests = world.step(Input::Tick).into_iter().filter_map(|effect| match effect {
-        Effect::Propose(request, _) => request.v2,
-        _ => None,
+    let requests = world.step(Input::Tick).into_iter().filter_map(|effect| {
+        if let Effect::Propose(request, _) = effect { request.v2 } else { None }
     });
     requests.map(|put| (put.path.unwrap(), put.val.unwrap())).collect()
 }
