@@ -1,6 +1,6 @@
 //! The table of commands and flags.
 
-use cli::{Command, Flag, Kind};
+use cli::{Arguments, Command, Flag, Kind, Offer};
 
 const KV: &str = "Key-value commands";
 const MAINTENANCE: &str = "Cluster maintenance commands";
@@ -52,12 +52,17 @@ pub(crate) const GLOBAL: &[Flag] = &[
     Flag::new("password", Kind::Text, "", "the password, if it is not in --user"),
     Flag::new("user", Kind::Text, "", "name[:password]"),
     Flag::new("write-out", Kind::Text, "simple", "simple, fields, json, protobuf or table")
-        .short('w'),
+        .short('w')
+        .offering(Offer::Words(&["fields", "json", "protobuf", "simple", "table"])),
 ];
+
+const CONSISTENCY: Flag =
+    Flag::new("consistency", Kind::Text, "l", "l: linearizable, s: serializable")
+        .offering(Offer::Words(&["l", "s"]));
 
 /// The flags of `get`.
 const GET: &[Flag] = &[
-    Flag::new("consistency", Kind::Text, "l", "l: linearizable, s: serializable"),
+    CONSISTENCY,
     Flag::switch("count-only", "print the number of keys only"),
     Flag::switch("from-key", "all keys from this one on"),
     Flag::switch("keys-only", "print keys without values"),
@@ -66,11 +71,13 @@ const GET: &[Flag] = &[
     Flag::new("max-mod-rev", Kind::Int, "0", "only keys with at most this modification revision"),
     Flag::new("min-create-rev", Kind::Int, "0", "only keys with at least this creation revision"),
     Flag::new("min-mod-rev", Kind::Int, "0", "only keys with at least this modification revision"),
-    Flag::new("order", Kind::Text, "", "ASCEND or DESCEND"),
+    Flag::new("order", Kind::Text, "", "ASCEND or DESCEND")
+        .offering(Offer::Words(&["ASCEND", "DESCEND"])),
     Flag::switch("prefix", "all keys that begin with this one"),
     Flag::switch("print-value-only", "print values without keys (format simple)"),
     Flag::new("rev", Kind::Int, "0", "read at this revision"),
-    Flag::new("sort-by", Kind::Text, "", "CREATE, KEY, MODIFY, VALUE or VERSION"),
+    Flag::new("sort-by", Kind::Text, "", "CREATE, KEY, MODIFY, VALUE or VERSION")
+        .offering(Offer::Words(&["CREATE", "KEY", "MODIFY", "VALUE", "VERSION"])),
     Flag::switch("stream", "receive the response as a stream of chunks"),
 ];
 
@@ -233,7 +240,7 @@ const MEMBER: Command = Command {
             usage: "list",
             short: "Lists the members",
             long: "Lists the members: id, status, name, peer URLs, client URLs, and whether it is a learner.",
-            flags: &[Flag::new("consistency", Kind::Text, "l", "l: linearizable, s: serializable")],
+            flags: &[CONSISTENCY],
             ..Command::NONE
         },
         Command {
@@ -433,13 +440,72 @@ const MAKE_MIRROR: Command = Command {
     ..Command::NONE
 };
 
-/// A command that is not implemented yet.
-const fn later(usage: &'static str, short: &'static str, group: &'static str) -> Command {
-    Command { usage, short, group, ..Command::NONE }
-}
+const COMPACTS: Flag = Flag::switch("auto-compact", "compact the history afterwards");
+const DEFRAGMENTS: Flag =
+    Flag::switch("auto-defrag", "defragment the databases of the endpoints afterwards");
 
-/// Commands that are not implemented yet; they print an error.
-pub(crate) const LATER: &[&str] = &["check", "completion"];
+const CHECK: Command = Command {
+    usage: "check <subcommand>",
+    short: "Checks of the cluster: see `etcdctl check --help`",
+    long: "Checks of the cluster",
+    group: UTILITY,
+    commands: &[
+        Command {
+            usage: "datascale [options]",
+            short: "Measures how much memory a server needs for more keys",
+            long: "Writes keys of 1 KiB with many clients, prints how much the resident memory of the \
+                   server has grown,\nand deletes the keys. The memory is that of the first endpoint.",
+            flags: &[
+                COMPACTS,
+                DEFRAGMENTS,
+                Flag::new(
+                    "load",
+                    Kind::Text,
+                    "s",
+                    "s (10,000 keys, 50 clients), m (100,000, 200), l (1,000,000, 500) or xl \
+                     (3,000,000, 1,000)",
+                )
+                .offering(LOADS),
+                Flag::new(
+                    "prefix",
+                    Kind::Text,
+                    "/etcdctl-check-datascale/",
+                    "the prefix of the keys; no other keys may have it",
+                ),
+            ],
+            ..Command::NONE
+        },
+        Command {
+            usage: "perf [options]",
+            short: "Checks the throughput and the latency of writes",
+            long: "Writes keys at a fixed rate with many clients for 60 seconds, and deletes them. The \
+                   check passes if no write fails,\nif more than 90 % of the rate is reached, and if \
+                   no write takes more than 500 ms, with a standard deviation\nof at most 100 ms.",
+            flags: &[
+                COMPACTS,
+                DEFRAGMENTS,
+                Flag::new(
+                    "load",
+                    Kind::Text,
+                    "s",
+                    "s (150 writes/s, 50 clients), m (1,000, 200), l (8,000, 500) or xl (15,000, \
+                     1,000)",
+                )
+                .offering(LOADS),
+                Flag::new(
+                    "prefix",
+                    Kind::Text,
+                    "/etcdctl-check-perf/",
+                    "the prefix of the keys; no other keys may have it",
+                ),
+            ],
+            ..Command::NONE
+        },
+    ],
+    ..Command::NONE
+};
+
+const LOADS: Offer = Offer::Words(&["small", "medium", "large", "xLarge"]);
 
 /// The program.
 pub(crate) static ROOT: Command = Command {
@@ -451,7 +517,7 @@ pub(crate) static ROOT: Command = Command {
     commands: &[
         ALARM,
         AUTHENTICATION,
-        later("check", "Checks of the cluster (not built yet)", UTILITY),
+        CHECK,
         Command {
             usage: "compaction [options] <revision>",
             short: "Compacts the history: removes the revisions before this one",
@@ -462,7 +528,19 @@ pub(crate) static ROOT: Command = Command {
             )],
             ..Command::NONE
         },
-        later("completion", "Prints a completion script for a shell (not built yet)", UTILITY),
+        Command {
+            usage: "completion [bash|zsh|fish|powershell]",
+            short: "Prints a completion script for a shell",
+            long: "Prints a script by which a shell completes the command lines of etcdctl. Load it \
+                   with\n\n  bash:        source <(etcdctl completion bash)\n  zsh:         source \
+                   <(etcdctl completion zsh)\n  fish:        etcdctl completion fish | source\n  \
+                   PowerShell:  etcdctl completion powershell | Out-String | Invoke-Expression\n\nor \
+                   write it to the shell's directory of completions, as etcdctl for bash, _etcdctl \
+                   for zsh\nand etcdctl.fish for fish.",
+            group: UTILITY,
+            arguments: Arguments::OneOf(cli::SHELLS),
+            ..Command::NONE
+        },
         Command {
             usage: "defrag",
             short: "Defragments the databases of the members",
@@ -481,7 +559,7 @@ pub(crate) static ROOT: Command = Command {
         },
         ENDPOINT,
         GET_COMMAND,
-        later("help", "Help about a command", UTILITY),
+        Command { usage: "help", short: "Help about a command", group: UTILITY, ..Command::NONE },
         LEASE,
         Command {
             usage: "lock <lockname> [exec-command arg1 arg2 ...]",
@@ -506,7 +584,12 @@ pub(crate) static ROOT: Command = Command {
             group: MAINTENANCE,
             ..Command::NONE
         },
-        later("options", "Lists the global flags", UTILITY),
+        Command {
+            usage: "options",
+            short: "Lists the global flags",
+            group: UTILITY,
+            ..Command::NONE
+        },
         PUT_COMMAND,
         ROLE,
         SNAPSHOT,
@@ -522,7 +605,12 @@ pub(crate) static ROOT: Command = Command {
             ..Command::NONE
         },
         USER,
-        later("version", "Prints the version of etcdctl", UTILITY),
+        Command {
+            usage: "version",
+            short: "Prints the version of etcdctl",
+            group: UTILITY,
+            ..Command::NONE
+        },
         WATCH_COMMAND,
     ],
     ..Command::NONE

@@ -25,9 +25,14 @@ pub(crate) fn error_line(text: &str) {
     eprintln!("{text}");
 }
 
+/// Whether somebody watches: whether standard error is a terminal.
+pub(crate) fn is_watched() -> bool {
+    std::io::stderr().is_terminal()
+}
+
 /// Writes a line that only somebody who watches wants: to standard error, if it is a terminal.
 pub(crate) fn progress_line(text: &str) {
-    if std::io::stderr().is_terminal() {
+    if is_watched() {
         error_line(text);
     }
 }

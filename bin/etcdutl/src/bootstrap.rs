@@ -6,6 +6,7 @@
 use crate::failure::{Code, CommandResult};
 use crate::output;
 use cli::json::Object;
+use cli::log::Level;
 use net::{Scheme, Url};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::ToSocketAddrs as _;
@@ -88,7 +89,7 @@ fn resolved(text: &str) -> String {
         .string("url", text)
         .string("host", url.address())
         .string("resolved-addr", &address);
-    output::log(concat!(file!(), ":", line!()), "resolved URL Host", fields);
+    output::log(Level::Info, concat!(file!(), ":", line!()), "resolved URL Host", fields);
     format!("{}://{address}", url.scheme().name())
 }
 

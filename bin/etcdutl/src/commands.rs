@@ -1,6 +1,7 @@
 //! The table of commands and flags.
 
-use cli::{Command, Flag, Kind};
+use crate::format::Format;
+use cli::{Arguments, Command, Flag, Kind, Offer};
 
 const RESTORE: &[Flag] = &[
     Flag::new(
@@ -9,7 +10,8 @@ const RESTORE: &[Flag] = &[
         "0",
         "amount to add to the latest revision (needs --mark-compacted)",
     ),
-    Flag::new("data-dir", Kind::Text, "", "the data directory to create"),
+    Flag::new("data-dir", Kind::Text, "", "the data directory to create")
+        .offering(Offer::Directories),
     Flag::new(
         "initial-advertise-peer-urls",
         Kind::Text,
@@ -38,13 +40,41 @@ const RESTORE: &[Flag] = &[
         "skip-hash-check",
         "do not check the hash; for a file that was copied from a data directory",
     ),
-    Flag::new("wal-dir", Kind::Text, "", "the directory of the log, if not in the data directory"),
+    Flag::new("wal-dir", Kind::Text, "", "the directory of the log, if not in the data directory")
+        .offering(Offer::Directories),
 ];
 
-/// A command that is not implemented yet.
-const fn later(usage: &'static str, short: &'static str) -> Command {
-    Command { usage, short, ..Command::NONE }
-}
+/// The data directory of a member that is not running.
+const DATA_DIR: Flag =
+    Flag::new("data-dir", Kind::Text, "", "the data directory of a member that is not running")
+        .required()
+        .offering(Offer::Directories);
+
+const COMPLETION: Command = Command {
+    usage: "completion [bash|zsh|fish|powershell]",
+    short: "Prints a completion script for a shell",
+    long: "Prints a script by which a shell completes the command lines of etcdutl. Load it with\n\n  \
+           bash:        source <(etcdutl completion bash)\n  zsh:         source <(etcdutl completion \
+           zsh)\n  fish:        etcdutl completion fish | source\n  PowerShell:  etcdutl completion \
+           powershell | Out-String | Invoke-Expression\n\nor write it to the shell's directory of \
+           completions, as etcdutl for bash, _etcdutl for zsh\nand etcdutl.fish for fish.",
+    arguments: Arguments::OneOf(cli::SHELLS),
+    ..Command::NONE
+};
+
+const MIGRATE: Command = Command {
+    usage: "migrate",
+    short: "Migrates a data directory to another storage version",
+    long: "Changes the storage version of the data directory of a member that is not running, so that \
+           an etcd\nof the target version can start on it.",
+    flags: &[
+        DATA_DIR,
+        Flag::switch("force", "set the storage version even if the directory cannot be migrated"),
+        Flag::new("target-version", Kind::Text, "", "the version of etcd as X.Y, at least 3.5")
+            .required(),
+    ],
+    ..Command::NONE
+};
 
 /// The program.
 pub(crate) static ROOT: Command = Command {
@@ -58,17 +88,26 @@ pub(crate) static ROOT: Command = Command {
             "time to wait for the database's lock (0: for ever)",
         ),
         Flag::new("write-out", Kind::Text, "simple", "simple, fields, json, protobuf or table")
-            .short('w'),
+            .short('w')
+            .offering(Offer::Words(Format::NAMES)),
     ],
     commands: &[
-        later("completion", "Prints a completion script for a shell (not built yet)"),
-        later("defrag", "Defragments a database (not built yet)"),
-        later(
-            "hashkv <filename>",
-            "Prints the hash of the key-value history in a file (not built yet)",
-        ),
-        later("help", "Help about a command"),
-        later("migrate", "Migrates a data directory to another storage version (not built yet)"),
+        COMPLETION,
+        Command {
+            usage: "defrag",
+            short: "Rewrites a database without its unused space",
+            flags: &[DATA_DIR],
+            ..Command::NONE
+        },
+        Command {
+            usage: "hashkv <filename>",
+            short: "Prints the hash of the key-value history in a database file",
+            arguments: Arguments::One,
+            flags: &[Flag::new("rev", Kind::Int, "0", "last revision to hash (0: the latest one)")],
+            ..Command::NONE
+        },
+        Command { usage: "help", short: "Help about a command", ..Command::NONE },
+        MIGRATE,
         Command {
             usage: "snapshot <subcommand>",
             short: "Snapshots of a member's database",
@@ -88,7 +127,7 @@ pub(crate) static ROOT: Command = Command {
             ],
             ..Command::NONE
         },
-        later("version", "Prints the version of etcdutl"),
+        Command { usage: "version", short: "Prints the version of etcdutl", ..Command::NONE },
     ],
     ..Command::NONE
 };

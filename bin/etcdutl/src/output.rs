@@ -16,7 +16,7 @@ pub(crate) fn error(text: &str) {
 }
 
 /// Writes a log line to standard error.
-pub(crate) fn log(caller: &str, message: &str, fields: Object) {
-    let line = Line { level: Level::Info, logger: "", caller, message, fields };
+pub(crate) fn log(level: Level, caller: &str, message: &str, fields: Object) {
+    let line = Line { level, logger: "", caller, message, fields };
     eprintln!("{}", line.console(SystemTime::now(), 0));
 }

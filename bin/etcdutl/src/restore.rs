@@ -4,11 +4,13 @@
 
 use crate::arguments::one_argument;
 use crate::bootstrap;
+use crate::database::{self, Access};
 use crate::failure::{Code, CommandResult, Failure, io_failure};
-use crate::{output, status};
+use crate::output;
 use bolt::Tx;
 use bytes::Bytes;
 use cli::json::{Object, list, zap_string};
+use cli::log::Level;
 use cli::{Parsed, go};
 use cluster::{Cluster, Member, cluster_id};
 use proto::{Entry, EntryId, EntryKind, HardState, Index, NodeId, Revision, Term};
@@ -59,7 +61,7 @@ impl Plan {
             .string("data-dir", &shown(&self.data_dir))
             .string("snap-dir", &shown(&self.snap_dir()))
             .plain("initial-memory-map-size", self.memory_map_size);
-        output::log(caller, message, fields);
+        output::log(Level::Info, caller, message, fields);
     }
 }
 
@@ -222,14 +224,14 @@ fn log_and_snap(plan: &Plan) -> CommandResult<EntryId> {
 /// Rewrites the database for the new cluster: its members and its consistent index.
 fn database(plan: &Plan, end: EntryId) -> CommandResult {
     const NO_WAIT: Duration = Duration::from_secs(1);
-    let mut db = status::open(&plan.db(), false, NO_WAIT)?;
+    let mut db = database::open(&plan.db(), Access::Write, NO_WAIT)?;
     let latest = match plan.bump {
         0 => None,
         _ => Some(latest_revision(&db.view())?),
     };
     let mut tx = db.begin();
     let message = "Trimming membership information from the backend...";
-    output::log(concat!(file!(), ":", line!()), message, Object::zap());
+    output::log(Level::Info, concat!(file!(), ":", line!()), message, Object::zap());
     for bucket in MEMBER_BUCKETS {
         tx.delete_bucket(bucket).map_err(failed)?;
         tx.create_bucket(bucket).map_err(failed)?;
@@ -274,11 +276,11 @@ fn bump(tx: &mut Tx<'_>, latest: i64, amount: i64) -> CommandResult {
         .plain("latest-revision", latest)
         .plain("bump-amount", amount)
         .plain("new-latest-revision", main);
-    output::log(concat!(file!(), ":", line!()), "bumping latest revision", fields);
+    output::log(Level::Info, concat!(file!(), ":", line!()), "bumping latest revision", fields);
     let revision = Bytes::copy_from_slice(&Revision { main, sub: 0 }.to_bytes());
     tx.put(b"key", revision.clone(), Bytes::new()).map_err(failed)?;
     let fields = Object::zap().plain("revision", main);
-    output::log(concat!(file!(), ":", line!()), "marking revision compacted", fields);
+    output::log(Level::Info, concat!(file!(), ":", line!()), "marking revision compacted", fields);
     tx.put(b"meta", Bytes::from_static(b"scheduledCompactRev"), revision).map_err(failed)
 }
 
@@ -290,5 +292,5 @@ fn log_member(plan: &Plan, member: &Member) {
         .string("added-peer-id", &format!("{:x}", member.id))
         .raw("added-peer-peer-urls", &urls)
         .plain("added-peer-is-learner", member.is_learner);
-    output::log(concat!(file!(), ":", line!()), "added member", fields);
+    output::log(Level::Info, concat!(file!(), ":", line!()), "added member", fields);
 }

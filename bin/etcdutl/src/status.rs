@@ -3,9 +3,11 @@
 //! Source: etcd v3.7.1 etcdutl/snapshot/v3_snapshot.go `Status`, etcdutl/printer*.go.
 
 use crate::arguments::one_argument;
-use crate::failure::{Code, CommandResult, io_failure};
+use crate::database::{self, Access};
+use crate::failure::{Code, CommandResult};
+use crate::format::Format;
 use crate::output;
-use bolt::{Db, Options, PageCache, View};
+use bolt::View;
 use bytes::Bytes;
 use cli::json::Object;
 use cli::{Parsed, go, table};
@@ -14,12 +16,6 @@ use proto::Revision;
 use proto::mvccpb::KeyValue;
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-use vfs::RealDisk;
-
-const PAGE_CACHE_BYTES: usize = 16 << 20;
-const NEW_PAGE_SIZE: usize = 4096;
 
 /// The summary of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,48 +34,17 @@ struct Status {
 
 pub(crate) fn status(parsed: &Parsed) -> CommandResult {
     let path = one_argument(parsed)?;
-    std::fs::metadata(&path).map_err(|error| io_failure("stat", &path, &error))?;
-    let format = parsed.flags.text("write-out");
-    if !["simple", "fields", "json", "protobuf", "table"].contains(&format.as_str()) {
-        return Err(Code::BadFeature.with("unsupported output format"));
-    }
-    let db = open(Path::new(&path), true, parsed.flags.duration("timeout"))?;
+    let path = Path::new(&path);
+    database::must_exist(path)?;
+    let format = Format::of(&parsed.flags)?;
+    let db = database::open(path, Access::Read, parsed.flags.duration("timeout"))?;
     let view = db.view();
     view.check().map_err(|error| {
         let text = "snapshot file integrity check failed. 1 errors found.";
         Code::Error.with(format!("{text}\n{error}"))
     })?;
-    output::out(&printed(&read(&view)?, &format)?);
+    output::out(&printed(&read(&view)?, format)?);
     Ok(())
-}
-
-/// Opens a database, waiting for its lock.
-///
-/// # Errors
-/// When it is not a database, is damaged, cannot be read, or stays locked.
-pub(crate) fn open(path: &Path, read_only: bool, wait: Duration) -> CommandResult<Db> {
-    const PAUSE: Duration = Duration::from_millis(50);
-    let start = Instant::now();
-    loop {
-        let cache = Arc::new(PageCache::new(PAGE_CACHE_BYTES));
-        let options = Options { new_page_size: NEW_PAGE_SIZE, cache, read_only };
-        match Db::open(&RealDisk, path, options) {
-            // A timeout of zero means none.
-            Err(bolt::Error::Locked { .. }) if wait.is_zero() || start.elapsed() < wait => {
-                std::thread::sleep(PAUSE);
-            }
-            Err(bolt::Error::Locked { .. }) => return Err(Code::Error.with("timeout")),
-            Err(error) if is_no_database(path) => {
-                return Err(Code::Error.with(format!("invalid database ({error})")));
-            }
-            other => return other.map_err(|error| Code::Error.with(error)),
-        }
-    }
-}
-
-/// True if the path is not a file, or the file is too short for a database.
-fn is_no_database(path: &Path) -> bool {
-    std::fs::metadata(path).is_ok_and(|file| !file.is_file() || file.len() < 2 * 1024)
 }
 
 fn read(view: &View) -> CommandResult<Status> {
@@ -126,7 +91,7 @@ fn add_version(key: &Bytes, value: &Bytes, keys: &mut BTreeSet<Bytes>) -> Comman
     Ok(revision.main)
 }
 
-fn printed(status: &Status, format: &str) -> CommandResult<String> {
+fn printed(status: &Status, format: Format) -> CommandResult<String> {
     let Status { hash, revision, keys, size, version } = status;
     let row = || {
         vec![
@@ -138,11 +103,11 @@ fn printed(status: &Status, format: &str) -> CommandResult<String> {
         ]
     };
     Ok(match format {
-        "fields" => format!(
+        Format::Fields => format!(
             "\"Hash\" : {hash}\n\"Revision\" : {revision}\n\"Keys\" : {keys}\n\"Size\" : {size}\n\
              \"Version\" : {version}\n"
         ),
-        "json" => {
+        Format::Json => {
             let object = Object::new()
                 .plain("hash", hash)
                 .plain("revision", revision)
@@ -151,10 +116,12 @@ fn printed(status: &Status, format: &str) -> CommandResult<String> {
                 .string("version", version);
             object.done() + "\n"
         }
-        "table" => table(&["hash", "revision", "total keys", "total size", "version"], &[row()]),
-        "simple" => row().join(", ") + "\n",
-        other => {
-            return Err(Code::BadFeature.with(format!("{other} not supported as output format")));
+        Format::Table => {
+            table(&["hash", "revision", "total keys", "total size", "version"], &[row()])
+        }
+        Format::Simple => row().join(", ") + "\n",
+        Format::Protobuf => {
+            return Err(Code::BadFeature.with("protobuf not supported as output format"));
         }
     })
 }
@@ -168,25 +135,25 @@ mod tests {
         let version = "3.7.0".to_string();
         let status = Status { hash: 0xf6ee_601d, revision: 14, keys: 4, size: 20480, version };
         let printed = |format| printed(&status, format).unwrap();
-        assert_eq!(printed("simple"), "f6ee601d, 14, 4, 20 kB, 3.7.0\n");
+        assert_eq!(printed(Format::Simple), "f6ee601d, 14, 4, 20 kB, 3.7.0\n");
         assert_eq!(
-            printed("json"),
+            printed(Format::Json),
             "{\"hash\":4142817309,\"revision\":14,\"totalKey\":4,\"totalSize\":20480,\
              \"version\":\"3.7.0\"}\n"
         );
         assert_eq!(
-            printed("fields"),
+            printed(Format::Fields),
             "\"Hash\" : 4142817309\n\"Revision\" : 14\n\"Keys\" : 4\n\"Size\" : 20480\n\
              \"Version\" : 3.7.0\n"
         );
         assert_eq!(
-            printed("table"),
+            printed(Format::Table),
             "┌──────────┬──────────┬────────────┬────────────┬─────────┐\n\
              │   HASH   │ REVISION │ TOTAL KEYS │ TOTAL SIZE │ VERSION │\n\
              ├──────────┼──────────┼────────────┼────────────┼─────────┤\n\
              │ f6ee601d │       14 │          4 │      20 kB │   3.7.0 │\n\
              └──────────┴──────────┴────────────┴────────────┴─────────┘\n"
         );
-        assert!(super::printed(&status, "protobuf").is_err());
+        assert!(super::printed(&status, Format::Protobuf).is_err());
     }
 }

@@ -30,13 +30,28 @@ pub struct Flag {
     pub default: &'static str,
     /// One line for the help.
     pub help: &'static str,
+    /// Whether a command line without it is refused.
+    pub required: bool,
+    /// What a shell offers as its value.
+    pub offer: Offer,
+}
+
+/// What a shell's completion offers as the value of a flag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offer {
+    /// Files, as shells do by themselves.
+    Files,
+    /// Directories.
+    Directories,
+    /// These words and nothing else.
+    Words(&'static [&'static str]),
 }
 
 impl Flag {
     /// A flag that is false when not given.
     #[must_use]
     pub const fn switch(name: &'static str, help: &'static str) -> Flag {
-        Flag { name, short: None, kind: Kind::Bool, default: "false", help }
+        Flag::new(name, Kind::Bool, "false", help)
     }
 
     /// A flag of any kind.
@@ -47,7 +62,7 @@ impl Flag {
         default: &'static str,
         help: &'static str,
     ) -> Flag {
-        Flag { name, short: None, kind, default, help }
+        Flag { name, short: None, kind, default, help, required: false, offer: Offer::Files }
     }
 
     /// The same flag with a letter.
@@ -55,6 +70,29 @@ impl Flag {
     pub const fn short(self, letter: char) -> Flag {
         Flag { short: Some(letter), ..self }
     }
+
+    /// The same flag, without which a command line is refused.
+    #[must_use]
+    pub const fn required(self) -> Flag {
+        Flag { required: true, ..self }
+    }
+
+    /// The same flag with what a shell offers as its value.
+    #[must_use]
+    pub const fn offering(self, offer: Offer) -> Flag {
+        Flag { offer, ..self }
+    }
+}
+
+/// The arguments that a command line may have besides flags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arguments {
+    /// Any; the command checks them itself.
+    Any,
+    /// One.
+    One,
+    /// One of these words.
+    OneOf(&'static [&'static str]),
 }
 
 /// A command, or the program itself.
@@ -68,6 +106,8 @@ pub struct Command {
     pub long: &'static str,
     /// The heading that it stands under in the help of the command above, or nothing.
     pub group: &'static str,
+    /// The arguments that are accepted.
+    pub arguments: Arguments,
     /// Flags of this command alone.
     pub flags: &'static [Flag],
     /// Flags of this command and those below it.
@@ -87,6 +127,7 @@ impl Command {
         short: "",
         long: "",
         group: "",
+        arguments: Arguments::Any,
         flags: &[],
         persistent: &[],
         hidden: false,

@@ -5,7 +5,8 @@
 use crate::command::{Command, Flag, Kind};
 use std::fmt::Write as _;
 
-fn path_name(path: &[&'static Command]) -> String {
+/// The words that call the last command of a path.
+pub(crate) fn path_name(path: &[&'static Command]) -> String {
     path.iter().map(|command| command.name()).collect::<Vec<_>>().join(" ")
 }
 

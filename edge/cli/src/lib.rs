@@ -1,9 +1,11 @@
 //! Command lines as cobra and pflag parse them (abbreviated commands, flags anywhere, the same
 //! errors and layout of help), and values as Go formats them: quoted strings, durations, sizes,
-//! JSON of structs, boxed tables, zap's log lines. Pure functions from text to text. Not here: the
-//! commands of the tools, and printing.
+//! JSON of structs, boxed tables, zap's log lines; what shells ask for when they complete a command
+//! line, and the scripts by which they ask. Pure functions from text to text. Not here: the commands
+//! of the tools, and printing.
 
 mod command;
+mod complete;
 pub mod duration;
 mod flags;
 pub mod go;
@@ -11,12 +13,15 @@ mod help;
 pub mod json;
 pub mod log;
 mod parse;
+mod shell;
 mod table;
 
-pub use command::{Command, Flag, Kind};
+pub use command::{Arguments, Command, Flag, Kind, Offer};
+pub use complete::{Completion, completion};
 pub use flags::{Environment, Flags};
 pub use help::{flag_usages, help, usage};
 pub use parse::{Invocation, Parsed, Words, parse, parse_flags};
+pub use shell::{SHELLS, script};
 pub use table::table;
 
 #[cfg(test)]

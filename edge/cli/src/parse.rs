@@ -2,10 +2,10 @@
 //!
 //! Source: spf13/cobra @ 1.10.2 command.go `Find`, spf13/pflag @ 1.0.10 flag.go `parseArgs`.
 
-use crate::command::{Command, Flag, Kind};
+use crate::command::{Arguments, Command, Flag, Kind};
 use crate::flags::Flags;
 use crate::go;
-use crate::help::{help, usage};
+use crate::help::{help, path_name, usage};
 
 /// The words of a command line: bytes, since a key may be any.
 pub type Words = Vec<Vec<u8>>;
@@ -71,10 +71,44 @@ pub fn parse(root: &'static Command, words: &[Vec<u8>]) -> Invocation {
     let mut flags = Flags::new(known(&path));
     match parse_words(&mut flags, &rest) {
         Ok(Some(_)) if !runnable => Invocation::Help(help(&path)),
-        Ok(Some(Args { words: args, dash })) => Invocation::Run(Parsed { path, args, dash, flags }),
+        Ok(Some(args)) => match check(&path, &args.words, &flags) {
+            Ok(()) => Invocation::Run(Parsed { path, args: args.words, dash: args.dash, flags }),
+            Err(why) => wrong(&path, &why),
+        },
         Ok(None) => Invocation::Help(help(&path)),
-        Err(why) => Invocation::Wrong(format!("Error: {why}\n{}\n", usage(&path))),
+        Err(why) => wrong(&path, &why),
     }
+}
+
+fn wrong(path: &[&'static Command], why: &str) -> Invocation {
+    Invocation::Wrong(format!("Error: {why}\n{}\n", usage(path)))
+}
+
+/// Checks the number and the words of the arguments, and that no required flag is missing.
+fn check(path: &[&'static Command], args: &[Vec<u8>], flags: &Flags) -> Result<(), String> {
+    let expected = path.last().map_or(Arguments::Any, |command| command.arguments);
+    match (expected, args) {
+        (Arguments::Any, _) | (Arguments::One, [_]) => {}
+        (Arguments::OneOf(words), [only]) => {
+            if !words.iter().any(|word| word.as_bytes() == only) {
+                let name = path_name(path);
+                return Err(format!("invalid argument {} for \"{name}\"", go::quote(only)));
+            }
+        }
+        (Arguments::One | Arguments::OneOf(_), _) => {
+            return Err(format!("accepts 1 arg(s), received {}", args.len()));
+        }
+    }
+    let mut missing: Vec<_> = known(path)
+        .into_iter()
+        .filter(|flag| flag.required && !flags.changed(flag.name))
+        .map(|flag| format!("\"{}\"", flag.name))
+        .collect();
+    missing.sort();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(format!("required flag(s) {} not set", missing.join(", ")))
 }
 
 /// Reads arguments and flags of one command only, with no command words: a line of an
@@ -91,10 +125,10 @@ pub fn parse_flags(command: &'static Command, words: &[Vec<u8>]) -> Result<Parse
 }
 
 /// The arguments without the flags.
-struct Args {
-    words: Words,
+pub(crate) struct Args {
+    pub(crate) words: Words,
     /// How many of them stand before `--`.
-    dash: Option<usize>,
+    pub(crate) dash: Option<usize>,
 }
 
 fn help_topic(root: &'static Command, rest: &[Vec<u8>]) -> Invocation {
@@ -108,7 +142,7 @@ fn help_topic(root: &'static Command, rest: &[Vec<u8>]) -> Invocation {
 }
 
 /// Follows the command words down the tree; the rest is arguments and flags.
-fn find(root: &'static Command, words: &[Vec<u8>]) -> (Vec<&'static Command>, Words) {
+pub(crate) fn find(root: &'static Command, words: &[Vec<u8>]) -> (Vec<&'static Command>, Words) {
     let mut path = vec![root];
     let mut rest = words.to_vec();
     loop {
@@ -180,7 +214,7 @@ fn position(words: &[Vec<u8>], wanted: &[u8], path: &[&'static Command]) -> Opti
 }
 
 /// Sets the flags that are among the words and gives the others; nothing when help is wanted.
-fn parse_words(flags: &mut Flags, words: &[Vec<u8>]) -> Result<Option<Args>, String> {
+pub(crate) fn parse_words(flags: &mut Flags, words: &[Vec<u8>]) -> Result<Option<Args>, String> {
     let (mut args, mut dash) = (Vec::new(), None);
     let mut words = words.iter();
     while let Some(word) = words.next() {

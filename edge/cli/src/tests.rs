@@ -1,6 +1,6 @@
 //! Command lines, as cobra and pflag read them.
 
-use crate::{Command, Flag, Invocation, Kind, Parsed, parse};
+use crate::{Arguments, Command, Flag, Invocation, Kind, Parsed, parse};
 use std::collections::BTreeMap;
 
 static ROOT: Command = Command {
@@ -15,6 +15,17 @@ static ROOT: Command = Command {
     hidden: true,
     groups: &["Keys", "Rest"],
     commands: &[
+        Command {
+            usage: "copy <file>",
+            short: "Copies",
+            group: "Rest",
+            arguments: Arguments::One,
+            flags: &[
+                Flag::new("to", Kind::Text, "", "where to").required(),
+                Flag::new("as", Kind::Text, "", "which name").required(),
+            ],
+            ..Command::NONE
+        },
         Command {
             usage: "get [options] <key>",
             short: "Gets",
@@ -38,6 +49,13 @@ static ROOT: Command = Command {
             ..Command::NONE
         },
         Command { usage: "lock", short: "Locks", group: "Rest", ..Command::NONE },
+        Command {
+            usage: "script [bash|zsh]",
+            short: "Prints a script",
+            group: "Rest",
+            arguments: Arguments::OneOf(&["bash", "zsh"]),
+            ..Command::NONE
+        },
     ],
     ..Command::NONE
 };
@@ -116,6 +134,24 @@ fn errors_are_pflags() {
         assert_eq!(text.lines().next(), Some(format!("Error: {error}").as_str()));
         assert!(text.ends_with("\n\n") && text.contains("Usage:\n  tool get"), "{text}");
     }
+}
+
+#[test]
+fn arguments_and_required_flags_are_checked() {
+    for (line, error) in [
+        ("copy --to x --as y", "accepts 1 arg(s), received 0"),
+        ("copy", "accepts 1 arg(s), received 0"),
+        ("copy a b --to x", "accepts 1 arg(s), received 2"),
+        ("copy a", "required flag(s) \"as\", \"to\" not set"),
+        ("copy a --as=", "required flag(s) \"to\" not set"),
+        ("script", "accepts 1 arg(s), received 0"),
+        ("script bash zsh", "accepts 1 arg(s), received 2"),
+        ("script tcsh", "invalid argument \"tcsh\" for \"tool script\""),
+    ] {
+        assert_eq!(wrong(line).lines().next(), Some(format!("Error: {error}").as_str()), "{line}");
+    }
+    assert_eq!(run("copy a --to x --as y").args, words("a"));
+    assert_eq!(run("script zsh").args, words("zsh"));
 }
 
 #[test]

@@ -91,7 +91,7 @@ impl Endpoints {
 #[derive(Debug)]
 pub(crate) struct Balancer {
     pub(crate) config: Config,
-    network: Arc<dyn Network>,
+    pub(crate) network: Arc<dyn Network>,
     /// Invariant: not locked while anything is waited for.
     endpoints: Mutex<Endpoints>,
     /// An attempt to connect has ended.
@@ -103,7 +103,7 @@ impl Balancer {
         if config.endpoints.is_empty() {
             return Err(Error::Config("etcdclient: no available endpoints".to_string()));
         }
-        let tls = tls(&config)?.map(Arc::new);
+        let tls = tls(&config, &["h2"])?.map(Arc::new);
         let endpoints = config.endpoints.iter().map(|text| Endpoint::parse(text, tls.as_ref()));
         let all = endpoints.map(EndpointState::new).collect();
         let endpoints = Mutex::new(Endpoints { all, next: 0, last_error: None });
@@ -246,10 +246,11 @@ impl Balancer {
 
 /// TLS as it is configured, or, where an endpoint needs it and nothing is, with the authorities of
 /// the operating system.
-fn tls(config: &Config) -> Result<Option<ClientTls>, Error> {
+/// TLS for the endpoints that need it or may have it, offering these protocols (ALPN).
+pub(crate) fn tls(config: &Config, protocols: &[&'static str]) -> Result<Option<ClientTls>, Error> {
     let is_needed = config.endpoints.iter().any(|endpoint| needs_tls(endpoint));
     let options = config.tls.clone().or_else(|| is_needed.then(TlsOptions::default));
-    let with_protocol = |options| TlsOptions { protocols: vec!["h2"], ..options };
+    let with_protocol = |options| TlsOptions { protocols: protocols.to_vec(), ..options };
     let tls = options.map(|options| ClientTls::new(with_protocol(options))).transpose();
     tls.map_err(|error| Error::Config(error.to_string()))
 }

@@ -16,6 +16,8 @@ pub enum Error {
     Config(String),
     /// A contender does not have its lock, or does not lead.
     Contention(Contention),
+    /// A request over HTTP/1.1 failed.
+    Http(String),
 }
 
 /// Why a contender does not own its name. The texts are Go's.
@@ -53,13 +55,13 @@ impl fmt::Display for Contention {
 }
 
 impl Error {
-    /// The gRPC code; `Unknown` for errors of the configuration and of recipes.
+    /// The gRPC code; `Unknown` for errors of the configuration, of recipes and of HTTP.
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
             Error::Status(status) => status.code(),
             Error::DeadlineExceeded(_) => Code::DeadlineExceeded,
-            Error::Config(_) | Error::Contention(_) => Code::Unknown,
+            Error::Config(_) | Error::Contention(_) | Error::Http(_) => Code::Unknown,
         }
     }
 
@@ -68,7 +70,7 @@ impl Error {
     pub fn message(&self) -> &str {
         match self {
             Error::Status(status) | Error::DeadlineExceeded(status) => status.message(),
-            Error::Config(message) => message,
+            Error::Config(message) | Error::Http(message) => message,
             Error::Contention(contention) => contention.text(),
         }
     }
@@ -78,7 +80,7 @@ impl Error {
     pub fn as_rpc_error(&self) -> String {
         match self {
             Error::Status(status) | Error::DeadlineExceeded(status) => rpc_error(status),
-            Error::Config(message) => message.clone(),
+            Error::Config(message) | Error::Http(message) => message.clone(),
             Error::Contention(contention) => contention.to_string(),
         }
     }
@@ -110,7 +112,7 @@ impl fmt::Display for Error {
             }
             Error::Status(status) => f.write_str(&rpc_error(status)),
             Error::DeadlineExceeded(_) => f.write_str("context deadline exceeded"),
-            Error::Config(message) => f.write_str(message),
+            Error::Config(message) | Error::Http(message) => f.write_str(message),
             Error::Contention(contention) => contention.fmt(f),
         }
     }

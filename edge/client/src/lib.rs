@@ -13,6 +13,7 @@ mod credentials;
 mod endpoint;
 mod error;
 mod lease;
+mod metrics;
 mod mirror;
 mod range;
 mod recipes;

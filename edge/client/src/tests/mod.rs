@@ -3,6 +3,7 @@
 
 mod balance;
 mod calls;
+mod metrics;
 pub(crate) mod server;
 
 use std::time::Duration;

@@ -151,6 +151,15 @@ impl Pipe {
         self.0.write_all(&frame).await.unwrap();
     }
 
+    /// Reads up to these bytes.
+    pub(crate) async fn hear_until(&mut self, end: &[u8]) -> Vec<u8> {
+        let mut heard = Vec::new();
+        while !heard.ends_with(end) {
+            heard.push(in_time("a byte of the client", self.0.read_u8()).await.unwrap());
+        }
+        heard
+    }
+
     /// Says something that is not HTTP/2.
     pub(crate) async fn say(&mut self, bytes: &[u8]) {
         self.0.write_all(bytes).await.unwrap();
