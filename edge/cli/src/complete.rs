@@ -6,7 +6,7 @@
 
 use crate::command::{Arguments, Command, Flag, Kind, Offer};
 use crate::flags::Flags;
-use crate::parse::{Args, Words, find, known, parse_words};
+use crate::parse::{Args, Words, bare, find, known, parse_words, position};
 use std::fmt::Write as _;
 
 /// The answer to a shell.
@@ -59,17 +59,20 @@ type Found = Result<(Vec<Candidate>, Directive), String>;
 /// `__completeNoDesc`, which leaves the descriptions out.
 #[must_use]
 pub fn completion(root: &'static Command, words: &[Vec<u8>]) -> Option<Completion> {
-    let (name, words) = words.split_first()?;
+    let name = first_word(words, root)?;
     let is_described = match name.as_slice() {
         b"__complete" => true,
         b"__completeNoDesc" => false,
         _ => return None,
     };
+    // Flags before the command belong to the command line that is completed.
+    let mut words = words.to_vec();
+    words.remove(position(&words, &name, &[root])?);
     // Without any word, the cursor stands at the first one.
-    let empty = Vec::new();
-    let (current, before) = words.split_last().unwrap_or((&empty, &[]));
+    let current = words.pop().unwrap_or_default();
+    let before = words;
     let mut notes = String::new();
-    let (candidates, directive) = candidates(root, before, current).unwrap_or_else(|why| {
+    let (candidates, directive) = candidates(root, &before, &current).unwrap_or_else(|why| {
         _ = writeln!(notes, "[Debug] [Error] {why}");
         (Vec::new(), Directive::Default)
     });
@@ -83,6 +86,11 @@ pub fn completion(root: &'static Command, words: &[Vec<u8>]) -> Option<Completio
     _ = writeln!(out, ":{}", directive as u8);
     _ = writeln!(notes, "Completion ended with directive: {}", directive.name());
     Some(Completion { out, notes })
+}
+
+/// The first word that is neither a flag nor the value of one.
+fn first_word(words: &[Vec<u8>], root: &'static Command) -> Option<Vec<u8>> {
+    bare(words, &[root]).into_iter().next()
 }
 
 fn candidates(root: &'static Command, before: &[Vec<u8>], current: &[u8]) -> Found {
@@ -378,5 +386,8 @@ mod tests {
         );
         assert_eq!(ask(&["__complete"]).unwrap().out.lines().count(), 6);
         assert_eq!(ask(&["get", "__complete"]), None);
+        let behind = ask(&["-w", "json", "--endpoints=a", "__complete", "get", "--l"]).unwrap();
+        assert_eq!(behind.out, found.out);
+        assert_eq!(ask(&["-w", "__complete", "get"]), None);
     }
 }

@@ -175,7 +175,7 @@ fn takes_next(word: &[u8], path: &[&'static Command]) -> bool {
 }
 
 /// The words that are neither flags nor, as it seems, their values.
-fn bare(words: &[Vec<u8>], path: &[&'static Command]) -> Words {
+pub(crate) fn bare(words: &[Vec<u8>], path: &[&'static Command]) -> Words {
     let mut bare = Vec::new();
     let mut at = 0;
     while at < words.len() {
@@ -196,7 +196,11 @@ fn bare(words: &[Vec<u8>], path: &[&'static Command]) -> Words {
     bare
 }
 
-fn position(words: &[Vec<u8>], wanted: &[u8], path: &[&'static Command]) -> Option<usize> {
+pub(crate) fn position(
+    words: &[Vec<u8>],
+    wanted: &[u8],
+    path: &[&'static Command],
+) -> Option<usize> {
     let mut at = 0;
     while at < words.len() {
         let word = &words[at];
