@@ -55,7 +55,7 @@ fn every_command_without_a_server_ends_by_its_time_out() {
     let file = std::env::temp_dir().join(format!("etcdctl-hanging-{}.db", std::process::id()));
     let file = file.to_str().unwrap();
     let txn = "mod(\"a\") > \"0\"\n\nget a\n\n\n";
-    let commands: [(i32, &[&str], &str); 12] = [
+    let commands: [(i32, &[&str], &str); 14] = [
         (1, &["get", "a"], ""),
         (1, &["get", "--stream", "a"], ""),
         (1, &["put", "a", "b"], ""),
@@ -68,6 +68,8 @@ fn every_command_without_a_server_ends_by_its_time_out() {
         (2, &["lease", "timetolive", "5"], ""),
         (2, &["lease", "keep-alive", "--once", "5"], ""),
         (5, &["snapshot", "save", file], ""),
+        (1, &["check", "perf"], ""),
+        (1, &["check", "datascale"], ""),
     ];
     for endpoint in &endpoints {
         for (code, words, input) in commands {

@@ -11,10 +11,9 @@ use cli::json::Object;
 use cli::log::Level;
 use cli::{Parsed, go};
 use cluster::Version;
-use prost::Message as _;
-use proto::etcdserverpb::InternalRaftRequest;
 use proto::{Entry, EntryKind, Index};
 use std::path::Path;
+use v2store::EntryPayload;
 use vfs::RealDisk;
 use wal::OpenAt;
 
@@ -164,9 +163,13 @@ fn needed(entry: &Entry) -> Result<Option<Version>, String> {
     if entry.kind != EntryKind::Normal {
         return Ok(None);
     }
-    let request = InternalRaftRequest::decode(entry.data.clone());
-    let request = request.map_err(|error| format!("entry {}: {error}", entry.id().index))?;
-    let Some(test) = request.downgrade_version_test else { return Ok(None) };
+    let payload = v2store::classify(&entry.data);
+    let test = match payload.map_err(|error| format!("entry {}: {error}", entry.id().index))? {
+        EntryPayload::Request(request) => request.downgrade_version_test,
+        // Members up to 3.6 write these.
+        EntryPayload::V2(_) => None,
+    };
+    let Some(test) = test else { return Ok(None) };
     let version = Version::parse(&test.ver).map_err(|error| error.to_string())?;
     Ok(Some(version.max(V3_6)))
 }
@@ -174,6 +177,8 @@ fn needed(entry: &Entry) -> Result<Option<Version>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use prost::Message as _;
+    use proto::etcdserverpb::{InternalRaftRequest, Request};
 
     #[test]
     fn targets_are_read_and_refused_as_go_does() {
@@ -204,6 +209,14 @@ mod tests {
         };
         let put = InternalRaftRequest { put: Some(Default::default()), ..Default::default() };
         assert_eq!(needed(&entry(put)), Ok(None));
+        // What etcd 3.5 writes when a member publishes its name is no request of the v3 API.
+        let publish = Request {
+            method: Some("PUT".into()),
+            path: Some("/0/members/1/attributes".into()),
+            ..Default::default()
+        };
+        let old = Entry { data: publish.encode_to_vec().into(), ..entry(Default::default()) };
+        assert_eq!(needed(&old), Ok(None));
         let test = |ver: &str| {
             let test = proto::etcdserverpb::DowngradeVersionTestRequest { ver: ver.to_string() };
             let downgrade_version_test = Some(test);

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// The time limit of one command.
-const COMMAND_TIME_MAX: Duration = Duration::from_secs(20);
+const COMMAND_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// The length of `$large`.
 const LARGE: usize = 60_000;
