@@ -212,6 +212,14 @@ fn a_directory_in_use_or_too_new_is_left_as_it_is() {
     damaged.refuses(&["defrag"], "the storage version of the database is damaged");
     damaged.refuses(&["migrate", "--target-version=3.7"], "is damaged");
 
+    let empty = Directory { dir: TempDir::new().unwrap() };
+    for words in [&["defrag"][..], &["migrate", "--target-version=3.6"]] {
+        let (code, errors) = empty.run(words);
+        assert_eq!(code, Some(1));
+        assert!(errors.contains("member/snap/db: no such file or directory"), "{errors}");
+        assert!(!std::fs::exists(empty.path()).unwrap());
+    }
+
     let leftover = Directory::new(None);
     std::fs::write(leftover.db_path(), [1; 8192]).unwrap();
     leftover.refuses(&["defrag"], "Failed to defragment");
@@ -253,7 +261,7 @@ fn what_the_older_etcd_cannot_read_is_forced_only() {
     assert_eq!(directory.storage_version(), Some("3.6.0".into()));
 
     let without_log = Directory::new(Some("3.6.0"));
-    let why = "failed to get the lastest snapshot";
+    let why = "failed to open wal";
     without_log.refuses(&["migrate", "--target-version=3.5"], why);
 
     let oldest = Directory::new(None);
