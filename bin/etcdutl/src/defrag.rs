@@ -116,7 +116,7 @@ fn copy(old: &View, path: &Path) -> CommandResult<Db> {
 
 fn replace(from: &Path, to: &Path) -> CommandResult {
     RealDisk.rename(from, to).map_err(failed)?;
-    let dir = to.parent().unwrap_or(Path::new("."));
+    let dir = to.parent().unwrap_or_else(|| Path::new("."));
     RealDisk.sync_dir(dir).map_err(failed)
 }
 
