@@ -348,6 +348,8 @@ mod tests {
     #[test]
     fn required_flags_come_first() {
         assert_eq!(asked("defrag ''"), "--data-dir :0");
+        // A switch has no value behind it.
+        assert_eq!(asked("defrag --force ''"), "--data-dir :0");
         assert_eq!(asked("defrag -"), "--data-dir :4");
         assert_eq!(asked("defrag --f"), "--force :4");
         assert_eq!(
