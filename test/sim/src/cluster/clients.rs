@@ -112,10 +112,13 @@ impl Client {
     }
 
     /// Tries another member from now on.
-    pub(crate) fn move_on(&mut self, members: usize, leader: Option<usize>) {
+    pub(crate) fn move_on(&mut self, members: &[usize], leader: Option<usize>) {
         self.at = match leader {
             Some(leader) if self.random.chance(128) => leader,
-            Some(_) | None => self.random.index(members),
+            Some(_) | None => match members {
+                [] => self.at,
+                members => members[self.random.index(members.len())],
+            },
         };
     }
 
@@ -124,7 +127,7 @@ impl Client {
         &mut self,
         number: u64,
         revision: i64,
-        members: usize,
+        members: &[usize],
     ) -> (Purpose, Request) {
         if self.random.chance(6) {
             self.move_on(members, None);

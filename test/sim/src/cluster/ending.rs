@@ -4,10 +4,13 @@
 use super::clients::Purpose;
 use super::clock::{MS, SECOND};
 use super::gateway::Request;
+use super::host::Host;
 use super::oracle::{self, KnownEvent};
+use super::roster::Listed;
 use super::world::World;
 use crate::kv::calls::{KeyChange, KvCall, Operation};
 use crate::kv::{revisions, witness};
+use cluster::Member;
 use proto::etcdserverpb::{InternalRaftRequest, PutRequest};
 use std::collections::BTreeMap;
 
@@ -19,6 +22,8 @@ const LATE_MAX: u64 = 8 * SECOND;
 const TTL_MAX: u64 = 10 * SECOND;
 /// In this time each client is served by each member once there is a leader.
 const SERVED_WITHIN: u64 = 20 * SECOND;
+/// In this time the operator has done what it had begun.
+const OPERATED_WITHIN: u64 = 90 * SECOND;
 /// In this time all members apply everything once nothing new comes.
 const EQUAL_WITHIN: u64 = 60 * SECOND;
 
@@ -30,6 +35,7 @@ impl World {
     pub(crate) fn finish(&mut self) -> Result<(), String> {
         self.heal();
         self.await_leader()?;
+        self.await_operator()?;
         self.serve_everyone()?;
         self.await_expiry()?;
         self.await_equality()?;
@@ -58,12 +64,20 @@ impl World {
 
     fn await_leader(&mut self) -> Result<(), String> {
         self.await_that(5 * SECOND, "all members start", |world| {
-            world.hosts.iter().all(super::host::Host::is_running)
+            world.hosts.iter().filter(|host| host.is_member()).all(Host::is_running)
         })?;
         let within = 3 * self.setup.election_timeout();
         self.await_that(within, "a leader in three election timeouts", |world| {
             world.leader().is_some()
         })
+    }
+
+    /// The operator ends what it has begun.
+    fn await_operator(&mut self) -> Result<(), String> {
+        self.await_that(OPERATED_WITHIN, "the changes of the members end", |world| {
+            world.operator.is_idle() && world.is_as_listed()
+        })?;
+        self.await_leader()
     }
 
     /// Each client writes and reads through each member.
@@ -72,7 +86,7 @@ impl World {
         self.await_that(10 * SECOND, "the clients' last calls end", |world| {
             world.people.clients.iter().all(|client| client.under_way.is_none())
         })?;
-        for at in 0..self.hosts.len() {
+        for at in self.voters() {
             for is_read in [false, true] {
                 let end = self.now() + SERVED_WITHIN;
                 let mut waiting: Vec<usize> = (0..self.people.clients.len()).collect();
@@ -138,7 +152,7 @@ impl World {
     fn await_equality(&mut self) -> Result<(), String> {
         self.await_that(EQUAL_WITHIN, "all members have applied everything", |world| {
             let last = world.checks.oracle.last();
-            world.hosts.iter().all(|host| {
+            world.hosts.iter().filter(|host| host.is_member()).all(|host| {
                 host.process.as_ref().is_some_and(|process| {
                     let applier = &process.machines.applier;
                     applier.moment().published.applied.index == last && !applier.has_housekeeping()
@@ -150,6 +164,10 @@ impl World {
     fn compare_members(&self) -> Result<(), String> {
         let oracle = &self.checks.oracle;
         let expected = oracle.hash_kv();
+        let listed = |member: &Member| {
+            let Member { id, is_learner, peer_urls, .. } = member;
+            (*id, Listed { is_learner: *is_learner, peer_urls: peer_urls.clone() })
+        };
         let mut members = None;
         for (at, host) in self.hosts.iter().enumerate() {
             let Some(process) = &host.process else { continue };
@@ -179,6 +197,12 @@ impl World {
             if raft != cluster.conf_state() {
                 return Err(format!(
                     "member {at} has the configuration {raft:?}, and its members are {found:?}"
+                ));
+            }
+            if !found.iter().map(listed).eq(oracle.roster.members().clone()) {
+                return Err(format!(
+                    "member {at} knows the members {found:?}, and the log says {:?}",
+                    oracle.roster
                 ));
             }
             if *members.get_or_insert_with(|| found.clone()) != found {

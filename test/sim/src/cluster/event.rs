@@ -44,6 +44,12 @@ pub(crate) enum Event {
     Stop { at: usize, process: u32, power_loss: bool },
     /// A paused process goes on.
     Resume { at: usize, process: u32 },
+    /// A process that knows that its member was removed ends.
+    Leave { at: usize, process: u32 },
+    /// Another member tells a process that its member was removed.
+    Gone { at: usize, process: u32 },
+    /// The operator looks at the cluster.
+    Operate,
     /// The next fault begins.
     Fault,
     /// A fault ends.
@@ -77,6 +83,9 @@ impl Event {
             Event::Resume { at, .. } => (25, *at as u64),
             Event::Fault => (26, 0),
             Event::EndFault { kind, .. } => (27, *kind as u64),
+            Event::Leave { at, .. } => (28, *at as u64),
+            Event::Gone { at, .. } => (29, *at as u64),
+            Event::Operate => (30, 0),
         };
         (kind << 56) ^ place
     }
@@ -88,6 +97,8 @@ impl Event {
             | Event::Tick { at, process }
             | Event::Unreachable { at, process, .. }
             | Event::Request { at, process, .. }
+            | Event::Leave { at, process }
+            | Event::Gone { at, process }
             | Event::WatchCreate { at, process, .. } => Some((*at, Some(*process))),
             Event::Message { at, .. }
             | Event::Snapshot { at, .. }
@@ -101,6 +112,7 @@ impl Event {
             | Event::Boot { .. }
             | Event::Stop { .. }
             | Event::Resume { .. }
+            | Event::Operate
             | Event::Fault
             | Event::EndFault { .. } => None,
         }

@@ -58,6 +58,29 @@ kinds! {
     SlowClock "clock-drift-slow" "The clock of a member runs slowly.",
     Transfer "leader-transfer" "The leadership is handed over.",
     SnapshotNeeded "snapshot-to-a-laggard" "A member is so far behind that it gets a snapshot.",
+    MemberAdd "member-add" "A voter is added, and starts without data.",
+    LearnerAdd "learner-add" "A learner is added, and starts without data.",
+    LearnerPromote "learner-promote" "A learner becomes a voter.",
+    MemberRemove "member-remove" "A member is removed.",
+    LeaderRemove "leader-remove" "The leader is removed.",
+    MemberUpdate "member-update" "The peer URLs of a member change.",
+    LostDisk "lost-disk-and-rejoin" "The disk of a member is lost; it is removed, and added again with another id.",
+}
+
+impl FaultKind {
+    /// Whether the operator brings it, who changes the members.
+    pub(crate) fn is_of_operator(self) -> bool {
+        matches!(
+            self,
+            FaultKind::MemberAdd
+                | FaultKind::LearnerAdd
+                | FaultKind::LearnerPromote
+                | FaultKind::MemberRemove
+                | FaultKind::LeaderRemove
+                | FaultKind::MemberUpdate
+                | FaultKind::LostDisk
+        )
+    }
 }
 
 /// How often each kind has happened.

@@ -6,13 +6,15 @@ use super::watchers::MemberWatches;
 use crate::kv::calls::{Operation, Part, Seen};
 use auth::{Caller, KeyRange};
 use bytes::Bytes;
+use cluster::{ChangeContext, Member, Reach};
 use executor::{
     ApplyInput, ClientMessage, ConsensusInput, Envelope, IdLane, Moment, RequestFailure,
 };
 use member::Proposal;
 use mvcc::RangeQuery;
 use prost::Message as _;
-use proto::Index;
+use proto::raftpb::ConfChangeType;
+use proto::{ConfChange, Index, NodeId};
 use proto::answer::{Answer, OpAnswer, TxnAnswer};
 use proto::etcdserverpb::{InternalRaftRequest, RequestHeader};
 use proto::mvccpb::KeyValue;
@@ -26,6 +28,17 @@ pub(crate) enum Request {
     Propose(Box<InternalRaftRequest>),
     Read { operations: Vec<Operation>, linearizable: bool },
     Lease(LeaseQuery),
+    /// A change of the members, and which of them the member reaches.
+    Change(Box<MemberCall>, Reach),
+}
+
+/// A change of the members, as an operator asks for it.
+#[derive(Clone, Debug)]
+pub(crate) enum MemberCall {
+    Add(Member),
+    Remove(NodeId),
+    Update(NodeId, Vec<String>),
+    Promote(NodeId),
 }
 
 /// A member's answer.
@@ -36,7 +49,7 @@ pub(crate) enum Response {
     /// What was read, and at which revision.
     Keys(i64, Vec<Part>),
     Lease(Reply),
-    /// Too many wait.
+    /// Too many wait; or the member is a learner, or the change is not safe.
     Refused,
 }
 
@@ -57,6 +70,8 @@ enum Waiting {
     /// What is committed must be applied first.
     CommitApplied(u64, LeaseQuery),
     Reply(u64),
+    /// How far the log of a learner is decides whether it is promoted.
+    Promote(u64, NodeId),
 }
 
 /// What the worker reads of the other threads.
@@ -95,7 +110,18 @@ impl Gateway {
         out: &mut Vec<Envelope>,
         answers: &mut Vec<Answering>,
     ) -> Result<(), String> {
+        // As `api`: a learner serves reads of its own state alone.
+        let is_for_learners = matches!(request, Request::Read { linearizable: false, .. });
+        if self.is_learner() && !is_for_learners {
+            answers.push(Answering { call, response: Response::Refused });
+            return Ok(());
+        }
         match request {
+            Request::Change(change, reach) => {
+                if let Err(refused) = self.change(call, *change, &reach, out) {
+                    answers.push(refused);
+                }
+            }
             Request::Propose(mut request) => {
                 let id = self.ids.next_id();
                 request.header = Some(RequestHeader { id, ..RequestHeader::default() });
@@ -123,6 +149,87 @@ impl Gateway {
             }
         }
         Ok(())
+    }
+
+    /// Whether the member has no vote.
+    pub(crate) fn is_learner(&self) -> bool {
+        let member = self.moment.published.cluster.member(self.moment.member);
+        member.is_some_and(|member| member.is_learner)
+    }
+
+    /// Proposes a change of the members if it is safe, as `server` does.
+    fn change(
+        &mut self,
+        call: u64,
+        change: MemberCall,
+        reach: &Reach,
+        out: &mut Vec<Envelope>,
+    ) -> Result<(), Answering> {
+        let cluster = &self.moment.published.cluster;
+        let safe = match &change {
+            MemberCall::Add(member) => cluster.check_add(member.is_learner, reach),
+            MemberCall::Remove(id) => cluster.check_remove(*id, reach),
+            MemberCall::Update(..) | MemberCall::Promote(_) => Ok(()),
+        };
+        safe.map_err(|_| Answering { call, response: Response::Refused })?;
+        let (kind, member) = match change {
+            MemberCall::Add(member) if member.is_learner => {
+                (ConfChangeType::ConfChangeAddLearnerNode, member)
+            }
+            MemberCall::Add(member) => (ConfChangeType::ConfChangeAddNode, member),
+            MemberCall::Update(id, peer_urls) => {
+                let member = Member { id, peer_urls, ..Member::default() };
+                (ConfChangeType::ConfChangeUpdateNode, member)
+            }
+            MemberCall::Remove(node) => {
+                let kind = ConfChangeType::ConfChangeRemoveNode;
+                self.propose_change(call, (kind, node, Bytes::new()), out);
+                return Ok(());
+            }
+            MemberCall::Promote(node) => {
+                let id = self.ids.next_id();
+                self.waiting.insert(id, Waiting::Promote(call, node));
+                out.push(consensus(ConsensusInput::Matched(id)));
+                return Ok(());
+            }
+        };
+        let node = member.id;
+        let context = ChangeContext { member, is_promote: false }.to_json().into();
+        self.propose_change(call, (kind, node, context), out);
+        Ok(())
+    }
+
+    fn propose_change(
+        &mut self,
+        call: u64,
+        (kind, node, context): (ConfChangeType, NodeId, Bytes),
+        out: &mut Vec<Envelope>,
+    ) {
+        let id = self.ids.next_id();
+        self.waiting.insert(id, Waiting::Applied(call));
+        let change = ConfChange { id, kind, node, context };
+        out.push(consensus(ConsensusInput::Propose(Proposal::change(&change))));
+    }
+
+    /// Promotes a learner if this member leads and the learner has most of the log.
+    fn promote(
+        &mut self,
+        (call, node): (u64, NodeId),
+        matched: Option<BTreeMap<NodeId, Index>>,
+        out: &mut Vec<Envelope>,
+    ) -> Option<Answering> {
+        let is_ready = matched.is_some_and(|matched| {
+            let own = matched.get(&self.moment.member).copied().unwrap_or_default();
+            let learner = matched.get(&node);
+            learner.is_some_and(|learner| cluster::check_in_sync(*learner, own).is_ok())
+        });
+        if !is_ready || self.moment.published.cluster.check_promote().is_err() {
+            return Some(Answering { call, response: Response::Refused });
+        }
+        let member = Member { id: node, ..Member::default() };
+        let context = ChangeContext { member, is_promote: true }.to_json().into();
+        self.propose_change(call, (ConfChangeType::ConfChangeAddNode, node, context), out);
+        None
     }
 
     fn leads(&self) -> bool {
@@ -195,7 +302,7 @@ impl Gateway {
                     answers.extend(self.ask_applied(call, query, facts, out));
                 }
                 Some(Waiting::CommitApplied(call, query)) => self.ask_now(id, call, query, out),
-                Some(Waiting::Applied(_) | Waiting::Reply(_)) | None => {}
+                Some(Waiting::Applied(_) | Waiting::Reply(_) | Waiting::Promote(..)) | None => {}
             },
             ClientMessage::ReadRefused(id) => {
                 if let Some(Waiting::Read(call, _) | Waiting::StillLeads(call, _)) =
@@ -208,10 +315,12 @@ impl Gateway {
                 self.watches.on_events(&batches, &self.moment.published.view)?;
             }
             ClientMessage::EventsLost => self.watches.events_lost(&self.moment.published.view),
-            ClientMessage::Publish(_)
-            | ClientMessage::Tokens(_)
-            | ClientMessage::File(..)
-            | ClientMessage::Matched(..) => {}
+            ClientMessage::Matched(id, matched) => {
+                if let Some(Waiting::Promote(call, node)) = self.waiting.remove(&id) {
+                    answers.extend(self.promote((call, node), matched, out));
+                }
+            }
+            ClientMessage::Publish(_) | ClientMessage::Tokens(_) | ClientMessage::File(..) => {}
         }
         Ok(())
     }

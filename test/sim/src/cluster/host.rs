@@ -4,7 +4,9 @@
 use super::clock::{MS, MemberClock};
 use super::event::Event;
 use super::process::{Machine, Process};
+use cluster::Cluster;
 use executor::BootOptions;
+use proto::NodeId;
 use random::Random;
 use vfs::SimDisk;
 
@@ -37,12 +39,30 @@ impl Pace {
     }
 }
 
+/// Who lives on a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seat {
+    /// Nobody.
+    Vacant,
+    /// A member, which starts again whenever its process has ended.
+    Member(NodeId),
+    /// A member that does not start again: its disk is lost or damaged.
+    Broken(NodeId),
+    /// One that was removed from the cluster. Its process ends soon.
+    Removed(NodeId),
+}
+
 /// A machine.
 #[derive(Debug)]
 pub(crate) struct Host {
+    pub(crate) seat: Seat,
     pub(crate) disk: SimDisk,
     pub(crate) options: BootOptions,
     pub(crate) process: Option<Process>,
+    /// When the process started.
+    pub(crate) started: u64,
+    /// The process knows that its member was removed, and is about to end.
+    pub(crate) is_leaving: bool,
     /// The number of the process that runs or ran last.
     pub(crate) number: u32,
     pub(crate) clock: MemberClock,
@@ -62,13 +82,16 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    pub(crate) fn new(options: BootOptions, random: &mut Random) -> Host {
+    pub(crate) fn new(seat: Seat, options: BootOptions, random: &mut Random) -> Host {
         // From flash to a busy rotating disk.
         let disk = [50, 500, 3 * MS, 15 * MS, 40 * MS][random.index(5)];
         Host {
+            seat,
             disk: SimDisk::new(random.draw()),
             options,
             process: None,
+            started: 0,
+            is_leaving: false,
             number: 0,
             clock: MemberClock::starting(0, 0),
             drift: 0,
@@ -79,6 +102,16 @@ impl Host {
             failed_starts: 0,
             crash_loop: 0,
         }
+    }
+
+    /// Whether a member lives here whose disk is well.
+    pub(crate) fn is_member(&self) -> bool {
+        matches!(self.seat, Seat::Member(_))
+    }
+
+    /// The cluster as the member knows it.
+    pub(crate) fn cluster(&self) -> Option<&Cluster> {
+        Some(&self.process.as_ref()?.gateway.moment.published.cluster)
     }
 
     /// Whether its process runs and does not stand still.

@@ -10,7 +10,8 @@
 //! | `host` | what a process runs on: the disk outlives it |
 //! | `setup`, `fault`, `active`, `report` | what a seed draws: sizes, options, kinds of faults; those under way; what happened |
 //! | `world`, `traffic`, `serve`, `nemesis` | the events: work, messages, clients, faults |
-//! | `oracle`, `watch_check`, `lease_check` | what must hold while it runs |
+//! | `operator`, `task` | who changes the members, and replaces those whose disks are lost |
+//! | `oracle`, `roster`, `watch_check`, `lease_check` | what must hold while it runs |
 //! | `ending` | what must come true when the faults end |
 //!
 //! A piece of work takes virtual time and its effects come at its end, so that a crash or a pause may
@@ -28,11 +29,14 @@ mod host;
 mod lease_check;
 mod nemesis;
 mod network;
+mod operator;
 mod oracle;
 mod process;
 mod report;
+mod roster;
 mod serve;
 mod setup;
+mod task;
 mod traffic;
 mod watch_check;
 mod watchers;
@@ -75,7 +79,7 @@ fn report(world: &World) -> ClusterReport {
     counts.terms = world.checks.invariants.leaders().len() as u64;
     ClusterReport {
         trace: world.trace,
-        members: world.hosts.len(),
+        members: world.setup.first.len(),
         seconds: world.now() / SECOND,
         entries: world.checks.oracle.last().0,
         kinds: world.setup.kinds.clone(),

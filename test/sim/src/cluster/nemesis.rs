@@ -24,14 +24,22 @@ impl World {
             return;
         }
         let kind = self.setup.kinds[self.random.index(self.setup.kinds.len())];
-        self.begin_fault(kind);
+        if kind.is_of_operator() {
+            self.begin_task(kind);
+        } else {
+            self.begin_fault(kind);
+        }
         let every = self.setup.fault_every;
         let next = every / 2 + self.random.below(every);
         self.agenda.after(next, Event::Fault);
     }
 
+    /// The host of some member.
     fn any_host(&mut self) -> usize {
-        self.random.index(self.hosts.len())
+        match &self.members()[..] {
+            [] => 0,
+            members => members[self.random.index(members.len())],
+        }
     }
 
     fn begin_fault(&mut self, kind: FaultKind) {
@@ -74,6 +82,8 @@ impl World {
             }
             // These follow from others.
             FaultKind::LostWrites | FaultKind::SnapshotNeeded => None,
+            // The operator brings these.
+            _ => None,
         };
         let Some(undo) = undo else { return };
         if kind != FaultKind::NoSpace {
@@ -327,7 +337,7 @@ impl World {
             self.hosts[at].at_work = [None; super::process::Machine::ALL.len()];
             if self.hosts[at].process.is_some() {
                 self.plan_work(at);
-            } else {
+            } else if self.hosts[at].is_member() {
                 self.agenda.after(0, Event::Boot { at });
             }
         }

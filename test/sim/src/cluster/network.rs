@@ -17,6 +17,8 @@ pub(crate) struct Link {
     pub(crate) overtaken: u64,
     /// What it takes longer than it should.
     pub(crate) delay: u64,
+    /// When it last let a message not through.
+    pub(crate) failed: u64,
     /// The arrival of the message that was sent last in order.
     last_arrival: u64,
 }
@@ -61,10 +63,18 @@ impl Network {
         &mut self.links[from * self.size + to]
     }
 
+    /// Since when two members have reached each other; none while they do not.
+    pub(crate) fn connected_since(&self, one: usize, other: usize) -> Option<u64> {
+        let links = [&self.links[one * self.size + other], &self.links[other * self.size + one]];
+        let is_well = links.iter().all(|link| link.cuts == 0);
+        is_well.then(|| links.iter().map(|link| link.failed).max().unwrap_or(0))
+    }
+
     /// Makes all links well.
     pub(crate) fn heal(&mut self) {
         for link in &mut self.links {
-            *link = Link { last_arrival: link.last_arrival, ..Link::default() };
+            let Link { last_arrival, failed, .. } = *link;
+            *link = Link { last_arrival, failed, ..Link::default() };
         }
     }
 
@@ -82,6 +92,7 @@ impl Network {
         traffic.sent += 1;
         if link.cuts > 0 {
             traffic.cut += 1;
+            link.failed = now;
             return [None, None];
         }
         if random.chance(link.loss) {

@@ -2,6 +2,7 @@
 //! makes of it. Each member, each answer, each read and each event is compared with it.
 
 use super::clock::SECOND;
+use super::roster::Roster;
 use crate::kv::calls::{Operation, Part, Seen};
 use crate::twin::{self, Twin};
 use bytes::Bytes;
@@ -43,6 +44,8 @@ pub(crate) struct Oracle {
     events: Vec<KnownEvent>,
     /// When each revision was made, for the histories of clients.
     made: Vec<u64>,
+    /// The members after the last entry.
+    pub(crate) roster: Roster,
     pub(crate) changes: u64,
     pub(crate) compactions: u64,
 }
@@ -77,6 +80,7 @@ impl Oracle {
             keys: BTreeMap::new(),
             events: Vec::new(),
             made: vec![0, 0],
+            roster: Roster::default(),
             changes: 0,
             compactions: 0,
         }
@@ -141,11 +145,35 @@ impl Oracle {
             EntryKind::Normal if entry.data.is_empty() => Ok(None),
             EntryKind::Normal => self.request(entry, now),
             EntryKind::ConfChange | EntryKind::ConfChangeV2 => {
-                let change = ConfChange::decode(entry.data.clone());
-                change.map_err(|error| format!("entry {}: {error}", entry.index))?;
-                self.changes += 1;
+                self.change(entry)?;
                 Ok(None)
             }
+        }
+    }
+
+    fn change(&mut self, entry: &Entry) -> Result<(), String> {
+        let wrong = |why: String| format!("entry {}: {why}", entry.index);
+        let change = ConfChange::decode(entry.data.clone());
+        let change = change.map_err(|error| wrong(error.to_string()))?;
+        let told = self.roster.change(&change).map_err(wrong)?;
+        self.changes += 1;
+        let answer = told.map(|()| Answer::Done);
+        let expected = Expected { index: entry.index, answer, is_physical_compaction: false };
+        self.expect(change.id, expected)
+    }
+
+    /// Notes what the proposer of a request must be told; 0 is no id.
+    fn expect(&mut self, id: u64, expected: Expected) -> Result<(), String> {
+        if id == 0 {
+            return Ok(());
+        }
+        let index = expected.index;
+        match self.expected.insert(id, expected) {
+            None => Ok(()),
+            Some(before) => Err(format!(
+                "the request {id:x} is applied twice: at entry {} and at {index}",
+                before.index
+            )),
         }
     }
 
@@ -161,14 +189,7 @@ impl Oracle {
         let revoked = request.lease_revoke.filter(|_| answer.is_ok()).map(|revoke| revoke.id);
         let is_physical_compaction = compaction.is_some_and(|compaction| compaction.physical);
         let expected = Expected { index: entry.index, answer, is_physical_compaction };
-        if id != 0
-            && let Some(before) = self.expected.insert(id, expected)
-        {
-            return Err(format!(
-                "the request {id:x} is applied twice: at entry {} and at {}",
-                before.index, entry.index
-            ));
-        }
+        self.expect(id, expected)?;
         Ok(revoked)
     }
 
@@ -200,10 +221,10 @@ impl Oracle {
             Ok(answer) => Ok(answer),
         };
         let Some(expected) = self.expected.get(&id) else {
-            // Changes of the configuration are not requests of this form.
+            // The entries of a new cluster have no ids.
             return match found {
-                Ok(Answer::Done) | Err(_) => Ok(()),
-                Ok(_) => Err(format!("the request {id:x} is answered and was never committed")),
+                _ if id == 0 => Ok(()),
+                _ => Err(format!("the request {id:x} is answered and was never committed")),
             };
         };
         let may_differ = expected.is_physical_compaction

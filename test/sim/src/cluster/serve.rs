@@ -14,7 +14,9 @@ use proto::etcdserverpb::{WatchCreateRequest, WatchResponse};
 use state::{Reject, Reply};
 
 /// The client of a call, by its number.
-const CLIENT_BITS: u32 = 8;
+pub(crate) const CLIENT_BITS: u32 = 8;
+/// The number of the operator among the clients.
+pub(crate) const OPERATOR: usize = (1 << CLIENT_BITS) - 1;
 
 impl World {
     fn client_of(&self, call: u64) -> usize {
@@ -35,8 +37,8 @@ impl World {
         }
         self.people.calls += 1;
         let number = (self.people.calls << CLIENT_BITS) | client as u64;
-        let (members, revision) = (self.hosts.len(), self.checks.acknowledged);
-        let (purpose, request) = self.people.clients[client].next(number, revision, members);
+        let (members, revision) = (self.members(), self.checks.acknowledged);
+        let (purpose, request) = self.people.clients[client].next(number, revision, &members);
         self.call(client, number, purpose, request);
     }
 
@@ -74,11 +76,15 @@ impl World {
 
     /// A client does not wait any longer.
     pub(crate) fn give_up(&mut self, call: u64) {
+        if self.client_of(call) == OPERATOR {
+            self.operator_is_answered(call);
+            return;
+        }
         let Some(_) = self.under_way(call) else { return };
         self.counts.unknown += 1;
         let client = self.client_of(call);
-        let (members, leader) = (self.hosts.len(), self.leader());
-        self.people.clients[client].move_on(members, leader);
+        let (members, leader) = (self.members(), self.leader());
+        self.people.clients[client].move_on(&members, leader);
         self.people.clients[client].lose_lease();
         self.agenda.after(10 * MS, Event::Next { client });
     }
@@ -87,8 +93,11 @@ impl World {
         &mut self,
         at: usize,
         call: u64,
-        request: Request,
+        mut request: Request,
     ) -> Result<(), String> {
+        if let Request::Change(_, reach) = &mut request {
+            *reach = self.reach(at);
+        }
         let local = self.hosts[at].clock.now(self.now());
         let Some(process) = &mut self.hosts[at].process else { return Ok(()) };
         let asked = process.ask(local, self.setup.tick, call, request);
@@ -109,8 +118,12 @@ impl World {
     }
 
     pub(crate) fn response_arrives(&mut self, call: u64, response: Response) -> Result<(), String> {
-        let Some(under_way) = self.under_way(call) else { return Ok(()) };
         let client = self.client_of(call);
+        if client == OPERATOR {
+            self.operator_is_answered(call);
+            return Ok(());
+        }
+        let Some(under_way) = self.under_way(call) else { return Ok(()) };
         match response {
             Response::Refused | Response::Applied(Err(RequestFailure::TooManyRequests)) => {
                 self.refused(client, &under_way);
@@ -135,8 +148,8 @@ impl World {
         if let Some(place) = under_way.place {
             self.checks.history.calls[place].call.call = KvCall::default();
         }
-        let (members, leader) = (self.hosts.len(), self.leader());
-        self.people.clients[client].move_on(members, leader);
+        let (members, leader) = (self.members(), self.leader());
+        self.people.clients[client].move_on(&members, leader);
     }
 
     /// A call at this revision was answered.
@@ -311,7 +324,10 @@ impl World {
     /// A watch connects to some member.
     pub(crate) fn watch_connects(&mut self, watch: usize) {
         self.close_watch(watch);
-        let at = self.random.index(self.hosts.len());
+        let Some(at) = self.any_voter() else {
+            self.agenda.after(SECOND, Event::WatchConnect { watch, instead: 0 });
+            return;
+        };
         let latency = self.network.client_latency();
         let retry = self.random.below(SECOND);
         if !self.hosts[at].is_running() || self.hosts[at].client_cuts > 0 {

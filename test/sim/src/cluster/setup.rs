@@ -4,6 +4,7 @@ use super::clock::{MS, SECOND};
 use super::fault::FaultKind;
 use super::process::Tuning;
 use executor::{BootOptions, Founding};
+use proto::NodeId;
 use random::Random;
 use std::time::Duration;
 
@@ -25,7 +26,12 @@ pub struct ClusterPlan {
 /// A set-up cluster.
 #[derive(Debug)]
 pub(crate) struct Setup {
+    /// The options of the hosts; the first ones are of the first members.
     pub(crate) options: Vec<BootOptions>,
+    /// The first members.
+    pub(crate) first: Vec<NodeId>,
+    /// The id of the cluster.
+    pub(crate) cluster: u64,
     pub(crate) tuning: Tuning,
     /// A heartbeat interval.
     pub(crate) tick: u64,
@@ -55,7 +61,13 @@ impl Setup {
         let snapshot_count = [20, 60, 150][random.index(3)];
         let tick = [50 * MS, 100 * MS, 100 * MS, 200 * MS][random.index(4)];
         let (checkpoints, pre_vote) = (random.chance(128), random.chance(128));
-        let options = (0..members).map(|at| {
+        let mut kinds = plan.faults.clone();
+        if kinds.is_empty() {
+            kinds = FaultKind::ALL.iter().copied().filter(|_| random.chance(100)).collect();
+        }
+        let is_operated = kinds.iter().any(|kind| kind.is_of_operator());
+        let spares = if is_operated { SPARE_HOSTS } else { 0 };
+        let options = (0..members + spares).map(|at| {
             let mut options = founding(at, members, random.draw());
             options.settings.snapshot_count = snapshot_count;
             options.settings.lease_extend_ms = options.election_ticks * tick / MS;
@@ -68,13 +80,12 @@ impl Setup {
             options
         });
         let options = options.collect();
-        let mut kinds = plan.faults.clone();
-        if kinds.is_empty() {
-            kinds = FaultKind::ALL.iter().copied().filter(|_| random.chance(100)).collect();
-        }
         let clients = 5 + random.index(6);
+        let first = first_members(members);
         Setup {
             options,
+            cluster: cluster::cluster_id(first.iter().copied()),
+            first,
             tuning,
             tick,
             kinds,
@@ -85,6 +96,11 @@ impl Setup {
         }
     }
 
+    /// Whether members come and go.
+    pub(crate) fn is_operated(&self) -> bool {
+        self.kinds.iter().any(|kind| kind.is_of_operator())
+    }
+
     /// The time after which an election surely begins without a leader.
     pub(crate) fn election_timeout(&self) -> u64 {
         let ticks = self.options.first().map_or(10, |options| options.election_ticks);
@@ -92,15 +108,29 @@ impl Setup {
     }
 }
 
-/// The options of one of the first members.
+/// The hosts beyond those of the first members, for further ones.
+const SPARE_HOSTS: usize = 2;
+/// A part of the ids of the first members.
+const TOKEN: &str = "simulated";
+
+fn first_members(members: usize) -> Vec<NodeId> {
+    (0..members).map(|at| cluster::member_id(&peer_urls(at), TOKEN, None)).collect()
+}
+
+/// The peer URLs of a member on a host.
+pub(crate) fn peer_urls(at: usize) -> Vec<String> {
+    vec![format!("http://host{at}:2380")]
+}
+
+/// The options of one of the first members, or of a host without one.
 fn founding(at: usize, members: usize, seed: u64) -> BootOptions {
     let mut options = BootOptions::simulated(seed);
     let name = |at: usize| format!("m{at}");
-    let first = |at: usize| (name(at), vec![format!("http://host{at}:2380")]);
+    let first = |at: usize| (name(at), peer_urls(at));
     options.founding = Some(Founding::New {
         name: name(at),
         members: (0..members).map(first).collect(),
-        token: "simulated".into(),
+        token: TOKEN.into(),
     });
     options.attributes.name = name(at);
     options.settings.attributes = options.attributes.clone();

@@ -9,6 +9,7 @@ use super::world::{World, is_power_loss};
 use bytes::Bytes;
 use executor::ConsensusInput;
 use executor::received;
+use proto::NodeId;
 use raft::{Body, Message};
 use std::io;
 use std::path::Path;
@@ -22,7 +23,7 @@ const HEAD_BYTES_MAX: usize = 1 << 20;
 
 impl World {
     pub(crate) fn send(&mut self, from: usize, message: &Message) {
-        let Some(to) = self.places.get(&message.to).copied() else { return };
+        let Some(to) = self.way(from, message.to) else { return };
         let may_repeat = !matches!(message.body, Body::Propose { .. });
         let now = self.now();
         let [first, second] = self.network.send((from, to), now, may_repeat);
@@ -52,9 +53,36 @@ impl World {
         let Received::Message(message) = received else {
             return Err(format!("a member sends what no member takes: {received:?}"));
         };
+        if !self.is_taken(at, &message) {
+            return Ok(());
+        }
         let Some(process) = &mut self.hosts[at].process else { return Ok(()) };
         process.push(ConsensusInput::Message(*message));
         self.after_work(at)
+    }
+
+    /// The host of a member, if the sender has a way there: `peer` has none to a removed member.
+    fn way(&self, from: usize, to: NodeId) -> Option<usize> {
+        let is_removed = self.hosts[from].cluster().is_some_and(|it| it.is_removed(to));
+        if is_removed { None } else { self.places.get(&to).copied() }
+    }
+
+    /// Whether a member takes a message, by the rules of `peer`: it must be for that member, and not
+    /// of a removed one, which is told so.
+    fn is_taken(&mut self, at: usize, message: &Message) -> bool {
+        let Some(process) = &self.hosts[at].process else { return false };
+        if message.to != process.id {
+            return false;
+        }
+        let is_removed = process.gateway.moment.published.cluster.is_removed(message.from);
+        if is_removed && let Some(from) = self.places.get(&message.from).copied() {
+            let now = self.now();
+            if let [Some(told), _] = self.network.send((at, from), now, false) {
+                let process = self.hosts[from].number;
+                self.agenda.at(told, Event::Gone { at: from, process });
+            }
+        }
+        !is_removed
     }
 
     pub(crate) fn send_snapshot(
@@ -76,7 +104,10 @@ impl World {
                 }
             }
         }
-        let Some(to) = self.places.get(&message.to).copied() else { return Ok(()) };
+        let Some(to) = self.way(from, message.to) else {
+            self.report_snapshot(from, message, false);
+            return Ok(());
+        };
         let now = self.now();
         let [first, second]: Arrivals = self.network.send((from, to), now, true);
         let Some(first) = first else {
@@ -125,6 +156,10 @@ impl World {
         let Body::Snapshot(snapshot) = &message.body else {
             return Err("a snapshot without itself".into());
         };
+        if !self.is_taken(at, &message) {
+            self.report_snapshot(from, &message, false);
+            return Ok(());
+        }
         let host = &mut self.hosts[at];
         let dir = host.options.data_dir.join("member").join("snap");
         let saved = save(&host.disk, &dir, &received::path(&dir, snapshot.id.index), &file);

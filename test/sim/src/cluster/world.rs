@@ -7,13 +7,14 @@ use super::clients::{Client, Role};
 use super::clock::{Agenda, MS, MemberClock, SECOND};
 use super::event::Event;
 use super::fault::FaultKind;
-use super::host::Host;
+use super::host::{Host, Seat};
 use super::lease_check::CheckedLeases;
 use super::network::Network;
 use super::oracle::Oracle;
 use super::process::{Machine, Outside, Process};
 use super::report::Counts;
 use super::setup::{ClusterPlan, Setup};
+use super::task::Operator;
 use super::watch_check::CheckedWatch;
 use crate::kv::calls::KvHistory;
 use cluster::SERVER_MINOR;
@@ -26,7 +27,7 @@ use std::sync::Arc;
 use vfs::Vfs;
 
 /// The wall's time when the world begins, in milliseconds since 1970.
-const BEGIN_UNIX_MS: u64 = 1_700_000_000_000;
+pub(crate) const BEGIN_UNIX_MS: u64 = 1_700_000_000_000;
 /// Starts in a row that may fail on a disk with faults.
 const FAILED_STARTS_MAX: u32 = 200;
 
@@ -78,6 +79,7 @@ pub(crate) struct World {
     pub(crate) checks: Checks,
     pub(crate) counts: Counts,
     pub(crate) nemesis: Nemesis,
+    pub(crate) operator: Operator,
     /// A number that depends on everything that has happened.
     pub(crate) trace: u64,
 }
@@ -91,8 +93,11 @@ impl World {
     pub(crate) fn new(plan: &ClusterPlan) -> World {
         let mut random = Random::new(plan.seed ^ 0x6d65_6d62_6572_7300);
         let setup = Setup::of(plan, &mut random);
-        let size = setup.options.len();
-        let hosts = setup.options.iter().map(|it| Host::new(it.clone(), &mut random)).collect();
+        let (size, places) = (setup.first.len(), setup.options.len());
+        let seats = setup.first.iter().map(|id| Seat::Member(*id));
+        let seats = seats.chain(std::iter::repeat(Seat::Vacant));
+        let hosts = setup.options.iter().zip(seats);
+        let hosts = hosts.map(|(it, seat)| Host::new(seat, it.clone(), &mut random)).collect();
         let client = |number: usize| {
             let role = match number {
                 0 => Role::Compactions,
@@ -123,7 +128,7 @@ impl World {
             acknowledged: 0,
         };
         let mut world = World {
-            network: Network::new(size, Random::new(plan.seed).part(1)),
+            network: Network::new(places, Random::new(plan.seed).part(1)),
             plan: plan.clone(),
             setup,
             random,
@@ -134,6 +139,7 @@ impl World {
             checks,
             counts: Counts::default(),
             nemesis: Nemesis::default(),
+            operator: Operator::default(),
             trace: plan.seed,
         };
         world.begin();
@@ -141,9 +147,12 @@ impl World {
     }
 
     fn begin(&mut self) {
-        for at in 0..self.hosts.len() {
+        for at in 0..self.setup.first.len() {
             let delay = self.random.below(SECOND);
             self.agenda.after(delay, Event::Boot { at });
+        }
+        if self.setup.is_operated() {
+            self.agenda.at(5 * SECOND, Event::Operate);
         }
         for client in 0..self.people.clients.len() {
             let delay = SECOND + self.random.below(2 * SECOND);
@@ -263,6 +272,14 @@ impl World {
                 self.resume(at, process);
                 Ok(())
             }
+            Event::Leave { at, .. } | Event::Gone { at, .. } => {
+                self.leave(at);
+                Ok(())
+            }
+            Event::Operate => {
+                self.operate();
+                Ok(())
+            }
             Event::Fault => {
                 self.next_fault();
                 Ok(())
@@ -292,6 +309,8 @@ impl World {
         }
         if machine == Machine::Consensus {
             self.check_invariants(at);
+        } else if machine == Machine::Applier {
+            self.may_leave(at);
         }
         self.after_work(at)
     }
@@ -380,10 +399,13 @@ impl World {
     fn boot(&mut self, at: usize) -> Result<(), String> {
         let now = self.now();
         let host = &mut self.hosts[at];
-        if host.process.is_some() {
+        if host.process.is_some() || !self.may_start(at) {
             return Ok(());
         }
+        let host = &mut self.hosts[at];
         host.number += 1;
+        host.started = now;
+        host.is_leaving = false;
         host.clock = MemberClock::starting(now, host.drift);
         host.at_work = [None; Machine::ALL.len()];
         host.held = None;
@@ -402,6 +424,7 @@ impl World {
                 self.agenda.after(first, Event::Tick { at, process: number });
                 self.tell(|| format!("m{at} starts as {id:x}"));
                 self.loop_crash(at);
+                self.may_leave(at);
                 self.check_invariants(at);
                 self.after_work(at)
             }
