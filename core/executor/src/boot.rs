@@ -335,7 +335,6 @@ impl<'a> Files<'a> {
         config.election_ticks = options.election_ticks;
         config.rules.pre_vote = options.pre_vote;
         config.rules.check_quorum = true;
-        config.rules.steps_down_on_removal = true;
         config.rules.reads_log = true;
         config.rules.gathers_reads = true;
         config.limits.log_window_bytes_max = options.log_sizes.window_bytes;

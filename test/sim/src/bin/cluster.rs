@@ -169,7 +169,8 @@ fn summary(sums: &Sums, started: Instant, threads: usize) {
     let per_second = |count: u64| count as f64 / cpu;
     println!(
         "{} seeds, {:.1} cluster-hours ({:.1} h of virtual time), {} operations, {} unknown, {} \
-         refused, {} watched events, {} parts of logs read back, {} expired leases",
+         refused, {} watched events, {} parts of logs read back, {} expired leases, {} \
+         starts of members that were removed unknown to the others",
         sums.seeds,
         sums.hours,
         sums.seconds as f64 / 3_600.0,
@@ -178,7 +179,8 @@ fn summary(sums: &Sums, started: Instant, threads: usize) {
         sums.counts.refused,
         sums.counts.watched,
         sums.counts.caught_up.log_reads,
-        sums.counts.expired
+        sums.counts.expired,
+        sums.counts.revivals
     );
     for kind in FaultKind::ALL {
         println!("{:>9} {}", sums.counts.faults.count(*kind), kind.name());

@@ -99,6 +99,14 @@ impl World {
         }
     }
 
+    /// Whether a removed member has ended, and none that runs knows of the removal.
+    pub(crate) fn is_stranding(&self, at: usize) -> bool {
+        let Seat::Removed(id) = self.hosts[at].seat else { return false };
+        let members = self.hosts.iter().filter(|host| host.is_member());
+        let mut clusters = members.filter_map(Host::cluster).peekable();
+        clusters.peek().is_some() && clusters.all(|cluster| !cluster.is_removed(id))
+    }
+
     /// Whether all members that run know that this one was removed.
     fn is_known_removed(&self, id: NodeId) -> bool {
         let members = self.hosts.iter().filter(|host| host.is_member());
@@ -259,7 +267,10 @@ impl World {
         if is_learner && roster.learner().is_some() {
             return Next::Void;
         }
-        if !is_learner && (roster.voters() >= VOTERS_MAX || !self.has_quorum(1, 0)) {
+        let voters = roster.voters();
+        // A single voter may always grow.
+        let may_grow = voters == 1 || (voters < VOTERS_MAX && self.has_quorum(1, 0));
+        if !is_learner && !may_grow {
             return Next::Void;
         }
         let peer_urls = peer_urls(at);

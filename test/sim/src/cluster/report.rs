@@ -24,6 +24,8 @@ pub struct Counts {
     pub refused: u64,
     /// Starts of members.
     pub boots: u64,
+    /// Starts of members that were removed, because no other member knew of the removal.
+    pub revivals: u64,
     /// How members have caught up.
     pub caught_up: CatchUps,
     /// Events that watches got.
@@ -44,6 +46,7 @@ impl Counts {
         self.unknown += other.unknown;
         self.refused += other.refused;
         self.boots += other.boots;
+        self.revivals += other.revivals;
         self.caught_up.snapshots += other.caught_up.snapshots;
         self.caught_up.log_reads += other.caught_up.log_reads;
         self.watched += other.watched;

@@ -402,6 +402,7 @@ impl World {
         if host.process.is_some() || !self.may_start(at) {
             return Ok(());
         }
+        self.counts.revivals += u64::from(self.is_stranding(at));
         let host = &mut self.hosts[at];
         host.number += 1;
         host.started = now;
