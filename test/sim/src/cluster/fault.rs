@@ -65,6 +65,9 @@ kinds! {
     LeaderRemove "leader-remove" "The leader is removed.",
     MemberUpdate "member-update" "The peer URLs of a member change.",
     LostDisk "lost-disk-and-rejoin" "The disk of a member is lost; it is removed, and added again with another id.",
+    LogFlip "bit-flip-in-log" "A bit of the log flips on the disk, and the member finds it.",
+    DatabaseFlip "bit-flip-in-database" "A bit of a page's header flips on the disk, and the member finds it.",
+    SnapFlip "bit-flip-in-snapshot" "A bit of a .snap file flips on the disk, and the member finds it.",
 }
 
 impl FaultKind {
@@ -79,6 +82,9 @@ impl FaultKind {
                 | FaultKind::LeaderRemove
                 | FaultKind::MemberUpdate
                 | FaultKind::LostDisk
+                | FaultKind::LogFlip
+                | FaultKind::DatabaseFlip
+                | FaultKind::SnapFlip
         )
     }
 }

@@ -3,6 +3,7 @@
 
 use super::clock::{MS, MemberClock};
 use super::event::Event;
+use super::fault::FaultKind;
 use super::process::{Machine, Process};
 use cluster::Cluster;
 use executor::BootOptions;
@@ -61,6 +62,10 @@ pub(crate) struct Host {
     pub(crate) process: Option<Process>,
     /// When the process started.
     pub(crate) started: u64,
+    /// A bit of its files has flipped, and no process has read them since.
+    pub(crate) damage: Option<FaultKind>,
+    /// A bit has flipped since the member lives here.
+    pub(crate) was_damaged: bool,
     /// The process knows that its member was removed, and is about to end.
     pub(crate) is_leaving: bool,
     /// The number of the process that runs or ran last.
@@ -91,6 +96,8 @@ impl Host {
             options,
             process: None,
             started: 0,
+            damage: None,
+            was_damaged: false,
             is_leaving: false,
             number: 0,
             clock: MemberClock::starting(0, 0),

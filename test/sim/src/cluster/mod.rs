@@ -11,6 +11,7 @@
 //! | `setup`, `fault`, `active`, `report` | what a seed draws: sizes, options, kinds of faults; those under way; what happened |
 //! | `world`, `traffic`, `serve`, `nemesis` | the events: work, messages, clients, faults |
 //! | `operator`, `task` | who changes the members, and replaces those whose disks are lost |
+//! | `damage` | bits that flip on disks |
 //! | `oracle`, `roster`, `watch_check`, `lease_check` | what must hold while it runs |
 //! | `ending` | what must come true when the faults end |
 //!
@@ -21,6 +22,7 @@
 mod active;
 mod clients;
 mod clock;
+mod damage;
 mod ending;
 mod event;
 mod fault;

@@ -333,6 +333,10 @@ impl World {
             host.disk.disarm();
             let process = host.number;
             self.resume(at, process);
+            if self.hosts[at].damage.is_some() {
+                // It reads its files again, and finds what has flipped.
+                self.stop(at, false);
+            }
             // Work that was planned on a slow machine is done now.
             self.hosts[at].at_work = [None; super::process::Machine::ALL.len()];
             if self.hosts[at].process.is_some() {

@@ -203,6 +203,8 @@ impl World {
         host.seat = Seat::Member(id);
         host.disk = disk;
         host.failed_starts = 0;
+        host.damage = None;
+        host.was_damaged = false;
         host.options.founding =
             Some(Founding::Join { metadata: Metadata { node: id, cluster }, version: None });
         self.places.insert(id, at);
@@ -379,12 +381,18 @@ impl World {
                 let urls = vec![format!("http://host{any}:{port}")];
                 self.operator.begin([(Aim::Move(id, urls), Some(kind))]);
             }
+            FaultKind::LogFlip | FaultKind::DatabaseFlip | FaultKind::SnapFlip => {
+                self.flip(any, kind);
+            }
             _ => self.lose_disk(any),
         }
     }
 
-    /// Whether all members are where they should be.
+    /// Whether all members are where they should be, and their disks are well.
     fn is_quiet(&self) -> bool {
+        if self.hosts.iter().any(|host| host.damage.is_some()) {
+            return false;
+        }
         let listed = self.checks.oracle.roster.members();
         let lives = |id: &NodeId| self.place_of(*id).is_some();
         listed.keys().all(lives) && self.members().len() == listed.len()
@@ -393,7 +401,7 @@ impl World {
     /// The disk of a member is lost, and the operator replaces the member.
     fn lose_disk(&mut self, at: usize) {
         if self.may_break(at) {
-            self.break_member(at, FaultKind::LostDisk);
+            self.break_member(at, Some(FaultKind::LostDisk));
         }
     }
 
@@ -407,17 +415,21 @@ impl World {
     }
 
     /// A member has no disk any more that it could start from.
-    pub(crate) fn break_member(&mut self, at: usize, kind: FaultKind) {
+    pub(crate) fn break_member(&mut self, at: usize, kind: Option<FaultKind>) {
         let Some(id) = self.member_at(at) else { return };
         let is_learner = self.checks.oracle.roster.learner() == Some(id);
         self.hosts[at].seat = Seat::Broken(id);
         self.stop(at, false);
         let as_learner = is_learner || self.random.chance(128);
         let mut steps =
-            vec![(Aim::Leave(id), None), (Aim::Join { at, as_learner }, Some(kind))];
+            vec![(Aim::Leave(id), None), (Aim::Join { at, as_learner }, kind)];
         if as_learner && !is_learner {
             steps.push((Aim::VoteAt(at), None));
         }
-        self.operator.begin(steps);
+        if self.operator.steps.is_empty() {
+            self.operator.begin(steps);
+        } else {
+            self.operator.then(steps);
+        }
     }
 }

@@ -44,8 +44,14 @@ impl Operator {
         self.steps.is_empty() && self.call.is_none()
     }
 
+    /// Something is to be done after what is under way.
+    pub(crate) fn then(&mut self, steps: impl IntoIterator<Item = (Aim, Option<FaultKind>)>) {
+        self.steps.extend(steps.into_iter().map(|(aim, kind)| Step { aim, kind }));
+    }
+
     pub(crate) fn begin(&mut self, steps: impl IntoIterator<Item = (Aim, Option<FaultKind>)>) {
         self.attempts = 0;
-        self.steps = steps.into_iter().map(|(aim, kind)| Step { aim, kind }).collect();
+        self.steps.clear();
+        self.then(steps);
     }
 }

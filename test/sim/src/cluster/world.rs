@@ -424,6 +424,7 @@ impl World {
                 let first = self.random.below(self.setup.tick);
                 self.agenda.after(first, Event::Tick { at, process: number });
                 self.tell(|| format!("m{at} starts as {id:x}"));
+                self.starts_damaged(at);
                 self.loop_crash(at);
                 self.may_leave(at);
                 self.check_invariants(at);
@@ -439,6 +440,10 @@ impl World {
     /// A start fails. On a disk with faults that is legal, and it is tried again without them.
     fn start_fails(&mut self, at: usize, why: &str) -> Result<(), String> {
         self.tell(|| format!("m{at} does not start: {why}"));
+        let is_of_disk = is_power_loss(why) || why.contains("os error");
+        if !is_of_disk && self.is_found_damaged(at, why) {
+            return Ok(());
+        }
         let is_stopped = is_power_loss(why);
         let host = &mut self.hosts[at];
         host.failed_starts += 1;
@@ -455,6 +460,9 @@ impl World {
     /// A machine of a process has failed. The others may go on for a moment.
     pub(crate) fn process_fails(&mut self, at: usize, why: &str) -> Result<(), String> {
         self.tell(|| format!("m{at} fails: {why}"));
+        if !is_power_loss(why) && !why.contains("os error") && self.is_found_damaged(at, why) {
+            return Ok(());
+        }
         let is_stopped = is_power_loss(why);
         if !(is_stopped || why.contains("os error")) {
             return Err(format!("member {at} stops: {why}"));
