@@ -12,12 +12,18 @@ use crate::map::{Fill, PageMap, TreeId, Use};
 use crate::page::{DEPTH_MAX, Kind, Page};
 use crate::snapshot::Snapshot;
 
-struct Check<'a> {
-    inner: &'a Arc<Snapshot>,
+/// A check under way, which visits one page after the other.
+#[derive(Debug)]
+pub(crate) struct Check {
+    inner: Arc<Snapshot>,
     seen: PageMap,
+    visits: Vec<Visit>,
+    /// The roots of trees that are still to be visited.
+    trees: Vec<u64>,
 }
 
 /// A page to visit, and the bounds of its keys.
+#[derive(Debug)]
 struct Visit {
     id: u64,
     depth: usize,
@@ -27,33 +33,36 @@ struct Visit {
 
 /// Checks all pages that a view reaches.
 pub(crate) fn view(inner: &Arc<Snapshot>) -> Result<(), Error> {
-    let mut check = Check { inner, seen: PageMap::new(inner.meta.hwm) };
-    let mut trees = vec![inner.meta.root];
-    while let Some(root) = trees.pop() {
-        check.tree(root, &mut trees)?;
-    }
+    let mut check = Check::new(Arc::clone(inner));
+    while check.step()? {}
     Ok(())
 }
 
-impl Check<'_> {
-    fn corrupt(&self, page: u64, what: &'static str) -> Error {
-        self.inner.pager.corrupt(page, what)
+impl Check {
+    pub(crate) fn new(inner: Arc<Snapshot>) -> Check {
+        let (seen, trees) = (PageMap::new(inner.meta.hwm), vec![inner.meta.root]);
+        Check { inner, seen, visits: Vec::new(), trees }
     }
 
-    fn tree(&mut self, root: u64, trees: &mut Vec<u64>) -> Result<(), Error> {
-        let mut visits = vec![Visit { id: root, depth: 0, low: None, high: None }];
-        while let Some(visit) = visits.pop() {
-            if visit.depth > DEPTH_MAX {
-                return Err(self.corrupt(visit.id, "a tree deeper than any writer makes"));
-            }
-            let page = self.inner.pager.read_uncached(visit.id, self.inner.meta.hwm)?;
-            self.page(&page, &visit)?;
-            match page.kind() {
-                Kind::Branch => branch(&page, visit, &mut visits),
-                Kind::Leaf => self.buckets(&page, trees)?,
-            }
+    /// Checks the next page; false when all are checked.
+    pub(crate) fn step(&mut self) -> Result<bool, Error> {
+        let next = self.visits.pop();
+        let root = || Some(Visit { id: self.trees.pop()?, depth: 0, low: None, high: None });
+        let Some(visit) = next.or_else(root) else { return Ok(false) };
+        if visit.depth > DEPTH_MAX {
+            return Err(self.corrupt(visit.id, "a tree deeper than any writer makes"));
         }
-        Ok(())
+        let page = self.inner.pager.read_uncached(visit.id, self.inner.meta.hwm)?;
+        self.page(&page, &visit)?;
+        match page.kind() {
+            Kind::Branch => branch(&page, visit, &mut self.visits),
+            Kind::Leaf => self.buckets(&page)?,
+        }
+        Ok(true)
+    }
+
+    fn corrupt(&self, page: u64, what: &'static str) -> Error {
+        self.inner.pager.corrupt(page, what)
     }
 
     /// Checks that a page is reached once and its keys are within the bounds of its parent.
@@ -72,14 +81,14 @@ impl Check<'_> {
         Ok(())
     }
 
-    fn buckets(&self, page: &Page, trees: &mut Vec<u64>) -> Result<(), Error> {
+    fn buckets(&mut self, page: &Page) -> Result<(), Error> {
         let mut leaves = vec![page.clone()];
         while let Some(leaf) = leaves.pop() {
             for index in (0..leaf.count()).filter(|index| leaf.is_bucket(*index)) {
                 let (root, _) =
                     decode(&leaf.value(index)).map_err(|what| self.corrupt(page.id(), what))?;
                 match root {
-                    Root::Page(id) => trees.push(id),
+                    Root::Page(id) => self.trees.push(id),
                     Root::Inline(page) => leaves.push(page),
                 }
             }

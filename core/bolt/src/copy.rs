@@ -1,5 +1,8 @@
 //! A copy of a view as a database file, for etcd's snapshot stream.
 //!
+//! The pages that the view reaches are checked while the file is copied, so that no damage spreads to
+//! another member: who copies gets an error before the last chunk.
+//!
 //! Page 0 is the view's meta and page 1 the same with txid - 1. The pages of the file from page 2
 //! to the high-water mark follow.
 //!
@@ -9,6 +12,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::check::Check;
 use crate::error::Error;
 use crate::meta::Meta;
 use crate::snapshot::Snapshot;
@@ -21,11 +25,12 @@ pub struct Copier {
     snapshot: Arc<Snapshot>,
     /// The next page to copy.
     page: u64,
+    check: Check,
 }
 
 impl Copier {
     pub(crate) fn new(snapshot: Arc<Snapshot>) -> Copier {
-        Copier { snapshot, page: 0 }
+        Copier { check: Check::new(Arc::clone(&snapshot)), snapshot, page: 0 }
     }
 
     /// The length of the whole image in bytes: [`crate::View::size`].
@@ -40,11 +45,28 @@ impl Copier {
         false
     }
 
-    /// The next bytes; `None` after the last.
+    /// The next bytes; `None` after the last, once all pages that the view reaches are checked.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Corrupt`] naming a damaged page, [`Error::Io`].
     pub fn next_chunk(&mut self) -> Result<Option<Bytes>, Error> {
+        let chunk = self.copy_chunk()?;
+        let pages = match &chunk {
+            Some(chunk) if self.page < self.snapshot.meta.hwm => {
+                chunk.len() / self.snapshot.meta.page_size
+            }
+            // Nothing is checked after the last chunk: with it the copy is whole.
+            Some(_) | None => usize::MAX,
+        };
+        for _ in 0..pages {
+            if !self.check.step()? {
+                break;
+            }
+        }
+        Ok(chunk)
+    }
+
+    fn copy_chunk(&mut self) -> Result<Option<Bytes>, Error> {
         let snapshot = &*self.snapshot;
         let (pager, meta) = (&snapshot.pager, snapshot.meta);
         if self.page == 0 {

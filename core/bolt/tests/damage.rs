@@ -283,3 +283,34 @@ fn a_page_whose_keys_are_out_of_order_is_refused() {
     }
     assert!(refused > 0, "a leaf page is in use");
 }
+
+#[test]
+fn a_damaged_page_is_in_no_copy() {
+    let disk = SimDisk::new(1);
+    disk.open(Path::new("db"), Mode::Create).unwrap().write_at(&image(), 0).unwrap();
+    disk.settle();
+    let db = Db::open(&disk, Path::new("db"), options()).unwrap();
+    let view = db.view();
+    let drained = || {
+        let mut copier = view.copy();
+        let mut bytes = 0;
+        while let Some(chunk) = copier.next_chunk()? {
+            bytes += chunk.len() as u64;
+        }
+        Ok::<u64, Error>(bytes)
+    };
+    assert_eq!(drained().unwrap(), view.size());
+    let pages = view.size() / PAGE as u64;
+    let mut refused = 0;
+    for page in 2..pages {
+        disk.flip_bit(Path::new("db"), page * PAGE as u64, 0).unwrap();
+        let (copied, checked) = (drained(), view.check());
+        disk.flip_bit(Path::new("db"), page * PAGE as u64, 0).unwrap();
+        assert_eq!(copied.is_err(), checked.is_err(), "page {page}");
+        if let Err(error) = copied {
+            assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+            refused += 1;
+        }
+    }
+    assert!(refused > 10, "{refused} of {pages} pages");
+}

@@ -169,7 +169,8 @@ impl World {
             (*id, Listed { is_learner: *is_learner, peer_urls: peer_urls.clone() })
         };
         let mut members = None;
-        for (at, host) in self.hosts.iter().enumerate() {
+        for at in self.members() {
+            let host = &self.hosts[at];
             let Some(process) = &host.process else { continue };
             let published = &process.machines.applier.moment().published;
             let view = &published.view;

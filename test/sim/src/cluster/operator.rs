@@ -164,6 +164,19 @@ impl World {
         self.agenda.after(pause, Event::Operate);
     }
 
+    /// The transport of a removed member connects again to the others, of which one may tell it.
+    fn tell_removed(&mut self, at: usize) {
+        let Seat::Removed(id) = self.hosts[at].seat else { return };
+        let other = self.random.index(self.hosts.len());
+        let knows = self.hosts[other].cluster().is_some_and(|cluster| cluster.is_removed(id));
+        let is_reached = other != at && self.hosts[other].is_running();
+        if knows && is_reached && self.network.connected_since(at, other).is_some() {
+            let process = self.hosts[at].number;
+            let latency = self.network.client_latency();
+            self.agenda.after(latency, Event::Gone { at, process });
+        }
+    }
+
     /// Members that were removed leave their hosts, and those that were added get theirs.
     fn follow_roster(&mut self) {
         for at in 0..self.hosts.len() {
@@ -173,6 +186,7 @@ impl World {
             {
                 self.hosts[at].seat = Seat::Removed(id);
             }
+            self.tell_removed(at);
             if let Seat::Removed(id) = self.hosts[at].seat
                 && self.hosts[at].process.is_none()
                 && self.is_known_removed(id)
