@@ -25,6 +25,36 @@ fn clusters_with_faults_keep_every_promise() {
     assert!(faults.total() > 100 && operations > 10_000 && hours > 0.2, "{faults:?}");
 }
 
+/// The kinds of faults that change the members, and some that get in their way.
+const OPERATED: [FaultKind; 12] = [
+    FaultKind::MemberAdd,
+    FaultKind::LearnerAdd,
+    FaultKind::LearnerPromote,
+    FaultKind::MemberRemove,
+    FaultKind::LeaderRemove,
+    FaultKind::MemberUpdate,
+    FaultKind::LostDisk,
+    FaultKind::LogFlip,
+    FaultKind::DatabaseFlip,
+    FaultKind::SnapFlip,
+    FaultKind::Loss,
+    FaultKind::Kill,
+];
+
+#[test]
+fn clusters_whose_members_come_and_go_keep_every_promise() {
+    let mut faults = FaultTally::default();
+    for seed in 1..=12 {
+        let members = 1 + usize::try_from(seed % 7).unwrap_or(0);
+        let asked = ClusterPlan { seconds: 300, members, faults: OPERATED.to_vec(), ..plan(seed) };
+        let report = run(&asked).unwrap_or_else(|(why, _)| panic!("seed {seed}: {why}"));
+        faults.add(&report.counts.faults);
+        assert_eq!(report.counts.revivals, 0, "seed {seed}: a member was left without its leader");
+    }
+    let silent: Vec<_> = OPERATED.iter().filter(|kind| faults.count(**kind) == 0).collect();
+    assert!(silent.is_empty(), "these never happened: {silent:?}");
+}
+
 #[test]
 fn the_same_seed_is_the_same_run() {
     let once = || run(&plan(7)).unwrap_or_else(|(why, _)| panic!("{why}"));

@@ -13,11 +13,11 @@ use executor::{
 use member::Proposal;
 use mvcc::RangeQuery;
 use prost::Message as _;
-use proto::raftpb::ConfChangeType;
-use proto::{ConfChange, Index, NodeId};
 use proto::answer::{Answer, OpAnswer, TxnAnswer};
 use proto::etcdserverpb::{InternalRaftRequest, RequestHeader};
 use proto::mvccpb::KeyValue;
+use proto::raftpb::ConfChangeType;
+use proto::{ConfChange, Index, NodeId};
 use state::{LeaseQuery, Question, Reply};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -26,7 +26,10 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub(crate) enum Request {
     Propose(Box<InternalRaftRequest>),
-    Read { operations: Vec<Operation>, linearizable: bool },
+    Read {
+        operations: Vec<Operation>,
+        linearizable: bool,
+    },
     Lease(LeaseQuery),
     /// A change of the members, and which of them the member reaches.
     Change(Box<MemberCall>, Reach),

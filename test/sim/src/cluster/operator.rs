@@ -239,8 +239,7 @@ impl World {
                 self.operator.attempts = 0;
             }
             Next::Call(_)
-                if self.operator.attempts > ATTEMPTS_MAX
-                    && !matches!(step.aim, Aim::Leave(_)) =>
+                if self.operator.attempts > ATTEMPTS_MAX && !matches!(step.aim, Aim::Leave(_)) =>
             {
                 self.operator.steps.clear();
             }
@@ -253,7 +252,11 @@ impl World {
         match aim {
             Aim::Join { at, as_learner } => match self.hosts[*at].seat {
                 Seat::Member(id) if listed.contains_key(&id) => {
-                    if self.hosts[*at].started > 0 { Next::Reached } else { Next::Wait }
+                    if self.hosts[*at].started > 0 {
+                        Next::Reached
+                    } else {
+                        Next::Wait
+                    }
                 }
                 Seat::Member(_) => Next::Void,
                 Seat::Broken(_) | Seat::Removed(_) => Next::Wait,
@@ -300,8 +303,9 @@ impl World {
         let unix_s = (BEGIN_UNIX_MS / 1_000 + self.now() / SECOND).cast_signed();
         let taken: Vec<u64> = self.places.keys().map(|id| id.0 & 0xffff).collect();
         let ids = (0..).map(|later| cluster::member_id(peer_urls, "", Some(unix_s + later)));
-        let is_free =
-            |id: &NodeId| !taken.contains(&(id.0 & 0xffff)) && !self.operator.asked.contains_key(id);
+        let is_free = |id: &NodeId| {
+            !taken.contains(&(id.0 & 0xffff)) && !self.operator.asked.contains_key(id)
+        };
         ids.into_iter().find(is_free).unwrap_or(NodeId::NONE)
     }
 
@@ -435,8 +439,7 @@ impl World {
         self.hosts[at].seat = Seat::Broken(id);
         self.stop(at, false);
         let as_learner = is_learner || self.random.chance(128);
-        let mut steps =
-            vec![(Aim::Leave(id), None), (Aim::Join { at, as_learner }, kind)];
+        let mut steps = vec![(Aim::Leave(id), None), (Aim::Join { at, as_learner }, kind)];
         if as_learner && !is_learner {
             steps.push((Aim::VoteAt(at), None));
         }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use executor::ConsensusInput;
 use executor::received;
 use proto::NodeId;
-use raft::{Body, Message};
+use raft::{Body, Message, RaftSnapshot};
 use std::io;
 use std::path::Path;
 use vfs::{Mode, SimDisk, Vfs as _};
@@ -97,7 +97,7 @@ impl World {
             match copier.next_chunk() {
                 Ok(Some(chunk)) => body.extend_from_slice(&chunk),
                 Ok(None) => break,
-                // The sender's disk has failed.
+                // The sender's disk has failed, or its database is damaged.
                 Err(_) => {
                     self.report_snapshot(from, message, false);
                     return Ok(());
@@ -162,7 +162,7 @@ impl World {
         }
         let host = &mut self.hosts[at];
         let dir = host.options.data_dir.join("member").join("snap");
-        let saved = save(&host.disk, &dir, &received::path(&dir, snapshot.id.index), &file);
+        let saved = save(&host.disk, &dir, snapshot, &file);
         // The answer goes the other way.
         let now = self.now();
         let answer = self.network.send((at, from), now, false)[0];
@@ -193,13 +193,15 @@ fn snapshot_of(body: &[u8]) -> Result<(Box<Message>, Bytes), String> {
     }
 }
 
-/// Writes a received file under another name, syncs it, and gives it its name.
-fn save(disk: &SimDisk, dir: &Path, name: &Path, file: &[u8]) -> io::Result<()> {
+/// Writes a received file under another name, syncs and checks it, and gives it its name.
+fn save(disk: &SimDisk, dir: &Path, snapshot: &RaftSnapshot, file: &[u8]) -> io::Result<()> {
+    let name = &received::path(dir, snapshot.id.index);
     let temporary = dir.join("tmp-snap-db-received");
     let open = disk.open(&temporary, Mode::Create)?;
     open.set_len(0)?;
     open.write_at(file, 0)?;
     open.sync_data()?;
+    received::check(disk, &temporary, snapshot).map_err(io::Error::other)?;
     if disk.exists(name)? {
         disk.remove_file(&temporary)?;
     } else {
