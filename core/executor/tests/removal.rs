@@ -45,7 +45,13 @@ fn step(member: &mut Member, input: Input) -> Vec<Message> {
                         inputs.push(Input::ConfChanged(Some(change)));
                     }
                 }
-                _ => {}
+                Effect::Restore(_)
+                | Effect::Read(_)
+                | Effect::ReadLog(_)
+                | Effect::SnapshotWanted
+                | Effect::BadMessage(_)
+                | Effect::Refuse(..)
+                | Effect::Leadership(_) => {}
             }
         }
     }

@@ -46,7 +46,7 @@ fn clusters_whose_members_come_and_go_keep_every_promise() {
     let mut faults = FaultTally::default();
     for seed in 1..=12 {
         let members = 1 + usize::try_from(seed % 7).unwrap_or(0);
-        let asked = ClusterPlan { seconds: 300, members, faults: OPERATED.to_vec(), ..plan(seed) };
+        let asked = ClusterPlan { seconds: 150, members, faults: OPERATED.to_vec(), ..plan(seed) };
         let report = run(&asked).unwrap_or_else(|(why, _)| panic!("seed {seed}: {why}"));
         faults.add(&report.counts.faults);
         assert_eq!(report.counts.revivals, 0, "seed {seed}: a member was left without its leader");

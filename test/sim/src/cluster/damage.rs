@@ -5,6 +5,11 @@
 //! Not here, since no file shows it: a bit inside a key or a value of the database (HashKV finds it),
 //! and the last two batches of the log, which look like a torn write then.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "each function is given the kinds of faults that it handles"
+)]
+
 use super::clock::{MS, SECOND};
 use super::event::Event;
 use super::fault::FaultKind;

@@ -217,21 +217,7 @@ impl World {
     fn happen(&mut self, event: Event) -> Result<(), String> {
         match event {
             Event::Work { at, machine, .. } => self.work(at, machine),
-            Event::Tick { at, process } => {
-                let now = self.now();
-                let host = &mut self.hosts[at];
-                let local = host.clock.now(now);
-                if let Some(running) = &mut host.process {
-                    running.tick(local);
-                    if self.random.chance(6) {
-                        let of_others = self.places.keys().filter(|id| **id != running.id);
-                        running.learn_versions(of_others.map(|id| (*id, SERVER_MINOR)).collect());
-                    }
-                }
-                let next = host.clock.real(self.setup.tick);
-                self.agenda.after(next, Event::Tick { at, process });
-                self.after_work(at)
-            }
+            Event::Tick { at, process } => self.tick(at, process),
             Event::Message { at, bytes } => self.message_arrives(at, bytes),
             Event::Unreachable { at, peer, .. } => self.push(at, ConsensusInput::Unreachable(peer)),
             Event::Snapshot { at, from, body } => self.snapshot_arrives(at, from, &body),
@@ -289,6 +275,22 @@ impl World {
                 Ok(())
             }
         }
+    }
+
+    fn tick(&mut self, at: usize, process: u32) -> Result<(), String> {
+        let now = self.now();
+        let host = &mut self.hosts[at];
+        let local = host.clock.now(now);
+        if let Some(running) = &mut host.process {
+            running.tick(local);
+            if self.random.chance(6) {
+                let of_others = self.places.keys().filter(|id| **id != running.id);
+                running.learn_versions(of_others.map(|id| (*id, SERVER_MINOR)).collect());
+            }
+        }
+        let next = host.clock.real(self.setup.tick);
+        self.agenda.after(next, Event::Tick { at, process });
+        self.after_work(at)
     }
 
     fn push(&mut self, at: usize, input: ConsensusInput) -> Result<(), String> {
