@@ -1,5 +1,6 @@
 //! The faults under way, and how each is ended.
 
+use super::task::Operator;
 use std::collections::BTreeMap;
 
 /// A fault that has begun: how it is ended.
@@ -16,6 +17,8 @@ pub(crate) enum Undo {
 #[derive(Debug, Default)]
 pub(crate) struct Nemesis {
     pub(crate) active: BTreeMap<u64, Undo>,
+    /// The operator, who changes the members.
+    pub(crate) operator: Operator,
     pub(crate) begun: u64,
     /// No further faults begin.
     pub(crate) is_done: bool,

@@ -48,8 +48,8 @@ impl World {
         self.tell(|| format!("m{at}: bit {bit} of byte {offset} of {} flips", path.display()));
         let runs = 5 * MS + self.random.below(RUNS);
         let host = &mut self.hosts[at];
-        host.damage = Some(kind);
-        host.was_damaged = true;
+        host.life.damage = Some(kind);
+        host.life.was_damaged = true;
         let process = host.number;
         self.agenda.after(runs, Event::Stop { at, process, power_loss: false });
     }
@@ -58,7 +58,7 @@ impl World {
     /// or in a file that it does without.
     pub(crate) fn starts_damaged(&mut self, at: usize) {
         let host = &mut self.hosts[at];
-        let Some(kind) = host.damage.take() else { return };
+        let Some(kind) = host.life.damage.take() else { return };
         let dir = host.options.data_dir.join("member").join("snap");
         let is_found = host.disk.list(&dir).is_ok_and(|names| {
             kind == FaultKind::SnapFlip && names.iter().any(|name| name.ends_with(".broken"))
@@ -73,10 +73,10 @@ impl World {
     /// then.
     pub(crate) fn is_found_damaged(&mut self, at: usize, why: &str) -> bool {
         let host = &mut self.hosts[at];
-        if !host.was_damaged || !host.is_member() {
+        if !host.life.was_damaged || !host.is_member() {
             return false;
         }
-        let kind = host.damage.take();
+        let kind = host.life.damage.take();
         self.tell(|| format!("m{at} is damaged: {why}"));
         if let Some(kind) = kind {
             self.counts.faults.note(kind);

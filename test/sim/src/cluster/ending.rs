@@ -75,7 +75,7 @@ impl World {
     /// The operator ends what it has begun.
     fn await_operator(&mut self) -> Result<(), String> {
         self.await_that(OPERATED_WITHIN, "the changes of the members end", |world| {
-            world.operator.is_idle() && world.is_as_listed()
+            world.nemesis.operator.is_idle() && world.is_as_listed()
         })?;
         self.await_leader()
     }

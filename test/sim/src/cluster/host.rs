@@ -53,21 +53,45 @@ pub(crate) enum Seat {
     Removed(NodeId),
 }
 
-/// A machine.
+/// The member of a host.
 #[derive(Debug)]
-pub(crate) struct Host {
+pub(crate) struct Life {
     pub(crate) seat: Seat,
-    pub(crate) disk: SimDisk,
-    pub(crate) options: BootOptions,
-    pub(crate) process: Option<Process>,
-    /// When the process started.
+    /// When its process started.
     pub(crate) started: u64,
+    /// The process knows that the member was removed, and is about to end.
+    pub(crate) is_leaving: bool,
+    /// Starts in a row that failed.
+    pub(crate) failed_starts: u32,
+    /// The process is to be killed soon after each of so many starts.
+    pub(crate) crash_loop: u32,
     /// A bit of its files has flipped, and no process has read them since.
     pub(crate) damage: Option<FaultKind>,
     /// A bit has flipped since the member lives here.
     pub(crate) was_damaged: bool,
-    /// The process knows that its member was removed, and is about to end.
-    pub(crate) is_leaving: bool,
+}
+
+impl Life {
+    pub(crate) fn new(seat: Seat) -> Life {
+        Life {
+            seat,
+            started: 0,
+            is_leaving: false,
+            failed_starts: 0,
+            crash_loop: 0,
+            damage: None,
+            was_damaged: false,
+        }
+    }
+}
+
+/// A machine.
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(crate) life: Life,
+    pub(crate) disk: SimDisk,
+    pub(crate) options: BootOptions,
+    pub(crate) process: Option<Process>,
     /// The number of the process that runs or ran last.
     pub(crate) number: u32,
     pub(crate) clock: MemberClock,
@@ -80,10 +104,6 @@ pub(crate) struct Host {
     pub(crate) held: Option<Vec<Event>>,
     /// How many faults keep clients away.
     pub(crate) client_cuts: u32,
-    /// Starts in a row that failed.
-    pub(crate) failed_starts: u32,
-    /// The process is to be killed soon after each of so many starts.
-    pub(crate) crash_loop: u32,
 }
 
 impl Host {
@@ -91,14 +111,10 @@ impl Host {
         // From flash to a busy rotating disk.
         let disk = [50, 500, 3 * MS, 15 * MS, 40 * MS][random.index(5)];
         Host {
-            seat,
+            life: Life::new(seat),
             disk: SimDisk::new(random.draw()),
             options,
             process: None,
-            started: 0,
-            damage: None,
-            was_damaged: false,
-            is_leaving: false,
             number: 0,
             clock: MemberClock::starting(0, 0),
             drift: 0,
@@ -106,14 +122,12 @@ impl Host {
             at_work: [None; Machine::ALL.len()],
             held: None,
             client_cuts: 0,
-            failed_starts: 0,
-            crash_loop: 0,
         }
     }
 
     /// Whether a member lives here whose disk is well.
     pub(crate) fn is_member(&self) -> bool {
-        matches!(self.seat, Seat::Member(_))
+        matches!(self.life.seat, Seat::Member(_))
     }
 
     /// The cluster as the member knows it.

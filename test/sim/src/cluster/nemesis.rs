@@ -198,7 +198,8 @@ impl World {
             FaultKind::Kill => self.end(any, false),
             FaultKind::KillLeader => leader.is_some_and(|at| self.end(at, false)),
             FaultKind::CrashLoop => {
-                self.hosts[any].crash_loop = 2 + u32::try_from(self.random.below(4)).unwrap_or(0);
+                self.hosts[any].life.crash_loop =
+                    2 + u32::try_from(self.random.below(4)).unwrap_or(0);
                 self.end(any, false)
             }
             FaultKind::PowerLossOfAll | FaultKind::RestartOfAll => {
@@ -236,8 +237,8 @@ impl World {
     /// Kills a process that has just started, if that is asked for.
     pub(crate) fn loop_crash(&mut self, at: usize) {
         let host = &mut self.hosts[at];
-        if host.crash_loop > 0 {
-            host.crash_loop -= 1;
+        if host.life.crash_loop > 0 {
+            host.life.crash_loop -= 1;
             let process = host.number;
             let lives = self.random.below(400 * MS);
             let power_loss = self.random.chance(128);
@@ -324,7 +325,7 @@ impl World {
         for at in 0..self.hosts.len() {
             let host = &mut self.hosts[at];
             host.client_cuts = 0;
-            host.crash_loop = 0;
+            host.life.crash_loop = 0;
             host.pace.cpu = 1;
             host.pace.disk_delay = 0;
             host.pace.stalled_until = 0;
@@ -333,7 +334,7 @@ impl World {
             host.disk.disarm();
             let process = host.number;
             self.resume(at, process);
-            if self.hosts[at].damage.is_some() {
+            if self.hosts[at].life.damage.is_some() {
                 // It reads its files again, and finds what has flipped.
                 self.stop(at, false);
             }

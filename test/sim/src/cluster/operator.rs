@@ -57,7 +57,7 @@ impl World {
     /// Those of voters.
     pub(crate) fn voters(&self) -> Vec<usize> {
         let is_voter = |at: &usize| {
-            let Seat::Member(id) = self.hosts[*at].seat else { return false };
+            let Seat::Member(id) = self.hosts[*at].life.seat else { return false };
             let listed = self.checks.oracle.roster.members();
             // The first members are not listed until their first entries are applied.
             listed.get(&id).is_none_or(|member| !member.is_learner)
@@ -79,11 +79,11 @@ impl World {
 
     /// The host on which a member lives whose disk is well.
     fn place_of(&self, id: NodeId) -> Option<usize> {
-        (0..self.hosts.len()).find(|at| self.hosts[*at].seat == Seat::Member(id))
+        (0..self.hosts.len()).find(|at| self.hosts[*at].life.seat == Seat::Member(id))
     }
 
     fn member_at(&self, at: usize) -> Option<NodeId> {
-        match self.hosts[at].seat {
+        match self.hosts[at].life.seat {
             Seat::Member(id) => Some(id),
             Seat::Vacant | Seat::Broken(_) | Seat::Removed(_) => None,
         }
@@ -92,7 +92,7 @@ impl World {
     /// Whether the process of a host may start. A supervisor starts that of a removed member again
     /// until the others know of the removal: a leader may have been the only one that knew.
     pub(crate) fn may_start(&self, at: usize) -> bool {
-        match self.hosts[at].seat {
+        match self.hosts[at].life.seat {
             Seat::Vacant | Seat::Broken(_) => false,
             Seat::Member(_) => true,
             Seat::Removed(id) => !self.is_known_removed(id),
@@ -101,7 +101,7 @@ impl World {
 
     /// Whether a removed member has ended, and none that runs knows of the removal.
     pub(crate) fn is_stranding(&self, at: usize) -> bool {
-        let Seat::Removed(id) = self.hosts[at].seat else { return false };
+        let Seat::Removed(id) = self.hosts[at].life.seat else { return false };
         let members = self.hosts.iter().filter(|host| host.is_member());
         let mut clusters = members.filter_map(Host::cluster).peekable();
         clusters.peek().is_some() && clusters.all(|cluster| !cluster.is_removed(id))
@@ -117,9 +117,9 @@ impl World {
     /// A member that knows that it was removed ends.
     pub(crate) fn may_leave(&mut self, at: usize) {
         let host = &mut self.hosts[at];
-        let Some(process) = host.process.as_ref().filter(|_| !host.is_leaving) else { return };
+        let Some(process) = host.process.as_ref().filter(|_| !host.life.is_leaving) else { return };
         if process.gateway.moment.published.cluster.is_removed(process.id) {
-            host.is_leaving = true;
+            host.life.is_leaving = true;
             let process = host.number;
             self.agenda.after(REMOVAL_DELAY, Event::Leave { at, process });
         }
@@ -128,7 +128,7 @@ impl World {
     pub(crate) fn leave(&mut self, at: usize) {
         let host = &mut self.hosts[at];
         let Some(process) = &host.process else { return };
-        host.seat = Seat::Removed(process.id);
+        host.life.seat = Seat::Removed(process.id);
         self.tell(|| format!("m{at} was removed"));
         self.stop(at, false);
     }
@@ -145,7 +145,7 @@ impl World {
             let Some(since) = self.network.connected_since(at, *other).filter(|_| runs) else {
                 continue;
             };
-            let since = since.max(host.started).max(self.hosts[at].started);
+            let since = since.max(host.life.started).max(self.hosts[at].life.started);
             reach.others.insert(*id, Duration::from_micros(now - since));
         }
         reach
@@ -154,8 +154,8 @@ impl World {
     /// The operator looks at the members, and does what is next.
     pub(crate) fn operate(&mut self) {
         self.follow_roster();
-        if self.operator.call.is_none() {
-            match self.operator.steps.front().cloned() {
+        if self.nemesis.operator.call.is_none() {
+            match self.nemesis.operator.steps.front().cloned() {
                 Some(step) => self.go_on(&step),
                 None => self.remove_stray(),
             }
@@ -166,7 +166,7 @@ impl World {
 
     /// The transport of a removed member connects again to the others, of which one may tell it.
     fn tell_removed(&mut self, at: usize) {
-        let Seat::Removed(id) = self.hosts[at].seat else { return };
+        let Seat::Removed(id) = self.hosts[at].life.seat else { return };
         let other = self.random.index(self.hosts.len());
         let knows = self.hosts[other].cluster().is_some_and(|cluster| cluster.is_removed(id));
         let is_reached = other != at && self.hosts[other].is_running();
@@ -181,28 +181,29 @@ impl World {
     fn follow_roster(&mut self) {
         for at in 0..self.hosts.len() {
             let roster = &self.checks.oracle.roster;
-            if let Seat::Member(id) | Seat::Broken(id) = self.hosts[at].seat
+            if let Seat::Member(id) | Seat::Broken(id) = self.hosts[at].life.seat
                 && roster.is_removed(id)
             {
-                self.hosts[at].seat = Seat::Removed(id);
+                self.hosts[at].life.seat = Seat::Removed(id);
             }
             self.tell_removed(at);
-            if let Seat::Removed(id) = self.hosts[at].seat
+            if let Seat::Removed(id) = self.hosts[at].life.seat
                 && self.hosts[at].process.is_none()
                 && self.is_known_removed(id)
             {
-                self.hosts[at].seat = Seat::Vacant;
+                self.hosts[at].life.seat = Seat::Vacant;
                 self.places.remove(&id);
             }
         }
-        let asked: Vec<_> = self.operator.asked.iter().map(|(id, it)| (*id, it.0)).collect();
+        let asked: Vec<_> =
+            self.nemesis.operator.asked.iter().map(|(id, it)| (*id, it.0)).collect();
         for (id, at) in asked {
             let roster = &self.checks.oracle.roster;
             let is_listed = roster.members().contains_key(&id);
             if roster.is_removed(id) {
-                self.operator.asked.remove(&id);
-            } else if is_listed && self.hosts[at].seat == Seat::Vacant {
-                self.operator.asked.remove(&id);
+                self.nemesis.operator.asked.remove(&id);
+            } else if is_listed && self.hosts[at].life.seat == Seat::Vacant {
+                self.nemesis.operator.asked.remove(&id);
                 self.move_in(at, id);
             }
         }
@@ -214,11 +215,11 @@ impl World {
         let disk = SimDisk::new(self.random.draw());
         let cluster = self.setup.cluster;
         let host = &mut self.hosts[at];
-        host.seat = Seat::Member(id);
+        host.life.seat = Seat::Member(id);
         host.disk = disk;
-        host.failed_starts = 0;
-        host.damage = None;
-        host.was_damaged = false;
+        host.life.failed_starts = 0;
+        host.life.damage = None;
+        host.life.was_damaged = false;
         host.options.founding =
             Some(Founding::Join { metadata: Metadata { node: id, cluster }, version: None });
         self.places.insert(id, at);
@@ -229,19 +230,20 @@ impl World {
     fn go_on(&mut self, step: &Step) {
         match self.next_of(&step.aim) {
             Next::Wait => {}
-            Next::Void => self.operator.steps.clear(),
+            Next::Void => self.nemesis.operator.steps.clear(),
             Next::Reached => {
                 if let Some(kind) = step.kind {
                     self.tell(|| format!("done: {}", kind.name()));
                     self.counts.faults.note(kind);
                 }
-                self.operator.steps.pop_front();
-                self.operator.attempts = 0;
+                self.nemesis.operator.steps.pop_front();
+                self.nemesis.operator.attempts = 0;
             }
             Next::Call(_)
-                if self.operator.attempts > ATTEMPTS_MAX && !matches!(step.aim, Aim::Leave(_)) =>
+                if self.nemesis.operator.attempts > ATTEMPTS_MAX
+                    && !matches!(step.aim, Aim::Leave(_)) =>
             {
-                self.operator.steps.clear();
+                self.nemesis.operator.steps.clear();
             }
             Next::Call(call) => self.ask(call),
         }
@@ -250,13 +252,9 @@ impl World {
     fn next_of(&mut self, aim: &Aim) -> Next {
         let listed = self.checks.oracle.roster.members();
         match aim {
-            Aim::Join { at, as_learner } => match self.hosts[*at].seat {
+            Aim::Join { at, as_learner } => match self.hosts[*at].life.seat {
                 Seat::Member(id) if listed.contains_key(&id) => {
-                    if self.hosts[*at].started > 0 {
-                        Next::Reached
-                    } else {
-                        Next::Wait
-                    }
+                    if self.hosts[*at].life.started > 0 { Next::Reached } else { Next::Wait }
                 }
                 Seat::Member(_) => Next::Void,
                 Seat::Broken(_) | Seat::Removed(_) => Next::Wait,
@@ -294,7 +292,7 @@ impl World {
         }
         let peer_urls = peer_urls(at);
         let id = self.new_id(&peer_urls);
-        self.operator.asked.insert(id, (at, self.now()));
+        self.nemesis.operator.asked.insert(id, (at, self.now()));
         Next::Call(MemberCall::Add(Member { id, peer_urls, is_learner, ..Member::default() }))
     }
 
@@ -304,7 +302,7 @@ impl World {
         let taken: Vec<u64> = self.places.keys().map(|id| id.0 & 0xffff).collect();
         let ids = (0..).map(|later| cluster::member_id(peer_urls, "", Some(unix_s + later)));
         let is_free = |id: &NodeId| {
-            !taken.contains(&(id.0 & 0xffff)) && !self.operator.asked.contains_key(id)
+            !taken.contains(&(id.0 & 0xffff)) && !self.nemesis.operator.asked.contains_key(id)
         };
         ids.into_iter().find(is_free).unwrap_or(NodeId::NONE)
     }
@@ -314,7 +312,7 @@ impl World {
     fn has_quorum(&self, more: usize, lost: usize) -> bool {
         let now = self.now();
         let is_undecided = |asked: &&(usize, u64)| asked.1 + UNDECIDED > now;
-        let undecided = self.operator.asked.values().filter(is_undecided).count();
+        let undecided = self.nemesis.operator.asked.values().filter(is_undecided).count();
         let voters = self.checks.oracle.roster.voters() + undecided + more;
         self.voters().len() - lost > voters / 2
     }
@@ -322,14 +320,16 @@ impl World {
     /// A member that was added late, and whose host is another's by now.
     fn remove_stray(&mut self) {
         let listed = self.checks.oracle.roster.members();
-        let lives = |id: &NodeId| self.hosts.iter().any(|host| host.seat == Seat::Member(*id));
-        let asked = &self.operator.asked;
+        let lives = |id: &NodeId| self.hosts.iter().any(|host| host.life.seat == Seat::Member(*id));
+        let asked = &self.nemesis.operator.asked;
         let waits = |id: &NodeId| {
-            asked.get(id).is_some_and(|(at, _)| !matches!(self.hosts[*at].seat, Seat::Member(_)))
+            asked
+                .get(id)
+                .is_some_and(|(at, _)| !matches!(self.hosts[*at].life.seat, Seat::Member(_)))
         };
         let stray = listed.keys().find(|id| !lives(id) && !waits(id));
         if let Some(id) = stray.copied() {
-            self.operator.begin([(Aim::Leave(id), None)]);
+            self.nemesis.operator.begin([(Aim::Leave(id), None)]);
         }
     }
 
@@ -344,8 +344,8 @@ impl World {
         self.tell(|| format!("the operator asks m{at}: {call:?}"));
         self.people.calls += 1;
         let number = (self.people.calls << CLIENT_BITS) | OPERATOR as u64;
-        self.operator.call = Some(number);
-        self.operator.attempts += 1;
+        self.nemesis.operator.call = Some(number);
+        self.nemesis.operator.attempts += 1;
         let process = self.hosts[at].number;
         let latency = self.network.client_latency();
         let request = Request::Change(Box::new(call), Reach::default());
@@ -355,12 +355,12 @@ impl World {
 
     /// A call was answered, or there was no answer in time. What became of it is in the log.
     pub(crate) fn operator_is_answered(&mut self, call: u64) {
-        self.operator.call.take_if(|under_way| *under_way == call);
+        self.nemesis.operator.call.take_if(|under_way| *under_way == call);
     }
 
     /// Gives the operator something to do, if it is idle.
     pub(crate) fn begin_task(&mut self, kind: FaultKind) {
-        if !self.operator.is_idle() || !self.is_quiet() {
+        if !self.nemesis.operator.is_idle() || !self.is_quiet() {
             return;
         }
         let members = self.members();
@@ -369,18 +369,18 @@ impl World {
             return;
         }
         let any = members[self.random.index(members.len())];
-        let vacant = (0..self.hosts.len()).find(|at| self.hosts[*at].seat == Seat::Vacant);
+        let vacant = (0..self.hosts.len()).find(|at| self.hosts[*at].life.seat == Seat::Vacant);
         let learner = self.checks.oracle.roster.learner();
         self.tell(|| format!("task: {}", kind.name()));
         match kind {
             FaultKind::MemberAdd | FaultKind::LearnerAdd => {
                 let as_learner = kind == FaultKind::LearnerAdd;
                 let Some(at) = vacant else { return };
-                self.operator.begin([(Aim::Join { at, as_learner }, Some(kind))]);
+                self.nemesis.operator.begin([(Aim::Join { at, as_learner }, Some(kind))]);
             }
             FaultKind::LearnerPromote => match (learner, vacant) {
-                (Some(id), _) => self.operator.begin([(Aim::Vote(id), Some(kind))]),
-                (None, Some(at)) => self.operator.begin([
+                (Some(id), _) => self.nemesis.operator.begin([(Aim::Vote(id), Some(kind))]),
+                (None, Some(at)) => self.nemesis.operator.begin([
                     (Aim::Join { at, as_learner: true }, None),
                     (Aim::VoteAt(at), Some(kind)),
                 ]),
@@ -390,14 +390,14 @@ impl World {
                 let at = if kind == FaultKind::LeaderRemove { self.leader() } else { Some(any) };
                 let Some(id) = at.and_then(|at| self.member_at(at)) else { return };
                 if learner == Some(id) || voters.len() > 1 {
-                    self.operator.begin([(Aim::Leave(id), Some(kind))]);
+                    self.nemesis.operator.begin([(Aim::Leave(id), Some(kind))]);
                 }
             }
             FaultKind::MemberUpdate => {
                 let Some(id) = self.member_at(any) else { return };
                 let port = 3_000 + self.random.below(1_000);
                 let urls = vec![format!("http://host{any}:{port}")];
-                self.operator.begin([(Aim::Move(id, urls), Some(kind))]);
+                self.nemesis.operator.begin([(Aim::Move(id, urls), Some(kind))]);
             }
             FaultKind::LogFlip | FaultKind::DatabaseFlip | FaultKind::SnapFlip => {
                 self.flip(any, kind);
@@ -408,7 +408,7 @@ impl World {
 
     /// Whether all members are where they should be, and their disks are well.
     fn is_quiet(&self) -> bool {
-        if self.hosts.iter().any(|host| host.damage.is_some()) {
+        if self.hosts.iter().any(|host| host.life.damage.is_some()) {
             return false;
         }
         let listed = self.checks.oracle.roster.members();
@@ -428,7 +428,7 @@ impl World {
     pub(crate) fn may_break(&self, at: usize) -> bool {
         let Some(id) = self.member_at(at) else { return false };
         let is_learner = self.checks.oracle.roster.learner() == Some(id);
-        let is_idle = self.operator.is_idle() && self.is_quiet();
+        let is_idle = self.nemesis.operator.is_idle() && self.is_quiet();
         is_idle && self.has_quorum(0, usize::from(!is_learner))
     }
 
@@ -436,17 +436,17 @@ impl World {
     pub(crate) fn break_member(&mut self, at: usize, kind: Option<FaultKind>) {
         let Some(id) = self.member_at(at) else { return };
         let is_learner = self.checks.oracle.roster.learner() == Some(id);
-        self.hosts[at].seat = Seat::Broken(id);
+        self.hosts[at].life.seat = Seat::Broken(id);
         self.stop(at, false);
         let as_learner = is_learner || self.random.chance(128);
         let mut steps = vec![(Aim::Leave(id), None), (Aim::Join { at, as_learner }, kind)];
         if as_learner && !is_learner {
             steps.push((Aim::VoteAt(at), None));
         }
-        if self.operator.steps.is_empty() {
-            self.operator.begin(steps);
+        if self.nemesis.operator.steps.is_empty() {
+            self.nemesis.operator.begin(steps);
         } else {
-            self.operator.then(steps);
+            self.nemesis.operator.then(steps);
         }
     }
 }

@@ -14,7 +14,6 @@ use super::oracle::Oracle;
 use super::process::{Machine, Outside, Process};
 use super::report::Counts;
 use super::setup::{ClusterPlan, Setup};
-use super::task::Operator;
 use super::watch_check::CheckedWatch;
 use crate::kv::calls::KvHistory;
 use cluster::SERVER_MINOR;
@@ -79,7 +78,6 @@ pub(crate) struct World {
     pub(crate) checks: Checks,
     pub(crate) counts: Counts,
     pub(crate) nemesis: Nemesis,
-    pub(crate) operator: Operator,
     /// A number that depends on everything that has happened.
     pub(crate) trace: u64,
 }
@@ -139,7 +137,6 @@ impl World {
             checks,
             counts: Counts::default(),
             nemesis: Nemesis::default(),
-            operator: Operator::default(),
             trace: plan.seed,
         };
         world.begin();
@@ -407,8 +404,8 @@ impl World {
         self.counts.revivals += u64::from(self.is_stranding(at));
         let host = &mut self.hosts[at];
         host.number += 1;
-        host.started = now;
-        host.is_leaving = false;
+        host.life.started = now;
+        host.life.is_leaving = false;
         host.clock = MemberClock::starting(now, host.drift);
         host.at_work = [None; Machine::ALL.len()];
         host.held = None;
@@ -419,7 +416,7 @@ impl World {
         host.options.seed = self.random.draw();
         match Process::boot(&vfs, &host.options, &self.setup.tuning, unix_ms) {
             Ok(process) => {
-                host.failed_starts = 0;
+                host.life.failed_starts = 0;
                 self.places.insert(process.id, at);
                 let (number, id) = (host.number, process.id);
                 host.process = Some(process);
@@ -448,8 +445,9 @@ impl World {
         }
         let is_stopped = is_power_loss(why);
         let host = &mut self.hosts[at];
-        host.failed_starts += 1;
-        if !(is_stopped || why.contains("os error")) || host.failed_starts > FAILED_STARTS_MAX {
+        host.life.failed_starts += 1;
+        if !(is_stopped || why.contains("os error")) || host.life.failed_starts > FAILED_STARTS_MAX
+        {
             return Err(format!("member {at} does not start: {why}"));
         }
         self.note_disk_fault(why);
