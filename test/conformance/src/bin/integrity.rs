@@ -130,7 +130,8 @@ async fn altered_data(ours: &Program) -> Result<()> {
     let at = (at_leader + 1) % 3;
     logged(&nodes[at_leader], "\"number-of-peers-checked\":2").await?;
     ensure!(nodes[0].status().await?.errors.is_empty(), "equal data raises no alarm");
-    nodes[at].kill()?;
+    // Not kill -9: it may come before the keys are committed to the database.
+    nodes[at].stop().await?;
     alter(&nodes[at].data_dir())?;
     nodes[at].start()?;
     nodes[at].wait_until_it_answers().await?;
