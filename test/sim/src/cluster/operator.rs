@@ -181,13 +181,14 @@ impl World {
     fn follow_roster(&mut self) {
         for at in 0..self.hosts.len() {
             let roster = &self.checks.oracle.roster;
-            if let Seat::Member(id) | Seat::Broken(id) = self.hosts[at].life.seat
+            if let Seat::Member(id) = self.hosts[at].life.seat
                 && roster.is_removed(id)
             {
                 self.hosts[at].life.seat = Seat::Removed(id);
             }
             self.tell_removed(at);
-            if let Seat::Removed(id) = self.hosts[at].life.seat
+            // A broken one is not started again before that, as a removed one may be.
+            if let Seat::Removed(id) | Seat::Broken(id) = self.hosts[at].life.seat
                 && self.hosts[at].process.is_none()
                 && self.is_known_removed(id)
             {
