@@ -37,6 +37,9 @@ func (r *run) kubernetes() {
 		clientv3.WithRev(listed)), 1)
 	r.listPods("k8s.relist", 5)
 
+	// The write between two pages.
+	r.events("k8s.relist-watch", watch, 1)
+
 	// The connection is cut: the reflector's watch goes on where it was.
 	r.ask("cut /registry/pods/cut %d", writtenInTheDark)
 	r.events("k8s.cut", watch, writtenInTheDark)
