@@ -12,7 +12,7 @@
 use bytes::Bytes;
 use proto::answer::Sink;
 use rpc::body::{self, PIECE_MAX, Reply, Source};
-use rpc::frame::PREFIX_LEN;
+use rpc::frame::{PREFIX_LEN, check_sent};
 use rpc::{Code, Status};
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -73,8 +73,8 @@ pub(crate) fn held<S: HeldSource + 'static>(source: S, limits: HoldLimits) -> Re
     body::source(Box::new(HeldBody { shared, timer }))
 }
 
-/// A response of one message of `len` bytes, which `write` writes. A message of more than one
-/// piece is held as a range is.
+/// A response of one message of `len` bytes, which `write` writes; an error where it is too long to
+/// be sent. A message of more than one piece is held as a range is.
 ///
 /// # Panics
 /// When `write` does not write `len` bytes.
@@ -83,6 +83,9 @@ pub(crate) fn message(
     deadline: Option<Instant>,
     write: impl FnOnce(&mut dyn Sink),
 ) -> Reply {
+    if let Err(status) = check_sent(len) {
+        return body::refuse(&status);
+    }
     if len <= PIECE_MAX - PREFIX_LEN {
         return body::message(len, write);
     }

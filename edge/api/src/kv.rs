@@ -30,7 +30,7 @@ pub(crate) async fn range<H: Host>(call: Call<H>) -> Result<Reply, Status> {
             Ok(message(encoding.len(), deadline, |to| encoding.write(to)))
         }
         RangeReply::Large(large) => {
-            let body = LargeBody::new(large, service.host.origin());
+            let body = LargeBody::new(large, service.host.origin())?;
             Ok(held(body, HoldLimits::range(deadline)))
         }
     }

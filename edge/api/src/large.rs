@@ -6,7 +6,7 @@ use crate::host::{Item, Items, LargeRange};
 use bytes::Bytes;
 use proto::answer::{Header, Origin, RangeAnswer, Sink, field_len, put_field_head};
 use rpc::body::{PIECE_MAX, Source};
-use rpc::frame::{PREFIX_LEN, prefix};
+use rpc::frame::{PREFIX_LEN, check_sent, prefix};
 use rpc::{Code, Segments, Status};
 use std::collections::VecDeque;
 use std::task::{Context, Poll};
@@ -27,17 +27,21 @@ pub(crate) struct LargeBody {
 }
 
 impl LargeBody {
-    pub(crate) fn new(large: LargeRange, origin: Origin) -> LargeBody {
+    /// # Errors
+    /// When the message is too long to be sent.
+    pub(crate) fn new(large: LargeRange, origin: Origin) -> Result<LargeBody, Status> {
         let LargeRange { answer, items_len, items } = large;
         let header = Header::new(origin, answer.revision);
         let tail = tail_of(&answer);
         let len = field_len(header.bytes().len()) + items_len + tail.len();
+        check_sent(len)?;
         let mut head = Vec::with_capacity(PREFIX_LEN + 2 + header.bytes().len());
         head.extend_from_slice(&prefix(len));
         put_field_head(0x0a, header.bytes().len(), &mut head);
         head.extend_from_slice(header.bytes());
         let pieces = VecDeque::from([Bytes::from(head)]);
-        LargeBody { items, tail, items_left: items_len, message_len: len, pieces, done: false }
+        let (items_left, message_len) = (items_len, len);
+        Ok(LargeBody { items, tail, items_left, message_len, pieces, done: false })
     }
 
     /// Reads items for about one piece. Returns true if the task should yield first.
@@ -134,6 +138,10 @@ mod tests {
     }
 
     fn body(values: &[usize], lie: usize) -> LargeBody {
+        range(values, lie).unwrap()
+    }
+
+    fn range(values: &[usize], lie: usize) -> Result<LargeBody, Status> {
         let mut items = Vec::new();
         let mut items_len = lie;
         for len in values {
@@ -162,6 +170,14 @@ mod tests {
                 Poll::Pending => {}
             }
         }
+    }
+
+    #[test]
+    fn a_range_that_no_message_can_hold_is_refused() {
+        let status = range(&[], rpc::frame::SENT_MAX).err().unwrap();
+        assert_eq!(status.code, Code::ResourceExhausted);
+        let why = "grpc: trying to send message larger than max (2147483662 vs. 2147483647)";
+        assert_eq!(status.message, why);
     }
 
     #[test]

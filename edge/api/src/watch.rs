@@ -21,7 +21,10 @@ pub(crate) fn watch<H: Host>(call: Call<H>) -> Result<Reply, Status> {
     let (sink, counting) = (feeder.clone(), tally.clone());
     let deliver = move |responses: Vec<Response>| {
         counting.sent(responses.len(), responses.iter().map(Response::len).sum());
-        sink.pieces(counting.service.last_framed.framed(responses));
+        match counting.service.last_framed.framed(responses) {
+            Ok(pieces) => sink.pieces(pieces),
+            Err(status) => sink.end(status),
+        }
     };
     let watchers = tally.service.host.watch(connection, Rc::new(deliver));
     net::tasks::spawn_local("watch stream", async move {

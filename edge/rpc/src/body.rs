@@ -7,7 +7,7 @@
 //! Source: gRPC over HTTP/2 (grpc.io doc/PROTOCOL-HTTP2.md).
 
 pub use crate::frame::PIECE_MAX;
-use crate::frame::{MessagePosition, PREFIX_LEN, prefix};
+use crate::frame::{MessagePosition, PREFIX_LEN, check_sent, prefix};
 use crate::queue::Receiver;
 use crate::{Code, Segments, Status};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -274,10 +274,13 @@ pub fn framed(len: usize, write: impl FnOnce(&mut dyn Sink)) -> Vec<Bytes> {
     segments.into_pieces()
 }
 
-/// A response of one message, encoded by prost.
+/// A response of one message, encoded by prost; an error where it is too long to be sent.
 #[must_use]
 pub fn encoded<M: prost::Message>(answer: &M) -> Reply {
     let len = answer.encoded_len();
+    if let Err(status) = check_sent(len) {
+        return refuse(&status);
+    }
     let mut buffer = BytesMut::with_capacity(PREFIX_LEN + len);
     buffer.put_slice(&prefix(len));
     answer.encode_raw(&mut buffer);

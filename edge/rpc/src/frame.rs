@@ -19,10 +19,28 @@ pub const PIECE_MAX: usize = 64 * 1024;
 /// The length of the prefix, in bytes.
 pub const PREFIX_LEN: usize = 5;
 
+/// The longest message that is sent, in bytes.
+///
+/// Source: etcd v3.7 server/etcdserver/api/v3rpc/grpc.go `maxSendBytes`.
+pub const SENT_MAX: usize = 0x7fff_ffff;
+
+/// Checks that a message of this length in bytes can be sent.
+///
+/// # Errors
+/// When it is longer than [`SENT_MAX`], with the text of grpc-go.
+pub fn check_sent(len: usize) -> Result<(), Status> {
+    if len <= SENT_MAX {
+        return Ok(());
+    }
+    let why = format!("grpc: trying to send message larger than max ({len} vs. {SENT_MAX})");
+    Err(Status::new(Code::ResourceExhausted, why))
+}
+
 /// The prefix of a message of this length in bytes.
 ///
 /// # Panics
-/// When the message is 4 GiB or longer; callers keep below that.
+/// When the message is 4 GiB or longer: what comes from clients or the store goes through
+/// [`check_sent`] first.
 #[must_use]
 pub fn prefix(len: usize) -> [u8; PREFIX_LEN] {
     let len = u32::try_from(len).unwrap_or_else(|_| panic!("a message of {len} bytes"));
