@@ -1,6 +1,6 @@
 //! The table of commands and flags.
 
-use cli::{Arguments, Command, Flag, Kind, Offer};
+use cli::{Arguments, Command, Flag, Format, Kind, Offer};
 
 const KV: &str = "Key-value commands";
 const MAINTENANCE: &str = "Cluster maintenance commands";
@@ -53,7 +53,7 @@ pub(crate) const GLOBAL: &[Flag] = &[
     Flag::new("user", Kind::Text, "", "name[:password]"),
     Flag::new("write-out", Kind::Text, "simple", "simple, fields, json, protobuf or table")
         .short('w')
-        .offering(Offer::Words(&["fields", "json", "protobuf", "simple", "table"])),
+        .offering(Offer::Words(Format::NAMES)),
 ];
 
 const CONSISTENCY: Flag =

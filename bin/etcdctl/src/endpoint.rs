@@ -4,8 +4,9 @@
 
 use crate::failure::{Code, CommandResult};
 use crate::output;
-use crate::printer::{Format, Hash, Health, Status};
+use crate::printer::{Hash, Health, Status};
 use crate::session::{Session, connect};
+use cli::Format;
 use cli::duration::GoDuration;
 use client::{Client, Config};
 use proto::etcdserverpb as pb;

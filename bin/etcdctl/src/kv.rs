@@ -4,9 +4,8 @@
 
 use crate::failure::{Code, CommandResult};
 use crate::output;
-use crate::printer::Format;
 use crate::session::Session;
-use cli::{Flags, Words, go};
+use cli::{Flags, Format, Words, go};
 use client::{from_key, prefix_end};
 use proto::etcdserverpb as pb;
 use proto::etcdserverpb::range_request::{SortOrder, SortTarget};

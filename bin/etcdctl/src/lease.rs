@@ -4,9 +4,8 @@
 
 use crate::failure::{Code, CommandResult};
 use crate::output;
-use crate::printer::Format;
 use crate::session::Session;
-use cli::go;
+use cli::{Format, go};
 use proto::etcdserverpb as pb;
 
 pub(crate) async fn grant(mut session: Session) -> CommandResult {

@@ -6,6 +6,7 @@ use crate::bar::Bar;
 use crate::summary::{Results, Summary};
 use client::Client;
 use proto::etcdserverpb::PutRequest;
+use proto::varint;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -149,24 +150,10 @@ impl Pairs {
     /// The write of the key with this number.
     fn pair(&self, number: u64) -> PutRequest {
         let mut key = self.prefix.clone();
-        key.extend(varint(number));
+        varint::put(&mut key, number);
         key.resize(self.prefix.len() + self.key_bytes, 0);
         let value = vec![0; self.value_bytes];
         PutRequest { key: key.into(), value: value.into(), ..PutRequest::default() }
-    }
-}
-
-/// A number in seven bits a byte, the lowest first.
-fn varint(mut number: u64) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    loop {
-        let low = number.to_le_bytes()[0] & 0x7f;
-        number >>= 7;
-        if number == 0 {
-            bytes.push(low);
-            return bytes;
-        }
-        bytes.push(low | 0x80);
     }
 }
 

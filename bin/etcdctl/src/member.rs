@@ -3,10 +3,10 @@
 //! Source: etcd v3.7.1 etcdctl/ctlv3/command/member_command.go.
 
 use crate::failure::{Code, CommandResult};
-use crate::printer::{Format, MemberChange};
+use crate::printer::MemberChange;
 use crate::session::Session;
 use crate::{kv, output};
-use cli::go;
+use cli::{Format, go};
 use proto::etcdserverpb as pb;
 
 pub(crate) async fn add(mut session: Session) -> CommandResult {

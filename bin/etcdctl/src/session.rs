@@ -5,10 +5,10 @@
 use crate::commands::ROOT;
 use crate::failure::{Code, CommandResult};
 use crate::output;
-use crate::printer::{Format, Printer};
+use crate::printer::Printer;
 use cli::json::Object;
 use cli::log::{Level, Line};
-use cli::{Flags, Parsed};
+use cli::{Flags, Format, Parsed};
 use client::{Client, Config, KeyPair, TlsOptions, Warning};
 use nix::sys::termios;
 use std::collections::BTreeMap;
@@ -110,7 +110,9 @@ impl Session {
     }
 
     fn set_printer(&mut self) -> CommandResult {
-        self.printer.format = Format::parse(&self.flags.text("write-out"))?;
+        let format = Format::parse(&self.flags.text("write-out"));
+        let unsupported = || Code::BadFeature.with("unsupported output format");
+        self.printer.format = format.ok_or_else(unsupported)?;
         self.printer.hex = self.flags.bool("hex");
         Ok(())
     }

@@ -1,7 +1,7 @@
-//! The arguments of commands.
+//! The arguments of commands, and the flag that many have.
 
 use crate::failure::{Code, CommandResult};
-use cli::Parsed;
+use cli::{Format, Parsed};
 
 /// The one argument of a command, as text.
 pub(crate) fn one_argument(parsed: &Parsed) -> CommandResult<String> {
@@ -12,4 +12,10 @@ pub(crate) fn one_argument(parsed: &Parsed) -> CommandResult<String> {
             Err(Code::BadArgs.with(text))
         }
     }
+}
+
+/// The value of `--write-out`.
+pub(crate) fn format(parsed: &Parsed) -> CommandResult<Format> {
+    let format = Format::parse(&parsed.flags.text("write-out"));
+    format.ok_or_else(|| Code::BadFeature.with("unsupported output format"))
 }

@@ -1,7 +1,6 @@
 //! The table of commands and flags.
 
-use crate::format::Format;
-use cli::{Arguments, Command, Flag, Kind, Offer};
+use cli::{Arguments, Command, Flag, Format, Kind, Offer};
 
 const RESTORE: &[Flag] = &[
     Flag::new(

@@ -3,19 +3,18 @@
 //!
 //! Source: etcd v3.7.1 etcdutl/etcdutl/{hashkv_command,printer*}.go.
 
-use crate::arguments::one_argument;
+use crate::arguments::{format, one_argument};
 use crate::database::{self, Access};
 use crate::failure::{Code, CommandResult};
-use crate::format::Format;
 use crate::output;
 use backend::ReadView;
 use cli::json::Object;
-use cli::{Parsed, table};
+use cli::{Format, Parsed, table};
 use mvcc::{RevisionHash, Store};
 use std::path::Path;
 
 pub(crate) fn hashkv(parsed: &Parsed) -> CommandResult {
-    let format = Format::of(&parsed.flags)?;
+    let format = format(parsed)?;
     let path = one_argument(parsed)?;
     let path = Path::new(&path);
     database::must_exist(path)?;

@@ -6,7 +6,6 @@ mod commands;
 mod database;
 mod defrag;
 mod failure;
-mod format;
 mod hashkv;
 mod migrate;
 mod output;

@@ -2,15 +2,14 @@
 //!
 //! Source: etcd v3.7.1 etcdutl/snapshot/v3_snapshot.go `Status`, etcdutl/printer*.go.
 
-use crate::arguments::one_argument;
+use crate::arguments::{format, one_argument};
 use crate::database::{self, Access};
 use crate::failure::{Code, CommandResult};
-use crate::format::Format;
 use crate::output;
 use bolt::View;
 use bytes::Bytes;
 use cli::json::Object;
-use cli::{Parsed, go, table};
+use cli::{Format, Parsed, go, table};
 use prost::Message as _;
 use proto::Revision;
 use proto::mvccpb::KeyValue;
@@ -36,7 +35,7 @@ pub(crate) fn status(parsed: &Parsed) -> CommandResult {
     let path = one_argument(parsed)?;
     let path = Path::new(&path);
     database::must_exist(path)?;
-    let format = Format::of(&parsed.flags)?;
+    let format = format(parsed)?;
     let db = database::open(path, Access::Read, parsed.flags.duration("timeout"))?;
     let view = db.view();
     view.check().map_err(|error| {

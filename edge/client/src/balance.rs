@@ -245,8 +245,7 @@ impl Balancer {
 }
 
 /// TLS as it is configured, or, where an endpoint needs it and nothing is, with the authorities of
-/// the operating system.
-/// TLS for the endpoints that need it or may have it, offering these protocols (ALPN).
+/// the operating system. It offers these protocols (ALPN).
 pub(crate) fn tls(config: &Config, protocols: &[&'static str]) -> Result<Option<ClientTls>, Error> {
     let is_needed = config.endpoints.iter().any(|endpoint| needs_tls(endpoint));
     let options = config.tls.clone().or_else(|| is_needed.then(TlsOptions::default));

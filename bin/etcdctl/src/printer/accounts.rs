@@ -2,7 +2,8 @@
 //!
 //! Source: etcd v3.7.1 etcdctl/ctlv3/command/printer_{simple,fields}.go.
 
-use super::{Format, Printed, Printer, fields, json, line};
+use super::{Printed, Printer, fields, json, line};
+use cli::Format;
 use client::prefix_end;
 use prost::Message as _;
 use proto::authpb::{Permission, permission::Type};

@@ -1,46 +1,6 @@
-//! The formats of `--write-out`.
+//! The format of responses, and its options.
 
-use crate::failure::{Code, CommandResult};
-
-/// The formats.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Format {
-    /// Short text, the default.
-    Simple,
-    /// `"Name" : value` lines.
-    Fields,
-    /// JSON, as Go writes the struct of the response.
-    Json,
-    /// The encoded response.
-    Protobuf,
-    /// Tables, for lists of members and endpoints only.
-    Table,
-}
-
-impl Format {
-    /// # Errors
-    /// When there is no such format.
-    pub(crate) fn parse(name: &str) -> CommandResult<Format> {
-        match name {
-            "simple" => Ok(Format::Simple),
-            "fields" => Ok(Format::Fields),
-            "json" => Ok(Format::Json),
-            "protobuf" => Ok(Format::Protobuf),
-            "table" => Ok(Format::Table),
-            _ => Err(Code::BadFeature.with("unsupported output format")),
-        }
-    }
-
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Format::Simple => "simple",
-            Format::Fields => "fields",
-            Format::Json => "json",
-            Format::Protobuf => "protobuf",
-            Format::Table => "table",
-        }
-    }
-}
+use cli::Format;
 
 /// How responses are printed.
 #[derive(Clone, Copy, Debug)]

@@ -12,12 +12,13 @@ mod simple;
 mod tests;
 
 use crate::failure::{Code, CommandResult};
+use cli::Format;
 use prost::Message;
 use proto::etcdserverpb as pb;
 
 pub(crate) use accounts::AuthChange;
 pub(crate) use endpoints::{Hash, Health, Status};
-pub(crate) use format::{Format, Printer};
+pub(crate) use format::Printer;
 
 /// A membership change that was made, and the id that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

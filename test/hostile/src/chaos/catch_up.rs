@@ -5,7 +5,6 @@ use crate::memory::{PeakMemory, anonymous, forget_peak, peak, resident};
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
 use proto::etcdserverpb::{PutRequest, RangeRequest};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -74,13 +73,8 @@ impl CatchUp {
     /// What is wrong. The members' directories are then kept, and named.
     pub async fn run(&self) -> Result<String> {
         let mut group = Group::start(&self.plan).await?;
-        match self.run_with(&mut group).await {
-            Ok(report) => Ok(report),
-            Err(error) => {
-                let kept: Vec<PathBuf> = group.keep().into_iter().map(PathBuf::from).collect();
-                Err(error.context(format!("data and logs are in {kept:?}")))
-            }
-        }
+        let ended = self.run_with(&mut group).await;
+        group.kept_if_failed(ended)
     }
 
     async fn run_with(&self, group: &mut Group) -> Result<String> {

@@ -9,7 +9,7 @@ use sim::kv::calls::{KvCall, KvHistory};
 use std::fmt::Write as _;
 use std::time::Instant;
 
-/// The number of clients from which on nobody else's calls are counted.
+/// The number of the client of the last read at the first member, above those of all other clients.
 const LAST_READER: u32 = 1_000;
 
 /// A cluster whose faults are over.

@@ -167,6 +167,11 @@ impl Group {
         Ok(began.elapsed())
     }
 
+    /// Returns the result of a run; if it has failed, all directories are left on the disk, and named.
+    pub(super) fn kept_if_failed<T>(&mut self, ended: Result<T>) -> Result<T> {
+        ended.map_err(|error| error.context(format!("data and logs are in {:?}", self.keep())))
+    }
+
     /// Leaves all directories on the disk and names them.
     pub(super) fn keep(&mut self) -> Vec<&Path> {
         self.nodes.iter_mut().map(Node::keep).collect()

@@ -51,13 +51,8 @@ impl Replace {
     /// What is wrong. The members' directories are then kept, and named.
     pub async fn run(&self) -> Result<String> {
         let mut group = Group::start(&self.plan).await?;
-        match self.run_with(&mut group).await {
-            Ok(report) => Ok(report),
-            Err(error) => {
-                let kept: Vec<PathBuf> = group.keep().into_iter().map(PathBuf::from).collect();
-                Err(error.context(format!("data and logs are in {kept:?}")))
-            }
-        }
+        let ended = self.run_with(&mut group).await;
+        group.kept_if_failed(ended)
     }
 
     async fn run_with(&self, group: &mut Group) -> Result<String> {
