@@ -94,6 +94,15 @@ impl Gathered {
     }
 }
 
+/// How far the applier is.
+#[derive(Debug, Default)]
+struct Applying {
+    /// The last index of each batch that it has, oldest first.
+    batches: VecDeque<Index>,
+    /// The index up to which it has reported that all is applied and published.
+    applied: Index,
+}
+
 /// Drives `member`. See the crate's description.
 #[derive(Debug)]
 pub struct Consensus {
@@ -107,8 +116,7 @@ pub struct Consensus {
     gathered: Gathered,
     /// Committed batches that have no credit yet, oldest first.
     committed: VecDeque<Committed>,
-    /// The last index of each batch that is with the applier, oldest first.
-    applying: VecDeque<Index>,
+    applying: Applying,
     /// The leadership that the applier has not been sent yet.
     unsent: Option<Leadership>,
     reads: ReadRounds,
@@ -135,7 +143,7 @@ impl Consensus {
             own_lane,
             gathered: Gathered::default(),
             committed: VecDeque::new(),
-            applying: VecDeque::new(),
+            applying: Applying::default(),
             unsent,
             reads: ReadRounds::default(),
             transfers: Transfers::default(),
@@ -153,13 +161,24 @@ impl Consensus {
     /// The inputs that would have an effect now. The others may be taken later, with any of these.
     #[must_use]
     pub fn wake_for(&self) -> WakeFor {
-        WakeFor { proposals: !self.gathers(), credits: !self.committed.is_empty() }
+        WakeFor {
+            proposals: !self.gathers(),
+            credits: !self.committed.is_empty(),
+            reads: !self.reads.is_under_way(),
+        }
     }
 
     /// True if [`Consensus::end_round`] has work: proposals to make, or reads to confirm.
     #[must_use]
     pub fn has_round(&self) -> bool {
         (!self.gathered.is_empty() && !self.gathers()) || self.reads.is_due()
+    }
+
+    /// True if [`Consensus::end_round`] begins a round of reads. Until it is called, further reads may
+    /// count as part of those that were taken: the index of the round is not chosen yet.
+    #[must_use]
+    pub fn begins_reads(&self) -> bool {
+        self.reads.is_due()
     }
 
     /// True while proposals are only gathered. Made at once, each round would be one or two entries,
@@ -210,9 +229,8 @@ impl Consensus {
                 self.step(Input::Durable(receipt), out);
             }
             ConsensusInput::Applied(index) => {
-                while self.applying.front().is_some_and(|last| *last <= index) {
-                    self.applying.pop_front();
-                }
+                self.applying.applied = index;
+                while self.applying.batches.pop_front_if(|last| *last <= index).is_some() {}
                 self.step(Input::Applied(index), out);
             }
             ConsensusInput::ConfChanged(change) => self.step(Input::ConfChanged(change), out),
@@ -299,7 +317,10 @@ impl Consensus {
                 Effect::Send(messages) => self.send(messages, out),
                 Effect::Read(Read { context, index }) => {
                     let reads = self.reads.confirmed(context);
-                    if !reads.is_empty() {
+                    if index <= self.applying.applied {
+                        let ready = |read| Envelope::Client(ClientMessage::ReadReady(read));
+                        out.extend(reads.into_iter().map(ready));
+                    } else if !reads.is_empty() {
                         out.push(Envelope::Apply(ApplyInput::Reads(index, reads)));
                     }
                 }
@@ -385,12 +406,12 @@ impl Consensus {
 
     /// Sends the applier what it has credit for.
     fn send_committed(&mut self, out: &mut Vec<Envelope>) {
-        while self.applying.len() < APPLY_BATCHES_MAX {
+        while self.applying.batches.len() < APPLY_BATCHES_MAX {
             let entries = match self.committed.pop_front() {
                 None => Vec::new(),
                 Some(Committed::Entries(entries)) => entries,
                 Some(Committed::Restore(snapshot)) => {
-                    self.applying.push_back(snapshot.id.index);
+                    self.applying.batches.push_back(snapshot.id.index);
                     out.push(Envelope::Apply(ApplyInput::Restore(snapshot)));
                     continue;
                 }
@@ -398,7 +419,7 @@ impl Consensus {
             if entries.is_empty() && self.unsent.is_none() {
                 return;
             }
-            self.applying.extend(entries.last().map(|entry| entry.index));
+            self.applying.batches.extend(entries.last().map(|entry| entry.index));
             let leadership = self.unsent.take().unwrap_or_else(|| self.member.leadership());
             out.push(Envelope::Apply(ApplyInput::Committed { leadership, entries }));
         }

@@ -77,19 +77,21 @@ pub enum ConsensusInput {
     },
 }
 
-/// The inputs for which the sleeping thread of a machine is woken. All inputs that are neither
-/// proposals nor credits wake it always.
+/// The inputs for which the sleeping thread of a machine is woken. All inputs that are not listed
+/// here wake it always.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WakeFor {
     /// Proposals: of clients, or forwarded by other members.
     pub proposals: bool,
     /// Inputs that return a credit.
     pub credits: bool,
+    /// Reads that ask for a confirmation.
+    pub reads: bool,
 }
 
 impl WakeFor {
     /// Every input wakes the thread.
-    pub const ALL: WakeFor = WakeFor { proposals: true, credits: true };
+    pub const ALL: WakeFor = WakeFor { proposals: true, credits: true, reads: true };
 
     /// Whether this input of [`crate::Consensus`] wakes its thread.
     #[must_use]
@@ -98,13 +100,13 @@ impl WakeFor {
             ConsensusInput::Propose(_) => self.proposals,
             ConsensusInput::Message(message) if is_proposal(message) => self.proposals,
             ConsensusInput::Applied(_) => self.credits,
+            ConsensusInput::Read(_) => self.reads,
             ConsensusInput::Tick
             | ConsensusInput::Durable(_)
             | ConsensusInput::ConfChanged(_)
             | ConsensusInput::SaveSnapshot(_)
             | ConsensusInput::SnapshotSaved(_)
             | ConsensusInput::Message(_)
-            | ConsensusInput::Read(_)
             | ConsensusInput::Matched(_)
             | ConsensusInput::PeerSnapshot(..)
             | ConsensusInput::LogRead(..)

@@ -44,6 +44,11 @@ impl ReadRounds {
         self.is_due || (self.round.is_none() && !self.waiting.is_empty())
     }
 
+    /// True while a round waits for its answer.
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.round.is_some()
+    }
+
     /// Begins a round with all reads that wait. An older round ends: its reads join this one.
     pub(crate) fn begin(&mut self, context: u64) {
         self.is_due = false;

@@ -297,7 +297,7 @@ mod tests {
             let queue = Arc::clone(&queue);
             std::thread::spawn(move || {
                 let mut items = VecDeque::new();
-                let wake = WakeFor { proposals: false, credits: false };
+                let wake = WakeFor { proposals: false, credits: false, reads: false };
                 queue.drain_woken_by(wake, &mut items, None);
                 items
             })

@@ -96,12 +96,20 @@ impl TickClock {
     }
 }
 
+/// How far consensus is.
+#[derive(Debug, Default)]
+struct Progress {
+    /// The index up to which the log is committed.
+    commit: AtomicU64,
+    /// How many rounds of reads have begun.
+    read_rounds: AtomicU64,
+}
+
 /// Shared by all threads.
 #[derive(Debug)]
 pub(crate) struct Shared {
     moment: RwLock<Arc<Moment>>,
-    /// How far the log is committed.
-    commit: AtomicU64,
+    progress: Progress,
     /// The bytes of the entries in memory.
     pub(crate) log_bytes: AtomicUsize,
     identity: Identity,
@@ -136,7 +144,7 @@ impl Shared {
     ) -> Shared {
         Shared {
             moment: RwLock::new(moment),
-            commit: AtomicU64::new(0),
+            progress: Progress::default(),
             log_bytes: AtomicUsize::new(0),
             identity,
             ids,
@@ -185,13 +193,24 @@ impl Shared {
     }
 
     pub(crate) fn commit(&self) -> Index {
-        Index(self.commit.load(Ordering::Acquire))
+        Index(self.progress.commit.load(Ordering::Acquire))
     }
 
     /// Must be called before the entries up to `commit` are sent to the applier, so that no moment
     /// is ahead of it.
     pub(crate) fn set_commit(&self, commit: Index) {
-        self.commit.store(commit.0, Ordering::Release);
+        self.progress.commit.store(commit.0, Ordering::Release);
+    }
+
+    /// How many rounds of reads have begun. As long as it is the same, the index of the next round is
+    /// not chosen.
+    pub(crate) fn read_rounds(&self) -> u64 {
+        self.progress.read_rounds.load(Ordering::SeqCst)
+    }
+
+    /// A round of reads begins. Must be called before its index is chosen.
+    pub(crate) fn begin_read_round(&self) {
+        self.progress.read_rounds.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Sends a request of a client to consensus.

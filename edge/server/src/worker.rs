@@ -7,7 +7,7 @@ use crate::gauges::WorkerGauges;
 use crate::mailbox::Mail;
 use crate::metrics::Metrics;
 use crate::shared::{Identity, Shared};
-use crate::shared_reads::SharedReads;
+use crate::shared_reads::{JoinedGroup, SharedReads};
 use crate::worker_watches::WorkerWatches;
 use auth::Caller;
 use bytes::Bytes;
@@ -146,25 +146,19 @@ impl Inner {
         Ok(UnderWay { worker: self, _permit: permit })
     }
 
-    /// Has consensus confirm the reads that wait, if they are due. If it cannot be asked, they end.
-    fn begin_reads(&self) {
+    /// Joins the reads that consensus will confirm next, or asks it to confirm this one.
+    fn join_reads(&self) -> JoinedGroup {
         let mut reads = self.reads.borrow_mut();
-        if reads.is_due() {
-            let id = self.next_id();
-            reads.begin(id);
-            if let Err(error) = self.shared.propose(ConsensusInput::Read(id)) {
-                reads.end(id, Err(error));
-            }
+        let begun = self.shared.read_rounds();
+        if let Some(joined) = reads.join(begun) {
+            return joined;
         }
-    }
-
-    /// Ends a round of reads and begins the next one; false if the id is not that of the round.
-    fn end_reads(&self, id: u64, outcome: &Result<(), Error>) -> bool {
-        let ended = self.reads.borrow_mut().end(id, outcome.clone());
-        if ended {
-            self.begin_reads();
+        let id = self.next_id();
+        let joined = reads.open(id, begun);
+        if let Err(error) = self.shared.propose(ConsensusInput::Read(id)) {
+            reads.end(id, Err(error));
         }
-        ended
+        joined
     }
 }
 
@@ -259,9 +253,7 @@ impl Worker {
         }
         let confirmed = async {
             let _under_way = self.0.enter(0).await?;
-            let joined = self.0.reads.borrow().join();
-            self.0.begin_reads();
-            joined.ended().await
+            self.0.join_reads().ended().await
         };
         let timed = tokio::time::timeout(self.0.limits.request_time_max, confirmed).await;
         timed.unwrap_or(Err(Error::Timeout))?;
@@ -411,7 +403,8 @@ impl Worker {
         deliver(&self.0.waiting.replies, mail.replies.drain(..));
         deliver(&self.0.waiting.files, mail.files.drain(..));
         let reads = mail.reads.drain(..);
-        let others = reads.filter(|(id, outcome)| !self.0.end_reads(*id, outcome));
+        let mut shared = self.0.reads.borrow_mut();
+        let others = reads.filter(|(id, outcome)| !shared.end(*id, outcome.clone()));
         deliver(&self.0.waiting.applied, others);
         deliver(&self.0.waiting.matched, mail.matched.drain(..));
     }

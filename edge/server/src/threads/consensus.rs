@@ -23,7 +23,7 @@ pub(crate) fn run(mut consensus: Consensus, shared: &Arc<Shared>, tick: Duration
             next_tick = now + tick;
             shared.ticks.ticked();
             consensus.take(ConsensusInput::Tick, &mut out);
-            consensus.end_round(&mut out);
+            end_round(&mut consensus, shared, &mut out);
             deliver(&consensus, shared, &mut router, &mut out);
         }
         let deadline = gathering.deadline(&consensus).map_or(next_tick, |end| end.min(next_tick));
@@ -37,9 +37,16 @@ pub(crate) fn run(mut consensus: Consensus, shared: &Arc<Shared>, tick: Duration
         if gathering.deadline(&consensus).is_some_and(|end| end <= Instant::now()) {
             consensus.end_gathering();
         }
-        consensus.end_round(&mut out);
+        end_round(&mut consensus, shared, &mut out);
         deliver(&consensus, shared, &mut router, &mut out);
     }
+}
+
+fn end_round(consensus: &mut Consensus, shared: &Shared, out: &mut Vec<Envelope>) {
+    if consensus.begins_reads() {
+        shared.begin_read_round();
+    }
+    consensus.end_round(out);
 }
 
 /// When the gathering of proposals behind a round ends.
