@@ -1,7 +1,6 @@
-//! Three members whose data is compared: equal data raises nothing, altered data raises the CORRUPT
-//! alarm, and a member with altered data does not start where that is checked. Downgrades; and a
-//! member that is forced to go on alone. With `--theirs`, in clusters with Go's etcd 3.5, and on its
-//! data.
+//! Corruption checks of three members: equal data raises no alarm, altered data raises the CORRUPT
+//! alarm, and with the initial check a member with altered data does not start. Also downgrades,
+//! and `--force-new-cluster`. With `--theirs`, in clusters with Go's etcd 3.5, and on its data.
 
 #![expect(clippy::print_stdout, reason = "a program that reports")]
 
