@@ -1,6 +1,6 @@
-//! The linearizable reads of one worker that wait for their confirmation. Consensus is asked once for
-//! all of them, in rounds: a read that comes during a round waits for the next one, as it would in
-//! `executor`, and costs neither a message between threads nor an entry in a map.
+//! The linearizable reads of one worker that wait for confirmation. Consensus confirms all of them
+//! together, in rounds: a read that arrives during a round waits for the next one, as in
+//! `executor`. So a read needs neither a message between threads nor an entry in a map.
 
 use crate::error::Error;
 use tokio::sync::watch::{Receiver, Sender};
@@ -11,7 +11,7 @@ type RoundEnd = Option<Result<(), Error>>;
 /// The rounds of a worker's reads.
 #[derive(Debug, Default)]
 pub(crate) struct SharedReads {
-    /// The round under way, by the id under which consensus knows it.
+    /// The current round, with the id that consensus knows it by.
     under_way: Option<(u64, Sender<RoundEnd>)>,
     /// The round that follows it.
     next: Sender<RoundEnd>,
@@ -23,18 +23,18 @@ impl SharedReads {
         JoinedRound(self.next.subscribe())
     }
 
-    /// True if reads wait, and no round is under way.
+    /// True if reads wait and there is no current round.
     pub(crate) fn is_due(&self) -> bool {
         self.under_way.is_none() && self.next.receiver_count() > 0
     }
 
-    /// Begins the next round with all reads that wait.
+    /// Begins the next round with all waiting reads.
     pub(crate) fn begin(&mut self, id: u64) {
         debug_assert!(self.under_way.is_none(), "there is one round at a time");
         self.under_way = Some((id, std::mem::take(&mut self.next)));
     }
 
-    /// Ends the round under way, if it is this one.
+    /// Ends the current round, if it has this id.
     pub(crate) fn end(&mut self, id: u64, outcome: Result<(), Error>) -> bool {
         let Some((_, readers)) = self.under_way.take_if(|(known, _)| *known == id) else {
             return false;
@@ -44,7 +44,7 @@ impl SharedReads {
     }
 }
 
-/// A read's part in a round. A read that ends early drops it.
+/// A read's participation in a round. A read that ends early drops it.
 #[derive(Debug)]
 pub(crate) struct JoinedRound(Receiver<RoundEnd>);
 
@@ -52,7 +52,7 @@ impl JoinedRound {
     /// Waits for the end of the round.
     ///
     /// # Errors
-    /// That of the round; [`Error::Stopped`] if the worker ends.
+    /// The error of the round; [`Error::Stopped`] if the worker ends.
     pub(crate) async fn ended(mut self) -> Result<(), Error> {
         match self.0.wait_for(Option::is_some).await.as_deref() {
             Ok(Some(outcome)) => outcome.clone(),

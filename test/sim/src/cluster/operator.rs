@@ -299,7 +299,7 @@ impl World {
         Next::Call(MemberCall::Add(Member { id, peer_urls, is_learner, ..Member::default() }))
     }
 
-    /// A member id as `server` makes it. Request ids contain its last two bytes.
+    /// A member id as `api` computes it. Request ids contain its last two bytes.
     fn new_id(&self, peer_urls: &[String]) -> NodeId {
         let unix_s = (BEGIN_UNIX_MS / 1_000 + self.now() / SECOND).cast_signed();
         let taken: Vec<u64> = self.places.keys().map(|id| id.0 & 0xffff).collect();
