@@ -13,12 +13,12 @@ use proto::raftpb::ConfChangeType;
 use proto::{ConfChange, Entry, EntryKind, HardState, Index, NodeId};
 use wal::Wal;
 
-/// Why a member cannot go on alone.
+/// Why a member cannot continue alone.
 #[derive(Debug)]
 pub(crate) enum ForceError {
     /// The log cannot be written.
     Log(wal::Error),
-    /// Its members cannot be told, or this one is none of them.
+    /// Its members cannot be determined, or this member is not one of them.
     Members(String),
 }
 
@@ -28,7 +28,7 @@ impl From<wal::Error> for ForceError {
     }
 }
 
-/// The log of the member that goes on alone.
+/// The log of the member that continues alone.
 #[derive(Debug)]
 pub(crate) struct ForcedLog {
     pub(crate) hard_state: HardState,
@@ -45,7 +45,7 @@ fn members_at_end(
     for entry in behind.filter(|entry| entry.kind == EntryKind::ConfChange) {
         let change = ConfChange::decode(entry.data.clone())
             .map_err(|error| ForceError::Members(format!("entry {}: {error}", entry.index)))?;
-        // A change that is invalid has no effect when it is applied, either.
+        // An invalid change is skipped, since it has no effect when it is applied either.
         if let Ok(valid) = cluster.validate(&change) {
             cluster.apply(valid);
         }
@@ -64,7 +64,7 @@ fn changes(cluster: &Cluster, me: NodeId) -> Vec<ConfChange> {
             context: ChangeContext { member, is_promote }.to_json().into(),
         });
     };
-    // First, since there must be a voter at any time.
+    // This change comes first, since there must always be a voter.
     match cluster.member(me) {
         None => {
             let peer_urls = vec!["http://localhost:2380".to_owned()];
@@ -83,7 +83,7 @@ fn changes(cluster: &Cluster, me: NodeId) -> Vec<ConfChange> {
     changes
 }
 
-/// Appends the changes, durable.
+/// Appends the changes and makes them durable.
 ///
 /// # Errors
 /// When the disk fails; when this member was removed from the cluster.
