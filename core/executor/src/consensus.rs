@@ -26,8 +26,8 @@ const PEER_SNAPSHOT_TICKS: u32 = 300;
 /// its disk has stalled, and what it has not written it cannot help to commit.
 const STALLED_WRITE_TIMEOUTS: u64 = 2;
 
-/// How long proposals are gathered for the next round while the last one is under way. In a network in
-/// which a round takes longer, rounds overlap.
+/// How long proposals are gathered for the next round before the current one has ended. If a round
+/// takes longer in the network, rounds overlap.
 pub const GATHERING_TIME: Duration = Duration::from_millis(1);
 /// How many bytes are gathered at most.
 const GATHERED_BYTES_MAX: usize = 8 << 20;
@@ -162,16 +162,16 @@ impl Consensus {
         (!self.gathered.is_empty() && !self.gathers()) || self.reads.is_due()
     }
 
-    /// True while proposals are only gathered. Made at once, each round would be one or two entries,
-    /// and cost a message to and from each member, and a sync on each.
+    /// True while proposals are only gathered. If they were made at once, each round would have one
+    /// or two entries, and cost a message to and from each member and a sync on each.
     fn gathers(&self) -> bool {
         let is_writing_alone = self.member.is_sole_voter() && self.member.is_writing();
         (is_writing_alone || self.overlapping_round().is_some())
             && self.gathered.bytes < GATHERED_BYTES_MAX
     }
 
-    /// The number of the round that is under way while proposals are gathered for the next one. When
-    /// it takes longer than [`GATHERING_TIME`], the caller calls [`Consensus::end_gathering`].
+    /// The number of the current round, if proposals are gathered for the next one. If it takes
+    /// longer than [`GATHERING_TIME`], the caller calls [`Consensus::end_gathering`].
     #[must_use]
     pub fn overlapping_round(&self) -> Option<u64> {
         let is_under_way = match self.gathered.end {

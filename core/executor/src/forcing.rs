@@ -1,9 +1,10 @@
-//! `--force-new-cluster`: a member goes on alone with its data. Entries that remove all other members
-//! are appended to its log, and all of it is committed.
+//! `--force-new-cluster`: a member continues alone with its data. Entries that remove all other
+//! members are appended to its log, and the whole log is committed.
 //!
-//! Other than etcd, which drops the entries behind the commit index of its log: ours is written only
-//! with the next batch, so that the entries behind it may be acknowledged ones. And a learner becomes a
-//! voter, since a cluster without voters does nothing.
+//! There are two differences to etcd. etcd drops the entries after the commit index of its log; we
+//! keep them, because our commit index is written only with the next batch, so these entries may
+//! have been acknowledged. And a learner becomes a voter, since a cluster without voters cannot do
+//! anything.
 //!
 //! Source: etcd v3.7 server/etcdserver/bootstrap.go (`bootstrapWALFromSnapshot`), server/storage/util.go
 //! (`CreateConfigChangeEnts`).

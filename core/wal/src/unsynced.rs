@@ -14,7 +14,7 @@
 //! - an entry after a state record after an entry: Go's etcd, which writes no marks, syncs each
 //!   batch of entries before it writes the next.
 //!
-//! So a log of ours has at most the last whole batch and the frames of a torn one to write again.
+//! So in our own logs, at most the last whole batch and the frames of a torn one are written again.
 
 use crate::error::Error;
 use crate::name::SegmentName;
