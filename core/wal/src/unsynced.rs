@@ -58,7 +58,7 @@ impl UnsyncedTail {
         self.last_kind = Some(frame.record.kind);
     }
 
-    /// Goes back behind the last frame, a state record.
+    /// Forgets the last frame, a state record.
     pub(crate) fn forget_last(&mut self) {
         self.frames.pop_back();
     }
