@@ -1,5 +1,5 @@
-//! Generates the service stubs of the .proto files that `proto` owns; the messages themselves are
-//! its own. Writes their descriptors, too. Needs no protoc.
+//! Generates the service stubs of the .proto files in `proto`, which has the messages themselves.
+//! Writes their descriptors, too. Needs no protoc.
 use prost::Message as _;
 use std::path::Path;
 

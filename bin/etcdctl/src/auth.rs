@@ -16,7 +16,7 @@ use std::io::Read as _;
 const ROOT: &str = "root";
 const EXCLUSIVE: &str = "--from-key and --prefix flags are mutually exclusive";
 
-/// The arguments, if there are so many.
+/// The arguments, if there are exactly `N`; otherwise the failure `usage`.
 fn args<const N: usize>(session: &Session, usage: &str) -> CommandResult<[String; N]> {
     <[String; N]>::try_from(session.words()).map_err(|_| Code::BadArgs.with(usage))
 }
@@ -33,7 +33,7 @@ pub(crate) async fn status(mut session: Session) -> CommandResult {
     Ok(())
 }
 
-/// Turns authentication on. A root user without the root role gets it.
+/// Enables authentication. If the user root does not have the role root, grants it first.
 pub(crate) async fn enable(mut session: Session) -> CommandResult {
     let [] = args(&session, "auth enable command does not accept any arguments")?;
     let client = session.client().await?;
@@ -58,16 +58,16 @@ pub(crate) async fn disable(mut session: Session) -> CommandResult {
     Ok(())
 }
 
-/// One word of the standard input.
+/// The first word of the standard input.
 fn word_of_input() -> String {
     let mut text = Vec::new();
-    // As in Go, whatever can be read counts.
+    // As in Go, a read error is ignored and the bytes read so far are used.
     _ = std::io::stdin().read_to_end(&mut text);
     let text = String::from_utf8_lossy(&text).into_owned();
     text.split_whitespace().next().unwrap_or_default().to_owned()
 }
 
-/// A new password, asked for twice.
+/// Asks for a new password twice.
 fn new_password(name: &str) -> CommandResult<String> {
     let ask = |prompt: String| {
         let bad = |why| Code::BadArgs.with(format!("failed to ask password: {why}"));
@@ -83,7 +83,7 @@ fn new_password(name: &str) -> CommandResult<String> {
     Ok(password)
 }
 
-/// The password of a new user, or the new one of a user.
+/// The password to set for a user.
 fn given_password(session: &Session, name: &str) -> CommandResult<String> {
     if session.flags.bool("interactive") { new_password(name) } else { Ok(word_of_input()) }
 }
@@ -248,7 +248,7 @@ fn permission_range(session: &Session, words: &[Vec<u8>]) -> CommandResult<(Byte
     Ok((key.into(), end))
 }
 
-/// The type of a permission, in any case.
+/// Parses the type of a permission in upper or lower case.
 fn permission_type(word: &str) -> CommandResult<Type> {
     match word.to_uppercase().as_str() {
         "READ" => Ok(Type::Read),

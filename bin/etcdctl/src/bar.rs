@@ -54,7 +54,7 @@ impl Drop for Bar {
     }
 }
 
-/// The bar from the beginning of its line.
+/// The text that draws the bar, starting with a carriage return.
 fn drawn(done: u64, total: u64) -> String {
     let done = done.min(total);
     let of_total = |whole: u64| (done * whole).checked_div(total).unwrap_or(whole);

@@ -1,4 +1,5 @@
-//! `check perf` and `check datascale`: many clients write keys, which are deleted afterwards.
+//! `check perf` and `check datascale`: many clients write keys, and the command deletes them
+//! afterwards.
 //!
 //! Source: etcd v3.7.1 etcdctl/ctlv3/command/{check,util}.go.
 
@@ -15,12 +16,12 @@ use tokio::sync::watch;
 
 /// The time limit of the requests that clean up.
 const CLEANUP_TIME: Duration = Duration::from_secs(30);
-/// The time that `check perf` writes for.
+/// How long `check perf` writes.
 const PERF_TIME: Duration = Duration::from_secs(60);
 /// The metric that `check datascale` reads.
 const MEMORY: &str = "process_resident_memory_bytes";
 const MIB: f64 = 1024.0 * 1024.0;
-/// The exit code of a process that a second SIGINT ends.
+/// The exit code after a second SIGINT.
 const KILLED_BY_INTERRUPT: i32 = 130;
 
 /// A workload of `check perf`.
@@ -35,7 +36,7 @@ struct Scale {
     clients: usize,
 }
 
-/// One of four workloads, the smallest first.
+/// The workload that `--load` selects.
 fn workload<T>(flags: &Flags, [small, medium, large, extra]: [T; 4]) -> CommandResult<T> {
     let load = flags.text("load");
     match load.as_str() {
@@ -83,7 +84,7 @@ pub(crate) async fn datascale(mut session: Session) -> CommandResult {
     let stop = stop_on_interrupt();
     let summary = check.write(Pace::Count(keys), (512, 512), &stop).await;
     let after = check.memory().await;
-    // Many keys may take long; without a connection, the reason is printed.
+    // Deleting many keys may take long. While there is no connection, the reason is printed.
     let client = Client::connect(check.config.clone()).await?;
     tokio::spawn(session.report_while_unconnected(client.clone()));
     let deleted = client.delete_range(check.all_keys()).await?;
@@ -116,18 +117,18 @@ fn revision(header: Option<pb::ResponseHeader>) -> i64 {
 fn stop_on_interrupt() -> watch::Receiver<bool> {
     let (sender, receiver) = watch::channel(false);
     tokio::spawn(async move {
-        // If the signals cannot be had, SIGINT ends the process at once.
+        // If no handler can be installed, SIGINT ends the process at once.
         if tokio::signal::ctrl_c().await.is_ok() && sender.send(true).is_ok() {
             _ = tokio::signal::ctrl_c().await;
             std::process::exit(KILLED_BY_INTERRUPT);
         }
-        // Without a sender nobody could wait for it.
+        // Keeps the sender: without it, a wait for the signal would fail.
         std::future::pending::<()>().await;
     });
     receiver
 }
 
-/// What both checks have in common.
+/// The common part of both checks.
 struct Check {
     config: Config,
     clients: Vec<Client>,
@@ -137,7 +138,7 @@ struct Check {
 }
 
 impl Check {
-    /// Reads the flags and makes the clients, each with its own connection.
+    /// Reads the flags and creates the clients, each with its own connection.
     async fn begin(session: &mut Session, clients: usize) -> CommandResult<Check> {
         let config = session.open()?;
         let timeout = session.flags.duration("command-timeout");
@@ -158,8 +159,8 @@ impl Check {
         &self.clients[0]
     }
 
-    /// Fails if there are keys with the prefix, which the check would delete. `how` is the command
-    /// that deletes them.
+    /// Fails if there are keys with the prefix, since the check would delete them. `how` returns
+    /// the command that the user can delete them with.
     async fn refuse_keys(&self, how: impl FnOnce(&str) -> String) -> CommandResult {
         let request = pb::RangeRequest {
             key: self.first_key().into(),
@@ -202,7 +203,8 @@ impl Check {
         load::run(&self.clients, pace, Pairs { prefix, key_bytes, value_bytes }, stop).await
     }
 
-    /// The resident memory of the first endpoint's server in bytes. Prints why it cannot be had.
+    /// The resident memory of the first endpoint's server in bytes. If it cannot be read, prints
+    /// the reason.
     async fn memory(&self) -> Option<f64> {
         let text = match self.client().metrics().await {
             Ok(text) => text,

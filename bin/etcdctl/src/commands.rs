@@ -86,7 +86,7 @@ const PEER_URLS: Flag =
     Flag::new("peer-urls", Kind::Text, "", "the member's peer URLs, separated by commas");
 const CLUSTER: Flag = Flag::switch("cluster", "use the endpoints of all members of the cluster");
 
-/// `get`, as a request of a transaction too.
+/// `get`, also used as a request of a transaction.
 pub(crate) const GET_COMMAND: Command = Command {
     usage: "get [options] <key> [range_end]",
     short: "Reads a key or a range of keys",
@@ -95,7 +95,7 @@ pub(crate) const GET_COMMAND: Command = Command {
     ..Command::NONE
 };
 
-/// `put`, as a request of a transaction too.
+/// `put`, also used as a request of a transaction.
 pub(crate) const PUT_COMMAND: Command = Command {
     usage: "put [options] <key> <value> (<value> can also be given from stdin)",
     short: "Writes a key",
@@ -116,7 +116,7 @@ pub(crate) const PUT_COMMAND: Command = Command {
     ..Command::NONE
 };
 
-/// `del`, as a request of a transaction too.
+/// `del`, also used as a request of a transaction.
 pub(crate) const DEL_COMMAND: Command = Command {
     usage: "del [options] <key> [range_end]",
     short: "Deletes a key or a range of keys [key, range_end)",
@@ -130,7 +130,7 @@ pub(crate) const DEL_COMMAND: Command = Command {
     ..Command::NONE
 };
 
-/// `watch`, as a line of its interactive mode too.
+/// `watch`, also used as a line of its interactive mode.
 pub(crate) const WATCH_COMMAND: Command = Command {
     usage: "watch [options] [key or prefix] [range_end] [--] [exec-command arg1 arg2 ...]",
     short: "Prints changes of keys as they happen",

@@ -12,7 +12,7 @@ use client::{Client, Config};
 use proto::etcdserverpb as pb;
 use std::time::Instant;
 
-/// The endpoints to ask, and a configuration in which to replace the endpoints by each of them.
+/// The endpoints to call, and the configuration to use with each of them.
 async fn endpoints(session: &mut Session) -> CommandResult<(Vec<String>, Config)> {
     let config = session.open()?;
     if !session.flags.bool("cluster") {

@@ -44,7 +44,7 @@ impl Code {
 }
 
 impl Failure {
-    /// The failure of a command that was run for the user, with its exit code.
+    /// The failure of a program that this command ran, with the program's exit code.
     pub(crate) fn of_command(exit_code: i32, message: String) -> Failure {
         Failure { exit_code, message: Some(message) }
     }

@@ -1,4 +1,4 @@
-//! `get`, `put`, `del`, `compaction`; the first three as requests of a transaction too.
+//! `get`, `put`, `del`, `compaction`. The first three are also requests of a transaction.
 //!
 //! Source: etcd v3.7.1 etcdctl/ctlv3/command/{get,put,del,compaction}_command.go.
 
@@ -67,7 +67,7 @@ pub(crate) fn is_serializable(flags: &Flags) -> CommandResult<bool> {
     match flags.bytes("consistency") {
         b"s" => Ok(true),
         b"l" => Ok(false),
-        // etcdctl prints this text for the flag of every command.
+        // etcdctl prints this text for every command that has the flag.
         other => {
             let text = format!("unknown consistency flag {}", go::quote(other));
             Err(Code::BadFeature.with(text))

@@ -1,4 +1,4 @@
-//! Writes of many clients: when each is sent, and how long it took.
+//! Sends writes from many clients on a schedule and measures how long each takes.
 //!
 //! Source: etcd v3.7.1 etcdctl/ctlv3/command/check.go.
 
@@ -14,23 +14,23 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-/// When writes are sent, and how many.
+/// How many writes are sent, and at what rate.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Pace {
-    /// This many in a second, for so long.
+    /// This many per second, for this time.
     Rate { per_second: u32, time: Duration },
-    /// This many, each client one after the other.
+    /// This many in total; each client sends its next write when the last one is answered.
     Count(u64),
 }
 
 /// The keys and values that are written.
 #[derive(Clone, Debug)]
 pub(crate) struct Pairs {
-    /// What every key begins with.
+    /// The prefix of every key.
     pub(crate) prefix: Vec<u8>,
-    /// The bytes of a key behind the prefix: a random number, then zeros.
+    /// The length of a key after the prefix: a number, then zeros.
     pub(crate) key_bytes: usize,
-    /// The bytes of a value, which are zeros.
+    /// The length of a value, whose bytes are zeros.
     pub(crate) value_bytes: usize,
 }
 
@@ -41,20 +41,21 @@ struct Schedule {
     start: Instant,
     /// The moment of the next write.
     next: Instant,
-    /// The writes that were given out.
+    /// The number of writes handed to clients so far.
     given: u64,
 }
 
 impl Schedule {
-    /// Writes that are late by more than this are left out, as when all clients wait for answers.
-    /// It is more than the timer's millisecond, so that the rate is kept.
+    /// Writes that are late by more than this are skipped; they are late when all clients wait for
+    /// responses. The limit is longer than the timer's resolution of 1 ms, so that an idle client
+    /// keeps the rate.
     const LATE_MAX: Duration = Duration::from_millis(10);
 
     fn new(pace: Pace, now: Instant) -> Schedule {
         Schedule { pace, start: now, next: now, given: 0 }
     }
 
-    /// The moment of a further write; nothing if there is none.
+    /// The time of the next write; `None` if there are no more.
     fn take(&mut self, now: Instant) -> Option<Instant> {
         match self.pace {
             Pace::Rate { per_second, time } => {
@@ -76,7 +77,7 @@ impl Schedule {
     }
 }
 
-/// A load that is under way.
+/// A load that is running.
 struct Load {
     schedule: Mutex<Schedule>,
     pairs: Pairs,
@@ -84,7 +85,7 @@ struct Load {
     bar: Bar,
 }
 
-/// Writes with all clients until the pace is at its end or `stop` becomes true; gives the summary.
+/// Writes with all clients until all writes are sent or `stop` becomes true. Returns the summary.
 pub(crate) async fn run(
     clients: &[Client],
     pace: Pace,
@@ -119,7 +120,7 @@ impl Load {
         while let Some((number, at)) = self.next() {
             tokio::select! {
                 biased;
-                // An error means that nobody can stop the load any more.
+                // An error means that the sender is gone, so the load cannot be stopped any more.
                 Ok(_) = stop.wait_for(|stops| *stops) => break,
                 () = tokio::time::sleep_until(at) => {}
             }
@@ -180,11 +181,11 @@ mod tests {
     fn a_little_time_is_made_up_and_much_is_lost() {
         let (mut schedule, start) = every(1000, 2);
         assert_eq!(schedule.take(start), Some(start));
-        // The writes of 1 to 5 ms are sent late, the one of 6 ms in time.
+        // The writes due at 1 to 5 ms are sent late, the one due at 6 ms in time.
         let now = start + Duration::from_millis(5);
         let late = std::iter::from_fn(|| schedule.take(now)).take_while(|at| *at <= now).count();
         assert_eq!(late, 5);
-        // Of the second in which no client was free, only the last milliseconds are made up.
+        // After a second in which no client was free, only the last milliseconds are made up for.
         let now = start + Duration::from_secs(1);
         let late = std::iter::from_fn(|| schedule.take(now)).take_while(|at| *at <= now).count();
         assert_eq!(late, 11);

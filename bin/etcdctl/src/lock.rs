@@ -1,4 +1,4 @@
-//! `lock` and `elect`: contenders that hold their place until a signal ends them.
+//! `lock` and `elect`: they hold a lock or the leadership until a signal comes.
 //!
 //! Source: etcd v3.7.1 etcdctl/ctlv3/command/{lock,elect}_command.go.
 
@@ -37,7 +37,7 @@ pub(crate) async fn lock(mut session: Session) -> CommandResult {
         biased;
         locked = mutex.lock() => locked?,
         () = signals.any() => {
-            // The place may not have been taken yet.
+            // Fails if the contender's key has not been written yet.
             _ = mutex.unlock().await;
             return Err(Code::Error.with(CANCELED));
         }
@@ -64,7 +64,8 @@ pub(crate) async fn lock(mut session: Session) -> CommandResult {
     }
 }
 
-/// Runs the command that the lock is taken for. Variables that are set already keep their values.
+/// Runs the command while the lock is held. Environment variables that are already set keep their
+/// values.
 fn run(command: &cli::Words, key: &[u8], revision: i64) -> CommandResult {
     let words: Vec<&OsStr> = command.iter().map(|word| OsStr::from_bytes(word)).collect();
     let mut process = std::process::Command::new(words[0]);
@@ -96,7 +97,7 @@ fn run(command: &cli::Words, key: &[u8], revision: i64) -> CommandResult {
     }
 }
 
-/// The signals that end a process, in Go's words.
+/// Go's name of a signal that ended a process.
 fn signal_name(number: i32) -> String {
     let name = match number {
         1 => "hangup",

@@ -82,7 +82,7 @@ pub(crate) async fn snapshot_save(mut session: Session) -> CommandResult {
     let client = connect(config).await?.with_timeout(timeout);
     let part = format!("{path}.part");
     let saving = save(&client, (endpoint, timeout), &part, path);
-    // Without the flag only connecting has a time limit, since a large transfer may take long.
+    // A large transfer may take long, so without the flag only connecting has a time limit.
     let saved = match session.flags.changed("command-timeout") {
         true => {
             let late = |_| Err(interrupted("context deadline exceeded"));

@@ -42,7 +42,7 @@ pub(crate) async fn add(mut session: Session) -> CommandResult {
     Ok(())
 }
 
-/// The `--initial-cluster` to start the new member with.
+/// The value of `--initial-cluster` for the new member.
 fn initial_cluster(answer: &pb::MemberAddResponse, name: &str) -> String {
     let added = answer.member.as_ref().map_or(0, |member| member.id);
     let mut parts = Vec::new();
@@ -124,7 +124,7 @@ fn peer_urls(session: &Session) -> CommandResult<Vec<String>> {
     Ok(urls.split(',').map(str::to_string).collect())
 }
 
-/// Go's client checks them before it sends the request.
+/// Checks the URLs before the request is sent, as Go's client does.
 fn check_urls(urls: &[String]) -> CommandResult {
     for url in urls {
         net::Url::parse(url).map_err(|error| Code::Error.with(error))?;

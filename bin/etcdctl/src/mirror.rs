@@ -29,8 +29,8 @@ pub(crate) async fn make_mirror(mut session: Session) -> CommandResult {
     }
 }
 
-/// Copies, and follows the changes; or only the latter if a first revision is given. As in etcd,
-/// revision 1, which has no keys before it, does not count as given.
+/// Copies all keys, then the changes. If a first revision is given, copies only the changes from
+/// it on. As in etcd, revision 1 counts as not given.
 async fn run(mirror: &Mirror, first_revision: i64) -> CommandResult {
     let first = if first_revision > 1 {
         first_revision

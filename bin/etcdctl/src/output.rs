@@ -1,4 +1,4 @@
-//! The one place that prints.
+//! The only module that prints.
 #![expect(clippy::print_stderr, reason = "this is the place that prints")]
 
 use crate::failure::Failure;
@@ -25,19 +25,19 @@ pub(crate) fn error_line(text: &str) {
     eprintln!("{text}");
 }
 
-/// Whether somebody watches: whether standard error is a terminal.
+/// Whether standard error is a terminal, so that a user sees the progress.
 pub(crate) fn is_watched() -> bool {
     std::io::stderr().is_terminal()
 }
 
-/// Writes a line that only somebody who watches wants: to standard error, if it is a terminal.
+/// Writes a line about the progress to standard error, if that is a terminal.
 pub(crate) fn progress_line(text: &str) {
     if is_watched() {
         error_line(text);
     }
 }
 
-/// Writes text to standard error as it is.
+/// Writes text to standard error without a line feed.
 pub(crate) fn error_text(text: &str) {
     eprint!("{text}");
 }

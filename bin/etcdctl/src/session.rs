@@ -17,16 +17,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const PREFIX: &str = "ETCDCTL";
-/// Variables that only `watch` reads, which are no flags.
+/// Variables that only `watch` reads. They do not belong to flags.
 const WATCH_VARIABLES: [&str; 2] = ["ETCDCTL_WATCH_KEY", "ETCDCTL_WATCH_RANGE_END"];
 
 /// One of the clusters that a command may talk to. Each has its own flags for TLS and the user.
 struct Side {
-    /// What the names of its flags begin with.
+    /// The prefix of its flags' names.
     prefix: &'static str,
-    /// Whether it has all flags, not only those that `make-mirror` repeats.
+    /// Whether it has all client flags. The destination of `make-mirror` has only some.
     has_all_flags: bool,
-    /// The question for its password.
+    /// The prompt for its password.
     prompt: &'static str,
 }
 
@@ -48,7 +48,7 @@ pub(crate) struct Session {
     pub(crate) args: cli::Words,
     /// The number of arguments before `--`, if there is one.
     pub(crate) dash: Option<usize>,
-    /// The command's words.
+    /// The name of the command, with those of its parents.
     pub(crate) name: String,
     /// Set by [`Session::open`].
     pub(crate) printer: Printer,
@@ -70,7 +70,7 @@ impl Session {
         self.args.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect()
     }
 
-    /// Reads the environment and the global flags; gives the client's configuration.
+    /// Reads the environment and the global flags. Returns the client's configuration.
     pub(crate) fn open(&mut self) -> CommandResult<Config> {
         self.prepare()?;
         let config = self.config(&SERVERS, &self.flags.list("endpoints"))?;
@@ -78,8 +78,8 @@ impl Session {
         Ok(config)
     }
 
-    /// As [`Session::open`], with the configuration of a client of a second cluster, which has its
-    /// own flags.
+    /// As [`Session::open`]. Also returns the client configuration for the destination cluster,
+    /// which has flags of its own.
     pub(crate) fn open_with_destination(
         &mut self,
         destination: String,
@@ -156,7 +156,8 @@ impl Session {
         }
     }
 
-    /// TLS, if a flag asks for it. As in etcd, `--insecure-skip-tls-verify` alone does not.
+    /// The TLS options, if a flag requires TLS. As in etcd, `--insecure-skip-tls-verify` alone does
+    /// not.
     fn tls(&self, side: &Side) -> CommandResult<Option<TlsOptions>> {
         let flags = &self.flags;
         let file = |name: &str| Some(flags.text(&side.flag(name))).filter(|path| !path.is_empty());
@@ -197,7 +198,8 @@ impl Session {
         if let Some(max) = limit("max-recv-bytes") {
             config.answer_bytes_max = max;
             if limit("max-request-bytes").is_none() {
-                // The client compares the limits; only a limit that the user gave may be an error.
+                // The client rejects a request limit above this one. That must not happen with the
+                // default, so the default is lowered.
                 config.request_bytes_max = config.request_bytes_max.min(max);
             }
         }
@@ -212,7 +214,7 @@ impl Session {
         Ok(config)
     }
 
-    /// Name and password, which is asked for if no flag has it.
+    /// The user's name and password. Asks for the password if no flag gives it.
     fn user(&self, side: &Side) -> CommandResult<Option<(String, String)>> {
         let [user, password] = ["user", "password"].map(|name| self.flags.text(&side.flag(name)));
         if user.is_empty() {
@@ -299,7 +301,7 @@ fn warn(logger: &'static str, warning: &Warning) {
     });
 }
 
-/// Asks for a password; a terminal does not show what is typed.
+/// Asks for a password. A terminal does not show the characters.
 ///
 /// # Errors
 /// When the standard input ends or cannot be read.

@@ -6,14 +6,14 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// The share of the wanted rate that must be exceeded.
+/// `check perf` passes if the rate is above this share of the wanted rate.
 const RATE_SHARE: f64 = 0.9;
 /// The longest time that a request may take, in seconds.
 const SLOWEST_S_MAX: f64 = 0.5;
 /// The largest standard deviation of the times that is allowed, in seconds.
 const DEVIATION_S_MAX: f64 = 0.1;
 
-/// How long requests took, and the errors of those that failed.
+/// The durations of requests, and the errors of those that failed.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Results {
     /// The times of the requests that did not fail, in seconds.
@@ -22,10 +22,10 @@ pub(crate) struct Results {
     errors: BTreeMap<String, u64>,
 }
 
-/// What [`Results`] say. Without a request that did not fail, the numbers are as Go computes them.
+/// The statistics of [`Results`]. If all requests failed, the numbers are as Go computes them.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Summary {
-    /// Requests that did not fail in a second.
+    /// Successful requests per second.
     rate: f64,
     /// The time of the slowest one in seconds.
     slowest: f64,
@@ -67,7 +67,7 @@ impl Results {
 }
 
 impl Summary {
-    /// The lines about the errors; nothing without errors.
+    /// The lines about the errors; empty if there were none.
     pub(crate) fn errors(&self) -> String {
         let mut text = String::new();
         if !self.errors.is_empty() {
@@ -79,8 +79,8 @@ impl Summary {
         text
     }
 
-    /// The lines of `check perf`, and whether it has passed with this wanted number of writes in a
-    /// second.
+    /// The lines of `check perf`, and whether the check has passed. `wanted` is the number of
+    /// writes per second.
     pub(crate) fn verdict(&self, wanted: u32) -> (String, bool) {
         let mut text = self.errors();
         let mut passed = text.is_empty();

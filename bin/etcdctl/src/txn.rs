@@ -1,4 +1,4 @@
-//! `txn`: comparisons and two lists of requests, a line each, from the standard input.
+//! `txn`: reads comparisons and two lists of requests from the standard input, one per line.
 //!
 //! Source: etcd v3.7.1 etcdctl/ctlv3/command/txn_command.go, util.go `Argify`.
 
@@ -37,7 +37,7 @@ pub(crate) async fn txn(mut session: Session) -> CommandResult {
     Ok(())
 }
 
-/// Reads lines up to an empty one.
+/// Reads lines up to an empty line.
 fn read_lines<T>(
     input: &mut impl BufRead,
     parse: impl Fn(&[u8]) -> CommandResult<T>,
@@ -119,7 +119,7 @@ fn parse_request(line: &[u8]) -> CommandResult<pb::RequestOp> {
     Ok(pb::RequestOp { request: Some(request) })
 }
 
-/// The parts of `target("key") op "value"` that could be read, and how many of the last three.
+/// The parts of `target("key") op "value"` that could be read. `read` counts the last three.
 struct Parts<'a> {
     target: &'a [u8],
     key: Vec<u8>,

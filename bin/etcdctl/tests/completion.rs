@@ -1,5 +1,5 @@
-//! The completion script in a real bash: what it offers for command lines, with the words as bash
-//! splits them.
+//! The completion script in a real bash: its offers for command lines, which are split into words
+//! as bash does it.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -27,7 +27,7 @@ fn offered(line: &str, words: &[&str], before: &str) -> String {
         .output()
         .unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
-    // Without a terminal bash says that options of a completion cannot be changed.
+    // Without a terminal, bash complains that `compopt` cannot change the options.
     let bad = errors.lines().find(|line| !line.contains("compopt"));
     assert_eq!(bad, None, "{line}");
     String::from_utf8(output.stdout).unwrap().trim_end().replace('\n', " ")

@@ -1,5 +1,5 @@
-//! Commands whose server is dead, or accepts and says nothing, as processes: each ends by its
-//! time-out with etcdctl's exit code, or says that it waits for a connection.
+//! Commands whose server is dead, or accepts connections but never responds. Each command ends at
+//! its timeout with etcdctl's exit code, or reports that it waits for a connection.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 

@@ -1,4 +1,4 @@
-//! The arguments of commands, and the flag that many have.
+//! The argument of a command, and the flag `--write-out`.
 
 use crate::failure::{Code, CommandResult};
 use cli::{Format, Parsed};

@@ -74,7 +74,7 @@ fn shown(members: &Members) -> String {
     all.collect::<Vec<_>>().join(",")
 }
 
-/// The URL with the host name replaced by its address.
+/// The URL with its host name replaced by an address, if it can be resolved.
 fn resolved(text: &str) -> String {
     let Ok(url) = Url::parse(text) else { return text.to_string() };
     if matches!(url.scheme(), Scheme::Unix | Scheme::Unixs) || url.host() == "localhost" {

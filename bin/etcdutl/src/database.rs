@@ -22,7 +22,7 @@ pub(crate) enum Access {
 /// The database file in a data directory, which must exist.
 ///
 /// # Errors
-/// When it does not exist, or the operating system does not say so.
+/// When it does not exist, or cannot be looked up.
 pub(crate) fn of_data_dir(data_dir: &str) -> CommandResult<PathBuf> {
     let path = Path::new(data_dir).join("member").join("snap").join("db");
     must_exist(&path)?;
@@ -32,7 +32,7 @@ pub(crate) fn of_data_dir(data_dir: &str) -> CommandResult<PathBuf> {
 /// Checks that a file exists.
 ///
 /// # Errors
-/// When it does not exist, or the operating system does not say so.
+/// When it does not exist, or cannot be looked up.
 pub(crate) fn must_exist(path: &Path) -> CommandResult {
     let found = std::fs::metadata(path);
     found.map_err(|error| io_failure("stat", &path.display().to_string(), &error))?;
@@ -48,7 +48,7 @@ pub(crate) fn open(path: &Path, access: Access, wait: Duration) -> CommandResult
     let start = Instant::now();
     loop {
         match Db::open(&RealDisk, path, options(access, NEW_PAGE_SIZE)) {
-            // A timeout of zero means none.
+            // A timeout of zero means no timeout.
             Err(bolt::Error::Locked { .. }) if wait.is_zero() || start.elapsed() < wait => {
                 std::thread::sleep(PAUSE);
             }

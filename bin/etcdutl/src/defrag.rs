@@ -28,7 +28,7 @@ pub(crate) fn defrag(parsed: &Parsed) -> CommandResult {
 fn rewrite(data_dir: &str, wait: Duration) -> CommandResult {
     let path = database::of_data_dir(data_dir)?;
     let start = Instant::now();
-    // The old file stays locked until the new one has its name.
+    // The old file stays locked until the new one replaces it.
     let db = database::open(&path, Access::Read, wait)?;
     let old = db.view();
     refuse_newer(storage::detect(&old)?)?;
@@ -49,7 +49,8 @@ fn failed(error: impl ToString) -> Failure {
     Code::Error.with(error)
 }
 
-/// A newer etcd may keep more in the file than its buckets.
+/// Fails if a newer etcd wrote the file: it may store data outside the buckets, which the copy
+/// would lose.
 fn refuse_newer(version: Option<Version>) -> CommandResult {
     match version {
         Some(version) if version > SERVER_MINOR => {
@@ -59,8 +60,8 @@ fn refuse_newer(version: Option<Version>) -> CommandResult {
     }
 }
 
-/// A new file in the directory of the database. It is removed if it is not kept. A server removes
-/// what is left of its name by a crash.
+/// A new file in the directory of the database. It is removed on drop unless it is kept. After a
+/// crash, the server removes it at its next start.
 struct Temporary {
     path: PathBuf,
     is_kept: bool,
@@ -84,7 +85,7 @@ impl Temporary {
 impl Drop for Temporary {
     fn drop(&mut self) {
         if !self.is_kept {
-            // The failure that led here is reported.
+            // The caller reports the failure that led here, so this error is ignored.
             _ = std::fs::remove_file(&self.path);
         }
     }
@@ -120,7 +121,7 @@ fn replace(from: &Path, to: &Path) -> CommandResult {
     RealDisk.sync_dir(dir).map_err(failed)
 }
 
-/// The sizes of a database, and how much they differ from those of before.
+/// The sizes of a database, and their differences from the sizes before.
 fn sizes(path: &Path, view: &View, before: Option<&View>) -> Object {
     let difference = |fields: Object, name: &str, now: u64, before: Option<u64>| match before {
         Some(before) => fields.plain(name, i128::from(now) - i128::from(before)),

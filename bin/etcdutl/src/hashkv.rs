@@ -1,5 +1,5 @@
-//! `hashkv`: the hash of the key-value history in a database file, as `etcdctl endpoint hashkv` has
-//! it from a running server.
+//! `hashkv`: the hash of the key-value history in a database file. It equals the one that
+//! `etcdctl endpoint hashkv` gets from a running server.
 //!
 //! Source: etcd v3.7.1 etcdutl/etcdutl/{hashkv_command,printer*}.go.
 

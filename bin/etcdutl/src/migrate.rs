@@ -1,4 +1,5 @@
-//! `migrate`: changes the storage version of a data directory, so that another etcd can start on it.
+//! `migrate`: changes the storage version of a data directory, so that another version of etcd can
+//! start on it.
 //!
 //! Source: etcd v3.7.1 etcdutl/etcdutl/migrate_command.go, server/storage/wal/version.go.
 
@@ -39,7 +40,7 @@ pub(crate) fn migrate(parsed: &Parsed) -> CommandResult {
         }
     };
     let tx_id = seen.tx_id();
-    // The file is locked until the last view is gone.
+    // The file stays locked until its last view is dropped.
     drop(seen);
     let mut db = database::open(&path, Access::Write, wait)?;
     if db.view().tx_id() != tx_id {
@@ -110,8 +111,8 @@ fn current(view: &View) -> CommandResult<Version> {
     })
 }
 
-/// The steps from the current version to the target; the inner error is why there are none, which
-/// `--force` overrides.
+/// The steps from the current version to the target. The inner error is the reason why there are no
+/// such steps; `--force` overrides it.
 fn steps(
     data_dir: &str,
     current: Version,
@@ -141,8 +142,8 @@ fn steps(
     })
 }
 
-/// The oldest etcd after 3.5 that can read all entries since the last snapshot of a log; `None` if
-/// 3.5 can.
+/// The oldest version of etcd that can read all entries since the last snapshot of a log; `None`
+/// for 3.5.
 fn newest_entry(dir: &Path) -> Result<Option<Version>, String> {
     let snapshots = wal::valid_snapshots(&RealDisk, dir)
         .map_err(|error| format!("failed to get the lastest snapshot: {error}"))?;
@@ -157,8 +158,8 @@ fn newest_entry(dir: &Path) -> Result<Option<Version>, String> {
     Ok(newest)
 }
 
-/// The etcd after 3.5 that an entry needs. The only such request is the one that etcd's own tests of
-/// downgrades send.
+/// The version of etcd that an entry needs; `None` for 3.5. Only the request that etcd's own tests
+/// of downgrades send needs a later one.
 fn needed(entry: &Entry) -> Result<Option<Version>, String> {
     if entry.kind != EntryKind::Normal {
         return Ok(None);
@@ -166,7 +167,7 @@ fn needed(entry: &Entry) -> Result<Option<Version>, String> {
     let payload = v2store::classify(&entry.data);
     let test = match payload.map_err(|error| format!("entry {}: {error}", entry.id().index))? {
         EntryPayload::Request(request) => request.downgrade_version_test,
-        // Members up to 3.6 write these.
+        // Members up to 3.6 write v2 requests.
         EntryPayload::V2(_) => None,
     };
     let Some(test) = test else { return Ok(None) };
@@ -209,7 +210,7 @@ mod tests {
         };
         let put = InternalRaftRequest { put: Some(Default::default()), ..Default::default() };
         assert_eq!(needed(&entry(put)), Ok(None));
-        // What etcd 3.5 writes when a member publishes its name is no request of the v3 API.
+        // When a member publishes its name, etcd 3.5 writes a v2 request.
         let publish = Request {
             method: Some("PUT".into()),
             path: Some("/0/members/1/attributes".into()),

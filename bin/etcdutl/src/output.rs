@@ -1,4 +1,4 @@
-//! The one place that prints.
+//! The only module that prints.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the place that prints")]
 
 use cli::json::Object;

@@ -202,7 +202,7 @@ fn log_and_snap(plan: &Plan) -> CommandResult<EntryId> {
     let state = HardState { term, vote: first, commit: end.index };
     let conf_state = plan.cluster.conf_state();
     let metadata = Metadata { node: plan.own, cluster: plan.cluster_id() };
-    // Absolute, since a relative path of one component has no parent directory to sync.
+    // The path must be absolute: a relative path of one component has no parent directory to sync.
     let dir = std::path::absolute(&plan.wal_dir).map_err(failed)?;
     let mut log = Wal::create(Arc::new(RealDisk), &dir, &metadata).map_err(failed)?;
     log.append(&entries, state).map_err(failed)?;
@@ -267,7 +267,7 @@ fn latest_revision(view: &bolt::View) -> CommandResult<i64> {
     Ok(latest)
 }
 
-/// Raises the revision, so that no client sees a revision twice, and marks the earlier ones as
+/// Raises the revision, so that no client sees a revision twice, and marks the earlier revisions as
 /// compacted.
 fn bump(tx: &mut Tx<'_>, latest: i64, amount: i64) -> CommandResult {
     let too_large = || failed("--bump-revision is too large");

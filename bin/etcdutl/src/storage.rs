@@ -1,4 +1,4 @@
-//! The storage version of a database, and the way from one to another.
+//! The storage version of a database, and the steps from one version to another.
 //!
 //! Source: etcd v3.7.1 server/storage/schema/{schema,migration}.go.
 
@@ -10,16 +10,16 @@ use cluster::{SERVER_MINOR, StorageVersion, Version};
 
 /// The oldest storage version; a database has it if it stores a raft term and no version.
 pub(crate) const V3_5: Version = Version { major: 3, minor: 5, patch: 0 };
-/// The first version that is stored.
+/// The oldest version that databases record.
 pub(crate) const V3_6: Version = Version { major: 3, minor: 6, patch: 0 };
 /// The bucket that holds the version.
 const META: &[u8] = b"meta";
 
-/// The storage version of a database, also one that is newer than this program; `None` if the
-/// database has none and was not written by etcd 3.5 either.
+/// The storage version of a database, which may be newer than this program. `None` if the database
+/// records none and was not written by etcd 3.5.
 ///
 /// # Errors
-/// When the database cannot be read, or what it stores is not a version.
+/// When the database cannot be read, or the recorded text is not a version.
 pub(crate) fn detect(view: &View) -> CommandResult<Option<Version>> {
     let stored = view.get(META, StorageVersion::KEY).map_err(|error| Code::Error.with(error))?;
     let Some(stored) = stored else {
@@ -34,10 +34,10 @@ pub(crate) fn detect(view: &View) -> CommandResult<Option<Version>> {
     Ok(Some(version.of_cluster()))
 }
 
-/// The versions to go through from one to another; the last one is the target.
+/// The versions on the way from one version to another; the last one is the target.
 ///
 /// # Errors
-/// When one of them is not known to this program.
+/// When this program does not know one of them.
 pub(crate) fn plan(from: Version, to: Version) -> Result<Vec<Version>, String> {
     if from.major != to.major {
         return Err("changing major storage version is not supported".to_string());
@@ -56,7 +56,7 @@ pub(crate) fn plan(from: Version, to: Version) -> Result<Vec<Version>, String> {
     Ok(steps)
 }
 
-/// Stores a version, or deletes the field for one that does not know it.
+/// Stores a version. For a version that does not record one, deletes the field.
 ///
 /// # Errors
 /// When the database cannot be written.

@@ -1,5 +1,5 @@
-//! Data directories as etcdutl finds them: it changes only what it was asked to, and nothing in a
-//! directory that is in use or too new.
+//! etcdutl on data directories: it changes only the requested things, and nothing in a directory
+//! that is in use or too new.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -96,7 +96,7 @@ impl Directory {
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     }
 
-    /// Runs a command with `--data-dir`; gives its exit code and its standard error.
+    /// Runs a command with `--data-dir`. Returns its exit code and its standard error.
     fn run(&self, words: &[&str]) -> (Option<i32>, String) {
         let output = Command::new(env!("CARGO_BIN_EXE_etcdutl"))
             .args(words)

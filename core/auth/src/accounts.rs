@@ -1,5 +1,5 @@
-//! Users and roles in memory, and their stored form: bucket `authUsers` and `authRoles` hold one
-//! protobuf message for each, under its name.
+//! Users and roles in memory, and their stored form: the buckets `authUsers` and `authRoles` hold
+//! one protobuf message for each user and role, under its name.
 //!
 //! Source: etcd v3.7 server/storage/schema/{auth,auth_users,auth_roles}.go.
 
@@ -19,9 +19,9 @@ use std::sync::Arc;
 pub enum LoadError {
     /// The stored auth revision is not 8 bytes.
     BadRevision,
-    /// What is stored for a user cannot be read.
+    /// The stored value of a user cannot be read.
     BadUser(Bytes),
-    /// What is stored for a role cannot be read.
+    /// The stored value of a role cannot be read.
     BadRole(Bytes),
 }
 
@@ -41,7 +41,7 @@ impl fmt::Display for LoadError {
 
 impl std::error::Error for LoadError {}
 
-/// What the buckets `auth`, `authUsers` and `authRoles` hold.
+/// The content of the buckets `auth`, `authUsers` and `authRoles`.
 #[derive(Clone, Debug, Default)]
 pub struct Stored {
     /// The flag in bucket `auth`.
@@ -54,7 +54,7 @@ pub struct Stored {
     pub roles: Vec<(Bytes, Bytes)>,
 }
 
-/// A role with its permissions in the form that they are checked in.
+/// A role, with its permissions prepared for checks.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct CheckedRole {
     pub(crate) role: Role,
@@ -145,7 +145,7 @@ impl Accounts {
         Arc::make_mut(&mut self.roles).remove(name);
     }
 
-    /// Whether the roles of the user together let it access the whole range.
+    /// Whether the user's roles together permit access to the whole range.
     pub(crate) fn allow(&self, user: &User, access: Access<'_>) -> bool {
         let roles = user.roles.iter().filter_map(|role| self.roles.get(role));
         match access {

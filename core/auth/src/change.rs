@@ -1,4 +1,4 @@
-//! Carries out the requests about users and roles.
+//! Executes the requests about users and roles.
 //!
 //! Source: etcd v3.7 server/auth/store.go, server/etcdserver/apply/auth.go.
 
@@ -19,32 +19,32 @@ use proto::etcdserverpb::{
     InternalAuthenticateRequest,
 };
 
-/// The result of a request, and what it means for the tokens of clients.
+/// The result of a request, and its effect on the tokens of clients.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AuthOutcome {
     /// The answer.
     pub answer: AuthAnswer,
-    /// The change, if there is one.
+    /// The change of the tokens, if there is one.
     pub tokens: Option<TokenChange>,
 }
 
-/// A change of the tokens that are valid. Tokens are not stored.
+/// A change of the set of valid tokens. Tokens are not stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TokenChange {
-    /// A user has a token.
+    /// A user has got a token.
     Assigned {
         /// The token.
         token: String,
         /// The user.
         user: String,
     },
-    /// No token of this user is valid any more.
+    /// All tokens of this user have become invalid.
     UserGone(String),
-    /// No token is valid any more.
+    /// All tokens have become invalid.
     AllGone,
 }
 
-/// What the hash of a password in an entry is made with.
+/// The parameters for the hash of a password in an entry.
 #[derive(Clone, Copy, Debug)]
 struct HashSource {
     index: u64,
@@ -54,10 +54,10 @@ struct HashSource {
 type Done = Result<Option<TokenChange>, AuthRefusal>;
 
 impl AuthStore {
-    /// Carries out a request that changes nothing stored. `index` is that of its entry.
+    /// Executes a request that changes no stored data. `index` is the index of its entry.
     ///
     /// # Errors
-    /// Why the request is refused.
+    /// When the request is refused.
     ///
     /// # Panics
     /// If the request [changes](Request::is_read) something.
@@ -111,8 +111,8 @@ impl AuthStore {
         Ok(AuthOutcome { answer, tokens: None })
     }
 
-    /// The password was checked before the entry was proposed, and the proposer asks again if the
-    /// store has changed since.
+    /// Assigns a token. The password was checked before the entry was proposed; if the store has
+    /// changed since, the proposer repeats the request.
     fn authenticate(
         &self,
         request: &InternalAuthenticateRequest,
@@ -125,7 +125,8 @@ impl AuthStore {
         if has_no_password(user) {
             return Err(AuthRefusal::Failed);
         }
-        // Etcd applies an entry before it moves its index on.
+        // In etcd, the token contains the index before this entry, since etcd updates its index
+        // after it has applied an entry.
         let token = format!("{}.{}", request.simple_token, index.saturating_sub(1));
         let tokens = (!request.simple_token.is_empty())
             .then(|| TokenChange::Assigned { token: token.clone(), user: request.name.clone() });
@@ -133,11 +134,12 @@ impl AuthStore {
         Ok(AuthOutcome { answer, tokens })
     }
 
-    /// Carries out a request that changes something, and writes the change to the batch. `index` is
-    /// that of its entry; `bcrypt_cost` counts only for entries of etcd 3.4, which hold passwords.
+    /// Executes a request that changes stored data, and writes the change to the batch. `index` is
+    /// the index of its entry. `bcrypt_cost` is used only for entries of etcd 3.4, which contain
+    /// passwords.
     ///
     /// # Errors
-    /// Why the request is refused; nothing is changed then.
+    /// When the request is refused. Then nothing is changed.
     pub fn change(
         &mut self,
         caller: &Caller,
@@ -178,8 +180,8 @@ impl AuthStore {
         }
     }
 
-    /// Every change of users and roles raises the revision, so that what was decided before it is
-    /// decided again.
+    /// Raises the revision. Every change of users and roles does so, so that requests that were
+    /// authenticated before it are checked again.
     fn raise_revision(&mut self, batch: &mut Batch) {
         self.revision += 1;
         let revision = Bytes::copy_from_slice(&self.revision.to_be_bytes());
@@ -278,7 +280,7 @@ impl AuthStore {
 
     fn user_grant(&mut self, request: &AuthUserGrantRoleRequest, batch: &mut Batch) -> Done {
         let mut user = self.accounts.user(&request.user).ok_or(AuthRefusal::UserNotFound)?.clone();
-        // The role `root` need not be stored.
+        // The role `root` need not exist in the store.
         if request.role != ROOT && self.accounts.role(&request.role).is_none() {
             return Err(AuthRefusal::RoleNotFound);
         }
@@ -345,8 +347,8 @@ impl AuthStore {
         }
         let mut role = self.accounts.role(&request.name).ok_or(AuthRefusal::RoleNotFound)?.clone();
         let granted = &mut role.key_permission;
-        // Etcd looks at the first permission of the key only, and permissions of one key are in
-        // the order in which they were granted.
+        // Like etcd, this looks only at the first permission of the key. The permissions of one key
+        // are in the order in which they were granted.
         let first = granted.partition_point(|one| one.key < permission.key);
         match granted.get_mut(first) {
             Some(one) if one.key == permission.key && one.range_end == permission.range_end => {
@@ -381,10 +383,10 @@ impl AuthStore {
         Ok(None)
     }
 
-    /// Whether a user exists that a password can be right for, and at which revision.
+    /// The user whose password is to be checked.
     ///
     /// # Errors
-    /// Authentication is off, there is no such user, or it has no password.
+    /// When authentication is disabled, there is no such user, or it has no password.
     pub fn password_of(&self, name: &str) -> Result<&User, AuthRefusal> {
         if !self.enabled {
             return Err(AuthRefusal::NotEnabled);
@@ -393,7 +395,7 @@ impl AuthStore {
         if has_no_password(user) { Err(AuthRefusal::NoPasswordUser) } else { Ok(user) }
     }
 
-    /// Whether the caller has a user, which is all that some requests ask for.
+    /// Checks that the caller has a user, which is enough for some requests.
     ///
     /// # Errors
     /// [`Denied::UserEmpty`].
@@ -406,7 +408,7 @@ fn has_no_password(user: &User) -> bool {
     user.options.as_ref().is_some_and(|options| options.no_password)
 }
 
-/// The permission that the role `root` shows.
+/// The permission that is shown for the role `root`.
 fn root_permission() -> Permission {
     Permission {
         perm_type: Type::Readwrite.into(),
@@ -440,9 +442,9 @@ fn stored_password(
     STANDARD.decode(hashed).map(Bytes::from).map_err(|_| AuthRefusal::NoPasswordUser)
 }
 
-/// The hash of a password that an entry of etcd 3.4 holds as plain text. The salt is derived from
-/// the entry: it need only be another one for each password, and so all members store the same.
-/// (Those of etcd each draw their own.)
+/// The hash of a password that an entry of etcd 3.4 contains as plain text. The salt is derived
+/// from the entry, so that all members store the same hash; it is different for each password. (In
+/// etcd, each member uses a random salt.)
 fn hash_of_legacy(name: &str, password: &str, entry: HashSource) -> Option<Bytes> {
     let mut salt = [0; 16];
     let name = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {

@@ -1,11 +1,11 @@
-//! A set of keys as disjoint ranges: what a role lets its users read or write.
+//! A set of keys as disjoint ranges: the keys that a role permits to read or to write.
 //!
 //! Source: etcd v3.7 server/auth/range_perm_cache.go, pkg/adt/interval_tree.go.
 
 use crate::range::KeyRange;
 use bytes::Bytes;
 
-/// A range of keys from `from` up to but without `end`; to the last key without `end`.
+/// A range of keys from `from` to `end`, exclusive. Without `end` it has no upper bound.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Interval {
     from: Bytes,
@@ -19,8 +19,8 @@ struct Interval {
 pub(crate) struct Intervals(Vec<Interval>);
 
 impl Intervals {
-    /// The union of the ranges. Empty ranges, which etcd before 3.4.28 and 3.5.10 takes as a
-    /// permission, add no key.
+    /// The union of the ranges. An empty range adds no key. (etcd before 3.4.28 and 3.5.10 accepts
+    /// empty ranges as permissions.)
     pub(crate) fn union(ranges: impl Iterator<Item = KeyRange>) -> Intervals {
         let mut all: Vec<Interval> = ranges.filter_map(interval).collect();
         all.sort_by(|a, b| a.from.cmp(&b.from));
@@ -38,8 +38,8 @@ impl Intervals {
         Intervals(merged)
     }
 
-    /// The interval that contains the key, as its end. The outer `None` means that the key is not in
-    /// the set, the inner one that all keys from it on are.
+    /// The end of the interval that contains the key. The outer `None` means that the key is not in
+    /// the set, the inner one that the interval has no upper bound.
     fn end_at(&self, key: &[u8]) -> Option<Option<&Bytes>> {
         let behind = self.0.partition_point(|interval| interval.from <= key);
         let interval = &self.0[behind.checked_sub(1)?];
@@ -48,8 +48,8 @@ impl Intervals {
     }
 }
 
-/// Whether the union of the sets contains the whole range. An empty range is contained where its
-/// first key is.
+/// Whether the union of the sets contains the whole range. An empty range is contained if its first
+/// key is.
 pub(crate) fn cover<'a>(
     sets: impl Iterator<Item = &'a Intervals> + Clone,
     range: &KeyRange,
@@ -60,7 +60,8 @@ pub(crate) fn cover<'a>(
     };
     let mut reached = from;
     loop {
-        // The intervals of one set do not touch, but those of several may go on from each other.
+        // The intervals of one set do not touch, but those of different sets may continue each
+        // other.
         let mut farthest: Option<&Bytes> = None;
         for interval_end in sets.clone().filter_map(|set| set.end_at(reached)) {
             match interval_end {

@@ -1,12 +1,11 @@
-//! Users, roles and permissions, and who may do what. [`AuthStore::permit`] decides it and is the
-//! only way for a client's request on keys to become a [`Permitted`], the only form in which `mvcc`
-//! and `watch` take a request. [`AuthStore::change`] and [`AuthStore::read`] carry out the requests
-//! about users and roles.
+//! Users, roles and permissions. [`AuthStore::permit`] checks a client's request on keys and turns
+//! it into a [`Permitted`], the only form in which `mvcc` and `watch` take a request.
+//! [`AuthStore::change`] and [`AuthStore::read`] execute the requests about users and roles.
 //!
-//! - **Invariant:** a decision depends on the store, the caller and the request alone, so that all
+//! - **Invariant:** a decision depends only on the store, the caller and the request, so all
 //!   members decide alike about an entry.
 //!
-//! Not here: passwords of clients and tokens, which only the edge sees.
+//! Not here: passwords of clients and tokens, which are handled at the edge.
 //!
 //! Reading order: [`KeyRange`], [`Guarded`], [`AuthStore::permit`], then `accounts`, `change`.
 //!

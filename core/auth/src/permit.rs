@@ -1,9 +1,10 @@
-//! A request says which keys it touches ([`Guarded`]); one that was allowed is [`Permitted`].
+//! A request lists the keys that it accesses ([`Guarded`]). A request that was allowed is
+//! [`Permitted`].
 
 use crate::range::KeyRange;
 use std::fmt;
 
-/// What an operation does with the keys of a range.
+/// The access of an operation to the keys of a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access<'a> {
     /// Reads keys, values or only whether keys exist.
@@ -12,11 +13,11 @@ pub enum Access<'a> {
     Write(&'a KeyRange),
 }
 
-/// A request on keys that a client can ask for.
+/// A request of a client on keys.
 pub trait Guarded {
-    /// Calls `check` for every range that carrying out the request may read or write, in its
-    /// canonical form, until it fails. Which branch a transaction will take is not known yet, so
-    /// both count. A request that touches no key is allowed to everybody, as in etcd.
+    /// Calls `check` for every range that the request may read or write, in its canonical form,
+    /// until it fails. Both branches of a transaction count, since it is not known yet which one
+    /// will be executed. As in etcd, a request that accesses no key is allowed for every caller.
     ///
     /// # Errors
     /// The error of `check`.
@@ -26,14 +27,14 @@ pub trait Guarded {
     ) -> Result<(), Denied>;
 }
 
-/// A request that only the server makes, for its own needs. Never implement it for a type that a
-/// client's request is turned into.
+/// A request that only the server itself makes. Never implement this for the type of a client's
+/// request.
 pub trait Internal {}
 
 /// A request that is allowed.
 ///
-/// Invariant: only [`AuthStore::permit`](crate::AuthStore::permit) makes one of a client's
-/// request.
+/// Invariant: for a client's request, only [`AuthStore::permit`](crate::AuthStore::permit) creates
+/// one.
 #[derive(Clone, Debug)]
 pub struct Permitted<R>(R);
 
@@ -48,7 +49,7 @@ impl<R> Permitted<R> {
         &self.0
     }
 
-    /// The request, taken out.
+    /// Returns the request.
     #[must_use]
     pub fn into_inner(self) -> R {
         self.0
@@ -56,7 +57,7 @@ impl<R> Permitted<R> {
 }
 
 impl<R: Internal> Permitted<R> {
-    /// Permits a request of the server itself. A client's request does not compile:
+    /// Permits a request of the server itself. With a client's request it does not compile:
     ///
     /// ```compile_fail
     /// use auth::{KeyRange, Permitted};
@@ -69,7 +70,7 @@ impl<R: Internal> Permitted<R> {
     }
 }
 
-/// Reading the keys of a range, as compares do.
+/// A read of the keys of a range, as in the comparisons of transactions.
 impl Guarded for KeyRange {
     fn each_access(
         &self,
@@ -82,7 +83,7 @@ impl Guarded for KeyRange {
 /// Why a request is not allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denied {
-    /// The caller has no user, and authentication is on.
+    /// The caller has no user, and authentication is enabled.
     UserEmpty,
     /// The caller was authenticated at an older revision of the auth store.
     OldRevision,

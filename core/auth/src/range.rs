@@ -1,4 +1,4 @@
-//! Ranges of keys in the one form that permission is checked for and the store reads.
+//! Ranges of keys, in the canonical form that both the permission checks and the store use.
 
 use bytes::Bytes;
 
@@ -7,18 +7,18 @@ use bytes::Bytes;
 pub enum KeyRange {
     /// This key.
     One(Bytes),
-    /// From `from` up to but without `end`; to the last key without `end`.
+    /// From `from` to `end`, exclusive. Without `end` it has no upper bound.
     Span {
         /// The first key.
         from: Bytes,
-        /// The key behind the last.
+        /// The exclusive end.
         end: Option<Bytes>,
     },
 }
 
 impl KeyRange {
-    /// The range that a request's `key` and `range_end` mean: no end is one key, a zero byte is
-    /// everything from the key on.
+    /// The range for a request's `key` and `range_end`. An empty end means one key, a zero byte
+    /// means all keys from `key` on.
     #[must_use]
     pub fn of_request(key: Bytes, range_end: Bytes) -> KeyRange {
         match &range_end[..] {
@@ -28,7 +28,7 @@ impl KeyRange {
         }
     }
 
-    /// Whether a key is in it.
+    /// Whether the range contains a key.
     #[must_use]
     pub fn contains(&self, key: &[u8]) -> bool {
         match self {

@@ -6,13 +6,13 @@ use std::fmt;
 /// Why a request about users and roles is refused. Every member refuses it alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuthRefusal {
-    /// The caller may not ask for it.
+    /// The caller has no permission for the request.
     Denied(Denied),
     /// The caller's user does not exist.
     CallerNotFound,
-    /// Authentication cannot be turned on without the user `root`.
+    /// Authentication cannot be enabled without the user `root`.
     RootUserNotExist,
-    /// Authentication cannot be turned on while the user `root` has no role `root`.
+    /// Authentication cannot be enabled while the user `root` does not have the role `root`.
     RootRoleNotExist,
     /// A user must have a name.
     UserEmpty,
@@ -28,17 +28,17 @@ pub enum AuthRefusal {
     RoleNotFound,
     /// The user does not have the role.
     RoleNotGranted,
-    /// The request names no permission.
+    /// The request contains no permission.
     PermissionNotGiven,
     /// The role does not have the permission.
     PermissionNotGranted,
-    /// Authentication is off.
+    /// Authentication is disabled.
     NotEnabled,
     /// There is no such user, or the password is wrong.
     Failed,
-    /// The user has no password, so no password is right.
+    /// The user has no password, so it cannot be authenticated with one.
     NoPasswordUser,
-    /// It would lock everybody out, or the range of a permission contains no key.
+    /// The request would lock out all users, or the range of a permission contains no key.
     InvalidManagement,
 }
 

@@ -1,4 +1,4 @@
-//! The requests about users and roles, as an entry contains them.
+//! The requests about users and roles, as they are in entries.
 
 use proto::etcdserverpb::{
     AuthRoleAddRequest, AuthRoleDeleteRequest, AuthRoleGetRequest, AuthRoleGrantPermissionRequest,
@@ -7,16 +7,16 @@ use proto::etcdserverpb::{
     InternalAuthenticateRequest, InternalRaftRequest,
 };
 
-/// A request about users and roles. Etcd puts those that only read into the log too.
+/// A request about users and roles. In etcd, requests that only read are in the log too.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Request {
-    /// Turns authentication on.
+    /// Enables authentication.
     Enable,
-    /// Turns authentication off.
+    /// Disables authentication.
     Disable,
-    /// Whether it is on.
+    /// Whether authentication is enabled.
     Status,
-    /// A user whose password was found right gets a token.
+    /// Assigns a token to a user whose password was verified.
     Authenticate(InternalAuthenticateRequest),
     /// Adds a user.
     UserAdd(AuthUserAddRequest),
@@ -47,7 +47,7 @@ pub enum Request {
 }
 
 impl Request {
-    /// Takes the request out of an entry's; `None` if the entry is about something else.
+    /// Takes the request out of an entry's request; `None` if that is of another kind.
     pub fn take(entry: &mut InternalRaftRequest) -> Option<Request> {
         let user = Request::take_user(entry);
         user.or_else(|| Request::take_role(entry)).or_else(|| {
@@ -97,7 +97,7 @@ impl Request {
         }
     }
 
-    /// Whether it changes nothing that is stored.
+    /// Whether it changes no stored data.
     #[must_use]
     pub fn is_read(&self) -> bool {
         match self {
@@ -121,8 +121,8 @@ impl Request {
         }
     }
 
-    /// Whether only a user with the role `root` may ask, while authentication is on. Who may ask
-    /// for a user or a role is decided by the name.
+    /// Whether the request requires the role `root` when authentication is enabled. Requests to get
+    /// a user or a role do not: the permission depends on the name.
     ///
     /// Source: etcd v3.7 server/etcdserver/apply/auth.go `needAdminPermission`.
     #[must_use]

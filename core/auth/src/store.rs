@@ -1,4 +1,4 @@
-//! The auth store: whether authentication is on, its revision, and the decision.
+//! The auth store: whether authentication is enabled, its revision, and the permission checks.
 
 use crate::accounts::{Accounts, LoadError, Stored};
 use crate::permit::{Access, Denied, Guarded, Permitted};
@@ -7,11 +7,11 @@ use proto::authpb::User;
 use std::fmt;
 use std::sync::Arc;
 
-/// The name of the user that must exist to turn authentication on, and of the role that it must
+/// The name of the user that must exist to enable authentication, and of the role that it must
 /// have. A user with this role may do everything.
 pub const ROOT: &str = "root";
 
-/// Who asks.
+/// The caller of a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Caller {
     /// The user's name; empty without authentication.
@@ -21,13 +21,13 @@ pub struct Caller {
     pub auth_revision: u64,
 }
 
-/// Decides in the place of users and roles.
+/// Decides instead of users and roles, in tests.
 pub trait Rules: fmt::Debug + Send + Sync {
     /// Whether `user` may access all keys of the range.
     fn allow(&self, user: &str, access: Access<'_>) -> bool;
 }
 
-/// The auth store as one caller meets it.
+/// The auth store for one caller.
 #[derive(Clone, Copy, Debug)]
 pub struct Door<'a> {
     auth: &'a AuthStore,
@@ -50,7 +50,7 @@ pub struct AuthStore {
     pub(crate) enabled: bool,
     pub(crate) revision: u64,
     pub(crate) accounts: Accounts,
-    /// In the place of the accounts, for tests of those who ask.
+    /// Replaces the accounts, in tests of other crates.
     rules: Option<Arc<dyn Rules>>,
 }
 
@@ -62,7 +62,7 @@ impl AuthStore {
     /// The revision of a fresh store. Every member writes it at its start, outside raft.
     pub const FIRST_REVISION: u64 = 1;
 
-    /// Reads what is stored.
+    /// Loads the stored data.
     ///
     /// # Errors
     /// When the revision, a user or a role cannot be read.
@@ -81,7 +81,7 @@ impl AuthStore {
         })
     }
 
-    /// The store of a new cluster: authentication is off.
+    /// The store of a new cluster, in which authentication is disabled.
     #[must_use]
     pub fn disabled() -> AuthStore {
         AuthStore {
@@ -92,27 +92,27 @@ impl AuthStore {
         }
     }
 
-    /// A store at `revision` whose authentication is on and decided by `rules`, for tests of those
-    /// who ask.
+    /// A store at `revision` with authentication enabled, in which `rules` decide. For tests of
+    /// other crates.
     #[must_use]
     pub fn with_rules(revision: u64, rules: Arc<dyn Rules>) -> AuthStore {
         let rules = Some(rules);
         AuthStore { enabled: true, revision, rules, ..AuthStore::disabled() }
     }
 
-    /// The revision of the auth store. Every change raises it, except turning authentication on.
+    /// The revision of the auth store. Every change raises it, except enabling authentication.
     #[must_use]
     pub fn revision(&self) -> u64 {
         self.revision
     }
 
-    /// Whether authentication is on.
+    /// Whether authentication is enabled.
     #[must_use]
     pub fn is_enabled(&self) -> bool {
         self.enabled
     }
 
-    /// What is stored for a user.
+    /// The stored data of a user.
     #[must_use]
     pub fn user(&self, name: &str) -> Option<&User> {
         self.accounts.user(name)
@@ -124,11 +124,11 @@ impl AuthStore {
         Door { auth: self, caller }
     }
 
-    /// Decides whether `caller` may do what `request` says. While authentication is off everything
-    /// is allowed, whatever the caller's revision.
+    /// Checks whether `caller` has permission for `request`. While authentication is disabled, all
+    /// requests are allowed, whatever the caller's revision.
     ///
     /// # Errors
-    /// In this order, as etcd: no user, an old revision, a range that the user has no permission
+    /// In this order, as in etcd: no user, an old revision, a range that the user has no permission
     /// for.
     pub fn permit<R: Guarded>(&self, caller: &Caller, request: R) -> Result<Permitted<R>, Denied> {
         if self.enabled {
@@ -155,8 +155,8 @@ impl AuthStore {
         if allowed { Ok(()) } else { Err(Denied::PermissionDenied) }
     }
 
-    /// Decides whether `caller` may do what only administrators may: users with the role `root`.
-    /// The revision at which the caller was authenticated does not matter, as in etcd.
+    /// Checks that `caller` is an administrator, which is a user with the role `root`. As in etcd,
+    /// the revision at which the caller was authenticated does not matter.
     ///
     /// # Errors
     /// No user, one that does not exist, or one without the role.
@@ -171,8 +171,9 @@ impl AuthStore {
         if has_role(user, ROOT) { Ok(()) } else { Err(Denied::PermissionDenied.into()) }
     }
 
-    /// The caller that leases see. An administrator counts as authenticated now: etcd asks for no
-    /// permission on the keys of a lease, and so for no revision, before it lets one through.
+    /// The caller for the permission checks of a lease's keys. An administrator gets the current
+    /// revision: etcd lets administrators pass without checking the keys, and so without checking
+    /// the revision.
     ///
     /// Source: etcd v3.7 server/etcdserver/apply/auth.go `checkLeasePutsKeys`.
     #[must_use]
@@ -184,8 +185,8 @@ impl AuthStore {
         caller
     }
 
-    /// The caller in the entries that the server itself proposes on keys: the revocation of expired
-    /// leases.
+    /// The caller in entries that the server itself proposes and that change keys: revocations of
+    /// expired leases.
     ///
     /// Source: etcd v3.7 server/auth/store.go `WithRoot`.
     #[must_use]
@@ -207,7 +208,7 @@ mod tests {
     use crate::range::KeyRange;
     use bytes::Bytes;
 
-    /// Lets alice read the key `a` and nobody anything else.
+    /// Permits alice to read the key `a`, and nothing else.
     #[derive(Debug)]
     struct AliceReadsA;
 

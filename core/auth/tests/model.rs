@@ -1,5 +1,5 @@
-//! Random permissions and requests against a dumb twin: a range is allowed if every key at which
-//! anything begins or ends is allowed by itself.
+//! Random permissions and requests against a simple twin: a range is allowed if every key in it at
+//! which any range begins or ends is allowed by itself.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use auth::{Access, AuthStore, Caller, Denied, Guarded, KeyRange, Request};
@@ -148,7 +148,8 @@ impl World {
                 let kind = [Type::Read, Type::Write, Type::Readwrite]
                     [usize::try_from(random.below(3)).unwrap()];
                 let place = (role, key.clone(), range_end.clone());
-                // Etcd overlooks a permission that is not the first of its key, and adds it again.
+                // etcd does not find a permission that is not the first of its key, and adds it
+                // again.
                 if self.twin.granted.contains_key(&place) {
                     return;
                 }

@@ -1,4 +1,5 @@
-//! Runs the scripts in `testdata`: requests about users and roles, and what is allowed after them.
+//! Runs the scripts in `testdata`: requests about users and roles, and checks of permissions after
+//! them.
 //!
 //! Each command takes `as=USER`, by default `root` and `nobody` for no user, and `at=REVISION`, by
 //! default the current one.

@@ -45,7 +45,7 @@ struct Shard {
 }
 
 /// Mixes the numbers of a key. Page ids come from the allocator of the file, not from clients, so
-/// nobody chooses keys that collide.
+/// clients cannot choose keys that collide.
 #[derive(Clone, Copy, Debug, Default)]
 struct PageHasher(u64);
 
@@ -60,7 +60,7 @@ impl Hasher for PageHasher {
 
     fn write_u64(&mut self, number: u64) {
         let product = (self.0 ^ number).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        // The map takes the low bits for the place, and a product is mixed best in its high ones.
+        // The map uses the low bits, and a product is mixed best in its high bits.
         self.0 = product.rotate_left(32);
     }
 }

@@ -1,7 +1,7 @@
 //! A copy of a view as a database file, for etcd's snapshot stream.
 //!
-//! The pages that the view reaches are checked while the file is copied, so that no damage spreads to
-//! another member: who copies gets an error before the last chunk.
+//! The pages that the view reaches are checked while the file is copied, so that damage does not
+//! spread to another member: if a page is damaged, the caller gets an error before the last chunk.
 //!
 //! Page 0 is the view's meta and page 1 the same with txid - 1. The pages of the file from page 2
 //! to the high-water mark follow.
@@ -55,7 +55,7 @@ impl Copier {
             Some(chunk) if self.page < self.snapshot.meta.hwm => {
                 chunk.len() / self.snapshot.meta.page_size
             }
-            // Nothing is checked after the last chunk: with it the copy is whole.
+            // All checks must be done before the last chunk, since it completes the copy.
             Some(_) | None => usize::MAX,
         };
         for _ in 0..pages {

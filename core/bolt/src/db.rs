@@ -196,11 +196,12 @@ fn new_image(page_size: usize) -> Vec<u8> {
     image
 }
 
-/// The page size with which to create the file anew, if no commit ever used it: it is empty, or
-/// holds all or a part of what [`create`] writes, in any of the page sizes in use, and else zeros.
+/// The page size with which to create the file again, if no commit ever used it: the file is empty,
+/// or contains all or a part of what [`create`] writes for any common page size, and zeros
+/// otherwise.
 ///
-/// A complete new file is also created anew, with the page size it has: if the sync of its
-/// creation failed, the page cache shows all of it and the disk may hold a part.
+/// A complete new file is also created again, with its page size: if the sync of its creation
+/// failed, the page cache shows all of it, but the disk may have only a part.
 fn unused_file(file: &dyn File, path: &Path, new_page_size: usize) -> Result<Option<usize>, Error> {
     const SECTOR: usize = 512;
     let len = file.len().map_err(|source| Error::io(path, "stat", source))?;

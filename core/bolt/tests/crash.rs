@@ -172,12 +172,12 @@ fn fails_at(
     survives(&disk.fork(), done, models, &context);
 }
 
-/// A sync of another file waits for what is in the disk's queue, so a commit never has all its pages
-/// there. Each of its syncs may fail.
+/// A long commit syncs after every few writes: a sync of another file waits for the writes in the
+/// disk's queue, so the queue must not hold all pages of the commit. Each of the syncs may fail.
 #[test]
 fn a_long_commit_is_synced_in_pieces_and_any_of_them_may_fail() {
     const KEYS: u32 = 600;
-    /// A write has up to 256 KiB: so many have less than 1 MiB and a half.
+    /// A write has up to 256 KiB, so this many have at most 1.5 MiB.
     const WRITES_MAX: usize = 6;
     let value = Bytes::from(vec![b'v'; 10_000]);
     let long: BTreeMap<_, _> = (0..KEYS)

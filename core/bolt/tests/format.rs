@@ -35,7 +35,7 @@ fn rows(content: &[u8]) -> String {
     out
 }
 
-/// What bbolt 1.4.3 makes with pages of 4096 bytes.
+/// A new file of bbolt 1.4.3 with pages of 4096 bytes.
 const NEW_FILE: &str = "\
 000000 00000000000000000400000000000000
 000010 edda0ced020000000010000000000000

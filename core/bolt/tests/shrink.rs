@@ -228,7 +228,7 @@ fn a_commit_looks_at_few_pages_even_if_no_run_fits_a_free_place() {
     assert!(size > 64 << 20 && used * 4 < size * 3, "{used} of {size} bytes in use");
     let looked = most_looked_at(&mut db, 100);
     assert!(looked < 200_000, "{looked} entries looked at by one commit");
-    // Once a walk of the whole file finds nothing to move, commits rest.
+    // When a walk of the whole file finds nothing to move, the commits stop looking.
     let looked = most_looked_at(&mut db, 100);
     assert!(looked < 5_000, "{looked} entries looked at by one commit at rest");
 }

@@ -38,7 +38,7 @@ pub struct Downgrade {
     /// The cluster version to reach; empty when off.
     #[serde(default, rename = "target-version")]
     pub target_version: String,
-    /// Whether it is under way.
+    /// Whether a downgrade is in progress.
     #[serde(default)]
     pub enabled: bool,
 }
@@ -49,15 +49,15 @@ const DOWNGRADE_TARGET_MIN: Version = Version { major: 3, minor: 4, patch: 0 };
 /// Why a cluster cannot be downgraded. The texts and gRPC codes are in `rpc`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InvalidDowngrade {
-    /// The text is no version.
+    /// The text is not a version.
     Format,
     /// The version is not older than the cluster's, or too old.
     Target,
     /// The cluster's version is not known yet.
     VersionUnavailable,
-    /// A downgrade is under way.
+    /// A downgrade is in progress.
     InProcess,
-    /// No downgrade is under way.
+    /// No downgrade is in progress.
     NoneInflight,
 }
 
@@ -93,7 +93,7 @@ pub enum MembershipChange {
     },
 }
 
-/// Why a change of the membership is invalid. The same on every member that applies it.
+/// Why a membership change is invalid. All members that apply it get the same reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InvalidChange {
     /// The id was removed before.
@@ -130,7 +130,7 @@ impl std::error::Error for InvalidChange {}
 pub enum ChangeError {
     /// It is invalid: raft applies no change, and the proposer gets the error.
     Invalid(InvalidChange),
-    /// No etcd writes such a change; the member has to stop.
+    /// etcd never writes such a change, so the member must stop.
     Bad(BadJson),
 }
 
@@ -151,7 +151,7 @@ impl From<InvalidChange> for ChangeError {
     }
 }
 
-/// Why a committed setting cannot be applied; the member has to stop.
+/// Why a committed setting cannot be applied, so that the member must stop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SetError {
     /// Attributes for an id that never was a member.
@@ -190,8 +190,8 @@ impl Default for Cluster {
 }
 
 impl Cluster {
-    /// A new cluster whose members, given by name and peer URLs, are voters. None when two of them
-    /// get the same id, or one gets the reserved id 0.
+    /// A new cluster whose members, given by name and peer URLs, are voters. `None` when two of
+    /// them get the same id, or one gets the reserved id 0.
     #[must_use]
     pub fn initial(members: &[(String, Vec<String>)], token: &str) -> Option<Cluster> {
         let mut cluster = Cluster::default();
@@ -253,13 +253,13 @@ impl Cluster {
         self.version
     }
 
-    /// The downgrade under way, if any.
+    /// The downgrade, which may be off.
     #[must_use]
     pub fn downgrade(&self) -> &Downgrade {
         &self.downgrade
     }
 
-    /// The version that a downgrade under way leads to.
+    /// The target of the current downgrade.
     #[must_use]
     pub fn downgrade_target(&self) -> Option<Version> {
         let Downgrade { target_version, enabled } = &self.downgrade;
@@ -267,8 +267,8 @@ impl Cluster {
         target.filter(|_| *enabled)
     }
 
-    /// Checks that the cluster can be downgraded to a version: from 3.4 on, any that is older than
-    /// its own. etcd takes only the one before.
+    /// Checks that the cluster can be downgraded to a version: to any older version from 3.4 on.
+    /// etcd permits only the previous minor version.
     ///
     /// # Errors
     /// See [`InvalidDowngrade`].
@@ -283,18 +283,18 @@ impl Cluster {
         Ok(())
     }
 
-    /// The version that this member tells the others: its own, but no more than the cluster's if
-    /// that is not to be raised, so that no leader raises it.
+    /// The version that this member announces to the others: its own, unless the cluster version
+    /// must not be raised. Then it is not above the cluster version, so that no leader raises it.
     #[must_use]
     pub fn announced_version(&self, raises: bool) -> Version {
-        // The lowest version is that of a cluster whose members are not all known yet.
+        // A cluster has the lowest version until the versions of all its members are known.
         let held = self
             .version
             .filter(|version| !raises && *version < SERVER_MINOR && *version > CLUSTER_VERSION_MIN);
         held.unwrap_or_else(server_version)
     }
 
-    /// Raft's configuration, which follows from the members.
+    /// Raft's configuration, which is derived from the members.
     #[must_use]
     pub fn conf_state(&self) -> ConfState {
         let ids = |learners: bool| {

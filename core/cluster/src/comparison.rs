@@ -1,5 +1,5 @@
-//! What the hashes of the members' keys say about their data. Members that have applied the same
-//! entries have the same hash up to a revision, if they have compacted up to the same one.
+//! Compares the hashes of the members' keys to find corrupt data. Members that have applied the
+//! same entries have the same hash up to a revision, if their compacted revision is the same.
 //!
 //! Source: etcd v3.7 server/etcdserver/corrupt.go.
 
@@ -30,7 +30,7 @@ pub fn differ_at_start(own: &KvHash, others: &OtherHashes) -> Vec<NodeId> {
     others.iter().filter(|(_, other)| differs(other)).map(|(id, _)| *id).collect()
 }
 
-/// What a leader finds when it compares the members.
+/// A fault that a leader finds when it compares the members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finding {
     /// Two hashes of the leader itself differ.
@@ -43,8 +43,8 @@ pub enum Finding {
     OtherHash,
 }
 
-/// The members whose data cannot be right, with what was found, compared by the leader `own`: its
-/// hashes before it has asked the others, and after a linearizable read that follows.
+/// The members whose data must be wrong, each with the finding. `own` are the hashes of the leader:
+/// before it asked the others, and after a linearizable read that followed.
 #[must_use]
 pub fn compare_at_leader(
     own: NodeId,
@@ -71,7 +71,7 @@ pub fn compare_at_leader(
     found
 }
 
-/// What the hashes at the newest compacted revision say.
+/// The result of comparing the hashes at the newest compacted revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Agreement {
     /// All members that could be compared are equal: this many others.
@@ -82,8 +82,8 @@ pub enum Agreement {
     None,
 }
 
-/// Compares the hashes at a revision that the leader `own` has compacted. Members that have
-/// compacted up to another one cannot be compared. `others` is the number of all other members.
+/// Compares the hashes at a revision that the leader `own` has compacted. Members with another
+/// compacted revision cannot be compared. `others` is the number of all other members.
 #[must_use]
 pub fn compare_compacted(
     own: NodeId,
@@ -164,7 +164,7 @@ mod tests {
         assert_eq!(compare(others([other, other]), 2), Agreement::Against(vec![OWN]));
         assert_eq!(compare(others([other, third]), 2), Agreement::None);
         assert_eq!(compare(others([other]), 1), Agreement::None);
-        // Two of four are no majority.
+        // Two of four are not a majority.
         assert_eq!(compare(others([same, other, other]), 3), Agreement::None);
     }
 }

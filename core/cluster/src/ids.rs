@@ -6,8 +6,9 @@
 use proto::NodeId;
 use sha1::{Digest as _, Sha1};
 
-/// The id of a member: a hash of its peer URLs and, for an initial member, of the cluster's token;
-/// for one that is added later (`token` is then empty) of the time in unix seconds.
+/// The id of a member: a hash of its peer URLs and, for an initial member, of the cluster's token.
+/// For a member that is added later, `token` is empty, and the time in unix seconds is hashed
+/// instead.
 #[must_use]
 pub fn member_id(peer_urls: &[String], token: &str, unix_s: Option<i64>) -> NodeId {
     let mut urls: Vec<&str> = peer_urls.iter().map(String::as_str).collect();

@@ -1,6 +1,6 @@
-//! The members of the cluster and its version. A plain value that validates changes, applies them,
-//! and returns the [`MembershipWrite`]s that store them. Raft's configuration follows from it
-//! ([`Cluster::conf_state`]); nothing here talks to other members.
+//! The members of the cluster and its version. [`Cluster`] is a plain value that validates changes,
+//! applies them, and returns the [`MembershipWrite`]s that store them. Raft's configuration is
+//! derived from it ([`Cluster::conf_state`]). Not here: communication with other members.
 //!
 //! Source: etcd v3.7 server/etcdserver/api/membership/, server/etcdserver/version/,
 //! server/storage/schema/{membership,migration,schema}.go.

@@ -25,7 +25,7 @@ pub struct BackendItems<M, R, C> {
 /// A member in the v2 tree: id in hex, `raftAttributes`, and `attributes` if there are any.
 pub type V2Item<'a> = (&'a str, &'a str, Option<&'a str>);
 
-/// A stored item is invalid.
+/// The error for an invalid stored item.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CorruptMembership {
     /// The place of the item.

@@ -27,7 +27,7 @@ pub struct Member {
     pub peer_urls: Vec<String>,
     /// The URLs for clients; empty until the member has published them.
     pub client_urls: Vec<String>,
-    /// Whether it has no vote.
+    /// Whether it is a learner, which has no vote.
     pub is_learner: bool,
 }
 
@@ -156,7 +156,7 @@ impl Json {
 }
 
 impl Member {
-    /// Whether the member has ever started: it then publishes its name.
+    /// Whether the member has ever started. It publishes its name when it starts.
     #[must_use]
     pub fn is_started(&self) -> bool {
         !self.name.is_empty()

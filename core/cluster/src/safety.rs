@@ -1,5 +1,5 @@
-//! What a proposer checks before it proposes a change of the members, so that the change loses no
-//! quorum. Other members do not check this: what was committed is applied.
+//! The checks that a proposer makes before a membership change, so that the change does not lose
+//! the quorum. Other members do not make them: a committed change is applied.
 //!
 //! | change | started voters | connected voters |
 //! |---|---|---|
@@ -22,10 +22,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-/// A member that has been reached for longer counts as connected.
+/// A member that has been reached for longer than this counts as connected.
 pub const HEALTH_INTERVAL: Duration = Duration::from_secs(5);
 
-/// A learner may vote once its log has so many tenths of the leader's.
+/// A learner can be promoted once its log has this many tenths of the leader's log.
 const LEARNER_READY_TENTHS: u128 = 9;
 
 /// Why a change is not proposed. The texts and gRPC codes are in `rpc`.
@@ -55,7 +55,7 @@ impl fmt::Display for UnsafeChange {
 
 impl std::error::Error for UnsafeChange {}
 
-/// Which members the proposer reaches.
+/// The members that the proposer reaches.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reach {
     /// The proposer.
@@ -120,7 +120,8 @@ impl Cluster {
         if id != reach.own && !reach.others.contains_key(&id) {
             return Ok(());
         }
-        // etcd counts all voters, the one to be removed too, and one less of the connected ones.
+        // etcd counts all voters, including the one to be removed, and one less of the connected
+        // ones.
         let others = self.voters().count().saturating_sub(1);
         if reach.connected(self) <= quorum(others) {
             return Err(UnsafeChange::Unhealthy);

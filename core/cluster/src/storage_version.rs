@@ -1,6 +1,6 @@
-//! The version of the data file, `meta/storageVersion`: which servers can open it, and when to
-//! write it. It decides which older etcd can start on the directory again, so it never goes above
-//! the cluster version.
+//! The version of the data file, `meta/storageVersion`: which servers can open the file, and when
+//! the version is written. It decides which older etcd can start on the directory again, so it is
+//! never above the cluster version.
 //!
 //! Source: etcd v3.7 server/storage/schema/{schema,migration}.go,
 //! server/etcdserver/version/monitor.go.
@@ -16,7 +16,7 @@ const V3_6: Version = Version { major: 3, minor: 6, patch: 0 };
 pub enum StorageVersion {
     /// Stored, or inferred to be 3.5.
     Known(Version),
-    /// From 3.4 or before, or fresh.
+    /// The file is from 3.4 or before, or new.
     Unknown,
 }
 
@@ -38,7 +38,7 @@ impl std::error::Error for UnsupportedStorage {}
 /// A change of `meta/storageVersion`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StorageVersionChange {
-    /// Nothing.
+    /// No change.
     Keep,
     /// Write this version as text.
     Write(Version),

@@ -37,6 +37,6 @@ pub struct MembershipWrite {
     pub table: Table,
     /// The key.
     pub key: Bytes,
-    /// The new value; none deletes the key.
+    /// The new value; `None` deletes the key.
     pub value: Option<Bytes>,
 }

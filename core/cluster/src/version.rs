@@ -11,12 +11,12 @@ pub const SERVER_VERSION: &str = "3.7.1";
 /// The major and minor number of [`SERVER_VERSION`]: the highest cluster version it can serve.
 pub const SERVER_MINOR: Version = Version { major: 3, minor: 7, patch: 0 };
 
-/// The cluster version before anything is known of the members.
+/// The cluster version before the versions of the members are known.
 pub const CLUSTER_VERSION_MIN: Version = Version { major: 3, minor: 0, patch: 0 };
 
-/// The first cluster version whose members read all that is in entries since then: cluster versions,
-/// attributes and downgrades as requests of their own, the state of authentication, and hashes of
-/// passwords. A member of 3.4 ends at such a request, and takes a hash for no password.
+/// The first cluster version whose members read the entries that 3.5 introduced: cluster versions,
+/// attributes and downgrades as requests of their own, the auth status, and hashed passwords. A
+/// member of 3.4 crashes at such a request, and ignores a hashed password.
 ///
 /// Source: etcd v3.5 api/etcdserverpb/raft_internal.proto, v3.4 etcdserver/apply.go.
 pub const ENTRIES_OF_3_5: Version = Version { major: 3, minor: 5, patch: 0 };
@@ -74,7 +74,7 @@ impl Version {
     /// Reads a target of a downgrade, of which minor and patch number may be missing: `3.6`, `v3.6.0`.
     ///
     /// # Errors
-    /// When the text is no version.
+    /// When the text is not a version.
     pub fn parse_target(text: &str) -> Result<Version, BadVersion> {
         let (numbers, suffix) = text.split_at(text.find(['-', '+']).unwrap_or(text.len()));
         let numbers = numbers.strip_prefix('v').unwrap_or(numbers);

@@ -26,11 +26,11 @@ use std::time::Duration;
 /// How many applied batches may wait for the database; at this number, applying waits. The
 /// overlay's limit in bytes is checked too.
 pub const BACKEND_BATCHES_MAX: usize = 1_024;
-/// While this many proposals of the applier itself have no answer, it makes no new ones: leases
+/// While this many proposals of the applier itself have no answer, it makes no new ones. Leases
 /// that expire meanwhile are revoked later.
 pub const OWN_PROPOSALS_MAX: usize = 1_024;
 
-/// What one call of [`Applier::apply_next`] did.
+/// The result of [`Applier::apply_next`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Applied {
     /// The number of entries.
@@ -49,7 +49,7 @@ struct AutoCompacting {
 #[derive(Debug)]
 struct OwnProposals {
     ids: IdLane,
-    /// Those without an answer.
+    /// The ids of proposals without an answer.
     waiting: BTreeSet<u64>,
     /// The NOSPACE alarm was proposed and is not raised yet.
     no_space: bool,
@@ -57,12 +57,12 @@ struct OwnProposals {
     compacting: Option<AutoCompacting>,
 }
 
-/// A snapshot on its way to the log.
+/// The saving of snapshots by the log.
 #[derive(Debug, Default)]
 struct Saving {
-    /// The newest one that is due.
+    /// The newest snapshot that is due.
     due: Option<Snapshot>,
-    /// One is with the log.
+    /// The log is saving a snapshot.
     under_way: bool,
 }
 
@@ -78,8 +78,9 @@ enum Flush {
 /// Snapshots from and for other members.
 #[derive(Debug, Default)]
 struct Transfers {
-    /// The snapshot for other members that waits for its file. Its members and versions are those
-    /// of the file if they are still the same when that comes.
+    /// The snapshot for other members that waits for its file, with the cluster when it was taken.
+    /// If the cluster is still the same when the file comes, the file contains its members and
+    /// versions.
     taking: Option<(Snapshot, Arc<Cluster>)>,
     /// A received snapshot whose file is being put in place.
     restoring: Option<Snapshot>,
@@ -154,7 +155,7 @@ impl Applier {
     /// Takes one input. Committed entries are only queued: [`Applier::apply_next`] applies them.
     ///
     /// # Errors
-    /// When the member cannot go on.
+    /// When the member must stop.
     pub fn take(
         &mut self,
         now: Duration,
@@ -173,7 +174,8 @@ impl Applier {
                 self.own_ended(now, id, &Err(RequestFailure::TooManyRequests))
             }
             ApplyInput::Reads(index, reads) => {
-                // A later round may have an earlier index: the new leader's may lag behind.
+                // A later round may have an earlier index, since a new leader's commit index may
+                // lag behind.
                 let index = self.reads.back().map_or(index, |(last, _)| index.max(*last));
                 self.reads.push_back((index, reads));
                 self.release_reads(out);
@@ -222,7 +224,7 @@ impl Applier {
         self.flush(Flush::PeerSnapshot, out);
     }
 
-    /// The database was committed for those who waited for it.
+    /// Serves the waiters of flushes that a commit of the database has completed.
     fn flushed(
         &mut self,
         flushes: Vec<Flush>,
@@ -241,7 +243,7 @@ impl Applier {
     }
 
     /// Hands out the snapshot for other members. If the members or versions have changed since it
-    /// was taken, it is not known which of them are in the file, and another one is taken.
+    /// was taken, the file may contain either state, so another snapshot is taken.
     fn finish_peer_snapshot(
         &mut self,
         file: &bolt::View,
@@ -276,7 +278,8 @@ impl Applier {
                 out.push(Envelope::Client(ClientMessage::File(id, file.clone())));
             }
         }
-        // What happened to users since is not known. Clients ask for new tokens by themselves.
+        // Changes of users in the skipped entries are not known, so all tokens are dropped. Clients
+        // request new ones.
         out.push(Envelope::Client(ClientMessage::Tokens(vec![TokenChange::AllGone])));
         let published = self.state.published();
         self.publish(published, out);
@@ -287,7 +290,7 @@ impl Applier {
         Ok(())
     }
 
-    /// Lets the reads go whose index is in the published moment.
+    /// Releases the reads whose index is in the published moment.
     fn release_reads(&mut self, out: &mut Vec<Envelope>) {
         let applied = self.moment.published.applied.index;
         while let Some((_, reads)) = self.reads.pop_front_if(|(index, _)| *index <= applied) {
@@ -331,7 +334,7 @@ impl Applier {
             && self.state.has_housekeeping()
     }
 
-    /// Does one slice of housekeeping, which is a compaction's.
+    /// Does one slice of housekeeping, that is, of a compaction.
     ///
     /// # Errors
     /// When the member cannot go on.
@@ -379,8 +382,8 @@ impl Applier {
         Ok(())
     }
 
-    /// Gives `state` an input and turns its effects into messages. What consensus must learn comes
-    /// last, after the moment that contains it is published.
+    /// Passes an input to `state` and turns its effects into messages. Messages to consensus come
+    /// last, after the moment that contains the change is published.
     fn step(&mut self, now: Duration, input: Input, out: &mut Vec<Envelope>) -> Result<(), Fatal> {
         let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
         let mut effects = Vec::new();
@@ -445,8 +448,8 @@ impl Applier {
         out.push(Envelope::Client(ClientMessage::Answer(id, result)));
     }
 
-    /// Sends the snapshot that is due to the log, once the file contains what it covers and no
-    /// other one is under way.
+    /// Sends the snapshot that is due to the log, once the database file contains all entries that
+    /// it covers, and the log is not saving another one.
     fn save_snapshot(&mut self, out: &mut Vec<Envelope>) {
         let oldest = self.uncommitted.front();
         let is_in_file =
@@ -486,7 +489,7 @@ impl Applier {
         self.own.compacting = Some(AutoCompacting { id, revision, begun: now });
     }
 
-    /// Notes that a proposal of the applier itself has its result.
+    /// Records the result of a proposal of the applier itself.
     fn own_ended(&mut self, now: Duration, id: u64, result: &Result<Answer, RequestFailure>) {
         let OwnProposals { waiting, compactor, compacting, .. } = &mut self.own;
         if !waiting.remove(&id) {

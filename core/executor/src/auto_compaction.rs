@@ -1,5 +1,5 @@
-//! Decides when history is compacted without a client asking for it: `--auto-compaction-mode`.
-//! What a compaction does is in `mvcc`.
+//! Decides when history is compacted automatically: `--auto-compaction-mode`. The compaction itself
+//! is in `mvcc`.
 //!
 //! Source: etcd v3.7 server/etcdserver/api/v3compactor/{periodic,revision}.go.
 
@@ -71,7 +71,8 @@ impl Compactor {
                 self.next_sample = now + every;
                 let oldest = self.samples.front().copied();
                 self.samples.push_back(revision);
-                // One more than a period's: the oldest marks where the period begins.
+                // One more sample than the period has intervals: the oldest one marks its
+                // beginning.
                 let wanted = period.as_nanos() / every.as_nanos().max(1) + 1;
                 if self.samples.len() as u128 > wanted {
                     self.samples.pop_front();
@@ -89,7 +90,7 @@ impl Compactor {
         }
     }
 
-    /// A compaction to `revision` succeeded.
+    /// Records that a compaction to `revision` succeeded.
     pub(crate) fn succeeded(&mut self, now: Duration, revision: i64) {
         (self.succeeded, self.last) = (now, revision);
     }

@@ -8,11 +8,11 @@ use proto::Index;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A commit is made at once when this many bytes are queued: half of what the overlay holds, so
-/// that the other half fills meanwhile.
+/// A commit begins at once when this many bytes are queued: half of the overlay's limit, so that
+/// the other half can fill meanwhile.
 const COMMIT_BYTES: usize = backend::Overlay::LIMIT / 2;
-/// How many [`ApplyInput::BackendDurable`] may be on their way before commits that only give space
-/// back are put off. Commits of batches are bounded by the batches themselves.
+/// While this many [`ApplyInput::BackendDurable`] are in flight, commits that only return free
+/// space are postponed. Commits of batches are bounded by the batches themselves.
 pub const BACKEND_REPORTS_MAX: usize = 2;
 /// A file up to this size is not shrunk.
 const SHRINK_BYTES_MIN: u64 = 1024 * 1024;
@@ -124,7 +124,7 @@ impl BackendWriter {
     /// Commits everything that is queued.
     ///
     /// # Errors
-    /// When the disk fails. It is not tried again: the member has to stop.
+    /// When the disk fails. The commit is not repeated: the member must stop.
     pub fn commit(&mut self, now: Duration, out: &mut Vec<Envelope>) -> Result<(), backend::Error> {
         self.commit_some(now, self.queued.len(), out)
     }
@@ -163,7 +163,7 @@ impl BackendWriter {
         Ok(())
     }
 
-    /// Puts the received file in the place of the database. Views of the old one stay valid.
+    /// Replaces the database by the received file. Views of the old one stay valid.
     fn replace(&mut self, index: Index, out: &mut Vec<Envelope>) -> Result<(), backend::Error> {
         self.failed = true;
         self.backend = received::install(&self.place, index)?;
@@ -173,7 +173,7 @@ impl BackendWriter {
         Ok(())
     }
 
-    /// True if more than a quarter of the file is free, and a commit may give it back.
+    /// True if more than a quarter of the file is free, so that a commit may return some of it.
     fn may_shrink(&self) -> bool {
         let view = self.backend.view();
         let (size, in_use) = (view.size(), view.size_in_use());

@@ -1,5 +1,5 @@
-//! From a directory to a member that continues where it stopped: the database, the newest `.snap`
-//! file and the log; or, where there is no data yet, to the begin of one.
+//! Boots a member from its directory: reads the database, the newest `.snap` file and the log, so
+//! that the member continues where it stopped. If there is no data yet, creates a new member.
 //!
 //! [`Files::open`], then [`Files::read_keys`] and [`Files::open_log`] in any order or at the same
 //! time (they read different files), then [`Files::start`]. Not here: waiting for a lock that
@@ -25,15 +25,15 @@ use v2store::EntryPayload;
 use vfs::Vfs;
 use wal::{Metadata, OpenAt, Recovered, SnapshotRecord, Wal, snap};
 
-/// Where a member keeps its data, and how it is set up.
+/// The directories and settings of a member.
 #[derive(Clone, Debug)]
 pub struct BootOptions {
     /// The data directory.
     pub data_dir: PathBuf,
     /// The directory of the log, if it is not in the data directory.
     pub wal_dir: Option<PathBuf>,
-    /// How the member begins if there is no data. `None` where there is data, and the flags for the
-    /// begin are not to be used.
+    /// How the member begins if there is no data. `None` if there is data, so that the flags for
+    /// the beginning are not used.
     pub founding: Option<Founding>,
     /// The name and client URLs of this member.
     pub attributes: Attributes,
@@ -43,7 +43,7 @@ pub struct BootOptions {
     pub election_ticks: u64,
     /// Whether a member asks whether it would be elected before it campaigns.
     pub pre_vote: bool,
-    /// Whether to raise the cluster version. `None`: only where the data is not older.
+    /// Whether to raise the cluster version. `None`: only if the data are not of an older version.
     pub raise_cluster_version: Option<bool>,
     /// The settings of the state. [`Files::start`] sets `member` and `raise_cluster_version`.
     pub settings: Settings,
@@ -51,16 +51,16 @@ pub struct BootOptions {
     pub seed: u64,
     /// The sizes of the log.
     pub log_sizes: LogSizes,
-    /// Whether a member that has data goes on as the only member of its cluster.
+    /// Whether a member with data becomes the only member of its cluster (`--force-new-cluster`).
     pub forces_new_cluster: bool,
 }
 
-/// The sizes of the log; less in simulations.
+/// The sizes of the log. They are smaller in simulations.
 #[derive(Clone, Copy, Debug)]
 pub struct LogSizes {
     /// The bytes at which a segment is full.
     pub segment_bytes: u64,
-    /// The most bytes of applied entries in memory.
+    /// The maximum bytes of applied entries in memory.
     pub window_bytes: usize,
 }
 
@@ -116,7 +116,7 @@ impl BootOptions {
 /// Why a member cannot start.
 #[derive(Debug)]
 pub enum BootError {
-    /// Another process holds the lock of this file or directory. Opening may be tried again.
+    /// Another process holds the lock of this file or directory. The caller may try again.
     Locked(PathBuf),
     /// The log cannot be read or created.
     Log(wal::Error),
@@ -201,14 +201,14 @@ pub struct Booted {
     pub cache_bytes: usize,
     /// Whether the directory was empty.
     pub is_new: bool,
-    /// The version that other members are told: no more than the cluster's if that is not to be
-    /// raised, so that no leader raises it.
+    /// The version that other members are told. If the cluster version must not be raised, it is
+    /// not above that version, so that no leader raises it.
     pub announced_version: Version,
     /// Whether this member raises the cluster version to its own.
     pub raises_version: bool,
 }
 
-/// The files of a member, while it boots.
+/// The files of a booting member.
 #[derive(Debug)]
 pub struct Files<'a> {
     vfs: Arc<dyn Vfs>,
@@ -218,7 +218,7 @@ pub struct Files<'a> {
     backend: Backend,
 }
 
-/// The log, open behind the newest snapshot.
+/// The log, with the entries after the newest snapshot.
 #[derive(Debug)]
 pub struct OpenedLog {
     wal: Wal,
@@ -270,7 +270,7 @@ impl<'a> Files<'a> {
         Store::restore(ReadView::of_file(self.backend.view()))
     }
 
-    /// Opens the log for writing and reads the entries behind the newest snapshot.
+    /// Opens the log for writing and reads the entries after the newest snapshot.
     ///
     /// # Errors
     /// [`BootError::Locked`] while another process has the log; or when it is damaged or the disk
@@ -285,7 +285,7 @@ impl<'a> Files<'a> {
         Ok(OpenedLog { wal, recovered, snapshot, v2 })
     }
 
-    /// Joins what was read to a member.
+    /// Creates the member from the data that were read.
     ///
     /// # Errors
     /// When the files contradict each other, or the disk fails.
@@ -357,15 +357,15 @@ impl<'a> Files<'a> {
     }
 }
 
-/// Makes the names of directories durable. A start that was killed, or whoever created the
-/// directory, may have left them unsynced; a power failure would then remove them with their
+/// Makes the names of directories durable. They may be unsynced, if an earlier start was killed or
+/// another program created the directory. A power failure would then remove them with their
 /// contents.
 fn sync_names(vfs: &dyn Vfs, dirs: &[&Path]) -> Result<(), BootError> {
     for dir in dirs {
         let above = dir.parent().filter(|above| !above.as_os_str().is_empty());
         match vfs.sync_dir(above.unwrap_or_else(|| Path::new("."))) {
-            // The directory above the data directory may be closed to this user, who then did
-            // not create anything in it.
+            // This user may have no permission for the directory above the data directory. Then it
+            // did not create anything there, and nothing needs to be synced.
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
             synced => synced.map_err(|error| BootError::Directory(dir.to_path_buf(), error))?,
         }
@@ -382,7 +382,7 @@ fn decide_version(
     pending: Option<Version>,
 ) -> (Version, bool) {
     let joined = || options.founding.as_ref().and_then(Founding::version);
-    // The lowest version is that of a cluster whose members are not all known yet.
+    // A cluster has the lowest version until the versions of all its members are known.
     let known = pending.or_else(|| state.cluster().version()).or_else(joined);
     let older = known.filter(|version| *version < SERVER_MINOR && *version > CLUSTER_VERSION_MIN);
     let raises = options.raise_cluster_version.unwrap_or_else(|| older.is_none());
@@ -399,7 +399,7 @@ fn decide_version(
     (older.filter(|_| !raises).unwrap_or_else(cluster::server_version), raises)
 }
 
-/// The cluster version that is set by entries which are not applied yet: a crash leaves some.
+/// The cluster version that unapplied entries set. A crash may leave such entries.
 fn pending_version(entries: &[Entry], applied: Index) -> Option<Version> {
     let set = |entry: &Entry| match v2store::classify(&entry.data).ok()? {
         EntryPayload::V2(request) => {
@@ -439,8 +439,8 @@ fn create_log(
     Ok(())
 }
 
-/// Writes the first entries of a new cluster, committed, into an empty log. A member that joins a
-/// cluster gets them from the leader. False if the member has begun before.
+/// Writes the first entries of a new cluster, as committed, into an empty log. A member that joins
+/// a cluster gets them from the leader. Returns false if the member has begun before.
 fn begin(
     wal: &mut Wal,
     recovered: &mut Recovered,
@@ -452,7 +452,7 @@ fn begin(
         return Ok(false);
     };
     let (metadata, entries) = founding.begin().map_err(BootError::Mismatch)?;
-    // A crash may have left some of them without the hard state that commits them.
+    // A crash may have left some of these entries without the hard state that commits them.
     if !entries.starts_with(&recovered.entries) {
         return Ok(false);
     }
@@ -474,8 +474,8 @@ fn begin(
     Ok(true)
 }
 
-/// The newest snapshot that the log has a record of, with the v2 tree of its file. etcd 3.7 does
-/// not read these files, so a missing file is no fault if the log has the record.
+/// The newest snapshot that the log has a record of, with the v2 tree of its file. If the log has
+/// the record, a missing file is not an error, since etcd 3.7 does not read these files either.
 fn newest_snapshot(
     vfs: &dyn Vfs,
     wal_dir: &Path,
@@ -501,9 +501,9 @@ fn check_order(snapshot: EntryId, applied: EntryId) -> Result<(), BootError> {
     Ok(())
 }
 
-/// The first entries of every log add members, so that members are known wherever an entry was
-/// applied. etcd before 3.6 keeps them in the `.snap` file; without it, a member would go on in a
-/// cluster that has none.
+/// Checks that there are members if an entry was applied, since the first entries of every log add
+/// members. etcd before 3.6 stores them only in the `.snap` file; if that is missing, the member
+/// would run in a cluster without members.
 fn check_members(cluster: &Cluster, applied: Index) -> Result<(), BootError> {
     if applied > Index(0) && cluster.members().next().is_none() {
         return Err(BootError::Mismatch(format!(

@@ -1,5 +1,5 @@
 //! The machine around `member`: it gathers proposals into rounds, sends batches to the log, and
-//! sends committed entries to the applier as long as that has credit.
+//! sends committed entries to the applier as far as there is credit.
 
 use crate::ids::{IdLane, RequestIds};
 use crate::message::{
@@ -14,8 +14,8 @@ use state::Snapshot;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// How many batches of committed entries may be with the applier at once: one is applied while the
-/// next one waits. Further ones stay here, so that a slow disk of the database fills no queue.
+/// How many batches of committed entries the applier may have at once: it applies one while the
+/// next one waits. Further batches stay here, so that a slow database disk does not fill a queue.
 pub const APPLY_BATCHES_MAX: usize = 2;
 
 /// The ticks that a snapshot for other members is kept: it holds pages of the database. A member that
@@ -26,13 +26,13 @@ const PEER_SNAPSHOT_TICKS: u32 = 300;
 /// its disk has stalled, and what it has not written it cannot help to commit.
 const STALLED_WRITE_TIMEOUTS: u64 = 2;
 
-/// How long proposals are gathered for the next round while the last one is under way. In a network in
-/// which a round takes longer, rounds overlap.
+/// How long proposals are gathered for the next round before the current one has ended. If a round
+/// takes longer in the network, rounds overlap.
 pub const GATHERING_TIME: Duration = Duration::from_millis(1);
 /// How many bytes are gathered at most.
 const GATHERED_BYTES_MAX: usize = 8 << 20;
 
-/// What the applier gets, in order.
+/// An item for the applier. Items are sent in order.
 #[derive(Debug)]
 enum Committed {
     Entries(Vec<Entry>),
@@ -45,9 +45,9 @@ enum Committed {
 struct Transfers {
     /// A received snapshot that is not durable yet.
     restoring: Option<Snapshot>,
-    /// A snapshot was asked for.
+    /// A snapshot was requested from the applier.
     is_wanted: bool,
-    /// The newest one for other members, with its file.
+    /// The newest snapshot for other members, with its file.
     newest: Option<(EntryId, bolt::View)>,
     /// The age of `newest`, in ticks.
     ticks: u32,
@@ -55,10 +55,10 @@ struct Transfers {
     released: Index,
 }
 
-/// What ends the gathering of proposals for the next round.
+/// The event that ends the gathering of proposals for the next round.
 #[derive(Clone, Copy, Debug, Default)]
 enum GatheringEnd {
-    /// Nothing is under way: a proposal is made at once.
+    /// There is no current round: a proposal is made at once.
     #[default]
     Now,
     /// The commit of this entry, the last of the leader's round.
@@ -67,17 +67,17 @@ enum GatheringEnd {
     Append,
 }
 
-/// The proposals that the next round makes.
+/// The proposals of the next round.
 #[derive(Debug, Default)]
 struct Gathered {
-    /// Those of this member.
+    /// Proposals of this member.
     own: Vec<Proposal>,
-    /// Messages with those of other members, for a leader.
+    /// Messages with proposals of other members; only at a leader.
     forwarded: Vec<Message>,
-    /// The bytes of all.
+    /// The bytes of all proposals.
     bytes: usize,
     end: GatheringEnd,
-    /// How many rounds were made.
+    /// The number of rounds so far.
     rounds: u64,
 }
 
@@ -86,7 +86,7 @@ impl Gathered {
         self.own.is_empty() && self.forwarded.is_empty()
     }
 
-    /// Begins the next round: returns what this member and others propose in it.
+    /// Begins the next round. Returns its proposals: this member's, and those of other members.
     fn take(&mut self) -> (Vec<Proposal>, Vec<Message>) {
         self.bytes = 0;
         self.rounds += 1;
@@ -107,8 +107,8 @@ struct Applying {
 #[derive(Debug)]
 pub struct Consensus {
     member: Member,
-    /// How many entries behind a snapshot are kept for members that are behind: in memory, or in
-    /// the log alone if they are too large for it.
+    /// How many entries before a snapshot are kept for members that are behind: in memory, or only
+    /// in the log if they are too large.
     catch_up_entries: u64,
     ids: RequestIds,
     /// The lane of the applier's own proposals.
@@ -123,7 +123,7 @@ pub struct Consensus {
     transfers: Transfers,
     /// The contexts of the rounds of reads.
     contexts: IdLane,
-    /// The ticks since the log write that is under way began.
+    /// The ticks since the current log write began.
     writing_ticks: u64,
 }
 
@@ -181,16 +181,16 @@ impl Consensus {
         self.reads.is_due()
     }
 
-    /// True while proposals are only gathered. Made at once, each round would be one or two entries,
-    /// and cost a message to and from each member, and a sync on each.
+    /// True while proposals are only gathered. If they were made at once, each round would have one
+    /// or two entries, and cost a message to and from each member and a sync on each.
     fn gathers(&self) -> bool {
         let is_writing_alone = self.member.is_sole_voter() && self.member.is_writing();
         (is_writing_alone || self.overlapping_round().is_some())
             && self.gathered.bytes < GATHERED_BYTES_MAX
     }
 
-    /// The number of the round that is under way while proposals are gathered for the next one. When
-    /// it takes longer than [`GATHERING_TIME`], the caller calls [`Consensus::end_gathering`].
+    /// The number of the current round, if proposals are gathered for the next one. If it takes
+    /// longer than [`GATHERING_TIME`], the caller calls [`Consensus::end_gathering`].
     #[must_use]
     pub fn overlapping_round(&self) -> Option<u64> {
         let is_under_way = match self.gathered.end {
@@ -201,13 +201,13 @@ impl Consensus {
         (is_under_way && !self.member.is_sole_voter()).then_some(self.gathered.rounds)
     }
 
-    /// Lets the next round begin, though the last one is still under way.
+    /// Lets the next round begin although the last one has not ended.
     pub fn end_gathering(&mut self) {
         self.gathered.end = GatheringEnd::Now;
     }
 
-    /// Takes one input. Proposals and reads are only gathered: [`Consensus::end_round`] proposes
-    /// the ones and asks for the others.
+    /// Takes one input. Proposals and reads are only gathered: [`Consensus::end_round`] makes the
+    /// proposals and requests an index for the reads.
     pub fn take(&mut self, input: ConsensusInput, out: &mut Vec<Envelope>) {
         match input {
             ConsensusInput::Tick => {
@@ -223,7 +223,7 @@ impl Consensus {
             }
             ConsensusInput::Durable(receipt) => {
                 self.writing_ticks = 0;
-                // There is one write at a time, so it is the one with the snapshot.
+                // There is one write at a time, so this is the one with the snapshot.
                 let restored = self.transfers.restoring.take();
                 self.committed.extend(restored.map(Committed::Restore));
                 self.step(Input::Durable(receipt), out);
@@ -240,7 +240,7 @@ impl Consensus {
             }
             ConsensusInput::SnapshotSaved(index) => {
                 let keep = index.0.saturating_sub(self.catch_up_entries);
-                // A member that gets a snapshot needs the entries behind it next.
+                // A member that gets a snapshot next needs the entries after it.
                 let sent = self.transfers.newest.as_ref().map_or(keep, |(id, _)| id.index.0);
                 let keep = keep.min(sent);
                 self.transfers.released = Index(keep);
@@ -281,8 +281,7 @@ impl Consensus {
         }
     }
 
-    /// Proposes what was gathered since the last round, as one batch, and asks for an index for the
-    /// reads.
+    /// Proposes the gathered requests as one batch, and requests an index for the reads.
     pub fn end_round(&mut self, out: &mut Vec<Envelope>) {
         if !self.gathered.is_empty() && !self.gathers() {
             let (own, forwarded) = self.gathered.take();
@@ -349,7 +348,7 @@ impl Consensus {
         self.send_committed(out);
     }
 
-    /// Sends messages to other members, snapshots with their files.
+    /// Sends messages to other members; those with snapshots together with their files.
     fn send(&self, messages: Vec<Message>, out: &mut Vec<Envelope>) {
         let mut others = Vec::new();
         for message in messages {
@@ -368,7 +367,7 @@ impl Consensus {
         }
     }
 
-    /// Hands the leadership over while the disk of the log is stalled. The attempt is repeated, since
+    /// Transfers the leadership if the disk of the log is stalled. The attempt is repeated, since
     /// raft gives it up after an election timeout.
     fn yield_if_stalled(&mut self, out: &mut Vec<Envelope>) {
         if !self.member.is_writing() {
@@ -404,7 +403,7 @@ impl Consensus {
         }
     }
 
-    /// Sends the applier what it has credit for.
+    /// Sends batches to the applier as far as there is credit.
     fn send_committed(&mut self, out: &mut Vec<Envelope>) {
         while self.applying.batches.len() < APPLY_BATCHES_MAX {
             let entries = match self.committed.pop_front() {

@@ -1,9 +1,10 @@
-//! `--force-new-cluster`: a member goes on alone with its data. Entries that remove all other members
-//! are appended to its log, and all of it is committed.
+//! `--force-new-cluster`: a member continues alone with its data. Entries that remove all other
+//! members are appended to its log, and the whole log is committed.
 //!
-//! Other than etcd, which drops the entries behind the commit index of its log: ours is written only
-//! with the next batch, so that the entries behind it may be acknowledged ones. And a learner becomes a
-//! voter, since a cluster without voters does nothing.
+//! There are two differences to etcd. etcd drops the entries after the commit index of its log; we
+//! keep them, because our commit index is written only with the next batch, so these entries may
+//! have been acknowledged. And a learner becomes a voter, since a cluster without voters cannot do
+//! anything.
 //!
 //! Source: etcd v3.7 server/etcdserver/bootstrap.go (`bootstrapWALFromSnapshot`), server/storage/util.go
 //! (`CreateConfigChangeEnts`).
@@ -13,12 +14,12 @@ use proto::raftpb::ConfChangeType;
 use proto::{ConfChange, Entry, EntryKind, HardState, Index, NodeId};
 use wal::Wal;
 
-/// Why a member cannot go on alone.
+/// Why a member cannot continue alone.
 #[derive(Debug)]
 pub(crate) enum ForceError {
     /// The log cannot be written.
     Log(wal::Error),
-    /// Its members cannot be told, or this one is none of them.
+    /// Its members cannot be determined, or this member is not one of them.
     Members(String),
 }
 
@@ -28,7 +29,7 @@ impl From<wal::Error> for ForceError {
     }
 }
 
-/// The log of the member that goes on alone.
+/// The log of the member that continues alone.
 #[derive(Debug)]
 pub(crate) struct ForcedLog {
     pub(crate) hard_state: HardState,
@@ -45,7 +46,7 @@ fn members_at_end(
     for entry in behind.filter(|entry| entry.kind == EntryKind::ConfChange) {
         let change = ConfChange::decode(entry.data.clone())
             .map_err(|error| ForceError::Members(format!("entry {}: {error}", entry.index)))?;
-        // A change that is invalid has no effect when it is applied, either.
+        // An invalid change is skipped, since it has no effect when it is applied either.
         if let Ok(valid) = cluster.validate(&change) {
             cluster.apply(valid);
         }
@@ -64,7 +65,7 @@ fn changes(cluster: &Cluster, me: NodeId) -> Vec<ConfChange> {
             context: ChangeContext { member, is_promote }.to_json().into(),
         });
     };
-    // First, since there must be a voter at any time.
+    // This change comes first, since there must always be a voter.
     match cluster.member(me) {
         None => {
             let peer_urls = vec!["http://localhost:2380".to_owned()];
@@ -83,7 +84,7 @@ fn changes(cluster: &Cluster, me: NodeId) -> Vec<ConfChange> {
     changes
 }
 
-/// Appends the changes, durable.
+/// Appends the changes and makes them durable.
 ///
 /// # Errors
 /// When the disk fails; when this member was removed from the cluster.

@@ -1,5 +1,5 @@
-//! How a member without data begins: with the first members of a new cluster, or in a cluster that
-//! exists already and knows it.
+//! How a member without data begins: in a new cluster, or in an existing cluster to which it was
+//! added.
 //!
 //! Source: etcd v3.7 server/etcdserver/bootstrap.go (`bootstrapNewClusterNoWAL`,
 //! `bootstrapExistingClusterNoWAL`), raft.go (`newConfigFromNewCluster`).

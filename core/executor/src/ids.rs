@@ -4,13 +4,14 @@
 
 use proto::NodeId;
 
-/// The bits of an id that count; the member's low 16 bits are above them.
+/// The bits of an id that are a counter. The bits above them are the low 16 bits of the member's
+/// id.
 const COUNTER_BITS: u32 = 48;
 /// The bits of the start time, in milliseconds, that the counter begins with.
 const TIME_BITS: u32 = 40;
 
-/// The ids that one process hands out, divided into lanes: each lane can be used without the
-/// others, and an id tells its lane.
+/// The ids of one process, divided into lanes. Each lane can be used independently, and an id
+/// determines its lane.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestIds {
     first: u64,
@@ -18,7 +19,7 @@ pub struct RequestIds {
 }
 
 impl RequestIds {
-    /// Ids of `member` when it starts at `unix_ms`, in so many lanes (at least one).
+    /// The ids of `member` for a start at `unix_ms`, in `lanes` lanes (at least one).
     #[must_use]
     pub fn new(member: NodeId, unix_ms: u64, lanes: usize) -> RequestIds {
         let time = unix_ms & ((1 << TIME_BITS) - 1);
@@ -36,8 +37,8 @@ impl RequestIds {
         IdLane { next: self.first.wrapping_add(lane as u64), step: self.lanes }
     }
 
-    /// The lane of an id; `None` if this process cannot have handed it out. An id of another
-    /// member may fall into some lane, where nobody waits for it.
+    /// The lane of an id; `None` if this process cannot have created it. An id of another member
+    /// may fall into some lane, where nothing waits for it.
     #[must_use]
     pub fn lane_of(&self, id: u64) -> Option<usize> {
         usize::try_from(id.checked_sub(self.first)? % self.lanes).ok()

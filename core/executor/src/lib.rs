@@ -10,8 +10,8 @@
 //! | [`Applier`] | `state` | committed entries, questions, ticks | applies, publishes, answers |
 //! | [`BackendWriter`] | the database file | applied batches | commits them |
 //!
-//! A machine takes inputs and pushes [`Envelope`]s; whoever drives it delivers each message to the
-//! queue of the machine that it names. No machine calls another one.
+//! A machine takes inputs and pushes [`Envelope`]s. Its driver delivers each message to the queue
+//! of the machine that it is addressed to. No machine calls another one.
 //!
 //! - **Invariant:** messages from one machine to another arrive in the order they were pushed.
 //! - **Invariant:** a read view is published before the answers that depend on it are sent, and
@@ -20,7 +20,7 @@
 //!   linearizable is derived from the moment itself, never stored beside it.
 //! - **Invariant:** the number of messages between machines is bounded by credits: see
 //!   [`APPLY_BATCHES_MAX`], [`BACKEND_BATCHES_MAX`], [`BACKEND_REPORTS_MAX`] and
-//!   [`OWN_PROPOSALS_MAX`]; at most one log write and one snapshot are under way.
+//!   [`OWN_PROPOSALS_MAX`]; there is at most one log write and one snapshot at a time.
 //!
 //! Not here: threads and metrics (`server`), decisions about data (`state`) and about the log
 //! (`member`).

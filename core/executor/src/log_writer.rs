@@ -23,38 +23,38 @@ pub(crate) struct Retention {
     pub(crate) segments_max: usize,
 }
 
-/// A step that was done.
+/// A completed step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogStep {
     /// A batch was written, not synced.
     Write,
-    /// It was synced.
+    /// The batch was synced.
     Sync,
     /// The next segment was prepared, if that was due.
     Tend,
     /// A `.snap` file was written and synced.
     SaveSnapshot,
-    /// There was no space for a `.snap` file; the log goes on without it.
+    /// There was no space for a `.snap` file. The log continues without it.
     SkipSnapshot,
-    /// The WAL was told of it.
+    /// The record of the snapshot was written to the WAL.
     RecordSnapshot,
-    /// Files that it replaces were removed.
+    /// Files that are no longer needed were removed.
     Purge,
     /// A piece of the log was read for a member that is behind.
     Read,
 }
 
-/// A step that is to be done.
+/// A queued step.
 #[derive(Debug)]
 enum Work {
     Write(Append),
     Sync(Receipt),
     Tend,
     SaveSnapshot(Snapshot),
-    /// As `SaveSnapshot`, but the member cannot go on without it.
+    /// As `SaveSnapshot`, but for a received snapshot, without which the member cannot continue.
     SaveReceived(Snapshot),
     RecordSnapshot(Snapshot),
-    /// As `RecordSnapshot`, of a snapshot that replaces the log.
+    /// As `RecordSnapshot`, but for a snapshot that replaces the log.
     RecordReceived(Snapshot),
     Purge(Index),
 }
@@ -140,8 +140,8 @@ impl LogWriter {
     /// Does the next step; `None` if there is none.
     ///
     /// # Errors
-    /// When the disk fails. It is not tried again: the state of the file after a failed write or
-    /// sync is unknown, so the member has to stop.
+    /// When the disk fails. The step is not repeated: the state of the file after a failed write or
+    /// sync is unknown, so the member must stop.
     pub fn step(&mut self, out: &mut Vec<Envelope>) -> Result<Option<LogStep>, wal::Error> {
         if self.failed {
             return Ok(None);
@@ -215,8 +215,8 @@ impl LogWriter {
         }
     }
 
-    /// Reads a piece of the first read. If the log cannot be read, the member that is behind gets a
-    /// snapshot: nothing depends on what was read.
+    /// Reads a piece for the first queued read. An error does not stop the member: the member that
+    /// is behind then gets a snapshot.
     fn read_piece(&mut self, out: &mut Vec<Envelope>) {
         let Some((read, mut entries)) = self.reads.pop_front() else { return };
         match self.wal.read_some(&mut entries) {
@@ -231,7 +231,7 @@ impl LogWriter {
         out.push(Envelope::Consensus(ConsensusInput::LogRead(read, part)));
     }
 
-    /// Drops the other steps of the snapshot that was not saved. Nothing needs it now: the log
+    /// Drops the remaining steps of a snapshot that could not be saved. It is not needed: the log
     /// keeps its segments until the next snapshot.
     fn skip_snapshot(&mut self, error: &wal::Error, out: &mut Vec<Envelope>) {
         tracing::warn!(%error, "no space for a snapshot; the log is kept until the next one");

@@ -1,4 +1,4 @@
-//! From a booted directory to the four machines.
+//! Creates the four machines of a booted member.
 
 use crate::applier::Applier;
 use crate::auto_compaction::AutoCompaction;
@@ -12,22 +12,22 @@ use std::sync::Arc;
 use std::time::Duration;
 use vfs::Vfs;
 
-/// How the machines of a member work.
+/// The options of the machines.
 #[derive(Clone, Copy, Debug)]
 pub struct MachineOptions {
-    /// How much history is kept automatically.
+    /// The automatic compaction.
     pub auto_compaction: AutoCompaction,
     /// How long applied batches are gathered before they are committed to the database.
     pub batch_interval: Duration,
-    /// How many batches are gathered at most.
+    /// The maximum number of gathered batches.
     pub batch_limit: usize,
-    /// How many entries stay in memory behind a snapshot.
+    /// How many entries before a snapshot stay in memory.
     pub catch_up_entries: u64,
     /// How many `.snap` files are kept; 0 keeps all.
     pub snapshots_max: usize,
     /// How many segments of the WAL are kept; 0 keeps all.
     pub segments_max: usize,
-    /// The ids that this process hands out.
+    /// The request ids of this process.
     pub ids: RequestIds,
     /// The lane of the ids for the applier's own proposals.
     pub own_lane: usize,

@@ -54,17 +54,17 @@ pub enum ConsensusInput {
     SnapshotSaved(Index),
     /// A message of another member.
     Message(Message),
-    /// Confirm that a read of the applied state is linearizable, with the others of the same round.
-    /// [`ClientMessage::ReadReady`] follows once everything that was acknowledged before is applied
-    /// here. There is none while there is no leader.
+    /// Confirm a linearizable read, with the others of the same round. [`ClientMessage::ReadReady`]
+    /// follows once everything that was acknowledged before is applied here; while there is no
+    /// leader, it does not follow.
     Read(u64),
-    /// Tell how far the members' logs are durable, as [`ClientMessage::Matched`].
+    /// Report how far the members' logs are durable, as [`ClientMessage::Matched`].
     Matched(u64),
     /// A snapshot for members that are too far behind, and the database file of the same moment.
     PeerSnapshot(RaftSnapshot, bolt::View),
     /// The part of the log for a [`LogInput::Read`]; `None` if the log does not have it.
     LogRead(LogRead, Option<LogPart>),
-    /// Hand the leadership over to this voter.
+    /// Transfer the leadership to this voter.
     Transfer(NodeId),
     /// A message to this member could not be sent.
     Unreachable(NodeId),
@@ -135,16 +135,16 @@ pub enum ApplyInput {
         /// The entries, which follow the ones committed before.
         entries: Vec<Entry>,
     },
-    /// A proposal of the applier itself was not taken.
+    /// A proposal of the applier itself was refused.
     Refused(u64),
     /// These reads are linearizable once everything up to this index is applied.
     Reads(Index, Vec<u64>),
-    /// A question that needs no log entry.
+    /// A query, which needs no log entry.
     Ask(u64, Question),
-    /// Commit now, and send the database file with everything in it that is applied by now. The
-    /// commit is made even if there is nothing to commit, since it may give space back.
+    /// Commit now, and send a view of the database file that contains all entries applied by now.
+    /// The commit is made even if there is nothing to commit, since it may return free space.
     Flush(u64),
-    /// The versions of the other members, as far as they are known.
+    /// The known versions of the other members.
     MemberVersions(BTreeMap<NodeId, Version>),
     /// Raise the NOSPACE alarm for this member, unless it is raised or proposed already.
     RaiseNoSpace,
@@ -157,7 +157,7 @@ pub enum ApplyInput {
         /// The file that contains them.
         file: bolt::View,
     },
-    /// The snapshot under way is saved.
+    /// The log has saved the snapshot.
     SnapshotSaved,
     /// Take a snapshot for members that are too far behind, as [`ConsensusInput::PeerSnapshot`].
     TakePeerSnapshot,
@@ -188,7 +188,7 @@ pub enum BackendInput {
     Batch(Arc<Batch>),
     /// Commit without waiting for the interval; the report counts it as a flush.
     CommitNow,
-    /// Drop all batches, and go on with the database file that was received with the snapshot at
+    /// Drop all batches, and continue with the database file that was received with the snapshot at
     /// this index.
     Replace(Index),
     /// A [`ApplyInput::BackendDurable`] was taken. Returns one credit of
@@ -201,32 +201,32 @@ pub enum BackendInput {
 pub enum ClientMessage {
     /// Reads use this moment from now on.
     Publish(Arc<Moment>),
-    /// These tokens are valid or not valid any more, before the moment that contains the cause is
+    /// These tokens have become valid or invalid. Sent before the moment that contains the cause is
     /// published.
     Tokens(Vec<TokenChange>),
     /// Events for watchers, in order.
     Events(Vec<Arc<EventBatch>>),
-    /// Events are missing before the moment that was published last: watchers read them from it.
+    /// Events before the last published moment were lost: watchers must read them from the history.
     EventsLost,
     /// The result of the request with this id.
     Answer(u64, Result<Answer, RequestFailure>),
-    /// The reply to the question with this id.
+    /// The reply to the query with this id.
     Reply(u64, Reply),
     /// The file for the [`ApplyInput::Flush`] with this id.
     File(u64, bolt::View),
-    /// The moment that was published last is good for the [`ConsensusInput::Read`] with this id.
+    /// The last published moment serves the [`ConsensusInput::Read`] with this id.
     ReadReady(u64),
     /// The [`ConsensusInput::Read`] with this id was refused: too many wait.
     ReadRefused(u64),
     /// The index up to which the log of each member is durable, for the [`ConsensusInput::Matched`]
-    /// with this id; none unless this member leads.
+    /// with this id; `None` unless this member leads.
     Matched(u64, Option<BTreeMap<NodeId, Index>>),
 }
 
-/// Why a request was not carried out.
+/// Why a request failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RequestFailure {
-    /// The entry was applied, and its result is this.
+    /// The entry was applied, and the request was rejected.
     Rejected(Reject),
     /// It was not proposed: too many entries are committed and not yet applied.
     TooManyRequests,

@@ -1,4 +1,4 @@
-//! The moment: everything that readers see, published as one value.
+//! The moment: the state that readers see, published as one value.
 
 use member::Leadership;
 use proto::NodeId;
@@ -18,9 +18,10 @@ pub struct Moment {
 }
 
 impl Moment {
-    /// True if a read of this moment is linearizable: this member leads, there is no other member,
-    /// it has applied an entry of its term, and all that was committed while there were others. So
-    /// no other member, learner or removed one can have acknowledged a write that is missing here.
+    /// True if a read of this moment is linearizable: this member leads and is the only member, and
+    /// has applied an entry of its term and all entries that were committed while there were other
+    /// members. So no other member, learner or removed member can have acknowledged a write that is
+    /// missing here.
     #[must_use]
     pub fn is_linearizable(&self) -> bool {
         let Leadership { term, leader, alone_from } = self.leadership;
@@ -32,7 +33,7 @@ impl Moment {
             && self.is_sole_member()
     }
 
-    /// True if there is no other member, as far as the configuration is applied.
+    /// True if there is no other member in the applied configuration.
     #[must_use]
     pub fn is_sole_member(&self) -> bool {
         let mut members = self.published.cluster.members().map(|member| member.id);

@@ -1,16 +1,16 @@
-//! The rounds in which reads are confirmed: one read-index request serves all reads that wait when it
-//! is made, and the next one is made when it is answered.
+//! The rounds in which reads are confirmed. One read-index request serves all reads that wait when
+//! it is made; the next one is made when it is answered.
 //!
-//! Source: etcd v3.7 server/etcdserver/read/read.go (`linearizableReadLoop`). Unlike etcd's, a read
-//! survives a change of the leader: the next leader is asked, until the client's time is up.
+//! Source: etcd v3.7 server/etcdserver/read/read.go (`linearizableReadLoop`). Unlike in etcd, a
+//! read survives a change of the leader: the next leader is asked, until the client's time is up.
 
-/// The most reads that wait for a confirmation.
+/// The maximum number of reads that wait for confirmation.
 const WAITING_MAX: usize = 10_000;
-/// The ticks after which a round without an answer is begun again: its messages may be lost, or the
+/// The ticks after which a round without an answer is repeated: its messages may be lost, or the
 /// leader may have changed.
 const RETRY_TICKS: u32 = 5;
 
-/// A read-index request under way.
+/// A read-index request without an answer.
 #[derive(Debug)]
 struct Round {
     context: u64,
@@ -18,10 +18,10 @@ struct Round {
     ticks: u32,
 }
 
-/// Reads that wait for their confirmation.
+/// Reads that wait for confirmation.
 #[derive(Debug, Default)]
 pub(crate) struct ReadRounds {
-    /// Those of the next round.
+    /// The reads of the next round.
     waiting: Vec<u64>,
     round: Option<Round>,
     /// Whether the leader is to be asked again.
@@ -29,7 +29,7 @@ pub(crate) struct ReadRounds {
 }
 
 impl ReadRounds {
-    /// Adds a read to the next round; false if too many wait.
+    /// Adds a read to the next round. Returns false if too many wait.
     pub(crate) fn add(&mut self, read: u64) -> bool {
         let asked = self.round.as_ref().map_or(0, |round| round.reads.len());
         if self.waiting.len() + asked >= WAITING_MAX {
@@ -49,7 +49,7 @@ impl ReadRounds {
         self.round.is_some()
     }
 
-    /// Begins a round with all reads that wait. An older round ends: its reads join this one.
+    /// Begins a round with all waiting reads. The reads of an older round join this one.
     pub(crate) fn begin(&mut self, context: u64) {
         self.is_due = false;
         let mut reads = std::mem::take(&mut self.waiting);
@@ -65,7 +65,7 @@ impl ReadRounds {
         round.map(|round| round.reads).unwrap_or_default()
     }
 
-    /// A tick has passed.
+    /// Called at each tick.
     pub(crate) fn tick(&mut self) {
         if let Some(round) = &mut self.round {
             round.ticks += 1;
@@ -73,7 +73,8 @@ impl ReadRounds {
         }
     }
 
-    /// There is another leader, or an entry of its term: the round is begun again.
+    /// Called when the leader has changed, or has committed an entry of its term: repeats the
+    /// round.
     pub(crate) fn retry(&mut self) {
         self.is_due |= self.round.is_some();
     }

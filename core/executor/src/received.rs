@@ -1,6 +1,7 @@
-//! Database files that other members have sent. The transport writes such a file beside the database,
-//! durable, before consensus learns of its snapshot. It replaces the database once the snapshot's
-//! record is durable in the log; a start completes what a crash has interrupted.
+//! Database files received from other members. The transport writes such a file durably beside the
+//! database before consensus learns of its snapshot. The file replaces the database once the
+//! snapshot's record is durable in the log. If a crash interrupts this, the next start completes
+//! it.
 //!
 //! Source: etcd v3.7 server/etcdserver/api/snap/db.go (the name), server/storage/backend.go
 //! (`OpenSnapshotBackend`, `RecoverSnapshotBackend`).
@@ -12,14 +13,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use vfs::Vfs;
 
-/// The page size of a new database, in bytes: that of the common kernels.
+/// The page size of a new database, in bytes: the usual page size of the kernel.
 const NEW_PAGE_BYTES: usize = 4096;
 /// The name of the database.
 const DATABASE: &str = "db";
-/// What the names of received files end with.
+/// The suffix of the names of received files.
 const RECEIVED: &str = ".snap.db";
 
-/// Where the database file is, and how it is opened.
+/// The directory of the database file, and the options to open it.
 #[derive(Clone, Debug)]
 pub(crate) struct DatabasePlace {
     pub(crate) vfs: Arc<dyn Vfs>,
@@ -38,12 +39,12 @@ pub fn path(snap_dir: &Path, index: Index) -> PathBuf {
 /// The memory for pages while a received database is checked, in bytes.
 const CHECK_CACHE_BYTES: usize = 1 << 20;
 
-/// Checks a received file before it is relied on: that it is a whole database of a member that has
-/// applied the snapshot, so that a bad one is refused and ends nobody. All its pages are read. What
-/// values mean is not checked.
+/// Checks a received file before it is used: it must be a complete database of a member that has
+/// applied the snapshot. Reads all its pages, but does not check the meaning of values. A file that
+/// fails the check is refused and does not stop the member.
 ///
 /// # Errors
-/// What is wrong, in words.
+/// A description of the fault.
 pub fn check(vfs: &dyn Vfs, path: &Path, snapshot: &RaftSnapshot) -> Result<(), String> {
     v2store::V2Tree::parse(&snapshot.data).map_err(|error| error.to_string())?;
     let options = bolt::Options {
@@ -81,7 +82,7 @@ pub(crate) fn open_database(place: &DatabasePlace) -> Result<Backend, backend::E
     Backend::open(&*place.vfs, &place.dir.join(DATABASE), options)
 }
 
-/// Puts the received file in the place of the database, and opens it.
+/// Replaces the database by the received file, and opens it.
 pub(crate) fn install(place: &DatabasePlace, index: Index) -> Result<Backend, backend::Error> {
     let (from, to) = (path(&place.dir, index), place.dir.join(DATABASE));
     let failed = |what: &'static str| {
@@ -93,8 +94,9 @@ pub(crate) fn install(place: &DatabasePlace, index: Index) -> Result<Backend, ba
     open_database(place)
 }
 
-/// Completes at a start what a crash has interrupted: if the newest snapshot is not in the database,
-/// the file that was received with it replaces the database. Other received files are removed.
+/// Completes a replacement that a crash has interrupted: if the newest snapshot is not in the
+/// database, the file that was received with it replaces the database. Other received files are
+/// removed.
 pub(crate) fn complete(
     place: &DatabasePlace,
     backend: Backend,

@@ -22,7 +22,7 @@ use vfs::{SimDisk, Vfs};
 const TICK: Duration = Duration::from_millis(100);
 /// Ticks within which three members elect a leader.
 const ELECTION_TICKS: usize = 60;
-/// Rounds of messages that follow from one event at most.
+/// The maximum number of message rounds that one event causes.
 const SETTLE_ROUNDS: usize = 10_000;
 
 struct Node {
@@ -36,12 +36,12 @@ struct Node {
     answered: Vec<u64>,
     reads: Vec<u64>,
     is_cut_off: bool,
-    /// What waits for a disk that is stalled.
+    /// Messages that wait for a stalled disk.
     stalled: Option<Vec<Envelope>>,
     is_new: bool,
 }
 
-/// What goes to another member.
+/// A message to another member.
 enum Sent {
     Message(Message),
     Snapshot(Message, bolt::View),
@@ -266,7 +266,7 @@ impl Cluster {
         self.nodes[from].queue.push_back(Envelope::Consensus(report));
     }
 
-    /// Ticks until the members that are not cut off have a leader, and says which one.
+    /// Ticks until the members that are not cut off have a leader. Returns the leader.
     fn elect(&mut self) -> usize {
         for _ in 0..ELECTION_TICKS {
             self.tick();
@@ -281,7 +281,7 @@ impl Cluster {
         panic!("no leader within {ELECTION_TICKS} ticks");
     }
 
-    /// All members are at this revision and have the same keys.
+    /// Asserts that all members are at this revision and have the same keys.
     fn assert_equal(&self, revision: i64) {
         let all: Vec<(i64, u32)> = self.nodes.iter().map(Node::data).collect();
         assert_eq!(all[0].0, revision);
@@ -475,7 +475,7 @@ fn a_member_that_was_away_shortly_gets_entries_that_left_the_memory_from_the_log
     let behind = (leader + 1) % 3;
     cluster.put(leader, "first");
     cluster.nodes[behind].is_cut_off = true;
-    // Fewer than there are between two snapshots.
+    // Fewer entries than there are between two snapshots.
     for count in 0..30 {
         cluster.put(leader, &format!("{count}"));
     }
@@ -494,7 +494,7 @@ fn a_forced_member_goes_on_alone_with_its_whole_log() {
     for count in 0..60 {
         cluster.put(leader, &format!("{count}"));
     }
-    // It does not know that this is committed; another member may.
+    // This member does not know that the entries are committed; another member may.
     for at in 0..3 {
         cluster.nodes[at].is_cut_off = at != leader;
     }
@@ -505,7 +505,7 @@ fn a_forced_member_goes_on_alone_with_its_whole_log() {
     options.forces_new_cluster = true;
     for forced in [true, true, false] {
         options.forces_new_cluster = forced;
-        // The files are locked until then.
+        // The files are locked until their members are dropped.
         cluster.nodes.clear();
         cluster.nodes = vec![Node::open(Arc::clone(&disk), &options)];
         assert!(!cluster.nodes[0].is_new);

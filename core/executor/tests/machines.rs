@@ -1,4 +1,5 @@
-//! One machine at a time: what bounds the messages to it, and what it may send when.
+//! Tests of single machines: the bounds of messages to a machine, and the order of its own
+//! messages.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -43,7 +44,7 @@ fn machines_on(disk: &SimDisk) -> Machines {
     Machines::new(vfs, booted, &options)
 }
 
-/// Gives consensus an input and does the log's work. Returns what goes elsewhere.
+/// Passes an input to consensus and does the log's work. Returns the other messages.
 fn consensus(machines: &mut Machines, input: ConsensusInput) -> Vec<Envelope> {
     let (mut out, mut elsewhere) = (Vec::new(), Vec::new());
     machines.consensus.take(input, &mut out);
@@ -102,7 +103,7 @@ fn kind(envelope: &Envelope) -> &'static str {
     }
 }
 
-/// Applies what consensus committed. Returns the messages of the last batch, in order.
+/// Applies committed entries. Returns the messages of the last batch, in order.
 fn apply(machines: &mut Machines, inputs: Vec<ApplyInput>) -> Vec<&'static str> {
     let mut inputs = VecDeque::from(inputs);
     let mut order = Vec::new();
@@ -208,7 +209,7 @@ fn a_log_that_failed_to_sync_does_nothing_more() {
     assert!(out.is_empty(), "the batch is not reported as durable: {out:?}");
 }
 
-/// The entries between the two are in neither of them.
+/// The entries between the database and the snapshot are in neither of them.
 #[test]
 fn a_database_that_is_older_than_the_snapshot_is_refused() {
     let disk = SimDisk::new(1);

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use vfs::{SimDisk, Vfs};
 
-/// A member whose messages are delivered in order, and checked on the way.
+/// A member whose messages are delivered in order and checked.
 struct World {
     machines: Machines,
     queue: VecDeque<Envelope>,
@@ -72,7 +72,7 @@ impl World {
         self.send(Envelope::Consensus(ConsensusInput::Propose(Proposal::request(id, data))));
     }
 
-    /// Ticks until the member leads: the first one applies what is committed already.
+    /// Ticks until the member leads. The first tick applies the entries that are already committed.
     fn lead(&mut self) {
         for _ in 0..3 {
             self.send(Envelope::Consensus(ConsensusInput::Tick));
@@ -255,7 +255,7 @@ fn a_snapshot_for_other_members_is_taken_once_with_all_that_was_applied_before()
     assert_eq!(taken, [(applied, applied)]);
 }
 
-/// Before a cluster has the version 3.6, its members are in the `.snap` file alone.
+/// Before a cluster has the version 3.6, its members are stored only in the `.snap` file.
 #[test]
 fn a_member_whose_snap_file_with_the_members_is_lost_does_not_start() {
     let disk = SimDisk::new(1);

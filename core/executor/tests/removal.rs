@@ -82,7 +82,7 @@ fn a_removed_leader_of_two_tells_the_other_member_until_it_ends() {
     for message in to_other.drain(..) {
         to_leader.extend(step(&mut members[1], Input::Message(message)));
     }
-    // The leader commits and applies its removal; what it says about that is lost.
+    // The leader commits and applies its removal; its messages about that are lost.
     for message in to_leader {
         step(&mut members[0], Input::Message(message));
     }

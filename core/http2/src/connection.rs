@@ -1,4 +1,4 @@
-//! The machine of one connection.
+//! The state machine of one connection.
 
 mod receive;
 mod send;

@@ -1,24 +1,24 @@
-//! Header fields: their bytes, and what they are to a request. A field is checked once, when it is
-//! made; requests that name it share it.
+//! Header fields: their bytes, and their meaning in a request. A field is checked once, when it is
+//! created; requests that refer to it by its index share it.
 //!
-//! A value may be any that Go's server takes: visible characters, spaces, tabs and bytes above 127,
-//! at any place. `:authority` is not looked into.
+//! A value may have all characters that Go's server accepts: visible characters, spaces, tabs and
+//! bytes above 127, in any position. `:authority` is not parsed.
 //!
 //! Source: RFC 9113 §8.2, §8.3; RFC 7541 appendix A; golang.org/x/net/http2 frame.go and
 //! http/httpguts.
 
 use std::rc::Rc;
 
-/// What an entry costs beside its name and value, in bytes.
+/// The size of an entry besides its name and value, in bytes.
 pub(crate) const OVERHEAD: usize = 32;
 
-/// A header field, as the bytes that came. Cheap to clone.
+/// A header field with its original bytes. Cheap to clone.
 #[derive(Clone)]
 pub struct Field(Source);
 
 #[derive(Clone)]
 enum Source {
-    /// Of the static table, by its place from 0.
+    /// An entry of the static table; its position counts from 0.
     Fixed(u8),
     Own(Rc<Parts>),
 }
@@ -31,13 +31,13 @@ struct Parts {
 }
 
 impl Field {
-    /// The field of the static table with this place from 0; `None` beyond its end.
+    /// The field of the static table at this position, from 0; `None` beyond its end.
     pub(crate) fn of_static_table(place: usize) -> Option<Field> {
         let place = u8::try_from(place).ok().filter(|_| place < STATIC.len())?;
         Some(Field(Source::Fixed(place)))
     }
 
-    /// A field of these bytes; whether they may be sent is its kind.
+    /// A field of these bytes. Its kind tells whether they are valid.
     pub(crate) fn new(name: &[u8], value: &[u8]) -> Field {
         let kind = Kind::of(name, value);
         let bytes = [name, value].concat().into_boxed_slice();
@@ -74,7 +74,7 @@ impl Field {
         }
     }
 
-    /// The size by which limits count, in bytes.
+    /// The size that counts against limits, in bytes.
     pub(crate) fn size(&self) -> usize {
         self.name().len() + self.value().len() + OVERHEAD
     }
@@ -86,7 +86,7 @@ impl std::fmt::Debug for Field {
     }
 }
 
-/// What a field is to a request.
+/// The meaning of a field in a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Method,
@@ -130,7 +130,7 @@ impl Kind {
     }
 }
 
-/// A name: RFC 9110's token, without upper case.
+/// Whether this is a valid name: RFC 9110's token, without upper case.
 fn is_token(name: &[u8]) -> bool {
     let allowed = |byte: &u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'!' | b'#'..=b'\'' | b'*' | b'+' | b'^' | b'`' | b'|' | b'~');
     !name.is_empty() && name.iter().all(allowed)

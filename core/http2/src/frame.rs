@@ -16,15 +16,15 @@ pub(crate) const GOAWAY: u8 = 7;
 pub(crate) const WINDOW_UPDATE: u8 = 8;
 pub(crate) const CONTINUATION: u8 = 9;
 
-/// Of DATA and HEADERS.
+/// A flag of DATA and HEADERS.
 pub(crate) const END_STREAM: u8 = 1;
-/// Of SETTINGS and PING.
+/// A flag of SETTINGS and PING.
 pub(crate) const ACK: u8 = 1;
-/// Of HEADERS and CONTINUATION.
+/// A flag of HEADERS and CONTINUATION.
 pub(crate) const END_HEADERS: u8 = 4;
-/// Of DATA and HEADERS.
+/// A flag of DATA and HEADERS.
 pub(crate) const PADDED: u8 = 8;
-/// Of HEADERS: five bytes of priority come first.
+/// A flag of HEADERS: the payload begins with five bytes of priority.
 pub(crate) const HAS_PRIORITY: u8 = 0x20;
 
 /// Why a stream or a connection ends.
@@ -44,13 +44,13 @@ impl Reason {
     pub const STREAM_CLOSED: Reason = Reason(5);
     /// A frame of a wrong length.
     pub const FRAME_SIZE_ERROR: Reason = Reason(6);
-    /// The stream was not looked at.
+    /// The stream was not processed.
     pub const REFUSED_STREAM: Reason = Reason(7);
-    /// Nobody needs the stream any more.
+    /// The stream is no longer needed.
     pub const CANCEL: Reason = Reason(8);
     /// A header block is not HPACK.
     pub const COMPRESSION_ERROR: Reason = Reason(9);
-    /// The other side costs too much.
+    /// The peer causes too much load.
     pub const ENHANCE_YOUR_CALM: Reason = Reason(11);
 
     /// The name in RFC 9113.
@@ -92,7 +92,7 @@ pub(crate) struct FrameHead {
 }
 
 impl FrameHead {
-    /// Reads a head; `None` if the bytes are fewer.
+    /// Reads a head; `None` if there are too few bytes.
     pub(crate) fn read(bytes: &[u8]) -> Option<FrameHead> {
         let [a, b, c, kind, flags, stream @ ..] = *bytes.first_chunk::<HEAD_LEN>()?;
         let len = u32::from_be_bytes([0, a, b, c]) as usize;
@@ -111,7 +111,7 @@ pub(crate) fn write_head(len: usize, kind: u8, flags: u8, stream: u32, out: &mut
     out.extend_from_slice(&[a, b, c, kind, flags, d, e, f, g]);
 }
 
-/// Appends a whole frame.
+/// Appends a frame.
 pub(crate) fn write(kind: u8, flags: u8, stream: u32, payload: &[u8], out: &mut Vec<u8>) {
     write_head(payload.len(), kind, flags, stream, out);
     out.extend_from_slice(payload);

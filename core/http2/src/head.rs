@@ -4,7 +4,7 @@
 
 use crate::field::{Field, Kind};
 
-/// Why a request is not served though its block was decoded.
+/// Why a request is not served although its header block was decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HeadFault {
     Malformed,
@@ -34,14 +34,14 @@ impl Head {
         self.path.map_or(b"", |path| self.fields[path].value())
     }
 
-    /// The value of the first field of this name, which is in lower case.
+    /// The value of the first field of this name, which must be in lower case.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         let found = self.fields.iter().find(|field| field.name() == name.as_bytes());
         found.map(Field::value)
     }
 
-    /// All fields in their order, those that begin with a colon first.
+    /// All fields in their order, pseudo-header fields first.
     #[must_use]
     pub fn fields(&self) -> &[Field] {
         &self.fields
@@ -62,7 +62,7 @@ pub(crate) struct HeadBuilder {
 }
 
 impl HeadBuilder {
-    /// For a head of at most this size by RFC 9113 §6.5.2's count.
+    /// A builder for a head of at most this size, counted as in RFC 9113 §6.5.2.
     pub(crate) fn new(size_max: usize) -> HeadBuilder {
         let head =
             Head { fields: Vec::with_capacity(12), method: 0, path: None, content_length: None };
@@ -108,7 +108,7 @@ impl HeadBuilder {
         self.head.fields.push(field);
     }
 
-    /// The head, if it is that of a request.
+    /// The head, if it is valid for a request.
     pub(crate) fn finish(self) -> Result<Head, HeadFault> {
         if let Some(fault) = self.fault {
             return Err(fault);
@@ -123,7 +123,7 @@ impl HeadBuilder {
     }
 }
 
-/// Checks the trailers of a request, which are not used.
+/// Checks the trailers of a request. They are not used otherwise.
 #[derive(Debug, Default)]
 pub(crate) struct TrailerCheck {
     size: usize,
@@ -136,7 +136,7 @@ impl TrailerCheck {
         self.is_bad |= field.kind().is_pseudo() || field.kind() == Kind::Bad;
     }
 
-    /// Whether these are trailers of at most this size.
+    /// Whether these are valid trailers of at most this size.
     pub(crate) fn passes(&self, size_max: usize) -> bool {
         !self.is_bad && self.size <= size_max
     }

@@ -1,4 +1,5 @@
-//! HPACK: the decoder of requests' header blocks, with limits, and the encoder of responses'.
+//! HPACK: a decoder for the header blocks of requests, with limits, and an encoder for those of
+//! responses.
 //!
 //! Source: RFC 7541.
 

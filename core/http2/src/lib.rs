@@ -1,15 +1,14 @@
-//! HTTP/2 for servers, as a machine without I/O: bytes in, events out; frames out into one buffer.
+//! HTTP/2 for servers, as a state machine without I/O.
 //!
-//! [`Connection::receive`] takes what a client has sent and returns the next [`ClientEvent`]. The caller
-//! answers with [`Connection::send_head`], [`Connection::send_data`] and [`Connection::send_end`],
-//! and writes [`Connection::unsent`] to the socket. Time is an argument.
+//! [`Connection::receive`] takes bytes of the client and returns the next [`ClientEvent`]. The
+//! caller responds with [`Connection::send_head`], [`Connection::send_data`] and
+//! [`Connection::send_end`], and writes [`Connection::unsent`] to the socket. Time is an argument.
 //!
-//! - **Invariant:** no bytes of a client panic, and nothing is allocated by a length that a client
-//!   announces.
+//! - **Invariant:** no input makes it panic, and no memory is allocated for a length that is only
+//!   announced.
 //! - **Invariant:** a response is written no faster than the client's windows and the socket allow;
-//!   [`Connection::next_with_room`] says whose turn it is.
-//! - **Invariant:** data that a client sent and that nobody has taken is never more than the
-//!   windows.
+//!   [`Connection::next_with_room`] decides whose turn it is.
+//! - **Invariant:** data that was received and not yet taken is never more than the windows.
 //!
 //! Not here: sockets and time limits (`edge/connection`), gRPC (`edge/rpc`), the client's side, server
 //! push (never sent), priorities (ignored, as RFC 9113 §5.3.2 allows).
@@ -31,5 +30,5 @@ pub use head::Head;
 pub use limits::{BLOCK_MAX, Limits, PERIOD_MS, RESETS_MAX, USELESS_MAX};
 pub use stream::{End, StreamKey};
 
-/// What a connection of HTTP/2 begins with (RFC 9113 §3.4).
+/// The first bytes of an HTTP/2 connection (RFC 9113 §3.4).
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

@@ -7,10 +7,10 @@ use bytes::Bytes;
 use slab::Slab;
 use std::collections::{BTreeMap, VecDeque};
 
-/// Closed streams that are remembered, to tell late frames from mistakes.
+/// How many closed streams are remembered, to distinguish late frames from mistakes.
 const CLOSED_KEPT: usize = 64;
 
-/// Names a stream. A slot is used again after the stream has ended; the id is not.
+/// Identifies a stream. The slot is used again after the stream has ended; the id is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamKey {
     /// The place of the stream among those that are open.
@@ -34,38 +34,38 @@ pub enum End {
 #[derive(Debug)]
 pub(crate) struct Stream {
     pub(crate) id: u32,
-    /// The client has not ended its side.
+    /// True until the client has ended its side.
     pub(crate) is_receiving: bool,
-    /// The head of the response was written.
+    /// True once the head of the response is written.
     pub(crate) is_answered: bool,
-    /// The data that the client may still send.
+    /// Bytes that the client may still send.
     pub(crate) receive_window: u32,
-    /// Data that came and was not taken.
+    /// Bytes that were received and not yet taken.
     pub(crate) held: u32,
-    /// Data that was taken, and for which the window was not opened again.
+    /// Bytes that were taken and are not yet given back with a WINDOW_UPDATE.
     pub(crate) taken: u32,
-    /// The data that `content-length` announces and that has not come.
+    /// Bytes that `content-length` announces and that have not arrived yet.
     pub(crate) announced: Option<u64>,
-    /// The data that we may send; negative after a setting that made windows smaller.
+    /// Bytes that we may send; negative after a setting that made windows smaller.
     pub(crate) send_window: i64,
     /// Data that waits for a window or the socket.
     pub(crate) unsent: Bytes,
-    /// What follows the data.
+    /// The end of the response, written after the data.
     pub(crate) end: Option<End>,
-    /// The caller has more and waits for room.
+    /// The caller has more data and waits for room.
     pub(crate) wants_room: bool,
-    /// The stream is in the queue of those that can be written.
+    /// The stream is in the queue of [`Connection`](crate::Connection).
     pub(crate) is_queued: bool,
 }
 
-/// How a stream came to be closed.
+/// How a stream was closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Closed {
     /// Both sides ended it, or the client reset it.
     Ended,
     /// We reset it; the client may not know yet.
     ByUs,
-    /// It never was opened: its number was left out.
+    /// It was never opened: the client skipped its number.
     Skipped,
 }
 
@@ -79,7 +79,7 @@ pub(crate) struct Streams {
     forgotten: u32,
     /// The highest number of a client's stream.
     last: u32,
-    /// The stream that was found last: most frames are for the same one as the frame before.
+    /// The stream that was found last. Most frames are for the same stream as the frame before.
     found: Option<StreamKey>,
 }
 
@@ -92,7 +92,7 @@ impl Streams {
         self.last
     }
 
-    /// Takes note of a new number, above all others.
+    /// Records a new number, which is above all others.
     pub(crate) fn begin(&mut self, id: u32) {
         self.last = id;
     }
@@ -142,8 +142,8 @@ impl Streams {
         self.closed.push_back((id, how));
     }
 
-    /// How a stream that is not open, and not above the last one, was closed. `None` if that is
-    /// forgotten.
+    /// How a stream was closed. The stream must not be open, nor above the last one. `None` if it
+    /// is forgotten.
     pub(crate) fn closed(&self, id: u32) -> Option<Closed> {
         let known = self.closed.iter().rev().find(|(closed, _)| *closed == id);
         match known {
@@ -155,7 +155,7 @@ impl Streams {
 }
 
 impl Stream {
-    /// Adds to the window of what we may send.
+    /// Increases the send window.
     pub(crate) fn open_window(&mut self, more: i64) -> Result<(), Reason> {
         let window = self.send_window + more;
         if window > i64::from(i32::MAX) {
@@ -165,7 +165,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Whether a turn of this stream would write or ask for something.
+    /// Whether the stream has window, and has data to write or wants room.
     pub(crate) fn is_waiting(&self) -> bool {
         self.send_window > 0 && (!self.unsent.is_empty() || self.wants_room)
     }

@@ -51,7 +51,7 @@ fn request(words: &[&str]) -> Vec<u8> {
     for word in words {
         match word.strip_prefix('-') {
             Some(name) => all.retain(|field| field.split_once('=').unwrap().0 != name),
-            // Before the others, unless they are to be late.
+            // Pseudo-header fields go before the others, unless the line has `late`.
             None if word.starts_with(':') && !words.contains(&"late") => {
                 let place = all.iter().position(|field| !field.starts_with(':'));
                 all.insert(place.unwrap_or(all.len()), word);
@@ -125,7 +125,7 @@ impl World {
         writeln!(self.out, "{what}").unwrap();
     }
 
-    /// Passes the input; false when the connection is at its end.
+    /// Passes the input to the connection. Returns false when the connection has ended.
     fn receive(&mut self) -> bool {
         let input = std::mem::take(&mut self.input);
         let mut rest = &input[..];
@@ -242,7 +242,7 @@ fn connection(lines: &str) -> String {
     world.out
 }
 
-/// Writes lines that follow each other often as one.
+/// Replaces repeated lines by one line with their number.
 fn collapsed(text: &str) -> String {
     let mut out = String::new();
     let lines: Vec<&str> = text.lines().collect();
@@ -262,7 +262,7 @@ fn a_server_keeps_the_rules_of_rfc_9113() {
     }
 }
 
-/// Opens and resets streams; returns after how many the connection ends, if it does.
+/// Opens and resets streams. If the connection ends, returns after how many.
 fn resets(count: u32, is_answered: bool, now_ms: impl Fn(u32) -> u64) -> Option<(u32, Reason)> {
     let mut http2 = Connection::new(Limits::default());
     http2.receive(&frame(4, 0, 0, &[]), 0).unwrap();

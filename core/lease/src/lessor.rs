@@ -10,9 +10,9 @@ use bytes::Bytes;
 use proto::LeaseId;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// With this many leases, promotion spreads expiries that would come together.
+/// From this number of leases on, promotion spreads expiries that would happen together.
 const SPREAD_FROM: usize = 1_000;
-/// The limit of leases that expire in one second after a promotion.
+/// The maximum number of leases that expire in one second after a promotion.
 const DUE_PER_SECOND: u64 = 750;
 
 /// All leases of a member.
@@ -41,11 +41,11 @@ pub struct Lessor {
 struct Lease {
     ttl_s: i64,
     remaining_ttl_s: i64,
-    /// When it expires; meaningful while primary.
+    /// When it expires; valid only while primary.
     expires_ms: u64,
-    /// Its place in the queue: `expires_ms`, or later while its revocation is under way.
+    /// Its key in the queue: `expires_ms`, or later while its revocation is proposed.
     due_ms: u64,
-    /// When its next checkpoint is due; none if it has too little time left for one.
+    /// When its next checkpoint is due; `None` if too little time is left for one.
     checkpoint_ms: Option<u64>,
     keys: BTreeSet<Bytes>,
 }
@@ -56,14 +56,14 @@ impl Lease {
         Lease { ttl_s, remaining_ttl_s, expires_ms, due_ms, checkpoint_ms, keys: BTreeSet::new() }
     }
 
-    /// The remaining time by the last checkpoint, in milliseconds.
+    /// The remaining time at the last checkpoint, in milliseconds.
     fn left_ms(&self) -> u64 {
         let seconds = if self.remaining_ttl_s > 0 { self.remaining_ttl_s } else { self.ttl_s };
         u64::try_from(seconds).unwrap_or(0).saturating_mul(1000)
     }
 }
 
-/// The remaining time of a lease at some moment, in the log.
+/// The remaining time of a lease, as it is stored in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
     /// The lease.
@@ -72,16 +72,16 @@ pub struct Checkpoint {
     pub remaining_ttl_s: i64,
 }
 
-/// A lease was granted.
+/// The result of a grant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Granted {
-    /// The time to live, in seconds; it may be longer than requested.
+    /// The TTL in seconds. It may be longer than requested.
     pub ttl_s: i64,
     /// The change of the bucket.
     pub write: LeaseWrite,
 }
 
-/// A lease was revoked.
+/// The result of a revocation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revoked {
     /// The keys to delete in the same write transaction, in byte order.
@@ -97,12 +97,12 @@ pub struct Revoked {
 pub enum Renewal {
     /// The lease was renewed.
     Renewed {
-        /// Its time to live, in seconds.
+        /// Its TTL in seconds.
         ttl_s: i64,
     },
-    /// A checkpoint of the lease is stored: without it being cleared, the next leader would let
-    /// the lease expire early. To renew the lease, apply a checkpoint with a remaining time of 0
-    /// and ask again.
+    /// A checkpoint of the lease is stored. Unless it is cleared, the next leader would let the
+    /// lease expire early. To renew the lease, apply a checkpoint with a remaining time of 0 and
+    /// try again.
     AwaitClear,
     /// The lease has expired and will be revoked. The result is `NotFound` once it is revoked, or
     /// `NotPrimary` if this member is demoted first.
@@ -112,7 +112,7 @@ pub enum Renewal {
 /// The remaining time of a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimeToLive {
-    /// The granted time to live, in seconds.
+    /// The granted TTL in seconds.
     pub granted_ttl_s: i64,
     /// The remaining time, in whole seconds, rounded towards 0; negative when the lease expired more
     /// than a second ago.
@@ -161,13 +161,13 @@ impl Lessor {
         Ok(lessor)
     }
 
-    /// How many leases there are.
+    /// The number of leases.
     #[must_use]
     pub fn len(&self) -> usize {
         self.leases.len()
     }
 
-    /// True without a lease.
+    /// True if there are no leases.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.leases.is_empty()
@@ -185,7 +185,7 @@ impl Lessor {
         self.leases.contains_key(&id)
     }
 
-    /// Grants a lease of `ttl_s` seconds, or of the shortest time to live if that is longer.
+    /// Grants a lease of `ttl_s` seconds, or of the minimum TTL if that is longer.
     ///
     /// # Errors
     /// `NotFound` for id 0 (as etcd says), `TtlTooLarge`, `Exists`.
@@ -231,7 +231,7 @@ impl Lessor {
         Ok(Revoked { keys: lease.keys.into_iter().collect(), had_expired, write })
     }
 
-    /// Renews a lease: it gets its whole time to live again.
+    /// Renews a lease for its full TTL.
     ///
     /// # Errors
     /// `NotPrimary`, `NotFound`.
@@ -251,9 +251,9 @@ impl Lessor {
         Ok(Renewal::Renewed { ttl_s })
     }
 
-    /// Applies a checkpoint: the time that a lease has left at the next promotion. Its expiry here
-    /// stays the same. An unknown lease is ignored. Returns the write that makes the checkpoint
-    /// survive a restart.
+    /// Applies a checkpoint: sets the time that a lease will have left at the next promotion. It
+    /// does not change the expiry here. An unknown lease is ignored. Returns the write that makes
+    /// the checkpoint survive a restart.
     pub fn checkpoint(&mut self, checkpoint: Checkpoint, now_ms: u64) -> Option<LeaseWrite> {
         let Checkpoint { id, remaining_ttl_s } = checkpoint;
         let lease = self.leases.get_mut(&id)?;
@@ -277,7 +277,7 @@ impl Lessor {
             let lease = lease.expect("a queued lease exists: revoke takes it from the queue");
             let left_s = lease.expires_ms.saturating_sub(now_ms).div_ceil(1000);
             let remaining_ttl_s = i64::try_from(left_s).unwrap_or(i64::MAX);
-            // An expired lease is being revoked; one just renewed has nothing to save.
+            // Needs no checkpoint if it has expired (it is being revoked) or was just renewed.
             if remaining_ttl_s > 0 && remaining_ttl_s < lease.ttl_s {
                 checkpoints.push(Checkpoint { id, remaining_ttl_s });
             }
@@ -333,7 +333,7 @@ impl Lessor {
         }
     }
 
-    /// The keys of a lease in byte order; none for a lease that does not exist.
+    /// The keys of a lease in byte order; empty for a lease that does not exist.
     pub fn keys(&self, id: LeaseId) -> impl Iterator<Item = &Bytes> {
         self.leases.get(&id).into_iter().flat_map(|lease| &lease.keys)
     }
@@ -364,8 +364,8 @@ impl Lessor {
         ids.into_iter().map(|(_, id)| id).collect()
     }
 
-    /// Starts the clock: from now on each lease has its whole time to live (or the time of its last
-    /// checkpoint) and `extend_ms`. If many leases would expire together, some get more.
+    /// Starts the clock: each lease gets its full TTL (or the time of its last checkpoint) plus
+    /// `extend_ms` from now on. If many leases would expire together, some get more.
     pub fn promote(&mut self, now_ms: u64, extend_ms: u64) {
         self.primary = true;
         let start_ms = now_ms.saturating_add(extend_ms);
@@ -455,7 +455,7 @@ impl Lessor {
     /// Asserts the invariants of the type; for tests and simulations.
     ///
     /// # Panics
-    /// When one is broken.
+    /// When an invariant is broken.
     pub fn check(&self) {
         let queued = if self.primary { self.leases.len() } else { 0 };
         assert_eq!(self.due.len(), queued, "each lease of a primary is queued once, others never");

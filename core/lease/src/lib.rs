@@ -14,7 +14,7 @@ pub use stored::{LeaseWrite, StoredLease};
 
 use std::fmt;
 
-/// The longest time to live that can be asked for, in seconds.
+/// The longest TTL that can be requested, in seconds.
 pub const TTL_S_MAX: i64 = 9_000_000_000;
 
 /// [`Lessor::expired`] returns a lease again after this time if it still exists, in milliseconds.
@@ -23,8 +23,8 @@ pub const EXPIRED_RETRY_MS: u64 = 3_000;
 /// Leases with more time left than this are checkpointed at this interval, in seconds.
 pub const CHECKPOINT_INTERVAL_S: u64 = 300;
 
-/// The shortest time to live that a member grants, in seconds: one and a half election timeouts,
-/// in whole ticks, rounded up to a second.
+/// The shortest TTL that a member grants, in seconds: one and a half election timeouts, in whole
+/// ticks, rounded up to a second.
 #[must_use]
 pub fn ttl_s_min(election_ticks: u64, tick_ms: u64) -> i64 {
     let ms = (election_ticks.saturating_mul(3) / 2).saturating_mul(tick_ms);
@@ -39,7 +39,7 @@ pub enum LeaseError {
     NotFound,
     /// A lease has this id already.
     Exists,
-    /// More than [`TTL_S_MAX`].
+    /// The requested TTL is above [`TTL_S_MAX`].
     TtlTooLarge,
     /// This member does not lead, so its leases have no clock.
     NotPrimary,

@@ -12,7 +12,7 @@ use proto::{LeaseId, leasepb};
 pub struct StoredLease {
     /// Its id. Negative ones exist.
     pub id: LeaseId,
-    /// The time to live that was granted, in seconds.
+    /// The granted TTL in seconds.
     pub ttl_s: i64,
     /// The remaining time at the last checkpoint, in seconds; 0 without one.
     pub remaining_ttl_s: i64,
@@ -36,7 +36,7 @@ impl StoredLease {
     /// Reads an item of the bucket.
     ///
     /// # Errors
-    /// When the value is not a lease, or is another one than the key says.
+    /// When the value is not a lease, or has another id than the key.
     pub fn decode(key: &[u8], value: &[u8]) -> Result<StoredLease, CorruptLease> {
         let corrupt = |why: String| CorruptLease { key: key.to_vec(), why };
         let pb = leasepb::Lease::decode(value).map_err(|error| corrupt(error.to_string()))?;
@@ -52,7 +52,7 @@ impl StoredLease {
 pub struct LeaseWrite {
     /// The key.
     pub key: [u8; 8],
-    /// The new value; none deletes the key.
+    /// The new value; `None` deletes the key.
     pub value: Option<Bytes>,
 }
 

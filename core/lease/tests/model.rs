@@ -11,7 +11,7 @@ const TTL_S_MIN: i64 = 2;
 #[derive(Default)]
 struct Twin {
     primary: bool,
-    /// Id, time to live, when it expires, when it is returned as expired next.
+    /// Id, TTL, when it expires, and when it is next returned as expired.
     leases: Vec<(LeaseId, i64, u64, u64)>,
     keys: BTreeMap<Vec<u8>, LeaseId>,
 }

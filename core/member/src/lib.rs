@@ -1,5 +1,5 @@
 //! The consensus half of a member. It owns raft and the queue of proposals, hands out batches for
-//! the log and committed entries for applying, and tells whether reads are linearizable.
+//! the log and committed entries for applying, and confirms linearizable reads.
 //!
 //! Not here: the effect of a committed entry (`state`), files, threads and clocks. The caller calls
 //! [`Member::step`] and carries out the [`Effect`]s.
@@ -21,14 +21,16 @@ use proto::{ConfChange, ConfState, Entry, EntryKind, HardState, Index, NodeId, T
 use raft::{ConfChanges, LogPart, LogRead, LogWrite, Message, RaftSnapshot, Read};
 use std::collections::{BTreeMap, VecDeque};
 
-/// The most entries that may be committed but not applied. Above it, new requests are refused.
+/// The maximum number of entries that are committed but not applied. Above it, new requests are
+/// refused.
 ///
 /// Source: etcd v3.7 server/etcdserver/v3_server.go `maxGapBetweenApplyAndCommitIndex`.
 pub const APPLY_GAP_MAX: u64 = 5_000;
-/// The most requests that may wait for a leader.
+/// The maximum number of requests that wait for a leader.
 pub const WAITING_MAX: usize = 10_000;
-/// The most bytes of requests that may wait for a leader, or for the log to take more: a log that
-/// hangs commits nothing, and the clients whose requests time out meanwhile send others.
+/// The maximum number of bytes of requests that wait for a leader, or for room in the uncommitted
+/// log. The bound is needed when the disk hangs: nothing is committed, and clients whose requests
+/// time out send more.
 pub const WAITING_BYTES_MAX: usize = 64 << 20;
 
 /// An input of [`Member::step`].
@@ -38,9 +40,9 @@ pub enum Input {
     Tick,
     /// Requests to propose, in order. A leader makes one batch of all of them.
     Propose {
-        /// Those of this member.
+        /// Requests of this member.
         own: Vec<Proposal>,
-        /// Messages of other members that forward theirs.
+        /// Messages in which other members forward their requests.
         forwarded: Vec<Message>,
     },
     /// A message of another member.
@@ -56,7 +58,7 @@ pub enum Input {
     ConfChanged(Option<ConfChange>),
     /// Entries up to this index are no longer needed in memory.
     Compact(Index),
-    /// Hand the leadership over to this voter.
+    /// Transfer the leadership to this voter.
     Transfer(NodeId),
     /// A message to this member could not be sent.
     Unreachable(NodeId),
@@ -67,13 +69,13 @@ pub enum Input {
         /// Whether it has the snapshot.
         delivered: bool,
     },
-    /// The part of the log that was asked for; `None` if the log does not have it.
+    /// The requested part of the log; `None` if the log does not have it.
     LogRead(LogRead, Option<LogPart>),
-    /// The snapshot for members that are too far behind, or none if there is no longer one.
+    /// The snapshot for members that are too far behind; `None` if there is no longer one.
     Snapshot(Option<RaftSnapshot>),
 }
 
-/// The name of a batch.
+/// Identifies a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Receipt(u64);
 
@@ -86,8 +88,9 @@ pub struct Proposal {
     pub kind: EntryKind,
     /// The data of its entry.
     pub data: Bytes,
-    /// The term in which this member has to lead to propose it: the duty of a leader, which must not
-    /// reach another leader later. `None`: raft forwards it to whoever leads.
+    /// For a leader's own proposal: the term in which this member must lead to propose it, since it
+    /// must not reach another leader later. `None` for other requests, which raft forwards to the
+    /// leader.
     pub as_leader_of: Option<Term>,
 }
 
@@ -123,13 +126,13 @@ pub enum Effect {
     Apply(Vec<Entry>),
     /// Read this part of the log for a member that is behind, then report [`Input::LogRead`].
     ReadLog(LogRead),
-    /// A member is too far behind for the snapshot that is stored: take a newer one.
+    /// A member is too far behind for the stored snapshot: take a newer one.
     SnapshotWanted,
-    /// A message of another member is invalid and was dropped. To be logged and counted.
+    /// A message of another member is invalid and was dropped. Log and count it.
     BadMessage(raft::Error),
     /// The request with this id was refused.
     Refuse(u64, Refusal),
-    /// The term or the leader has changed, or whether it is the only member.
+    /// The term or the leader has changed, or [`Leadership::alone_from`] has.
     Leadership(Leadership),
 }
 
@@ -148,10 +151,10 @@ pub struct Append {
 /// The reason for a refused request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// More than [`APPLY_GAP_MAX`] entries are committed but not applied, or [`WAITING_MAX`] requests
-    /// or [`WAITING_BYTES_MAX`] of them wait for a leader that takes them.
+    /// More than [`APPLY_GAP_MAX`] entries are committed but not applied, or [`WAITING_MAX`]
+    /// requests or [`WAITING_BYTES_MAX`] bytes of requests wait.
     TooManyRequests,
-    /// The duty of a leader, which this member is not, or not in that term.
+    /// It is a leader's own proposal, and this member does not lead, or not in that term.
     NotLeader,
 }
 
@@ -162,8 +165,8 @@ pub struct Leadership {
     pub term: Term,
     /// The leader; [`NodeId::NONE`] if it is not known.
     pub leader: NodeId,
-    /// If this member leads and there is no other member: the commit index when that began. Other
-    /// members may have acknowledged the entries up to it, but none after it.
+    /// If this member leads and is the only member: the commit index when it became so. Other
+    /// members may have acknowledged entries up to this index, but none after it.
     pub alone_from: Option<Index>,
 }
 
@@ -210,7 +213,7 @@ impl Member {
                 }
             }
             Input::Read(context) => {
-                // The caller asks again if there is no answer, for whatever reason.
+                // If there is no answer, the caller asks again, so the reason does not matter.
                 self.raft.read_index(context).ok();
             }
             Input::Durable(receipt) => self.batch_durable(receipt, effects),
@@ -252,8 +255,8 @@ impl Member {
         self.raft.role() == raft::Role::Leader
     }
 
-    /// The index up to which the log of each member is durable, its own too; none unless this member
-    /// leads.
+    /// The index up to which the log of each member is durable, including its own; `None` unless
+    /// this member leads.
     #[must_use]
     pub fn matched(&self) -> Option<BTreeMap<NodeId, Index>> {
         let of_each = || self.raft.progress().iter().map(|(id, progress)| (*id, progress.matched));
@@ -296,7 +299,7 @@ impl Member {
 
     fn enqueue(&mut self, proposals: Vec<Proposal>, effects: &mut Vec<Effect>) {
         let too_far_behind = self.apply_gap() > APPLY_GAP_MAX;
-        // What a leader takes at once does not wait, however much arrives in one step.
+        // Requests that a leader takes at once do not wait, so the limits do not apply to them.
         let is_blocked = self.raft.leader() == NodeId::NONE || !self.waiting.is_empty();
         for proposal in proposals {
             let bytes = self.waiting_bytes + proposal.data.len();
@@ -310,8 +313,9 @@ impl Member {
         }
     }
 
-    /// Refuses the duties of a leadership that has ended. Forwarded, they would take effect in the
-    /// term of another leader: once, the leader of earlier revoked leases that the new one had renewed.
+    /// Refuses waiting proposals of a leader if its term has ended. If they were forwarded, they
+    /// would take effect in the term of another leader: in etcd, an old leader revoked leases that
+    /// the new one had renewed.
     ///
     /// Source: etcd issue 15247.
     fn refuse_outdated(&mut self, effects: &mut Vec<Effect>) {
@@ -348,7 +352,8 @@ impl Member {
         }
     }
 
-    /// Proposes what other members have forwarded: a leader together with its own requests.
+    /// Proposes the requests that other members have forwarded. A leader proposes them together
+    /// with its own.
     fn propose_with_forwarded(&mut self, messages: Vec<Message>, effects: &mut Vec<Effect>) {
         let mut entries = Vec::new();
         for message in messages {
@@ -366,8 +371,8 @@ impl Member {
     }
 
     fn conf_changed(&mut self, change: Option<ConfChange>) {
-        // An invalid change is passed on without a member, so that raft knows that it is no longer
-        // pending.
+        // An invalid change is passed on as a change without a member, so that raft no longer
+        // counts it as pending.
         let change = change.unwrap_or_else(|| ConfChange {
             id: 0,
             kind: proto::raftpb::ConfChangeType::ConfChangeAddNode,
@@ -378,8 +383,8 @@ impl Member {
         assert!(applied.is_ok(), "a change that the state accepted is valid for raft: {applied:?}");
     }
 
-    /// A batch is durable: what follows it is carried out. A receipt that comes twice has no
-    /// effect.
+    /// Carries out the messages that follow a batch, now that it is durable. A repeated receipt has
+    /// no effect.
     fn batch_durable(&mut self, receipt: Receipt, effects: &mut Vec<Effect>) {
         if let Some((_, after)) = self.in_flight.take_if(|(known, _)| *known == receipt) {
             self.follow_up(after, effects);
@@ -392,7 +397,7 @@ impl Member {
             if message.to != self.raft.id() {
                 others.push(message);
             } else {
-                // A member that was removed from the configuration does not count any more.
+                // Fails if this member was removed from the configuration, and can be ignored then.
                 self.raft.step_own(message).ok();
             }
         }
@@ -440,7 +445,7 @@ impl Member {
 
     fn write(&mut self, write: LogWrite, effects: &mut Vec<Effect>) {
         if !write.must_sync {
-            // A commit index alone waits for the next batch, and all else is durable.
+            // Only the commit index has changed, which waits for the next batch.
             return self.follow_up(write.after, effects);
         }
         self.batches += 1;

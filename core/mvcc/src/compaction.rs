@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 /// the former costs less.
 const TAKEN_PER_DROPPED: usize = 4;
 
-/// How far a slice got.
+/// The result of a slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Slice {
     /// No compaction is under way.

@@ -28,7 +28,7 @@ struct Sorter<'a, T> {
     less: &'a mut dyn FnMut(&T, &T) -> bool,
 }
 
-/// What choosing a pivot revealed about the list.
+/// A fact about the list, found while choosing a pivot.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Hint {
     Unknown,

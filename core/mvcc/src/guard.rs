@@ -1,4 +1,4 @@
-//! Which keys each request touches: what permission is asked for.
+//! The keys that each request accesses, for permission checks.
 
 use crate::range::{DeleteRange, PastVersion, Put, RangeQuery};
 use auth::{Access, Denied, Guarded, Internal, KeyRange};

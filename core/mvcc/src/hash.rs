@@ -1,5 +1,6 @@
-//! HashKV: the hash by which members compare their data up to a revision, independent of how far
-//! compaction has come on each. It is computed in steps, so that other work can run between them.
+//! HashKV: the hash with which members compare their data up to a revision, independent of the
+//! progress of compaction on each member. It is computed in steps, so that other work can run
+//! between them.
 //!
 //! Source: etcd v3.7 server/storage/mvcc/{hash,kvstore}.go.
 

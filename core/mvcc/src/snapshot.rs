@@ -1,4 +1,4 @@
-//! What the writer changes and a view holds: the index, the buckets, and two revisions.
+//! The state that the writer changes and a view keeps: the index, the buckets, and two revisions.
 
 use crate::index::Index;
 use backend::ReadView;

@@ -87,7 +87,7 @@ pub struct GrantAnswer {
     pub revision: i64,
     /// The lease's id.
     pub id: i64,
-    /// The granted time to live in seconds, which may be longer than requested.
+    /// The granted TTL in seconds, which may be longer than requested.
     pub ttl_s: i64,
 }
 
@@ -132,7 +132,7 @@ pub enum Answer {
 pub enum AuthAnswer {
     /// To a change.
     Done,
-    /// Whether authentication is on.
+    /// Whether authentication is enabled.
     Status {
         /// True if it is.
         enabled: bool,

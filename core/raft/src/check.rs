@@ -47,7 +47,7 @@ impl Node {
     }
 }
 
-/// What is remembered of one node.
+/// The remembered facts about one node.
 #[derive(Clone, Copy, Debug, Default)]
 struct NodeHistory {
     term: Term,
@@ -102,8 +102,8 @@ impl Invariants {
         }
     }
 
-    /// A node has crashed, so that its term, its commit index and its log may go back to what was
-    /// durable.
+    /// Called when a node has crashed: its term, its commit index and its log may go back to the
+    /// durable state.
     pub fn crashed(&mut self, node: NodeId) {
         self.nodes.remove(&node);
     }

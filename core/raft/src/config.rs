@@ -71,13 +71,13 @@ pub struct ProtocolRules {
     pub gathers_reads: bool,
     /// A follower forwards proposals to its leader.
     pub forwards_proposals: bool,
-    /// A leader refuses a configuration change that is not possible in its configuration. To be
-    /// switched off only if the applying side refuses such changes.
+    /// A leader refuses a configuration change that is not possible in its configuration. Switch
+    /// this off only if the applying side refuses such changes.
     pub validates_conf_changes: bool,
     /// A leader that is removed or becomes a learner steps down when it applies the change.
     pub steps_down_on_removal: bool,
-    /// Committed entries are handed out for applying although they are not durable here. To be
-    /// switched on only if each [`crate::Ready`] is written before its entries are applied.
+    /// Committed entries are handed out for applying although they are not durable here. Switch
+    /// this on only if each [`crate::Ready`] is written before its entries are applied.
     pub applies_unpersisted: bool,
     /// The caller can read older entries from its log file ([`crate::Ready::log_reads`]). Without
     /// it, a member that needs them gets a snapshot.

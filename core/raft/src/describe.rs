@@ -43,7 +43,7 @@ fn changes(entry: &Entry) -> String {
     texts.join(" ")
 }
 
-/// Bytes between double quotes, with what is not printable escaped.
+/// Bytes between double quotes, with unprintable bytes escaped.
 fn quoted(data: &[u8]) -> String {
     let mut text = String::from("\"");
     for chunk in data.utf8_chunks() {

@@ -23,7 +23,7 @@ impl Node {
         }
     }
 
-    /// The leader hands its leadership over to this member.
+    /// Handles the leader's request to campaign at once, because it transfers its leadership.
     pub(crate) fn handle_timeout_now(&mut self, from: NodeId) {
         let (id, term) = (self.config.id, self.term);
         match self.role {

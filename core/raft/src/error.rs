@@ -66,7 +66,7 @@ pub enum DroppedRequest {
     NoLeader,
     /// This member leads, but is no longer in the configuration.
     NotAMember,
-    /// The leader is handing over its leadership.
+    /// The leader is transferring its leadership.
     LeadershipMoves,
     /// The entries that are not applied have too many bytes ([`crate::RaftLimits::uncommitted_bytes_max`]).
     TooManyBytes,

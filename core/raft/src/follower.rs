@@ -80,7 +80,7 @@ impl Node {
         }
         let last = self.log.last();
         if self.log.matches(id) {
-            // The log has all that the snapshot has, and maybe more.
+            // The log contains the last entry of the snapshot, and maybe more.
             tracing::info!(
                 "{me:x} [commit: {}, lastindex: {}, lastterm: {}] fast-forwarded commit to snapshot [index: {}, term: {}]",
                 self.log.committed(),

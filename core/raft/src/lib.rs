@@ -9,8 +9,7 @@
 //! each optional part. etcd raft's own scripts are run in `tests/interaction.rs`; nodes with a
 //! network and disks that fail in `tests/cluster.rs`.
 //!
-//! Not here: the network, files, and the state machine. The server runs one voter only so far: no
-//! crate sends the messages to another process yet.
+//! Not here: the network (`peer`), files (`wal`), and the state machine (`state`).
 //!
 //! Source: etcd raft v3.7; D. Ongaro, *Consensus: Bridging Theory and Practice*, 2014 ("thesis").
 //!

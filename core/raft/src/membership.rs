@@ -9,13 +9,12 @@ use crate::output::Role;
 use proto::{ConfState, Entry, EntryKind, Index, NodeId};
 
 impl Node {
-    /// Applies the change of a committed entry. To be called for each such entry before
-    /// [`Node::applied`] reports it. An invalid change is passed with [`NodeId::NONE`] as its
-    /// member.
+    /// Applies the change of a committed entry. Must be called for each such entry before
+    /// [`Node::applied`] reports it. Pass an invalid change with [`NodeId::NONE`] as its member.
     ///
     /// # Errors
-    /// [`Error::ConfChange`] if the change is not possible. The member must stop then: another
-    /// member may have applied it.
+    /// [`Error::ConfChange`] if the change is not possible. Then the member must stop, since
+    /// another member may have applied it.
     pub fn apply_conf_change(&mut self, changes: &ConfChanges) -> Result<ConfState, Error> {
         let changer = Changer { tracker: &self.tracker, last_index: self.log.last().index };
         let configured = if changes.leaves_joint() {
@@ -38,7 +37,7 @@ impl Node {
             return;
         }
         if !self.is_promotable() {
-            // This leader is removed, or a learner now.
+            // This leader was removed, or became a learner.
             if self.config.rules.steps_down_on_removal {
                 self.become_follower(self.term, NodeId::NONE);
             }
@@ -56,7 +55,7 @@ impl Node {
         }
     }
 
-    /// The entries up to `index` have been applied.
+    /// Reports that the entries up to `index` have been applied.
     ///
     /// # Panics
     /// If they were not handed out by [`Node::ready`].

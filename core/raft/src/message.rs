@@ -110,7 +110,7 @@ pub enum Body {
         /// The context of the request.
         context: Bytes,
     },
-    /// Asks the leader to hand its leadership over to the sender.
+    /// Asks the leader to transfer its leadership to the sender.
     TransferLeader,
     /// Tells the receiver to campaign at once.
     TimeoutNow,
@@ -126,7 +126,7 @@ pub enum Body {
         /// The context of the request.
         context: Bytes,
     },
-    /// A member to itself: a write is durable. Never sent to others.
+    /// Sent by a member only to itself: a write is durable.
     Stored {
         /// The last entry of the log when the write was handed out; `None` if all of them were
         /// durable already.

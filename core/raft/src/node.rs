@@ -24,12 +24,12 @@ pub(crate) struct Clock {
     random: Random,
 }
 
-/// The knowledge of a leader about its own term.
+/// The state of a leader in its term.
 #[derive(Debug, Default)]
 pub(crate) struct Leading {
     /// No configuration change may be proposed until this index is applied.
     pub(crate) pending_conf_index: Index,
-    /// The member that is to become leader; [`NodeId::NONE`] if there is none.
+    /// The target of a leadership transfer; [`NodeId::NONE`] if there is none.
     pub(crate) transferee: NodeId,
     /// The bytes of data of the entries that were appended in this term and are not applied.
     pub(crate) uncommitted_bytes: usize,
@@ -57,7 +57,7 @@ pub struct Node {
     pub(crate) clock: Clock,
     pub(crate) leading: Leading,
     pub(crate) reads: Reads,
-    /// What the caller has not taken yet, and what it has.
+    /// The output that the caller has not taken yet, and the state of the last [`crate::Ready`].
     pub(crate) out: Out,
     /// The newest snapshot for members that are too far behind.
     pub(crate) newest_snapshot: Option<RaftSnapshot>,
@@ -168,7 +168,7 @@ impl Node {
     }
 
     /// Sets the ticks after which this member campaigns, until its term or its role changes. For
-    /// tests and simulations, which need a certain one.
+    /// tests and simulations that need a fixed timeout.
     pub fn set_election_timeout(&mut self, ticks: u64) {
         self.clock.timeout = ticks;
     }
@@ -221,7 +221,7 @@ impl Node {
         self.leader
     }
 
-    /// The member that is to become leader; [`NodeId::NONE`] if there is none.
+    /// The target of a leadership transfer; [`NodeId::NONE`] if there is none.
     #[must_use]
     pub fn transferee(&self) -> NodeId {
         self.leading.transferee

@@ -63,7 +63,7 @@ pub struct LogWrite {
 /// A part of the log that is no longer in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogRead {
-    /// The term in which it was asked for.
+    /// The term in which it was requested.
     pub term: Term,
     /// The first entry to read.
     pub first: Index,

@@ -42,7 +42,8 @@ impl Node {
         self.snapshot_stored(snapshot);
     }
 
-    /// A write of an earlier term: its entries may have been overwritten, but a snapshot stays.
+    /// Handles the report of a write of an earlier term. Its entries may have been overwritten, but
+    /// its snapshot is still valid.
     pub(crate) fn stored_in_earlier_term(&mut self, message: &Message) {
         let Body::Stored { last, snapshot } = &message.body else { return };
         if last.is_some() {

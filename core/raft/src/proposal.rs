@@ -24,7 +24,7 @@ pub enum Proposed {
     },
     /// It was sent to the leader. The message may get lost.
     Forwarded,
-    /// A configuration change that is not possible now. An empty entry was appended instead.
+    /// It was a configuration change that is not possible now. An empty entry was appended instead.
     Ignored {
         /// The reason, in etcd's words.
         why: String,

@@ -27,7 +27,8 @@ impl Node {
         if *to != self.config.id {
             return Err(format!("it is for member {to:x}"));
         }
-        // A transfer is asked for in the name of the member that is to lead.
+        // A transfer request has the target of the transfer as its sender, which may be this
+        // member.
         let of_this_member = *from == self.config.id && *body != Body::TransferLeader;
         if of_this_member || *from == NodeId::NONE || *from >= OWN_APPLIER {
             return Err("the sender is this member or none".into());

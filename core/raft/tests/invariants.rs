@@ -1,4 +1,4 @@
-//! The checks of invariants find what they are for.
+//! The invariant checks detect the violations that they are made for.
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
@@ -22,7 +22,7 @@ fn node(id: u64, terms: &[u64], commit: u64) -> Node {
     Node::new(Config::new(NodeId(id), id), restored).unwrap()
 }
 
-/// Makes a node the leader of the next term, with a vote that nobody has given.
+/// Makes a node the leader of the next term with a forged vote.
 fn elect(node: &mut Node, voter: u64) {
     node.campaign();
     for message in node.ready(true).write.unwrap().after {

@@ -48,7 +48,7 @@ fn once(node: &mut Node) -> Ready {
     ready
 }
 
-/// Carries out everything at once; answers with what was sent to a member.
+/// Carries out all work at once. Returns the messages to one member.
 fn drive(node: &mut Node, to: u64) -> Vec<Body> {
     let mut sent = Vec::new();
     while node.has_ready(true) {
@@ -58,7 +58,7 @@ fn drive(node: &mut Node, to: u64) -> Vec<Body> {
     sent
 }
 
-/// A leader of three in term 1, whose entries 1 to `last` are committed with member 2 alone and are
+/// A leader of three in term 1. Its entries 1 to `last` are committed with member 2 only, and are
 /// no longer in its memory. Member 3 has answered a heartbeat.
 fn leader_without(config: Config, last: u64) -> Node {
     let mut node = node(config, &[1, 2, 3]);
@@ -139,7 +139,7 @@ fn a_member_gets_a_snapshot_for_entries_that_the_log_file_no_longer_has() {
     assert_eq!(node.progress()[&NodeId(3)].state, ProgressState::Replicate);
 }
 
-/// Once it was sent, and the leader then sent entries again that the member had.
+/// Once, such a snapshot was sent, and the leader then resent entries that the member had.
 #[test]
 fn a_snapshot_behind_what_the_member_has_is_not_sent_to_it() {
     let mut node = leader_without(reading(), 5);

@@ -1,4 +1,4 @@
-//! One node by example: what it hands out when, what it refuses, and how it starts again.
+//! Examples for one node: its output, its refusals, and its restart.
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
@@ -41,7 +41,7 @@ fn data(text: &str) -> Vec<Bytes> {
     text.split_whitespace().map(|word| Bytes::from(String::from(word))).collect()
 }
 
-/// Carries out everything at once; answers what was applied.
+/// Carries out all work at once. Returns the applied entries.
 fn drive(node: &mut Node) -> Vec<Entry> {
     let mut applied = Vec::new();
     while node.has_ready(true) {
@@ -55,7 +55,7 @@ fn drive(node: &mut Node) -> Vec<Entry> {
     applied
 }
 
-/// The write is durable: what may leave now.
+/// Reports that the write is durable. Returns the messages that may be sent now.
 fn written(node: &mut Node, write: LogWrite) -> Vec<Message> {
     let (own, others): (Vec<Message>, Vec<Message>) =
         write.after.into_iter().partition(|message| message.to == node.id());
@@ -259,7 +259,8 @@ fn a_vote_of_an_earlier_term_does_not_bind_after_a_torn_write() {
 
 #[test]
 fn entries_of_older_terms_are_not_committed_by_counting() {
-    // Figure 3.7 of the thesis: what a quorum holds from term 2 may still be overwritten.
+    // Figure 3.7 of the thesis: an entry of term 2 may still be overwritten although a quorum has
+    // it.
     let hard_state = HardState { term: Term(2), ..HardState::default() };
     let stored = Restored { hard_state, entries: entries(0, &[1, 2]), ..restored(&[1, 2, 3]) };
     let mut node = Node::new(Config::new(NodeId(1), 1), stored).unwrap();
@@ -293,7 +294,7 @@ fn the_completion_of_an_overwritten_write_does_not_count_for_a_new_leader() {
     assert_eq!(node.persisted(), Index(1), "the report of the vote is to follow");
     written(&mut node, vote);
     assert_eq!((node.persisted(), node.role(), node.last()), (Index(2), Role::Leader, id(3, 3)));
-    // With entry 3 on this disk alone, nothing new is committed.
+    // Entry 3 is only on this disk, so nothing new is committed.
     drive(&mut node);
     assert_eq!((node.persisted(), node.commit()), (Index(3), Index(1)));
 }
@@ -390,7 +391,7 @@ fn messages_of_kinds_that_are_not_known_are_refused() {
 
 #[test]
 fn a_sole_voter_reads_at_once_but_not_before_it_has_committed_in_its_term() {
-    // The stored commit index lags behind what was acknowledged: entry 2 may have been.
+    // The stored commit index lags: entry 2 may have been acknowledged.
     let hard_state = HardState { term: Term(1), vote: NodeId(1), commit: Index(1) };
     let stored = Restored { hard_state, entries: entries(0, &[1, 1]), ..restored(&[1]) };
     let mut node = Node::new(Config::new(NodeId(1), 1), stored).unwrap();
@@ -581,7 +582,7 @@ fn the_memory_of_the_log_is_bounded() {
 
 #[test]
 fn a_sole_voter_starts_again_from_every_state_that_it_can_leave() {
-    // A run with proposals; after each write, and in the middle of each, the disk is kept.
+    // A run with proposals. A copy of the disk is kept after each write, and in the middle of each.
     let mut node = node(&[1]);
     let mut disks = vec![(HardState::default(), Vec::new())];
     let mut acknowledged = Vec::new();
@@ -603,7 +604,7 @@ fn a_sole_voter_starts_again_from_every_state_that_it_can_leave() {
             let applied = apply(&mut node, ready);
             acknowledged.extend(applied);
         }
-        // What is acknowledged is in every disk from now on.
+        // All later disks must contain the entries acknowledged so far.
         let known = acknowledged.len();
         let (hard, log) = disks.last().unwrap();
         for applied in 0..=known {

@@ -71,7 +71,7 @@ fn same_in_other_ways(majority: &Majority, acked: &BTreeMap<NodeId, Index>, inde
     assert_eq!(dumb(majority, acked), index);
     let twice = Joint { incoming: majority.clone(), outgoing: majority.clone() };
     assert_eq!(twice.committed(acked), index, "a majority joined with itself is itself");
-    // What is below the committed index already does not matter.
+    // Lowering an index that is already below the committed index does not change the result.
     for (id, own) in acked.iter().filter(|(_, own)| **own < index) {
         for lower in [Index(own.0 - 1), Index(0)] {
             let mut lowered = acked.clone();
@@ -85,7 +85,7 @@ fn printed(index: Index) -> String {
     if index == EVERYTHING { "∞".into() } else { index.to_string() }
 }
 
-/// For each index that anybody has, count who has it: the highest with a majority.
+/// A simple computation: of all acknowledged indexes, the highest that a majority has reached.
 fn dumb(majority: &Majority, acked: &BTreeMap<NodeId, Index>) -> Index {
     if majority.0.is_empty() {
         return EVERYTHING;
@@ -101,7 +101,7 @@ fn dumb(majority: &Majority, acked: &BTreeMap<NodeId, Index>) -> Index {
         .unwrap_or_default()
 }
 
-/// A number below `end`, from a generator that needs nothing else.
+/// A number below `end` from a simple generator.
 fn draw(state: &mut u64, end: u64) -> u64 {
     *state ^= *state << 13;
     *state ^= *state >> 7;
@@ -126,7 +126,8 @@ fn the_committed_index_is_what_counting_gives() {
 
 #[test]
 fn a_vote_is_decided_as_soon_as_no_further_vote_can_change_it() {
-    // A joint vote is won (lost) exactly if it is for every (no) way in which the others may vote.
+    // A joint vote is won (lost) if and only if it is won for every (no) choice of the missing
+    // votes.
     let mut seed = 0x5eed_0002;
     for round in 0..5_000 {
         let mut half =

@@ -1,5 +1,5 @@
-//! The alarms in force. One row in bucket `alarm` for each (member, alarm): the message is the
-//! key, the value is empty.
+//! The active alarms. Each (member, alarm) is one item of the bucket `alarm`: the key is the
+//! encoded message, the value is empty.
 //!
 //! Source: etcd v3.7 server/etcdserver/api/v3alarm/alarms.go, server/storage/schema/alarm.go.
 
@@ -43,7 +43,7 @@ impl Alarms {
             .collect()
     }
 
-    /// Executes the request; returns the alarms that it asked for or changed.
+    /// Executes the request. Returns the alarms that it asked for or changed.
     pub fn apply(&mut self, request: &AlarmRequest, batch: &mut Batch) -> Vec<AlarmMember> {
         let row = (request.alarm, request.member_id);
         let alarm = AlarmMember { member_id: request.member_id, alarm: request.alarm };

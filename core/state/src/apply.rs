@@ -107,7 +107,7 @@ impl State {
         Ok(())
     }
 
-    /// Executes the one field that is set.
+    /// Executes the request in the one field that is set.
     fn dispatch(
         &mut self,
         clock: &Clock,
@@ -229,15 +229,15 @@ impl State {
     }
 }
 
-/// When an entry is applied.
+/// The time and the index at which an entry is applied.
 struct Clock {
     now_ms: u64,
     /// The index of the entry.
     index: u64,
 }
 
-/// Whether a request fits the quota. One that does not is applied all the same, because other
-/// members may have more space; only its answer is an error.
+/// Whether a request fits the quota. A request that does not fit is still applied, because other
+/// members may have more space. Only its answer is an error.
 struct Fit(bool);
 
 impl Fit {

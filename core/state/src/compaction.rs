@@ -1,4 +1,4 @@
-//! A compaction goes through the store in slices, between entries.
+//! Runs a compaction of the store in slices, between entries.
 
 use crate::effect::Effect;
 use crate::machine::State;
@@ -7,7 +7,7 @@ use mvcc::Slice;
 use proto::answer::Answer;
 
 impl State {
-    /// Does a slice of the compaction under way. When it has finished, answers the requests that
+    /// Does a slice of the current compaction. When it has finished, answers the requests that
     /// waited for it.
     pub(crate) fn compact_slice(&mut self, effects: &mut Vec<Effect>) {
         if !self.has_housekeeping() {
@@ -17,7 +17,7 @@ impl State {
         let limit = self.settings.compaction_slice;
         let slice = self.storage.store.compaction_slice(&mut batch, limit);
         if slice == Slice::More(0) {
-            // Only the index has changed, and readers see no difference.
+            // Only the index has changed, which makes no difference for readers.
             return;
         }
         if let Slice::More(dropped) | Slice::Finished { dropped, .. } = slice {

@@ -17,8 +17,8 @@ use std::sync::Arc;
 pub enum Effect {
     /// Write this batch to the file, after those before it.
     Commit(Arc<Batch>),
-    /// These tokens of clients are valid or not valid any more, before the view that contains the
-    /// cause is published.
+    /// These tokens of clients have become valid or invalid. Comes before the view that contains
+    /// the cause is published.
     Tokens(Vec<TokenChange>),
     /// Readers see this from now on.
     Publish(Box<Published>),
@@ -28,9 +28,9 @@ pub enum Effect {
     Answer(u64, Result<Answer, Reject>),
     /// The reply to the question with this id.
     Reply(u64, Reply),
-    /// Propose this request of the member itself; nobody waits for its answer.
+    /// Propose this request of the member itself. No client waits for its answer.
     Propose(Box<InternalRaftRequest>, Proposer),
-    /// Tell raft the outcome of a configuration change: the change, or none if it was rejected.
+    /// Tell raft the outcome of a configuration change: the change, or `None` if it was rejected.
     ConfChanged(Option<ConfChange>),
     /// Everything up to this index is applied.
     Applied(Index),
@@ -43,7 +43,7 @@ pub enum Effect {
 pub enum Proposer {
     /// Any member, whoever leads.
     Member,
-    /// The leader: the proposal is void once this member does not lead in this term any more.
+    /// The leader. The proposal is void once this member no longer leads in this term.
     Leader,
 }
 
@@ -52,19 +52,19 @@ pub enum Proposer {
 pub enum Reply {
     /// The lease was renewed.
     KeptAlive {
-        /// Its time to live, in seconds.
+        /// Its TTL in seconds.
         ttl_s: i64,
     },
     /// The remaining time of a lease.
     TimeToLive {
-        /// The granted time to live, in seconds.
+        /// The granted TTL in seconds.
         granted_ttl_s: i64,
         /// The remaining time, in seconds.
         remaining_s: i64,
         /// Its keys in byte order, if they were asked for.
         keys: Vec<Bytes>,
     },
-    /// All leases, the one that expires first in front.
+    /// All leases, in order of expiry.
     Leases(Vec<LeaseId>),
     /// There is no such lease.
     NoLease,
@@ -83,7 +83,7 @@ pub struct Published {
     pub view: View,
     /// The last applied entry.
     pub applied: EntryId,
-    /// The alarms in force.
+    /// The active alarms.
     pub alarms: Alarms,
     /// The members and the cluster version; shared until either changes.
     pub cluster: Arc<Cluster>,
@@ -104,7 +104,7 @@ pub struct Totals {
     pub dropped: u64,
     /// Finished compactions.
     pub compactions: u64,
-    /// Leases that were revoked because this member found them expired.
+    /// Revoked leases that had expired at this member.
     pub expired_leases: u64,
 }
 

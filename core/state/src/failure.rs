@@ -1,4 +1,5 @@
-//! Errors of applying an entry: every member rejects the entry alike, or this member cannot go on.
+//! Errors of applying an entry: either every member rejects the entry alike, or this member must
+//! stop.
 
 use crate::reject::Reject;
 use lease::LeaseError;
@@ -86,7 +87,7 @@ impl From<mvcc::Error> for ReadError {
     }
 }
 
-/// Why a member cannot go on.
+/// Why a member must stop.
 #[derive(Debug)]
 pub enum Fatal {
     /// The store cannot be read.

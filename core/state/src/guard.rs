@@ -1,6 +1,6 @@
-//! Which keys a client's request touches as a whole. A request is permitted whole before any of
-//! its operations is carried out; each operation then passes the door on its own with the exact
-//! range that it reads or writes.
+//! The keys that a client's request accesses as a whole. The permission for a whole request is
+//! checked before any of its operations is executed. Then each operation is checked on its own,
+//! with the exact range that it reads or writes.
 //!
 //! Source: etcd v3.7 server/etcdserver/apply/auth.go, server/etcdserver/v3_server.go
 //! (checkLeaseRenew, checkLeaseTimeToLive, checkLeaseLeases).
@@ -31,7 +31,7 @@ impl Guarded for GuardedPut<'_> {
 #[derive(Debug)]
 pub struct GuardedTxn<'a> {
     request: &'a TxnRequest,
-    /// None for a transaction that only reads.
+    /// `None` for a transaction that only reads.
     lessor: Option<&'a Lessor>,
 }
 
@@ -75,7 +75,7 @@ impl Guarded for GuardedTxn<'_> {
     }
 }
 
-/// Revoking or renewing a lease: writes all its keys.
+/// Revoking or renewing a lease needs write permission for all its keys.
 pub(crate) struct WriteLease<'a>(pub(crate) LeaseId, pub(crate) &'a Lessor);
 
 impl Guarded for WriteLease<'_> {
@@ -85,7 +85,7 @@ impl Guarded for WriteLease<'_> {
     }
 }
 
-/// Listing the keys of a lease: reads all of them.
+/// Listing the keys of a lease needs read permission for all of them.
 pub(crate) struct ReadLease<'a>(pub(crate) LeaseId, pub(crate) &'a Lessor);
 
 impl Guarded for ReadLease<'_> {
@@ -95,7 +95,7 @@ impl Guarded for ReadLease<'_> {
     }
 }
 
-/// Listing all leases: reads the keys of all of them, as etcd checks it.
+/// Listing all leases needs read permission for the keys of all leases, as in etcd.
 pub(crate) struct ReadLeases<'a>(pub(crate) &'a Lessor);
 
 impl Guarded for ReadLeases<'_> {
@@ -104,7 +104,7 @@ impl Guarded for ReadLeases<'_> {
     }
 }
 
-/// A put in the store's terms.
+/// Converts a put to the store's type.
 pub(crate) fn mvcc_put(request: &PutRequest) -> mvcc::Put {
     mvcc::Put {
         key: request.key.clone(),
@@ -114,7 +114,7 @@ pub(crate) fn mvcc_put(request: &PutRequest) -> mvcc::Put {
     }
 }
 
-/// A deletion in the store's terms.
+/// Converts a deletion to the store's type.
 pub(crate) fn mvcc_delete(request: &DeleteRangeRequest) -> mvcc::DeleteRange {
     let keys = KeyRange::of_request(request.key.clone(), request.range_end.clone());
     mvcc::DeleteRange { keys, prev_kv: request.prev_kv }

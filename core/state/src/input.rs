@@ -21,11 +21,10 @@ pub enum Input {
         /// The file with them.
         file: bolt::View,
     },
-    /// The term, and who leads in it. What depends on leading begins when the first entry of the
-    /// term is applied.
+    /// The term and its leader. The duties of a leader begin when the first entry of the term is
+    /// applied.
     Leadership(Term, Leader),
-    /// The versions of the other members, as far as they are known. A leader decides the cluster
-    /// version from them.
+    /// The known versions of the other members. A leader decides the cluster version from them.
     MemberVersions(BTreeMap<NodeId, Version>),
     /// A question, with the id that its reply gets.
     Ask(u64, Question),
@@ -46,8 +45,8 @@ pub enum Leader {
 /// A question, which needs no entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
-    /// The client that asks; none for another member, which has asked for its client's permission
-    /// itself.
+    /// The client that asks; `None` for another member, which has already checked its client's
+    /// permission.
     pub caller: Option<Caller>,
     /// The question.
     pub query: LeaseQuery,

@@ -23,7 +23,7 @@ use std::sync::Arc;
 /// The answer of an operation.
 type OpResult<A> = Result<A, Failure>;
 
-/// The check of a transaction, as far as it has come.
+/// The progress of the check of a transaction.
 struct TxnCheck<'a> {
     caller: &'a Caller,
     batch: &'a mut Batch,
@@ -96,7 +96,7 @@ impl State {
         answer.map(|answer| TxnAnswer { revision, ..answer })
     }
 
-    /// Checks each operation of the taken branches before any of them is executed.
+    /// Checks each operation of the taken branches before any operation is executed.
     fn check_txn(
         &mut self,
         request: &TxnRequest,
@@ -130,8 +130,8 @@ impl State {
         Ok(())
     }
 
-    /// Whether the key of a put will exist after the earlier operations of its transaction. Etcd
-    /// overlooks an earlier deletion of that single key: its members all panic at the put that then
+    /// Whether the key of a put will exist after the earlier operations of its transaction. etcd
+    /// does not see an earlier deletion of that single key: all its members panic when the put
     /// finds no value to keep.
     fn will_exist(&mut self, put: &PutRequest, check: &mut TxnCheck<'_>) -> OpResult<bool> {
         let last = check.earlier.iter().rev().find_map(|operation| match operation {
@@ -170,7 +170,7 @@ impl State {
         for change in changes.leases {
             self.lessor.detach(&change.key);
             if change.new != LeaseId(0) && self.lessor.attach(&change.key, change.new).is_err() {
-                // Only a lease kept by `ignore_lease` can be missing.
+                // Only a lease that `ignore_lease` keeps can be missing.
                 tracing::warn!(
                     lease = format_args!("{:016x}", change.new),
                     "a key kept a lease that does not exist"
@@ -184,7 +184,7 @@ impl State {
     }
 }
 
-/// Calls `each` for the live key-values in a compare's range until it returns false; returns the
+/// Calls `each` for the live key-values in a compare's range until it returns false. Returns the
 /// number of calls.
 fn live(
     write: &mut WriteTxn<'_>,
@@ -252,7 +252,7 @@ fn execute(
                 let path = nested.next().expect("there is a path for each nested transaction");
                 execute(write, door, inner, path).map(OpAnswer::Txn)
             }
-            // We refuse an empty operation before it is proposed, but not every etcd does.
+            // Our server refuses an empty operation before it is proposed, but not every etcd does.
             None => continue,
         };
         assert!(

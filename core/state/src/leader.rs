@@ -1,6 +1,7 @@
-//! The duties of a leader: the clock of the leases, and the requests it proposes by itself. Both
-//! begin when the first entry of its term is applied: only then does its state contain everything
-//! that earlier leaders have committed. Every member, leader or not, publishes its attributes.
+//! The duties of a leader: the clock of the leases, and the requests that it proposes by itself.
+//! Both begin when the first entry of its term is applied: only then does its state contain
+//! everything that earlier leaders have committed. Every member, leader or not, also publishes its
+//! attributes.
 //!
 //! Source: etcd v3.7 server/etcdserver/server.go `applyEntryNormal` (promotion on the empty entry
 //! of a new leader), `monitorVersions`, `publishV3`.
@@ -27,8 +28,8 @@ const VERSIONS_WAIT_MS: u64 = 5_000;
 const ATTRIBUTES_RETRY_MS: u64 = 5_000;
 
 impl State {
-    /// Notes who leads. When this member ceases to lead, everything that waits for a leader is
-    /// answered.
+    /// Records the leader. When this member ceases to lead, answers everything that waits for a
+    /// leader.
     pub(crate) fn lead(
         &mut self,
         now_ms: u64,
@@ -48,8 +49,8 @@ impl State {
         self.propose_clears(now_ms, effects);
     }
 
-    /// Promotes the lessor and answers waiting questions if an entry of the term is applied. Terms
-    /// in the log ascend, so the last applied entry decides it.
+    /// Promotes the lessor and answers waiting questions, if an entry of the term is applied. Since
+    /// terms in the log ascend, it is enough to look at the last applied entry.
     pub(crate) fn establish_if_due(&mut self, now_ms: u64) {
         if !self.leadership.is_pending() || self.leadership.term > self.applied.term {
             return;
@@ -64,7 +65,7 @@ impl State {
         }
     }
 
-    /// Proposes what is due.
+    /// Makes the proposals that are due.
     pub(crate) fn tick(&mut self, now_ms: u64, effects: &mut Vec<Effect>) {
         if self.leadership.is_established {
             self.expire(now_ms, effects);
@@ -83,7 +84,7 @@ impl State {
         }
     }
 
-    /// Notes the versions of other members. They may permit another cluster version.
+    /// Records the versions of other members. They may permit another cluster version.
     pub(crate) fn learn_versions(&mut self, versions: BTreeMap<NodeId, Version>) {
         if versions != self.membership.member_versions {
             self.membership.member_versions = versions;
@@ -109,7 +110,7 @@ impl State {
         let common = self.common_version();
         let target = self.membership.cluster.downgrade_target();
         let wanted = match (self.membership.cluster.version(), common) {
-            // The version goes down as soon as all members are known to be able to serve it.
+            // The version is lowered as soon as all members are known to be able to serve it.
             (Some(version), Some(common)) if target.is_some_and(|target| target < version) => {
                 target.unwrap_or(common).min(common)
             }
@@ -145,14 +146,14 @@ impl State {
         effects.push(Effect::Propose(Box::new(request), Proposer::Leader));
     }
 
-    /// Ends a downgrade once all members, this one too, are of the target version.
+    /// Ends a downgrade once all members, including this one, have the target version.
     fn end_downgrade(&mut self, now_ms: u64, effects: &mut Vec<Effect>) {
         let every_ms = self.settings.downgrade_check_ms;
         let is_due = every_ms > 0 && now_ms >= self.leadership.downgrade_checked_ms + every_ms;
         let Some(target) = self.membership.cluster.downgrade_target().filter(|_| is_due) else {
             return;
         };
-        // Members of 3.4 do not know downgrades: an entry that ends one would end them.
+        // Members of 3.4 do not know downgrades, and would crash at an entry that ends one.
         if target < ENTRIES_OF_3_5 {
             return;
         }
@@ -177,7 +178,7 @@ impl State {
 
     /// Whether all members read the entries that came with 3.5; `None` if that is not known.
     fn reads_entries_of_3_5(&self) -> Option<bool> {
-        // The lowest version is that of a cluster whose members are not all known yet.
+        // A cluster has the lowest version until the versions of all its members are known.
         let version = self.membership.cluster.version().filter(|it| *it > CLUSTER_VERSION_MIN);
         if let Some(version) = version {
             return Some(version >= ENTRIES_OF_3_5);

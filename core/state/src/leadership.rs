@@ -1,4 +1,4 @@
-//! Who leads, and what this member has proposed in the term.
+//! The leader of the term, and this member's proposals in it.
 
 use crate::input::Leader;
 use proto::Term;
@@ -8,7 +8,7 @@ use proto::Term;
 pub(crate) struct Leadership {
     /// The term.
     pub(crate) term: Term,
-    /// Who leads in it.
+    /// The leader.
     pub(crate) leader: Leader,
     /// When this member learned of it, in milliseconds.
     pub(crate) since_ms: u64,
@@ -18,9 +18,9 @@ pub(crate) struct Leadership {
     pub(crate) established_ms: u64,
     /// The cluster version was proposed in this term.
     pub(crate) has_proposed_version: bool,
-    /// When it was checked last whether a downgrade is complete, in milliseconds.
+    /// When the completion of a downgrade was last checked, in milliseconds.
     pub(crate) downgrade_checked_ms: u64,
-    /// When the attributes of this member were proposed last in this term, in milliseconds.
+    /// When the attributes of this member were last proposed in this term, in milliseconds.
     pub(crate) attributes_proposed_ms: Option<u64>,
 }
 

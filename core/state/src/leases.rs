@@ -1,4 +1,4 @@
-//! Applies the entries of leases, and answers questions about them.
+//! Applies entries about leases, and answers questions about them.
 //!
 //! Source: etcd v3.7 server/lease/lessor.go, server/etcdserver/v3_server.go (LeaseRenew,
 //! LeaseTimeToLive, LeaseLeases), server/etcdserver/server.go `revokeExpiredLeases`.
@@ -72,7 +72,7 @@ impl State {
         Ok(())
     }
 
-    /// Proposes to revoke expired leases, whatever keys they have.
+    /// Proposes to revoke expired leases, regardless of the permissions for their keys.
     pub(crate) fn expire(&mut self, now_ms: u64, effects: &mut Vec<Effect>) {
         let Caller { user, auth_revision } = self.auth.server();
         let header = RequestHeader { id: 0, username: user, auth_revision };
@@ -106,8 +106,8 @@ impl State {
         }
     }
 
-    /// Applies checkpoints, stores them where all members do, and answers the keep-alives that
-    /// waited for one to be cleared.
+    /// Applies checkpoints, stores them if all members do so, and answers the keep-alives that
+    /// waited for a checkpoint to be cleared.
     pub(crate) fn lease_checkpoint(
         &mut self,
         now_ms: u64,
@@ -149,7 +149,7 @@ impl State {
         self.propose_clears(now_ms, effects);
     }
 
-    /// The reply to a question; none if it waits. Only a leader's leases have a clock.
+    /// The reply to a question; `None` if the question waits. Only a leader's leases have a clock.
     pub(crate) fn reply(&mut self, now_ms: u64, id: u64, question: Question) -> Option<Reply> {
         if let Err(denied) = self.permit_question(&question) {
             return Some(Reply::Denied(denied));

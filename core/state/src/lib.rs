@@ -4,8 +4,8 @@
 //!
 //! - **Invariant:** the applied index goes into the same batch as the changes of its entry.
 //! - **Invariant:** an answer comes after the view that contains its changes.
-//! - **Invariant:** the effects of an entry depend on the entries before it and on nothing else, so
-//!   that members agree; only an answer of "no space" is a member's own.
+//! - **Invariant:** the effects of an entry depend only on the entries before it, so that members
+//!   agree. Only the answer "no space" may differ between members.
 //!
 //! Reading order: [`Input`], [`Effect`], `machine`, `step`, then `apply`, `kv`, `txn`.
 

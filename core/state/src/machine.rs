@@ -1,4 +1,4 @@
-//! The state machine itself: its parts, and how a batch of changes leaves it. Its operations are
+//! The state machine itself: its parts, and how it hands out a batch of changes. Its operations are
 //! in the modules above.
 
 use crate::alarms::Alarms;
@@ -37,7 +37,7 @@ pub struct State {
     pub(crate) totals: Totals,
 }
 
-/// The keys, and the way of batches into the file.
+/// The keys, and the batches that are not in the file yet.
 #[derive(Debug)]
 pub(crate) struct Storage {
     pub(crate) store: Store,
@@ -45,7 +45,7 @@ pub(crate) struct Storage {
     pub(crate) overlay: Overlay,
     /// The size of the file as of the last commit, in bytes.
     pub(crate) file_bytes: u64,
-    /// Writes that no entry produces but the file must contain; they go into the first batch.
+    /// Writes that the file needs but no entry produces. They go into the first batch.
     pub(crate) first_writes: Vec<(Bucket, Bytes, Bytes)>,
 }
 
@@ -55,25 +55,25 @@ pub(crate) struct Membership {
     pub(crate) cluster: Cluster,
     pub(crate) v2: V2Tree,
     pub(crate) storage_version: StorageVersion,
-    /// The versions of the other members, as far as they are known.
+    /// The known versions of the other members.
     pub(crate) member_versions: BTreeMap<NodeId, Version>,
-    /// The cluster as published; none after a change.
+    /// The cluster as published; `None` after a change.
     pub(crate) published: Option<Arc<Cluster>>,
 }
 
-/// How much was applied since the last snapshot.
+/// Decides when a snapshot is due: counts the entries and bytes since the last one.
 #[derive(Debug)]
 pub(crate) struct SnapshotPolicy {
     /// The index of the last snapshot.
     pub(crate) index: Index,
     /// The bytes of the entries applied since.
     pub(crate) log_bytes: u64,
-    /// One is due at once: the cluster version went down, and the older server must not replay
-    /// entries that it does not know.
+    /// A snapshot is due at once: the cluster version was lowered, and an older server must not
+    /// replay entries that it does not know.
     pub(crate) is_forced: bool,
 }
 
-/// Answers, replies and events of a batch; they leave after its view is published.
+/// Answers, replies and events of a batch. They are handed out after its view is published.
 #[derive(Debug, Default)]
 pub(crate) struct Output {
     pub(crate) answers: Vec<(u64, Result<Answer, Reject>)>,
@@ -83,7 +83,7 @@ pub(crate) struct Output {
 }
 
 impl State {
-    /// False while so many bytes wait for the backend that these entries have to wait too.
+    /// False if so many bytes wait for the backend that these entries must wait too.
     #[must_use]
     pub fn has_room_for(&self, entries: &[Entry]) -> bool {
         let bytes = entries.iter().map(|entry| entry.data.len()).sum();
@@ -108,7 +108,7 @@ impl State {
         &self.membership.cluster
     }
 
-    /// The members as they are published.
+    /// The members.
     pub fn members(&self) -> impl Iterator<Item = &Member> {
         self.membership.cluster.members()
     }
@@ -130,7 +130,7 @@ impl State {
         self.storage.overlay.bytes()
     }
 
-    /// The state that readers see at first.
+    /// The initial state for readers.
     #[must_use]
     pub fn published(&mut self) -> Published {
         let membership = &mut self.membership;
@@ -158,7 +158,7 @@ impl State {
         }
     }
 
-    /// Hands on a batch: to the backend, then to readers, then to watchers and waiters.
+    /// Passes a batch on: to the backend, then to readers, then to watchers and waiters.
     pub(crate) fn finish(&mut self, batch: Batch, effects: &mut Vec<Effect>) {
         let batch = Arc::new(batch);
         self.storage.overlay.push(Arc::clone(&batch));

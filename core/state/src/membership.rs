@@ -19,7 +19,7 @@ use proto::{ConfChange, NodeId};
 use v2store::V2Change;
 
 impl State {
-    /// Applies a configuration change if it is valid. Raft gets the outcome either way.
+    /// Applies a configuration change if it is valid. Raft is told the outcome in any case.
     pub(crate) fn conf_change(
         &mut self,
         change: ConfChange,

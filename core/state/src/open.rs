@@ -1,8 +1,9 @@
 //! Opens the state of a directory: leases, keys, alarms, auth and membership, in this order.
 //!
-//! The v2 tree is in the .snap file only, so v2 requests between that and the applied index are
-//! always replayed. If the file has no storage version, the membership is replayed as well: etcd
-//! before 3.5.20 does not keep the buckets up to date (formats.md §3.2 of the project's reference).
+//! The v2 tree is only in the .snap file, so v2 requests between that file and the applied index
+//! are always replayed. If the database has no storage version, membership changes are replayed as
+//! well: etcd before 3.5.20 does not keep the buckets up to date (formats.md §3.2 of the project's
+//! reference).
 
 use crate::alarms::Alarms;
 use crate::effect::Totals;
@@ -22,19 +23,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use v2store::{EntryPayload, V2Change, V2Tree};
 
-/// The newest .snap file and the log behind it.
+/// The newest .snap file and the entries after it.
 #[derive(Debug)]
 pub struct LogTail {
     /// The v2 tree of the .snap file, if there is one.
     pub v2: Option<V2Tree>,
     /// The index of the .snap file; 0 without one.
     pub snapshot_index: Index,
-    /// The entries behind it, applied or not.
+    /// The entries after it, applied or not.
     pub entries: Vec<Entry>,
 }
 
 impl LogTail {
-    /// The bytes of the entries that are applied but in no .snap file.
+    /// The bytes of the applied entries that no .snap file covers.
     fn bytes_up_to(&self, applied: Index) -> u64 {
         let covered = |entry: &&Entry| entry.index > self.snapshot_index && entry.index <= applied;
         self.entries.iter().filter(covered).map(|entry| entry.data.len() as u64).sum()
@@ -52,9 +53,9 @@ impl State {
         State::open_restored(settings, file, restored, log)
     }
 
-    /// As [`State::open`], with the keys that [`Store::restore`] read from the same file. Restoring
-    /// takes most of the time of a start and needs nothing of the log, so it can run beside
-    /// reading that.
+    /// As [`State::open`], with the keys that [`Store::restore`] has read from the same file.
+    /// Restoring takes most of the time of a start and does not need the log, so it can run while
+    /// the log is read.
     ///
     /// # Errors
     /// As [`State::open`].
@@ -124,7 +125,7 @@ impl State {
     }
 }
 
-/// Writes that no entry produces but the file must contain; they go into the first batch.
+/// Writes that the file needs but no entry produces. They go into the first batch.
 fn first_writes(
     read: &ReadView,
     cluster: &Cluster,
@@ -156,8 +157,8 @@ fn load_v2_cluster(v2: &V2Tree) -> Result<Cluster, Fatal> {
 }
 
 /// Replays the entries between the .snap file and the applied index: v2 requests on the v2 tree,
-/// whose state at the applied index is in no other place; membership on `cluster` if the buckets
-/// do not have it.
+/// whose state at the applied index is not stored elsewhere, and membership changes on `cluster`,
+/// unless the buckets have them.
 fn replay(
     v2: &mut V2Tree,
     mut cluster: Option<&mut Cluster>,

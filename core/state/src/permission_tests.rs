@@ -96,7 +96,7 @@ impl World {
         self.apply_as(&alice(AUTH_REVISION), request)
     }
 
-    /// Applies a request; returns why it was rejected.
+    /// Applies a request. Returns why it was rejected.
     fn apply_as(&mut self, caller: &Caller, mut request: InternalRaftRequest) -> Option<Reject> {
         self.index += 1;
         request.header = Some(RequestHeader {

@@ -19,7 +19,8 @@ pub struct Quota {
 }
 
 impl Quota {
-    /// From `--quota-backend-bytes`: 0 is the default limit, a negative number none.
+    /// The quota for a value of `--quota-backend-bytes`: 0 means the default limit, a negative
+    /// number no limit.
     #[must_use]
     pub fn from_flag(bytes: i64) -> Quota {
         let limit_bytes = match u64::try_from(bytes) {

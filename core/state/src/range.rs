@@ -16,8 +16,8 @@ use proto::etcdserverpb::{
 use proto::mvccpb::KeyValue;
 use std::cmp::Ordering;
 
-/// The query for a request. Its limit is one more than the request's, to know whether there are
-/// more; there is no limit if a filter or a sort has to see all keys first.
+/// The store's query for a request. Its limit is one more than the request's, which shows whether
+/// there are more keys. There is no limit if a filter or a sort has to see all keys first.
 #[must_use]
 pub fn query(request: &RangeRequest) -> RangeQuery {
     let limit = u64::try_from(request.limit).unwrap_or(0);
@@ -31,13 +31,13 @@ pub fn query(request: &RangeRequest) -> RangeQuery {
     }
 }
 
-/// True if the index alone gives the answer: keys without values. The lease is left out then.
+/// True if the index alone is enough for the answer: keys without values. Then leases are left out.
 fn keys_from_index(request: &RangeRequest) -> bool {
     request.keys_only && request.sort_target != i32::from(SortTarget::Value)
 }
 
-/// True if the requested order is that of the store. An order of NONE counts as that whatever the
-/// target: the limit is then applied before the sort.
+/// True if the requested order is the order of the store. The order NONE counts as such for any
+/// target; then the limit is applied before the sort.
 #[must_use]
 pub fn is_default_order(request: &RangeRequest) -> bool {
     request.sort_order == i32::from(SortOrder::None)

@@ -16,13 +16,13 @@ pub struct Settings {
     pub snapshot_count: u64,
     /// How many revisions a slice of a compaction goes through.
     pub compaction_slice: usize,
-    /// The shortest time to live of a lease, in seconds.
+    /// The minimum TTL of a lease, in seconds.
     pub lease_ttl_s_min: i64,
     /// How long a new leader extends all leases, in milliseconds: an election timeout.
     pub lease_extend_ms: u64,
     /// Checkpoints of leases.
     pub lease_checkpoints: LeaseCheckpoints,
-    /// The cost of the bcrypt hash of a password that an entry of etcd 3.4 holds as plain text.
+    /// The bcrypt cost for passwords that entries of etcd 3.4 contain as plain text.
     pub bcrypt_cost: u32,
     /// The limit of learners.
     pub learners_max: usize,
@@ -34,8 +34,8 @@ pub struct Settings {
     pub attributes: Attributes,
 }
 
-/// Checkpoints of the remaining time of leases. Without them each new leader gives all leases
-/// their whole time to live again.
+/// Checkpoints of the remaining time of leases. Without them, each new leader gives all leases
+/// their full TTL again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LeaseCheckpoints {
     /// Whether this member proposes them while it leads. Feature gate `LeaseCheckpoint`.

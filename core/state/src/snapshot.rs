@@ -1,4 +1,5 @@
-//! When a snapshot is due, after which the raft log can be cut, and its content.
+//! Decides when a snapshot is due, and creates its content. After a snapshot, the raft log can be
+//! truncated.
 //!
 //! Source: etcd v3.7 server/etcdserver/server.go `snapshotIfNeededAndCompactRaftLog`; the file's
 //! content is in formats.md §3.2 of the project's reference.
@@ -9,7 +10,7 @@ use crate::machine::State;
 use crate::open::LogTail;
 use v2store::V2Tree;
 
-/// A snapshot is due after this many bytes of log, whatever the number of entries.
+/// A snapshot is due after this many bytes of log, regardless of the number of entries.
 const LOG_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 impl State {

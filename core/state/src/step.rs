@@ -1,4 +1,4 @@
-//! The one entry point of the machine.
+//! The only entry point of the machine.
 
 use crate::effect::Effect;
 use crate::failure::Fatal;
@@ -10,7 +10,7 @@ impl State {
     /// effects.
     ///
     /// # Errors
-    /// When the member cannot go on.
+    /// When the member must stop.
     pub fn step(
         &mut self,
         now_ms: u64,

@@ -1,5 +1,5 @@
-//! Transactions: which branch is taken. It is decided, and the operations of the branch are
-//! checked, on the state before the transaction, so that executing it cannot fail.
+//! Transactions: decides which branch is taken. The compares are evaluated and the operations of
+//! the branch are checked on the state before the transaction, so that its execution cannot fail.
 //!
 //! Source: etcd v3.7 server/etcdserver/txn/txn.go; the order of the steps is in formats.md §5.7
 //! of the project's reference: compare everything, check everything, then execute in order.
@@ -20,7 +20,7 @@ use std::cmp::Ordering;
 /// The branch that a transaction takes, and the paths of those nested in it, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Path {
-    /// Every compare holds: the branch `success`.
+    /// Whether every compare holds, so that the branch `success` is taken.
     pub(crate) succeeded: bool,
     /// The paths of the transactions in that branch.
     pub(crate) nested: Vec<Path>,
@@ -48,8 +48,8 @@ fn both(request: &TxnRequest) -> impl Iterator<Item = &RequestOp> {
     request.success.iter().chain(&request.failure)
 }
 
-/// Calls its second argument for each live key-value in a compare's range until that returns
-/// false; returns the number of calls.
+/// Calls its second argument for each live key-value in a compare's range until that returns false.
+/// Returns the number of calls.
 type Live<'a, E> = dyn FnMut(&Compare, &mut dyn FnMut(&KeyValue) -> bool) -> Result<usize, E> + 'a;
 
 /// Decides the path by evaluating the compares.
@@ -114,7 +114,7 @@ fn holds_for(compare: &Compare, kv: &KeyValue) -> bool {
         Ok(CompareResult::Greater) => order.is_gt(),
         Ok(CompareResult::Less) => order.is_lt(),
         Ok(CompareResult::NotEqual) => order.is_ne(),
-        // As etcd: an unknown result never fails a transaction.
+        // As in etcd, a compare with an unknown result kind always holds.
         Err(_) => true,
     }
 }

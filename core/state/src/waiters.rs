@@ -1,5 +1,5 @@
 //! Requests and questions that cannot be answered at once, by the event that they wait for. Each
-//! field says which events answer its waiters, so that none waits forever.
+//! field lists the events that answer its waiters, so that none waits forever.
 
 use crate::effect::Reply;
 use crate::input::Question;
@@ -9,14 +9,14 @@ use std::collections::BTreeMap;
 #[derive(Debug, Default)]
 pub(crate) struct Waiters {
     /// Physical compactions: (revision, request id). Answered when a compaction at or above the
-    /// revision has finished; compaction goes on whoever leads.
+    /// revision has finished; compaction continues whoever leads.
     compactions: Vec<(i64, u64)>,
     /// Keep-alives of expired leases. Answered when the lease is revoked, when the CORRUPT alarm
     /// forbids the revocation, or when leadership ends.
     revocations: BTreeMap<LeaseId, Vec<u64>>,
-    /// Keep-alives of leases with a checkpoint, which has to be cleared first. Answered when the
-    /// entry that clears it is applied, when the lease is revoked, or when leadership ends; the
-    /// entry is proposed again until then.
+    /// Keep-alives of leases with a checkpoint, which must be cleared first. Answered when the
+    /// entry that clears it is applied, when the lease is revoked, or when leadership ends. Until
+    /// then, the entry is proposed again and again.
     clears: BTreeMap<LeaseId, Clear>,
     /// Questions that only the leader answers, asked before the first entry of its term was
     /// applied. Answered when that entry is applied, or when leadership ends.
@@ -25,7 +25,7 @@ pub(crate) struct Waiters {
 
 #[derive(Debug, Default)]
 struct Clear {
-    /// When the entry was proposed last.
+    /// When the entry was last proposed.
     proposed_ms: Option<u64>,
     keep_alives: Vec<(u64, Question)>,
 }
@@ -46,7 +46,7 @@ impl Waiters {
         self.clears.entry(lease).or_default().keep_alives.push((id, keep_alive));
     }
 
-    /// The leases whose checkpoint is to be cleared by an entry proposed now.
+    /// The leases for whose checkpoint a clearing entry must be proposed now.
     pub(crate) fn clears_to_propose(&mut self, now_ms: u64) -> Vec<LeaseId> {
         let mut leases = Vec::new();
         for (lease, clear) in &mut self.clears {
@@ -68,7 +68,7 @@ impl Waiters {
         self.promotion.push((id, question));
     }
 
-    /// Removes the requests whose compaction has finished; returns their ids.
+    /// Removes the requests whose compaction has finished. Returns their ids.
     pub(crate) fn compaction_finished(&mut self, revision: i64) -> Vec<u64> {
         let finished = |&(awaited, _): &(i64, u64)| awaited <= revision;
         let (finished, waiting) = self.compactions.drain(..).partition::<Vec<_>, _>(finished);

@@ -16,11 +16,11 @@ use std::sync::Arc;
 use vfs::Vfs;
 
 impl Wal {
-    /// Creates a log. After a crash there is the whole log or none.
+    /// Creates a log. After a crash there is either the complete log or none.
     ///
     /// # Errors
-    /// [`Error::Exists`] if there is a log already. [`Error::Io`]: there is no log then. This
-    /// includes a disk without space for a whole segment.
+    /// [`Error::Exists`] if there is a log already. [`Error::Io`], also if the disk has no space
+    /// for a whole segment; then there is no log.
     pub fn create(vfs: Arc<dyn Vfs>, dir: &Path, metadata: &Metadata) -> Result<Wal, Error> {
         Wal::create_with_segments(vfs, dir, metadata, SEGMENT_BYTES)
     }

@@ -15,9 +15,9 @@ use vfs::{Mode, Vfs};
 /// ignores a torn tail.
 ///
 /// # Errors
-/// [`Error::Corrupt`] if the log is damaged: without this check, the record of the newest snapshot
-/// could be behind the damage, and an older snapshot, whose segments are gone, would be taken for
-/// the newest. [`Error::Io`].
+/// [`Error::Corrupt`] if the log is damaged. Without this check, the record of the newest snapshot
+/// could be after the damage, and an older snapshot, whose segments are removed, would count as the
+/// newest. [`Error::Io`].
 pub fn valid_snapshots(vfs: &dyn Vfs, dir: &Path) -> Result<Vec<SnapshotRecord>, Error> {
     let names = walk::newest_sequence(vfs, dir)?;
     let segments = walk::open_all(vfs, dir, &names, Mode::Read)?;

@@ -78,9 +78,9 @@ fn scan(vfs: &dyn Vfs, dir: &Path, at: &OpenAt, mode: Mode) -> Result<ScannedLog
             return Err(corrupt(why));
         }
     }
-    // The batch of a received snapshot begins with a state record, whose commit index is that of the
-    // snapshot. If its snapshot record is lost, it was not durable, and all of it is cut. No other
-    // batch can end so: all others have their state record behind their entries.
+    // The batch of a received snapshot begins with a state record that has the snapshot's commit
+    // index. If its snapshot record is lost, the batch was not durable, and all of it is cut. No
+    // other batch can look like this: all others have their state record after their entries.
     if replay.state.commit > replay.last_index
         && let Some((RecordKind::State, offset, crc_before)) = last_frame
     {
@@ -101,7 +101,8 @@ fn no_segment(dir: &Path) -> Error {
     Error::NotFound { dir: dir.to_path_buf(), what: "no segment".to_owned() }
 }
 
-/// Checks that the log is not shorter than the database, the snapshot or its own commit index say.
+/// Checks that the log does not end before the database's applied index, the snapshot, or its own
+/// commit index.
 fn check_end(replay: &Replay, at: &OpenAt) -> Result<(), String> {
     let last = replay.last_index;
     let missing =
@@ -121,7 +122,7 @@ fn check_end(replay: &Replay, at: &OpenAt) -> Result<(), String> {
 fn recovered(replay: Replay, torn: Option<TornTail>) -> Recovered {
     Recovered {
         hard_state: replay.hard_state(),
-        // The head of every segment has it, and was checked.
+        // Always present: the head of every segment contains it, and was checked.
         metadata: replay.metadata.map(|(metadata, _)| metadata).unwrap_or_default(),
         before: replay.before,
         entries: replay.entries.into(),

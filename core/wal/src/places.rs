@@ -1,6 +1,6 @@
-//! Where the entries of a log are in its segments, so that some of them can be read back without
-//! reading a segment from its begin. The place of one entry in about [`STRETCH_BYTES`] is kept, in 40
-//! bytes: about 20 KB for a segment of 64 MB.
+//! The places of entries in the segments of a log, so that entries can be read back without reading
+//! a segment from its beginning. The place of one entry in about [`STRETCH_BYTES`] is kept, in 40
+//! bytes. That is about 20 KB for a segment of 64 MB.
 //!
 //! Not here: reading (`read_back.rs`).
 //!
@@ -13,10 +13,11 @@ use crate::name::SegmentName;
 use proto::{EntryId, Index};
 use std::collections::VecDeque;
 
-/// The bytes of the frames of a stretch; the last one may end after that.
+/// The bytes of a stretch, which consists of whole frames. Its last frame may end after this
+/// length.
 const STRETCH_BYTES: u64 = 128 << 10;
 
-/// Where an entry's frame begins.
+/// The place of an entry: the beginning of its frame.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
     pub(crate) segment: SegmentName,
@@ -46,7 +47,8 @@ impl Places {
         Places { base, stretches: VecDeque::new(), last: base.index }
     }
 
-    /// An entry is written here, after those noted before. It replaces those from its index on.
+    /// Records that an entry is written at this place, after the entries recorded before. It
+    /// replaces those from its index on.
     pub(crate) fn note(&mut self, index: Index, place: Place) {
         if index <= self.base.index {
             *self = Places::after(self.base);
@@ -68,7 +70,7 @@ impl Places {
         self.last = index;
     }
 
-    /// The segments up to this one are removed.
+    /// Called when the segments up to this one are removed.
     pub(crate) fn forget_to(&mut self, seq: u64) {
         while self.stretches.front().is_some_and(|stretch| stretch.place.segment.seq <= seq) {
             self.stretches.pop_front();

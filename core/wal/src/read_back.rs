@@ -22,8 +22,8 @@ pub struct EntryRead {
 }
 
 impl EntryRead {
-    /// Reads the entries from `first` up to `last`, of at most so many encoded bytes, but at least
-    /// one.
+    /// Reads the entries from `first` to `last`, at most `bytes_max` encoded bytes but at least one
+    /// entry.
     #[must_use]
     pub fn new(first: Index, last: Index, bytes_max: usize) -> EntryRead {
         EntryRead { first, last, bytes_max, prev: None, entries: Vec::new(), bytes: 0 }
@@ -44,7 +44,7 @@ impl EntryRead {
         }
     }
 
-    /// Takes the next entry; false once there are enough.
+    /// Takes the next entry. Returns false once there are enough.
     fn take(&mut self, entry: Entry, bytes: usize) -> bool {
         if entry.index < self.first {
             self.prev = Some(entry.id());
@@ -63,11 +63,11 @@ impl EntryRead {
 }
 
 impl Wal {
-    /// Reads one stretch of `read`, about 128 KiB of the file; true once it is finished.
+    /// Reads one stretch of `read`, about 128 KiB of the file. Returns true once it is finished.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Corrupt`]. The log can still be written: what is read was durable
-    /// before.
+    /// [`Error::Io`], [`Error::Corrupt`]. The log can still be written after an error, since only
+    /// durable data is read.
     pub fn read_some(&self, read: &mut EntryRead) -> Result<bool, Error> {
         let base = self.places.base;
         if read.prev.is_none() && read.first == base.index.next() {

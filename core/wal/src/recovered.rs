@@ -1,4 +1,4 @@
-//! What opening a log takes and returns.
+//! The arguments and the result of opening a log.
 
 use crate::metadata::Metadata;
 use proto::{Entry, EntryId, HardState, Index};
@@ -8,7 +8,7 @@ use std::path::PathBuf;
 /// above it.
 pub const SEGMENT_BYTES: u64 = 64_000_000;
 
-/// From where to read a log.
+/// Where to begin reading a log, and how much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenAt {
     /// A snapshot that the log has a record of; the zero value for none.

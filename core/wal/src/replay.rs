@@ -168,7 +168,7 @@ impl Replay {
         Ok(())
     }
 
-    /// Goes back behind the last state record.
+    /// Drops the last state record.
     pub(crate) fn forget_last_state(&mut self) {
         self.state = self.state_before;
     }

@@ -14,7 +14,7 @@
 //! - an entry after a state record after an entry: Go's etcd, which writes no marks, syncs each
 //!   batch of entries before it writes the next.
 //!
-//! So a log of ours has at most the last whole batch and the frames of a torn one to write again.
+//! So in our own logs, at most the last whole batch and the frames of a torn one are written again.
 
 use crate::error::Error;
 use crate::name::SegmentName;
@@ -58,7 +58,7 @@ impl UnsyncedTail {
         self.last_kind = Some(frame.record.kind);
     }
 
-    /// Goes back behind the last frame, a state record.
+    /// Forgets the last frame, a state record.
     pub(crate) fn forget_last(&mut self) {
         self.frames.pop_back();
     }

@@ -3,7 +3,7 @@
 //!
 //! | first byte | rest |
 //! |---|---|
-//! | 0 | none: the connection works |
+//! | 0 | none: a heartbeat of the stream |
 //! | 1 | `u64 BE` count; for each entry `u64 BE n` and n bytes; `u64 BE` commit |
 //! | 2 | `u64 BE n` and n bytes: a whole message |
 //!
@@ -28,15 +28,15 @@ pub struct AppendEncoder {
 }
 
 impl AppendEncoder {
-    /// Appends what says that the connection works.
+    /// Appends a heartbeat, which shows that the connection works.
     pub fn put_heartbeat(&self, to: &mut BytesMut) {
         to.put_u8(HEARTBEAT);
     }
 
-    /// Appends a message that appends entries.
+    /// Appends an append message.
     ///
     /// # Panics
-    /// If it is another message.
+    /// If it is a message of another kind.
     pub fn put(&mut self, to: &mut BytesMut, message: &Message) {
         let Body::Append { prev, entries, commit } = &message.body else {
             panic!("the stream carries appends only");
@@ -70,12 +70,12 @@ pub struct AppendDecoder {
     failed: Option<WireError>,
 }
 
-/// What the next bytes are.
+/// The kind of the next bytes.
 #[derive(Debug)]
 enum Next {
     Kind,
     Count,
-    /// Entries that are missing, those that are there, and their bytes.
+    /// Entries of a message: the number still missing, those that have arrived, and their bytes.
     Entries(u64, Vec<Entry>, usize),
     Message,
 }

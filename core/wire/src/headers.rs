@@ -113,7 +113,7 @@ impl LocalPeer {
         Ok(())
     }
 
-    /// Checks a request for a stream: who reads which one.
+    /// Checks a request for a stream. Returns the reading member and the stream.
     ///
     /// # Errors
     /// [`PeerRefusal`].
@@ -147,7 +147,7 @@ impl LocalPeer {
     }
 }
 
-/// The other members, as far as a request is checked against them.
+/// The other members, for the checks of requests.
 pub trait Roster {
     /// Whether this member was removed from the cluster.
     fn is_removed(&self, member: NodeId) -> bool;
@@ -185,7 +185,7 @@ impl PeerHeaders {
         }
     }
 
-    /// The sender and its URLs, if it says both.
+    /// The sender and its URLs, if the headers contain both.
     #[must_use]
     pub fn sender(&self) -> Option<(NodeId, Vec<String>)> {
         let from = parse_hex_id(self.from.as_deref()?)?;
@@ -203,9 +203,9 @@ pub enum PeerRefusal {
     ClusterMismatch,
     /// There is no such stream.
     InvalidPath,
-    /// The sender's id in the path is none.
+    /// The sender's id in the path is invalid.
     InvalidFrom,
-    /// The sender was removed from the cluster: it stops itself when it reads this.
+    /// The sender was removed from the cluster. It stops when it receives this.
     Removed,
     /// The sender is not known.
     SenderNotFound,
@@ -213,17 +213,18 @@ pub enum PeerRefusal {
     ToMismatch,
     /// The body could not be read.
     Reading,
-    /// The body of a POST to `/raft` is no message.
+    /// The body of a POST to `/raft` is not a message.
     Unmarshalling,
-    /// What comes before the database is no message.
+    /// The part before the database is not a message.
     Decoding(String),
     /// The message before the database is of another kind.
     WrongType,
     /// The database could not be saved.
     Saving(String),
-    /// The message is of a removed member or for another one. Never 403: a Go member stops at it.
+    /// The message is from a removed member or for another member. The status is never 403, because
+    /// a Go member stops when it receives that.
     Processing,
-    /// The same, of a message with a snapshot.
+    /// The same for a message with a snapshot.
     ProcessingSnapshot(String),
 }
 

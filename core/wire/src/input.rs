@@ -3,7 +3,7 @@
 use crate::error::WireError;
 use bytes::{Buf as _, Bytes, BytesMut};
 
-/// Grows by what arrives, never by what is announced.
+/// Grows only with the bytes that arrive, never by an announced length.
 #[derive(Debug, Default)]
 pub(crate) struct Input(BytesMut);
 

@@ -1,13 +1,13 @@
 //! The bytes between members, as etcd's peers write them: frames of the streams, bodies of requests,
 //! headers and their checks, JSON. Encoders and incremental decoders without I/O.
 //!
-//! - **Invariant:** no bytes of a peer panic, and nothing is allocated by a length that a peer
-//!   announces: a decoder holds the bytes that have arrived, at most one frame of its limit and a
-//!   chunk.
-//! - **Invariant:** a decoder that has failed fails for ever, so that no frame is read at a wrong
-//!   place.
+//! - **Invariant:** no input makes a decoder panic, and no memory is allocated for a length that is
+//!   only announced: a decoder holds the bytes that have arrived, at most one frame of its limit
+//!   and a chunk.
+//! - **Invariant:** a decoder that has failed always fails, so that no frame is read at a wrong
+//!   position.
 //!
-//! Not here: connections, time limits and who is asked (`edge/peer`).
+//! Not here: connections, time limits and the choice of the member (`edge/peer`).
 //!
 //! Source: etcd v3.7 server/etcdserver/api/rafthttp.
 

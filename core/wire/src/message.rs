@@ -21,19 +21,20 @@ pub const ENTRIES_MAX: usize = 1 << 18;
 /// The most bytes of one configuration in a snapshot's metadata.
 const CONF_STATE_BYTES_MAX: usize = 64 << 10;
 
-/// What a decoder of a stream has read.
+/// An item that a decoder of a stream has read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Received {
-    /// The connection works.
+    /// A heartbeat of the connection.
     LinkHeartbeat,
     /// A message for this member.
     Message(Box<raft::Message>),
-    /// A well-formed message that raft does not take from others. It is dropped; the stream goes on.
+    /// A well-formed message that raft does not accept from other members. It is dropped; the
+    /// stream continues.
     Refused(raft::Error),
 }
 
-/// Appends the message of a stream that says that the connection works: a heartbeat without ids.
-/// All versions recognise it by its type and ids.
+/// Appends a heartbeat of the connection: a heartbeat message without ids. All versions recognise
+/// it by its type and ids.
 pub fn put_heartbeat(to: &mut BytesMut) {
     let heartbeat = raftpb::Message {
         r#type: Some(MessageType::MsgHeartbeat.into()),
@@ -59,7 +60,7 @@ pub fn encode_message(message: &raft::Message) -> Bytes {
 /// Reads the body of a POST to `/raft`.
 ///
 /// # Errors
-/// [`WireError`] when the bytes are no message.
+/// [`WireError`] when the bytes are not a message.
 pub fn decode_message(bytes: Bytes) -> Result<Received, WireError> {
     decode_pb(bytes).map(received)
 }
@@ -95,7 +96,7 @@ fn check_counts(message: &[u8]) -> Result<(), WireError> {
             }),
             _ => Ok(()),
         }),
-        // Used inside a member only. They nest, so that they would take memory without bound.
+        // Used only inside a member. These messages nest, so they could take memory without bound.
         14 => Err(WireError::malformed("raft message", "it holds other messages")),
         _ => Ok(()),
     })
@@ -109,7 +110,7 @@ pub(crate) fn limit(what: &'static str, size: usize, max: usize) -> Result<(), W
 }
 
 /// Calls `visit` with the number and the content of each field that has a length. Stops silently at
-/// what is no field: the decoder says what is wrong with it.
+/// bytes that are not a field; the decoder then reports the error.
 fn each_field(
     mut message: &[u8],
     mut visit: impl FnMut(u64, &[u8]) -> Result<(), WireError>,

@@ -8,7 +8,7 @@ use crate::input::Input;
 use crate::message::{Received, decode_pb, put_framed, received};
 use bytes::{Bytes, BytesMut};
 
-/// What comes before the database file.
+/// Encodes the part of the body before the database file.
 #[must_use]
 pub fn encode_snapshot_head(message: &raft::Message) -> Bytes {
     let mut bytes = BytesMut::new();
@@ -16,7 +16,7 @@ pub fn encode_snapshot_head(message: &raft::Message) -> Bytes {
     bytes.freeze()
 }
 
-/// Reads what comes before the database file.
+/// Reads the part of the body before the database file.
 #[derive(Debug)]
 pub struct SnapshotHeadDecoder {
     input: Input,

@@ -1,5 +1,5 @@
-//! Plain HTTP on the clients' port: which host names and browsers it is for, and whether the JSON
-//! gateway is part of it.
+//! Access rules of plain HTTP on the clients' port: the host names and origins that are allowed,
+//! and whether the JSON gateway is served.
 //!
 //! Source: etcd v3.7 server/embed/serve.go accessController, server/etcdserver/server_access_control.go.
 
@@ -11,12 +11,12 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use rpc::body::{Body, Reply};
 
-/// What plain HTTP serves, and for whom.
+/// The options of plain HTTP.
 #[derive(Clone, Debug)]
 pub struct HttpOptions {
-    /// Whether `/v3/…` is the JSON gateway: `--enable-grpc-gateway`.
+    /// Whether the JSON gateway is served under `/v3/`: `--enable-grpc-gateway`.
     pub gateway: bool,
-    /// The origins whose pages may read the answers, `*` for all: `--cors`.
+    /// The origins whose pages may read the responses, `*` for all: `--cors`.
     pub origins: Vec<String>,
     /// The host names that requests may carry, `*` for all: `--host-whitelist`.
     pub hosts: Vec<String>,
@@ -29,15 +29,15 @@ impl Default for HttpOptions {
     }
 }
 
-/// An empty list allows everything, as the star does.
+/// An empty list allows everything, as `*` does.
 fn allows(list: &[String], name: &str) -> bool {
     list.is_empty() || list.iter().any(|allowed| allowed == "*" || allowed == name)
 }
 
 impl HttpOptions {
-    /// The answer to a request that is not passed on: one with another host name, or a browser's
-    /// question what it may send. With TLS every host name is allowed: a page of another site has no
-    /// certificate for it.
+    /// Answers a request that is not passed on: one whose host name is not allowed, or a browser's
+    /// preflight request (OPTIONS). With TLS every host name is allowed, since DNS rebinding fails
+    /// there: the attacker's host name does not match the server's certificate.
     pub(crate) fn answer(&self, request: &Parts, is_secure: bool) -> Option<Reply> {
         let host = host(request);
         if !is_secure && !allows(&self.hosts, host) {
@@ -47,7 +47,7 @@ impl HttpOptions {
         (request.method == Method::OPTIONS).then(|| Response::new(Body::plain("".into())))
     }
 
-    /// The origin that the answer names as allowed.
+    /// The value of the header `Access-Control-Allow-Origin`.
     pub(crate) fn allowed_origin(&self, headers: &HeaderMap) -> Option<HeaderValue> {
         if allows(&self.origins, "*") {
             return Some(HeaderValue::from_static("*"));
@@ -57,7 +57,7 @@ impl HttpOptions {
     }
 }
 
-/// Adds the headers that a browser looks for.
+/// Adds the CORS headers.
 pub(crate) fn allow(reply: &mut Reply, origin: HeaderValue) {
     let headers = reply.headers_mut();
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
@@ -67,12 +67,12 @@ pub(crate) fn allow(reply: &mut Reply, origin: HeaderValue) {
     headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, allowed);
 }
 
-/// The name of the host that a request is for, without its port.
+/// The host name of a request, without the port.
 fn host(request: &Parts) -> &str {
     let header = request.headers.get(HOST).and_then(|host| host.to_str().ok());
     let host = request.uri.authority().map(http::uri::Authority::as_str).or(header);
     let host = host.unwrap_or_default();
-    // An address of IPv6 has its colons in brackets.
+    // An IPv6 address stands in brackets.
     match host.rsplit_once(':') {
         Some((name, _)) if name.starts_with('[') && name.ends_with(']') => &name[1..name.len() - 1],
         Some((name, _)) if !name.contains(':') => name,

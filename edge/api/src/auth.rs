@@ -1,6 +1,5 @@
-//! The Auth service: each request goes through the log, so that all members carry it out alike.
-//! Passwords do not: what goes into the log is their hash. Only members of 3.4 have to be told the
-//! password itself.
+//! The Auth service. Each request goes through the log, so that all members apply it alike. The
+//! log holds hashes, not passwords, unless a member of 3.4 needs the password itself.
 //!
 //! Source: etcd v3.7 server/etcdserver/api/v3rpc/auth.go, server/etcdserver/v3_server.go.
 
@@ -12,7 +11,7 @@ use proto::etcdserverpb::InternalRaftRequest;
 use rpc::Status;
 use rpc::body::{Reply, encoded};
 
-/// Proposes a request that has no answer but a header.
+/// Proposes a request whose response has only a header.
 macro_rules! change {
     ($($name:ident $request:ident $field:ident $response:ident;)*) => {$(
         pub(crate) async fn $name<H: Host>(call: Call<H>) -> Result<Reply, Status> {
@@ -69,7 +68,7 @@ read! {
         AuthAnswer::Roles(roles) => { roles: roles };
 }
 
-/// A linearizable read, not an entry as etcd's: members of 3.4 end at such an entry.
+/// Reads linearizably. etcd proposes an entry instead, at which members of 3.4 crash.
 pub(crate) async fn auth_status<H: Host>(call: Call<H>) -> Result<Reply, Status> {
     let (service, _) = call.request(|_: &pb::AuthStatusRequest| false).await?;
     let (enabled, auth_revision) = service.host.auth_status().await?;
@@ -85,9 +84,10 @@ pub(crate) async fn authenticate<H: Host>(call: Call<H>) -> Result<Reply, Status
 
 pub(crate) async fn user_add<H: Host>(call: Call<H>) -> Result<Reply, Status> {
     let (service, mut request) = call.request(|_: &pb::AuthUserAddRequest| false).await?;
-    // Asked for again when the entry is applied; here it keeps others from having passwords hashed.
+    // Checked again when the entry is applied. The check here keeps clients without the role from
+    // making the server hash passwords.
     service.host.require_admin().await?;
-    // Also a password that is not needed stays out of the log.
+    // With `no_password` too, the password must stay out of the log.
     let password = std::mem::take(&mut request.password);
     if !request.options.is_some_and(|options| options.no_password) {
         request.hashed_password = service.host.hashed(password.clone()).await?;

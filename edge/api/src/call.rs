@@ -1,4 +1,5 @@
-//! A gRPC call on its way to its handler, and what every handler takes from it first.
+//! A gRPC call on its way to its handler, and the first steps of every handler: receiving the
+//! request and checking its metadata.
 
 use crate::call_metrics::{StreamCounters, StreamMetrics};
 use crate::host::Host;
@@ -26,15 +27,15 @@ pub(crate) struct Call<H> {
     pub(crate) service: Rc<Shared<H>>,
     pub(crate) head: Rc<http::request::Parts>,
     pub(crate) messages: Messages<Inbound>,
-    /// When the call ends by itself, from its `grpc-timeout`.
+    /// The deadline, from the header `grpc-timeout`.
     pub(crate) deadline: Option<Instant>,
-    /// Where it is counted, if it streams.
+    /// The metrics of a streaming call.
     pub(crate) streamed: Option<Rc<StreamMetrics>>,
     /// The connection that it came on.
     pub(crate) connection: ConnectionId,
-    /// The common name in the client's certificate, which is its user where there is no token.
+    /// The common name in the client's certificate. It is the user of a call without a token.
     pub(crate) certificate_name: Option<Rc<str>>,
-    /// For handlers that call others (see [`crate::onward`]).
+    /// For handlers that call other handlers (see [`crate::onward`]).
     pub(crate) router: Router<H>,
 }
 
@@ -100,7 +101,7 @@ impl<H: Host> Call<H> {
     }
 }
 
-/// Asks for what the method needs.
+/// Checks that the client has the role that the method needs.
 async fn check_access<H: Host>(host: &H, path: &str) -> Result<(), Status> {
     match need(path) {
         Some(Need::Nothing | Need::AdminLater) => Ok(()),
@@ -114,8 +115,8 @@ async fn in_time(request: impl Future<Output = Result<Bytes, Status>>) -> Result
     tokio::time::timeout(REQUEST_TIME_MAX, request).await.unwrap_or_else(|_| Err(too_late()))
 }
 
-/// The status when the host's answer is of another kind than the request: a mistake of the server,
-/// which the client is told instead of waiting.
+/// The status when the host's answer is of another kind than the request. This is a bug of the
+/// server; the client is told of it.
 pub(crate) fn mismatch() -> Status {
     Status::new(Code::Internal, "retcd: the answer does not belong to the request")
 }

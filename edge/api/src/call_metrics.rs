@@ -57,8 +57,8 @@ impl CallMetrics {
         }
     }
 
-    /// Records the result of the handler. A stream that was not refused ends later.
-    /// A unary call that took longer than `slow` is logged.
+    /// Records the result of the handler. A stream that was not refused is counted later, at its
+    /// end. A unary call that took longer than `slow` is logged.
     pub(crate) fn answered(&self, replied: &Result<Reply, Status>, slow: Duration) {
         let code = replied.as_ref().map_or_else(|status| status.code, |_| Code::Ok);
         match self {

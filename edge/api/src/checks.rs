@@ -15,7 +15,7 @@ use proto::etcdserverpb::{
 use rpc::{Code, Error, Status};
 use std::collections::BTreeSet;
 
-/// A range must have a key, and an order that exists.
+/// A range must have a key, and its sort order and target must be known values.
 ///
 /// # Errors
 /// The error of etcd's table.
@@ -55,7 +55,7 @@ pub(crate) fn range_stream(request: &RangeRequest) -> Result<(), Status> {
     Ok(())
 }
 
-/// A put must have a key, and no value or lease that it says to ignore.
+/// A put must have a key. With `ignore_value` it must have no value, with `ignore_lease` no lease.
 ///
 /// # Errors
 /// The error of etcd's table.
@@ -79,8 +79,8 @@ pub(crate) fn delete(request: &DeleteRangeRequest) -> Result<(), Error> {
     if request.key.is_empty() { Err(Error::EmptyKey) } else { Ok(()) }
 }
 
-/// A transaction must keep to `ops_max` operations, each well formed, and no branch may put a
-/// key twice or put what it deletes.
+/// A transaction may have at most `ops_max` operations, each well formed. No branch may put a key
+/// twice, or put a key that it deletes.
 ///
 /// # Errors
 /// The error of etcd's table.
@@ -113,7 +113,7 @@ fn operations(request: &TxnRequest, ops_max: usize) -> Result<(), Error> {
     Ok(())
 }
 
-/// What one branch changes.
+/// The keys that one branch changes.
 #[derive(Default)]
 struct Changes<'a> {
     puts: BTreeSet<&'a [u8]>,
@@ -152,7 +152,7 @@ fn overlaps(ops: &[RequestOp]) -> Result<Changes<'_>, Error> {
 }
 
 impl<'a> Changes<'a> {
-    /// Takes a put; `allowed` are keys that may have been put before.
+    /// Adds a put. It is an error if the key was put before, unless it is in `allowed`.
     fn put(&mut self, key: &'a [u8], allowed: &BTreeSet<&[u8]>) -> Result<(), Error> {
         let again = !self.puts.insert(key) && !allowed.contains(key);
         if again || self.deletes.contains(key) {

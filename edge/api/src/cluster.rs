@@ -38,7 +38,7 @@ pub(crate) async fn member_remove<H: Host>(call: Call<H>) -> Result<Reply, Statu
 
 pub(crate) async fn member_update<H: Host>(call: Call<H>) -> Result<Reply, Status> {
     let (service, request) = call.request(|_: &MemberUpdateRequest| false).await?;
-    // etcd checks no URL here, and the other members panic when they apply a bad one.
+    // etcd does not check the URLs here, and its members panic when they apply an invalid one.
     checked_urls(&request.peer_ur_ls)?;
     let members = service.host.member_update(request.id, request.peer_ur_ls).await?;
     Ok(encoded(&MemberUpdateResponse { header: service.header_at(0), members }))
@@ -50,7 +50,7 @@ pub(crate) async fn member_promote<H: Host>(call: Call<H>) -> Result<Reply, Stat
     Ok(encoded(&MemberPromoteResponse { header: service.header_at(0), members }))
 }
 
-/// The URLs in order. There must be at least one.
+/// Parses and sorts the URLs. There must be at least one.
 fn checked_urls(texts: &[String]) -> Result<Vec<String>, Status> {
     let urls: Result<Vec<Url>, _> = texts.iter().map(|text| Url::parse(text)).collect();
     let mut urls: Vec<String> = match urls {

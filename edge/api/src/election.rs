@@ -1,5 +1,5 @@
-//! The Election service: the first key under a name's prefix leads, and its value is what the
-//! leader proclaims.
+//! The Election service. The owner of the oldest key under a name's prefix is the leader; the value
+//! of that key is the value that the leader proclaims.
 //!
 //! Source: etcd v3.7 server/etcdserver/api/v3election/election.go,
 //! client/v3/concurrency/election.go.
@@ -65,7 +65,7 @@ pub(crate) async fn leader<H: Host>(call: Call<H>) -> Result<Reply, Status> {
     Ok(encoded(&LeaderResponse { header: found.header, kv: Some(kv) }))
 }
 
-/// Sends the leader's value, and each later one.
+/// Streams the leader's current value and each later value.
 pub(crate) async fn observe<H: Host>(call: Call<H>) -> Result<Reply, Status> {
     let onward = Onward::of(&call);
     let (deadline, requires_leader) = (call.deadline, call.requires_leader());
@@ -100,7 +100,7 @@ async fn win<H: Host>(
     let entered = entered.await?;
     let header = entered.header.unwrap_or_default();
     let mut leader = LeaderKey { name: request.name, key, rev: header.revision, lease };
-    // With a key from before, this is another request of the same session.
+    // If the key exists already, an earlier request of the same session created it.
     let own = match entered.responses.into_iter().next().and_then(|op| op.response) {
         Some(Response::ResponseRange(own)) => own.kvs.into_iter().next(),
         _ => None,
@@ -137,7 +137,7 @@ async fn change<H: Host>(
     if written.succeeded { Ok(written.header) } else { Err(Error::ElectionNotLeader.into()) }
 }
 
-/// Deletes the leader's key, if it still is the same.
+/// Deletes the leader's key, unless it has been deleted and created anew since.
 async fn withdraw<H: Host>(
     onward: &Onward<H>,
     leader: &LeaderKey,
@@ -151,10 +151,10 @@ async fn withdraw<H: Host>(
     Ok(deleted.await?.header)
 }
 
-/// Deletes the key of a contender that does not wait any more.
+/// Deletes the key of a contender that no longer waits.
 async fn abandon<H: Host>(onward: &Onward<H>, leader: &LeaderKey) {
     if let Err(status) = withdraw(onward, leader).await {
-        // The key goes with its lease.
+        // The key is deleted when its lease expires.
         tracing::debug!(%status, "cannot delete the key of a campaign that nobody waits for");
     }
 }
@@ -221,7 +221,7 @@ impl<H: Host> Observer<H> {
         }
     }
 
-    /// Sends a value when there is room for it.
+    /// Sends a value as soon as the client's queue has room for it.
     async fn send(&self, header: ResponseHeader, kv: KeyValue) -> Result<(), Status> {
         if !self.feeder.room(crate::requests::RESPONSES_MAX).await {
             return Err(Error::RequestCanceled.into());
@@ -233,7 +233,7 @@ impl<H: Host> Observer<H> {
     }
 }
 
-/// `None` instead of the error that the history is compacted.
+/// Turns the error that the history is compacted into `None`.
 fn not_compacted<T>(result: Result<T, Status>) -> Result<Option<T>, Status> {
     match result {
         Err(status) if status == Status::from(Error::Compacted) => Ok(None),

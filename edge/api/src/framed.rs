@@ -1,5 +1,5 @@
-//! Watch responses as framed messages. Many streams of a worker get the same event one after the
-//! other, so the last frames are kept and sent again while the responses are the same.
+//! Watch responses as framed messages. Many streams of a worker get the same event one after
+//! another, so the last frames are kept and sent again as long as the responses are the same.
 
 use bytes::Bytes;
 use rpc::frame::check_sent;

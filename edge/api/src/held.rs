@@ -73,8 +73,8 @@ pub(crate) fn held<S: HeldSource + 'static>(source: S, limits: HoldLimits) -> Re
     body::source(Box::new(HeldBody { shared, timer }))
 }
 
-/// A response of one message of `len` bytes, which `write` writes; an error where it is too long to
-/// be sent. A message of more than one piece is held as a range is.
+/// A response of one message of `len` bytes, which `write` produces. If the message is too long to
+/// be sent, the call is refused. A message of several pieces has the limits of a range.
 ///
 /// # Panics
 /// When `write` does not write `len` bytes.
@@ -113,10 +113,10 @@ impl HeldSource for LongMessage {}
 
 /// What the body and the timer share.
 struct Shared<S> {
-    /// `None` after the end and after the cut.
+    /// `None` after the last piece, or once the response is cut off.
     source: Option<S>,
     message_len: usize,
-    /// Why the response was cut off, until the body has told it.
+    /// Why the response was cut off, until the body has reported it.
     cut_off: Option<Status>,
     /// Since when the client could have asked for the next piece; `None` while the source works
     /// on a piece that the client waits for.
@@ -159,7 +159,7 @@ impl<S> Drop for HeldBody<S> {
     }
 }
 
-/// Waits for the first limit that is reached and drops the source then.
+/// Waits until a limit is reached, then drops the source.
 async fn cut_off_in_time<S: HeldSource>(
     shared: Weak<RefCell<Shared<S>>>,
     limits: HoldLimits,
@@ -183,7 +183,7 @@ async fn cut_off_in_time<S: HeldSource>(
     }
 }
 
-/// The limit that is reached first, and what the client is told of it.
+/// The limit that is reached first, and the status for the client.
 fn first_limit(
     deadline: Option<Instant>,
     age_end: Instant,

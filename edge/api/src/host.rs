@@ -1,7 +1,7 @@
 //! The interface between the gRPC services and the member. In production it is implemented by a
 //! worker's handle on the server, in tests by a small member in memory. Not here: gRPC.
 //!
-//! Everything stays on one thread, so nothing needs to be `Send`.
+//! All calls are made on one thread, so nothing needs to be `Send`.
 
 use bytes::Bytes;
 use connection::{ConnectionFault, RefusedRequest};
@@ -23,26 +23,26 @@ pub trait Host: Clone + 'static {
     /// One stream of watches.
     type Watch: WatchStream;
 
-    /// The host for a client with this token: it checks the client's permission for what it is
-    /// asked to do.
+    /// The host for a client with this token. It checks that the client has permission for each
+    /// request.
     fn with_token(&self, token: &str) -> Self;
 
     /// The host for a client whose certificate was verified and has this common name.
     fn with_certificate_name(&self, name: &str) -> Self;
 
-    /// Asks for a user, while authentication is on.
+    /// Refuses a client without a user, if authentication is enabled.
     ///
     /// # Errors
     /// The status for the client.
     async fn require_user(&self) -> Result<(), Status>;
 
-    /// Asks for a user with the role `root`, while authentication is on.
+    /// Refuses a client whose user does not have the role `root`, if authentication is enabled.
     ///
     /// # Errors
     /// The status for the client.
     async fn require_admin(&self) -> Result<(), Status>;
 
-    /// Gives a user a token.
+    /// Creates a token for a user.
     ///
     /// # Errors
     /// The status for the client, also if the password is wrong.
@@ -54,11 +54,11 @@ pub trait Host: Clone + 'static {
     /// The status for the client.
     async fn hashed(&self, password: String) -> Result<String, Status>;
 
-    /// Whether all members take the hash in an entry for the password. A member of 3.4 does not: it
-    /// would give the user an empty password.
+    /// Whether all members read the hashed password of an entry. A member of 3.4 ignores it and
+    /// would store an empty password.
     fn are_hashes_read(&self) -> bool;
 
-    /// Whether authentication is on, and the revision of users and roles; linearizable.
+    /// Whether authentication is enabled, and the auth revision. Linearizable.
     ///
     /// # Errors
     /// The status for the client.
@@ -67,7 +67,7 @@ pub trait Host: Clone + 'static {
     /// Cluster, member and current term.
     fn origin(&self) -> Origin;
 
-    /// Where calls of the method at `path` are counted, if they are.
+    /// The metrics of the method at `path`, if it has any.
     fn counters(&self, path: &str) -> Option<Arc<Method>>;
 
     /// Counts a request that was refused before it became a call.
@@ -91,7 +91,7 @@ pub trait Host: Clone + 'static {
     /// Whether the member is a learner, which serves few methods.
     fn is_learner(&self) -> bool;
 
-    /// Whether a request fits the quota; if not, the NOSPACE alarm has been asked for.
+    /// Whether a request fits the quota. If it does not, the NOSPACE alarm is requested.
     fn fits_quota(&self, request: Growth<'_>) -> bool;
 
     /// Answers a range.
@@ -140,13 +140,13 @@ pub trait Host: Clone + 'static {
     /// The status for the client.
     async fn leases(&self) -> Result<Vec<i64>, Status>;
 
-    /// The members.
+    /// Lists the members.
     ///
     /// # Errors
     /// The status for the client.
     async fn members(&self, linearizable: bool) -> Result<Vec<Member>, Status>;
 
-    /// Adds a member with these peer URLs; the member, and all members after that.
+    /// Adds a member with these peer URLs. Returns it and the new list of members.
     ///
     /// # Errors
     /// The status for the client.
@@ -156,19 +156,19 @@ pub trait Host: Clone + 'static {
         is_learner: bool,
     ) -> Result<(Member, Vec<Member>), Status>;
 
-    /// Removes a member; the members after that.
+    /// Removes a member. Returns the new list of members.
     ///
     /// # Errors
     /// The status for the client.
     async fn member_remove(&self, id: u64) -> Result<Vec<Member>, Status>;
 
-    /// Changes the peer URLs of a member; the members after that.
+    /// Changes the peer URLs of a member. Returns the new list of members.
     ///
     /// # Errors
     /// The status for the client.
     async fn member_update(&self, id: u64, peer_urls: Vec<String>) -> Result<Vec<Member>, Status>;
 
-    /// Makes a learner a voter; the members after that.
+    /// Makes a learner a voter. Returns the new list of members.
     ///
     /// # Errors
     /// The status for the client.
@@ -180,7 +180,7 @@ pub trait Host: Clone + 'static {
     /// The status for the client.
     async fn move_leader(&self, to: u64) -> Result<(), Status>;
 
-    /// Checks, begins or ends a downgrade; the cluster's version.
+    /// Validates, enables or cancels a downgrade. Returns the cluster's version.
     ///
     /// # Errors
     /// The status for the client.
@@ -299,8 +299,8 @@ pub trait WatchStream: 'static {
 
 /// A range that is answered in several messages.
 pub trait RangeChunks {
-    /// The next chunk: key-values of about the size that was asked for. The last one has
-    /// `count` and `more`, and the revision; in the others these are 0 and false.
+    /// The next chunk: key-values of about the requested size. Only the last chunk has `count`,
+    /// `more` and the revision; in the others these are 0 and false.
     ///
     /// # Errors
     /// The status for the client.
@@ -312,7 +312,7 @@ pub trait SnapshotFile: Send {
     /// The length of the file in bytes.
     fn size(&self) -> u64;
 
-    /// The version of its storage, empty if it says none.
+    /// The storage version recorded in the file; empty if there is none.
     fn version(&self) -> String;
 
     /// The next bytes of the file, empty at its end.

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 pub(crate) enum Inbound {
     /// From a client's connection.
     Network(RequestBody),
-    /// Framed messages of the server's own. It ends when the sender is dropped.
+    /// Framed messages from another handler. The body ends when the sender is dropped.
     Own(mpsc::Receiver<Bytes>),
 }
 

@@ -1,4 +1,4 @@
-//! The KV service: requests checked, handed to the host, its answer framed.
+//! The KV service: checks requests, hands them to the host, and frames the host's answers.
 //!
 //! Source: etcd v3.7 server/etcdserver/api/v3rpc/{key,quota}.go, server/etcdserver/v3_server.go.
 
@@ -133,8 +133,8 @@ impl<H: Host> HeldSource for RangeStream<H> {
 }
 
 impl<H: Host> RangeStream<H> {
-    /// A `RangeStreamResponse`: the range's response as its one field. Only the last chunk, which
-    /// has a revision, has a header.
+    /// Encodes a chunk as a `RangeStreamResponse`, whose only field is the range response. Only the
+    /// last chunk, which has a revision, has a header.
     fn frame(&self, chunk: &RangeAnswer) -> Vec<Bytes> {
         if chunk.revision == 0 {
             let inner: usize = chunk.kvs.iter().map(|kv| field_len(kv.len())).sum();

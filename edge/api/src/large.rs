@@ -1,5 +1,5 @@
-//! A large range response. Its length is sent first; its key-values are read while it is sent, so
-//! the client's window bounds the memory it takes.
+//! A large range response. Its length is sent first. Its key-values are read while it is sent, so
+//! the client's HTTP/2 window bounds the memory that it takes.
 
 use crate::held::HeldSource;
 use crate::host::{Item, Items, LargeRange};
@@ -81,11 +81,12 @@ impl LargeBody {
 /// The encoded fields after the key-values.
 fn tail_of(answer: &RangeAnswer) -> Bytes {
     let nothing = RangeAnswer { kvs: Vec::new(), revision: 0, ..*answer };
-    // Without a header's content its field is two bytes.
+    // Skips the empty header field, which takes two bytes.
     nothing.encode(Origin::default()).to_bytes().slice(2..)
 }
 
-/// The index announced a wrong length: a bug, which must not garble the stream.
+/// The status when the index announced a wrong length. This is a bug; ending the stream keeps the
+/// client from reading a garbled message.
 fn wrong_length() -> Status {
     Status::new(
         Code::Internal,

@@ -85,8 +85,8 @@ async fn renew<H: Host>(
     feeder: &Feeder,
 ) -> Result<(), Status> {
     while let Some(LeaseKeepAliveRequest { id }) = requests.next().await? {
-        // Before the renewal, so that a lease which is revoked at revision 3 is never seen alive
-        // at revision 4.
+        // The header is taken before the renewal, so that a response never shows a lease alive at
+        // a revision after its revocation.
         let header = tally.service.header();
         let ttl = tally.service.host.lease_renew(id).await?;
         let answer = LeaseKeepAliveResponse { header, id, ttl };

@@ -1,5 +1,5 @@
-//! The gRPC services of the client port: what arrives on a connection is told apart, checked,
-//! handed to the [`Host`], and its answer is framed. Not here: what a request does (see `state`,
+//! The gRPC services of the client port. They dispatch and check the requests of a connection, hand
+//! them to the [`Host`], and frame its answers. Not here: the effect of a request (see `state`,
 //! `mvcc`, `watch`), threads and queues (see `server`), listeners and TLS (see `net`).
 //!
 //! One [`Service`] serves all connections of one worker thread; nothing in it is `Send`.

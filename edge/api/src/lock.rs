@@ -1,4 +1,4 @@
-//! The Lock service: the first key under a name's prefix holds the lock.
+//! The Lock service. The owner of the oldest key under a name's prefix holds the lock.
 //!
 //! Source: etcd v3.7 server/etcdserver/api/v3lock/lock.go, client/v3/concurrency/mutex.go.
 
@@ -47,7 +47,7 @@ async fn acquire<H: Host>(
     });
     let entered = entered.await?;
     let header = entered.header.unwrap_or_default();
-    // With a key from before, this is another request of the same session.
+    // If the key exists already, an earlier request of the same session created it.
     let own = if entered.succeeded { None } else { found(&entered, 0) };
     let created = own.map_or(header.revision, |own| own.create_revision);
     let response = |header: Option<ResponseHeader>| LockResponse { header, key: key.clone() };
@@ -61,7 +61,7 @@ async fn acquire<H: Host>(
     unless_gone("lock", work, clean_up).await.map(|header| response(Some(header)))
 }
 
-/// Waits for the lock; the header of the read that has found the key in its place.
+/// Waits for the lock. Returns the header of the read that found the key still in place.
 async fn wait<H: Host>(
     onward: &Onward<H>,
     range: &(Bytes, Bytes),
@@ -84,10 +84,10 @@ async fn wait<H: Host>(
     }
 }
 
-/// Deletes the key of a contender that does not wait any more.
+/// Deletes the key of a contender that no longer waits.
 async fn abandon<H: Host>(onward: &Onward<H>, key: Bytes) {
     if let Err(status) = onward.delete(key).await {
-        // The key goes with its lease.
+        // The key is deleted when its lease expires.
         tracing::debug!(%status, "cannot delete the key of a lock that nobody waits for");
     }
 }

@@ -24,7 +24,7 @@ use tokio::sync::mpsc;
 
 /// The bytes of the file in one message of a snapshot.
 const BLOB_LEN: usize = 32 * 1024;
-/// Messages of a snapshot that are read ahead. When they are not sent, reading waits.
+/// How many messages of a snapshot are read ahead. Reading waits until they are sent.
 const BLOBS_AHEAD: usize = 4;
 
 pub(crate) async fn alarm<H: Host>(call: Call<H>) -> Result<Reply, Status> {
@@ -107,7 +107,7 @@ pub(crate) async fn snapshot<H: Host>(call: Call<H>) -> Result<Reply, Status> {
     let file = tally.service.host.snapshot().await?;
     let limits = HoldLimits { deadline, age_max: snapshot_age_max(file.size()) };
     let (to, from) = mpsc::channel(BLOBS_AHEAD);
-    // Reading blocks on the disk and hashing takes long, so both run on their own thread.
+    // Reading blocks on the disk and hashing takes long, so both run on a thread of their own.
     tokio::task::spawn_blocking(move || send_file(file, &to));
     Ok(held(Snapshot { tally, from, pieces: VecDeque::new() }, limits))
 }
@@ -127,7 +127,7 @@ fn send_file(mut file: Box<dyn SnapshotFile>, to: &mpsc::Sender<Blob>) {
                 bytes.is_empty()
             }
             Err(why) => {
-                // The receiver may be gone; then nobody needs the error.
+                // If the receiver is gone, the error is not needed.
                 drop(to.blocking_send(Err(Status::new(Code::Unknown, why))));
                 return;
             }

@@ -72,7 +72,7 @@ impl Host for WorkerHost {
     }
 
     fn are_hashes_read(&self) -> bool {
-        // The lowest version is that of a cluster whose members are not all known yet.
+        // A cluster has the lowest version until the versions of all its members are known.
         let version = self.worker.moment().published.cluster.version();
         version.is_none_or(|it| it <= CLUSTER_VERSION_MIN || it >= ENTRIES_OF_3_5)
     }
@@ -277,8 +277,9 @@ impl Host for WorkerHost {
         }
     }
 
-    /// Each commit gives some space back, if not at once what it freed itself; commits until no
-    /// more comes. Others are served meanwhile.
+    /// Commits until the file no longer shrinks. Each commit returns some free space to the file
+    /// system, but a page that a commit frees can only be returned by a later one. Other requests
+    /// are served meanwhile.
     async fn defragment(&self) -> Result<(), Status> {
         let mut file = self.worker.flushed_file().await.map_err(status_of)?;
         let before = file.size();
@@ -286,7 +287,7 @@ impl Host for WorkerHost {
         let mut in_vain = 0;
         while in_vain < COMMITS_IN_VAIN_MAX {
             let size = file.size();
-            // Pages that the older view can reach cannot be freed.
+            // Pages that the old view can reach cannot be freed, so it is dropped first.
             drop(file);
             file = self.worker.flushed_file().await.map_err(status_of)?;
             in_vain = if file.size() < size { 0 } else { in_vain + 1 };
@@ -321,7 +322,8 @@ impl Host for WorkerHost {
     }
 }
 
-/// The hash of the key space at a revision, its header with the current one. Asks for no permission.
+/// The hash of the key space at a revision; its header has the current revision. Checks no
+/// permission.
 ///
 /// # Errors
 /// The status for a client.
@@ -365,7 +367,7 @@ fn messages(members: Result<Vec<cluster::Member>, ServerError>) -> Result<Vec<Me
     members.map(|members| members.iter().map(message).collect()).map_err(status_of)
 }
 
-/// The status of a question about all leases that has no answer.
+/// The status when a query about leases was refused, or its reply is of the wrong kind.
 fn unexpected_reply(reply: &Reply) -> Status {
     match reply {
         Reply::Corrupt => Error::Corrupt.into(),

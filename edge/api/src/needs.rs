@@ -1,24 +1,24 @@
-//! What each method asks of its client before anything else, while authentication is on. What a
-//! request may do with keys is decided later, by the auth store.
+//! The role that each method requires of its client when authentication is enabled. It is checked
+//! before the request is read. Permissions for keys are checked later, by the auth store.
 //!
 //! Source: etcd v3.7 server/etcdserver/api/v3rpc/{key,maintenance}.go, server/etcdserver/server.go
 //! (`checkMembershipOperationPermission`), server/etcdserver/v3_server.go (`requireAuthInfo`).
 
-/// What a method asks of its client.
+/// What a method requires of its client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
-    /// Nothing here: the auth store decides about the keys or the account of the request, or there
-    /// is nothing to protect.
+    /// Nothing yet: the auth store checks the keys or the account of the request later, or the
+    /// method needs no protection.
     Nothing,
     /// A user.
     User,
     /// A user with the role `root`.
     Admin,
-    /// A user with the role `root`, asked for by the handler after it has looked at the request.
+    /// A user with the role `root`, checked by the handler after it has looked at the request.
     AdminLater,
 }
 
-/// What the method at this path asks; none if there is no rule for it.
+/// What the method at this path requires; `None` if there is no rule for it.
 pub(crate) fn need(path: &str) -> Option<Need> {
     let (service, method) = path.strip_prefix('/')?.split_once('/')?;
     Some(match (service, method) {
@@ -30,7 +30,8 @@ pub(crate) fn need(path: &str) -> Option<Need> {
         | ("etcdserverpb.Cluster", "MemberRemove" | "MemberUpdate" | "MemberPromote") => {
             Need::Admin
         }
-        // The URLs of the new member come first; reading alarms needs a user only.
+        // As in etcd, the URLs of a new member are checked before the role, and reading alarms
+        // needs only a user.
         ("etcdserverpb.Cluster", "MemberAdd") | ("etcdserverpb.Maintenance", "Alarm") => {
             Need::AdminLater
         }
@@ -43,7 +44,7 @@ pub(crate) fn need(path: &str) -> Option<Need> {
             | "etcdserverpb.Lease"
             | "etcdserverpb.Auth"
             | "grpc.health.v1.Health"
-            // These make other calls in the name of their client.
+            // These make calls on behalf of the client, which are checked in turn.
             | "v3lockpb.Lock"
             | "v3electionpb.Election",
             _,

@@ -1,6 +1,6 @@
-//! Calls that one handler makes of another on behalf of its client: the requests go the same way as
-//! those of a connection, with the client's metadata, so that the same checks apply. Not here:
-//! metrics, since etcd does not count these calls.
+//! Calls from one handler to another on behalf of its client. Their requests take the same way as
+//! those of a connection, with the client's metadata, so the same checks apply. Not here: metrics,
+//! since etcd does not count these calls.
 
 use crate::call::{Call, Router};
 use crate::host::Host;
@@ -22,7 +22,7 @@ use watch::ConnectionId;
 /// Requests of a stream that wait for their handler.
 const REQUESTS_MAX: usize = 1;
 
-/// Makes calls in the name of one client.
+/// Makes calls on behalf of one client.
 pub(crate) struct Onward<H> {
     service: Rc<Shared<H>>,
     /// The client's metadata.
@@ -33,10 +33,10 @@ pub(crate) struct Onward<H> {
 }
 
 impl<H: Host> Onward<H> {
-    /// Calls in the name of the client of `call`.
+    /// Makes calls on behalf of the client of `call`.
     pub(crate) fn of(call: &Call<H>) -> Onward<H> {
         let mut metadata = call.head.headers.clone();
-        // They concern the client's own call, which waits for these.
+        // These two apply to the client's own call only; the calls made here end with it.
         for own in ["grpc-timeout", "hasleader"] {
             metadata.remove(own);
         }
@@ -66,8 +66,8 @@ impl<H: Host> Onward<H> {
         }
     }
 
-    /// Calls a method with this first request. The stream of requests ends when its sender, the
-    /// first part of the result, is dropped.
+    /// Calls a streaming method with this first request. Returns the sender of further requests and
+    /// the responses. The stream of requests ends when the sender is dropped.
     ///
     /// # Errors
     /// The status of a refused call.
@@ -149,7 +149,7 @@ impl Responses {
     pub(crate) fn new(body: Body) -> Responses {
         let trailers = Rc::default();
         let watched = Watched { body, trailers: Rc::clone(&trailers) };
-        // The handlers bound what they send.
+        // No limit: the handlers bound the length of their messages.
         Responses { messages: Messages::new(watched, u32::MAX as usize), trailers }
     }
 

@@ -1,9 +1,9 @@
-//! Hashes and verifies passwords with bcrypt, on threads that serve nobody else.
+//! Hashes and verifies passwords with bcrypt, on threads of the blocking pool.
 //!
-//! - At most as many hashes at a time as there are cores but one: a flood of wrong passwords leaves
-//!   the rest of the server its core.
-//! - A password that was found right is not hashed again until its user has another one.
-//! - A user who does not exist costs as much as a wrong password.
+//! - One core is left to the rest of the server: at most cores − 1 hashes run at a time, so that a
+//!   flood of wrong passwords does not stop the other clients.
+//! - A password that was verified is not hashed again until it changes.
+//! - A user that does not exist takes as long as a wrong password.
 //!
 //! Source: etcd v3.7 server/auth/store.go (`CheckPassword`), server/etcdserver/v3_server.go
 //! (`UserAdd`).
@@ -20,24 +20,24 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// The longest password in bytes; bcrypt does not look at more.
+/// The longest password in bytes; bcrypt ignores further bytes.
 const PASSWORD_MAX: usize = 72;
-/// The costs that bcrypt has.
+/// The costs that bcrypt permits.
 const COSTS: std::ops::RangeInclusive<u64> = 4..=31;
 const COST_DEFAULT: u32 = 10;
-/// The salt and the digest of a hash that no password is known for.
+/// The salt and the digest of a hash that matches no known password.
 const NOBODY: &str = "abcdefghijklmnopqrstuu0123456789ABCDEFGHIJKLMNOPQRSTS";
-/// How many users with a password that was found right are remembered.
+/// How many verified passwords are remembered, one for each user.
 const REMEMBERED_MAX: usize = 10_000;
 /// How many requests may wait for a hash.
 const WAITING_MAX: usize = 1_024;
 
-/// A password that was found right.
+/// A verified password.
 #[derive(Debug)]
 struct Remembered {
-    /// The stored hash that it was right for.
+    /// The stored hash that it was verified against.
     hash: Bytes,
-    /// A digest that nobody can make without this process's key.
+    /// A digest of the password, keyed with this process's random key.
     digest: [u8; 32],
 }
 
@@ -47,13 +47,14 @@ pub(crate) struct Passwords {
     cost: u32,
     threads: Semaphore,
     waiting: Semaphore,
-    /// The hash that the password of a user who does not exist is compared with.
+    /// The hash that is used when the user does not exist.
     nobody: String,
     key: [u8; 32],
     remembered: Mutex<HashMap<String, Remembered>>,
 }
 
-/// The cost for this value of `--bcrypt-cost`: the default if bcrypt does not have it, as in etcd.
+/// The cost for this value of `--bcrypt-cost`. As in etcd, the default replaces a value that bcrypt
+/// does not permit.
 #[must_use]
 pub fn bcrypt_cost(given: u64) -> u32 {
     let has = Some(given).filter(|cost| COSTS.contains(cost));
@@ -65,7 +66,7 @@ fn no_randomness(error: impl std::fmt::Display) -> Status {
 }
 
 impl Passwords {
-    /// Hashes with this cost, which bcrypt has.
+    /// Hashes with this cost, which must be one that bcrypt permits.
     ///
     /// # Errors
     /// When the system has no random numbers.
@@ -93,7 +94,7 @@ impl Passwords {
     /// The hash of a password as entries hold it: base64 of bcrypt's text.
     ///
     /// # Errors
-    /// When the password is too long, or too many wait.
+    /// When the password is too long, or too many requests wait.
     pub(crate) async fn hashed(&self, password: String) -> Result<String, Status> {
         if password.len() > PASSWORD_MAX {
             return Err(Status::new(Code::Unknown, "bcrypt: password length exceeds 72 bytes"));
@@ -112,7 +113,7 @@ impl Passwords {
     /// store that it was checked at.
     ///
     /// # Errors
-    /// etcd's, and when too many wait.
+    /// etcd's errors, and an error when too many requests wait.
     pub(crate) async fn check(
         &self,
         store: &AuthStore,
@@ -135,7 +136,7 @@ impl Passwords {
             Some(hash) => String::from_utf8_lossy(hash).into_owned(),
             None => self.nobody.clone(),
         };
-        // What is not a bcrypt hash fits no password.
+        // A stored value that is not a bcrypt hash matches no password.
         let is_right =
             blocking(move || bcrypt::verify(password, &compared).unwrap_or(false)).await?;
         drop(turn);
@@ -162,7 +163,7 @@ impl Passwords {
 
     fn is_remembered(&self, name: &str, hash: &Bytes, digest: &[u8; 32]) -> bool {
         let remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
-        // The digests are of random keys, so the time of comparing them tells nothing.
+        // The digests depend on a secret key, so the time of the comparison reveals nothing.
         remembered.get(name).is_some_and(|one| one.hash == *hash && one.digest == *digest)
     }
 

@@ -1,6 +1,6 @@
 //! The requests of a bidirectional stream. They are read only while there is room for their
-//! responses: a client that sends and does not read cannot make the server hold more than
-//! [`RESPONSES_MAX`] and the HTTP/2 window of its unread requests.
+//! responses. So a client that sends and does not read makes the server hold at most
+//! [`RESPONSES_MAX`] bytes of responses and one HTTP/2 window of unread requests.
 
 use crate::call_metrics::StreamCounters;
 use crate::host::Host;
@@ -21,8 +21,8 @@ pub(crate) const RESPONSES_MAX: usize = 64 * 1024;
 /// The requests of one stream, in order.
 pub(crate) struct Requests<H> {
     messages: Messages<Inbound>,
-    /// Ends the wait for the rest of a message. Kept here, since [`Requests::next`] is often dropped
-    /// and called again while a message arrives.
+    /// Limits the wait for the rest of a message. It is a field because [`Requests::next`] is often
+    /// dropped and called again while a message arrives.
     limit: Option<Pin<Box<Sleep>>>,
     responses: Feeder,
     tally: StreamCounters<H>,
@@ -42,8 +42,8 @@ impl<H: Host> Requests<H> {
     /// has sent its last one.
     ///
     /// # Errors
-    /// When the client is gone, sends a message too slowly, or sends something else than such a
-    /// request.
+    /// When the client is gone, sends a message too slowly, or sends a message that cannot be
+    /// decoded.
     pub(crate) async fn next<M: prost::Message + Default>(&mut self) -> Result<Option<M>, Status> {
         if !self.responses.room(RESPONSES_MAX).await {
             return Err(Status::new(Code::Cancelled, "context canceled"));
@@ -67,7 +67,7 @@ impl<H: Host> Requests<H> {
     }
 }
 
-/// The status of a call whose request, or a message of it, did not arrive in time.
+/// The status of a call when a message of its client did not arrive in time.
 pub(crate) fn too_late() -> Status {
     let limit = REQUEST_TIME_MAX.as_secs();
     let why = format!("retcd: the request did not arrive within {limit} s");

@@ -54,14 +54,14 @@ impl<H> std::fmt::Debug for Service<H> {
 }
 
 impl<H: Host> Service<H> {
-    /// The services that speak for `host`.
+    /// The services of `host`.
     pub fn new(host: H, limits: Limits, http: HttpHandler) -> Service<H> {
         let shared = Rc::new(Shared::new(host, limits));
         Service { shared, http, is_secure: false, certificate_name: None }
     }
 
-    /// The same services for a connection with TLS: requests may carry any host name. The name in
-    /// the client's certificate, if it counts, is the user of calls without a token.
+    /// The same services for a connection with TLS, where requests may carry any host name.
+    /// `certificate_name` is the user of calls without a token.
     #[must_use]
     pub fn secured(self, certificate_name: Option<&str>) -> Service<H> {
         Service { is_secure: true, certificate_name: certificate_name.map(Rc::from), ..self }
@@ -73,7 +73,7 @@ impl<H: Host> Service<H> {
     /// `LocalSet`.
     ///
     /// # Errors
-    /// When the connection breaks or what comes is neither HTTP/2 nor HTTP/1.1.
+    /// When the connection breaks, or the client speaks neither HTTP/2 nor HTTP/1.1.
     pub async fn serve<I>(
         self,
         io: I,

@@ -1,5 +1,5 @@
-//! A call's view of the service: what all connections of the worker share, and the host as this
-//! call's client meets it.
+//! The service as one call uses it: the state that all connections of the worker share, and the
+//! host with the permissions of the call's client.
 
 use crate::host::Host;
 use crate::shared::Shared;
@@ -15,8 +15,8 @@ pub(crate) struct Session<H> {
 }
 
 impl<H: Host> Session<H> {
-    /// The service for a call with these headers. A token in them counts more than the name in the
-    /// client's certificate.
+    /// The service for a call with these headers. A token in them takes precedence over the name in
+    /// the client's certificate.
     ///
     /// Source: etcd v3.7 server/auth/store.go `AuthInfoFromCtx`, api/v3rpc/rpctypes/metadatafields.go.
     pub(crate) fn new(

@@ -12,7 +12,7 @@ use std::cell::Cell;
 use std::time::Duration;
 use watch::ConnectionId;
 
-/// Bytes that a message may have beside its request.
+/// Bytes that a message may have in addition to `--max-request-bytes`.
 const OVERHEAD: usize = 512 * 1024;
 
 /// The limits of the services, from the server's flags.
@@ -63,7 +63,7 @@ pub(crate) struct Shared<H> {
     pub(crate) host: H,
     pub(crate) limits: Limits,
     pub(crate) last_framed: LastFramed,
-    /// How many connections there have been.
+    /// The number of connections so far.
     connections: Cell<u64>,
 }
 
@@ -98,8 +98,7 @@ impl<H: Host> Shared<H> {
         Ok(())
     }
 
-    /// Waits until no leader has been known for so long that streams which require one are
-    /// cancelled.
+    /// Waits until no leader has been known for [`Limits::no_leader_max`].
     pub(crate) async fn leader_lost(&self) {
         let step = self.limits.no_leader_max / 3;
         let mut missed = 0;
@@ -126,7 +125,7 @@ impl<H: Host> Shared<H> {
         })
     }
 
-    /// A header with this revision, or the current one where the answer leaves it open.
+    /// A header with this revision, or with the current one if it is 0.
     pub(crate) fn header_or_current(
         &self,
         revision: i64,

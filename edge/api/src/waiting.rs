@@ -1,6 +1,6 @@
-//! What locks and elections share: each contender has a key under the name's prefix, bound to its
-//! lease, and the key that was created first owns the name. A contender waits until all keys that
-//! were created before its own are deleted.
+//! The common part of locks and elections. Each contender has a key under the name's prefix,
+//! attached to its lease, and the owner of the oldest key owns the name. A contender waits until
+//! all keys that were created before its own are deleted.
 //!
 //! Source: etcd v3.7 client/v3/concurrency/{key,session}.go.
 
@@ -19,11 +19,11 @@ use proto::mvccpb::event::EventType;
 use rpc::{Code, Error, Status};
 use tokio::sync::oneshot;
 
-/// The time to live of the lease that a contender without one is given. Nothing keeps it alive.
+/// The TTL of the lease that is granted to a contender without one. The lease is never renewed.
 const SESSION_TTL_S: i64 = 60;
 
-/// The status of a failure: etcd's handlers are clients of the server, and what a client returns
-/// has no code that gRPC knows.
+/// The status of a failure. Its code is Unknown, as in etcd: there these handlers use the Go
+/// client, whose errors carry no gRPC code.
 pub(crate) fn failure(status: Status) -> Status {
     Status { code: Code::Unknown, ..status }
 }
@@ -42,8 +42,7 @@ pub(crate) fn key_of(prefix: &[u8], lease: i64) -> Bytes {
     Bytes::from([prefix, hex.as_bytes()].concat())
 }
 
-/// A range over the keys of a prefix that returns one of them: the one that was created first or
-/// last.
+/// A range that returns one key of a prefix: the one that was created first or last.
 pub(crate) fn by_creation((key, range_end): (Bytes, Bytes), order: SortOrder) -> RangeRequest {
     RangeRequest {
         key,
@@ -71,7 +70,7 @@ pub(crate) fn read(key: &Bytes) -> RangeRequest {
     RangeRequest { key: key.clone(), ..RangeRequest::default() }
 }
 
-/// Writes a key bound to a lease.
+/// Writes a key and attaches it to a lease.
 pub(crate) fn put(key: &Bytes, value: &Bytes, lease: i64) -> PutRequest {
     PutRequest { key: key.clone(), value: value.clone(), lease, ..PutRequest::default() }
 }
@@ -83,7 +82,7 @@ pub(crate) fn op(request: Request) -> RequestOp {
 
 /// The requests of locks and elections.
 impl<H: Host> Onward<H> {
-    /// The given lease, or a new one for 0.
+    /// Returns the given lease, or grants a new one if it is 0.
     pub(crate) async fn session(&self, lease: i64) -> Result<i64, Status> {
         if lease != 0 {
             return Ok(lease);
@@ -107,7 +106,7 @@ impl<H: Host> Onward<H> {
         self.unary("/etcdserverpb.KV/DeleteRange", &request).await
     }
 
-    /// Waits until no key of the prefix is left that was created before `revision`.
+    /// Waits until all keys of the prefix that were created before `revision` are deleted.
     pub(crate) async fn wait_for_earlier(
         &self,
         prefix: &(Bytes, Bytes),
@@ -146,7 +145,7 @@ impl<H: Host> Onward<H> {
 
 /// The events of one watch.
 pub(crate) struct Changes {
-    /// Kept, since a watch is not over while its client may send requests.
+    /// Never used to send. The watch ends when this is dropped.
     _requests: tokio::sync::mpsc::Sender<Bytes>,
     responses: crate::onward::Responses,
 }
@@ -173,8 +172,8 @@ impl Changes {
     }
 }
 
-/// Runs `work` as a task of its own until it is done or its client is gone. In the second case it
-/// runs `clean_up`, which a handler could not, since it is dropped with the call of its client.
+/// Runs `work` in a task of its own. If the client goes away first, drops `work` and runs
+/// `clean_up`. The handler itself could not do that, because it is dropped together with the call.
 pub(crate) async fn unless_gone<T: 'static>(
     name: &'static str,
     work: impl Future<Output = Result<T, Status>> + 'static,

@@ -39,7 +39,7 @@ pub(crate) fn watch<H: Host>(call: Call<H>) -> Result<Reply, Status> {
     Ok(stream(receiver))
 }
 
-/// Handles the requests of the client. A client that closes its side still gets events.
+/// Handles the requests of the client. A client that closes its side still receives events.
 async fn read<H: Host>(watchers: &H::Watch, mut requests: Requests<H>) -> Status {
     loop {
         match requests.next().await {

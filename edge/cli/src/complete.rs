@@ -1,6 +1,6 @@
-//! What may follow on a command line: the hidden command `__complete`, which the scripts of shells
-//! call with the words up to the cursor. Scripts of cobra's programs work with ours, and ours with
-//! theirs. Not here: the scripts.
+//! Completion of a command line: the hidden command `__complete`, which the shells' scripts call
+//! with the words up to the cursor. The scripts of cobra's programs work with our programs, and
+//! our scripts with theirs. Not here: the scripts.
 //!
 //! Source: spf13/cobra @ 1.10.2 completions.go.
 
@@ -15,7 +15,7 @@ pub struct Completion {
     /// For the standard output: a candidate on each line, with a description behind a tab, and
     /// then the line with the [`Directive`].
     pub out: String,
-    /// For the standard error: what a person wants to know who calls the command by hand.
+    /// For the standard error: explanations for a person who calls the command by hand.
     pub notes: String,
 }
 

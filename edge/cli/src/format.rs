@@ -1,6 +1,6 @@
 //! The formats of `--write-out`.
 
-/// A format in which the tools print what they are told.
+/// A format in which the tools print responses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// Short text, the default.
@@ -11,7 +11,7 @@ pub enum Format {
     Json,
     /// The encoded message.
     Protobuf,
-    /// Tables, for what has rows.
+    /// Tables, for the responses that have rows.
     Table,
 }
 

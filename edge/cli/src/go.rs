@@ -41,8 +41,8 @@ fn escape(quoted: &mut String, character: char) {
     };
 }
 
-/// Rust's own table of what can be printed is made of the same Unicode categories as Go's. It
-/// also escapes quotes and, at the start of a string, combining marks; hence the letter before.
+/// `escape_debug` escapes the characters of the same Unicode categories as Go does. It also escapes
+/// quotes and, at the start of a string, combining marks; therefore a letter is put before.
 fn is_printable(character: char) -> bool {
     if character.is_ascii() {
         return (' '..='~').contains(&character);

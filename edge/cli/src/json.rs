@@ -118,7 +118,7 @@ pub fn list<T>(items: &[T], json: impl Fn(&T) -> String) -> String {
     format!("[{}]", items.iter().map(json).collect::<Vec<_>>().join(","))
 }
 
-/// A string. What is not UTF-8 becomes U+FFFD, a byte at a time.
+/// A string. Each byte that is not UTF-8 becomes U+FFFD.
 #[must_use]
 pub fn string(bytes: &[u8]) -> String {
     quoted(bytes, &['<', '>', '&', '\u{2028}', '\u{2029}'])

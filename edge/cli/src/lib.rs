@@ -1,8 +1,8 @@
 //! Command lines as cobra and pflag parse them (abbreviated commands, flags anywhere, the same
 //! errors and layout of help), and values as Go formats them: quoted strings, durations, sizes,
-//! JSON of structs, boxed tables, zap's log lines; what shells ask for when they complete a command
-//! line, and the scripts by which they ask. Pure functions from text to text. Not here: the commands
-//! of the tools, and printing.
+//! JSON of structs, boxed tables, zap's log lines. Also the completion of command lines in shells,
+//! and the scripts for it. Pure functions from text to text. Not here: the commands of the tools,
+//! and printing.
 
 mod command;
 mod complete;

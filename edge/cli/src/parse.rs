@@ -156,8 +156,7 @@ pub(crate) fn find(root: &'static Command, words: &[Vec<u8>]) -> (Vec<&'static C
     }
 }
 
-/// Whether a word is a flag whose value is the next word, as far as the flags known here tell:
-/// an unknown flag is taken for one.
+/// Whether a word is a flag whose value is the next word. An unknown flag counts as one.
 fn takes_next(word: &[u8], path: &[&'static Command]) -> bool {
     if word.contains(&b'=') {
         return false;
@@ -174,7 +173,7 @@ fn takes_next(word: &[u8], path: &[&'static Command]) -> bool {
     }
 }
 
-/// The words that are neither flags nor, as it seems, their values.
+/// The words that are neither flags nor values of flags, as [`takes_next`] decides.
 pub(crate) fn bare(words: &[Vec<u8>], path: &[&'static Command]) -> Words {
     let mut bare = Vec::new();
     let mut at = 0;
@@ -217,7 +216,8 @@ pub(crate) fn position(
     None
 }
 
-/// Sets the flags that are among the words and gives the others; nothing when help is wanted.
+/// Sets the flags that are among the words and returns the other words; `None` if one of the flags
+/// asks for help.
 pub(crate) fn parse_words(flags: &mut Flags, words: &[Vec<u8>]) -> Result<Option<Args>, String> {
     let (mut args, mut dash) = (Vec::new(), None);
     let mut words = words.iter();

@@ -69,11 +69,11 @@ calls! {
     hash_kv(HashKvRequest) -> HashKvResponse: Read "Maintenance/HashKV";
     /// Transfers the leadership.
     move_leader(MoveLeaderRequest) -> MoveLeaderResponse: Repeatable "Maintenance/MoveLeader";
-    /// Turns authentication on.
+    /// Enables authentication.
     auth_enable(AuthEnableRequest) -> AuthEnableResponse: Once "Auth/AuthEnable";
-    /// Turns authentication off.
+    /// Disables authentication.
     auth_disable(AuthDisableRequest) -> AuthDisableResponse: Once "Auth/AuthDisable";
-    /// Whether authentication is on.
+    /// Whether authentication is enabled.
     auth_status(AuthStatusRequest) -> AuthStatusResponse: Once "Auth/AuthStatus";
     /// Adds a user.
     user_add(AuthUserAddRequest) -> AuthUserAddResponse: Once "Auth/UserAdd";
@@ -111,8 +111,8 @@ calls! {
 }
 
 impl Client {
-    /// A client of these servers. The first call connects, or this function if it has to exchange a
-    /// name and a password for a token.
+    /// A client of these servers. The first call connects; if the configuration has a name and a
+    /// password, this function connects already, to exchange them for a token.
     ///
     /// # Errors
     /// When an endpoint is invalid, or the server refuses the password.

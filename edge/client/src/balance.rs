@@ -1,8 +1,9 @@
 //! Round-robin balancing: each call uses the next endpoint that is connected.
 //!
 //! Each endpoint is connected by a task of its own, so that no call waits for an endpoint while
-//! another can serve it. An endpoint that does not respond to a request is used last, and a new
-//! connection is made to it: once its SETTINGS arrive, it is used as the others.
+//! another can serve it. An endpoint that does not respond to a request is used only if there is no
+//! other, and a new connection to it is opened. Once the SETTINGS arrive on that connection, the
+//! endpoint is used like the others.
 //!
 //! Source: etcd v3.7.1 client/v3 (round robin); grpc-go's connection backoff.
 
@@ -21,7 +22,7 @@ use tokio::time::Instant;
 struct EndpointState {
     endpoint: Endpoint,
     connection: Option<Connection>,
-    /// A task is connecting.
+    /// True while a task is connecting.
     connecting: bool,
     failures: u32,
     /// No connection is tried before this time.
@@ -51,7 +52,7 @@ struct Endpoints {
 }
 
 impl Endpoints {
-    /// The next endpoint's connection that passes the test.
+    /// The connection of the next endpoint that passes the test.
     fn choose<'a>(
         &'a mut self,
         test: impl Fn(&'a EndpointState) -> Option<&'a Connection>,
@@ -64,7 +65,7 @@ impl Endpoints {
         Some(found)
     }
 
-    /// Marks the endpoints that are to be connected now, and returns their places.
+    /// Marks the endpoints that must be connected now, and returns their positions.
     fn start_due(&mut self, now: Instant) -> Vec<usize> {
         let alone = self.all.len() == 1;
         let mut due = Vec::new();
@@ -92,9 +93,9 @@ impl Endpoints {
 pub(crate) struct Balancer {
     pub(crate) config: Config,
     pub(crate) network: Arc<dyn Network>,
-    /// Invariant: not locked while anything is waited for.
+    /// Invariant: the lock is never held across an await.
     endpoints: Mutex<Endpoints>,
-    /// An attempt to connect has ended.
+    /// Notified when an attempt to connect has ended.
     changed: Notify,
 }
 
@@ -177,8 +178,8 @@ impl Balancer {
         }
     }
 
-    /// Chooses a connection, and starts the attempts that are due. Also returns when the next one
-    /// is.
+    /// Chooses a connection, and starts the connection attempts that are due. Also returns the time
+    /// of the next attempt.
     fn look(
         self: &Arc<Self>,
         choose: impl Fn(&mut Endpoints) -> Option<Connection>,
@@ -244,8 +245,8 @@ impl Balancer {
     }
 }
 
-/// TLS as it is configured, or, where an endpoint needs it and nothing is, with the authorities of
-/// the operating system. It offers these protocols (ALPN).
+/// The TLS configuration. If an endpoint needs TLS and none is configured, it trusts the
+/// certificate authorities of the operating system. It offers these protocols (ALPN).
 pub(crate) fn tls(config: &Config, protocols: &[&'static str]) -> Result<Option<ClientTls>, Error> {
     let is_needed = config.endpoints.iter().any(|endpoint| needs_tls(endpoint));
     let options = config.tls.clone().or_else(|| is_needed.then(TlsOptions::default));

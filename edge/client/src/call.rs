@@ -297,7 +297,7 @@ fn may_repeat(policy: Policy, status: &Status, members: usize) -> bool {
     }
 }
 
-/// Replaces the text of tonic's own errors by grpc-go's.
+/// Replaces tonic's text for a response that is too long by grpc-go's.
 fn with_text_of_go(status: Status) -> Status {
     let message = status.message();
     let Some(behind) = message.strip_prefix("Error, decoded message length too large: found ")

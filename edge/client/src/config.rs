@@ -13,9 +13,9 @@ pub type OnWarning = Arc<dyn Fn(&Warning) + Send + Sync>;
 pub struct Config {
     /// `host:port`, `unix:path`, or with a scheme: `http`, `https`, `unix` or `unixs`; at least one.
     pub endpoints: Vec<String>,
-    /// TLS, for the endpoints of `https` and `unixs`, and for those without a scheme. Where it is
-    /// `None`, an endpoint without a scheme is connected in plain text, and one of `https` with the
-    /// authorities of the operating system.
+    /// TLS for endpoints with the scheme `https` or `unixs`, and for those without a scheme. If it
+    /// is `None`, endpoints without a scheme are connected in plain text, and the others trust the
+    /// certificate authorities of the operating system.
     pub tls: Option<TlsOptions>,
     /// The time limit of a connection attempt, up to the server's SETTINGS.
     pub dial_timeout: Duration,

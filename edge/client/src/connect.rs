@@ -124,7 +124,7 @@ impl Connection {
         !self.sender.is_closed()
     }
 
-    /// Measures how long the server has been silent.
+    /// The timer that measures how long the server has been silent.
     pub(crate) fn silence_timer(&self) -> &SilenceTimer {
         &self.silence_timer
     }

@@ -1,4 +1,4 @@
-//! Who the client is: a name and a password, which it exchanges for tokens, or a token.
+//! The credentials of a client: a name and a password, which it exchanges for tokens, or a token.
 //!
 //! Source: etcd v3.7.1 client/v3/client.go (`getToken`, `shouldRefreshToken`), retry_interceptor.go.
 
@@ -16,7 +16,7 @@ const STALE: [&str; 3] = [
     "etcdserver: revision of auth store is old",
 ];
 
-/// Who the client is.
+/// The credentials of a client.
 pub(crate) struct Credentials {
     /// Name and password.
     pub(crate) user: Option<(String, String)>,
@@ -44,7 +44,7 @@ impl Credentials {
         *self.token.lock().unwrap_or_else(PoisonError::into_inner) = token;
     }
 
-    /// Whether the call failed for its token, and there may be a new one.
+    /// Whether the call failed because of its token, and the client can get a new one.
     pub(crate) fn may_renew(&self, status: &Status) -> bool {
         self.user.is_some() && is_stale(status.message())
     }

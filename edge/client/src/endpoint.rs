@@ -32,7 +32,8 @@ pub(crate) fn needs_tls(text: &str) -> bool {
 }
 
 impl Endpoint {
-    /// Reads `host:port`, `unix:path`, and both with a scheme. `tls` is that of the client.
+    /// Parses `host:port`, `unix:path`, and both with a scheme. `tls` is the client's TLS
+    /// configuration.
     pub(crate) fn parse(text: &str, tls: Option<&Arc<ClientTls>>) -> Endpoint {
         let is_plain = text.starts_with("http://") || text.starts_with("unix:");
         let tls = tls.filter(|_| !is_plain).cloned();

@@ -99,7 +99,7 @@ impl From<Status> for Error {
 }
 
 /// etcd's own errors, recognized by their prefix, are printed without the code. So is the reason
-/// why a watch was canceled, which may be an error with its code.
+/// why a watch was canceled, because it may contain a code itself.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

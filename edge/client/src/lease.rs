@@ -32,8 +32,8 @@ pub struct KeepAlive {
 }
 
 impl KeepAlive {
-    /// The server's next confirmation; nothing once the lease has expired or was revoked, or the
-    /// server cannot be reached for as long as the lease lives.
+    /// The server's next confirmation. `None` once the lease has expired or was revoked, or if no
+    /// server could be reached for the lease's TTL.
     ///
     /// # Errors
     /// When the task that renews the lease has failed.
@@ -52,7 +52,7 @@ impl KeepAlive {
 }
 
 impl Client {
-    /// Keeps a lease alive: a request each third of its time to live.
+    /// Keeps a lease alive with a request each third of its TTL.
     #[must_use]
     pub fn keep_alive(&self, id: i64) -> KeepAlive {
         let (sender, answers) = mpsc::channel(ANSWERS_MAX);
@@ -63,7 +63,7 @@ impl Client {
     /// Renews a lease once.
     ///
     /// # Errors
-    /// When there is no such lease, or no answer.
+    /// When there is no such lease, or no response.
     pub async fn keep_alive_once(&self, id: i64) -> Result<pb::LeaseKeepAliveResponse, Error> {
         let answer = self.within_timeout(self.keep_alive_until_answered(id)).await?;
         if answer.ttl > 0 {
@@ -77,7 +77,7 @@ impl Client {
         id: i64,
     ) -> Result<pb::LeaseKeepAliveResponse, Status> {
         loop {
-            // The sender is kept: a server ends the stream when there are no more requests.
+            // Keeps the sender, since the server ends the stream after the last request.
             let (_requests, outbox) = first_request(id);
             let answer = match self.keep_alive_stream(outbox).await {
                 Ok(mut answers) => match answers.next().await {
@@ -104,8 +104,8 @@ impl Client {
     }
 }
 
-/// The queue of a stream's requests, with the first of them. It has room for one: the next request
-/// follows the answer to the one before.
+/// The queue of a stream's requests, which contains the first request. It has room for one, since a
+/// request is sent only after the response to the last one.
 fn first_request(
     id: i64,
 ) -> (mpsc::Sender<pb::LeaseKeepAliveRequest>, mpsc::Receiver<pb::LeaseKeepAliveRequest>) {

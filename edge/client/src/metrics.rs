@@ -1,5 +1,5 @@
-//! The metrics of a server. They are served over HTTP/1.1 at the port of the clients, in plain text
-//! or over TLS, as the endpoint and the client's configuration say.
+//! Reads the metrics of a server over HTTP/1.1 from its client port. The endpoint and the client's
+//! configuration decide whether TLS is used.
 
 use crate::balance::tls;
 use crate::call::Client;
@@ -12,7 +12,7 @@ use hyper::client::conn::http1::handshake;
 use hyper_util::rt::TokioIo;
 use std::sync::Arc;
 
-/// The maximum size of the text in bytes. That of a server is some 100 KiB.
+/// The maximum size of the text in bytes. Servers send about 100 KiB.
 const TEXT_BYTES_MAX: usize = 64 << 20;
 const PATH: &str = "/metrics";
 
@@ -56,7 +56,7 @@ impl Client {
 async fn get(stream: Box<dyn Duplex>, authority: &str) -> Result<String, String> {
     let (mut sender, connection) =
         handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
-    // It ends with the response, or with the stream, which is dropped on a timeout.
+    // Ends with the response, or when a timeout drops the stream.
     let connection = async move { connection.await.map_err(|error| error.to_string()) };
     let exchange = async move {
         let request = http::Request::get(PATH)
@@ -74,6 +74,6 @@ async fn get(stream: Box<dyn Duplex>, authority: &str) -> Result<String, String>
         String::from_utf8(bytes.into()).map_err(|error| error.to_string())
     };
     let (text, ended) = tokio::join!(exchange, connection);
-    // The text is whole if its length says so, however the connection ended.
+    // A text of the announced length is complete, even if the connection ended with an error.
     text.map_err(|why| ended.err().unwrap_or(why))
 }

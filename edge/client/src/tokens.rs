@@ -11,14 +11,14 @@ use std::pin::Pin;
 use tonic::Status;
 
 impl Client {
-    /// Exchanges name and password for a new token, if there are any.
+    /// Exchanges name and password for a new token, if they are configured.
     ///
     /// # Errors
     /// When the server refuses them, or does not answer.
     pub(crate) fn renew_token(
         &self,
     ) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send + '_>> {
-        // A call may need a new token, for which it makes another call.
+        // Boxed because of the recursion: a call may renew the token, which is a call itself.
         Box::pin(self.authenticate())
     }
 
@@ -37,8 +37,8 @@ impl Client {
         Ok(())
     }
 
-    /// Gets a token for a new stream: the one before may have expired since, and a stream keeps its
-    /// token as long as it lives.
+    /// Gets a new token for a stream. The current one may have expired, and a stream cannot change
+    /// its token later.
     pub(crate) async fn renew_token_of_stream(&self) -> Result<(), Status> {
         self.renew_token().await.map_err(|error| match error {
             Error::Status(status) | Error::DeadlineExceeded(status) => *status,

@@ -34,7 +34,7 @@ pub(crate) trait Network: Debug + Send + Sync {
     fn open<'a>(&'a self, endpoint: &'a Endpoint) -> TransportFuture<'a>;
 }
 
-/// The step that opens a transport, as it stands in Go's messages.
+/// The step that opens a transport, as Go's messages name it.
 pub(crate) fn step(endpoint: &Endpoint) -> String {
     match &endpoint.address {
         Address::Tcp(host) => format!("dial tcp {host}"),

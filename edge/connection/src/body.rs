@@ -1,7 +1,8 @@
 //! The body of a request: filled by the connection, read by a handler, both on one thread.
 //!
-//! What waits is one buffer, bounded by the windows of the stream and of the connection. A handler
-//! may read where it likes; the connection learns of it when it has polled the call, or is woken.
+//! Unread data are one buffer, bounded by the windows of the stream and of the connection. A
+//! handler may read in the call or in another task. In the first case the connection sees what was
+//! read after it has polled the call; in the second case the reader wakes it.
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
@@ -27,7 +28,7 @@ enum Kind {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RequestError {
-    /// The client has reset the stream, or broke a rule with it.
+    /// The client has reset the stream, or broke a rule on it.
     Reset(Reason),
     /// The call or its connection is over.
     Closed,
@@ -55,7 +56,7 @@ impl std::error::Error for RequestError {
 }
 
 impl RequestBody {
-    /// A body of nothing.
+    /// An empty body.
     #[must_use]
     pub fn empty() -> RequestBody {
         RequestBody(Kind::Empty)
@@ -111,31 +112,31 @@ pub(crate) struct Inbound(RefCell<InboundState>);
 
 #[derive(Debug)]
 struct InboundState {
-    /// What came and was not read.
+    /// Data that was received and not read yet.
     data: BytesMut,
-    /// What follows the data, once it is known.
+    /// How the body ends after the data, once it is known.
     end: Option<Result<(), RequestError>>,
     read: BytesRead,
     is_wanted: bool,
-    /// The connection polls the call, and looks at `read` afterwards.
+    /// True while the connection polls the call. It looks at `read` afterwards.
     is_polled: bool,
-    /// Who waits for data.
+    /// The task that waits for data.
     reader: Option<Waker>,
     /// Wakes the call.
     call: Waker,
 }
 
-/// What became of data since the connection last asked, in bytes.
+/// Bytes that were read or dropped since the connection last asked.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct BytesRead {
     /// Read by the handler.
     pub(crate) taken: usize,
-    /// Dropped, since nobody wants it.
+    /// Dropped, because the handler has dropped the body.
     pub(crate) unwanted: usize,
 }
 
 impl Inbound {
-    /// A body whose reader may be outside of the call that `call` wakes.
+    /// A body. `call` wakes its call, which is needed when another task reads the body.
     pub(crate) fn new(call: Waker) -> Rc<Inbound> {
         Rc::new(Inbound(RefCell::new(InboundState {
             data: BytesMut::new(),
@@ -153,13 +154,13 @@ impl Inbound {
         RequestBody(Kind::Http2(Reader(Rc::clone(self))))
     }
 
-    /// Appends what the client has sent.
+    /// Appends data from the client.
     pub(crate) fn receive(&self, data: &[u8], ended: bool) {
         let mut state = self.0.borrow_mut();
         if !state.is_wanted {
             state.read.unwanted += data.len();
         } else if state.data.is_empty() {
-            // Of this length exactly, since a handler may keep it for long.
+            // Allocates exactly this length, since a handler may keep the data for long.
             state.data = BytesMut::from(data);
         } else {
             state.data.extend_from_slice(data);
@@ -170,7 +171,7 @@ impl Inbound {
         wake_reader(state);
     }
 
-    /// The body ends here, unless it has ended already.
+    /// Ends the body with an error, unless it has ended already.
     pub(crate) fn fail(&self, why: RequestError) {
         let mut state = self.0.borrow_mut();
         if state.end.is_some() {
@@ -181,12 +182,12 @@ impl Inbound {
         wake_reader(state);
     }
 
-    /// Tells whether the connection polls the call now.
+    /// Called by the connection before and after it polls the call.
     pub(crate) fn set_polled(&self, is_polled: bool) {
         self.0.borrow_mut().is_polled = is_polled;
     }
 
-    /// What was read since the last time.
+    /// The bytes that were read or dropped since the last call.
     pub(crate) fn take_read(&self) -> BytesRead {
         std::mem::take(&mut self.0.borrow_mut().read)
     }
@@ -212,7 +213,7 @@ impl Inbound {
     }
 }
 
-// A waker may run code that comes back here, so nothing is borrowed while it is called.
+// A waker may call this module again, so nothing is borrowed while it runs.
 
 fn wake_reader(mut state: std::cell::RefMut<'_, InboundState>) {
     let reader = state.reader.take();

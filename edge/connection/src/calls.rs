@@ -14,7 +14,7 @@ use std::task::{Context, Poll, Waker};
 /// Slots that a connection without calls keeps.
 const KEPT_SLOTS: usize = 8;
 
-/// The calls, and which of them are to be polled. `F` answers a request.
+/// The calls, and the list of those that must be polled. `F` is the future of a handler.
 #[derive(Debug)]
 pub(crate) struct Calls<F> {
     slots: Vec<Slot<F>>,
@@ -29,20 +29,20 @@ struct Slot<F> {
     call: Option<Call<F>>,
 }
 
-/// A request whose response is not written whole.
+/// A request whose response is not completely written.
 #[derive(Debug)]
 pub(crate) struct Call<F> {
     pub(crate) stream: StreamKey,
     pub(crate) stage: Stage<F>,
     /// Where the rest of the request goes; `None` if it had no body.
     pub(crate) inbound: Option<Rc<Inbound>>,
-    /// The client wants the head of the response only.
+    /// True for a HEAD request: the response has no body.
     pub(crate) is_head: bool,
 }
 
-/// How far a call is.
+/// The stage of a call.
 pub(crate) enum Stage<F> {
-    /// The handler has not answered.
+    /// The handler has not responded yet.
     Handler(Pin<Box<F>>),
     /// The head of the response is written.
     Response(Body),
@@ -58,7 +58,7 @@ impl<F> std::fmt::Debug for Stage<F> {
 }
 
 impl<F: Future<Output = Reply>> Call<F> {
-    /// Polls the handler. Once it has answered, the body takes its place, and the head is returned.
+    /// Polls the handler. Once it has responded, replaces it by the body and returns the head.
     pub(crate) fn poll_handler(&mut self, cx: &mut Context<'_>) -> Poll<response::Parts> {
         if let Some(inbound) = &self.inbound {
             inbound.set_polled(true);
@@ -88,7 +88,7 @@ impl<F> Calls<F> {
         &self.ready
     }
 
-    /// The waker of the call that will be in this slot.
+    /// The waker for the next call in this slot.
     pub(crate) fn waker(&mut self, slot: usize) -> &Waker {
         while self.slots.len() <= slot {
             let signal = self.ready.signal(self.slots.len());
@@ -98,7 +98,7 @@ impl<F> Calls<F> {
         &self.slots[slot].waker
     }
 
-    /// Begins a call, which is to be polled.
+    /// Adds a call, and wakes it so that it is polled.
     pub(crate) fn begin(&mut self, call: Call<F>) {
         let slot = call.stream.slot;
         self.waker(slot).wake_by_ref();
@@ -120,15 +120,15 @@ impl<F> Calls<F> {
         call.filter(|call| call.stream == stream)
     }
 
-    /// Drops the call of a stream, if there is one: first what was to answer, so that it does not see
-    /// the end of the request's body, which follows.
+    /// Drops the call of a stream, if there is one. The handler or the response is dropped first,
+    /// so that it does not see the end of the request's body.
     pub(crate) fn end(&mut self, stream: StreamKey, why: RequestError) {
         let Some(slot) = self.slots.get_mut(stream.slot) else { return };
         let Some(Call { stage, inbound, .. }) = slot.call.take_if(|call| call.stream == stream)
         else {
             return;
         };
-        // What a handler does when it is dropped is its own matter, too.
+        // A handler may panic when it is dropped, too.
         caught("call", || drop(stage));
         if let Some(inbound) = inbound {
             inbound.fail(why);
@@ -141,7 +141,7 @@ impl<F> Calls<F> {
     }
 }
 
-/// The connection is over, and so are its calls.
+/// Ends all calls, because the connection is over.
 impl<F> Drop for Calls<F> {
     fn drop(&mut self) {
         let streams: Vec<StreamKey> =

@@ -1,4 +1,4 @@
-//! HTTP/2 on a socket: reads, polls the calls that were woken, and writes what they have made.
+//! HTTP/2 on a socket: reads, polls the calls that were woken, and writes their output.
 //!
 //! One poll of the connection does this in rounds until nothing moves. In each round all calls that
 //! are ready write into the buffer of the machine, and the buffer is sent in one system call.
@@ -20,15 +20,15 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::time::Instant;
 
-/// How much is read at once, in bytes.
+/// How many bytes are read at once.
 const READ: usize = 16 * 1024;
-/// Rounds of one poll; then other connections get their turn.
+/// The maximum number of rounds in one poll. After it, other connections get their turn.
 const ROUNDS_MAX: usize = 16;
 
 /// One connection of HTTP/2.
 pub(crate) struct Driver<'s, I, S, F> {
     io: I,
-    /// What came and was not used: hardly more than a frame.
+    /// Received bytes that are not processed yet: little more than a frame.
     input: BytesMut,
     input_max: usize,
     streams: Streams<S, F>,
@@ -40,14 +40,14 @@ pub(crate) struct Driver<'s, I, S, F> {
     output: Output,
 }
 
-/// What the socket does with our bytes.
+/// The state of the socket's output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Output {
-    /// It has them all.
+    /// The socket has all bytes.
     Flushed,
-    /// It took them, and may keep some in a buffer of its own, as TLS does.
+    /// The bytes are written, but some may be in a buffer of the stream, as with TLS.
     Unflushed,
-    /// It takes no more for now.
+    /// The socket takes no more bytes for now.
     Blocked,
 }
 
@@ -57,7 +57,7 @@ where
     S: Fn(ClientRequest) -> F,
     F: Future<Output = Reply>,
 {
-    /// A connection whose preface was read, and `input` behind it.
+    /// A connection whose preface was read. `input` is the data after it.
     pub(crate) fn new(
         io: I,
         input: BytesMut,
@@ -93,7 +93,8 @@ where
             }
             self.poll(cx)
         });
-        // The rounds have limits of their own. tokio's would make calls seem ready that are not.
+        // The rounds have limits of their own. When tokio's budget is used up, its resources return
+        // Pending and wake the call at once, so calls would be polled in vain.
         let served = tokio::task::unconstrained(served).await;
         poll_fn(|cx| {
             self.close(cx);
@@ -129,7 +130,8 @@ where
         Poll::Pending
     }
 
-    /// Reads, unless enough waits; returns how many bytes, `None` when the client has closed.
+    /// Reads, unless much input or output waits already. Returns the number of bytes, or `None`
+    /// when the client has closed its side.
     fn read(&mut self, cx: &mut Context<'_>, now: Instant) -> io::Result<Option<usize>> {
         if self.streams.http2.is_full() || self.input.len() > self.input_max {
             return Ok(Some(0));
@@ -147,7 +149,7 @@ where
         Ok((len > 0).then_some(len))
     }
 
-    /// The client has closed the connection.
+    /// The result when the client has closed the connection: an error if calls or input are left.
     fn closed(&self) -> Result<(), Error> {
         if self.input.is_empty() && self.streams.http2.streams() == 0 {
             return Ok(());
@@ -156,7 +158,7 @@ where
         Err(io::Error::new(io::ErrorKind::UnexpectedEof, what).into())
     }
 
-    /// Writes what waits, as far as the socket takes it; returns how many bytes.
+    /// Writes the waiting output as far as the socket takes it. Returns the number of bytes.
     fn write(&mut self, cx: &mut Context<'_>, now: Instant) -> io::Result<usize> {
         let mut written = 0;
         loop {
@@ -175,7 +177,8 @@ where
             self.streams.http2.sent(len);
             written += len;
             if self.output == Output::Blocked {
-                // Nothing is read while too much waits, so a client that reads shows its life here.
+                // While too much output waits, nothing is read. Then this write is the only sign
+                // that the client is alive.
                 self.sign_of_life(now);
             }
             self.output = Output::Unflushed;
@@ -192,7 +195,7 @@ where
         }
     }
 
-    /// Asks a client that is silent whether it is there; whether a ping is to be written.
+    /// Pings a client that is silent. Returns whether a ping must be written.
     fn asks(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<bool, Error> {
         let Some(liveness) = &mut self.liveness else { return Ok(false) };
         match liveness.poll(cx, now) {
@@ -205,7 +208,7 @@ where
         }
     }
 
-    /// The connection is not idle while it has streams.
+    /// Marks the seat as in use while the connection has streams, and as idle otherwise.
     fn mark_use(&mut self) {
         let is_used = self.streams.http2.streams() > 0;
         if is_used != self.in_use.is_some() {
@@ -213,8 +216,8 @@ where
         }
     }
 
-    /// Tells the client why, and closes; what the socket does not take at once is lost, since a
-    /// client that is at fault is not waited for.
+    /// Writes the last frames, such as a GOAWAY with the reason, and closes. Output that the socket
+    /// does not take at once is lost, since the server does not wait for a client at fault.
     fn close(&mut self, cx: &mut Context<'_>) {
         if self.write(cx, Instant::now()).is_ok() {
             drop(Pin::new(&mut self.io).poll_shutdown(cx));

@@ -1,16 +1,16 @@
-//! Serves one connection of a client: HTTP/2 over our own machine (`http2`), HTTP/1.1 by hyper. The
-//! first bytes decide which.
+//! Serves one connection of a client: HTTP/2 with our own state machine (`http2`), HTTP/1.1 with
+//! hyper. The first bytes decide which.
 //!
-//! The task that calls [`serve`] owns the socket, the machine and the calls: it polls the handlers in
-//! place, and writes all that is ready in one system call. A call costs no task and no channel.
+//! The task that calls [`serve`] owns the socket, the machine and the calls: it polls the handlers
+//! itself, and writes all ready output in one system call. A call needs no task and no channel.
 //!
 //! - **Invariant:** a handler and its response are dropped when the client resets the stream, or when
 //!   the connection ends in any way.
 //! - **Invariant:** a response is polled only while the client's windows and the socket have room for
 //!   its data.
-//! - **Invariant:** a panic of a handler ends its stream and nothing else.
+//! - **Invariant:** a panic of a handler ends only its stream.
 //!
-//! Not here: what is served (`api`), TLS, places and time limits (`net`), the rules of HTTP/2
+//! Not here: the services (`api`), TLS, seats and time limits (`net`), the rules of HTTP/2
 //! (`http2`).
 
 mod body;
@@ -44,11 +44,11 @@ use std::rc::Rc;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Serves one connection until the client closes it, a time limit of [`net::limits`] has passed, or
-/// its seat is needed for another connection. When `stop` completes, the client is asked to begin no
-/// further calls, and the connection ends after its last one.
+/// its seat is needed for another connection. When `stop` completes, the client is told to begin no
+/// further calls, and the connection ends after the last call.
 ///
 /// # Errors
-/// When the connection breaks, the client breaks a rule, or it answers no ping.
+/// When the connection breaks, the client breaks a rule, or it does not answer a ping.
 pub async fn serve<I, F>(
     io: I,
     settings: &Settings,

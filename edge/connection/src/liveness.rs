@@ -1,4 +1,4 @@
-//! Asks a silent client whether it is there.
+//! The timer that pings a silent client and detects that it does not answer.
 //!
 //! Source: grpc-go server keepalive (`Time`, `Timeout`).
 
@@ -7,16 +7,16 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep};
 
-/// What is due.
+/// The action that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Due {
-    /// A ping.
+    /// Send a ping.
     Ask,
-    /// The end: the last ping has got no answer.
+    /// Close the connection: the last ping was not answered.
     Close,
 }
 
-/// The clock of one client's signs of life.
+/// Tracks when a client was last heard from.
 #[derive(Debug)]
 pub(crate) struct Liveness {
     interval: Duration,
@@ -32,7 +32,7 @@ impl Liveness {
         Liveness { interval, timeout, last_sign: now, is_asked: false, timer }
     }
 
-    /// The client has shown that it is there. Costs nothing: the timer is set again when it fires.
+    /// Records a sign of life. Cheap: the timer is only reset when it fires.
     pub(crate) fn sign(&mut self, now: Instant) {
         self.last_sign = now;
         self.is_asked = false;

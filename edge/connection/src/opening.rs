@@ -1,14 +1,14 @@
-//! The first bytes of a connection, which say what it speaks.
+//! Reads the first bytes of a connection and detects its protocol.
 
 use bytes::{Buf as _, BytesMut};
 use http2::PREFACE;
 use std::io;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-/// How much is read at once, in bytes: most requests whole.
+/// How many bytes are read at once. Most requests are shorter.
 const READ: usize = 4 * 1024;
 
-/// What a connection speaks.
+/// The protocol of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
     Http1,
@@ -19,11 +19,11 @@ pub(crate) enum Protocol {
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) protocol: Protocol,
-    /// What was read, without the preface of HTTP/2.
+    /// The bytes that were read, without the preface of HTTP/2.
     pub(crate) input: BytesMut,
 }
 
-/// Reads until it is clear what the client speaks; `None` if it closes before it says anything.
+/// Reads until the protocol is clear. `None` if the client closes before it sends anything.
 pub(crate) async fn read(io: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Opened>> {
     let mut input = BytesMut::with_capacity(READ);
     loop {

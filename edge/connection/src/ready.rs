@@ -1,5 +1,5 @@
-//! Which calls of a connection are to be polled: each has a waker of its own, and all of them wake
-//! the task of the connection, once for each time that it sleeps.
+//! The list of calls that must be polled. Each call has a waker of its own. A wake adds the call to
+//! the list, and wakes the task of the connection if it sleeps.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,16 +14,16 @@ struct List {
     slots: Vec<usize>,
     /// The task of the connection.
     task: Waker,
-    /// The task would not notice by itself.
+    /// True if the task sleeps, so that it must be woken.
     is_asleep: bool,
 }
 
-/// The waker of a slot for calls. Which call is in it does not matter: a call may be polled for
-/// nothing.
+/// The waker of a slot for calls. A late wake may hit the next call in the slot, which is then
+/// polled once without need.
 #[derive(Debug)]
 pub(crate) struct Signal {
     slot: usize,
-    /// The slot is in the list.
+    /// True while the slot is in the list.
     is_listed: AtomicBool,
     list: Arc<Mutex<List>>,
 }
@@ -43,12 +43,13 @@ impl Ready {
         Arc::new(Signal { slot, is_listed: AtomicBool::new(false), list: Arc::clone(&self.0) })
     }
 
-    /// Moves the slots into `slots`, which is empty.
+    /// Moves the list into `slots`, which must be empty.
     pub(crate) fn take(&self, slots: &mut Vec<usize>) {
         std::mem::swap(&mut lock(&self.0).slots, slots);
     }
 
-    /// Lets the task of the connection sleep until a call is woken; false if one is already.
+    /// Registers the task of the connection to be woken with the next call. False if a call was
+    /// woken already; then the task must not sleep.
     pub(crate) fn sleep(&self, cx: &Context<'_>) -> bool {
         let mut list = lock(&self.0);
         if !list.slots.is_empty() {
@@ -59,16 +60,16 @@ impl Ready {
         true
     }
 
-    /// The task of the connection is awake.
+    /// Records that the task of the connection is awake.
     pub(crate) fn wake_up(&self) {
         lock(&self.0).is_asleep = false;
     }
 }
 
 impl Signal {
-    /// The call of the slot is about to be polled: from now on a wake lists it again.
+    /// Called before the call of the slot is polled: from now on, a wake lists the slot again.
     pub(crate) fn clear(&self) {
-        // Acquires what the last wake has seen.
+        // Acquire: the poll sees all writes made before the last wake.
         self.is_listed.swap(false, Ordering::AcqRel);
     }
 }

@@ -1,4 +1,4 @@
-//! Heads and ends of responses as the machine takes them.
+//! Passes the heads and ends of responses to the HTTP/2 machine.
 
 use crate::head::is_of_http1;
 use bytes::Bytes;
@@ -9,7 +9,7 @@ use http2::{Connection, End, StreamKey};
 use rpc::body::Body;
 use rpc::{Code, Status};
 
-/// Writes the head of a response. `ended` if nothing follows.
+/// Writes the head of a response. `ended` is true if nothing follows.
 pub(crate) fn send_head(
     http2: &mut Connection,
     stream: StreamKey,
@@ -31,7 +31,7 @@ pub(crate) fn send_head(
     http2.send_head(stream, head.status.as_u16(), fields.chain(length), ended);
 }
 
-/// Whether this is the head of a gRPC call that has no other headers.
+/// Whether this is the usual head of a gRPC response, without further headers.
 fn is_usual(head: &response::Parts) -> bool {
     head.status == StatusCode::OK
         && head.headers.len() == 1

@@ -1,4 +1,4 @@
-//! A request as handlers get it.
+//! A request as it is passed to a handler.
 
 use crate::body::RequestBody;
 use http::request::Parts;
@@ -7,9 +7,9 @@ use std::rc::Rc;
 /// A request of a client.
 #[derive(Debug)]
 pub struct ClientRequest {
-    /// The head; requests with the same head may share it. The URI has only path and query: the
-    /// authority, whatever its bytes, is the header `host`, in both versions of HTTP.
+    /// The head; requests with the same head may share it. The URI has only path and query. The
+    /// authority is in the header `host` in both versions of HTTP, since it may have any bytes.
     pub head: Rc<Parts>,
-    /// The body. Whoever drops it unread wants no more of it.
+    /// The body. Dropping it discards the rest.
     pub body: RequestBody,
 }

@@ -1,18 +1,18 @@
-//! What the operator decides for the connections of clients.
+//! The settings of client connections.
 
 use http2::RefusedRequest;
 use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// What a client may do, as far as the operator decides, and who counts what is refused. The other
-/// limits are those of [`http2::Limits`] and [`net::limits`].
+/// The limits of a client that the operator sets, and the callback for refused requests. The other
+/// limits are in [`http2::Limits`] and [`net::limits`].
 #[derive(Clone)]
 pub struct Settings {
-    /// Streams of a connection that are open at a time.
+    /// The maximum number of open streams of a connection.
     pub streams_max: u32,
-    /// After how much silence a client is asked whether it is there, and the time for its answer.
-    /// `None` to ask nobody.
+    /// The time of silence after which a client is pinged, and the time that it has to answer.
+    /// `None` to send no pings.
     pub pings: Option<(Duration, Duration)>,
     /// Called for each refused request.
     pub refused: Rc<dyn Fn(RefusedRequest)>,

@@ -1,5 +1,5 @@
-//! The streams of one connection, without the socket: what the client sends goes to the calls, and
-//! what the calls make goes into the buffer of the machine.
+//! The streams of one connection, without the socket: passes requests to the calls, and the output
+//! of the calls to the buffer of the HTTP/2 machine.
 
 use crate::body::{Inbound, RequestBody, RequestError};
 use crate::calls::{Call, Calls, Stage};
@@ -18,11 +18,11 @@ use rpc::body::{Part, Reply};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-/// How much of one response is written, in bytes, before other streams get their turn.
+/// How many bytes of one response are written before other streams get their turn.
 const TURN: usize = 16 * 1024;
-/// What the head of a frame counts, in bytes.
+/// The length of a frame's head in bytes.
 const FRAME_HEAD: usize = 9;
-/// Calls that are polled before what they have made is written.
+/// How many calls are polled before their output is written.
 const CALLS_MAX: usize = 256;
 
 /// The streams and their calls. `F` answers a request.
@@ -54,7 +54,7 @@ where
         self.calls.ready()
     }
 
-    /// Takes whole frames from the input, unless too much waits for the socket.
+    /// Processes the complete frames of the input, unless too much output waits for the socket.
     ///
     /// # Errors
     /// When the client breaks a rule that ends the connection.
@@ -111,7 +111,7 @@ where
         }
     }
 
-    /// Polls the calls that were woken, up to a limit; returns how many.
+    /// Polls the calls that were woken, up to a limit. Returns their number.
     pub(crate) fn poll_calls(&mut self) -> usize {
         if self.woken.is_empty() {
             self.calls.ready().take(&mut self.woken);
@@ -149,7 +149,7 @@ where
         }
     }
 
-    /// Begins the response.
+    /// Writes the head of the response, and as much of its body as is ready.
     fn answer(&mut self, stream: StreamKey, head: &response::Parts) {
         let Some((call, _)) = self.calls.poll(stream.slot) else { return };
         let Stage::Response(body) = &call.stage else { return };
@@ -161,19 +161,19 @@ where
         self.advance(stream);
     }
 
-    /// Lets the streams that wait for room have their turns.
+    /// Continues the responses that waited for room, now that there is some.
     pub(crate) fn give_turns(&mut self) {
         while let Some(stream) = self.http2.next_with_room() {
             self.advance(stream);
         }
     }
 
-    /// Writes a response as far as its body, the windows and its turn go.
+    /// Writes a response until its body is not ready, a window is used up, or its turn is over.
     fn advance(&mut self, stream: StreamKey) {
         let mut written = 0;
         while let Some((call, waker)) = self.calls.poll(stream.slot) {
             let Stage::Response(body) = &mut call.stage else { return };
-            // The end needs no room, and is not to wait for a client that gives none.
+            // The end of a response needs no window, so it does not wait for one.
             let is_over = written >= TURN || !self.http2.has_room(stream);
             if is_over && !body.is_at_its_end() {
                 return self.http2.want_room(stream);
@@ -203,7 +203,7 @@ where
     }
 }
 
-/// Gives the client window for what was read of its request.
+/// Returns window to the client for the data that was read or dropped.
 fn settle<F>(http2: &mut Connection, call: &Call<F>) {
     let Some(inbound) = &call.inbound else { return };
     let read = inbound.take_read();

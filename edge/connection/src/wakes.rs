@@ -1,4 +1,4 @@
-//! A waker for tests that counts.
+//! A waker for tests that counts its wakes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

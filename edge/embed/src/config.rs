@@ -113,8 +113,8 @@ pub struct Urls {
     pub tls: Tls,
 }
 
-/// The bootstrap of a new member; all but the forced new cluster and pre-vote is ignored once there is
-/// data.
+/// The bootstrap of a new member. Once there is data, all fields but `forces_new_cluster` and
+/// `pre_vote` are ignored.
 #[derive(Clone, Debug)]
 pub struct Bootstrap {
     /// `name=url,…` as given, or made of the name and the advertised URLs.
@@ -150,7 +150,7 @@ pub struct Limits {
     pub learners_max: usize,
     /// Whether a leader makes a learner that is in sync a voter.
     pub promotes_learners: bool,
-    /// Whether changes of the members are refused that would lose the quorum.
+    /// Whether a change of the members that would lose the quorum is refused.
     pub strict_reconfiguration: bool,
 }
 
@@ -321,7 +321,8 @@ fn member(s: &Settings) -> Member {
 }
 
 fn urls(s: &Settings) -> Urls {
-    // From the command line, listening elsewhere takes the default address back.
+    // On the command line, `--listen-client-urls` without advertised URLs removes the default of
+    // those.
     let unset = s.file.is_none()
         && s.is_given("listen-client-urls")
         && !s.is_given("advertise-client-urls");

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use tokio::sync::watch;
 
-/// What a client's connection brings to its worker.
+/// Passed to the worker with a client's connection.
 #[derive(Debug)]
 pub(crate) struct Place {
     pub(crate) seat: Seat,

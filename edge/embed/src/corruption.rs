@@ -7,8 +7,8 @@
 //! | periodic | `--corrupt-check-time` | the data of all members at the leader's revision |
 //! | compacted | gate `CompactHashCheck`, `--compact-hash-check-time` | the data at the newest compacted revision |
 //!
-//! What the hashes say is decided in `cluster`. Other than etcd, which keeps the hashes that each
-//! compaction computes, the hash of a compacted revision is computed when it is asked for.
+//! `cluster` decides which members differ. Etcd keeps the hashes that each compaction computes;
+//! here the hash of a compacted revision is computed when it is requested.
 //!
 //! Source: etcd v3.7 server/etcdserver/corrupt.go, server.go (`monitorKVHash`, `monitorCompactHash`).
 
@@ -39,14 +39,14 @@ pub(crate) struct CheckTimes {
     pub(crate) all: Option<Duration>,
     /// The time between two comparisons of compacted data; none for never.
     pub(crate) compacted: Option<Duration>,
-    /// How long the answer of a member is waited for.
+    /// The time limit for a member's answer.
     pub(crate) answer_max: Duration,
 }
 
 fn kv_hash(answer: &HashKvAnswer) -> KvHash {
     KvHash {
         hash: answer.hash,
-        // Members before 3.6 do not tell it.
+        // Members before 3.6 do not send `hash_revision`.
         revision: if answer.hash_revision == 0 { answer.revision() } else { answer.hash_revision },
         compact_revision: answer.compact_revision,
         current_revision: answer.revision(),
@@ -219,7 +219,7 @@ impl Checker {
         hash.map(|answer| kv_hash(&answer)).map_err(|error| error.to_string())
     }
 
-    /// Who this member is, and the members.
+    /// This member's identity, and the members of the cluster.
     fn surroundings(&self) -> Result<(Identity, Arc<Cluster>), String> {
         let handle = self.port.0.handle().ok_or("the member does not run")?;
         Ok((handle.identity(), Arc::clone(&handle.moment().published.cluster)))
@@ -247,7 +247,7 @@ impl Checker {
             let other = others.get(id).copied().unwrap_or_default();
             warn_of((&before, &after), (*id, &other), *finding);
         }
-        // One alarm stops the writes of all members.
+        // One alarm is enough to stop the writes of all members.
         if let Some((id, _)) = found.first() {
             self.raise_alarm(*id);
         }

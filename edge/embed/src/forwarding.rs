@@ -1,4 +1,4 @@
-//! What a follower asks at the leader's peers' port, over the peers' transport.
+//! The requests that a follower forwards to the leader's peer port.
 
 use cluster::Member;
 use net::Url;
@@ -13,7 +13,7 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub(crate) struct AtPeerUrls(pub(crate) Dialer);
 
-/// The answer to a request at a URL, if that is one.
+/// Sends a request to a URL; an error if the text is no URL.
 fn ask<T: 'static, R: Future<Output = Result<T, RemoteError>> + 'static>(
     url: &str,
     request: impl FnOnce(Url) -> R,
@@ -54,7 +54,7 @@ impl Forwarding for AtPeerUrls {
 
     fn promote(&self, url: &str, member: NodeId, time: Duration) -> Forwarded<Vec<Member>> {
         let dialer = self.0.clone();
-        // Clients have no tokens yet.
+        // The client's token is not sent: this member has checked the client's role.
         ask(url, move |url| async move { remote::promote(&dialer, &url, member, None, time).await })
     }
 }

@@ -1,5 +1,5 @@
-//! What the listeners expect of their connections, and how other members are reached: the files of
-//! the TLS settings are read here.
+//! Reads the files of the TLS settings: decides whether a listener expects TLS, and makes the
+//! dialer for connections to other members.
 //!
 //! Source: etcd server/embed/{config,etcd}.go @ v3.7.1 (`ClientSelfCert`, `PeerSelfCert`,
 //! `configureClientListeners`), client/pkg/transport/listener.go.
@@ -15,15 +15,15 @@ use peer::Dialer;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What the listeners of a kind expect of their connections.
+/// Whether the listeners of a kind expect TLS.
 #[derive(Clone, Debug)]
 pub(crate) struct Listening {
-    /// Where a URL asks for TLS.
+    /// `None` if no URL asks for TLS.
     tls: Option<Arc<ServerTls>>,
 }
 
 impl Listening {
-    /// What a listener with these URLs, which have the same address, expects.
+    /// What one listener expects: plain text, TLS or both. Its URLs have the same address.
     pub(crate) fn security(&self, urls: &[&Url]) -> Security {
         let has_plain = urls.iter().any(|url| !url.scheme().is_secure());
         match &self.tls {

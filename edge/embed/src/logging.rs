@@ -2,9 +2,9 @@
 //! the event's fields, or the same for a console.
 //!
 //! Three fields of an event are special: `level` replaces the level (`fatal`, `panic`), `logger`
-//! names the logger, `fields` is a JSON object whose fields become the line's: an event of
-//! `tracing` has at most 32. A debug value that is a JSON array of texts stays an array. Times are
-//! UTC.
+//! names the logger, and the fields of `fields`, a JSON object, become fields of the line, because
+//! an event of `tracing` has at most 32. A debug value that is a JSON array of texts stays an
+//! array. Times are UTC.
 //!
 //! Source: etcd client/pkg/logutil/zap.go @ v3.7.1.
 

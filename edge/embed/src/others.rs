@@ -1,5 +1,5 @@
-//! What a member without data asks the other members before it begins: whether it has begun before,
-//! or, if it joins a cluster, who its members are.
+//! Before a member without data starts, it asks the other members whether it has been started
+//! before, or, if it joins a cluster, for the list of members.
 //!
 //! Source: etcd v3.7 server/etcdserver/bootstrap.go, cluster_util.go (`isMemberBootstrapped`,
 //! `GetClusterFromRemotePeers`, `isCompatibleWithCluster`), membership/cluster.go
@@ -16,16 +16,16 @@ use std::thread;
 use std::time::Duration;
 use wal::Metadata;
 
-/// How long the answer to whether this member has begun before is waited for.
+/// The time limit for the answer to whether this member has been started before.
 const BOOTSTRAPPED_TIME_MAX: Duration = Duration::from_secs(1);
-/// How long each answer of a member of the cluster that is joined is waited for.
+/// The time limit for each answer of a member of the cluster that is joined.
 const JOIN_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// A new cluster.
 ///
 /// # Errors
-/// When another member says that this one has begun before: its data is lost, and a member that
-/// begins again with the same id could vote twice.
+/// When another member says that this one has been started before: its data is lost, and with the
+/// same id it could vote twice in one term.
 pub(crate) fn found(
     name: &str,
     members: &Members,
@@ -54,7 +54,8 @@ pub(crate) fn found(
     Ok(Founding::New { name: name.to_owned(), members: first, token: token.to_owned() })
 }
 
-/// A new cluster, of which nothing is asked: the member has a log already, which may be empty.
+/// A new cluster, without a request to the other members: the member has a log already, which may
+/// be empty.
 pub(crate) fn found_again(name: &str, members: &Members, token: &str) -> Founding {
     let members = first_members(members);
     Founding::New { name: name.to_owned(), members, token: token.to_owned() }
@@ -102,8 +103,8 @@ fn ask_members(
     remote::blocking(remote::fetch_members(dialer, urls, time))
 }
 
-/// The id of this member in the existing cluster, whose members have to be those that are given:
-/// compared in the order of their URLs.
+/// The id of this member in the existing cluster. The members of that cluster must be the given
+/// ones; both lists are compared in the order of their URLs.
 fn place(name: &str, members: &Members, existing: &RemoteCluster) -> Result<NodeId, String> {
     if members.len() != existing.members.len() {
         return Err("member count is unequal".to_owned());

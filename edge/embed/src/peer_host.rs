@@ -1,5 +1,5 @@
-//! What other members ask this one at the peers' port, besides raft: leases and promotions that only
-//! the leader can answer, hashes, and whether a downgrade is under way.
+//! Answers the requests of other members at the peer port, besides raft: leases and promotions,
+//! which only the leader can answer, hashes, and whether a downgrade is under way.
 //!
 //! A worker does the work, as it does for clients.
 //!
@@ -15,7 +15,7 @@ use server::{Error, Worker};
 use state::Reject;
 use wire::HashKvAnswer;
 
-/// A leader that is asked about a lease has not applied what is committed in time.
+/// The leader has not applied the committed entries in time to answer a request about a lease.
 const NOT_APPLIED: &str = "waiting for node to catch up its applied index has timed out";
 
 fn refusal(status: u16, text: impl ToString) -> HostRefusal {

@@ -1,4 +1,4 @@
-//! Joins the member and the transport between members, which know nothing of each other.
+//! Connects the member with the transport between members. Neither crate imports the other.
 //!
 //! Source: etcd v3.7 server/etcdserver/server.go (`Process`, `ReportUnreachable`, `monitorVersions`,
 //! `TransferLeadership`), cluster_util.go (`getMembersVersions`).
@@ -15,8 +15,8 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The time between a member's removal and its end, in which it still tells the others how far its
-/// log is.
+/// The time between a member's removal and its end. In this time it still acknowledges entries to
+/// the others.
 const REMOVAL_DELAY: Duration = Duration::from_secs(1);
 /// How often a leader asks the other members for their versions.
 const VERSIONS_EVERY: Duration = Duration::from_secs(4);
@@ -134,7 +134,7 @@ pub(crate) fn watch_versions(handle: Handle, dialer: Dialer) -> io::Result<()> {
         while !handle.is_stopped() {
             let moment = handle.moment();
             let version = moment.published.cluster.version();
-            // Until the cluster has a version, each member has to know what the others read.
+            // Until the cluster has a version, each member must know the versions of the others.
             let is_new = version.is_none_or(|version| version <= CLUSTER_VERSION_MIN);
             let asks = is_new || moment.leadership.leader == me;
             let is_due = asked.is_none_or(|at| at.elapsed() >= VERSIONS_EVERY);
@@ -175,8 +175,8 @@ fn version_of(dialer: &Dialer, peer_urls: &[String]) -> Option<Version> {
     }
 }
 
-/// Hands the leadership over before the member stops, so that the others need no election. After an
-/// election timeout raft gives the attempt up, and so does this.
+/// Hands the leadership over before the member stops, so that the others need no election. Gives up
+/// after an election timeout, as raft does.
 pub(crate) fn hand_over_leadership(handle: &Handle, transport: &Transport, time_max: Duration) {
     let me = handle.identity().member;
     let moment = handle.moment();

@@ -1,5 +1,5 @@
-//! `--auto-promote-learners`: a leader makes learners voters as soon as their log is in sync. etcd waits
-//! for an operator.
+//! `--auto-promote-learners`: the leader makes a learner a voter as soon as its log is in sync. In
+//! etcd an operator does this.
 
 use crate::status::PeerPort;
 use peer::remote::{self, RemoteError};

@@ -19,8 +19,8 @@ const POLL: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub(crate) struct MemberStatus {
     handle: OnceLock<Handle>,
-    /// The version that others are told before the cluster's is known, and whether this member raises
-    /// the cluster's.
+    /// The version that other members are told before the cluster's version is known, and whether
+    /// this member raises the cluster's version.
     announcement: OnceLock<(Version, bool)>,
     metrics: Arc<Metrics>,
     read_time_max: Duration,

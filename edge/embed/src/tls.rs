@@ -19,7 +19,7 @@ pub struct Side {
     pub client_key: String,
     /// The file of the authorities of the other side.
     pub trusted_ca: Option<PathBuf>,
-    /// Whether the other side needs a certificate.
+    /// Whether the other side must have a certificate.
     pub client_cert_auth: bool,
     /// The file of revoked certificates.
     pub crl: Option<PathBuf>,
@@ -82,7 +82,7 @@ pub(crate) fn from_settings(s: &Settings) -> Tls {
     }
 }
 
-/// Checks what does not depend on the URLs and the files.
+/// The checks that need neither the URLs nor the files.
 ///
 /// # Errors
 /// etcd's message where etcd has one.

@@ -362,7 +362,7 @@ fn follow_name(config: &mut Config) {
         "" => "default",
         name => name,
     };
-    // The default stays as it is for the default name, whatever is advertised: etcd's rule.
+    // As in etcd, with the default name the default does not follow the advertised URLs.
     let default = "default=http://localhost:2380";
     let cluster = &mut config.bootstrap.initial_cluster;
     if cluster.is_empty() {

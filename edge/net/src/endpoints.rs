@@ -11,7 +11,7 @@ use http::{Method, Response, StatusCode};
 use std::collections::BTreeSet;
 use std::future::Future;
 
-/// What the server answers with for `etcdserver` in `/version`.
+/// The value of `etcdserver` in `/version`.
 pub const VERSION: &str = "3.7.1";
 
 const NOT_ALLOWED: &str = "Method Not Allowed";
@@ -56,7 +56,7 @@ pub trait StatusSource {
     fn is_learner(&self) -> bool;
     /// The cluster's version, `3.7.0`, once it is decided.
     fn cluster_version(&self) -> Option<String>;
-    /// The version that other members are told for this server: no more than the cluster's where
+    /// The version of this server that other members are told: at most the cluster's version, if
     /// that is not to be raised.
     fn announced_version(&self) -> String;
     /// The version of the data, `3.7.0`, where it is recorded.

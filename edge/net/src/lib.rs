@@ -4,7 +4,7 @@
 //! A connection comes from an [`Acceptor`], takes a [`Seat`], and is opened with the
 //! [`tls::Security`] of its listener by the task that serves it.
 //!
-//! Not here: gRPC (`rpc`, `api`), and what the endpoints say (the caller's
+//! Not here: gRPC (`rpc`, `api`), and the state that the endpoints report (the caller's
 //! [`endpoints::StatusSource`]).
 
 pub mod endpoints;

@@ -36,8 +36,8 @@ pub trait Handler: Send + Sync + 'static {
         query: &str,
     ) -> impl Future<Output = Response<Bytes>>;
 
-    /// Answers one request that may have a body; the answer's body may be a stream. Requests of the
-    /// handlers that need neither are answered by [`Handler::answer`].
+    /// Answers one request that may have a body; the answer's body may be a stream. By default it
+    /// calls [`Handler::answer`].
     fn serve(&self, request: PlainRequest) -> impl Future<Output = Response<PlainBody>> {
         async move {
             let uri = &request.head.uri;
@@ -47,7 +47,7 @@ pub trait Handler: Send + Sync + 'static {
     }
 }
 
-/// A connection, and what its listener expects of it.
+/// A connection, and the security of its listener.
 type Accepted = (TcpStream, Security);
 
 /// The running thread.
@@ -73,9 +73,9 @@ impl Server {
         Ok(Self { queue: Some(queue), thread: Some(thread) })
     }
 
-    /// Where the connections of a listener with this security go: see
-    /// [`crate::Listener::accept`]. While the queue is full it waits, and further connections wait
-    /// in the kernel.
+    /// The sink for the connections of a listener with this security: see
+    /// [`crate::Listener::accept`]. While the queue is full the sink waits, and further connections
+    /// wait in the kernel.
     pub fn sink(&self, security: Security) -> impl Fn(TcpStream) + Send + 'static {
         let queue = self.queue.clone();
         move |stream| {

@@ -45,8 +45,8 @@ impl<F: Future<Output = ()>> Future for NamedTask<F> {
     }
 }
 
-/// Runs a step of a task. `None` after a panic, which is logged and counted: the task must not be
-/// run again, so that nobody sees its broken state.
+/// Runs a step of a task. `None` after a panic, which is logged and counted. The task must not run
+/// again, because its state may be inconsistent.
 pub fn caught<T>(name: &'static str, step: impl FnOnce() -> T) -> Option<T> {
     match catch_unwind(AssertUnwindSafe(step)) {
         Ok(done) => Some(done),

@@ -1,8 +1,8 @@
-//! TLS: both sides of a handshake, and what they read from files.
+//! TLS: both sides of a handshake, and the files for them.
 //!
 //! - [`ServerTls`] accepts connections, [`ClientTls`] makes them.
-//! - The files are read again when they have changed. If a changed file is not valid, the
-//!   configuration of before stays in use, a warning is logged, and [`failed_reloads`] counts it.
+//! - The files are read again when they have changed. If a changed file is not valid, the previous
+//!   configuration stays in use, a warning is logged, and [`failed_reloads`] counts it.
 //! - Sessions are not resumed, so that every handshake checks the certificate of the other side
 //!   with the current authorities and revocations.
 //!

@@ -1,4 +1,4 @@
-//! Whether a member is reached, and since when.
+//! Tracks whether a member is reached, and since when.
 //!
 //! Source: etcd v3.7 rafthttp/peer_status.go.
 

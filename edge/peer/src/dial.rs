@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
-/// TCP probes of an idle connection.
+/// The interval of TCP keep-alive probes.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// A stream of bytes in both directions.
@@ -20,10 +20,10 @@ pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Send> Duplex for T {}
 
-/// The way to a member: the maker of connections, and the URL.
+/// The target of a request: a dialer and a URL.
 pub(crate) type To<'a> = (&'a Dialer, &'a Url);
 
-/// Makes connections to other members. Clones share the certificates.
+/// Opens connections to other members. Clones share the certificates.
 #[derive(Clone, Debug)]
 pub struct Dialer {
     /// TLS for `https` URLs.
@@ -33,7 +33,7 @@ pub struct Dialer {
 }
 
 impl Dialer {
-    /// A dialer that makes a connection within `time_max`. Without `tls` it refuses `https` URLs.
+    /// A dialer with a time limit for each connection. Without `tls` it refuses `https` URLs.
     #[must_use]
     pub fn new(tls: Option<Arc<ClientTls>>, time_max: Duration) -> Dialer {
         Dialer { tls, time_max }

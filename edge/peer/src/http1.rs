@@ -52,7 +52,7 @@ where
         !self.sender.is_closed()
     }
 
-    /// Sends a request; the answer's body is not read yet.
+    /// Sends a request. Returns the response, whose body is not read yet.
     pub(crate) async fn send(&mut self, request: Request<B>) -> Result<Response<Incoming>, String> {
         self.sender.ready().await.map_err(|error| error.to_string())?;
         self.sender.send_request(request).await.map_err(|error| error.to_string())
@@ -85,7 +85,7 @@ pub(crate) async fn read_text(body: Incoming) -> String {
     }
 }
 
-/// One request on a connection of its own, answer included, within `time`.
+/// Sends one request on a connection of its own, and reads the response. `time` limits all of it.
 pub(crate) async fn exchange(
     (dialer, url): To<'_>,
     request: Request<Full<Bytes>>,

@@ -1,16 +1,17 @@
-//! Between members: etcd's peer protocol over HTTP/1.1. [`Transport`] sends what raft wants to send
-//! and opens the streams to other members; [`PeerService`] answers on the peers' port; [`remote`] has
-//! the requests of a member that starts or forwards.
+//! etcd's peer protocol over HTTP/1.1. [`Transport`] sends raft's messages and opens the streams to
+//! other members; [`PeerService`] serves the peer port; [`remote`] has the requests of a member
+//! that starts or forwards.
 //!
-//! - **Invariant:** sending never waits. Queues are bounded; what does not fit is dropped and
-//!   reported as unreachable.
-//! - **Invariant:** members share no queue, connection or task, so that a slow or dead one delays no
+//! - **Invariant:** sending never waits. Queues are bounded. A message that does not fit is dropped
+//!   and its receiver reported as unreachable.
+//! - **Invariant:** members share no queue, connection or task, so a slow or dead member delays no
 //!   other.
 //! - **Invariant:** the status 403 is never sent, and 410 only for a stream of a removed member: a
-//!   Go member that reads them stops for ever.
+//!   Go member that receives them stops for ever.
 //!
-//! Each side opens the other's two streams and reads from them; what it has to say it writes to the
-//! streams that the other has opened. While one is not open, messages go out as single requests.
+//! Each side opens two streams to the other side, and reads from them. It writes its own messages
+//! to the streams that the other side has opened. While such a stream is not open, messages are
+//! sent as single requests.
 //!
 //! Not here: TLS (`net`); what a message means (`core/raft`); its bytes (`core/wire`).
 //!

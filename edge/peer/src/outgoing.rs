@@ -1,5 +1,5 @@
-//! The messages to one member that wait for its streams or for requests of their own. Bounded:
-//! what does not fit is refused.
+//! The messages to one member that wait for its streams or for requests of their own. The queues
+//! are bounded: a message that does not fit is refused.
 //!
 //! Source: etcd v3.7 rafthttp/peer.go (`pick`), stream.go (`streamWriter`).
 
@@ -102,7 +102,7 @@ impl Queue {
 }
 
 impl Stream {
-    /// Ends the open stream; returns whether messages are lost by that.
+    /// Ends the open stream and drops its queue. Returns whether messages were in the queue.
     fn close(&mut self) -> bool {
         self.open = None;
         if let Some(waker) = self.waker.take() {
@@ -123,7 +123,8 @@ impl Queues {
 }
 
 impl Outgoing {
-    /// Queues a message: appends on their stream, else on that of all others, else alone.
+    /// Queues a message: an append for the append stream if that is open, any message for the
+    /// message stream if that is open, and otherwise as a request of its own.
     pub(crate) fn push(&self, message: Message) -> Result<(), QueueFull> {
         let mut queues = self.lock();
         let is_append = matches!(message.body, Body::Append { .. });
@@ -145,8 +146,8 @@ impl Outgoing {
         Ok(())
     }
 
-    /// Opens a stream in place of the one before; returns its number. `None` when the member is no
-    /// longer one.
+    /// Opens a stream in place of the one before. Returns its number, or `None` when the member was
+    /// removed.
     pub(crate) fn open(&self, kind: StreamKind) -> Option<u64> {
         let mut queues = self.lock();
         if queues.is_closed {
@@ -179,7 +180,7 @@ impl Outgoing {
         Poll::Ready(Some(chunk))
     }
 
-    /// Ends a stream, unless another one has replaced it; returns whether it was the open one.
+    /// Ends a stream, unless another one has replaced it. Returns whether it was the open one.
     pub(crate) fn end(&self, (kind, number): (StreamKind, u64)) -> bool {
         let mut queues = self.lock();
         let stream = queues.stream(kind);
@@ -190,7 +191,7 @@ impl Outgoing {
         is_open
     }
 
-    /// The next message that goes out alone.
+    /// Waits for the next message to be sent as a request of its own.
     pub(crate) async fn next_post(&self) -> Message {
         loop {
             let posted = self.posted.notified();

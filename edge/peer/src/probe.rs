@@ -1,4 +1,4 @@
-//! Asks another member regularly for its time: for the round trip and the difference of clocks.
+//! Regularly asks another member for its time, to measure the round trip and the clock difference.
 //!
 //! Source: etcd v3.7 rafthttp/probing_status.go.
 

@@ -1,4 +1,4 @@
-//! Opens a stream of another member and reads it, for ever.
+//! Opens a stream of another member and reads it. Opens it again when it ends.
 //!
 //! Source: etcd v3.7 rafthttp/stream.go (`streamReader`).
 
@@ -19,11 +19,11 @@ use wire::{
 /// An open stream with its connection.
 type Opened = (Connection<Empty<Bytes>>, Incoming);
 
-/// Why a stream is not read any further.
+/// Why a stream has ended.
 enum Ended {
-    /// This member was removed: there is nothing more to read.
+    /// This member was removed, so the stream is not opened again.
     Removed,
-    /// It is opened again.
+    /// It failed, and is opened again.
     Failed(&'static str, String),
 }
 
@@ -133,7 +133,7 @@ fn warn_refused(link: &Link, shared: &Shared, refusal: &StreamRefusal) {
     }
 }
 
-/// One of the two decoders.
+/// The decoder of a stream.
 enum Decoder {
     Append(AppendDecoder),
     Message(MessageDecoder),
@@ -155,7 +155,7 @@ impl Decoder {
     }
 }
 
-/// Reads until the stream ends; returns why.
+/// Reads until the stream ends. Returns the reason.
 async fn read(link: &Link, shared: &Shared, kind: StreamKind, opened: Opened) -> String {
     let (_connection, mut body) = opened;
     let bytes_max = shared.message_bytes_max();

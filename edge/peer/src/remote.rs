@@ -1,5 +1,5 @@
-//! Requests to other members outside the streams: what a member asks before it starts, and what it
-//! forwards to the leader.
+//! Requests to other members outside the streams: those of a member before it starts, and those
+//! that it forwards to the leader.
 //!
 //! Source: etcd v3.7 etcdserver/cluster_util.go, lease/leasehttp/http.go, corrupt.go.
 
@@ -24,7 +24,7 @@ use wire::{HashKvAnswer, HashKvQuery, PeerVersions, members_from_json};
 /// The largest answer that is read.
 const ANSWER_BYTES_MAX: usize = 4 << 20;
 
-/// Why a member gave no answer.
+/// Why a request to another member failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RemoteError {
     /// It could not be reached in time, or its answer could not be read.
@@ -44,7 +44,7 @@ impl fmt::Display for RemoteError {
 
 impl std::error::Error for RemoteError {}
 
-/// The members of a cluster, as one of them has them.
+/// The members of a cluster, as one of them reports them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoteCluster {
     /// The cluster's id.
@@ -53,10 +53,10 @@ pub struct RemoteCluster {
     pub members: Vec<Member>,
 }
 
-/// Runs a request where there is no runtime, as before the start.
+/// Runs a request on a temporary runtime, for callers without one, such as the start.
 ///
 /// # Errors
-/// Those of the request, and [`RemoteError::Unreachable`] if no runtime can be started.
+/// The errors of the request, and [`RemoteError::Unreachable`] if no runtime can be created.
 pub fn blocking<T>(
     request: impl Future<Output = Result<T, RemoteError>>,
 ) -> Result<T, RemoteError> {
@@ -123,7 +123,7 @@ pub async fn fetch_version(
     Err(last)
 }
 
-/// Asks the leader to promote a learner; the members after that.
+/// Asks the leader to promote a learner. Returns the new list of members.
 ///
 /// # Errors
 /// [`RemoteError`].
@@ -159,7 +159,7 @@ pub async fn hash_kv(
     HashKvAnswer::from_json(answer.body()).map_err(bad)
 }
 
-/// Asks the leader to renew a lease; its TTL in seconds.
+/// Asks the leader to renew a lease. Returns its TTL in seconds.
 ///
 /// # Errors
 /// [`RemoteError`].
@@ -178,7 +178,7 @@ pub async fn renew_lease(
     Ok(answer.ttl)
 }
 
-/// Asks the leader for the time that a lease has left.
+/// Asks the leader for the remaining time of a lease.
 ///
 /// # Errors
 /// [`RemoteError`].

@@ -1,4 +1,4 @@
-//! The endpoints of the peers' port.
+//! The endpoints of the peer port.
 //!
 //! Source: etcd v3.7 rafthttp/http.go, etcdhttp/peer.go, lease/leasehttp/http.go, corrupt.go.
 
@@ -32,10 +32,11 @@ pub struct HostRefusal {
     pub text: String,
 }
 
-/// The member behind the endpoints that are not of raft. [`Handler::answer`] has the answers of
-/// `/members` and `/version`, and of all unknown paths.
+/// The member behind the endpoints besides those of raft. [`Handler::answer`] answers `/members`,
+/// `/version` and unknown paths.
 pub trait PeerHost: Handler {
-    /// Promotes a learner, if this member leads; the members after that as `/members` has them.
+    /// Promotes a learner, if this member leads. Returns the new list of members in the form of
+    /// `/members`.
     fn promote(
         &self,
         member: NodeId,
@@ -43,18 +44,18 @@ pub trait PeerHost: Handler {
     ) -> impl Future<Output = Result<String, HostRefusal>>;
     /// The hash up to a revision; 0 for the current one.
     fn hash_kv(&self, revision: i64) -> impl Future<Output = Result<HashKvAnswer, HostRefusal>>;
-    /// Renews a lease, if this member leads; its TTL in seconds.
+    /// Renews a lease, if this member leads. Returns its TTL in seconds.
     fn renew_lease(&self, lease: LeaseId) -> impl Future<Output = Result<i64, HostRefusal>>;
-    /// The time that a lease has left, if this member leads.
+    /// The remaining time of a lease, if this member leads.
     fn lease_time_to_live(
         &self,
         request: LeaseTimeToLiveRequest,
     ) -> impl Future<Output = Result<LeaseTimeToLiveResponse, HostRefusal>>;
-    /// Whether a downgrade is under way, by a linearizable read.
+    /// Whether a downgrade is enabled, by a linearizable read.
     fn downgrade_enabled(&self) -> impl Future<Output = Result<bool, HostRefusal>>;
 }
 
-/// Answers on the peers' port.
+/// Serves the peer port.
 #[derive(Debug)]
 pub struct PeerService<H> {
     shared: Arc<Shared>,
@@ -140,7 +141,7 @@ impl<H: PeerHost> PeerService<H> {
         PeerHeaders::read(|name| request.header(name).map(str::to_owned))
     }
 
-    /// The answer to a message: 204, or the refusal.
+    /// The response to a message: 204, or the refusal.
     fn whole(&self, posted: Posted) -> Response<PlainBody> {
         let response = match posted {
             Ok(()) => {
@@ -170,7 +171,8 @@ impl<H: PeerHost> PeerService<H> {
         response
     }
 
-    /// The checks of both kinds of messages, in etcd's order. The sender can be answered from then on.
+    /// Makes the checks that apply to messages and snapshots, in etcd's order. Also records the
+    /// sender's URLs, so that it can be answered.
     fn check_post(&self, request: &PlainRequest) -> Result<PeerHeaders, PostRefusal> {
         if request.head.method != Method::POST {
             return Err(PostRefusal::Method);
@@ -199,11 +201,11 @@ impl<H: PeerHost> PeerService<H> {
         })?;
         let message = match received {
             Received::Message(message) => *message,
-            // Raft drops them, too.
+            // Raft drops these, too.
             Received::LinkHeartbeat | Received::Refused(_) => return Ok(()),
         };
         if matches!(message.body, raft::Body::Snapshot(_)) {
-            // Its database cannot come this way.
+            // A message with a snapshot must come to `/raft/snapshot`, with its database.
             return Err(PeerRefusal::Processing.into());
         }
         let name = format!("{:x}", message.from);
@@ -213,7 +215,8 @@ impl<H: PeerHost> PeerService<H> {
         Ok(())
     }
 
-    /// The body, and what holds its place among all that are being read.
+    /// Reads the body. Also returns the guard that counts its bytes against
+    /// [`BODIES_BYTES_MAX`](crate::limits::BODIES_BYTES_MAX).
     async fn read_body(
         &self,
         request: &mut PlainRequest,

@@ -1,4 +1,5 @@
-//! What all parts of the transport know: this member, the others, and where messages go.
+//! The state that all parts of the transport share: this member, the other members, and the
+//! receiver of messages.
 
 use crate::counters::Counters;
 use crate::dial::Dialer;
@@ -18,21 +19,22 @@ use tokio::runtime::Handle;
 use vfs::Vfs;
 use wire::{LocalPeer, MESSAGE_BYTES_MAX, Roster};
 
-/// Takes what comes from other members. Nothing here may wait: the threads of the transport and of
-/// the peers' port call it, and [`crate::Transport::send`] itself.
+/// Takes messages and reports from the transport. No method may wait: the threads of the transport
+/// and of the peer port call them, and so does [`crate::Transport::send`].
 pub trait Deliver: Send + Sync + 'static {
-    /// A message for this member. It is dropped where it cannot be queued. A message with a snapshot
-    /// comes after its database is durable as `<index>.snap.db` in the directory for snapshots.
+    /// A message for this member. It is dropped if it cannot be queued. A message with a snapshot
+    /// is passed on once its database is durable as `<index>.snap.db` in the directory for
+    /// snapshots.
     fn message(&self, message: Message);
     /// A message to this member was lost.
     fn unreachable(&self, peer: NodeId);
-    /// A snapshot has reached its receiver, or not.
+    /// Whether a snapshot has reached its receiver.
     fn snapshot_sent(&self, peer: NodeId, ok: bool);
-    /// Another member says that this one was removed from the cluster: it must stop.
+    /// Another member reports that this one was removed from the cluster, so it must stop.
     fn removed(&self);
 }
 
-/// How a transport is set up.
+/// The options of a transport.
 #[derive(Clone)]
 pub struct TransportOptions {
     /// This member's id.
@@ -41,16 +43,16 @@ pub struct TransportOptions {
     pub cluster: u64,
     /// The version that other members are told.
     pub version: Version,
-    /// This member's URLs for others, as they are advertised.
+    /// This member's advertised peer URLs.
     pub peer_urls: Vec<String>,
-    /// Makes the connections to other members.
+    /// Opens the connections to other members.
     pub dialer: Dialer,
-    /// A stream that brings no byte for this long is closed by its reader. Heartbeats are sent three
-    /// times as often, so all members need the same.
+    /// A reader closes a stream on which no byte arrives for this long. Heartbeats are sent three
+    /// times as often, so all members need the same value.
     pub read_time_max: Duration,
     /// A stream that takes no byte for this long is closed by its writer.
     pub write_time_max: Duration,
-    /// The largest request that a client may send; a message that holds it is larger.
+    /// The largest request that a client may send. A message that contains it is larger.
     pub request_bytes_max: usize,
     /// The largest database that is received.
     pub database_bytes_max: u64,
@@ -58,7 +60,7 @@ pub struct TransportOptions {
     pub disk: Arc<dyn Vfs>,
     /// The directory for snapshots.
     pub snap_dir: PathBuf,
-    /// Where traffic is counted.
+    /// The metrics of the traffic.
     pub metrics: Arc<Metrics>,
 }
 
@@ -72,7 +74,7 @@ impl fmt::Debug for TransportOptions {
 }
 
 pub(crate) struct Shared {
-    /// This member; with the version of the start.
+    /// This member, with its version at the start.
     pub(crate) local: LocalPeer,
     /// The version that other members are told now.
     announced: RwLock<Version>,
@@ -124,7 +126,7 @@ impl Shared {
         LocalPeer { version, ..self.local.clone() }
     }
 
-    /// From now on other members are told this version.
+    /// Sets the version that other members are told from now on.
     pub(crate) fn announce(&self, version: Version) {
         let mut announced = self.announced.write().unwrap_or_else(PoisonError::into_inner);
         if *announced != version {
@@ -141,15 +143,15 @@ impl Shared {
         self.table.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The largest message that is read: a request of a client and twice the room around it.
+    /// The largest message that is read: at least twice the largest request of a client.
     pub(crate) fn message_bytes_max(&self) -> usize {
         MESSAGE_BYTES_MAX.max(self.options.request_bytes_max.saturating_mul(2))
     }
 
-    /// Hands a message on.
+    /// Passes a message on.
     ///
     /// # Errors
-    /// When it is for another member or of a removed one.
+    /// When it is for another member or from a removed one.
     pub(crate) fn receive(&self, message: Message) -> Result<(), String> {
         self.check_ends(&message)?;
         self.deliver.message(message);
@@ -177,7 +179,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Counts the bytes of a body that is being read; `None` when there are too many.
+    /// Counts the bytes of a body that is being read. `None` when there are too many.
     pub(crate) fn take_body(self: &Arc<Self>, bytes: usize) -> Option<BodyBytes> {
         let before = self.bodies.fetch_add(bytes, Ordering::Relaxed);
         let taken = BodyBytes(Arc::clone(self), bytes);
@@ -195,7 +197,7 @@ impl Roster for Shared {
     }
 }
 
-/// Bytes of a body, until it is handed on or dropped.
+/// Counts the bytes of a body until this is dropped.
 #[derive(Debug)]
 pub(crate) struct BodyBytes(Arc<Shared>, usize);
 

@@ -1,7 +1,7 @@
 //! Receives a message with a snapshot and the database file after it. The file is written under a
-//! temporary name, synced, checked, and renamed to `<index>.snap.db`; then the message is handed on. A
-//! file that is not a whole database of the snapshot is refused: its sender learns of the failure, and
-//! sends another one later.
+//! temporary name, synced, checked, and renamed to `<index>.snap.db`; then the message is passed
+//! on. A file that is not a complete database of the snapshot is refused; the sender learns of it
+//! and sends a snapshot again later.
 //!
 //! Source: etcd v3.7 rafthttp/http.go (`snapshotHandler`), snap/db.go (`SaveDBFrom`).
 
@@ -20,12 +20,12 @@ use tokio::sync::mpsc;
 use vfs::{Mode, Vfs};
 use wire::{PeerRefusal, Received, SnapshotHeadDecoder};
 
-/// The beginning of the names of files that are being received; boot removes them, too.
+/// The prefix of the names of files that are being received. Boot removes such files, too.
 const TEMPORARY: &str = "tmp-snap-db-";
 /// A database has at least two meta pages of 512 bytes or more.
 const BLOCK: u64 = 512;
 
-/// Removes what an interrupted reception has left.
+/// Removes files of interrupted receptions.
 pub(crate) fn remove_leftovers(disk: &dyn Vfs, dir: &Path) {
     let Ok(names) = disk.list(dir) else { return };
     for name in names.iter().filter(|name| name.starts_with(TEMPORARY)) {
@@ -47,7 +47,7 @@ impl Drop for Turn<'_> {
     }
 }
 
-/// Receives the snapshot of a request and hands its message on.
+/// Receives the snapshot of a request and passes its message on.
 pub(crate) async fn receive(
     shared: &Shared,
     reception: &Reception,
@@ -119,11 +119,11 @@ async fn read_head(
 /// Parts of a file on their way to the thread that writes it.
 enum Part {
     Bytes(Bytes),
-    /// The file is complete. Without this it is removed.
+    /// The file is complete. Without this part, it is removed.
     End,
 }
 
-/// Writes the rest of the body; returns its size.
+/// Writes the rest of the body. Returns the size of the file.
 async fn save(
     shared: &Shared,
     request: &mut PlainRequest,
@@ -144,7 +144,7 @@ async fn save(
     let mut next = Some(first);
     let mut broken = None;
     while let Some(bytes) = next {
-        // An error says that the writer has failed: its result says why.
+        // An error means that the writer has failed. Its result has the reason.
         if to.send(Part::Bytes(bytes)).await.is_err() {
             break;
         }
@@ -200,7 +200,7 @@ fn write_file(
         file.sync_data()?;
         received::check(disk, &temporary, snapshot).map_err(io::Error::other)?;
         let name = dir.join(format!("{:016x}.snap.db", index.0));
-        // One that is there already is complete.
+        // If the file exists already, it is complete.
         if disk.exists(&name)? {
             disk.remove_file(&temporary)?;
         } else {

@@ -78,7 +78,7 @@ async fn send(
     let mut connection = Connection::open(&shared.options.dialer, url).await.map_err(other)?;
     let (to, chunks) = mpsc::channel(SNAPSHOT_CHUNKS);
     let first = encode_snapshot_head(message);
-    // Reading waits for the disk.
+    // Reading blocks on the disk.
     tokio::task::spawn_blocking(move || read_file(first, file, &to));
     let progress = Arc::new(AtomicU64::new(0));
     let body = FileBody { chunks, is_ended: false, taken: Arc::clone(&progress) };
@@ -103,10 +103,10 @@ async fn send(
     result
 }
 
-/// A bit beside the number of bytes: the body is at its end.
+/// A flag in the progress counter: the body has ended.
 const ENDED: u64 = 1 << 63;
 
-/// Completes when no byte was taken for too long, or the answer does not come.
+/// Completes when no byte was taken for too long, or the answer takes too long.
 async fn stalled(progress: &AtomicU64) {
     let mut before = progress.load(Ordering::Relaxed);
     loop {
@@ -120,13 +120,14 @@ async fn stalled(progress: &AtomicU64) {
     }
 }
 
-/// Reads ahead as far as the channel has room. Stops when the receiver is gone.
+/// Reads the file ahead, as far as the channel has room. Stops when the receiver is gone.
 fn read_file(first: Bytes, mut file: Copier, to: &mpsc::Sender<Result<Bytes, String>>) {
     let mut next = Ok(Some(first));
     loop {
         let piece = match next {
             Ok(None) => {
-                // The end is told by a piece of its own: a sender that panics sends none.
+                // An empty piece marks the end. Without it, a panic of this thread would look like
+                // the end of the file.
                 drop(to.blocking_send(Ok(Bytes::new())));
                 return;
             }

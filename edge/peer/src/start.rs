@@ -1,4 +1,4 @@
-//! Starts the tasks of other members.
+//! Starts the tasks for other members.
 
 use crate::limits::{PIPELINE_CONNECTIONS, REMOTES_MAX};
 use crate::link::Link;
@@ -8,7 +8,7 @@ use proto::NodeId;
 use std::sync::Arc;
 use wire::{PeerHeaders, StreamKind};
 
-/// A member: opens its streams, sends to it and probes it.
+/// Starts the tasks for a member: they open its streams, send messages and probe it.
 pub(crate) fn member(id: NodeId, urls: &[String], shared: &Arc<Shared>) -> Arc<Link> {
     let link = remote(id, urls, shared);
     for kind in [StreamKind::Append, StreamKind::Message] {
@@ -20,7 +20,7 @@ pub(crate) fn member(id: NodeId, urls: &[String], shared: &Arc<Shared>) -> Arc<L
     link
 }
 
-/// A sender that is no member yet: it gets single messages only.
+/// Starts the tasks for a sender that is not known as a member yet. It gets only single messages.
 fn remote(id: NodeId, urls: &[String], shared: &Arc<Shared>) -> Arc<Link> {
     let link = Link::new(id, urls, shared.counters.clone());
     for _ in 0..PIPELINE_CONNECTIONS {
@@ -30,7 +30,7 @@ fn remote(id: NodeId, urls: &[String], shared: &Arc<Shared>) -> Arc<Link> {
     link
 }
 
-/// Remembers where the sender of a request can be answered, if it is no known member.
+/// Records the URLs of a request's sender, if it is not a known member, so that it can be answered.
 pub(crate) fn add_remote(shared: &Arc<Shared>, headers: &PeerHeaders) {
     let Some((from, urls)) = headers.sender() else { return };
     let mut table = shared.table_mut();

@@ -1,5 +1,5 @@
-//! The transport: what the rest of the server calls. Its thread opens streams, sends single messages
-//! and snapshots, and probes.
+//! The transport, which the rest of the server uses. Its thread opens streams, sends single
+//! messages and snapshots, and probes the other members.
 //!
 //! Source: etcd v3.7 rafthttp/transport.go, etcdserver/raft.go (`processMessages`).
 
@@ -17,7 +17,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
-/// The time for tasks that block, at the end.
+/// How long a stop waits for blocking tasks.
 const STOP_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// Sends messages to other members, and receives those that they send to this one.
@@ -39,17 +39,17 @@ impl Transport {
         let shared = Shared::new(options, deliver, runtime.handle().clone());
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = std::thread::Builder::new().name("peer".to_owned()).spawn(move || {
-            // An error says that the transport is gone, which is the same.
+            // An error means that the transport was dropped, which also ends the thread.
             drop(runtime.block_on(stopped));
             runtime.shutdown_timeout(STOP_TIME_MAX);
         })?;
         Ok(Transport { shared, stop: Some(stop), thread: Some(thread) })
     }
 
-    /// Queues messages to other members. Of several answers to appends only the last one to each
-    /// member is sent, because it includes the others. Never waits: what does not fit is dropped and
-    /// reported as unreachable, and so is a message with a snapshot
-    /// ([`Transport::send_snapshot`]).
+    /// Queues messages to other members. Of several answers to appends, only the last one to each
+    /// member is sent, because it includes the others. Never waits: a message that does not fit is
+    /// dropped, and its receiver is reported as unreachable. The same happens to a message with a
+    /// snapshot, which must be sent by [`Transport::send_snapshot`].
     pub fn send(&self, messages: Vec<Message>) {
         let is_answer = |message: &Message| {
             matches!(message.body, Body::AppendAccepted { .. } | Body::AppendRejected { .. })
@@ -138,7 +138,7 @@ impl Transport {
         }
     }
 
-    /// The version that other members are told from now on, at new connections.
+    /// Sets the version that other members are told on new connections.
     pub fn announce(&self, version: Version) {
         self.shared.announce(version);
     }
@@ -156,7 +156,7 @@ impl Transport {
         table.peers.values().filter(|link| link.activity.since().is_some()).count()
     }
 
-    /// The endpoints of the peers' port. What is not of raft is answered by `host`.
+    /// The endpoints of the peer port. `host` answers requests besides those of raft.
     pub fn service<H: PeerHost>(&self, host: Arc<H>) -> PeerService<H> {
         PeerService::new(Arc::clone(&self.shared), host)
     }

@@ -1,4 +1,4 @@
-//! The URLs of a member, of which one is used until it fails.
+//! The URLs of a member. One is used until it fails.
 //!
 //! Source: etcd v3.7 rafthttp/urlpick.go.
 
@@ -14,7 +14,7 @@ impl UrlPicker {
         UrlPicker(Mutex::new((parse(urls), 0)))
     }
 
-    /// Replaces the URLs, if they are others.
+    /// Replaces the URLs, if they have changed.
     pub(crate) fn update(&self, urls: &[String]) {
         let urls = parse(urls);
         let mut picker = self.lock();
@@ -28,7 +28,7 @@ impl UrlPicker {
         picker.0.get(picker.1).cloned()
     }
 
-    /// Turns to the next one, if this is still the one in use.
+    /// Switches to the next URL, if this one is still in use.
     pub(crate) fn failed(&self, url: &Url) {
         let mut picker = self.lock();
         let (urls, at) = &mut *picker;

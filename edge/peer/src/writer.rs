@@ -24,7 +24,7 @@ pub(crate) struct StreamWriter {
 }
 
 impl StreamWriter {
-    /// Opens the stream; `None` if the member is no longer one.
+    /// Opens the stream. `None` if the member was removed.
     pub(crate) fn open(
         link: Arc<Link>,
         shared: Arc<Shared>,
@@ -92,7 +92,7 @@ impl Drop for StreamWriter {
                 "lost TCP streaming connection with remote peer"
             );
             self.link.activity.failed("write", "the stream has ended");
-            // What was queued or on its way may be lost.
+            // Messages that were queued or in flight may be lost.
             self.shared.deliver.unreachable(self.link.id);
         }
     }

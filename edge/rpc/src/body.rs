@@ -25,7 +25,7 @@ const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 pub struct BodyError(h2::Error);
 
 impl BodyError {
-    /// The reason that grpc-go converts back to the code of the status, where there is one.
+    /// The error whose reason grpc-go converts back to the status code, if there is such a reason.
     pub(crate) fn of(status: &Status) -> BodyError {
         let reason = if status.code == Code::ResourceExhausted {
             Reason::ENHANCE_YOUR_CALM
@@ -122,7 +122,7 @@ impl Body {
         }
     }
 
-    /// Whether only the end of the response is left, and is known: it needs no window of the client.
+    /// Whether only the end of the response is left, and it is known. The end needs no window.
     #[must_use]
     pub fn is_at_its_end(&self) -> bool {
         match &self.0 {
@@ -250,7 +250,7 @@ fn reply(kind: Kind) -> Reply {
     response
 }
 
-/// A response of one message of `len` bytes, which `write` writes into one piece.
+/// A response of one message of `len` bytes in one piece, which `write` produces.
 ///
 /// # Panics
 /// When `write` does not write `len` bytes: a wrong prefix would garble the stream.
@@ -274,7 +274,7 @@ pub fn framed(len: usize, write: impl FnOnce(&mut dyn Sink)) -> Vec<Bytes> {
     segments.into_pieces()
 }
 
-/// A response of one message, encoded by prost; an error where it is too long to be sent.
+/// A response of one message, encoded by prost. Refuses the call if the message is too long.
 #[must_use]
 pub fn encoded<M: prost::Message>(answer: &M) -> Reply {
     let len = answer.encoded_len();

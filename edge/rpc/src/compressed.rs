@@ -1,6 +1,6 @@
 //! Responses whose messages are compressed with gzip, for clients that compress theirs.
 //!
-//! Source: what is compressed is what grpc-go 1.82 compresses, but for long messages.
+//! Source: grpc-go 1.82, which also compresses long messages.
 
 use crate::Status;
 use crate::body::{Body, BodyError, Part, Reply};
@@ -16,10 +16,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tonic::Code;
 
-/// A longer message of a response is sent as it is: it would have to be kept whole.
+/// Longer messages are not compressed, since that would need the whole message in memory.
 const COMPRESSED_MAX: usize = 1 << 20;
 
-/// The same response, its messages compressed.
+/// The same response with compressed messages.
 #[must_use]
 pub fn compressed(reply: Reply) -> Reply {
     let mut reply = reply.map(|body| {
@@ -35,7 +35,7 @@ struct Compressed {
     body: Body,
     /// The messages that are not sent yet, with their prefixes.
     pending: BytesMut,
-    /// What the current message still has, if it is sent as it is, in bytes.
+    /// The bytes left of the current message, if it is sent uncompressed.
     uncompressed: usize,
     /// The body has ended, with these trailers.
     end: Option<Option<HeaderMap>>,
@@ -70,7 +70,7 @@ fn compressed_message(message: &[u8]) -> io::Result<Bytes> {
     let mut encoder = GzEncoder::new(writer, Compression::fast());
     encoder.write_all(message)?;
     let mut bytes = encoder.finish()?.into_inner();
-    // A message grows by a few bytes at most.
+    // Fits, since gzip makes a message longer by a few bytes at most.
     let len = u32::try_from(bytes.len() - PREFIX_LEN).unwrap_or(u32::MAX);
     bytes[1..PREFIX_LEN].copy_from_slice(&len.to_be_bytes());
     Ok(bytes.freeze())

@@ -22,7 +22,7 @@ macro_rules! table {
             /// Every error, in the order of the table.
             pub const ALL: &[Error] = &[$(Error::$name,)*];
 
-            /// The code that etcd's client library knows the error by.
+            /// The code of the error in etcd's client library.
             #[must_use]
             pub fn code(self) -> Code {
                 match self {
@@ -100,7 +100,7 @@ table! {
     TimeoutDueToLeaderFail Unavailable "etcdserver: request timed out, possibly due to previous leader failure",
     TimeoutDueToConnectionLost Unavailable "etcdserver: request timed out, possibly due to connection lost",
     TimeoutWaitAppliedIndex Unavailable "etcdserver: request timed out, waiting for the applied index took too long",
-    /// etcd does not map it, so it leaves with code Unknown.
+    /// etcd does not map this error, so it is sent with the code Unknown.
     TimeoutLeaderTransfer Unknown "etcdserver: request timed out, leader transfer took too long",
     Unhealthy Unavailable "etcdserver: unhealthy cluster",
     Corrupt DataLoss "etcdserver: corrupt cluster",
@@ -156,7 +156,7 @@ mod tests {
     use crate::status::code_name;
     use std::collections::BTreeSet;
 
-    /// etcd's own list: a code, a text, and behind a bar the code on the wire where it differs.
+    /// etcd's own list: a code, a text, and after a bar the code on the wire if it differs.
     const LIST: &str = include_str!("../testdata/errors.txt");
 
     #[test]

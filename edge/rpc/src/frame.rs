@@ -39,8 +39,8 @@ pub fn check_sent(len: usize) -> Result<(), Status> {
 /// The prefix of a message of this length in bytes.
 ///
 /// # Panics
-/// When the message is 4 GiB or longer: what comes from clients or the store goes through
-/// [`check_sent`] first.
+/// When the message is 4 GiB or longer. Messages whose length depends on clients or the store must
+/// pass [`check_sent`] first.
 #[must_use]
 pub fn prefix(len: usize) -> [u8; PREFIX_LEN] {
     let len = u32::try_from(len).unwrap_or_else(|_| panic!("a message of {len} bytes"));
@@ -53,7 +53,7 @@ pub fn prefix(len: usize) -> [u8; PREFIX_LEN] {
 pub(crate) struct MessagePosition {
     /// The start of a prefix, and its length.
     prefix: ([u8; PREFIX_LEN], usize),
-    /// The bytes that the current message still lacks.
+    /// The bytes of the current message that are still to come.
     missing: usize,
 }
 
@@ -226,7 +226,7 @@ where
         self.plain(flag, message).map(Some)
     }
 
-    /// The message as it was before it was compressed, if the flag says so.
+    /// The message, decompressed if its flag says that it is compressed.
     fn plain(&self, flag: u8, message: Bytes) -> Result<Bytes, Status> {
         match flag {
             0 => Ok(message),
@@ -248,7 +248,7 @@ where
             let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
                 None => return Poll::Ready(Ok(false)),
                 Some(Ok(frame)) => frame,
-                // The client is gone; nobody reads this status.
+                // The client is gone, so it does not see this status.
                 Some(Err(_)) => {
                     let gone = Status::new(Code::Cancelled, "context canceled");
                     return Poll::Ready(Err(gone));
@@ -270,7 +270,7 @@ where
     }
 }
 
-/// The length that a prefix announces; `None` if the prefix is not whole.
+/// The length in the prefix; `None` if the prefix is not complete.
 fn message_len(bytes: &[u8], max: usize) -> Result<Option<usize>, Status> {
     let Some(prefix) = bytes.first_chunk::<PREFIX_LEN>() else { return Ok(None) };
     let [_, len @ ..] = prefix;
@@ -315,7 +315,7 @@ pub fn decode_in_stream<M: prost::Message + Default>(message: Bytes) -> Result<M
     })
 }
 
-/// The error message of Go's protobuf.
+/// The text of Go's protobuf for a decoding error.
 fn go_words(error: &prost::DecodeError) -> &'static str {
     if error.to_string().contains("UTF-8") {
         "string field contains invalid UTF-8"

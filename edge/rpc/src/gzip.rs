@@ -1,5 +1,5 @@
-//! The compression of messages by gzip: which requests use it, and the way back. Responses in gzip
-//! are in [`crate::compressed`].
+//! Decompresses the messages of requests that use gzip. Compressed responses are in
+//! [`crate::compressed`].
 //!
 //! Source: gRPC over HTTP/2 (grpc.io doc/compression.md); the messages of errors are those of grpc-go
 //! 1.82.
@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName};
 use std::io::Read as _;
 use tonic::Code;
 
-/// Names the compression of the messages that follow.
+/// The header that names the compression of the messages.
 pub(crate) const ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 
 /// Whether the messages of a request with these headers may be compressed with gzip.
@@ -20,10 +20,10 @@ pub fn is_gzip(headers: &HeaderMap) -> bool {
     headers.get(ENCODING).is_some_and(|encoding| encoding == "gzip")
 }
 
-/// The message that was compressed, of at most `max` bytes.
+/// Decompresses a message of at most `max` bytes.
 ///
 /// # Errors
-/// When it is longer, or the bytes are not gzip's.
+/// When the message is longer, or the bytes are not valid gzip.
 pub(crate) fn decompressed(bytes: &[u8], max: usize) -> Result<Bytes, Status> {
     let mut message = Vec::new();
     let limit = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);

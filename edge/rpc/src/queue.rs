@@ -25,7 +25,7 @@ struct Shared {
     drained: usize,
     /// The status with which the stream ends, once it is known.
     end: Option<Status>,
-    /// The body is gone: the client cancelled, or the connection broke.
+    /// True once the body is dropped: the client cancelled, or the connection broke.
     gone: bool,
     body: Option<Waker>,
     feeder: Option<Waker>,
@@ -118,8 +118,8 @@ impl Feeder {
         shared.gone || shared.end.is_some()
     }
 
-    /// Waits until bytes were taken; returns how many since the last call, `None` when the stream
-    /// is over. Only one task may wait.
+    /// Waits until the body has taken bytes. Returns their number since the last call, or `None`
+    /// when the stream is over. Only one task may wait.
     pub async fn drained(&self) -> Option<usize> {
         poll_fn(|cx| self.poll_drained(cx)).await
     }
@@ -137,8 +137,8 @@ impl Feeder {
         Poll::Pending
     }
 
-    /// Waits until at most `bytes` are queued; false when the stream is over. The task that waits
-    /// for [`Feeder::drained`] may wait for this at the same time.
+    /// Waits until at most `bytes` are queued. False when the stream is over. Only the task that
+    /// waits for [`Feeder::drained`] may wait for this at the same time.
     pub async fn room(&self, bytes: usize) -> bool {
         poll_fn(|cx| {
             let mut shared = self.0.borrow_mut();
@@ -169,13 +169,13 @@ impl Drop for Feeder {
 pub struct Receiver(Rc<RefCell<Shared>>);
 
 impl Receiver {
-    /// Whether nothing waits and the stream was ended.
+    /// Whether the stream was ended and no piece is queued.
     pub(crate) fn is_at_its_end(&self) -> bool {
         let shared = self.0.borrow();
         shared.pieces.is_empty() && shared.end.is_some()
     }
 
-    /// The next piece, or how the stream ends.
+    /// The next piece, or the status at the end of the stream.
     pub(crate) fn poll_piece(&self, cx: &Context<'_>) -> Poll<Result<Bytes, Status>> {
         let mut shared = self.0.borrow_mut();
         if let Some(piece) = shared.take_piece() {

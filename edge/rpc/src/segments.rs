@@ -18,7 +18,7 @@ pub struct Segments {
 }
 
 impl Segments {
-    /// Nothing yet.
+    /// No pieces.
     #[must_use]
     pub fn new() -> Segments {
         Segments::default()
@@ -43,7 +43,7 @@ impl Segments {
         self.done
     }
 
-    /// Adds a message of `len` bytes, which `write` writes, with its prefix.
+    /// Adds a message of `len` bytes, which `write` produces, with its prefix.
     ///
     /// # Panics
     /// When `write` does not write `len` bytes.

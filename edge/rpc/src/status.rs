@@ -132,7 +132,7 @@ pub fn percent_encoded(message: &str) -> Cow<'_, str> {
     Cow::Owned(encoded)
 }
 
-/// The time that a call is given, from its `grpc-timeout` header; `None` if it has none.
+/// The timeout of a call from its `grpc-timeout` header; `None` if it has none.
 ///
 /// # Errors
 /// When the header is not at most eight digits and one unit.
@@ -203,8 +203,8 @@ pub fn go_quoted(bytes: &[u8]) -> String {
 }
 
 impl Error {
-    /// The whole line in which Go's gRPC prints the status, which is what a watch's
-    /// `cancel_reason` carries for errors of permission.
+    /// The line that Go's gRPC prints for the status. A watch's `cancel_reason` has it when
+    /// permission is denied.
     #[must_use]
     pub fn go_text(self) -> String {
         Status::from(self).to_string()

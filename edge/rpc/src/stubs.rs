@@ -1,5 +1,5 @@
-//! Client and server stubs of every gRPC service, generated at build time; their messages are
-//! those of `proto`. Not here: what a service answers (see `api`), and how a client finds one.
+//! Client and server stubs of every gRPC service, generated at build time for the messages of
+//! `proto`. Not here: the handlers (see `api`), and balancing (see `client`).
 
 /// The descriptors of the services and their messages: an encoded `FileDescriptorSet`.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -1,4 +1,4 @@
-//! A connection's place at its worker.
+//! Counts the connections of a worker.
 
 use crate::gauges::WorkerGauges;
 use std::any::Any;
@@ -6,11 +6,11 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// What the acceptor gives to the one who serves a connection. If the connection does not get so
-/// far, it is dropped.
+/// Data that the acceptor passes to the code that serves a connection. It is dropped if the
+/// connection is closed before it is served.
 pub type Attachment = Box<dyn Any + Send>;
 
-/// Counts a connection at its worker until it is dropped, however the connection ends.
+/// Counts a connection at its worker until this is dropped, however the connection ends.
 #[derive(Debug)]
 pub struct ConnectionGuard {
     gauges: Arc<WorkerGauges>,
@@ -24,7 +24,8 @@ impl ConnectionGuard {
         ConnectionGuard { gauges: Arc::clone(gauges), attachment: Some(attachment) }
     }
 
-    /// Takes what the acceptor has attached; `None` if it was of another type or is taken already.
+    /// Takes the acceptor's attachment; `None` if it is of another type or was taken before. An
+    /// attachment of another type is dropped.
     pub fn take_attachment<T: 'static>(&mut self) -> Option<Box<T>> {
         self.attachment.take()?.downcast().ok()
     }

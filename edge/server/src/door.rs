@@ -1,20 +1,21 @@
-//! A worker's door. It bounds the requests that are under way, in number and bytes. Those that wait
-//! for their turn are bounded in bytes, because each of them is in memory already.
+//! A worker's door: admission control for requests. It bounds the requests that are in progress, in
+//! number and bytes. It also bounds the bytes of requests that wait to enter, since these are in
+//! memory already.
 
 use crate::error::Error;
 use std::cell::Cell;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// The requests of clients that all workers together may have under way, in units of
-/// [`DOOR_UNIT_BYTES`]; further ones wait at their worker's door. This bounds every queue that a
-/// request passes through, and the entries that are proposed and not yet applied.
+/// The maximum of requests in progress at all workers together, in units of [`DOOR_UNIT_BYTES`].
+/// Further requests wait at their worker's door. This bounds every queue that a request passes
+/// through, and the entries that are proposed and not yet applied.
 pub(crate) const DOOR_UNITS: usize = 4_096;
-/// A request takes one unit, and one more for each of so many bytes.
+/// A request takes one unit, and one more for each full block of this many bytes.
 const DOOR_UNIT_BYTES: usize = 16 << 10;
 /// The bytes of requests that may wait at the doors of all workers together; further requests are
 /// refused.
 const WAITING_BYTES_MAX: usize = 64 << 20;
-/// What a request that waits takes besides its own bytes: its stream and its task.
+/// The bytes that a waiting request takes besides its own: for its stream and its task.
 const REQUEST_OVERHEAD: usize = 1 << 10;
 
 /// The door of one worker, on the worker's thread.
@@ -27,7 +28,7 @@ pub(crate) struct Door {
 }
 
 impl Door {
-    /// The door of one of so many workers.
+    /// The door of one of `workers` workers.
     pub(crate) fn new(workers: usize) -> Door {
         let units = (DOOR_UNITS / workers.max(1)).max(1);
         Door {
@@ -38,15 +39,15 @@ impl Door {
         }
     }
 
-    /// Waits until a request of so many bytes may go through; it is under way until the result is
-    /// dropped. Requests go through in the order in which they came.
+    /// Waits until a request of this many bytes may enter. It is in progress until the result is
+    /// dropped. Requests enter in the order in which they arrived.
     ///
     /// # Errors
     /// [`Error::TooManyRequests`] if too many bytes wait already.
     pub(crate) async fn enter(&self, bytes: usize) -> Result<SemaphorePermit<'_>, Error> {
         let units = (1 + bytes / DOOR_UNIT_BYTES).min(self.units);
         let units = u32::try_from(units).unwrap_or(u32::MAX);
-        // Fails while others wait, since a permit that becomes free is theirs.
+        // Fails while other requests wait, since free permits belong to them first.
         if let Ok(permit) = self.permits.try_acquire_many(units) {
             return Ok(permit);
         }
@@ -95,7 +96,7 @@ mod tests {
         let half = WAITING_BYTES_MAX / 2;
         let mut first = Box::pin(door.enter(half));
         assert!(poll(first.as_mut()).is_pending());
-        // The overhead makes two halves too many.
+        // With the overhead, two halves are too much.
         let refused = poll(pin!(door.enter(half)));
         assert!(matches!(refused, Poll::Ready(Err(Error::TooManyRequests))), "{refused:?}");
         let mut small = Box::pin(door.enter(0));

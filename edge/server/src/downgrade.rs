@@ -1,5 +1,5 @@
-//! Downgrades of the cluster: any member checks and proposes them; the leader lowers the cluster
-//! version then (`state`).
+//! Downgrades of the cluster. Any member checks and proposes them; then the leader lowers the
+//! cluster version (`state`).
 //!
 //! Source: etcd v3.7 server/etcdserver/v3_server.go (`Downgrade`), version/version.go.
 
@@ -17,10 +17,10 @@ impl Worker {
         version.ok_or(Error::Downgrade(InvalidDowngrade::VersionUnavailable))
     }
 
-    /// Checks that the cluster can be downgraded to a version; the cluster's version.
+    /// Checks that the cluster can be downgraded to a version. Returns the cluster's version.
     ///
     /// # Errors
-    /// [`Error::Downgrade`]; those of a linearizable read.
+    /// [`Error::Downgrade`], and the errors of a linearizable read.
     pub async fn check_downgrade(&self, target: &str) -> Result<Version, Error> {
         let target = Version::parse_target(target).map_err(|_| InvalidDowngrade::Format)?;
         let version = self.cluster_version()?;
@@ -29,10 +29,10 @@ impl Worker {
         Ok(version)
     }
 
-    /// Begins a downgrade; the cluster's version.
+    /// Begins a downgrade. Returns the cluster's version.
     ///
     /// # Errors
-    /// As [`Worker::check_downgrade`]; those of a proposal.
+    /// As [`Worker::check_downgrade`], and the errors of a proposal.
     pub async fn enable_downgrade(&self, target: &str) -> Result<Version, Error> {
         let begin = async {
             self.check_downgrade(target).await?;
@@ -43,7 +43,8 @@ impl Worker {
         self.cluster_version()
     }
 
-    /// Ends a downgrade; the cluster's version. As with etcd, only the log says if there is none.
+    /// Ends a downgrade. Returns the cluster's version. As in etcd, it succeeds without a
+    /// downgrade, which is only logged.
     ///
     /// # Errors
     /// [`Error::Downgrade`] if the cluster has no version yet.
@@ -52,7 +53,8 @@ impl Worker {
             self.linearizable_view().await?;
             let moment = self.moment();
             let cluster = &moment.published.cluster;
-            // One to 3.4 is carried out once the version is that: its members end at the entry.
+            // At version 3.4 the downgrade is completed, and members of 3.4 would crash at the
+            // entry that ends it.
             let is_read = cluster.version().is_none_or(|version| version >= ENTRIES_OF_3_5);
             if !cluster.downgrade().enabled || !is_read {
                 return Err(InvalidDowngrade::NoneInflight.into());

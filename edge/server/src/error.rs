@@ -1,44 +1,45 @@
-//! Why the server has no answer for a request. Texts and gRPC codes are in `rpc`.
+//! Errors of requests to the server. Texts and gRPC codes are in `rpc`.
 
 use cluster::{InvalidDowngrade, UnsafeChange};
 use executor::RequestFailure;
 use state::Reject;
 use std::fmt;
 
-/// Why a request has no answer.
+/// Why a request failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
-    /// The entry was applied, and its result says no.
+    /// The entry was applied, and the request was rejected.
     Rejected(Reject),
-    /// Too much is committed and not yet applied.
+    /// Too many requests wait, or too many entries are committed and not yet applied.
     TooManyRequests,
     /// The request is longer than the limit.
     RequestTooLarge,
-    /// No answer came in time; the request may have been carried out or not.
+    /// There was no answer in time. The request may have been executed or not.
     Timeout,
-    /// The same, and the leader was elected meanwhile.
+    /// A timeout, and the leader was elected meanwhile.
     TimeoutLeaderFail,
-    /// The same, and the leader, or as the leader a quorum, was not reached all the time.
+    /// A timeout, and the connection to the leader, or on the leader to a quorum, was lost
+    /// meanwhile.
     TimeoutConnectionLost,
     /// No leader is known.
     NoLeader,
     /// Only the leader can do this.
     NotLeader,
-    /// This member does not lead, or not for sure, so it cannot tell about leases.
+    /// This member does not lead, or is not sure of it, so it cannot answer for leases.
     NotPrimary,
-    /// What is committed was not applied in time.
+    /// The committed entries were not applied in time.
     NotApplied,
-    /// The change of the members could lose the quorum.
+    /// The membership change could lose the quorum.
     Unsafe(UnsafeChange),
     /// The cluster cannot be downgraded.
     Downgrade(InvalidDowngrade),
-    /// There is no voter to hand the leadership over to.
+    /// The target of a leadership transfer is not a voter.
     BadTransferee,
-    /// The leadership was not handed over in time.
+    /// The leadership was not transferred in time.
     TransferTimeout,
     /// The server is stopping.
     Stopped,
-    /// The store cannot be read; the reason is for the client and in the log.
+    /// The store cannot be read. The client gets the reason, and it is logged.
     Store(String),
 }
 

@@ -1,5 +1,5 @@
-//! What a follower asks of the leader at its peers' port. The requests are in `peer`, which is above
-//! this crate.
+//! The requests that a follower sends to the leader's peer port. They are implemented in `peer`,
+//! which is above this crate.
 
 use cluster::Member;
 use proto::etcdserverpb::{LeaseTimeToLiveRequest, LeaseTimeToLiveResponse};
@@ -8,7 +8,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::time::Duration;
 
-/// Why another member gave no answer.
+/// Why a forwarded request failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ForwardingError {
     /// It could not be reached in time, or its answer could not be read.
@@ -33,15 +33,15 @@ impl fmt::Display for ForwardingError {
 
 impl std::error::Error for ForwardingError {}
 
-/// An answer that comes later. It is awaited on a worker's thread.
+/// The future answer to a forwarded request. It is awaited on a worker's thread.
 pub type Forwarded<T> = Pin<Box<dyn Future<Output = Result<T, ForwardingError>>>>;
 
-/// Asks the member at a peer URL, within a time.
+/// Forwards requests to the member at a peer URL. Each call has a time limit.
 pub trait Forwarding: Send + Sync + fmt::Debug {
-    /// Has a lease renewed; its TTL in seconds.
+    /// Renews a lease. Returns its TTL in seconds.
     fn renew_lease(&self, url: &str, lease: LeaseId, time: Duration) -> Forwarded<i64>;
 
-    /// The time that a lease has left.
+    /// The remaining time of a lease.
     fn lease_time_to_live(
         &self,
         url: &str,
@@ -49,11 +49,11 @@ pub trait Forwarding: Send + Sync + fmt::Debug {
         time: Duration,
     ) -> Forwarded<LeaseTimeToLiveResponse>;
 
-    /// Has a learner promoted; the members after that.
+    /// Promotes a learner. Returns the new list of members.
     fn promote(&self, url: &str, member: NodeId, time: Duration) -> Forwarded<Vec<Member>>;
 }
 
-/// Reaches nobody: for a member that has no others, and for tests.
+/// Reaches no member. For a cluster of one member, and for tests.
 #[derive(Clone, Copy, Debug)]
 pub struct NoForwarding;
 

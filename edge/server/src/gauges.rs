@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct WorkerGauges {
-    /// It has watchers, and needs events.
+    /// True if it has watchers, so that it needs events.
     pub(crate) wants_events: AtomicBool,
-    /// Requests and questions without an answer.
+    /// Requests and queries without an answer.
     pub(crate) waiting: AtomicUsize,
     /// Open connections.
     pub(crate) connections: AtomicUsize,
@@ -42,7 +42,7 @@ impl WatchGauges {
         self.refused_watchers.store(stats.refused_watchers, Ordering::Relaxed);
     }
 
-    /// How many watchers there are.
+    /// The number of watchers.
     pub(crate) fn watchers(&self) -> usize {
         self.watchers.load(Ordering::Relaxed)
     }

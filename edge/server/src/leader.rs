@@ -1,5 +1,5 @@
-//! The leader as a worker sees it: who it is, whether this member still leads, and what can be asked
-//! only there.
+//! Operations that involve the leader: finding it, checking whether this member still leads, and
+//! requests that only the leader can answer.
 //!
 //! Source: etcd v3.7 server/etcdserver/v3_server.go (`waitLeader`, `waitAppliedIndex`, `LeaseRenew`,
 //! `leaseTimeToLive`), server.go (`ensureLeadership`).
@@ -16,12 +16,12 @@ use state::{LeaseQuery, Question, Reject, Reply};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long a leader that is asked about a lease may take to apply what is committed.
+/// How long a leader may take to apply the committed entries before it answers a lease request.
 const APPLY_TIME_MAX: Duration = Duration::from_secs(1);
-/// The pause before the leader is asked again, which may be another one then.
+/// The pause before a request to the leader is repeated. There may be another leader then.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
-/// The time of a request that may have to be forwarded.
+/// The deadline of a request that may have to be forwarded.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience(Instant);
 
@@ -47,7 +47,7 @@ impl Patience {
     }
 }
 
-/// Whether there is no such lease, or there was no answer.
+/// `Some` if the leader answered that there is no such lease; `None` for any other error.
 fn refused(error: &ForwardingError) -> Option<()> {
     if matches!(error, ForwardingError::Refused { status: 404, .. }) {
         return Some(());
@@ -56,7 +56,7 @@ fn refused(error: &ForwardingError) -> Option<()> {
     None
 }
 
-/// What a leader says about a lease; none if it does not lead any more.
+/// The leader's answer about a lease; `None` if it does not lead any more.
 fn told<T>(reply: Reply, found: impl FnOnce(Reply) -> Option<T>) -> Option<Result<T, Error>> {
     match reply {
         Reply::NotLeader => None,
@@ -79,7 +79,7 @@ impl Worker {
     /// The leader, which may be this member.
     ///
     /// # Errors
-    /// [`Error::NoLeader`] if none is known until then.
+    /// [`Error::NoLeader`] if none is known before the deadline.
     pub(crate) async fn leader(&self, patience: Patience) -> Result<Member, Error> {
         loop {
             let moment = self.moment();
@@ -94,7 +94,7 @@ impl Worker {
         }
     }
 
-    /// The error of a proposal that was begun then and had no answer in time.
+    /// The error of a proposal that was begun at this time and timed out.
     ///
     /// Source: etcd v3.7 server/etcdserver/server.go `parseProposeCtxErr`.
     pub(crate) fn timed_out(&self, begun: std::time::Instant) -> Error {
@@ -124,7 +124,7 @@ impl Worker {
         self.0.shared.ticks.is_recent() || self.linearizable_view().await.is_ok() && self.leads()
     }
 
-    /// Waits until everything that is committed is applied here.
+    /// Waits until this member has applied all committed entries.
     ///
     /// # Errors
     /// [`Error::NotApplied`] if that takes too long.
@@ -148,7 +148,8 @@ impl Worker {
         self.ask(Question { caller, query }).await
     }
 
-    /// Asks this member, which does not lead, for the permission that the leader will not ask for.
+    /// Checks the client's permission at this member, since the leader does not check it for
+    /// forwarded requests.
     async fn permit_here(&self, caller: &Caller, query: LeaseQuery) -> Result<(), Error> {
         if !self.moment().published.auth.is_enabled() {
             return Ok(());
@@ -164,8 +165,8 @@ impl Worker {
         }
     }
 
-    /// Renews a lease, if this member leads; its TTL in seconds. Without a caller, another member
-    /// has asked for its client's permission.
+    /// Renews a lease, if this member leads. Returns its TTL in seconds. Without a caller, the
+    /// member that forwarded the request has already checked its client's permission.
     ///
     /// # Errors
     /// [`Error::NotPrimary`] if it does not lead; [`Error::NotApplied`]; a rejection if there is no
@@ -183,7 +184,7 @@ impl Worker {
         told.unwrap_or(Err(Error::NotPrimary))
     }
 
-    /// Renews a lease at the leader; its TTL in seconds.
+    /// Renews a lease at the leader. Returns its TTL in seconds.
     ///
     /// # Errors
     /// As [`Worker::renew_lease_here`]; [`Error::NoLeader`]; [`Error::Timeout`].
@@ -217,7 +218,7 @@ impl Worker {
         }
     }
 
-    /// The time that a lease has left, without a header, if this member leads.
+    /// The remaining time of a lease, without a header, if this member leads.
     ///
     /// # Errors
     /// As [`Worker::renew_lease_here`].
@@ -239,7 +240,7 @@ impl Worker {
         told.unwrap_or(Err(Error::NotPrimary))
     }
 
-    /// The time that a lease has left, without a header, as the leader knows it.
+    /// The remaining time of a lease, without a header, from the leader.
     ///
     /// # Errors
     /// As [`Worker::renew_lease`].
@@ -276,7 +277,7 @@ impl Worker {
         }
     }
 
-    /// Hands the leadership over to a voter, and waits until it leads.
+    /// Transfers the leadership to a voter, and waits until it leads.
     ///
     /// # Errors
     /// [`Error::NotLeader`]; [`Error::BadTransferee`] if there is no such voter;

@@ -4,8 +4,9 @@
 //! - [`boot()`] opens the directory; [`start`] starts the threads, [`Running::wait`] ends them.
 //! - `threads`: one loop for each machine, and the workers that serve connections; [`Worker`] is
 //!   a worker's handle.
-//! - `queue`, `mailbox`: how the threads send to each other, and what bounds that.
-//! - **Invariant:** a thread that ends, by a fault or a panic, ends the member, by name.
+//! - `queue`, `mailbox`: the bounded queues between the threads.
+//! - **Invariant:** a thread that ends, by an error or a panic, ends the member. The error names
+//!   the thread.
 
 mod boot;
 mod connection;

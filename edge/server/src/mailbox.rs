@@ -1,10 +1,10 @@
-//! What the machines have for one worker: answers, events, connections. The worker takes everything
-//! at once. There is one slot, into which all that arrives meanwhile is merged:
+//! The mailbox of one worker: answers, events and connections from other threads. The worker takes
+//! everything at once. There is one slot, into which new mail is merged:
 //!
 //! - answers, replies, files, reads and indexes: at most one for each request that the worker waits
 //!   for, which its door bounds;
-//! - events: up to [`EVENT_BYTES_MAX`] and [`EVENT_BATCHES_MAX`]; beyond that they are dropped and
-//!   the worker is told, whose watchers then read history;
+//! - events: up to [`EVENT_BYTES_MAX`] and [`EVENT_BATCHES_MAX`]; beyond that they are dropped, and
+//!   the worker's watchers read history instead;
 //! - connections: up to [`CONNECTIONS_MAX`]; beyond that a new one is closed.
 
 use crate::connection::ConnectionGuard;
@@ -18,11 +18,11 @@ use std::net::TcpStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
-/// The bytes of events that wait for a worker at most.
+/// The maximum bytes of events that wait for a worker.
 const EVENT_BYTES_MAX: usize = 8 << 20;
-/// The batches of events that wait for a worker at most.
+/// The maximum number of event batches that wait for a worker.
 const EVENT_BATCHES_MAX: usize = 65_536;
-/// The connections that wait for a worker at most.
+/// The maximum number of connections that wait for a worker.
 const CONNECTIONS_MAX: usize = 1_024;
 
 /// Events for a worker.
@@ -30,7 +30,7 @@ const CONNECTIONS_MAX: usize = 1_024;
 pub(crate) struct EventMail {
     batches: Vec<Arc<EventBatch>>,
     bytes: usize,
-    /// Some were dropped, so that all before the current view count as missed.
+    /// Some were dropped, so all events before the current view count as missed.
     lost: bool,
 }
 
@@ -40,12 +40,12 @@ impl EventMail {
         (!self.lost).then_some(self.batches)
     }
 
-    /// True if nothing came, and nothing was dropped.
+    /// True if there are no batches and none were dropped.
     pub(crate) fn is_empty(&self) -> bool {
         self.batches.is_empty() && !self.lost
     }
 
-    /// Adds batches of so many bytes together, or drops all if they become too many.
+    /// Adds batches, which have this many bytes together. If they become too many, drops all.
     pub(crate) fn extend(&mut self, batches: &[Arc<EventBatch>], bytes: usize) {
         self.bytes += bytes;
         if self.lost
@@ -58,7 +58,7 @@ impl EventMail {
         }
     }
 
-    /// Some events are missing.
+    /// Drops all events, and records that some are missing.
     pub(crate) fn lose(&mut self) {
         *self = EventMail { batches: Vec::new(), bytes: 0, lost: true };
     }
@@ -72,13 +72,13 @@ impl EventMail {
     }
 }
 
-/// What one worker gets.
+/// Mail for one worker.
 #[derive(Debug, Default)]
 pub(crate) struct Mail {
     pub(crate) answers: Vec<(u64, Result<Answer, Error>)>,
     pub(crate) replies: Vec<(u64, Reply)>,
     pub(crate) files: Vec<(u64, bolt::View)>,
-    /// Reads that are confirmed, or were refused.
+    /// Reads that were confirmed or refused.
     pub(crate) reads: Vec<(u64, Result<(), Error>)>,
     pub(crate) matched: Vec<(u64, Option<BTreeMap<NodeId, Index>>)>,
     pub(crate) events: EventMail,
@@ -108,12 +108,12 @@ impl Mail {
     }
 }
 
-/// What a worker takes from its mailbox.
+/// The content of a mailbox.
 #[derive(Debug, Default)]
 pub(crate) struct Taken {
     pub(crate) mail: Mail,
     pub(crate) connections: Vec<(TcpStream, ConnectionGuard)>,
-    /// The worker has to end.
+    /// True if the worker must end.
     pub(crate) stopped: bool,
 }
 
@@ -137,7 +137,7 @@ impl Mailbox {
         }
     }
 
-    /// Hands a connection over; false, and it is closed, if too many wait or the worker ends.
+    /// Hands over a connection. If too many wait or the worker ends, closes it and returns false.
     pub(crate) fn connect(&self, connection: TcpStream, guard: ConnectionGuard) -> bool {
         let mut taken = self.lock();
         if taken.stopped || taken.connections.len() >= CONNECTIONS_MAX {
@@ -155,7 +155,7 @@ impl Mailbox {
         self.ready.notify_one();
     }
 
-    /// Waits for something, and takes all of it.
+    /// Waits until there is mail, and takes all of it.
     pub(crate) async fn take(&self) -> Taken {
         self.ready.notified().await;
         let mut slot = self.lock();

@@ -1,4 +1,4 @@
-//! Changes of the members, which any member proposes, after it has checked that they are safe.
+//! Membership changes. Any member proposes them, after it has checked that they are safe.
 //!
 //! Source: etcd v3.7 server/etcdserver/server.go (`AddMember`, `RemoveMember`, `PromoteMember`,
 //! `UpdateMember`, `configure`).
@@ -22,7 +22,8 @@ const PRECONDITION_FAILED: u16 = 412;
 const NOT_FOUND: u16 = 404;
 
 impl Worker {
-    /// Adds a member, which has an id, peer URLs and whether it is a learner; the members after that.
+    /// Adds a member, of which the id, the peer URLs and whether it is a learner are set. Returns
+    /// the new list of members.
     ///
     /// # Errors
     /// [`Error::Unsafe`], unless that is not checked; a rejection; [`Error::Timeout`].
@@ -38,7 +39,7 @@ impl Worker {
         self.change(kind, ChangeContext { member, is_promote: false }).await
     }
 
-    /// Removes a member; the members after that.
+    /// Removes a member. Returns the new list of members.
     ///
     /// # Errors
     /// As [`Worker::add_member`].
@@ -49,7 +50,7 @@ impl Worker {
         self.configure(ConfChange { id: 0, kind, node: id, context: Bytes::new() }).await
     }
 
-    /// Changes the peer URLs of a member; the members after that.
+    /// Changes the peer URLs of a member. Returns the new list of members.
     ///
     /// # Errors
     /// A rejection; [`Error::Timeout`].
@@ -63,8 +64,8 @@ impl Worker {
         self.change(kind, ChangeContext { member, is_promote: false }).await
     }
 
-    /// Makes a learner a voter; the members after that. Only the leader knows how far a learner's
-    /// log has got, so another member asks it.
+    /// Makes a learner a voter. Returns the new list of members. Only the leader knows the position
+    /// of the learner's log, so other members forward the request.
     ///
     /// # Errors
     /// [`Error::Unsafe`]; a rejection; [`Error::NoLeader`]; [`Error::Timeout`].
@@ -130,10 +131,10 @@ impl Worker {
         self.change(kind, ChangeContext { member, is_promote: true }).await
     }
 
-    /// Makes the learners voters that are in sync and can be promoted safely, if this member leads.
+    /// If this member leads, promotes all learners that are in sync and can be promoted safely.
     ///
     /// # Errors
-    /// As [`Worker::promote_member`], of the first learner that could not be promoted.
+    /// As [`Worker::promote_member`], for the first learner that could not be promoted.
     pub async fn promote_learners(&self) -> Result<(), Error> {
         let Some(matched) = self.matched().await? else { return Ok(()) };
         let own = matched.get(&self.identity().member).copied().unwrap_or_default();
@@ -153,7 +154,7 @@ impl Worker {
         Ok(())
     }
 
-    /// The index up to which each member's log is durable; none unless this member leads.
+    /// The index up to which each member's log is durable; `None` unless this member leads.
     async fn matched(&self) -> Result<Option<BTreeMap<NodeId, Index>>, Error> {
         let id = self.0.next_id();
         let matched = async {
@@ -172,7 +173,7 @@ impl Worker {
         if self.limits().strict_reconfiguration { check(&self.reach()) } else { Ok(()) }
     }
 
-    /// The members that are reached now.
+    /// The members that this member reaches now.
     pub(crate) fn reach(&self) -> Reach {
         let (moment, now) = (self.moment(), Instant::now());
         let since = |member: &Member| self.0.shared.peers.active_since(member.id);
@@ -220,7 +221,7 @@ impl Worker {
     }
 }
 
-/// The error of a leader that has decided; none if it should be asked again.
+/// The final error of the leader; `None` if the request should be repeated.
 fn refused(error: &ForwardingError) -> Option<Error> {
     let not_learner = cluster::InvalidChange::NotLearner.to_string();
     match error {

@@ -1,9 +1,8 @@
-//! Every number that the server shows at `/metrics`: names, types, labels and buckets are etcd's
-//! (dashboards and alerts are written against them), plus a few `retcd_` gauges for what is held
-//! in memory against a limit.
+//! Every metric at `/metrics`. Names, types, labels and buckets are etcd's, since dashboards and
+//! alerts depend on them. A few `retcd_` metrics are added, mainly for memory that has a limit.
 //!
-//! Not here: the HTTP endpoint (`net`), and any decision. Handles are resolved once, so that the
-//! way of a request costs an atomic addition and no look-up by label.
+//! Not here: the HTTP endpoint (`net`). Handles are resolved once, so that a request costs an
+//! atomic addition and no look-up by label.
 //!
 //! Source: the metrics of etcd v3.7.1 as its `/metrics` lists them.
 
@@ -20,7 +19,7 @@ use prometheus::{
     IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, exponential_buckets,
 };
 
-/// Buckets of the usual latency: from 1 ms, doubling, 14 of them.
+/// Buckets for latencies: 14 buckets from 1 ms, each twice the one before.
 const LATENCY: Exponential = Exponential(0.001, 2.0, 14);
 
 /// The start, factor and number of a histogram's buckets.
@@ -32,7 +31,8 @@ impl From<Exponential> for Vec<f64> {
     }
 }
 
-/// What a table row is built with: buckets for a histogram, label names for a vector.
+/// Builds a metric from a table row. `Extra` is the buckets of a histogram, or the label names of a
+/// vector.
 trait Build<Extra>: Clone + prometheus::core::Collector + 'static {
     fn build(name: &str, help: &str, extra: Extra) -> prometheus::Result<Self>;
 }
@@ -74,7 +74,7 @@ impl<const N: usize> Build<([&str; N], Exponential)> for HistogramVec {
     }
 }
 
-/// One table makes a group's struct and its registration, so that no name can be in one only.
+/// Defines a group's struct and its registration from one table, so that they cannot differ.
 macro_rules! group {
     ($(#[$doc:meta])* $group:ident { $(
         $field:ident : $kind:ident = $name:literal, $help:literal $(, $extra:expr)? ;
@@ -99,7 +99,7 @@ macro_rules! group {
 }
 
 group! {
-    /// The member's place in raft and the way of its proposals.
+    /// The member's raft state and its proposals.
     Consensus {
         has_leader: IntGauge = "etcd_server_has_leader", "1 while a leader is known, else 0.";
         is_leader: IntGauge = "etcd_server_is_leader", "1 while this member leads, else 0.";
@@ -116,7 +116,7 @@ group! {
 }
 
 group! {
-    /// What this member is: labels with the value 1.
+    /// The identity of this member: labels with the value 1.
     Identity {
         cluster_version: IntGaugeVec = "etcd_cluster_version", "1 for the label with the cluster's version.", ["cluster_version"];
         server_version: IntGaugeVec = "etcd_server_version", "1 for the label with this server's version.", ["server_version"];
@@ -238,7 +238,7 @@ group! {
 }
 
 group! {
-    /// Bytes and streams of clients, and which peers are reached.
+    /// Bytes and streams of clients, and the state of connections to peers.
     Network {
         task_panics: IntCounter = "retcd_task_panics_total", "Tasks of connections and calls that panicked.";
         tls_rejected: IntCounter = "retcd_tls_rejected_connections_total", "Connections that were not opened because their TLS handshake failed.";
@@ -280,7 +280,8 @@ group! {
 }
 
 group! {
-    /// The v2 store and the gRPC proxy: not built, shown with 0 because etcd's server always does.
+    /// The v2 store and the gRPC proxy. We do not have them; the metrics are always 0, since etcd's
+    /// server shows them.
     Legacy {
         v2_expires: IntCounter = "etcd_debugging_store_expires_total", "v2 keys that expired.";
         v2_watch_requests: IntCounter = "etcd_debugging_store_watch_requests_total", "v2 watch requests.";
@@ -294,7 +295,7 @@ group! {
 }
 
 group! {
-    /// Memory that is held against a limit; our own names, in bytes.
+    /// Memory that has a limit, in bytes. The names are our own.
     Memory {
         page_cache: IntGauge = "retcd_page_cache_bytes", "Bytes in the page cache.";
         page_cache_limit: IntGauge = "retcd_page_cache_limit_bytes", "The limit of the page cache.";
@@ -306,13 +307,13 @@ group! {
     }
 }
 
-/// Every metric of one server. Cloning is not offered: share it in an `Arc`.
+/// Every metric of one server. It cannot be cloned: share it in an `Arc`.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
     /// Raft's side.
     pub raft: RaftMetrics,
-    /// What this member is.
+    /// The identity of this member.
     pub identity: Identity,
     /// Health checks.
     pub health: Health,
@@ -320,7 +321,7 @@ pub struct Metrics {
     pub requests: Requests,
     /// The store, its watchers and leases.
     pub store: StoreMetrics,
-    /// What is on disk.
+    /// The log and the database.
     pub disk: Disk,
     /// Bytes and streams.
     pub network: Network,
@@ -382,10 +383,11 @@ pub struct Requests {
 }
 
 impl Metrics {
-    /// All metrics at 0, in a registry of their own; with `extensive`, gRPC durations too.
+    /// Creates all metrics at 0, in a registry of their own. With `extensive`, includes gRPC
+    /// durations.
     ///
     /// # Panics
-    /// If a table above holds a name twice: a fault of the program that each of its tests shows.
+    /// If a table above contains a name twice, which every test would show.
     pub fn new(extensive: bool) -> Self {
         Self::build(extensive).expect("names and buckets are constants and unique")
     }
@@ -434,7 +436,7 @@ impl Metrics {
         Ok(metrics)
     }
 
-    /// Brings a counter up to a total that is counted elsewhere.
+    /// Raises a counter to a total that is counted elsewhere.
     pub fn raise(counter: &IntCounter, total: u64) {
         counter.inc_by(total.saturating_sub(counter.get()));
     }

@@ -1,42 +1,42 @@
-//! The queue of a machine's thread. It has three lanes: requests of clients, which are refused beyond
-//! a bound; messages of other members, which are dropped beyond a bound; and messages of other
-//! machines, which are always taken, since credits bound them (see `executor`). So no machine ever
-//! waits for another one's queue, and no circle of waiting threads can form.
+//! The queue of a machine's thread. It has three lanes: requests of clients, which are refused
+//! beyond a bound; messages of other members, which are dropped beyond a bound; and messages of
+//! other machines, which are always taken, since credits bound them (see `executor`). So no machine
+//! ever waits for the queue of another one, and the threads cannot deadlock.
 
 use executor::{ApplyInput, BackendInput, ConsensusInput, LogInput, WakeFor};
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// How many messages of machines a queue holds at most. Credits keep it far below; more would
-/// mean that a credit is counted wrongly.
+/// The maximum number of messages of machines in a queue. Credits keep the number far below it;
+/// more messages mean that credits are counted wrongly.
 const MESSAGES_MAX: usize = 16_384;
 
-/// The bytes of the requests that a queue holds at most. The door bounds the requests that someone
-/// waits for, but a request whose time has run out stays in the queue while its thread stands still.
+/// The maximum bytes of requests in a queue. The door alone does not bound them: a request that has
+/// timed out leaves the door, but stays in the queue while the thread hangs.
 const REQUEST_BYTES_MAX: usize = 64 << 20;
 
-/// How many messages of other members a queue holds at most; further ones are dropped, as the
-/// network may do.
+/// The maximum number of messages of other members in a queue. Further ones are dropped, as the
+/// network may drop them.
 const PEER_MESSAGES_MAX: usize = 4_096;
 
 /// Why a request was not queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PushError {
-    /// As many requests as a bound are queued.
+    /// The maximum of requests is queued.
     Full,
     /// The thread has ended or is ending.
     Closed,
 }
 
-/// What a queue holds.
+/// An item of a queue.
 pub(crate) trait Item {
     /// Whether it wakes a reader that waits for these inputs.
     fn wakes(&self, _: WakeFor) -> bool {
         true
     }
 
-    /// The bytes of the client's request that it holds.
+    /// The bytes of the client's request in it.
     fn request_bytes(&self) -> usize {
         0
     }
@@ -74,7 +74,7 @@ struct Lanes<T> {
     /// How many of them are messages of other members.
     of_peers: usize,
     closed: bool,
-    /// The reader sleeps, and these wake it.
+    /// The inputs that wake the sleeping reader; `None` if it does not sleep.
     waiting: Option<WakeFor>,
 }
 
@@ -92,8 +92,8 @@ impl<T: Item> Queue<T> {
         Queue { lanes: Mutex::new(lanes), ready: Condvar::new(), requests_max }
     }
 
-    /// Nothing that can panic runs under the lock but the check of [`MESSAGES_MAX`], after which
-    /// the lanes are still valid.
+    /// Ignores poisoning: only the check of [`MESSAGES_MAX`] can panic under the lock, and it
+    /// leaves the lanes valid.
     fn lock(&self) -> MutexGuard<'_, Lanes<T>> {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -125,8 +125,8 @@ impl<T: Item> Queue<T> {
         true
     }
 
-    /// Queues a report on another member that must not be lost. There is one for each snapshot under
-    /// way: without it the leader sends that member nothing more.
+    /// Queues a report on a snapshot. It must not be dropped, since without it the leader sends
+    /// that member nothing more. There is at most one for each snapshot that is being sent.
     pub(crate) fn push_report(&self, item: T) {
         let mut lanes = self.lock();
         if !lanes.closed {
@@ -135,7 +135,8 @@ impl<T: Item> Queue<T> {
         }
     }
 
-    /// Queues a message of a machine. After the end it is dropped: the member is stopping.
+    /// Queues a message of a machine. If the queue is closed, drops it, since the member is
+    /// stopping.
     pub(crate) fn push(&self, item: T) {
         let lanes = self.lock();
         if lanes.closed {
@@ -160,7 +161,7 @@ impl<T: Item> Queue<T> {
         }
     }
 
-    /// Takes nothing more. The reader gets what is queued, and then learns of the end.
+    /// Closes the queue. The reader still gets the queued items, and then learns of the end.
     pub(crate) fn close(&self) {
         let mut lanes = self.lock();
         lanes.closed = true;
@@ -168,19 +169,19 @@ impl<T: Item> Queue<T> {
         self.wake(lanes, woken);
     }
 
-    /// Whether the end has come.
+    /// Whether the queue is closed.
     pub(crate) fn is_closed(&self) -> bool {
         self.lock().closed
     }
 
-    /// Moves everything that is queued to the end of `into`. Waits for an item until `deadline`, or
-    /// for ever without one. False once the queue is closed and empty.
+    /// Moves all queued items to the end of `into`. Waits for an item until `deadline`, or without
+    /// limit if there is none. Returns false once the queue is closed and empty.
     pub(crate) fn drain(&self, into: &mut VecDeque<T>, deadline: Option<Instant>) -> bool {
         self.drain_woken_by(WakeFor::ALL, into, deadline)
     }
 
-    /// As [`Queue::drain`], but proposals and credits end the wait only if `wake` contains them. Items
-    /// that are queued at the call are returned at once, whatever they are.
+    /// As [`Queue::drain`], but proposals and credits end the wait only if `wake` contains them. If
+    /// any items are queued at the call, it returns at once.
     pub(crate) fn drain_woken_by(
         &self,
         wake: WakeFor,
@@ -202,7 +203,8 @@ impl<T: Item> Queue<T> {
                     waited.unwrap_or_else(PoisonError::into_inner).0
                 }
             };
-            // Whoever wakes the reader takes this; it remains after a spurious wake-up.
+            // A sender that wakes the reader takes `waiting`. After a spurious wake-up it is still
+            // set.
             is_woken = lanes.waiting.is_none();
         }
         lanes.waiting = None;

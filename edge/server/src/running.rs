@@ -35,13 +35,13 @@ pub struct Tuning {
     pub tick: Duration,
     /// The time between two slices of housekeeping.
     pub slice_interval: Duration,
-    /// How much history is kept automatically.
+    /// The automatic compaction.
     pub auto_compaction: AutoCompaction,
     /// Applying a batch of entries that takes longer is logged.
     pub slow_apply: Duration,
     /// How long applied batches are gathered before they are committed to the database.
     pub batch_interval: Duration,
-    /// How many batches are gathered at most.
+    /// The maximum number of gathered batches.
     pub batch_limit: usize,
 }
 
@@ -56,7 +56,7 @@ pub struct RetentionLimits {
     pub segments_max: usize,
 }
 
-/// How a member is run.
+/// The options of a running member.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// How many workers serve connections.
@@ -71,21 +71,21 @@ pub struct Options {
     pub token_ttl: Duration,
     /// The time of the start, in milliseconds since 1970, from which request ids count.
     pub unix_ms: u64,
-    /// Where everything is counted.
+    /// The metrics.
     pub metrics: Arc<Metrics>,
-    /// The way to the leader for what only it can do.
+    /// Forwards requests that only the leader can answer.
     pub forwarding: Arc<dyn Forwarding>,
 }
 
-/// The exit of a thread: its name, and the error if it was not told to stop.
+/// The exit of a thread: its name, and an error unless it was told to stop.
 type ThreadExit = (String, Result<(), String>);
 
 /// A running member.
 pub struct Running {
     handle: Handle,
     exits: Receiver<ThreadExit>,
-    /// The threads of the machines in the order in which they are stopped: whoever sends stops
-    /// before whoever receives.
+    /// The threads of the machines in the order in which they are stopped: senders stop before
+    /// their receivers.
     machines: [JoinHandle<()>; 4],
     workers: Vec<JoinHandle<()>>,
 }
@@ -96,7 +96,7 @@ impl fmt::Debug for Running {
     }
 }
 
-/// What can be done with a running member from any thread.
+/// A handle on a running member, for any thread.
 #[derive(Clone, Debug)]
 pub struct Handle {
     shared: Arc<Shared>,
@@ -105,8 +105,7 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Gives a connection, and what the worker's [`crate::Connections`] need for it, to the worker
-    /// that has the fewest.
+    /// Gives a connection and its attachment to the worker that has the fewest connections.
     pub fn accept(&self, connection: TcpStream, attachment: Attachment) {
         let workers = self.shared.workers.iter();
         let connections =
@@ -124,7 +123,7 @@ impl Handle {
         self.shared.moment()
     }
 
-    /// How far the log is committed.
+    /// The index up to which the log is committed.
     #[must_use]
     pub fn commit(&self) -> Index {
         self.shared.commit()
@@ -142,7 +141,7 @@ impl Handle {
         self.shared.identity()
     }
 
-    /// Requests and questions without an answer.
+    /// Requests and queries without an answer.
     #[must_use]
     pub fn waiting(&self) -> usize {
         let workers = self.shared.workers.iter();
@@ -176,7 +175,8 @@ impl Handle {
         stats
     }
 
-    /// Does some work with a worker's handle on that worker's thread. It is given up with the call.
+    /// Runs `work` with a worker's handle on that worker's thread. If this future is dropped, so is
+    /// the work.
     ///
     /// # Errors
     /// [`Error::TooManyRequests`] if too much waits for the worker; [`Error::Stopped`].
@@ -192,32 +192,32 @@ impl Handle {
         self.tasks[index].run(work).await
     }
 
-    /// The versions of the other members, as far as they are known.
+    /// Reports the known versions of the other members.
     pub fn report_versions(&self, versions: BTreeMap<NodeId, Version>) {
         if let Err(error) = self.shared.ask(ApplyInput::MemberVersions(versions)) {
             tracing::debug!(%error, "the versions of the members were dropped");
         }
     }
 
-    /// Takes a message of another member; it is dropped if too many wait.
+    /// Takes a message of another member. It is dropped if too many messages wait.
     pub fn receive(&self, message: raft::Message) {
         if !self.shared.queues.consensus.push_of_peer(ConsensusInput::Message(message)) {
             tracing::debug!("dropped a message of another member: too many wait");
         }
     }
 
-    /// A message to a member could not be sent.
+    /// Reports that a message to a member could not be sent.
     pub fn report_unreachable(&self, member: NodeId) {
         self.shared.queues.consensus.push_of_peer(ConsensusInput::Unreachable(member));
     }
 
-    /// A snapshot was delivered to a member, or could not be.
+    /// Reports whether a snapshot was delivered to a member.
     pub fn report_snapshot(&self, to: NodeId, delivered: bool) {
         let report = ConsensusInput::SnapshotSent { to, delivered };
         self.shared.queues.consensus.push_report(report);
     }
 
-    /// Asks the leader to hand its leadership over to a voter.
+    /// Asks the leader to transfer its leadership to a voter.
     pub fn transfer_leadership(&self, to: NodeId) {
         self.shared.queues.consensus.push_of_peer(ConsensusInput::Transfer(to));
     }
@@ -228,24 +228,24 @@ impl Handle {
         self.shared.queues.consensus.is_closed()
     }
 
-    /// Asks the member to end; [`Running::wait`] returns then.
+    /// Asks the member to end. Then [`Running::wait`] returns.
     pub fn stop(&self) {
         self.shared.queues.consensus.close();
     }
 }
 
 impl Running {
-    /// What can be done from any thread.
+    /// A handle for other threads.
     #[must_use]
     pub fn handle(&self) -> Handle {
         self.handle.clone()
     }
 
-    /// Waits for the end of the member: [`Handle::stop`], or the end of any thread, which ends all
-    /// others. Then everything that was applied is in the file, unless the disk failed.
+    /// Waits for the end of the member: by [`Handle::stop`], or by the end of any thread, which
+    /// ends all others. Then all applied entries are in the database file, unless the disk failed.
     ///
     /// # Errors
-    /// Why it could not go on, with the name of the thread.
+    /// When a thread failed; the error has its name.
     pub fn wait(self) -> Result<(), String> {
         let first = self.exits.recv();
         let queues = &self.handle.shared.queues;
@@ -266,7 +266,7 @@ impl Running {
     }
 }
 
-/// A thread reports its end itself, a panic too.
+/// Waits for a thread. The thread reports its end itself, also after a panic.
 fn join(thread: JoinHandle<()>) {
     if thread.join().is_err() {
         tracing::error!("a thread ended without a report");
@@ -276,7 +276,7 @@ fn join(thread: JoinHandle<()>) {
 /// Starts the threads.
 ///
 /// # Errors
-/// When the operating system gives no threads.
+/// When the operating system cannot create the threads.
 pub fn start(
     vfs: Arc<dyn Vfs>,
     booted: Booted,
@@ -343,7 +343,7 @@ fn start_machines(
     Ok([consensus, apply, log, backend])
 }
 
-/// Starts a thread that reports its end, also that by a panic.
+/// Starts a thread that reports its end, also after a panic.
 fn spawn(
     name: &str,
     exits: &Sender<ThreadExit>,

@@ -1,5 +1,5 @@
-//! What the threads share: the current moment, which readers clone, the queues of the machines and
-//! the mailboxes of the workers.
+//! The state that the threads share: the current moment, which readers clone, the queues of the
+//! machines, and the mailboxes of the workers.
 
 use crate::door::DOOR_UNITS;
 use crate::error::Error;
@@ -17,16 +17,17 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-/// The requests that a machine's queue takes: more than pass the doors, since one that timed out
-/// leaves its door before the queue.
+/// The maximum number of requests in a machine's queue. It is larger than the limit of the doors,
+/// since a request that times out leaves its door before the queue.
 const REQUESTS_MAX: usize = 2 * DOOR_UNITS;
 
-/// A leader that has not ticked for longer may have been suspended, and must not trust what it knows.
+/// A leader that has not ticked for longer than this may have been suspended, and another leader
+/// may have been elected.
 ///
 /// Source: etcd v3.7 server/etcdserver/server.go `isActive`.
 const TICKS_MISSED_MAX: u32 = 3;
 
-/// Who this member is.
+/// The ids of this member and its cluster.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
     /// The cluster's id.
@@ -49,28 +50,28 @@ impl Queues {
         Queues {
             consensus: Queue::new(REQUESTS_MAX),
             apply: Queue::new(REQUESTS_MAX),
-            // Clients send nothing to these.
+            // Clients send no requests to these.
             log: Queue::new(0),
             backend: Queue::new(0),
         }
     }
 }
 
-/// What one worker shares with the other threads.
+/// The state that one worker shares with the other threads.
 #[derive(Debug, Default)]
 pub(crate) struct WorkerShared {
     pub(crate) gauges: Arc<WorkerGauges>,
     pub(crate) mailbox: Mailbox,
 }
 
-/// When consensus has ticked last, and was elected.
+/// The time of the last tick, and of the last election that this member won.
 #[derive(Debug)]
 pub(crate) struct TickClock {
     started: Instant,
     tick: Duration,
     /// The time of the last tick, in milliseconds since `started`.
     last_ms: AtomicU64,
-    /// When this member was elected the last time.
+    /// When this member was last elected.
     elected: Mutex<Option<Instant>>,
 }
 
@@ -123,7 +124,7 @@ pub(crate) struct Shared {
     pub(crate) workers: Vec<WorkerShared>,
 }
 
-/// What a member is connected to.
+/// The metrics, the transports and the settings of a member's threads.
 pub(crate) struct Surroundings {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) peers: Arc<dyn Peers>,
@@ -173,12 +174,12 @@ impl Shared {
         Arc::clone(&self.moment.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// When this member was elected the last time.
+    /// When this member was last elected.
     pub(crate) fn elected(&self) -> Option<Instant> {
         *self.ticks.elected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// This member leads from now on.
+    /// Records that this member is elected now.
     pub(crate) fn set_elected(&self) {
         *self.ticks.elected.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
@@ -188,7 +189,8 @@ impl Shared {
             let mut slot = self.moment.write().unwrap_or_else(PoisonError::into_inner);
             std::mem::replace(&mut *slot, moment)
         };
-        // Dropped outside of the lock: the last holder of a view may have much to free.
+        // Dropped outside of the lock, since dropping the last reference to a view may free much
+        // memory.
         drop(old);
     }
 
@@ -196,8 +198,8 @@ impl Shared {
         Index(self.progress.commit.load(Ordering::Acquire))
     }
 
-    /// Must be called before the entries up to `commit` are sent to the applier, so that no moment
-    /// is ahead of it.
+    /// Sets the commit index. Must be called before the entries up to it are sent to the applier,
+    /// so that no published moment is ahead of it.
     pub(crate) fn set_commit(&self, commit: Index) {
         self.progress.commit.store(commit.0, Ordering::Release);
     }
@@ -218,7 +220,7 @@ impl Shared {
         self.queues.consensus.push_request(input).map_err(refused)
     }
 
-    /// Sends a question of a client to the applier.
+    /// Sends a client's query to the applier.
     pub(crate) fn ask(&self, input: ApplyInput) -> Result<(), Error> {
         self.queues.apply.push_request(input).map_err(refused)
     }

@@ -1,4 +1,4 @@
-//! Tasks that other threads give a worker, because only a worker can propose and ask.
+//! Tasks that other threads give to a worker, because only a worker can propose and query.
 
 use crate::error::Error;
 use crate::worker::Worker;
@@ -6,17 +6,17 @@ use std::fmt;
 use std::pin::Pin;
 use tokio::sync::{mpsc, oneshot};
 
-/// How many tasks may wait until a worker takes them. The peers' port, where they come from, serves
-/// as many connections.
+/// How many tasks may wait for a worker. They come from the peer port, which serves as many
+/// connections.
 const TASKS_MAX: usize = 256;
 
 type Task = Box<dyn FnOnce(Worker) -> Pin<Box<dyn Future<Output = ()>>> + Send>;
 
-/// Where tasks for a worker go.
+/// The sending end of a worker's queue of tasks.
 #[derive(Clone)]
 pub(crate) struct TaskSender(mpsc::Sender<Task>);
 
-/// Where a worker takes its tasks.
+/// The receiving end of a worker's queue of tasks.
 pub(crate) struct Tasks(mpsc::Receiver<Task>);
 
 impl fmt::Debug for TaskSender {
@@ -32,7 +32,8 @@ pub(crate) fn queue() -> (TaskSender, Tasks) {
 }
 
 impl TaskSender {
-    /// Runs a task on the worker's thread, and gives its result. It is given up with the call.
+    /// Runs a task on the worker's thread, and returns its result. If this future is dropped, so is
+    /// the task.
     ///
     /// # Errors
     /// [`Error::TooManyRequests`] if too many wait, [`Error::Stopped`] if the worker ends.

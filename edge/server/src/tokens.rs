@@ -1,6 +1,5 @@
-//! The simple tokens of clients that this member knows. They are made by the entries of
-//! authentications, so every member has the same; each forgets one that no client has used for a
-//! while at this member.
+//! The simple tokens of clients. They are created by entries, so every member gets the same tokens.
+//! A member drops a token that was not used at this member for a while.
 //!
 //! Source: etcd v3.7 server/auth/simple_token.go.
 
@@ -9,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The most tokens that are kept. A further one is not valid: its client asks for another.
+/// The maximum number of tokens. A further token is not valid, and its client requests another one.
 const TOKENS_MAX: usize = 1_000_000;
 /// The time between two searches for expired tokens.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -40,7 +39,7 @@ impl Tokens {
         Tokens { table: Mutex::new(table), ttl }
     }
 
-    /// Takes the changes of applied entries.
+    /// Applies the token changes of applied entries.
     pub(crate) fn change(&self, changes: Vec<TokenChange>, now: Instant) {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         let Table { tokens, swept } = &mut *table;
@@ -62,7 +61,7 @@ impl Tokens {
         }
     }
 
-    /// The user of a valid token, which is valid for its whole time again.
+    /// The user of a valid token. Its validity is extended by the TTL.
     pub(crate) fn user_of(&self, token: &str, now: Instant) -> Option<String> {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         let token = table.tokens.get_mut(token)?;

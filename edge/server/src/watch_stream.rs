@@ -1,5 +1,5 @@
-//! The streams of watches on a worker: events go into its shard, and responses come out as long as
-//! a client keeps up.
+//! The watch streams of a worker. Events go into its shard; responses come out as long as the
+//! client keeps up.
 
 use crate::worker::Worker;
 use crate::worker_watches::{Deliver, Delivery, WorkerWatches};
@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use watch::{Budget, CatchUp, ConnectionId, CreateRequest, Shard, StreamId};
 
-/// The bytes that may be on their way to one client before its stream has to wait.
+/// The bytes in flight to one client above which its stream waits.
 const IN_FLIGHT_MAX: usize = 1024 * 1024;
 /// The time between two checks for due progress notifications.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
@@ -20,7 +20,7 @@ fn gauge(bytes: usize) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
-/// Ends the process: without history a watcher would miss events.
+/// Ends the process, since watchers would miss events if the history cannot be read.
 fn unreadable(error: &mvcc::Error) -> ! {
     tracing::error!(%error, "cannot read the history for watchers");
     std::process::abort()
@@ -34,15 +34,15 @@ pub struct Stream {
 }
 
 impl Worker {
-    /// Opens a stream of watches of a connection, which the caller numbers; `deliver` takes its
-    /// responses.
+    /// Opens a watch stream of a connection. The caller chooses the connection's number; `deliver`
+    /// takes the responses.
     #[must_use]
     pub fn open_watch_stream(&self, connection: ConnectionId, deliver: Deliver) -> Stream {
         let id = {
             let mut watches = self.0.watches.borrow_mut();
             let interval = self.0.limits.progress_interval.as_millis();
             let interval = u64::try_from(interval).unwrap_or(u64::MAX);
-            // Up to a tenth later, so that not all streams are due at the same time.
+            // Adds up to a tenth, so that not all streams are due at the same time.
             let jitter = (interval / 10).min(self.0.next_id() % (interval / 10 + 1));
             let interval = interval.saturating_add(jitter);
             let id = watches.shard.open_stream(connection, self.now_ms(), interval);
@@ -58,8 +58,8 @@ impl Worker {
         u64::try_from(self.0.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Gives events to the watchers; `None` if some were dropped on the way, so that the watchers
-    /// have to read history.
+    /// Passes events to the watchers. `None` means that events were dropped, so the watchers must
+    /// read history.
     pub(crate) fn on_events(&self, batches: Option<&[Arc<EventBatch>]>) {
         let view = self.view();
         let mut watches = self.0.watches.borrow_mut();
@@ -67,7 +67,8 @@ impl Worker {
             None => watches.shard.events_lost(&view),
             Some(batches) => {
                 for batch in batches {
-                    // The view of the first watcher's creation may contain some already.
+                    // The shard began with the view at the creation of its first watcher, which may
+                    // contain these events already.
                     if batch.revision > watches.shard.revision()
                         && let Err(error) = watches.shard.on_events(batch, &view)
                     {
@@ -179,8 +180,8 @@ impl Stream {
     /// Creates a watcher; the response comes in the stream.
     pub fn create(&self, request: Permitted<CreateRequest>) {
         let worker = &self.worker;
-        // The worker gets every event that is published after this store; the view, which is read
-        // after it, has all earlier ones.
+        // The worker gets every event that is published after `wants_events` is set. The view is
+        // read after that, so it contains all earlier events.
         let wants = &worker.0.gauges().wants_events;
         let wanted = wants.swap(true, Ordering::SeqCst);
         let view = worker.view();
@@ -189,8 +190,8 @@ impl Stream {
             if !wanted {
                 watches.shard.events_lost(&view);
             }
-            // Other workers may create one at the same moment, so the total can be exceeded by as
-            // many watchers as there are workers.
+            // Other workers may create watchers at the same time, so the limit can be exceeded by
+            // the number of workers.
             if worker.watchers() >= worker.0.limits.watchers.total {
                 watches.shard.refuse_for_limit(self.id);
             } else {
@@ -219,7 +220,7 @@ impl Stream {
         self.worker.send_ready();
     }
 
-    /// Notes that the client has taken this many bytes.
+    /// Records that the client has taken this many bytes.
     pub fn drained(&self, bytes: usize) {
         {
             let mut watches = self.worker.0.watches.borrow_mut();

@@ -1,5 +1,5 @@
-//! A worker's handle on the member: everything that the services of its connections need. It
-//! stays on the worker's thread, as do its clones.
+//! A worker's handle on the member, which the services of its connections use. It and its clones
+//! stay on the worker's thread.
 
 use crate::door::Door;
 use crate::error::Error;
@@ -28,10 +28,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::{SemaphorePermit, oneshot};
 use watch::Shard;
 
-/// The time between two checks who leads.
+/// The time between two checks for the leader.
 pub(crate) const LEADER_POLL: Duration = Duration::from_millis(10);
 
-/// How many watchers there may be; a further one is refused.
+/// The limits of watchers. A further watcher is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WatcherLimits {
     /// On one stream.
@@ -42,20 +42,20 @@ pub struct WatcherLimits {
     pub total: usize,
 }
 
-/// The limits that a worker holds requests to.
+/// The limits of a worker's requests.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// The longest request in bytes, as it is proposed.
     pub request_bytes_max: usize,
     /// How long a request may take.
     pub request_time_max: Duration,
-    /// How often watchers that ask for it are told of progress.
+    /// How often watchers that request it are told of progress.
     pub progress_interval: Duration,
-    /// How many watchers there may be.
+    /// The limits of watchers.
     pub watchers: WatcherLimits,
     /// The limit of the database's size.
     pub quota: state::quota::Quota,
-    /// Whether changes of the members are refused that would lose the quorum.
+    /// Whether membership changes that could lose the quorum are refused.
     pub strict_reconfiguration: bool,
     /// The election timeout.
     pub election: Duration,
@@ -78,10 +78,10 @@ pub(crate) struct Inner {
     pub(crate) started: Instant,
 }
 
-/// Who waits for what, by the id of the request.
+/// The waiters by the id of their requests.
 type Waiters<T> = BTreeMap<u64, oneshot::Sender<T>>;
 
-/// All who wait.
+/// All waiters of a worker.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
     answers: RefCell<Waiters<Result<Answer, Error>>>,
@@ -91,7 +91,7 @@ pub(crate) struct Waiting {
     pub(crate) matched: RefCell<Waiters<Option<BTreeMap<NodeId, Index>>>>,
 }
 
-/// A request that waits. When it ends, answered or not, nothing of it remains here.
+/// A waiting request. When it is dropped, answered or not, its waiter is removed.
 pub(crate) struct PendingRequest<'a, T> {
     waiters: &'a RefCell<Waiters<T>>,
     id: u64,
@@ -105,7 +105,7 @@ impl<T> Drop for PendingRequest<'_, T> {
     }
 }
 
-/// A request that is past the door.
+/// A request that has passed the door.
 struct UnderWay<'a> {
     worker: &'a Inner,
     _permit: SemaphorePermit<'a>,
@@ -139,7 +139,7 @@ impl Inner {
         Ok(PendingRequest { waiters, id, receiver, _under_way: under_way })
     }
 
-    /// Waits at the door with a request of so many bytes.
+    /// Waits at the door with a request of this many bytes.
     async fn enter(&self, bytes: usize) -> Result<UnderWay<'_>, Error> {
         let permit = self.door.enter(bytes).await?;
         self.gauges().waiting.fetch_add(1, Ordering::Relaxed);
@@ -191,7 +191,7 @@ impl Worker {
         self.0.shared.moment()
     }
 
-    /// How far the log is committed.
+    /// The index up to which the log is committed.
     #[must_use]
     pub fn commit(&self) -> Index {
         self.0.shared.commit()
@@ -209,13 +209,13 @@ impl Worker {
         self.0.shared.origin(&self.moment())
     }
 
-    /// The limits that requests are held to.
+    /// The limits of requests.
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.0.limits
     }
 
-    /// Where everything is counted.
+    /// The metrics.
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
         &self.0.shared.metrics
@@ -236,7 +236,7 @@ impl Worker {
         self.0.gauges().sent_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// A view of everything that is applied here: enough for a serializable read.
+    /// A view of all entries applied here, which is enough for a serializable read.
     #[must_use]
     pub fn view(&self) -> View {
         self.moment().published.view.clone()
@@ -260,11 +260,11 @@ impl Worker {
         Ok(self.view())
     }
 
-    /// Has a request committed and applied. Its header is filled in here: permission is decided
-    /// from it when the entry is applied.
+    /// Proposes a request and waits until it is applied. Fills in its header, from which the
+    /// permission is checked when the entry is applied.
     ///
     /// # Errors
-    /// See [`Error`]; after [`Error::Timeout`] it may still be applied.
+    /// See [`Error`]. After [`Error::Timeout`] the request may still be applied.
     pub async fn propose(
         &self,
         caller: Caller,
@@ -285,11 +285,11 @@ impl Worker {
         .await
     }
 
-    /// Has a change of the members committed and applied. Its id is filled in here.
+    /// Proposes a membership change and waits until it is applied. Fills in its id.
     ///
     /// # Errors
-    /// As [`Worker::propose`]. There is no answer to a change that is proposed while another one is
-    /// not applied, except [`Error::Timeout`].
+    /// As [`Worker::propose`]. A change that is proposed while another one is not applied ends with
+    /// [`Error::Timeout`].
     pub async fn propose_change(&self, mut change: ConfChange) -> Result<Answer, Error> {
         change.id = self.0.next_id();
         self.proposed(Proposal::change(&change), |_| false).await
@@ -310,7 +310,8 @@ impl Worker {
         match tokio::time::timeout_at(deadline, &mut waiting.receiver).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(Error::Stopped),
-            // The deadline is for applying it; a physical compaction may take longer after that.
+            // The deadline is for applying the request. The rest of a physical compaction may take
+            // longer.
             Err(_) if is_applied(&self.view()) => {
                 (&mut waiting.receiver).await.unwrap_or(Err(Error::Stopped))
             }
@@ -318,7 +319,7 @@ impl Worker {
         }
     }
 
-    /// Hands the leadership over to a voter, and waits until it leads.
+    /// Transfers the leadership to a voter, and waits until it leads.
     ///
     /// # Errors
     /// [`Error::Timeout`] if it does not lead within the time of a request.
@@ -334,8 +335,9 @@ impl Worker {
         Ok(())
     }
 
-    /// The user of a simple token that was made by an entry up to `index`; none if it is not valid.
-    /// Waits until this member has applied that entry, as long as a request may take.
+    /// The user of a simple token, whose entry has an index up to `index`; `None` if the token is
+    /// not valid. Waits until this member has applied that entry, at most as long as a request may
+    /// take.
     pub async fn user_of_token(&self, token: &str, index: Index) -> Option<String> {
         let deadline = Instant::now() + self.0.limits.request_time_max;
         while self.moment().published.applied.index < index {
@@ -358,7 +360,7 @@ impl Worker {
         }
     }
 
-    /// Asks the applier a question that needs no log entry.
+    /// Sends the applier a query, which needs no log entry.
     ///
     /// # Errors
     /// [`Error::Timeout`], [`Error::Stopped`], [`Error::TooManyRequests`].
@@ -373,8 +375,8 @@ impl Worker {
         timed.unwrap_or(Err(Error::Timeout))
     }
 
-    /// Commits the database, and returns the file with everything in it that is applied by now.
-    /// It takes as long as the disk does.
+    /// Commits the database, and returns a view of the file that contains all entries applied by
+    /// now. Waits for the disk.
     ///
     /// # Errors
     /// [`Error::Stopped`], [`Error::TooManyRequests`].
@@ -385,8 +387,8 @@ impl Worker {
         (&mut waiting.receiver).await.map_err(|_| Error::Stopped)
     }
 
-    /// Whether a request that needs so many bytes fits the quota. If not, the NOSPACE alarm is
-    /// requested.
+    /// Whether a request that needs this many bytes fits the quota. If not, requests the NOSPACE
+    /// alarm.
     #[must_use]
     pub fn fits_quota(&self, cost: u64) -> bool {
         let size = self.moment().published.view.read().file().map_or(0, bolt::View::size);
@@ -397,7 +399,7 @@ impl Worker {
         fits
     }
 
-    /// Gives answers to the requests that wait for them. A request may have ended meanwhile.
+    /// Delivers answers to the waiting requests. A request may have ended meanwhile.
     pub(crate) fn deliver(&self, mail: &mut Mail) {
         deliver(&self.0.waiting.answers, mail.answers.drain(..));
         deliver(&self.0.waiting.replies, mail.replies.drain(..));

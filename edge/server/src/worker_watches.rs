@@ -18,7 +18,7 @@ pub(crate) struct WorkerWatches {
     pub(crate) ticking: bool,
 }
 
-/// How a stream takes responses.
+/// The delivery of a stream's responses.
 pub(crate) struct Delivery {
     pub(crate) deliver: Deliver,
     /// Bytes that were delivered and that the client has not taken yet.

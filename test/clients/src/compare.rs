@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 /// The last step of every program.
 const END: &str = "end";
 
-/// A difference that is known.
+/// A known difference.
 #[derive(Clone, Copy, Debug)]
 pub struct Expected {
     /// The client's name, or empty for all of them.
@@ -20,7 +20,7 @@ pub struct Expected {
     pub reason: &'static str,
 }
 
-/// All of them.
+/// All known differences.
 pub const EXPECTED: [Expected; 0] = [];
 
 /// A step with different lines.
@@ -28,9 +28,9 @@ pub const EXPECTED: [Expected; 0] = [];
 pub struct Difference {
     /// The step.
     pub step: String,
-    /// What ours gave, or nothing.
+    /// The lines with our server; may be empty.
     pub ours: Vec<String>,
-    /// What Go's gave.
+    /// The lines with Go's etcd.
     pub theirs: Vec<String>,
     /// The reason, if the difference is expected.
     pub expected: Option<&'static str>,
@@ -39,20 +39,21 @@ pub struct Difference {
 /// The result of one client.
 #[derive(Clone, Debug, Default)]
 pub struct Comparison {
-    /// Lines that are equal.
+    /// The number of equal lines.
     pub equal: usize,
-    /// Those of them that say that a call failed.
+    /// The equal lines that report a failed call.
     pub errors: usize,
     /// The steps that differ.
     pub differences: Vec<Difference>,
-    /// Rows that were not needed, for which the long run fails.
+    /// Rows that were not needed. The long run fails if there are any.
     pub unneeded: Vec<String>,
-    /// What makes the whole comparison worthless.
+    /// Failures that make the whole comparison invalid.
     pub failures: Vec<String>,
 }
 
 impl Comparison {
-    /// Whether nothing differs that is not expected, and `long`: everything that is expected differs.
+    /// Whether all differences are expected. With `long`, also whether all expected differences
+    /// occurred.
     #[must_use]
     pub fn passed(&self, long: bool) -> bool {
         let is_expected = self.differences.iter().all(|difference| difference.expected.is_some());
@@ -60,11 +61,11 @@ impl Comparison {
     }
 }
 
-/// Compares what both servers gave.
+/// Compares the lines of both servers.
 #[must_use]
 pub fn compare(client: &Client, ours: &Lines, theirs: &Lines, rows: &[Expected]) -> Comparison {
     let mut outcome = Comparison::default();
-    // Without this, a library that fails at once with both would count as equal.
+    // Without this check, a library that fails at once with both servers would count as equal.
     if theirs.failure.is_some() || theirs.lines.last().is_none_or(|line| step(line) != END) {
         outcome.failures.push(format!("with Go's etcd it did not end: {:?}", theirs.failure));
     }
@@ -109,7 +110,7 @@ fn step(line: &str) -> &str {
     line.split_once(": ").map_or(line, |(step, _)| step)
 }
 
-/// The results by step, in the order of printing. How a program ended counts as a step.
+/// The results by step, in the order of printing. The end of the program counts as a step.
 fn by_step(lines: &Lines) -> BTreeMap<&str, Vec<&str>> {
     let mut steps: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for line in &lines.lines {

@@ -1,5 +1,5 @@
-//! Real client libraries, unchanged, in programs that do the same steps against our server and
-//! against Go's etcd and print a line for each.
+//! Real, unchanged client libraries in programs that do the same steps against our server and
+//! against Go's etcd, and print a line for each step.
 //!
 //! - `list`: the clients and their versions.
 //! - `prepare`: installs a client from its package registry into a directory outside the
@@ -8,7 +8,7 @@
 //! - `session`: one client against one server, with the faults that the client asks for.
 //! - `compare`: the lines of both servers, and the differences that are expected.
 //!
-//! Not here: what the steps are. `go/`, `python/`, `node/` and `java/` hold the programs.
+//! Not here: the steps. They are in the programs in `go/`, `python/`, `node/` and `java/`.
 
 pub mod compare;
 pub mod list;

@@ -1,6 +1,6 @@
 //! The clients.
 
-/// The ecosystem of a client, which says how it is installed.
+/// The ecosystem of a client, which determines how it is installed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Language {
     /// `go`, with a `go.mod` and a `go.sum` for each version.
@@ -22,16 +22,16 @@ pub struct Client {
     pub version: &'static str,
     /// Its ecosystem.
     pub language: Language,
-    /// What the program does: its argument.
+    /// The argument of the program, which selects its steps.
     pub does: &'static str,
     /// The `:authority` that the program sets in the library; empty for the library's own.
     pub authority: &'static str,
-    /// True if the short run has it.
+    /// True if it is part of the short run.
     pub is_short: bool,
 }
 
 impl Client {
-    /// Name, version and what it does, in one word.
+    /// Name, version and argument, in one word.
     #[must_use]
     pub fn id(&self) -> String {
         format!("{}-{}-{}", self.name, self.version, self.does)
@@ -55,8 +55,8 @@ const fn other(name: &'static str, version: &'static str, language: Language) ->
 
 /// All clients, in the order in which they run.
 ///
-/// clientv3 3.5.0 sends `#initially=[…]` as the authority, so all its steps but those about
-/// endpoints set another one.
+/// clientv3 3.5.0 sends `#initially=[…]` as the authority. Its programs therefore set another one,
+/// except for the steps about endpoints.
 pub const CLIENTS: [Client; 10] = [
     other("python-etcd3", "0.12.0", Language::Python),
     other("python-aetcd", "1.0.0", Language::Python),

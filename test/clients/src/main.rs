@@ -30,7 +30,7 @@ struct Args {
     /// Only the clients whose name-version-does begins like this.
     #[arg(long)]
     only: Vec<String>,
-    /// All versions, and a failure if a client cannot be had.
+    /// All versions; fails if a client cannot be installed.
     #[arg(long)]
     long: bool,
     /// Print every line.
@@ -41,7 +41,7 @@ struct Args {
     build_relay: bool,
 }
 
-/// What became of one client.
+/// The outcome of one client.
 enum Ran {
     Skipped(String),
     Compared(Comparison),

@@ -1,6 +1,6 @@
-//! Installs the clients from their package registries, with the tools' own settings, into a
-//! directory outside the repository. The versions are those of the lock files beside the programs.
-//! A directory that was prepared from the same files is used again.
+//! Installs the clients from their package registries into a directory outside the repository, with
+//! the default settings of the package managers. The lock files beside the programs pin the
+//! versions. A directory that was prepared from the same files is used again.
 
 use crate::list::{Client, Language};
 use anyhow::{Context, Result, bail};
@@ -20,13 +20,13 @@ const POLL: Duration = Duration::from_millis(50);
 /// A client that is ready to run.
 #[derive(Clone, Debug)]
 pub struct Program {
-    /// Where it runs.
+    /// Its working directory.
     pub dir: PathBuf,
     /// Program and arguments.
     pub words: Vec<String>,
 }
 
-/// The files of a program, as they are laid into its directory.
+/// The files to write into a program's directory: name and text.
 type Files = Vec<(String, String)>;
 
 /// Old and new import paths: before 3.5, clientv3 was a part of the server's module.
@@ -38,7 +38,7 @@ const BEFORE_3_5: [(&str, &str); 2] = [
 /// Installs a client below `cache`; `sources` is the directory of this crate.
 ///
 /// # Errors
-/// When a tool is missing or fails, with what it printed last.
+/// When a tool is missing or fails. The error contains its last output.
 pub fn prepare(client: &Client, sources: &Path, cache: &Path) -> Result<Program> {
     let version = client.version;
     let (files, commands, words): (Files, Vec<Vec<&str>>, Vec<&str>) = match client.language {
@@ -130,7 +130,8 @@ fn python_files(dir: &Path, name: &str) -> Result<Files> {
     ])
 }
 
-/// Lays the files into `dir` and runs the commands there, unless that was done with these files.
+/// Writes the files into `dir` and runs the commands there, unless that was already done with the
+/// same files.
 fn install(dir: &Path, files: &Files, commands: &[Vec<&str>]) -> Result<()> {
     let mut hasher = DefaultHasher::new();
     (files, commands).hash(&mut hasher);
@@ -151,7 +152,7 @@ fn install(dir: &Path, files: &Files, commands: &[Vec<&str>]) -> Result<()> {
     Ok(fs::write(stamp, of_these)?)
 }
 
-/// Runs a command to its end, or ends it with its children after `time_max`.
+/// Runs a command to its end, or kills it and its children after `time_max`.
 fn run(dir: &Path, words: &[&str], time_max: Duration) -> Result<()> {
     let printed = dir.join(".printed");
     let output = File::create(&printed)?;

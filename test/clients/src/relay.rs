@@ -87,7 +87,7 @@ async fn carry(
         return;
     }
     let Ok(mut server) = TcpStream::connect(server).await else { return };
-    // Both fail only if the relay has gone or a side has closed, which ends the connection as well.
+    // Either fails only if the relay is gone or a side has closed, which also ends the connection.
     tokio::select! {
         _ = copy_bidirectional(&mut client, &mut server) => {}
         _ = is_open.changed() => {}

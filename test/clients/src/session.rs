@@ -1,5 +1,5 @@
 //! One client program against one server. The program prints a line for each step. A line that
-//! begins with `@` asks for a fault, and is answered with a line once that has happened:
+//! begins with `@` requests a fault; the answer is a line once the fault is done:
 //!
 //! - `@restart`: the server is killed and started again.
 //! - `@cut PREFIX COUNT`: the relay is cut, `COUNT` keys are written to the server, and the relay
@@ -23,17 +23,16 @@ use tokio::process::{Child, Command};
 /// The time limit for all steps of a client.
 const SESSION_TIME_MAX: Duration = Duration::from_secs(240);
 
-/// What a client printed.
+/// The output of a client.
 #[derive(Clone, Debug, Default)]
 pub struct Lines {
     /// A line for each step, in the order of printing.
     pub lines: Vec<String>,
-    /// Why it did not end as it should: its exit status or the time limit, with what it printed as
-    /// errors.
+    /// Why it failed: its exit status or the time limit, with its standard error.
     pub failure: Option<String>,
 }
 
-/// A server with a relay before it.
+/// A server with a relay in front of it.
 struct Stage {
     server: Server,
     relay: Relay,
@@ -78,7 +77,7 @@ pub async fn run(client: &Client, program: &Program, server: &Path) -> Result<Li
     Ok(told)
 }
 
-/// Reads the client's lines to their end and does what they ask for.
+/// Reads the client's lines until it ends, and executes the faults that they request.
 async fn follow(child: &mut Child, stage: &mut Stage, told: &mut Lines) -> Result<()> {
     let output = child.stdout.take().context("the client has no output")?;
     let mut answers = child.stdin.take().context("the client has no input")?;

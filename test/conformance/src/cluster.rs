@@ -21,7 +21,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tonic::transport::{Channel, Endpoint};
 
-/// How long anything may take that is waited for.
+/// The time limit of every wait.
 const PATIENCE: Duration = Duration::from_secs(40);
 /// The pause between two looks.
 const POLL: Duration = Duration::from_millis(50);
@@ -38,9 +38,9 @@ pub struct Node {
     dir: TempDir,
     client_port: u16,
     peer_port: u16,
-    /// The port that the other members are told: `peer_port`, or that of something in between.
+    /// The port in its peer URL: `peer_port`, or the port of a proxy.
     advertised_port: u16,
-    /// The flags of the cluster that it is started with, and others.
+    /// The flags for the initial cluster, and others.
     initial: Vec<String>,
 }
 
@@ -51,7 +51,7 @@ pub struct Ports {
     pub client: u16,
     /// For the other members.
     pub peer: u16,
-    /// The one that the other members are told.
+    /// The port in its peer URL, which the other members connect to.
     pub advertised: u16,
 }
 
@@ -65,7 +65,7 @@ impl Node {
     /// A member at these ports, with these flags besides the usual ones. It is not started yet.
     ///
     /// # Errors
-    /// When there can be no directory for it.
+    /// When its directory cannot be created.
     pub fn planned(program: &Path, name: &str, ports: Ports, flags: Vec<String>) -> Result<Node> {
         Ok(Node {
             name: name.to_owned(),
@@ -80,7 +80,7 @@ impl Node {
         })
     }
 
-    /// The first member of a new cluster, started.
+    /// Starts the first member of a new cluster.
     ///
     /// # Errors
     /// When it cannot be started, or does not answer.
@@ -95,7 +95,7 @@ impl Node {
     /// Adds a member by a request to this one. It is not started yet.
     ///
     /// # Errors
-    /// The status of the request, in its words.
+    /// The status of the request, as text.
     pub async fn add(&self, name: &str, is_learner: bool) -> Result<Node> {
         let mut node = Node::new(&self.program, name)?;
         let peer_ur_ls = vec![node.peer_url()];
@@ -156,7 +156,7 @@ impl Node {
         self.ended().await
     }
 
-    /// The status of a process that has ended by itself; none while it runs.
+    /// The status of a process that has ended by itself; `None` while it runs.
     ///
     /// # Errors
     /// When it was not started.
@@ -164,7 +164,7 @@ impl Node {
         Ok(self.child.as_mut().context("it was not started")?.try_wait()?)
     }
 
-    /// The process, while it runs.
+    /// The process id while it runs.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.child.as_ref().map(Child::id)
@@ -178,7 +178,7 @@ impl Node {
         self.signal(Signal::SIGSTOP)
     }
 
-    /// Lets a stopped process go on.
+    /// Continues a stopped process.
     ///
     /// # Errors
     /// When it does not run.
@@ -198,22 +198,23 @@ impl Node {
         self.dir.path().join("data")
     }
 
-    /// Another program and other flags from the next start on.
+    /// Sets the program and the flags of the next start.
     pub fn becomes(&mut self, program: &Path, flags: Vec<String>) {
         program.clone_into(&mut self.program);
         self.initial = flags;
     }
 
-    /// Whether it is of this program.
+    /// Whether it runs this program.
     #[must_use]
     pub fn runs(&self, program: &Path) -> bool {
         self.program == program
     }
 
-    /// Sends a request, such as `GET /version`, with the fields of a form; the body of the answer.
+    /// Sends a request, such as `GET /version`, with the fields of a form. Returns the body of the
+    /// response.
     ///
     /// # Errors
-    /// When it does not answer, or not with a success.
+    /// When it does not answer, or answers with an error.
     pub async fn http(&self, request: &str, form: &str) -> Result<String> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.client_port)).await?;
         let (kind, len) = ("application/x-www-form-urlencoded", form.len());
@@ -231,10 +232,10 @@ impl Node {
         Ok(body.to_owned())
     }
 
-    /// The version of the cluster that it says at `/version`, such as `3.5.0`.
+    /// The cluster version that it reports at `/version`, such as `3.5.0`.
     ///
     /// # Errors
-    /// When it does not answer, or with something else.
+    /// When it does not answer, or not with a version.
     pub async fn cluster_version(&self) -> Result<String> {
         let body = self.http("GET /version", "").await?;
         let body: serde_json::Value = serde_json::from_str(&body)?;
@@ -242,7 +243,7 @@ impl Node {
         Ok(version.to_owned())
     }
 
-    /// Leaves its data and its log on the disk, and says where.
+    /// Keeps its data and its log on the disk. Returns their directory.
     pub fn keep(&mut self) -> &Path {
         self.dir.disable_cleanup(true);
         self.dir.path()
@@ -293,21 +294,21 @@ impl Node {
         format!("http://127.0.0.1:{}", self.client_port)
     }
 
-    /// The URL for other members, as they are told it.
+    /// Its peer URL, which the other members connect to.
     #[must_use]
     pub fn peer_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.advertised_port)
     }
 
-    /// A connection that is made when it is needed, and again.
+    /// A channel that connects when it is needed, and connects again after a failure.
     ///
     /// # Errors
-    /// Never; the URL is good.
+    /// Never, since the URL is valid.
     pub fn channel(&self) -> Result<Channel> {
         Ok(Endpoint::from_shared(self.url())?.tcp_nodelay(true).connect_lazy())
     }
 
-    /// Its keys.
+    /// A client of its KV service.
     ///
     /// # Errors
     /// As [`Node::channel`].
@@ -315,7 +316,7 @@ impl Node {
         Ok(KvClient::new(self.channel()?))
     }
 
-    /// Its leases.
+    /// A client of its Lease service.
     ///
     /// # Errors
     /// As [`Node::channel`].
@@ -384,7 +385,7 @@ impl Node {
         Ok(())
     }
 
-    /// Asks it to hand the leadership over.
+    /// Asks it to transfer the leadership.
     ///
     /// # Errors
     /// The status of the request.
@@ -393,7 +394,7 @@ impl Node {
         Ok(())
     }
 
-    /// Asks it for a step of a downgrade; the cluster's version.
+    /// Asks it for a step of a downgrade. Returns the cluster's version.
     ///
     /// # Errors
     /// The status of the request.
@@ -453,7 +454,7 @@ pub async fn until_done<T, F: Future<Output = Result<T>>>(
     }
 }
 
-/// Waits until all members say the same leader, which is one of them.
+/// Waits until all members report the same leader, which is one of them.
 ///
 /// # Errors
 /// When they do not.

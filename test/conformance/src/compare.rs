@@ -57,7 +57,7 @@ impl Side {
 pub struct Report {
     /// Steps with equal responses.
     pub steps: u64,
-    /// Those of them that were errors.
+    /// Steps among these whose responses were errors.
     pub errors: u64,
     /// Equal events of watchers.
     pub events: u64,
@@ -81,7 +81,7 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// Takes a connection to each.
+    /// Compares two servers over these connections.
     ///
     /// # Errors
     /// When one does not answer.
@@ -99,7 +99,7 @@ impl Pair {
     /// Sends `steps` random steps to both.
     ///
     /// # Errors
-    /// At the first difference that no row allows, with the request and both answers.
+    /// At the first difference that no row allows, with the request and both responses.
     pub async fn run(mut self, steps: u64) -> Result<Report> {
         for number in 1..=steps {
             let step = self.generator.step();
@@ -173,8 +173,9 @@ impl Pair {
         self.same(&request, answers, |answer| &mut answer.header)
     }
 
-    /// Which operations of a transaction are executed, and what is stored of what it needs. Both
-    /// servers have refused it, so nothing has changed.
+    /// The operations of a refused transaction that would be executed, and the keys and leases
+    /// among those it needs that exist. Since both servers have refused it, their state has not
+    /// changed.
     async fn executed(&mut self, request: &TxnRequest) -> Result<Executed> {
         let path = self.ours.kv.txn(only_nested(request)).await?.into_inner();
         let (revision, compacted) = (self.generator.revision, self.generator.compacted);
@@ -376,7 +377,8 @@ impl Pair {
     }
 }
 
-/// The transaction without its ranges, puts and deletions: its answer says which branches are taken.
+/// The transaction without its ranges, puts and deletions. Its response shows which branches are
+/// taken.
 fn only_nested(request: &TxnRequest) -> TxnRequest {
     let nested = |branch: &[RequestOp]| -> Vec<RequestOp> {
         let nested = branch.iter().filter_map(|op| match &op.request {
@@ -389,7 +391,7 @@ fn only_nested(request: &TxnRequest) -> TxnRequest {
     TxnRequest { compare: request.compare.clone(), success, failure }
 }
 
-/// Appends the operations of the branches that are taken; `path` is the answer to [`only_nested`].
+/// Appends the operations of the taken branches. `path` is the response to [`only_nested`].
 fn taken(request: &TxnRequest, path: &TxnResponse, ops: &mut Vec<Request>) {
     let branch = if path.succeeded { &request.success } else { &request.failure };
     let mut nested = path.responses.iter();

@@ -111,17 +111,17 @@ impl Differences {
     }
 }
 
-/// The operations of a transaction that are executed, in order and without nesting, and what the
-/// server stored before.
+/// The executed operations of a transaction, in order and without nesting, and the server's state
+/// before it.
 #[derive(Clone, Debug, Default)]
 pub struct Executed {
     /// The operations of the branches that are taken.
     pub ops: Vec<Request>,
     /// The revisions before.
     pub at: Moment,
-    /// Those leases of its puts that exist.
+    /// The existing leases among those of its puts.
     pub leases: BTreeSet<i64>,
-    /// Those keys of its puts that exist.
+    /// The existing keys among those of its puts.
     pub keys: BTreeSet<Bytes>,
 }
 
@@ -187,7 +187,8 @@ mod tests {
         Request::RequestPut(PutRequest { key, lease, ignore_value, ..PutRequest::default() })
     }
 
-    /// Executed where revision 10 is the newest, 5 is compacted, and lease 1 and key "a" exist.
+    /// Operations on a server whose current revision is 10, with 5 compacted, and with lease 1 and
+    /// key "a".
     fn executed(ops: Vec<Request>) -> Executed {
         Executed {
             ops,
@@ -205,7 +206,7 @@ mod tests {
     fn of_a_put_without_lease_and_key_ours_may_name_the_lease_and_theirs_the_key() {
         assert!(allows(vec![put_of("b", 2, true)], LEASE_NOT_FOUND, KEY_NOT_FOUND));
         assert!(!allows(vec![put_of("b", 2, true)], KEY_NOT_FOUND, LEASE_NOT_FOUND));
-        // Each of these lacks one of the two only.
+        // In each of these cases only one of lease and key is missing.
         assert!(!allows(vec![put_of("a", 2, true)], LEASE_NOT_FOUND, KEY_NOT_FOUND));
         assert!(!allows(vec![put_of("b", 1, true)], LEASE_NOT_FOUND, KEY_NOT_FOUND));
         let apart = vec![put_of("b", 2, false), put_of("b", 0, true)];
@@ -224,7 +225,7 @@ mod tests {
         assert!(!allows(after, FUTURE_REVISION, LEASE_NOT_FOUND));
         let valid = vec![range(10), range(5), put_of("b", 2, false)];
         assert!(!allows(valid, FUTURE_REVISION, LEASE_NOT_FOUND));
-        // The put has no error, so the range has the only one.
+        // The put has no error, so only the range has one.
         let of_range = vec![range(11), put_of("a", 1, true)];
         assert!(!allows(of_range, FUTURE_REVISION, LEASE_NOT_FOUND));
     }

@@ -3,11 +3,11 @@
 //! | module | does |
 //! |---|---|
 //! | `program` | a server's program and its version |
-//! | `access` | the calls to one member, as root where authentication is on |
-//! | `picture` | what a member shows, and how two pictures differ |
-//! | `contents` | what is written at each step |
+//! | `access` | the calls to one member, as root if authentication is enabled |
+//! | `picture` | everything that a member shows to clients, and the differences of two pictures |
+//! | `contents` | the data that is written at each step |
 //! | `v2_keys` | keys of the v2 API |
-//! | `burst` | writes that are under way when a member ends |
+//! | `burst` | writes that are in flight when a member ends |
 //! | `directory` | the turns on one directory |
 //! | `runbook` | the commands of `docs/migrating.md` |
 

@@ -1,5 +1,5 @@
-//! The JSON gateway by plain HTTP: a list of requests to every path, and what is compared of the
-//! answers.
+//! The JSON gateway over plain HTTP: a list of requests to every path, and the comparison of the
+//! responses.
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -29,9 +29,8 @@ const fn lines(target: &'static str, body: &'static str, lines: usize) -> Exchan
     Exchange { target, body, lines: Some(lines) }
 }
 
-/// Every path with a request that succeeds where that is possible, and what can be wrong with one.
-/// The keys are `foo` (`Zm9v`), `a` (`YQ==`) and those of the lock `l` (`bA==`) and the election `e`
-/// (`ZQ==`).
+/// Every path with a request that succeeds if possible, and invalid requests. The keys are `foo`
+/// (`Zm9v`), `a` (`YQ==`) and those of the lock `l` (`bA==`) and the election `e` (`ZQ==`).
 pub const EXCHANGES: &[Exchange] = &[
     post("POST /v3/kv/put", r#"{"key":"Zm9v","value":"YmFy"}"#),
     post("POST /v3/kv/put", r#"{"key":"Zm9v","value":"_-9h","prevKv":true,"unknown":[1]}"#),
@@ -135,14 +134,14 @@ pub const EXCHANGES: &[Exchange] = &[
     post("POST /v3/maintenance/transfer-leadership", r#"{"targetID":"5"}"#),
 ];
 
-/// What is compared of an answer: its HTTP status and its JSON values.
+/// The compared parts of a response: its HTTP status, its JSON values, and some headers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,
-    /// The values, one for each line, without what differs from server to server.
+    /// The values, one for each line, without data that differs from server to server.
     pub values: Vec<Value>,
-    /// Headers that browsers and clients look at.
+    /// The headers that matter to browsers and clients.
     pub headers: Vec<String>,
 }
 
@@ -189,7 +188,7 @@ async fn exchanged(port: u16, exchange: &Exchange) -> Result<Answer> {
     headers.sort();
     let parsed = serde_json::Deserializer::from_slice(&body).into_iter();
     let parsed: Result<Vec<Value>, serde_json::Error> = parsed.collect();
-    // A path outside of the gateway is answered with plain text.
+    // The response for a path outside the gateway is plain text.
     let mut values =
         parsed.unwrap_or_else(|_| vec![Value::from(String::from_utf8_lossy(&body).into_owned())]);
     values.truncate(exchange.lines.unwrap_or(usize::MAX));
@@ -197,7 +196,7 @@ async fn exchanged(port: u16, exchange: &Exchange) -> Result<Answer> {
     Ok(Answer { status: status.parse()?, values, headers })
 }
 
-/// The head and the body so far, without the marks of chunks; `None` before the end of the head.
+/// The head and the body so far, with chunked encoding removed; `None` before the end of the head.
 fn parts(bytes: &[u8]) -> Option<(String, Vec<u8>)> {
     let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
     let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
@@ -215,8 +214,8 @@ fn parts(bytes: &[u8]) -> Option<(String, Vec<u8>)> {
     Some((head, body))
 }
 
-/// Replaces what differs from server to server: ids, sizes, indexes, hashes, and the words of errors
-/// in JSON itself; and removes fields that are newer than Go's etcd 3.5.
+/// Replaces data that differs from server to server: ids, sizes, indexes, hashes, and the texts of
+/// JSON syntax errors. Removes fields that Go's etcd 3.5 does not have.
 fn mask(value: &mut Value) {
     const NEWER: [&str; 5] =
         ["hash_revision", "storageVersion", "dbSizeQuota", "downgradeInfo", "details"];

@@ -25,7 +25,7 @@ pub enum Step {
     Lease(LeaseStep),
     /// A new watcher.
     Watch(proto::etcdserverpb::WatchCreateRequest),
-    /// Cancels a watcher, given by its place among the live ones.
+    /// Cancels a watcher, given by its position among the live ones.
     Unwatch(usize),
 }
 
@@ -128,7 +128,7 @@ impl Generator {
         self.rng.random_range(1..12)
     }
 
-    /// Mostly 0, else a revision near the existing ones.
+    /// Usually 0, otherwise a revision near the existing ones.
     fn read_revision(&mut self) -> i64 {
         if self.chance(75) {
             return 0;

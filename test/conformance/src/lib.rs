@@ -3,13 +3,13 @@
 //! - `conformance`: sends the same random requests to our server and to Go's etcd.
 //! - `scripts`: runs fixed requests against both, for behaviour that depends on time or on how
 //!   responses are grouped.
-//! - `gateway`: asks every path of the JSON gateway of both.
+//! - `gateway`: sends requests to every path of the JSON gateway of both.
 //! - `kill9`: kills our server repeatedly under load.
 //! - `members`: grows and shrinks a cluster of our servers under load.
 //! - `dropin`: lets Go's etcd and ours serve one data directory in turn.
 //! - `space`: measures how the database file shrinks under load.
 //!
-//! This library holds what the programs share. The product does not depend on it.
+//! This library holds the common code of the programs. The product does not depend on it.
 
 #![expect(clippy::print_stderr, reason = "programs that report")]
 

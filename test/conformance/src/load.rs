@@ -1,4 +1,4 @@
-//! Writers, one for each member, which write one key after the other while the members change.
+//! Writers, one for each member. They write one key after the other while the members change.
 
 use crate::cluster::Node;
 use anyhow::{Result, ensure};
@@ -26,7 +26,7 @@ struct Shared {
 struct Writer {
     name: String,
     stop: Arc<AtomicBool>,
-    /// How many writes had an answer, good or bad.
+    /// The number of answered writes, including errors.
     answers: Arc<AtomicU64>,
     task: JoinHandle<()>,
 }
@@ -39,10 +39,10 @@ pub struct Load {
 }
 
 impl Load {
-    /// Writes to this member from now on.
+    /// Starts a writer for this member.
     ///
     /// # Errors
-    /// Never; the URL is good.
+    /// Never, since the URL is valid.
     pub fn begin(&mut self, node: &Node) -> Result<()> {
         let mut kv = node.kv()?;
         let (shared, name) = (Arc::clone(&self.shared), node.name.clone());
@@ -88,8 +88,8 @@ impl Load {
         Ok(())
     }
 
-    /// Waits until each writer has had two answers more, so that all requests which were under way
-    /// have ended; then gives the failures since the last time.
+    /// Waits until each writer has had two more answers, so that all requests in flight have ended.
+    /// Returns the failures since the last call.
     ///
     /// # Errors
     /// When a writer gets no answers.

@@ -1,5 +1,5 @@
-//! Scripted exchanges with one server, written down as lines. They cover behaviour that depends on
-//! time or on how responses are grouped, which random requests cannot.
+//! Scripted exchanges with one server, recorded as lines. They cover behaviour that depends on time
+//! or on the grouping of responses, which random requests cannot cover.
 
 mod expiry;
 mod grouping;

@@ -140,7 +140,7 @@ impl Drop for Server {
     }
 }
 
-/// A program between a client and a server, which sends the requests with another library. It is
+/// A program between a client and a server that passes the requests on with another library. It is
 /// killed when this is dropped.
 #[derive(Debug)]
 pub struct Relay {
@@ -149,7 +149,7 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Starts `program` before `server`.
+    /// Starts `program`, which passes requests on to `server`.
     ///
     /// # Errors
     /// When it cannot be started or prints no address.

@@ -61,7 +61,7 @@ impl Stream {
         Ok(Stream { requests, responses, told: BTreeMap::new(), ended: Vec::new() })
     }
 
-    /// Creates a watcher; returns its id, or the reason if it was refused.
+    /// Creates a watcher. Returns its id, or the reason if it was refused.
     ///
     /// # Errors
     /// When the stream breaks.
@@ -128,7 +128,7 @@ impl Stream {
         }
     }
 
-    /// Removes and returns what a watcher has received.
+    /// Removes and returns the record of a watcher.
     pub fn take_record(&mut self, watch_id: i64) -> WatchRecord {
         match self.told.get_mut(&watch_id) {
             None => WatchRecord::default(),

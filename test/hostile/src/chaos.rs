@@ -4,13 +4,13 @@
 //! |---|---|
 //! | `network` | the connections between the members, which can be cut |
 //! | `group` | the three members |
-//! | `probe` | single writes that say whether the cluster serves |
-//! | `record` | what the clients asked and were answered |
+//! | `probe` | single writes that show whether the cluster serves |
+//! | `record` | the calls of the clients and their answers |
 //! | `load` | clients that write and read |
 //! | `watchers` | watchers that resume after each loss of their member |
 //! | `nemesis` | seeded faults, one at a time |
 //! | `leases` | leases that are renewed through each member, and one that is not |
-//! | `checks` | what must hold at the end |
+//! | `checks` | the checks at the end of a run |
 //! | `ended` | the end of a run: clients and watchers stop, and everything is checked |
 //! | `faults`, `replace`, `failover`, `catch_up` | the modes of the program |
 

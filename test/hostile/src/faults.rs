@@ -1,4 +1,4 @@
-//! The list of faults: each is a kind of hostile client, with a bound for the server's memory.
+//! The list of faults. Each is a kind of hostile client, with a bound for the server's memory.
 
 mod floods;
 mod large;
@@ -19,7 +19,7 @@ const SHORT: Duration = Duration::from_secs(2);
 const LONG: Duration = Duration::from_secs(30);
 /// How long the server may take to give memory back when the fault is over.
 const GIVE_BACK: Duration = Duration::from_secs(10);
-/// Memory that the server may keep after a fault, beyond what it had before.
+/// Memory that the server may keep after a fault, in addition to its memory before.
 const KEPT_MAX: u64 = 32 * MIB;
 
 /// A kind of hostile client.
@@ -27,11 +27,11 @@ const KEPT_MAX: u64 = 32 * MIB;
 pub struct Fault {
     /// The name for `--only`.
     pub name: &'static str,
-    /// What the clients do.
+    /// A description of the clients.
     pub about: &'static str,
-    /// Memory in bytes that the server may take for it beyond what it had before.
+    /// Memory in bytes that the server may use in addition to its memory before.
     pub memory_max: u64,
-    /// The limit of open files of the server, if it has a small one.
+    /// The server's limit of open files, if the fault needs a small one.
     files: Option<u64>,
     run: fn(&mut Attack<'_>) -> Result<u64>,
 }
@@ -110,16 +110,16 @@ pub const FAULTS: &[Fault] = &[
     },
 ];
 
-/// What one fault did to the server.
+/// The effect of one fault on the server.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Outcome {
     /// Requests, connections or messages of the hostile clients.
     pub requests: u64,
     /// Resident memory in bytes: before, the highest, and after.
     pub memory: [u64; 3],
-    /// What the light client saw.
+    /// The result of the light client.
     pub calls: LightResult,
-    /// What the probes saw.
+    /// The result of the probes.
     pub probes: LightResult,
 }
 
@@ -127,7 +127,7 @@ impl Fault {
     /// Starts a server and runs the fault against it.
     ///
     /// # Errors
-    /// When the server fails a check. What was measured until then is in `outcome`.
+    /// When the server fails a check. `outcome` has the measurements until then.
     pub async fn run(
         &self,
         program: &Path,
@@ -165,8 +165,8 @@ impl Fault {
     }
 }
 
-/// Waits until the process has no more memory than `wanted`, or the time for it is over; returns
-/// what it has.
+/// Waits until the process has at most `wanted` bytes of memory, or the time for it is over.
+/// Returns its memory.
 fn settle(pid: u32, wanted: u64) -> Result<u64> {
     let begun = Instant::now();
     loop {

@@ -1,5 +1,5 @@
-//! A client's side of HTTP/2, frame by frame, so that a test can send what no library would. Header
-//! blocks are literals without an index, and nothing is decoded that a test does not need.
+//! The client's side of HTTP/2, frame by frame, so that a test can send frames that no library
+//! sends. Header blocks are literals without an index, and only what the tests need is decoded.
 //!
 //! Source: RFC 9113 (frames, windows), RFC 7541 §6.2.2 (literals).
 
@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// The setting for the window of each stream.
 pub const INITIAL_WINDOW_SIZE: u16 = 4;
-/// The longest frame that every server takes.
+/// The longest frame that every server accepts.
 pub const FRAME_MAX: usize = 16_384;
-/// The window of a connection and of its streams before any setting.
+/// The default window of a connection and of its streams.
 const WINDOW: i64 = 65_535;
-/// Bytes that wait for the socket before a connection counts as blocked.
+/// If more bytes than this wait for the socket, the connection counts as blocked.
 const UNSENT_MAX: usize = 256 * 1024;
 const TICK: Duration = Duration::from_millis(1);
 
@@ -121,7 +121,7 @@ pub fn message(message: &impl prost::Message) -> Vec<u8> {
     [&[0][..], &len, &bytes].concat()
 }
 
-/// What came back on a stream.
+/// The response of the server on a stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StreamEnd {
     /// Whether the server sent anything.
@@ -132,7 +132,8 @@ pub struct StreamEnd {
     pub reset: Option<u32>,
 }
 
-/// A connection that keeps the windows of HTTP/2, and gives back none of its own unless it is told to.
+/// A connection that respects the server's windows. It opens its own windows again only after
+/// [`RawConnection::gives_back`].
 #[derive(Debug)]
 pub struct RawConnection {
     socket: TcpStream,
@@ -172,7 +173,7 @@ impl RawConnection {
         Ok(connection)
     }
 
-    /// From now on gives the windows back for what it reads, as a client that reads everything.
+    /// From now on opens its windows again for all data, like a client that reads everything.
     pub fn gives_back(&mut self) {
         self.gives_back = true;
     }
@@ -191,19 +192,19 @@ impl RawConnection {
         self.send(&reset(stream));
     }
 
-    /// Whether the server has closed the connection, or said that it will.
+    /// Whether the server has closed the connection or sent GOAWAY.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.closed
     }
 
-    /// What came back on a stream.
+    /// The server's response on a stream.
     #[must_use]
     pub fn stream(&self, stream: u32) -> StreamEnd {
         self.streams.get(&stream).copied().unwrap_or_default()
     }
 
-    /// Sends bytes that are whole frames.
+    /// Sends complete frames.
     pub fn send(&mut self, bytes: &[u8]) {
         self.unsent.extend_from_slice(bytes);
         self.pump();
@@ -224,7 +225,7 @@ impl RawConnection {
         self.last_stream
     }
 
-    /// Sends data if the windows and the socket have room; returns whether it did.
+    /// Sends data if the windows and the socket have room. Returns whether it did.
     pub fn data(&mut self, stream: u32, bytes: &[u8], end: bool) -> bool {
         self.pump();
         let len = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
@@ -257,8 +258,8 @@ impl RawConnection {
         self.stream(stream)
     }
 
-    /// Reads and writes until `done`, the end of the connection, or the limit; returns whether it is
-    /// done.
+    /// Reads and writes until `done` returns true, the connection ends, or the time is over.
+    /// Returns whether `done` returned true.
     pub fn wait(&mut self, limit: Duration, mut done: impl FnMut(&mut Self) -> bool) -> bool {
         let begun = Instant::now();
         loop {
@@ -273,7 +274,7 @@ impl RawConnection {
         }
     }
 
-    /// Writes what waits and reads what has come, without waiting.
+    /// Writes and reads as much as possible without waiting.
     pub fn pump(&mut self) {
         while !self.closed && !self.unsent.is_empty() {
             match self.socket.write(&self.unsent) {

@@ -1,11 +1,11 @@
-//! Hostile clients against a real server: floods, silence, and bytes that no client sends. During
-//! and after each fault a light client and the health endpoints must be answered, and the server's
-//! memory must stay within a bound. `overload` is more load than the machine can carry, and in `stops`
-//! a thread of the server stands still.
+//! Hostile clients against a real server: floods, silence, and invalid bytes. During and after each
+//! fault the server must answer a light client and the health endpoints, and keep its memory within
+//! a bound. `overload` makes more load than the machine can carry, and `stops` stops a thread of
+//! the server.
 //!
-//! The clients are seeded. Bounds are in memory and in counts; the only times are the server's own
-//! limits and the time after which the light client calls a request unanswered. The product does not
-//! depend on this crate.
+//! The clients are seeded. Memory and counts have bounds. The only times that matter are the
+//! server's own limits, and the time after which the light client counts a request as unanswered.
+//! The product does not depend on this crate.
 
 mod attack;
 pub mod chaos;

@@ -1,5 +1,5 @@
-//! A client that asks for little, and the probes of an orchestrator: both must be answered whatever
-//! other clients do.
+//! A light client, and the probes of an orchestrator. The server must answer both whatever other
+//! clients do.
 
 use crate::target::Target;
 use anyhow::{Context, Result, bail, ensure};
@@ -18,7 +18,7 @@ const UNANSWERED: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(10);
 const PROBE_PAUSE: Duration = Duration::from_millis(100);
 
-/// What one of the two has seen.
+/// The result of the light client or of the probes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LightResult {
     /// Requests that were answered.
@@ -57,10 +57,10 @@ impl LightClient {
         Ok(LightClient { stop, calls, probes })
     }
 
-    /// Stops both and returns what the client and the probes have seen.
+    /// Stops both and returns the results of the client and of the probes.
     ///
     /// # Errors
-    /// When one of their requests was not answered, or wrongly.
+    /// When one of their requests was not answered, or got a wrong answer.
     pub fn end(self) -> Result<(LightResult, LightResult)> {
         self.stop.store(true, Ordering::Relaxed);
         let (Ok(calls), Ok(probes)) = (self.calls.join(), self.probes.join()) else {
@@ -95,7 +95,7 @@ async fn call(address: SocketAddr, stop: &AtomicBool) -> Result<LightResult> {
     Ok(result)
 }
 
-/// Each probe is a connection of its own, as an orchestrator's is.
+/// Sends probes. Each has a connection of its own, like those of an orchestrator.
 fn probe([clients, peers, metrics]: [SocketAddr; 3], stop: &AtomicBool) -> Result<LightResult> {
     let probes = [
         (clients, "/health"),

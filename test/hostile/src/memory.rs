@@ -1,4 +1,4 @@
-//! A process's memory, once and watched by a thread.
+//! Reads the memory of a process, once or repeatedly in a thread.
 
 use anyhow::{Context, Result};
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub fn resident(pid: u32) -> Result<u64> {
     status(pid, "VmRSS")
 }
 
-/// Resident memory of a process in bytes, without what it has mapped of files.
+/// Resident memory of a process in bytes, without mapped files.
 ///
 /// # Errors
 /// When the process is gone.
@@ -41,7 +41,7 @@ pub fn peak(pid: u32) -> Result<u64> {
     status(pid, "VmHWM")
 }
 
-/// Lets [`peak`] begin anew with the present memory.
+/// Resets [`peak`] to the current memory.
 ///
 /// # Errors
 /// When the process is gone, or belongs to another user.
@@ -67,7 +67,7 @@ impl PeakMemory {
         PeakMemory::watch_by(pid, resident)
     }
 
-    /// Starts the thread, which looks at the memory that is not mapped of files.
+    /// Starts the thread for the memory without mapped files.
     #[must_use]
     pub fn watch_anonymous(pid: u32) -> PeakMemory {
         PeakMemory::watch_by(pid, anonymous)

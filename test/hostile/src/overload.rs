@@ -1,10 +1,11 @@
-//! More load than two processors can carry, of many kinds: idle connections with watchers, ranges
-//! that are large, puts beyond the quota, a disk that others keep busy, and all of it together. A
-//! light client puts all along. Its acknowledged puts must be there at the end, its times must stay
-//! near those that it has alone, and the server must keep its memory within [`bound`] and give it
-//! back afterwards.
+//! More load than two processors can carry, of many kinds: idle connections with watchers, large
+//! ranges, puts beyond the quota, a disk that other processes keep busy, and all of it together. A
+//! light client puts all the time. Its acknowledged puts must be stored at the end, its latencies
+//! must stay near those without load, and the server must keep its memory within [`bound`] and give
+//! it back afterwards.
 //!
-//! The threads that make the load run at the lowest priority: elsewhere they are other machines.
+//! The threads that make the load run at the lowest priority, since in production they are on other
+//! machines.
 
 mod disk;
 mod idle;
@@ -33,15 +34,15 @@ use std::time::{Duration, Instant};
 
 /// The quota of the database.
 const QUOTA: u64 = 256 * MIB;
-/// How often the 99th of a hundred puts of the light client may take as long as when it is alone.
+/// The light client's 99th percentile under load may be this many times the one without load.
 const SLOWER_MAX: f64 = 5.0;
-/// Memory after everything, divided by memory before it.
+/// The memory after the run may be this many times the memory before it.
 const KEPT_MAX: f64 = 1.5;
 
-/// The memory in bytes that the server may take beyond what it has when idle, from the limits in
-/// `ARCHITECTURE.md`: two doors of 64 MiB, of requests under way and of waiting ones, the former
-/// also as entries of the log; the overlay; the events for two workers, in their mailboxes and in
-/// their streams. A connection counts 32 KiB and a watcher 1 KiB.
+/// The memory in bytes that the server may use in addition to its idle memory, from the limits in
+/// `ARCHITECTURE.md`: 64 MiB of requests in progress, the same again as entries of the log, 64 MiB
+/// of waiting requests; the overlay; the events for two workers, in their mailboxes and in their
+/// streams. A connection counts 32 KiB and a watcher 1 KiB.
 #[must_use]
 pub fn bound(scale: &Scale) -> u64 {
     let watchers = scale.connections * scale.watchers;
@@ -57,8 +58,8 @@ struct Load {
 }
 
 impl Load {
-    /// Runs `work` in a thread of the lowest priority, and waits until it has begun: until it drops
-    /// the sender.
+    /// Runs `work` in a thread of the lowest priority. Waits until it drops the sender, which it
+    /// does when the load has begun.
     fn start(
         work: impl FnOnce(&AtomicBool, mpsc::Sender<()>) -> Result<String> + Send + 'static,
     ) -> Result<Load> {
@@ -69,12 +70,13 @@ impl Load {
             rustix::process::setpriority_process(None, 19).context("the priority of a thread")?;
             work(&end, begun)
         });
-        // The sender is dropped: the load has begun, or has failed and says why when it is joined.
+        // The sender is dropped when the load has begun, or has failed. In the second case, joining
+        // the thread returns the error.
         wait.recv().unwrap_or_default();
         Ok(Load { stop, thread })
     }
 
-    /// Stops it and returns what it has done, in words.
+    /// Stops it and returns a description of the work that it has done.
     fn end(self) -> Result<String> {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().map_err(|_| anyhow!("a load panicked"))?
@@ -92,8 +94,7 @@ enum Kind {
 
 const ALL: &[Kind] = &[Kind::Disk, Kind::Idle, Kind::Ranges, Kind::Puts];
 
-/// The rows of the table: a name, its loads, and whether it is compared with the light client alone
-/// on a busy disk.
+/// The rows of the table: a name, and the loads that run.
 const ROWS: &[(&str, &[Kind])] = &[
     ("alone", &[]),
     ("busy disk", &[Kind::Disk]),
@@ -132,9 +133,9 @@ pub async fn run(program: &Path, scale: &Scale, seed: u64) -> Result<Report> {
     Ok(report)
 }
 
-/// Writes the keys of the large ranges and of the flood, and reads them once. What has a limit in
-/// the server, such as the page cache and the window of the log, is full after that, and the server
-/// has as many keys as at the end: so its memory now is what it must come back to.
+/// Writes the keys of the large ranges and of the flood, and reads them once. After that, bounded
+/// structures of the server such as the page cache and the window of the log are full, and the
+/// server has as many keys as at the end. So its memory at the end must be near the memory now.
 async fn prepare(client: &Client) -> Result<()> {
     let flood = (0..puts::KEYS).map(|key| (format!("flood/{key}"), vec![7; puts::VALUE]));
     let large = (0..ranges::KEYS).map(|key| (ranges::key(key), vec![7; ranges::VALUE]));
@@ -181,8 +182,8 @@ fn rows(target: &Target, scale: &Scale, seed: u64) -> Result<Report> {
     Ok(report)
 }
 
-/// Waits until the process has given its memory back, or the time for it is over; returns what it
-/// has.
+/// Waits until the process has given its memory back, or the time for it is over. Returns its
+/// memory.
 fn settle(pid: u32, idle: u64, limit: Duration) -> Result<u64> {
     let begun = Instant::now();
     loop {
@@ -196,11 +197,11 @@ fn settle(pid: u32, idle: u64, limit: Duration) -> Result<u64> {
     }
 }
 
-/// Fails if the server was not as it must be. The times count in the long form only: a short row has
-/// few puts, and what else the machine does decides its slowest ones.
+/// Fails if a figure is out of its bounds. Latencies are checked in the long form only: a short row
+/// has few puts, and other work of the machine determines the slowest ones.
 ///
 /// # Errors
-/// With the row and the figure.
+/// Names the row and the figure.
 pub fn check(report: &Report, scale: &Scale) -> Result<()> {
     for (row, slower) in report.rows.iter().zip(report.ratios()) {
         ensure!(row.times.failed == 0, "{}: {}", row.name, row.times.failure);

@@ -1,8 +1,9 @@
-//! One thread of the server stands still while clients put as much as they can. The server must keep
-//! its memory within its limits, and answer or refuse in etcd's words what it can answer. When the
-//! thread goes on, everything goes on, and nothing acknowledged is lost.
+//! One thread of the server is stopped while clients put as much as they can. The server must keep
+//! its memory within its limits, and answer requests or refuse them with etcd's errors. When the
+//! thread continues, the server must serve again, and no acknowledged put may be lost.
 //!
-//! A thread is stopped as a debugger stops it, because a signal would stop the whole process.
+//! A thread is stopped with ptrace, as a debugger does it, because a signal would stop the whole
+//! process.
 //!
 //! Source: ptrace(2), `PTRACE_SEIZE` and `PTRACE_INTERRUPT`.
 
@@ -27,7 +28,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// How long a thread stands still in the short and in the long form.
+/// How long a thread is stopped in the short and in the long form.
 const SHORT: Duration = Duration::from_secs(3);
 const LONG: Duration = Duration::from_secs(10);
 /// The flood: 800 MiB at once, several times as much as the server may keep.
@@ -35,18 +36,18 @@ const CONNECTIONS: usize = 32;
 const STREAMS: usize = 400;
 const VALUE: usize = 64 * 1024;
 const KEYS: u32 = 200;
-/// The memory that the server may take for it, in bytes: 64 MiB of requests each at the doors, in the
-/// queue of consensus, in consensus and in the log; 16 MiB for the round that is written and for the
-/// end of the log; the 4 MiB that HTTP/2 lets each connection send ahead; 32 MiB of caches; 6 KiB for
-/// each stream. An eighth more for the blocks of the allocator.
+/// The memory that the server may use during a stop, in bytes: 64 MiB of requests each at
+/// admission, in the queue of consensus, in consensus and in the log; 16 MiB for the round that is
+/// written and for the end of the log; the window of 4 MiB of each connection; 32 MiB of caches; 6
+/// KiB for each stream. An eighth more for fragmentation in the allocator.
 ///
-/// A request whose time has run out leaves the doors, but nothing else: only the first 7 s of a stop
-/// take less.
+/// When a request times out, it frees its place at admission, but not its memory further on. So
+/// this much memory is used only if a stop lasts longer than the timeout of 7 s.
 const MEMORY_MAX: u64 = (MIB * (4 * 64 + 16 + CONNECTIONS as u64 * 4 + 32)
     + (CONNECTIONS * STREAMS) as u64 * 6 * 1024)
     / 8
     * 9;
-/// The memory that it may keep: its caches, with what the allocator does not return.
+/// The memory that it may keep: its caches, and memory that the allocator does not return.
 const KEPT_MAX: u64 = 80 * MIB;
 const GIVE_BACK: Duration = Duration::from_secs(10);
 /// Clients that put one after the other, each call with a deadline.
@@ -55,7 +56,7 @@ const DEADLINE: Duration = Duration::from_secs(2);
 /// How long the server may take until it answers again.
 const GO_ON: Duration = Duration::from_secs(20);
 const PREFIX: &str = "stop/";
-/// The quota, in bytes: the threads that go on store several GiB.
+/// The quota of 16 GiB: the threads that are not stopped store several GiB.
 const QUOTA: &str = "--quota-backend-bytes=17179869184";
 
 /// A thread that is stopped.
@@ -79,7 +80,7 @@ impl Stop {
     /// Starts a server and stops its thread.
     ///
     /// # Errors
-    /// When the server fails a check. What was measured until then is in `outcome`.
+    /// When the server fails a check. `outcome` has the measurements until then.
     pub async fn run(
         &self,
         program: &Path,
@@ -124,7 +125,7 @@ impl Stop {
     }
 }
 
-/// Stops the thread of this name, waits, and lets it go on.
+/// Stops the thread of this name, waits, and lets it continue.
 fn hold(pid: u32, thread: &str, lasts: Duration) -> Result<()> {
     let thread = find(pid, thread)?;
     // Only the thread that has seized another one may stop it.
@@ -133,7 +134,7 @@ fn hold(pid: u32, thread: &str, lasts: Duration) -> Result<()> {
     waitpid(thread, Some(WaitPidFlag::__WALL)).context("wait for its stop")?;
     std::thread::sleep(lasts);
     ptrace::detach(thread, None).context("detach")?;
-    // The flood goes on for as long, so that what waited is seen to be answered under load.
+    // The flood continues for as long, so that the waiting requests are answered under load.
     std::thread::sleep(lasts.min(SHORT));
     Ok(())
 }
@@ -151,7 +152,7 @@ fn find(pid: u32, name: &str) -> Result<Pid> {
     bail!("the server has no such thread")
 }
 
-/// Puts as much as the server takes; returns how many puts were answered.
+/// Puts as much as the server takes. Returns how many puts were answered.
 fn flood(clients: SocketAddr, seed: u64, end: &AtomicBool) -> Result<u64> {
     let mut rng = StdRng::seed_from_u64(seed);
     let all: Result<Vec<Uploader>> = (0..CONNECTIONS).map(|_| Uploader::open(clients)).collect();
@@ -167,7 +168,7 @@ fn flood(clients: SocketAddr, seed: u64, end: &AtomicBool) -> Result<u64> {
     Ok(answered)
 }
 
-/// What the callers saw.
+/// The results of the callers.
 #[derive(Debug, Default)]
 struct Calls {
     count: u64,
@@ -217,7 +218,7 @@ fn call(clients: SocketAddr, caller: usize, end: &AtomicBool) -> Result<Calls> {
     })
 }
 
-/// What a client may be told while a thread stands still.
+/// Whether this is an error that a client may get while a thread is stopped.
 fn is_expected(message: &str) -> bool {
     let expected = [
         "etcdserver: too many requests",
@@ -227,7 +228,7 @@ fn is_expected(message: &str) -> bool {
     expected.contains(&message)
 }
 
-/// The server answers again, and has every acknowledged key.
+/// Checks that the server answers again, and has every acknowledged key.
 async fn goes_on(clients: SocketAddr, mut acknowledged: BTreeSet<String>) -> Result<()> {
     let client = Client::connect(Config::new(vec![clients.to_string()])).await?;
     let begun = Instant::now();
@@ -248,7 +249,7 @@ async fn goes_on(clients: SocketAddr, mut acknowledged: BTreeSet<String>) -> Res
     Ok(())
 }
 
-/// Waits until the process has no more memory than `wanted`, or the time for it is over.
+/// Waits until the process has at most `wanted` bytes of memory, or the time for it is over.
 async fn settle(pid: u32, wanted: u64) -> Result<u64> {
     let begun = Instant::now();
     loop {

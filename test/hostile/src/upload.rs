@@ -1,4 +1,4 @@
-//! Connections that keep many large puts under way.
+//! Connections that keep many large puts in flight.
 
 use crate::http2::{FRAME_MAX, RawConnection, message};
 use anyhow::Result;
@@ -8,12 +8,12 @@ use std::net::SocketAddr;
 
 const PUT: &str = "/etcdserverpb.KV/Put";
 
-/// A connection with puts under way. It reads their answers.
+/// A connection with puts in flight. It reads their responses.
 #[derive(Debug)]
 pub(crate) struct Uploader {
     connection: RawConnection,
     under_way: Vec<u32>,
-    /// The put that is not sent to its end: its stream, its message, and the bytes that were sent.
+    /// The put that is partly sent: its stream, its message, and the number of sent bytes.
     unsent: Option<(u32, Vec<u8>, usize)>,
 }
 
@@ -24,8 +24,8 @@ impl Uploader {
         Ok(Uploader { connection, under_way: Vec::new(), unsent: None })
     }
 
-    /// Takes the answers that have come, and sends puts until so many are under way or the windows
-    /// are full. Returns how many were answered.
+    /// Reads responses, and sends puts until `puts` are in flight or the windows are full. Returns
+    /// how many were answered.
     pub(crate) fn turn(&mut self, puts: usize, mut next: impl FnMut() -> (String, Bytes)) -> u64 {
         let connection = &mut self.connection;
         connection.pump();
@@ -35,7 +35,7 @@ impl Uploader {
         connection.forget_ended();
         while !connection.is_closed() {
             let (stream, bytes, sent) = match self.unsent.take() {
-                // A put that was answered before its end needs no more of it.
+                // The put was answered before it was sent completely, so the rest is not sent.
                 Some((stream, ..)) if !self.under_way.contains(&stream) => continue,
                 Some(unsent) => unsent,
                 None if self.under_way.len() >= puts => break,

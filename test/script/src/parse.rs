@@ -151,7 +151,7 @@ fn words(line: &str) -> Result<(String, Vec<Arg>), String> {
     }
 }
 
-/// What stands before the parenthesis that closes the list, and what behind it.
+/// The text before the parenthesis that closes the list, and the text behind it.
 fn closed(list: &str) -> Result<(&str, &str), String> {
     let mut depth = 1;
     for (at, c) in list.char_indices() {

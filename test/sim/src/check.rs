@@ -1,6 +1,6 @@
-//! Checks that a member that starts on the disk of a crash has lost nothing: it boots, its log holds
-//! every acknowledged entry and a prefix of the others, and its store, in memory and in the file,
-//! equals what the twin computes from exactly these entries.
+//! Checks that a member that starts on the disk after a crash has lost nothing: it boots, its log
+//! holds every acknowledged entry and a prefix of the others, and its store, in memory and in the
+//! file, equals the state that the twin computes from exactly these entries.
 
 use crate::driver::{Driver, Observation};
 use crate::history::{Expected, History};
@@ -20,10 +20,10 @@ use vfs::SimDisk;
 /// The entries that an image must and may hold.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// Every entry up to here was acknowledged.
+    /// The last acknowledged entry, which the image must hold.
     pub acknowledged: Index,
-    /// Later entries are not of the history: a member that started on an image wrote them, and they
-    /// are a new leader's own.
+    /// The last entry that may be one of the history. A member that started on an image wrote the
+    /// later ones; they must be a new leader's own.
     pub history_end: Index,
 }
 
@@ -33,7 +33,7 @@ const CHECK_START: u64 = 1 << 10;
 /// Starts a member and checks it. Returns the last entry of the history that it holds.
 ///
 /// # Errors
-/// The fault.
+/// When a check fails.
 pub fn check(
     history: &History,
     image: &SimDisk,
@@ -69,7 +69,7 @@ pub fn check(
     check_file(&driver, moment, expected)?;
     check_view(&driver, moment, expected)?;
     check_leases(&mut driver, expected)?;
-    // Writes from here on are not of the history, so their points cannot be checked.
+    // Later writes are not in the history, so their points cannot be checked.
     image.record_every(0);
     check_goes_on(&mut driver, moment.revision)?;
     Ok(found)
@@ -123,7 +123,7 @@ fn check_file(driver: &Driver, moment: &Moment, expected: &Expected) -> Result<(
     file.check().map_err(|error| format!("the file: {error}"))?;
     let mut found = pairs(&file, "key")?;
     let compacted = moment.compacted.to_be_bytes();
-    // Versions of etcd differ in whether they keep tombstones at the compacted revision.
+    // Only some versions of etcd keep tombstones at the compacted revision.
     found.retain(|(key, _)| !(key.last() == Some(&b't') && key.starts_with(&compacted)));
     let same = found.len() == expected.pairs.len()
         && found

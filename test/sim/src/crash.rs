@@ -1,10 +1,11 @@
-//! Runs a workload on one member, crashes it at each point of its disk, and checks what is left.
+//! Runs a workload on one member, crashes it at each point of its disk, and checks the data after
+//! each crash. A point is a call to the disk.
 //!
 //! - The run: seeded requests, a seeded scheduler, and a few restarts, every second one after a
 //!   kill. At each point a copy of the disk is kept, with the last acknowledged entry.
-//! - The images: several for each point, each checked by itself (see `check`). On the first image of
-//!   a point the member that starts crashes at some point, too. At every second point the first
-//!   image is that of a killed process, which loses nothing.
+//! - The images: several for each point, each checked by itself (see `check`). The member that
+//!   starts on the first image of a point crashes at some point, too. At every second point the
+//!   first image is that of a killed process, which loses nothing.
 
 use crate::check::{Bounds, check};
 use crate::history::History;
@@ -25,15 +26,15 @@ pub struct Report {
     pub tally: Tally,
     /// The number of images that were checked.
     pub images: u64,
-    /// How many of them were left by a crash during the start on another image.
+    /// How many of them come from a crash during the start on another image.
     pub second_crashes: u64,
     /// How many images held more than the acknowledged entries.
     pub with_more: u64,
     /// Entries applied.
     pub entries: u64,
-    /// Requests among them.
+    /// Requests among the entries.
     pub requests: u64,
-    /// Compactions among these.
+    /// Compactions among the requests.
     pub compactions: u64,
     /// The last revision.
     pub revision: i64,
@@ -63,7 +64,7 @@ impl Report {
 /// Runs the workload and checks the images.
 ///
 /// # Errors
-/// The fault, with its point and image.
+/// When a check fails, with the point and the image.
 pub fn try_all(plan: Plan) -> Result<Report, String> {
     let mut run = Run::new(plan);
     run.disk.record_every(1);

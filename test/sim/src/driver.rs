@@ -1,6 +1,6 @@
-//! One whole member on one thread: the machines of `executor`, their queues, and a seeded scheduler
-//! that calls them in any order in which the threads of `server` could. It may stop between any two
-//! calls, and a disk may fail in any of them.
+//! One member on one thread: the machines of `executor`, their queues, and a seeded scheduler that
+//! calls them in any order that is possible with the threads of `server`. The member may stop
+//! between any two calls, and a disk may fail in any of them.
 
 use crate::seed::Seed;
 use executor::boot::Files;
@@ -24,7 +24,7 @@ const TICK: Duration = Duration::from_millis(100);
 /// The lanes of request ids: clients, the member itself, and its rounds of reads.
 const LANES: usize = 3;
 
-/// What an observer sees of a member, in order.
+/// An observation of a member.
 #[derive(Debug)]
 pub enum Observation {
     /// Entries were handed to the log. They replace those that it holds from the first one on.
@@ -33,7 +33,7 @@ pub enum Observation {
     Applying(Entry),
     /// A request was answered.
     Answer(u64, Result<Answer, Reject>),
-    /// A question was answered.
+    /// A query was answered.
     Reply(Reply),
     /// A moment was published.
     Moment {
@@ -74,7 +74,7 @@ impl Driver {
     /// Starts a member. Its request ids differ from those of every other `start`.
     ///
     /// # Errors
-    /// Why it cannot start.
+    /// When it cannot start.
     pub fn boot(disk: &SimDisk, options: &BootOptions, start: u64) -> Result<Driver, BootError> {
         let vfs: Arc<dyn Vfs> = Arc::new(disk.clone());
         Driver::boot_on(&vfs, options, start)
@@ -83,7 +83,7 @@ impl Driver {
     /// As [`Driver::boot`], on any disk.
     ///
     /// # Errors
-    /// Why it cannot start.
+    /// When it cannot start.
     pub fn boot_on(
         vfs: &Arc<dyn Vfs>,
         options: &BootOptions,
@@ -159,12 +159,12 @@ impl Driver {
         self.machines.applier.moment().is_linearizable()
     }
 
-    /// Returns what was seen since the last call.
+    /// Returns the observations since the last call.
     pub fn take_observations(&mut self) -> Vec<Observation> {
         std::mem::take(&mut self.observations)
     }
 
-    /// A client's request arrives. Returns its id.
+    /// Submits a client's request. Returns its id.
     pub fn submit(&mut self, mut request: InternalRaftRequest) -> u64 {
         let id = self.ids.next_id();
         request.header = Some(RequestHeader { id, ..RequestHeader::default() });
@@ -176,10 +176,10 @@ impl Driver {
         id
     }
 
-    /// Asks a question that needs no entry, and returns its reply if it comes at once.
+    /// Submits a query, which needs no entry. Returns the reply if it is ready at once.
     ///
     /// # Errors
-    /// When the member cannot go on.
+    /// When the member must stop.
     pub fn ask(&mut self, query: LeaseQuery) -> Result<Option<Reply>, String> {
         let id = self.ids.next_id();
         let question = Question { caller: None, query };
@@ -193,10 +193,10 @@ impl Driver {
         }
     }
 
-    /// Makes one call of some machine; false if there was nothing to do but to wait for a tick.
+    /// Makes one call of some machine. Returns false if nothing can happen before the next tick.
     ///
     /// # Errors
-    /// Why the member stops.
+    /// When the member stops.
     pub fn step(&mut self, seed: &mut Seed) -> Result<bool, String> {
         if self.failed.is_some() && seed.one_in(4) {
             return self.stop().map(|()| false);
@@ -220,7 +220,7 @@ impl Driver {
             20..22 if has_backend => self.backend_step(Some(seed)),
             22 if has_housekeeping => self.housekeep()?,
             23 if seed.one_in(10) => self.commit(0),
-            // The machine that was drawn has nothing to do, or is slow.
+            // The chosen machine has nothing to do, or is slow.
             _ => {}
         }
         Ok(true)
@@ -229,7 +229,7 @@ impl Driver {
     /// Works until nothing is left to do.
     ///
     /// # Errors
-    /// Why the member stops.
+    /// When the member stops.
     pub fn settle(&mut self) -> Result<(), String> {
         loop {
             let Machines { consensus, applier, log_writer, backend_writer } = &self.machines;
@@ -254,7 +254,7 @@ impl Driver {
         }
     }
 
-    /// Stops as the server does when it is told to.
+    /// Stops in an orderly way, like the server.
     ///
     /// # Errors
     /// When the log cannot be closed.
@@ -262,10 +262,10 @@ impl Driver {
         self.machines.log_writer.close().map_err(|error| error.to_string())
     }
 
-    /// A tick passes, and consensus and the applier take it at once.
+    /// Advances by a tick, which consensus and the applier handle at once.
     ///
     /// # Errors
-    /// Why the member stops.
+    /// When the member stops.
     pub fn tick(&mut self) -> Result<(), String> {
         self.now += TICK;
         let mut out = Vec::new();
@@ -280,7 +280,7 @@ impl Driver {
         self.queues.apply.push_back(ApplyInput::Tick);
     }
 
-    /// Notes the first failure.
+    /// Records the first failure.
     fn fail(&mut self, why: String) {
         self.failed.get_or_insert(why);
     }
@@ -347,7 +347,7 @@ impl Driver {
         }
     }
 
-    /// A round of consensus with at most so many inputs.
+    /// A round of consensus with at most this many inputs.
     fn consensus_round(&mut self, inputs: usize) {
         let mut out = Vec::new();
         let inputs = inputs.min(self.queues.consensus.len());
@@ -365,7 +365,7 @@ impl Driver {
         taken.map_err(|fatal| fatal.to_string())
     }
 
-    /// The applier takes an input, or applies a batch.
+    /// Lets the applier take an input, or apply a batch.
     fn apply_step(&mut self, prefers_input: bool) -> Result<(), String> {
         let can_apply = self.machines.applier.can_apply();
         if (prefers_input || !can_apply)
@@ -386,7 +386,7 @@ impl Driver {
         done.map_err(|fatal| fatal.to_string())
     }
 
-    /// The log's machine does its next step.
+    /// Lets the log writer do its next step.
     fn log_step(&mut self) {
         for input in self.queues.log.drain(..) {
             self.machines.log_writer.take(input);
@@ -398,8 +398,8 @@ impl Driver {
         self.route(out);
     }
 
-    /// The database's machine takes its inputs, and commits some of the batches that are queued, or
-    /// all without a seed.
+    /// Lets the backend writer take its inputs and commit some of the queued batches; all of them
+    /// if there is no seed.
     fn backend_step(&mut self, seed: Option<&mut Seed>) {
         let mut batches = 0;
         for input in self.queues.backend.drain(..) {

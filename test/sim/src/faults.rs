@@ -1,6 +1,6 @@
-//! A disk that fails once, at any call: an error, or no space. The member stops and reports why, or
-//! goes on if the call was optional. Everything that it acknowledged is there at the next start, with
-//! or without a crash of the machine in between.
+//! A disk that fails once, at any call, with an error or without space. The member must stop and
+//! report why, or continue if the call was optional. At the next start, everything that it
+//! acknowledged must be there, with or without a crash of the machine in between.
 //!
 //! One start may be refused: after a write to the log that ended inside a sector. A torn tail ends at
 //! a sector boundary, so this one looks like damage, as it does to Go's etcd.
@@ -17,7 +17,7 @@ use vfs::{Fault, Injection, SimDisk};
 pub struct Faults {
     /// Members that a fault stopped.
     pub stopped: u64,
-    /// Members that went on, since the call was optional.
+    /// Members that continued, since the call was optional.
     pub went_on: u64,
     /// Starts that were checked afterwards.
     pub starts: u64,
@@ -28,7 +28,7 @@ pub struct Faults {
 /// Runs the workload repeatedly, each time with one fault at another point.
 ///
 /// # Errors
-/// The fault, with its run.
+/// When a check fails, with the number of the run.
 pub fn try_faults(plan: Plan, runs: u64) -> Result<Faults, String> {
     let mut whole = Run::new(plan);
     whole.run().map_err(|error| format!("seed {}: the run itself: {error}", plan.seed))?;
@@ -76,7 +76,7 @@ fn start(known: &Run, disk: &SimDisk, run: &Run) -> Result<(), String> {
     check(&known.history, disk, &run.options, bounds).map(drop)
 }
 
-/// True if a member stopped because of the disk, and reports it.
+/// True if a member reports that it stopped because of the disk.
 fn is_of_the_disk(why: &str) -> bool {
     why.contains("os error")
 }

@@ -1,5 +1,5 @@
 //! The history of a run: each entry that the member applied, with the state that the twin computes
-//! after it. The run is checked against it while it goes, and every crash image afterwards.
+//! after it. The run is checked against it continuously, and every crash image afterwards.
 
 use crate::driver::Observation;
 use crate::twin::{self, Moment, Twin};
@@ -12,8 +12,8 @@ use state::Reject;
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-/// The content of a member once an entry is applied, compaction is finished, and everything is in
-/// the file.
+/// The expected content of a member once an entry is applied, compaction is finished, and
+/// everything is in the file.
 #[derive(Debug)]
 pub struct Expected {
     /// The pairs of the bucket `key`, without tombstones at the compact revision.
@@ -77,7 +77,7 @@ impl History {
         }
     }
 
-    /// Adds what was seen of a member, and checks it.
+    /// Adds the observations of a member, and checks them.
     ///
     /// # Errors
     /// When an entry changes its content, an answer is wrong, or an answer, an event or a linearizable
@@ -131,7 +131,7 @@ impl History {
 
     fn apply(&mut self, entry: Entry) -> Result<(), String> {
         if let Some(known) = self.entry(entry.index) {
-            // Applied again after a restart.
+            // The entry was applied again after a restart.
             return if *known == entry {
                 Ok(())
             } else {
@@ -163,13 +163,13 @@ impl History {
 
     fn answered(&mut self, id: u64, answer: &Result<Answer, Reject>) -> Result<(), String> {
         if id == 0 {
-            // The first configuration of a cluster; no client waits for it.
+            // An entry of the first configuration of the cluster, for which no client waits.
             return Ok(());
         }
         let Some(request) = self.requests.get(&id) else {
             return Err(format!("request {id} is answered and was never applied"));
         };
-        // Answered when the compaction is finished, with the revision of that time.
+        // A physical compaction is answered when it is finished, with the revision at that time.
         let may_differ = request.is_physical_compaction
             && matches!((&request.answer, answer), (Ok(_), Ok(Answer::Compact { .. })));
         if request.answer != *answer && !may_differ {

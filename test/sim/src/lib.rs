@@ -1,6 +1,6 @@
-//! Simulation of whole members on a virtual disk, under seeded schedulers, and what must hold
-//! whatever happens: clusters with faults (`cluster`), one member and the crashes of its machine
-//! (`crash`), and checkers of what clients saw (`kv`).
+//! Simulation of whole members on a simulated disk, under seeded schedulers, with checks: clusters
+//! with faults (`cluster`), one member and crashes of its machine (`crash`), and checkers of
+//! clients' histories (`kv`).
 
 pub mod check;
 pub mod cluster;

@@ -1,8 +1,8 @@
-//! Whether a history of concurrent calls is linearizable: whether each call can be given one moment
-//! between its begin and its end so that a sequential object would have answered the same.
+//! Checks whether a history of concurrent calls is linearizable: whether each call can be assigned
+//! a moment between its start and its end so that a sequential object gives the same answers.
 //!
-//! The search is that of Wing and Gong with Lowe's memory of what was tried. A call whose client got
-//! no answer may take effect at any time after its begin, or never.
+//! The search is that of Wing and Gong, with Lowe's cache of visited states. A call without an
+//! answer may take effect at any time after its start, or never.
 //!
 //! Source: J. Wing, C. Gong, *Testing and Verifying Concurrent Objects*, 1993; G. Lowe, *Testing for
 //! Linearizability*, 2017.
@@ -30,23 +30,23 @@ pub trait Sequential {
 pub struct Timed<C> {
     /// When it began.
     pub begun: u64,
-    /// When its answer came; `None` if none came.
+    /// When its answer arrived; `None` if it has none.
     pub ended: Option<u64>,
     /// The call.
     pub call: C,
 }
 
-/// What the search found.
+/// The result of the search.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// There is an order.
     Linearizable,
-    /// There is none. The longest order that was found, as places in the history, and the places of
-    /// the calls of which one had to be next.
+    /// There is none. Contains the longest order that was found, as positions in the history, and
+    /// the positions of the calls of which one had to be next.
     Illegal {
         /// The order.
         longest: Vec<usize>,
-        /// What could not follow it.
+        /// The calls that could not follow it.
         stuck: Vec<usize>,
     },
     /// The search took too many steps.
@@ -56,10 +56,10 @@ pub enum Verdict {
 /// The end of a list.
 const NONE: usize = usize::MAX;
 
-/// Calls in the order of their begins, from which calls are taken and to which they return.
+/// A linked list of calls in the order of their start times. Calls are taken from it and put back.
 #[derive(Debug)]
 struct Line {
-    /// The places in the history.
+    /// The positions in the history.
     calls: Vec<usize>,
     next: Vec<usize>,
     before: Vec<usize>,
@@ -86,7 +86,7 @@ impl Line {
         }
     }
 
-    /// Undoes the last [`Line::take`] that is not undone.
+    /// Undoes the last [`Line::take`] that is not undone yet.
     fn put_back(&mut self, at: usize) {
         let (before, next) = (self.before[at], self.next[at]);
         if before == NONE {
@@ -100,7 +100,7 @@ impl Line {
     }
 }
 
-/// A place in the order in which the calls are tried: first those with an answer.
+/// A position in the order in which the calls are tried: first the calls with an answer.
 #[derive(Clone, Copy, Debug)]
 enum Place {
     Answered(usize),
@@ -119,12 +119,12 @@ struct Search<'a, S: Sequential> {
     /// The place in `ends` of each call of `answered`.
     ranks: Vec<usize>,
     is_taken: Vec<bool>,
-    /// A random number for each call; the sum of those in the order names the set of them.
+    /// A random number for each call. The sum over the calls in the order identifies their set.
     names: Vec<u128>,
 }
 
 impl<S: Sequential> Search<'_, S> {
-    /// Every next call must have begun by then.
+    /// The time by which the next call must have begun.
     fn horizon(&mut self) -> u64 {
         while self.ends.get(self.ended).is_some_and(|(_, at)| self.is_taken[*at]) {
             self.ended += 1;
@@ -186,7 +186,7 @@ impl<S: Sequential> Search<'_, S> {
             Place::Answered(at) => {
                 self.answered.put_back(at);
                 self.is_taken[at] = false;
-                // It may have been the one whose end bounds the next call.
+                // The end of this call may bound the next one again.
                 self.ended = self.ended.min(self.ranks[at]);
             }
             Place::Open(at) => self.open.put_back(at),
@@ -262,11 +262,11 @@ fn fingerprint(value: &impl Hash) -> u64 {
     hasher.finish()
 }
 
-/// Searches for an order, in at most so many steps.
+/// Searches for an order, in at most `steps_max` steps.
 ///
-/// Sets of calls and values that were tried are remembered by numbers of 128 and 64 bits. Two that
-/// differ get the same ones with a probability of less than one in 2^60 for a history that fits into
-/// memory; a linearizable history could then be called illegal, but never the reverse.
+/// Visited states (a set of calls and a value) are remembered by hashes of 128 and 64 bits. For a
+/// history that fits into memory, the probability of a collision is less than one in 2^60. It could
+/// make a linearizable history seem illegal, but never the reverse.
 pub fn search<S: Sequential>(object: &S, history: &[Timed<S::Call>], steps_max: u64) -> Verdict {
     let mut places: Vec<usize> = (0..history.len()).collect();
     places.sort_by_key(|place| (history[*place].begun, *place));

@@ -1,5 +1,5 @@
-//! A disk that reports a sync of the log as done and does not do it: what the crash checks must
-//! find out.
+//! A disk that reports syncs of the log as done without doing them. The crash checks must detect
+//! it.
 
 use std::io;
 use std::path::{Path, PathBuf};

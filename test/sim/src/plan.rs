@@ -1,4 +1,4 @@
-//! What a run does, and the kinds of calls to the disk that it makes.
+//! The parameters of a run, and the kinds of its calls to the disk.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,7 +20,7 @@ pub struct Plan {
     pub point: Option<u64>,
     /// Threads that check images.
     pub threads: usize,
-    /// The disk ignores syncs of the log: the checks must find that out.
+    /// The disk ignores syncs of the log, which the checks must detect.
     pub lies: bool,
 }
 

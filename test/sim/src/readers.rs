@@ -1,6 +1,6 @@
-//! Readers beside the member: each holds the moment at which it began and reads all keys from it,
-//! a piece at a time, while the member applies, commits, compacts and shrinks its file. It must
-//! read exactly that moment.
+//! Readers beside the member. Each holds a moment and reads all its keys, a piece at a time, while
+//! the member applies, commits, compacts and shrinks its file. It must read exactly the state of
+//! its moment.
 
 use crate::driver::Driver;
 use crate::history::History;
@@ -10,7 +10,7 @@ use bytes::Bytes;
 use mvcc::{KeyRange, RangeCursor, RangeQuery, Step, Wait};
 use proto::Index;
 
-/// The most readers at once.
+/// The maximum number of readers at once.
 const READERS_MAX: usize = 6;
 
 /// One reader.
@@ -25,15 +25,15 @@ struct Reader {
 #[derive(Debug, Default)]
 pub(crate) struct Readers {
     readers: Vec<Reader>,
-    /// How many have read everything.
+    /// The number of readers that have read everything.
     pub(crate) finished: u64,
-    /// How many of them saw the file commit meanwhile.
+    /// How many of them read across a commit of the file.
     pub(crate) across_commits: u64,
     began_at: Vec<Index>,
 }
 
 impl Readers {
-    /// Forgets the readers: the process has ended.
+    /// Drops the readers when the process has ended.
     pub(crate) fn end(&mut self) {
         self.readers.clear();
         self.began_at.clear();
@@ -42,7 +42,7 @@ impl Readers {
     /// Begins a reader, or lets one read a piece.
     ///
     /// # Errors
-    /// When a reader read something else than its moment.
+    /// When a reader has read other data than its moment has.
     pub(crate) fn step(
         &mut self,
         driver: &Driver,

@@ -1,6 +1,6 @@
-//! A sync that fails stops the member. It starts again on the same machine, whose page cache shows
-//! data that never reached the disk; it acknowledges more; then the machine loses power. Whatever
-//! was acknowledged before and after the restart must be there.
+//! A sync that fails stops the member. It starts again on the same machine, whose page cache
+//! contains data that never reached the disk. It acknowledges more requests; then the machine loses
+//! power. Everything that was acknowledged before and after the restart must be there.
 
 use crate::check::{Bounds, check};
 use crate::plan::Plan;
@@ -17,7 +17,7 @@ const OPERATIONS_AFTER: u64 = 60;
 pub struct Restarts {
     /// Members that a failed sync stopped, and that started again.
     pub restarted: u64,
-    /// Members that went on, since the sync was optional.
+    /// Members that continued, since the sync was optional.
     pub went_on: u64,
     /// Images of a power failure after the restart that were checked.
     pub images: u64,
@@ -26,7 +26,7 @@ pub struct Restarts {
 /// Runs the workload repeatedly, each time with another sync that fails.
 ///
 /// # Errors
-/// The fault, with its run.
+/// When a check fails, with the number of the run.
 pub fn try_restarts(plan: Plan, runs: u64) -> Result<Restarts, String> {
     let syncs = syncs(plan)?;
     let mut tried = Restarts::default();

@@ -1,5 +1,5 @@
-//! One member under a workload: requests of a seed, a scheduler of the same seed, readers, and a few
-//! restarts, of which every second one follows a kill.
+//! One member under a workload: requests and a scheduler from one seed, readers, and a few
+//! restarts. Every second restart follows a kill.
 
 use crate::driver::Driver;
 use crate::history::History;
@@ -12,11 +12,11 @@ use executor::BootOptions;
 use std::sync::Arc;
 use vfs::{Recorded, SimDisk, Vfs};
 
-/// The most requests under way.
+/// The maximum number of requests in flight.
 const UNDER_WAY_MAX: u64 = 12;
 /// How often the member is started again.
 const RESTARTS: u64 = 6;
-/// Steps without a new request, after which the member is taken to hang.
+/// After this many steps without a new request, the member counts as hanging.
 const STEPS_MAX: u64 = 100_000;
 
 /// The run.
@@ -86,12 +86,12 @@ impl Run {
     /// Runs until the plan's number of requests is answered, or until the member stops.
     ///
     /// # Errors
-    /// Why the member stopped, or what it did wrong.
+    /// When the member stops, or a check fails.
     pub(crate) fn run(&mut self) -> Result<(), String> {
         self.run_to(self.plan.operations)
     }
 
-    /// Starts the member on the disk as it is, and runs until so many requests are answered since
+    /// Starts the member on the current disk, and runs until this many requests are answered since
     /// the first start.
     ///
     /// # Errors
@@ -115,7 +115,7 @@ impl Run {
             if done >= restart_at {
                 restart_at += restart_every;
                 driver = self.restart(driver, self.boots.is_multiple_of(2))?;
-                // What was not in the log yet is lost.
+                // Requests that were not in the log yet are lost.
                 under_way = self.history.requests();
             }
             // Sometimes one client, sometimes a dozen.
@@ -134,13 +134,13 @@ impl Run {
                 Ok(true) => Ok(()),
                 Err(error) => Err(error),
             };
-            // The history needs what the member did before it stopped, too.
+            // The history also needs the observations from before the member stopped.
             self.learn(&mut driver)?;
             stepped?;
             self.readers.step(&driver, &self.history, &mut reads)?;
         }
-        // The last start may be so recent that the member does not lead yet, and does not know what
-        // is committed.
+        // After a recent start, the member may not lead yet, and does not know which entries are
+        // committed.
         while !driver.is_ready() {
             driver.tick()?;
             self.settle(&mut driver)?;
@@ -150,7 +150,7 @@ impl Run {
 
     fn settle(&mut self, driver: &mut Driver) -> Result<(), String> {
         let settled = driver.settle();
-        // Also what it did before it stopped.
+        // Also learns the observations from before it stopped.
         self.learn(driver)?;
         settled
     }

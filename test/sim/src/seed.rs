@@ -18,17 +18,17 @@ impl Seed {
         self.0.draw()
     }
 
-    /// A number below `limit`; 0 where there is none.
+    /// A number below `limit`; 0 if `limit` is 0.
     pub fn below(&mut self, limit: u64) -> u64 {
         self.0.below(limit)
     }
 
-    /// A place in something of this length.
+    /// A position in a list of this length.
     pub fn place(&mut self, len: usize) -> usize {
         self.0.index(len)
     }
 
-    /// True once in so many times.
+    /// True once in `times` on average.
     pub fn one_in(&mut self, times: u64) -> bool {
         self.below(times) == 0
     }

@@ -1,5 +1,5 @@
-//! A simple model of the store: a list of all versions that were ever written, and maps. It shares no
-//! code with the store that is checked against it.
+//! A simple model of the store: a list of all versions ever written, and maps. It shares no code
+//! with the store that is checked against it.
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -289,7 +289,8 @@ pub fn live(history: &[Version]) -> BTreeMap<&[u8], &Version> {
 }
 
 /// The versions that a finished compaction keeps: all later ones, and those that are live at its
-/// revision. Tombstones at exactly that revision are left out, since versions of etcd differ there.
+/// revision. Tombstones at exactly that revision are left out, since only some versions of etcd
+/// keep them.
 #[must_use]
 pub fn kept(history: &[Version], compacted: i64) -> Vec<&Version> {
     let before = history.partition_point(|version| version.at.0 <= compacted);
@@ -301,8 +302,8 @@ pub fn kept(history: &[Version], compacted: i64) -> Vec<&Version> {
     history.iter().filter(stays).collect()
 }
 
-/// HashKV at the current revision: over the kept versions, without those that are older than the
-/// compaction and not live now.
+/// HashKV at the current revision. It covers the kept versions, except those that are older than
+/// the compaction and not live now.
 #[must_use]
 pub fn hash_kv(history: &[Version], compacted: i64) -> u32 {
     let living = live(history);

@@ -34,7 +34,7 @@ impl Workload {
     }
 
     fn put(&mut self, key: Bytes) -> PutRequest {
-        // Mostly short; some are longer than a sector or a page.
+        // Most values are short; some are longer than a sector or a page.
         let len = match self.seed.below(20) {
             0 => 5_000 + self.seed.place(9_000),
             1..=3 => 300 + self.seed.place(1_000),
@@ -139,7 +139,7 @@ impl Workload {
 }
 
 fn key_of(number: u64) -> Bytes {
-    // Of different lengths, so that pages do not fill evenly.
+    // The keys have different lengths, so that pages do not fill evenly.
     let tail = usize::try_from(number * number % 97).unwrap_or_default();
     format!("key/{number:03}/{}", "x".repeat(tail)).into()
 }

@@ -1,4 +1,4 @@
-//! A slice of what the program `cluster` does in full: a few seeds, shortly.
+//! A short form of the program `cluster`: a few seeds, for a short time.
 
 use sim::cluster::{ClusterPlan, FaultKind, FaultTally, run};
 use std::collections::BTreeSet;
@@ -25,7 +25,7 @@ fn clusters_with_faults_keep_every_promise() {
     assert!(faults.total() > 100 && operations > 10_000 && hours > 0.2, "{faults:?}");
 }
 
-/// The kinds of faults that change the members, and some that get in their way.
+/// The kinds of faults that change the members, and some that interfere with these changes.
 const OPERATED: [FaultKind; 12] = [
     FaultKind::MemberAdd,
     FaultKind::LearnerAdd,

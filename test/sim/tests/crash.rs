@@ -1,5 +1,5 @@
-//! A slice of what the program `crash` does in full: one member, a workload, and crash images at
-//! some points of its disk.
+//! A short form of the program `crash`: one member, a workload, and crash images at some points of
+//! its disk.
 
 use sim::crash::try_all;
 use sim::faults::try_faults;
@@ -21,7 +21,7 @@ fn no_crash_loses_what_was_acknowledged_or_leaves_half_of_anything() {
     }
 }
 
-/// A start once left the names of the directories that it made to chance.
+/// A start once did not sync the parents of the directories that it created.
 #[test]
 fn a_first_start_leaves_a_directory_that_stays() {
     let report = try_all(Plan { operations: 20, every: 1, images: 8, ..plan(1) }).unwrap();
@@ -32,7 +32,7 @@ fn a_first_start_leaves_a_directory_that_stays() {
 #[test]
 fn a_disk_that_fails_stops_the_member_and_loses_nothing() {
     let faults = try_faults(plan(1), 60).unwrap();
-    // A member goes on only if the call was for later: a spare segment, the removal of old files.
+    // A member continues only if the call was optional: a spare segment, the removal of old files.
     assert_eq!(faults.stopped + faults.went_on, 60);
     assert!(faults.stopped > 40, "{faults:?}");
     assert!(faults.refused * 4 < faults.starts, "{faults:?}");

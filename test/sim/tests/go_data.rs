@@ -1,5 +1,5 @@
-//! Whole directories, of Go's etcds and of ours, as a start finds them: sound, with one record of
-//! the log damaged, with a torn last batch. (What the log alone makes of each is in its own tests.)
+//! Starts on whole directories of Go's etcd and of ours: intact, with one damaged record of the
+//! log, and with a torn last batch. (The tests of `wal` cover the log alone.)
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::print_stdout, reason = "a test says what it skipped")]
 
@@ -27,7 +27,7 @@ struct Directory {
     name: String,
     disk: SimDisk,
     options: BootOptions,
-    /// What the server answered before it stopped, file by file.
+    /// The server's answers before it stopped, one file each.
     expected: Vec<(String, Value)>,
 }
 
@@ -41,7 +41,7 @@ impl Directory {
     }
 }
 
-/// Where the tests' data is; `None`, with a word, when there is none.
+/// The directory of the tests' data. `None`, with a message, if there is none.
 fn testdata() -> Option<PathBuf> {
     let data = std::env::var_os("RETCD_TESTDATA").map(|data| Path::new(&data).join("go-data"));
     if data.is_none() {
@@ -50,7 +50,7 @@ fn testdata() -> Option<PathBuf> {
     data
 }
 
-/// The directories of single members, not to be changed.
+/// The directories of single members. They must not be changed.
 fn directories() -> Option<&'static [Directory]> {
     static DIRECTORIES: OnceLock<Vec<Directory>> = OnceLock::new();
     let data = testdata()?;
@@ -88,7 +88,7 @@ fn unpack(data: &Path, name: &str) -> Directory {
     Directory { name: name.to_owned(), disk, options, expected }
 }
 
-/// Takes most of the zeros off the last segment, so that many tries stay fast.
+/// Cuts most of the zeros off the last segment, so that many tries stay fast.
 fn shorten(disk: &SimDisk) {
     let records = wal::dump(disk, Path::new(WAL)).unwrap();
     let last = records.last().unwrap();
@@ -226,8 +226,8 @@ fn files(disk: &SimDisk) -> Vec<(PathBuf, Vec<u8>)> {
         .collect()
 }
 
-/// Starts on a damaged directory; true if it says where the damage is and has changed nothing,
-/// false if nothing that is read has changed.
+/// Starts on a damaged directory. Returns true if the start reports where the damage is and changes
+/// no file, and false if it succeeds because the damage is not in the part that is read.
 fn reports(
     directory: &Directory,
     disk: &SimDisk,
@@ -238,7 +238,7 @@ fn reports(
     let context = format!("{}: {} of {}", directory.name, record.offset, record.file.display());
     match directory.boot(disk) {
         Err(BootError::Log(wal::Error::Corrupt { file, offset, .. })) => {
-            // The first crc of all is believed, so that the record behind it is what looks wrong.
+            // The very first CRC record cannot be checked, so the record after it looks damaged.
             let first = record.kind == RecordKind::Crc && offset == record.len;
             assert_eq!(file, record.file, "{context}");
             assert!(first || offset == record.offset, "{context}: {offset}");
@@ -253,7 +253,7 @@ fn reports(
     }
 }
 
-/// How often one record was damaged, and how often that changed nothing that is read.
+/// Damages one record at a time. Returns the number of tries, and how many of them were harmless.
 fn damage_is_reported(directory: &Directory, stride: usize) -> (u64, u64) {
     let (mut tries, mut harmless) = (0, 0);
     let whole = content(&settled(directory.boot(&directory.disk.fork()).unwrap()));
@@ -265,7 +265,7 @@ fn damage_is_reported(directory: &Directory, stride: usize) -> (u64, u64) {
         zeroed.tamper(&record.file, record.offset, &zeros).unwrap();
         assert!(reports(directory, &zeroed, record, whole), "{} zeroed", directory.name);
         let flipped = directory.disk.fork();
-        // Not the bytes that fill it up.
+        // Spares the padding at the end of the record.
         let byte = (tries * 7) % (record.len - 7);
         flipped.flip_bit(&record.file, record.offset + byte, 3).unwrap();
         harmless += u64::from(!reports(directory, &flipped, record, whole));
@@ -290,20 +290,20 @@ fn a_start_reports_one_damaged_record_and_overwrites_nothing() {
     assert!(tries > 50 && harmless * 20 < tries);
 }
 
-/// The records that the last sync put there.
+/// The records of the last synced batch.
 fn last_batch(records: &[DumpedRecord]) -> &[DumpedRecord] {
     let mut from = records.len();
     while records[from - 1].kind == RecordKind::State {
         from -= 1;
     }
-    // Entries without a state record between them may have been synced one by one.
+    // Entries without a state record between them may have been synced separately.
     if records[from - 1].kind == RecordKind::Entry {
         from -= 1;
     }
     &records[from.min(records.len() - 1)..]
 }
 
-/// Tears the last batch in every way, or in many; how many of them booted.
+/// Tears the last batch in every way, or in many ways. Returns how many of them booted.
 fn torn_boots(directory: &Directory) -> u64 {
     let whole = settled(directory.boot(&directory.disk.fork()).unwrap());
     let (wanted, _) = content(&whole);
@@ -328,7 +328,8 @@ fn torn_boots(directory: &Directory) -> u64 {
                 assert!(revision <= wanted && revision + 8 > wanted, "{}", directory.name);
                 booted += 1;
             }
-            // What the database has applied was synced, and is not torn but lost.
+            // Entries that the database has applied were synced, so a missing one is lost, not
+            // torn.
             Err(BootError::Log(wal::Error::Corrupt { file: at, .. })) if at == *file => {
                 assert!(whole_is_in_file(directory), "{}", directory.name);
             }
@@ -338,7 +339,7 @@ fn torn_boots(directory: &Directory) -> u64 {
     booted
 }
 
-/// Whether the database holds all that the log does.
+/// Whether the database has applied all entries of the log.
 fn whole_is_in_file(directory: &Directory) -> bool {
     let disk = directory.disk.fork();
     let booted = directory.boot(&disk).unwrap();

@@ -1,4 +1,4 @@
-//! The checkers of clients' histories: what they must accept, and illegal histories, each by hand.
+//! The checkers of clients' histories, with legal and illegal histories written by hand.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -42,7 +42,7 @@ fn answer(revision: i64, part: Part) -> Option<KvAnswer> {
     Some(KvAnswer { revision, succeeded: true, parts: vec![part] })
 }
 
-/// A call that began and ended then; one without an answer has no end.
+/// A call with its start and its end. A call without an answer has no end.
 fn timed(begun: u64, ended: u64, call: KvCall, answer: Option<KvAnswer>) -> Timed<Answered> {
     let ended = answer.is_some().then_some(ended);
     Timed { begun, ended, call: Answered { client: 0, call, answer } }
@@ -52,7 +52,7 @@ fn history(calls: Vec<Timed<Answered>>) -> KvHistory {
     KvHistory { calls, others: Vec::new() }
 }
 
-/// What the reads show of the changes at their revisions.
+/// The changes that the reads show, by revision.
 fn shown(history: &KvHistory) -> Changes {
     let answers = history.calls.iter().filter_map(|timed| timed.call.answer.as_ref());
     let keys = answers.flat_map(|answer| &answer.parts).filter_map(|part| match part {
@@ -78,7 +78,7 @@ fn verdict_with(history: &KvHistory, changes: &Changes) -> Result<(), String> {
     Ok(())
 }
 
-/// Every checker that can see it finds it.
+/// Asserts that every checker that can detect the fault does so.
 #[track_caller]
 fn assert_illegal(history: &KvHistory, rule: &str, registers_see_it: bool) {
     let broken = revisions::check(history).unwrap_err();
@@ -153,7 +153,7 @@ fn a_stale_read_is_illegal() {
     assert_illegal(&history(calls), "does not follow revision 3", true);
 }
 
-/// Only the revisions tell: the key itself did not change.
+/// Only the revisions show it, since the key itself did not change.
 #[test]
 fn a_read_of_an_old_revision_is_illegal_if_other_keys_have_changed() {
     let calls = vec![
@@ -260,8 +260,8 @@ fn changes_of_others_take_their_revisions() {
     verdict(&history).unwrap();
 }
 
-/// A history that a store has made, with its changes: so many calls, each at a random moment within
-/// its time.
+/// A legal history of `len` calls, with the store's changes. Each call is executed at a random
+/// moment between its start and its end.
 fn random_history(seed: u64, len: u64) -> (KvHistory, Changes) {
     let mut random = Random::new(seed);
     let mut store = SmallStore::default();
@@ -306,7 +306,8 @@ fn histories_of_a_store_are_legal_and_changed_ones_are_not() {
         history.calls[at].call.answer.as_mut().unwrap().revision -= 8;
         caught += u32::from(verdict_with(&history, &changes).is_err());
     }
-    // Too small a change of the revision may still fit the calls at the same time.
+    // If the revision is changed by little, the history may still be legal because of concurrent
+    // calls.
     assert!(caught > 195, "{caught}");
 }
 
@@ -326,8 +327,8 @@ fn alter(history: &mut KvHistory, random: &mut Random) {
     }
 }
 
-/// The changes say more than the answers do: a history that contradicts them may, rarely, fit others,
-/// which the search then finds.
+/// The changes contain more than the answers: a history may contradict them and still be legal with
+/// other changes, which the search then finds. This is rare.
 #[test]
 fn the_order_of_revisions_and_the_search_agree_on_small_histories() {
     let (mut legal, mut illegal, mut legal_otherwise) = (0, 0, 0);

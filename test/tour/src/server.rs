@@ -1,5 +1,5 @@
 //! A server as a child process on loopback. Its advertised name and URLs are the same at every
-//! start, whatever ports it listens on, so that the member and cluster ids are the same, too.
+//! start, although it listens on other ports, so that the member and cluster ids are the same, too.
 
 use crate::process::wait_for;
 use anyhow::{Context, Result, bail};

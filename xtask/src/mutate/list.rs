@@ -26,7 +26,7 @@ pub(crate) struct Mutation {
     pub(crate) id: String,
     /// The file below the workspace.
     pub(crate) file: String,
-    /// What goes wrong with it.
+    /// The fault that the mutation causes.
     pub(crate) why: String,
     /// The text that is replaced.
     pub(crate) find: String,

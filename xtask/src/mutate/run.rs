@@ -17,7 +17,7 @@ const TEST_TIME_MAX: Duration = Duration::from_secs(180);
 /// How often a running test is looked at.
 const POLL: Duration = Duration::from_millis(20);
 
-/// What a test said about a mutation.
+/// The result of the tests with a mutation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// This test failed.
@@ -121,7 +121,6 @@ impl Copy {
         if only_build {
             command.arg("--no-run");
         }
-        // The tests' names and not only dots are wanted of libtest.
         command.args(test).current_dir(&self.tree);
         command.env("CARGO_TARGET_DIR", &self.build).env("CARGO_PROFILE_DEV_DEBUG", "0");
         command.env("RUST_BACKTRACE", "0").env_remove("RUSTFLAGS");
@@ -214,7 +213,7 @@ mod tests {
         stop(&mut child).unwrap();
         let group = format!("-{}", child.id());
         let mut left = true;
-        // The kernel takes a moment to bury the grandchild.
+        // The kernel takes a moment to remove the grandchild.
         for _ in 0..10_000 {
             let kill =
                 Command::new("kill").args(["-0", "--", &group]).stderr(Stdio::null()).status();

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 /// Crates that still have circles. Entries may only be removed.
 const KNOWN: &[&str] = &[];
 
-/// From each module to those that it imports from.
+/// Each module with the modules that it imports from.
 type Edges = BTreeMap<ModulePath, BTreeSet<ModulePath>>;
 
 /// The circles of all crates.
@@ -58,7 +58,7 @@ fn edges(package: &Crate) -> Edges {
                 (Target::Module(target), None) => {
                     targets.insert(target);
                 }
-                // What is used of the module are paths in the code, below.
+                // An import of the module itself: the paths in the code that use it are below.
                 (Target::Module(_), Some(_)) => {}
                 (Target::Item(target), name) => {
                     let exported = import.public && target.starts_with(path);

@@ -1,4 +1,4 @@
-//! What stands in the files: headers, sizes, words that must not stay, and lists in documents.
+//! Checks the content of files: headers, sizes, forbidden words, and lists in documents.
 
 use anyhow::Context;
 use std::collections::{BTreeMap, BTreeSet};

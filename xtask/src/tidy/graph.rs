@@ -29,7 +29,7 @@ const ROWS: &[&[&str]] = &[
     &["xtask"],
 ];
 
-/// What must not be reached from `core`.
+/// The crates that `core` must not depend on, not even indirectly.
 const IMPURE: [&str; 4] = ["tokio", "mio", "hyper", "tonic"];
 
 /// cargo's view of the workspace.

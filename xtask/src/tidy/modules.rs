@@ -190,7 +190,7 @@ impl Crate {
     }
 }
 
-/// What the tokens of one module say. A child without a body is in a file of its own.
+/// Parses the tokens of one module. A child without a body is in a file of its own.
 struct Parsed {
     module: Module,
     children: Vec<(String, Option<Vec<Token>>)>,

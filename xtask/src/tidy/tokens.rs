@@ -132,7 +132,7 @@ fn quoted(text: &str) -> (usize, Option<&str>) {
         return (text.len(), None);
     };
     if first == '\\' {
-        // What is escaped may itself be a quote.
+        // The escaped character may be a quote.
         let body = second_at + second.len_utf8();
         return (text[body..].find('\'').map_or(text.len(), |at| body + at + 1), Some("0"));
     }

@@ -41,7 +41,7 @@ pub(crate) struct Hash {
 
 type Row = Vec<String>;
 
-/// One line for each row, its cells separated by commas.
+/// One line for each row, with its cells separated by commas.
 pub(super) fn rows(rows: &[Row]) -> Vec<u8> {
     rows.iter().map(|row| row.join(", ") + "\n").collect::<String>().into_bytes()
 }
@@ -102,7 +102,7 @@ pub(super) fn status_rows(list: &[Status]) -> Vec<Row> {
         let answer = &one.answer;
         let id = answer.header.map_or(0, |header| header.member_id);
         let downgrade = answer.downgrade_info.clone().unwrap_or_default();
-        // A server that has not opened its database yet has no size: nothing is unused then.
+        // A server that has not opened its database yet reports size 0; then nothing is unused.
         let unused = answer
             .db_size_in_use
             .checked_mul(100)

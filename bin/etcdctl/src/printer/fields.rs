@@ -20,7 +20,7 @@ fn lease_id(printer: Printer, id: i64) -> String {
 pub(super) fn header(printer: Printer, header: Option<&pb::ResponseHeader>) -> String {
     let header = header.copied().unwrap_or_default();
     let revision = match header.revision {
-        // Answers that have nothing to do with keys have none.
+        // The headers of responses that do not concern keys have no revision.
         ..=0 => String::new(),
         revision => format!("\"Revision\" : {revision}\n"),
     };
@@ -73,7 +73,7 @@ pub(super) fn txn(printer: Printer, answer: &pb::TxnResponse) -> Vec<u8> {
             Some(Response::ResponseRange(answer)) => out.extend(range(printer, answer)),
             Some(Response::ResponsePut(answer)) => out.extend(put(printer, answer)),
             Some(Response::ResponseDeleteRange(answer)) => out.extend(delete(printer, answer)),
-            // Only another program can have asked for this: the tool's own grammar has no nesting.
+            // Cannot be the response to a transaction of this tool: its syntax has no nesting.
             Some(Response::ResponseTxn(_)) | None => out.extend(b"\"Unknown\" : \"\"\n"),
         }
     }
@@ -90,7 +90,7 @@ pub(super) fn watch(printer: Printer, answer: &pb::WatchResponse) -> Vec<u8> {
     out.into_bytes()
 }
 
-/// The answer to a grant or a keep-alive.
+/// The response to a grant or a keep-alive.
 pub(super) fn lease(
     printer: Printer,
     of: Option<&pb::ResponseHeader>,

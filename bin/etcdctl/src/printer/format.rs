@@ -7,8 +7,8 @@ use cli::Format;
 pub(crate) struct Printer {
     /// The format.
     pub(crate) format: Format,
-    /// Keys, values and ids in hexadecimal, where the format has a way to.
+    /// Prints keys, values and ids in hexadecimal, if the format supports it.
     pub(crate) hex: bool,
-    /// Of a key-value, the value only; for the simple format.
+    /// Prints only the value of a key-value; used by the simple format.
     pub(crate) value_only: bool,
 }

@@ -158,8 +158,8 @@ fn member(hex: bool, member: &pb::Member) -> String {
         .done()
 }
 
-/// An answer with members in it; with `hex` their ids and the header's are strings. `added` is
-/// only there in the answer to an addition.
+/// A response that lists members. With `hex`, the ids are hexadecimal strings. `added` is the new
+/// member in the response to an addition.
 pub(super) fn members(
     hex: bool,
     header: Option<&pb::ResponseHeader>,
@@ -185,7 +185,7 @@ pub(super) fn members(
         .done()
 }
 
-/// Go's list is nil when nothing was put into it.
+/// A list; `null` if it is empty, since Go's slice is nil then.
 fn list_or_null<T>(items: &[T], json: impl Fn(&T) -> String) -> String {
     if items.is_empty() { "null".to_string() } else { list(items, json) }
 }

@@ -20,7 +20,7 @@ pub(crate) use accounts::AuthChange;
 pub(crate) use endpoints::{Hash, Health, Status};
 pub(crate) use format::Printer;
 
-/// A membership change that was made, and the id that was asked for.
+/// A membership change that was made, with the id of its member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MemberChange {
     /// A member was removed.
@@ -85,7 +85,7 @@ impl Printer {
             Format::Simple => Ok(simple::watch(self, answer)),
             Format::Fields => Ok(fields::watch(self, answer)),
             Format::Json => line(json::watch(answer)),
-            // The client library keeps only these fields, so only these are printed.
+            // Go's client library keeps only these fields, so etcdctl prints no others.
             Format::Protobuf => Ok(pb::WatchResponse {
                 header: answer.header,
                 events: answer.events.clone(),
@@ -115,7 +115,7 @@ impl Printer {
             Format::Simple => line(format!("lease {id:016x} revoked")),
             Format::Fields => Ok(fields::header(self, answer.header.as_ref()).into_bytes()),
             Format::Json => line(json::only_header(answer.header.as_ref())),
-            // Go's type cannot be marshalled, and etcdctl prints an error with its memory.
+            // Go's type cannot be marshalled; etcdctl prints an error that contains the struct.
             Format::Protobuf => {
                 Err(Code::BadFeature
                     .with("marshal unsupported for type *clientv3.LeaseRevokeResponse"))
@@ -211,7 +211,7 @@ impl Printer {
                 }
             }),
             Format::Json => line(json::members(self.hex, header, None, members)),
-            // All three answers have the same fields under the same numbers.
+            // The responses to all three changes have the same fields with the same numbers.
             Format::Protobuf => {
                 let (header, members) = (header.copied(), members.to_vec());
                 Ok(pb::MemberRemoveResponse { header, members }.encode_to_vec())

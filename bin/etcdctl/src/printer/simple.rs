@@ -48,7 +48,7 @@ pub(super) fn txn(printer: Printer, answer: &pb::TxnResponse) -> Vec<u8> {
             Some(Response::ResponseRange(answer)) => out.extend(range(printer, answer)),
             Some(Response::ResponsePut(answer)) => out.extend(put(printer, answer)),
             Some(Response::ResponseDeleteRange(answer)) => out.extend(delete(printer, answer)),
-            // Only another program can have asked for this: the tool's own grammar has no nesting.
+            // Cannot be the response to a transaction of this tool: its syntax has no nesting.
             Some(Response::ResponseTxn(_)) | None => out.extend(b"unexpected response\n"),
         }
     }
@@ -91,7 +91,7 @@ pub(super) fn leases(answer: &pb::LeaseLeasesResponse) -> Vec<u8> {
 pub(super) fn alarm(answer: &pb::AlarmResponse) -> Vec<u8> {
     let mut out = String::new();
     for member in &answer.alarms {
-        // protobuf's text form, in which fields at zero are left out.
+        // protobuf's text format, which leaves out fields that are 0.
         let id = (member.member_id != 0).then(|| format!("memberID:{}", member.member_id));
         let alarm = (member.alarm != 0).then(|| format!("alarm:{}", member.alarm().as_str_name()));
         out.push_str(&id.into_iter().chain(alarm).collect::<Vec<_>>().join(" "));

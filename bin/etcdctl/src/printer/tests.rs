@@ -1,5 +1,5 @@
-//! The printers against what etcdctl 3.7.1 printed of the same answers: each case of `testdata/`
-//! has the answer's bytes and the output.
+//! The printers against the output of etcdctl 3.7.1 for the same responses. Each case of
+//! `testdata/` has the bytes of the response and the output.
 
 use super::*;
 use crate::failure::Failure;
@@ -27,8 +27,8 @@ fn answer<T: Message + Default>(case: &Case) -> T {
     T::decode(bytes).unwrap()
 }
 
-/// Watches print one answer after another, so the bytes of several may follow each other: then
-/// all events belong to the last header.
+/// Prints a case. A case of `watch` may have several responses, one after the other in its bytes.
+/// They are decoded as one message, which has all events and the last header.
 fn print(case: &Case) -> Printed {
     let printer = printer(case);
     match case.command.as_str() {

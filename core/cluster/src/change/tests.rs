@@ -1,4 +1,4 @@
-//! Which changes are valid, and their effects.
+//! The validity of changes, and their effects.
 
 use super::*;
 

@@ -5,7 +5,7 @@ use UnsafeChange::{LearnerNotReady, NotEnoughStarted, Unhealthy};
 
 const LONG: Duration = Duration::from_secs(6);
 
-/// Voters 1 to `voters`, of which the first `started` have a name, then so many learners.
+/// Voters 1 to `voters`, of which the first `started` have a name, then `learners` learners.
 fn cluster(voters: u64, started: u64, learners: u64) -> Cluster {
     let mut cluster = Cluster::default();
     for id in 1..=voters + learners {
@@ -87,7 +87,7 @@ fn a_reached_voter_is_removed_only_if_a_quorum_of_the_others_is_connected() {
 fn a_voter_that_is_not_reached_and_a_learner_may_always_be_removed() {
     assert_eq!(cluster(3, 3, 0).check_remove(NodeId(3), &reach(&[])), Ok(()));
     assert_eq!(cluster(3, 1, 1).check_remove(NodeId(4), &reach(&[])), Ok(()));
-    // Reached, though not for long enough: it counts among the active ones.
+    // A member that is reached, but not for long enough, counts among the active members.
     let mut short = reach(&[]);
     short.others.insert(NodeId(3), Duration::ZERO);
     assert_eq!(cluster(3, 3, 0).check_remove(NodeId(3), &short), Err(Unhealthy));

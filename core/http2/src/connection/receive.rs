@@ -1,4 +1,4 @@
-//! What a client sends: frames in, events out.
+//! The receiving side: turns frames of the client into events.
 //!
 //! Source: RFC 9113 §5, §6; the order of checks is ours.
 
@@ -11,7 +11,7 @@ use crate::head::{HeadFault, TrailerCheck};
 use crate::limits::{BLOCK_MAX, RESETS_MAX, USELESS_MAX};
 use crate::stream::Closed;
 
-/// A window that is opened by less, in bytes, counts as a frame that brings nothing.
+/// A WINDOW_UPDATE by less than this, in bytes, counts as a useless frame.
 const WORTHWHILE: i64 = 512;
 
 type Happened<'i> = Result<Option<ClientEvent<'i>>, ConnectionFault>;
@@ -29,12 +29,12 @@ fn protocol_fault<T>(what: &'static str) -> Result<T, ConnectionFault> {
 }
 
 impl Connection {
-    /// Reads frames from what a client has sent after the preface, up to the next event. `now_ms` is
+    /// Reads frames from `input`, which begins after the preface, up to the next event. `now_ms` is
     /// any clock that does not go back.
     ///
     /// # Errors
-    /// When the client breaks a rule that ends the connection. The caller sends what is unsent, which
-    /// tells the client, and closes.
+    /// When the client breaks a rule that ends the connection. The caller sends the unsent bytes,
+    /// which contain a GOAWAY frame, and closes.
     pub fn receive<'i>(
         &mut self,
         input: &'i [u8],
@@ -118,7 +118,7 @@ impl Connection {
         }
     }
 
-    /// Counts a frame that brings nothing.
+    /// Counts a useless frame (see [`USELESS_MAX`]).
     fn useless(&mut self, now_ms: u64) -> Result<(), ConnectionFault> {
         if self.rates.useless.count(now_ms, USELESS_MAX) {
             return Ok(());
@@ -133,8 +133,8 @@ impl Connection {
         fault(Reason::ENHANCE_YOUR_CALM, "too many streams that are reset")
     }
 
-    /// Resets a stream for a mistake of its client. One that is idle has no state that could be
-    /// closed, and gets the frame alone.
+    /// Resets a stream because of a mistake of the client. For a stream that is not open, only
+    /// writes RST_STREAM, since there is no state to close.
     fn refuse<'i>(&mut self, id: u32, reason: Reason) -> Option<ClientEvent<'i>> {
         if let Some(stream) = self.streams.find(id) {
             self.reset(stream, reason);
@@ -250,7 +250,7 @@ impl Connection {
         self.block(block.stream, block.ended, &block.bytes, now_ms)
     }
 
-    /// A whole header block: of a request, or of trailers.
+    /// Handles a complete header block of a request or of trailers.
     fn block<'i>(&mut self, id: u32, ended: bool, block: &[u8], now_ms: u64) -> Happened<'i> {
         let no_hpack =
             ConnectionFault { reason: Reason::COMPRESSION_ERROR, what: "a wrong header block" };
@@ -290,7 +290,7 @@ impl Connection {
         Ok(Some(ClientEvent::Request { stream, head, ended }))
     }
 
-    /// Whether a stream came after we said that we serve no further ones.
+    /// Whether the client opened the stream after the final GOAWAY.
     fn is_ignored(&self, id: u32) -> bool {
         matches!(self.shutdown, Shutdown::Final(last) if id > last)
     }
@@ -334,7 +334,7 @@ impl Connection {
         };
         let reason = Reason(u32::from_be_bytes(code));
         if let Some(stream) = self.streams.find(head.stream) {
-            // Streams that are cancelled later have cost what they were served.
+            // Only streams without a response count. A later cancellation is normal use.
             if self.streams.get_mut(stream).is_some_and(|state| !state.is_answered) {
                 self.counted_reset(now_ms)?;
             }
@@ -415,7 +415,7 @@ fn is_even(id: u32) -> bool {
     id.is_multiple_of(2)
 }
 
-/// The stream that a priority names as its parent.
+/// The stream that a priority names as its dependency.
 fn depends_on(priority: &[u8]) -> Option<u32> {
     priority.first_chunk::<4>().map(|parent| u32::from_be_bytes(*parent) & 0x7fff_ffff)
 }
@@ -429,7 +429,7 @@ fn unpadded(head: FrameHead, payload: &[u8]) -> Option<&[u8]> {
     content.get(..content.len().checked_sub(usize::from(*padding))?)
 }
 
-/// Counts data against `content-length`; whether they agree so far.
+/// Subtracts data from the announced `content-length`. Returns false if they do not agree.
 fn fits(announced: &mut Option<u64>, len: u32, ended: bool) -> bool {
     let Some(left) = announced else { return true };
     let Some(rest) = left.checked_sub(u64::from(len)) else { return false };

@@ -1,4 +1,4 @@
-//! Responses: frames out, as far as windows and the socket allow.
+//! The sending side: writes responses as frames, as far as the windows and the socket allow.
 
 use super::state::{Connection, reset};
 use crate::frame::{self, DATA, END_HEADERS, END_STREAM, HEAD_LEN, HEADERS, Reason};
@@ -6,7 +6,7 @@ use crate::hpack::Encoder;
 use crate::stream::{Closed, End, StreamKey};
 use bytes::{Buf as _, Bytes};
 
-/// The longest frame of data that is written: other streams get their turn behind it.
+/// The longest DATA frame that is written, in bytes. After it, other streams get their turn.
 const DATA_MAX: usize = 64 * 1024;
 
 /// Room for a short response, in bytes.
@@ -20,8 +20,8 @@ impl Connection {
         self.headers(stream.id, false, |encoder, out| encoder.grpc_head(out));
     }
 
-    /// Sends the head of a response; the names of its fields are in lower case. `ended` if nothing
-    /// follows.
+    /// Sends the head of a response. The field names must be in lower case. `ended` is true if
+    /// nothing follows.
     pub fn send_head<'f>(
         &mut self,
         stream: StreamKey,
@@ -48,14 +48,14 @@ impl Connection {
         is_open && state.is_some_and(|state| state.unsent.is_empty() && state.send_window > 0)
     }
 
-    /// Asks for a turn in [`Connection::next_with_room`] once there is room for data.
+    /// Queues the stream for [`Connection::next_with_room`], which returns it once there is room.
     pub fn want_room(&mut self, stream: StreamKey) {
         let Some(state) = self.streams.get_mut(stream) else { return };
         state.wants_room = true;
         self.enqueue(stream);
     }
 
-    /// Sends data. What finds no room is kept, so call this only when the stream
+    /// Sends data. Data without room is kept in memory, so call this only when the stream
     /// [has room](Connection::has_room).
     ///
     /// # Panics
@@ -68,7 +68,7 @@ impl Connection {
         self.enqueue(stream);
     }
 
-    /// Ends the response, after the data that waits.
+    /// Ends the response after the waiting data.
     pub fn send_end(&mut self, stream: StreamKey, end: End) {
         let Some(state) = self.streams.get_mut(stream) else { return };
         state.wants_room = false;
@@ -78,8 +78,8 @@ impl Connection {
         state.end = Some(end);
     }
 
-    /// The next stream that wants room and has some, after the data that waits was written as far as
-    /// it goes. Streams take turns.
+    /// Writes waiting data, stream by stream, until it finds a stream that wants room and has some.
+    /// Returns that stream. Streams take turns.
     pub fn next_with_room(&mut self) -> Option<StreamKey> {
         while self.client.send_window > 0 && !self.is_full() {
             let stream = self.queue.pop_front()?;
@@ -97,7 +97,7 @@ impl Connection {
         None
     }
 
-    /// Puts a stream behind the others if a turn would be of use.
+    /// Puts a stream at the end of the queue if it has something to write or wants room.
     pub(super) fn enqueue(&mut self, stream: StreamKey) {
         let Some(state) = self.streams.get_mut(stream) else { return };
         if state.is_waiting() && !std::mem::replace(&mut state.is_queued, true) {
@@ -105,8 +105,8 @@ impl Connection {
         }
     }
 
-    /// Writes a frame of the data that waits, and the end behind the last; returns whether a further
-    /// one can be written.
+    /// Writes one frame of the waiting data, and the end after the last frame. Returns whether more
+    /// data is left.
     fn write_data(&mut self, stream: StreamKey) -> bool {
         if self.is_full() {
             return false;
@@ -153,7 +153,8 @@ impl Connection {
         self.finish(stream);
     }
 
-    /// The response is whole. A client that has not ended its side is told that nobody reads it.
+    /// Closes the stream after the response. If the client has not ended its side, resets the
+    /// stream with NO_ERROR, so that it stops sending.
     fn finish(&mut self, stream: StreamKey) {
         let is_receiving = self.streams.get_mut(stream).is_some_and(|state| state.is_receiving);
         if is_receiving {
@@ -163,7 +164,7 @@ impl Connection {
         }
     }
 
-    /// Writes a header block as HEADERS, and CONTINUATION where it is longer than a frame.
+    /// Writes a header block as HEADERS, and as CONTINUATION frames if it is longer than a frame.
     fn headers(&mut self, id: u32, ended: bool, encode: impl FnOnce(&mut Encoder, &mut Vec<u8>)) {
         let out = &mut self.out.bytes;
         if out.capacity() == 0 {
@@ -192,7 +193,7 @@ impl Connection {
         }
     }
 
-    /// Answers a request whose headers are too large, of a stream that was not opened.
+    /// Answers a request whose headers are too large. Its stream was not opened.
     pub(super) fn refuse_headers(&mut self, id: u32, ended: bool) {
         self.headers(id, true, |encoder, out| encoder.status(431, out));
         if !ended {

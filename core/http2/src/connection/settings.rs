@@ -11,7 +11,7 @@ const INITIAL_WINDOW_SIZE: u16 = 4;
 const MAX_FRAME_SIZE: u16 = 5;
 
 impl Connection {
-    /// Applies the client's settings and says so.
+    /// Applies the client's settings and acknowledges them.
     pub(super) fn apply_settings(&mut self, payload: &[u8]) -> Result<(), ConnectionFault> {
         if !payload.len().is_multiple_of(6) {
             let what = "SETTINGS of a length that is not a multiple of 6";
@@ -54,7 +54,7 @@ impl Connection {
                 }
                 self.client.frame_max = value as usize;
             }
-            // What remains asks nothing of this server, or is unknown and ignored.
+            // The other settings do not concern a server, or are unknown and ignored.
             _ => {}
         }
         Ok(())

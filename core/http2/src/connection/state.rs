@@ -1,4 +1,4 @@
-//! The state of a connection, and what both directions share.
+//! The state of a connection, and the operations that both directions use.
 
 use crate::frame::{self, GOAWAY, PING, RST_STREAM, Reason, SETTINGS, WINDOW_UPDATE};
 use crate::head::Head;
@@ -9,45 +9,46 @@ use bytes::Bytes;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-/// The window of a connection, and of a stream, before any setting, in bytes.
+/// The default window of a connection and of a stream, in bytes.
 const WINDOW_DEFAULT: u32 = 65_535;
-/// The longest frame before any setting, in bytes.
+/// The default limit of a frame's length, in bytes.
 const FRAME_DEFAULT: usize = 16_384;
-/// The payload of the PING whose answer shows that the client knows of the shutdown.
+/// The payload of the PING after the first GOAWAY. Its answer shows that the client has received
+/// the GOAWAY.
 pub(super) const SHUTDOWN_PING: &[u8; 8] = b"shutdown";
-/// The payload of the PING that asks whether the client is there.
+/// The payload of the PING that checks whether the client is alive.
 pub(super) const ALIVE_PING: &[u8; 8] = b"areyouok";
 
-// The names of our settings.
+// The identifiers of the settings that we send.
 const MAX_CONCURRENT_STREAMS: u16 = 3;
 const INITIAL_WINDOW_SIZE: u16 = 4;
 const MAX_FRAME_SIZE: u16 = 5;
 const MAX_HEADER_LIST_SIZE: u16 = 6;
 
-/// What a client has done.
+/// An event that a client caused.
 #[derive(Debug)]
 pub enum ClientEvent<'i> {
-    /// A request has begun. `ended` if it has no body.
+    /// A request has begun.
     Request {
         /// Its stream.
         stream: StreamKey,
         /// Its head; requests with the same head share it.
         head: Rc<Head>,
-        /// Whether nothing follows.
+        /// Whether the request has no body.
         ended: bool,
     },
     /// A part of the body. The caller gives the window back with [`Connection::take`].
     Data {
         /// Its stream.
         stream: StreamKey,
-        /// The bytes, perhaps none.
+        /// The bytes; may be empty.
         data: &'i [u8],
-        /// Whether nothing follows.
+        /// Whether this is the end of the body.
         ended: bool,
     },
     /// The body has ended, with trailers.
     Ended(StreamKey),
-    /// The stream is gone: the client has reset it, or we have for its mistake.
+    /// The stream is closed: the client has reset it, or we have because of its mistake.
     Reset(StreamKey, Reason),
     /// A request was refused before it became a stream. The client has been told.
     Refused(RefusedRequest),
@@ -58,20 +59,20 @@ pub enum ClientEvent<'i> {
 /// Why a request was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefusedRequest {
-    /// As many streams as [`Limits::streams_max`] are open: REFUSED_STREAM.
+    /// [`Limits::streams_max`] streams are open already: REFUSED_STREAM.
     Streams,
     /// Its header list is longer than [`Limits::headers_max`]: the status 431.
     Headers,
-    /// Its header list is not that of a request: PROTOCOL_ERROR.
+    /// Its header list is not valid for a request: PROTOCOL_ERROR.
     Malformed,
 }
 
 /// The client broke a rule that ends the connection. The GOAWAY frame is in the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionFault {
-    /// The code that the client is told.
+    /// The error code in the GOAWAY frame.
     pub reason: Reason,
-    /// What it did.
+    /// The mistake of the client.
     pub what: &'static str,
 }
 
@@ -86,13 +87,13 @@ impl std::error::Error for ConnectionFault {}
 /// The result of [`Connection::receive`].
 #[derive(Debug)]
 pub struct FramesRead<'i> {
-    /// How many bytes of the input were used. The rest is the start of a frame.
+    /// How many bytes of the input were used.
     pub used: usize,
-    /// What happened; `None` if the input has no further whole frame.
+    /// The event; `None` if the rest of the input is not a complete frame.
     pub event: Option<ClientEvent<'i>>,
 }
 
-/// The server's side of a connection. See the crate for how it is driven.
+/// The server's side of a connection. The crate's documentation describes how to drive it.
 #[derive(Debug)]
 pub struct Connection {
     pub(super) limits: Limits,
@@ -103,32 +104,33 @@ pub struct Connection {
     pub(super) queue: VecDeque<StreamKey>,
     pub(super) out: Out,
     pub(super) client: ClientState,
-    /// What the client may still send on the connection, and what of it was taken.
+    /// Bytes that the client may still send on the connection.
     pub(super) receive_window: u32,
+    /// Bytes that were taken and are not yet given back with a WINDOW_UPDATE.
     pub(super) taken: u32,
-    /// The header block whose frames are coming in.
+    /// The header block whose further frames are still to come.
     pub(super) block: Option<OpenBlock>,
     pub(super) rates: Rates,
     pub(super) shutdown: Shutdown,
 }
 
-/// What waits for the socket.
+/// The output that waits for the socket.
 #[derive(Debug, Default)]
 pub(super) struct Out {
     pub(super) bytes: Vec<u8>,
     pub(super) sent: usize,
 }
 
-/// What the client has said of itself.
+/// The client's settings, its windows, and its state.
 #[derive(Debug)]
 pub(super) struct ClientState {
-    /// What we may still send on the connection.
+    /// Bytes that we may still send on the connection.
     pub(super) send_window: i64,
     pub(super) stream_window: i64,
     pub(super) frame_max: usize,
-    /// Its first SETTINGS frame has come.
+    /// True once its first SETTINGS frame has arrived.
     pub(super) is_open: bool,
-    /// It opens no further streams.
+    /// True once it has sent GOAWAY, so that it opens no further streams.
     pub(super) is_leaving: bool,
 }
 
@@ -149,14 +151,15 @@ pub(super) struct Rates {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shutdown {
     No,
-    /// The client was told that no further streams are wanted; those on their way are served.
+    /// The first GOAWAY was sent. Streams that the client opened before it received the GOAWAY are
+    /// served.
     Announced,
     /// Streams above this number are ignored.
     Final(u32),
 }
 
 impl Connection {
-    /// A connection whose preface has been read. Our settings are in the output.
+    /// A connection whose preface has been read. Writes our settings to the output.
     #[must_use]
     pub fn new(limits: Limits) -> Connection {
         let mut out = Out::default();
@@ -193,7 +196,7 @@ impl Connection {
         &self.out.bytes[self.out.sent..]
     }
 
-    /// The socket has taken the first `len` of the unsent bytes.
+    /// Records that the socket has taken the first `len` of the unsent bytes.
     ///
     /// # Panics
     /// When there are fewer.
@@ -204,13 +207,14 @@ impl Connection {
             // An idle connection keeps no buffer.
             self.out = Out::default();
         } else if self.out.sent >= self.limits.unsent_max {
-            // A client that never takes all of it must not make the buffer grow.
+            // Drops the sent part, so that the buffer does not grow when the client never takes all
+            // of it.
             self.out.bytes.drain(..self.out.sent);
             self.out.sent = 0;
         }
     }
 
-    /// Whether so much waits for the socket that nothing more should be read.
+    /// Whether so much output waits for the socket that nothing more should be read.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.out.bytes.len() - self.out.sent >= self.limits.unsent_max
@@ -229,7 +233,7 @@ impl Connection {
         is_last && self.streams.len() == 0
     }
 
-    /// Whether the stream is open: the client may still send, or the response is not written whole.
+    /// Whether the stream is open: the client may still send, or the response is not finished.
     pub fn is_open(&mut self, stream: StreamKey) -> bool {
         self.streams.get_mut(stream).is_some()
     }
@@ -243,13 +247,13 @@ impl Connection {
         }
     }
 
-    /// Asks the client for a sign of life, which is [`ClientEvent::Alive`].
+    /// Pings the client. Its answer is [`ClientEvent::Alive`].
     pub fn ask_alive(&mut self) {
         frame::write(PING, 0, 0, ALIVE_PING, &mut self.out.bytes);
     }
 
-    /// The caller has taken data of a stream; the client gets that much more window. See
-    /// [`Connection::discard`] for data that nobody wants.
+    /// Records that data of a stream was read. The client gets as much window for the stream and
+    /// the connection. See [`Connection::discard`] for data that is dropped unread.
     pub fn take(&mut self, stream: StreamKey, len: usize) {
         let len = u32::try_from(len).unwrap_or(u32::MAX);
         let Some(state) = self.streams.get_mut(stream) else { return };
@@ -266,8 +270,8 @@ impl Connection {
         self.give_back(len);
     }
 
-    /// Data of a stream was dropped since nobody reads it. The client gets window for other streams,
-    /// and none for this one.
+    /// Records that data of a stream was dropped unread. The client gets window for the connection,
+    /// and so for other streams, but none for this stream.
     pub fn discard(&mut self, stream: StreamKey, len: usize) {
         let Some(state) = self.streams.get_mut(stream) else { return };
         let len = u32::try_from(len).unwrap_or(u32::MAX).min(state.held);
@@ -275,7 +279,7 @@ impl Connection {
         self.give_back(len);
     }
 
-    /// Opens the connection's window for data that holds no memory any more.
+    /// Opens the connection's window again after data was read or dropped.
     pub(super) fn give_back(&mut self, len: u32) {
         self.taken += len;
         if self.taken >= self.limits.connection_window.max(WINDOW_DEFAULT) / 2 {
@@ -292,7 +296,7 @@ impl Connection {
         }
     }
 
-    /// Forgets an open stream; false if it is not open.
+    /// Removes an open stream. Returns false if it is not open.
     pub(super) fn close(&mut self, stream: StreamKey, how: Closed) -> bool {
         let Some(state) = self.streams.remove(stream, how) else { return false };
         self.give_back(state.held);

@@ -1,5 +1,5 @@
-//! The decoder of header blocks. Clients of gRPC repeat the same block for each call; a block that
-//! came before is not decoded again while the table is the same.
+//! The decoder of header blocks. gRPC clients send the same block for each call, so the last heads
+//! are kept. A repeated block is not decoded again unless the table has changed.
 //!
 //! Source: RFC 7541 §3, §6.
 
@@ -11,11 +11,12 @@ use std::rc::Rc;
 
 /// The size of the table in bytes: the default of RFC 9113, which we do not change.
 const TABLE_MAX: usize = 4_096;
-/// Heads that are remembered, and the longest block of such a head in bytes.
+/// How many heads are kept, and the longest block of such a head in bytes.
 const KEPT_HEADS: usize = 4;
 const KEPT_BLOCK_MAX: usize = 512;
 
-/// A block that is not HPACK: the connection cannot go on, since the tables differ from now on.
+/// A block that is not valid HPACK. It ends the connection, since the tables of both sides differ
+/// from now on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BadBlock;
 
@@ -23,7 +24,7 @@ pub(crate) struct BadBlock;
 pub(crate) struct Decoder {
     table: Table,
     kept: Vec<Kept>,
-    /// Which of `kept` is replaced next.
+    /// The index in `kept` that is replaced next.
     oldest: usize,
     scratch: Vec<u8>,
 }
@@ -74,7 +75,7 @@ impl Decoder {
         Ok(Ok(head))
     }
 
-    /// Decodes a block, and gives each field to `take`.
+    /// Decodes a block, and passes each field to `take`.
     pub(crate) fn decode(
         &mut self,
         mut block: &[u8],
@@ -104,7 +105,7 @@ impl Decoder {
         Ok(())
     }
 
-    /// A literal whose name's index has a prefix of `bits` bits.
+    /// Reads a literal. The index of its name has a prefix of `bits` bits.
     fn literal(&mut self, block: &mut &[u8], bits: u32) -> Result<Field, BadBlock> {
         let index = integer::read(block, bits).ok_or(BadBlock)?;
         self.scratch.clear();
@@ -123,7 +124,7 @@ impl Decoder {
     }
 }
 
-/// Appends a string literal.
+/// Reads a string literal and appends it to `out`.
 fn string(block: &mut &[u8], out: &mut Vec<u8>) -> Result<(), BadBlock> {
     let is_huffman = block.first().is_some_and(|first| first & 0x80 != 0);
     let len = integer::read(block, 7).ok_or(BadBlock)?;

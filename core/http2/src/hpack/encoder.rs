@@ -1,17 +1,17 @@
-//! The encoder of responses' header blocks. Only the two fields that every successful call sends
-//! enter the dynamic table; all others are literals.
+//! The encoder for header blocks of responses. Only the two fields that every successful call sends
+//! enter the dynamic table. All others are literals.
 //!
 //! Source: RFC 7541 §6.
 
 use super::integer;
 use crate::field::{OVERHEAD, STATIC_LEN};
 
-/// The table's size before any setting, in bytes. We use no more.
+/// The default size of the table, in bytes. We never use more.
 const TABLE_DEFAULT: usize = 4_096;
-/// The number of `content-type` in the static table.
+/// The index of `content-type` in the static table.
 const CONTENT_TYPE: usize = 31;
 
-/// The fields that enter the table: a name's static number or 0, name and value.
+/// The fields that enter the table: the static index of the name or 0, name and value.
 const KNOWN: [(usize, &[u8], &[u8]); 2] =
     [(CONTENT_TYPE, b"content-type", b"application/grpc"), (0, b"grpc-status", b"0")];
 
@@ -20,9 +20,9 @@ const KNOWN: [(usize, &[u8], &[u8]); 2] =
 pub(crate) struct Encoder {
     /// The size of the client's table.
     size_max: usize,
-    /// The client must be told of a new size before the next field.
+    /// The next block must begin with the new size.
     is_resized: bool,
-    /// For each of [`KNOWN`], its place among the inserted ones, from 1.
+    /// For each field of [`KNOWN`], its position in the order of insertion, from 1.
     places: [Option<usize>; KNOWN.len()],
 }
 
@@ -33,32 +33,32 @@ impl Default for Encoder {
 }
 
 impl Encoder {
-    /// The client has set the size of its table.
+    /// Applies the client's setting of the table size.
     pub(crate) fn resize(&mut self, size: usize) {
         self.size_max = size.min(TABLE_DEFAULT);
         self.is_resized = true;
         self.places = [None; KNOWN.len()];
     }
 
-    /// The head of a gRPC response.
+    /// Writes the head of a gRPC response.
     pub(crate) fn grpc_head(&mut self, out: &mut Vec<u8>) {
         self.status(200, out);
         self.known(0, out);
     }
 
-    /// The trailers of a call that succeeded.
+    /// Writes the trailers of a call that succeeded.
     pub(crate) fn grpc_success(&mut self, out: &mut Vec<u8>) {
         self.begin(out);
         self.known(1, out);
     }
 
-    /// The status of a response, which comes first.
+    /// Begins a block with the status of a response.
     pub(crate) fn status(&mut self, status: u16, out: &mut Vec<u8>) {
         self.begin(out);
         match status {
             200 => out.push(0x88),
             _ => {
-                // A literal with the name of the number 8.
+                // A literal; index 8 is the name `:status`.
                 out.push(8);
                 string(status.to_string().as_bytes(), out);
             }
@@ -68,13 +68,13 @@ impl Encoder {
     /// Begins a block without a status.
     pub(crate) fn begin(&mut self, out: &mut Vec<u8>) {
         if std::mem::take(&mut self.is_resized) {
-            // To 0 first, which empties the table.
+            // Size 0 first, which empties the table.
             integer::write(0, 5, 0x20, out);
             integer::write(self.size_max, 5, 0x20, out);
         }
     }
 
-    /// A field as a literal that does not enter the table.
+    /// Writes a field as a literal that does not enter the table.
     pub(crate) fn field(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
         out.push(0);
         string(name, out);
@@ -101,7 +101,7 @@ impl Encoder {
     }
 }
 
-/// A string literal.
+/// Writes a string literal.
 fn string(bytes: &[u8], out: &mut Vec<u8>) {
     integer::write(bytes.len(), 7, 0, out);
     out.extend_from_slice(bytes);

@@ -1,7 +1,7 @@
-//! Huffman-coded strings: a decoder that takes four bits at a time, by a table built at compile time.
+//! Decodes Huffman-coded strings four bits at a time, with a table built at compile time.
 //!
 //! The code is canonical: codes of one length follow each other in the order of their symbols, so
-//! the lengths are the whole of it. Responses are not Huffman-coded.
+//! the lengths define it. Responses are not Huffman-coded.
 //!
 //! Source: RFC 7541 §5.2 and appendix B.
 
@@ -28,18 +28,18 @@ const LENGTHS: [u8; 256] = [
 const LENGTH_MAX: u8 = 30;
 /// The inner nodes of the code's tree: one fewer than its 257 leaves.
 const NODES: usize = 256;
-/// Marks a child that is a symbol: its number follows in the low bits.
+/// Marks a child that is a symbol, whose number is in the low bits.
 const LEAF: u16 = 0x8000;
 /// The child of the tree that is the end symbol.
 const END: u16 = 0x4000;
 
-/// What four bits at a node lead to.
+/// The result of reading four bits at a node.
 #[derive(Clone, Copy)]
 struct Step {
     next: u8,
     symbol: u8,
     has_symbol: bool,
-    /// The bits contain the end symbol, which no string may.
+    /// The bits contain the end symbol, which is not allowed in a string.
     is_end: bool,
 }
 
@@ -108,7 +108,7 @@ const fn steps() -> [[Step; 16]; NODES] {
     steps
 }
 
-/// The nodes at which a string may end: at most seven bits, all ones, into a code.
+/// The nodes at which a string may end: those that at most seven one bits lead to (the padding).
 const fn ends() -> [bool; NODES] {
     let nodes = tree();
     let mut ends = [false; NODES];
@@ -152,7 +152,7 @@ mod tests {
         decode(bytes, &mut out).then(|| String::from_utf8(out).unwrap())
     }
 
-    /// The code of each symbol, from the lengths alone.
+    /// The code of each symbol, computed from the lengths.
     fn codes() -> Vec<(u32, u8)> {
         let mut codes = vec![(0, 0); 256];
         let mut code = 0_u32;

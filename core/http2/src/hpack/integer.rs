@@ -2,11 +2,11 @@
 //!
 //! Source: RFC 7541 §5.1.
 
-/// Integers above this are refused: no length, index or table size of ours comes near it.
+/// Larger integers are refused. All valid lengths, indexes and table sizes are much smaller.
 const INTEGER_MAX: u64 = 1 << 28;
 
-/// Reads an integer whose prefix is the low `bits` bits of the first byte; advances the block.
-/// `None` if the block ends within it or it is too large.
+/// Reads an integer whose prefix is the low `bits` bits of the first byte, and advances the block.
+/// `None` if the block ends within the integer, or it is too large.
 pub(super) fn read(block: &mut &[u8], bits: u32) -> Option<usize> {
     let (first, mut rest) = block.split_first()?;
     let mask = u8::MAX >> (8 - bits);
@@ -30,7 +30,7 @@ pub(super) fn read(block: &mut &[u8], bits: u32) -> Option<usize> {
     usize::try_from(value).ok()
 }
 
-/// Writes an integer behind `flags` in the high bits of its first byte.
+/// Writes an integer. The high bits of its first byte are `flags`.
 pub(super) fn write(value: usize, bits: u32, flags: u8, out: &mut Vec<u8>) {
     let mask = (1_usize << bits) - 1;
     let low = |value: usize| u8::try_from(value & 0xff).unwrap_or(0);

@@ -1,4 +1,4 @@
-//! The table that gives fields numbers. Its dynamic entries are shared with the requests that name
+//! The table of indexed fields. Its dynamic entries are shared with the requests that refer to
 //! them.
 //!
 //! Source: RFC 7541 §2.3, §4.
@@ -6,7 +6,8 @@
 use crate::field::{Field, STATIC_LEN};
 use std::collections::VecDeque;
 
-/// The fields that a block can name: the static ones, then the dynamic ones, newest first.
+/// The fields that a block can refer to by index: the static ones, then the dynamic ones, newest
+/// first.
 pub(super) struct Table {
     dynamic: VecDeque<Field>,
     size: usize,
@@ -20,7 +21,7 @@ impl Table {
         Table { dynamic: VecDeque::new(), size: 0, size_max, version: 0 }
     }
 
-    /// The field with this number, from 1.
+    /// The field with this index, from 1.
     pub(super) fn get(&self, index: usize) -> Option<Field> {
         let place = index.checked_sub(1)?;
         match place.checked_sub(STATIC_LEN) {
@@ -33,7 +34,7 @@ impl Table {
         self.version
     }
 
-    /// Adds a field as the newest; one that is larger than the table empties it.
+    /// Adds a field as the newest. A field that is larger than the table empties it.
     pub(super) fn add(&mut self, field: Field) {
         self.version += 1;
         let size = field.size();

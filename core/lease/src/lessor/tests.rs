@@ -1,4 +1,4 @@
-//! Facts about single operations; sequences are in tests/model.rs.
+//! Tests of single operations. Tests of sequences are in tests/model.rs.
 
 use super::*;
 use crate::ttl_s_min;

@@ -162,7 +162,7 @@ impl Changer<'_> {
             known.is_learner = true;
             config.learners.insert(id);
         }
-        // The knowledge of its log stays valid.
+        // The leader's knowledge of its log stays valid.
         progress.insert(id, known);
     }
 

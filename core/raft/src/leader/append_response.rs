@@ -8,8 +8,8 @@ use crate::tracker::ProgressState;
 use proto::{EntryId, Index, NodeId, Term};
 
 impl Node {
-    /// A member's log agrees with this one up to `index`. The leader itself responds as well, once
-    /// its own entries are durable.
+    /// Handles a response that a member's log agrees with this one up to `index`. The leader itself
+    /// also responds, once its own entries are durable.
     pub(crate) fn handle_append_accepted(&mut self, from: NodeId, index: Index) {
         if self.role != Role::Leader {
             return;
@@ -52,7 +52,8 @@ impl Node {
         }
     }
 
-    /// A member's log does not contain the entry before those that were sent.
+    /// Handles a response that a member's log does not contain the entry before those that were
+    /// sent.
     pub(crate) fn handle_append_rejected(&mut self, from: NodeId, index: Index, hint: EntryId) {
         if self.role != Role::Leader {
             return;

@@ -1,5 +1,5 @@
-//! The leader: its start and the commit index. Its parts are the responses to appends, heartbeats,
-//! sending, snapshots and the transfer of leadership.
+//! The leader: its start and the commit index. The submodules handle the responses to appends,
+//! heartbeats, sending, snapshots and the transfer of leadership.
 //!
 //! Source: etcd raft v3.7 raft.go (becomeLeader, maybeCommit).
 

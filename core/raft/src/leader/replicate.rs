@@ -62,16 +62,16 @@ impl Node {
         self.send(to, Body::Append { prev, entries, commit });
     }
 
-    /// A member needs entries behind `before`, which are no longer in memory: reads them from the
-    /// log file, or sends a snapshot.
+    /// Sends a member entries after `before` that are no longer in memory: reads them from the log
+    /// file, or sends a snapshot.
     fn send_released(&mut self, to: NodeId, before: Index) -> bool {
         if !self.config.rules.reads_log {
             return self.send_snapshot(to);
         }
         let term = self.term;
         let Some(progress) = self.tracker.progress.get_mut(&to) else { return false };
-        // A member that does not respond is not worth a read; its response to a heartbeat asks
-        // again.
+        // Nothing is read for a member that does not respond. Its next response to a heartbeat
+        // starts this again.
         if !progress.recent_active {
             return false;
         }
@@ -88,10 +88,10 @@ impl Node {
         false
     }
 
-    /// The caller has read a part of the log; `None` if the file no longer has it.
+    /// Called when the caller has read a part of the log; `None` if the file no longer has it.
     ///
     /// # Panics
-    /// If the part is not what was asked for.
+    /// If it is not the requested part.
     pub fn log_read(&mut self, read: LogRead, part: Option<LogPart>) {
         if self.role != Role::Leader || read.term != self.term {
             return;
@@ -115,7 +115,7 @@ impl Node {
                 self.send_snapshot(member);
                 continue;
             };
-            // Their data is shared between the members.
+            // The data of the entries is shared between the members.
             let entries = if full { Vec::new() } else { entries.clone() };
             self.send_entries(member, *prev, entries);
             while self.send_append(member, false) {}

@@ -20,8 +20,9 @@ impl Node {
         let reads_log = self.config.rules.reads_log;
         let matched = progress.matched;
         let helps = |snapshot: &RaftSnapshot| {
-            // The entries behind it must be at hand, the member must not have more than the snapshot,
-            // and it takes only a snapshot whose configuration it is in.
+            // The leader must have the entries after the snapshot, and the member must not have
+            // more than the snapshot. A member accepts only a snapshot whose configuration contains
+            // it.
             snapshot.has_member(to)
                 && snapshot.id.index >= matched
                 && (reads_log || snapshot.id.index.next() >= first_index)
@@ -46,7 +47,7 @@ impl Node {
         true
     }
 
-    /// The transport has delivered a snapshot to a member, or failed to.
+    /// Reports whether the transport has delivered a snapshot to a member.
     pub fn report_snapshot(&mut self, to: NodeId, delivered: bool) {
         if self.role != Role::Leader {
             return;
@@ -64,11 +65,12 @@ impl Node {
         tracing::debug!(
             "{id:x} snapshot {done}, resumed sending replication messages to {to:x} [{progress}]"
         );
-        // If it was delivered, the member's response follows; if not, a heartbeat's response.
+        // Sending continues with the member's response to the snapshot if it was delivered, and
+        // with its next response to a heartbeat otherwise.
         progress.paused = true;
     }
 
-    /// The transport could not send a message to a member.
+    /// Reports that the transport could not send a message to a member.
     pub fn report_unreachable(&mut self, to: NodeId) {
         if self.role != Role::Leader {
             return;

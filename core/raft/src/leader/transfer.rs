@@ -1,4 +1,4 @@
-//! Handing leadership over to another member (thesis §3.10).
+//! The transfer of leadership to another member (thesis §3.10).
 //!
 //! Source: etcd raft v3.7 raft.go (MsgTransferLeader).
 
@@ -8,13 +8,14 @@ use crate::output::Role;
 use proto::NodeId;
 
 impl Node {
-    /// Asks the leader to hand its leadership over to `to`. Nothing happens without a leader, or if
-    /// `to` is no voter; a transfer that does not succeed within an election timeout is given up.
+    /// Asks the leader to transfer its leadership to `to`. Does nothing without a leader, or if
+    /// `to` is not a voter. A transfer that does not succeed within an election timeout is given
+    /// up.
     pub fn transfer_leadership(&mut self, to: NodeId) {
         match self.role {
             Role::Leader => self.start_transfer(to),
             Role::Follower if self.leader != NodeId::NONE => {
-                // The leader takes the sender for the member that is to lead.
+                // The sender of this message is the member that shall become leader.
                 let request = self.message(self.leader, Body::TransferLeader);
                 self.out.outbox.messages.push(Message { from: to, ..request });
             }
@@ -69,7 +70,8 @@ impl Node {
         }
     }
 
-    /// A member has all entries now: if it is to become leader, it may campaign.
+    /// Called when a member has all entries: if it is the target of a transfer, tells it to
+    /// campaign.
     pub(crate) fn continue_transfer(&mut self, to: NodeId) {
         let progress = self.tracker.progress.get(&to);
         let has_all = progress.is_some_and(|known| known.matched == self.log.last().index);

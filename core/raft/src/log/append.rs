@@ -1,4 +1,4 @@
-//! Appending entries: a leader's own, and those of another leader with what they overwrite.
+//! Appends entries: a leader's own entries, and those of another leader, which may overwrite some.
 
 use super::RaftLog;
 use super::size::memory;
@@ -24,7 +24,7 @@ impl RaftLog {
     /// which the logs now agree, or `None` if this log does not contain `prev`.
     ///
     /// # Errors
-    /// If an entry conflicts with a committed one; nothing is changed then.
+    /// If an entry conflicts with a committed one. Then nothing is changed.
     pub(crate) fn accept(
         &mut self,
         prev: EntryId,

@@ -1,4 +1,4 @@
-//! The committed entries that were handed out and are not applied, bounded in bytes.
+//! The committed entries that were handed out and are not applied yet, bounded in bytes.
 //!
 //! Source: etcd raft v3.7 log.go (`applyingEntsSize`).
 
@@ -60,7 +60,7 @@ impl Applying {
         data_bytes
     }
 
-    /// The state is replaced by a snapshot at `index`.
+    /// Called when the state is replaced by a snapshot at `index`.
     pub(super) fn restart(&mut self, index: Index) {
         self.index = index.max(self.index);
         self.applied_to(self.index);

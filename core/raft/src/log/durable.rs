@@ -31,7 +31,7 @@ impl RaftLog {
         entries
     }
 
-    /// The log up to `id` was written, in the current term.
+    /// Reports that the log up to `id` was written in the current term.
     pub(crate) fn durable(&mut self, id: EntryId) {
         let EntryId { term, index } = id;
         if index <= self.persisted || index > self.last().index {
@@ -92,8 +92,8 @@ impl RaftLog {
         self.pending = Some(Pending { snapshot, handed_out: false });
     }
 
-    /// The snapshot at `index` is durable, and the state machine continues from it. Returns false
-    /// if another one has replaced it.
+    /// Reports that the snapshot at `index` is durable, so that the state machine continues from
+    /// it. Returns false if another snapshot has replaced it.
     pub(crate) fn snapshot_durable(&mut self, index: Index) -> bool {
         let is_it = |pending: &mut Pending| pending.snapshot.id.index == index;
         if self.pending.take_if(is_it).is_none() {

@@ -60,7 +60,7 @@ pub(crate) struct RaftLog {
 }
 
 impl RaftLog {
-    /// The stored log. All of it is durable.
+    /// Creates the log from its stored state, all of which is durable.
     ///
     /// # Errors
     /// If the entries do not follow the snapshot without a gap, or an index is outside of the log.
@@ -177,7 +177,7 @@ impl RaftLog {
     }
 
     pub(crate) fn has_applicable(&self) -> bool {
-        // The entries behind a snapshot are applied after it.
+        // While a snapshot is pending, nothing is applied: the entries after it follow it.
         self.pending.is_none()
             && !self.applying.is_full()
             && self.applying.index < self.applicable()
@@ -194,15 +194,15 @@ impl RaftLog {
         entries
     }
 
-    /// The entries up to `index` have been applied. Returns the bytes of data of the batches that
-    /// are now applied.
+    /// Records that the entries up to `index` have been applied. Returns the bytes of data of the
+    /// batches that are now applied.
     pub(crate) fn applied_to(&mut self, index: Index) -> usize {
         assert!(
             index <= self.applying.index,
             "entries are applied after they were handed out: {index}, handed out {}",
             self.applying.index
         );
-        // A snapshot may have overtaken the applying.
+        // A snapshot may already have raised it above `index`.
         self.applied = self.applied.max(index);
         let data_bytes = self.applying.applied_to(index);
         self.shrink();

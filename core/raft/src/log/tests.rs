@@ -43,7 +43,8 @@ fn terms(log: &RaftLog) -> Vec<u64> {
 
 #[test]
 fn conflicting_entries_are_dropped_and_agreeing_ones_kept() {
-    // The stored log, what the leader sends behind which entry, and what is there then.
+    // The terms of the stored log, the entry before the leader's entries, their terms, the agreed
+    // index, and the terms of the log afterwards.
     type Case = (&'static [u64], (u64, u64), &'static [u64], Option<u64>, &'static [u64]);
     let cases: [Case; 8] = [
         (&[1, 1, 2], (2, 3), &[2, 3], Some(5), &[1, 1, 2, 2, 3]),

@@ -1,5 +1,5 @@
-//! What a group of voters has decided: the highest index that a majority acknowledged, and whether
-//! a vote is won. Pure arithmetic on sets of ids; nothing here knows of messages or logs.
+//! Decisions of a group of voters: the highest index that a majority acknowledged, and whether a
+//! vote is won. Pure arithmetic on sets of ids, without messages or logs.
 //!
 //! Source: etcd raft v3.7 quorum/; thesis §3.6.2, §4.3.
 

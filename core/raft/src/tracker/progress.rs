@@ -82,7 +82,7 @@ impl Progress {
         self.inflights.clear();
     }
 
-    /// An append was sent, with `count` entries that have `bytes` of data.
+    /// Records that an append was sent, with `count` entries that have `bytes` bytes of data.
     pub(crate) fn sent_entries(&mut self, count: u64, bytes: usize) {
         match self.state {
             ProgressState::Replicate => {
@@ -99,7 +99,7 @@ impl Progress {
         }
     }
 
-    /// The member has all entries up to `index`. Returns false if that was known.
+    /// Records that the member has all entries up to `index`. Returns false if that was known.
     pub(crate) fn maybe_update(&mut self, index: Index) -> bool {
         if index <= self.matched {
             return false;
@@ -110,8 +110,8 @@ impl Progress {
         true
     }
 
-    /// The member refused an append after entry `rejected`; the logs may agree at `hint`. Returns
-    /// false if the refusal is outdated.
+    /// Records that the member refused an append after entry `rejected`; the logs may agree at
+    /// `hint`. Returns false if the refusal is outdated.
     pub(crate) fn maybe_decrement(&mut self, rejected: Index, hint: Index) -> bool {
         if self.state == ProgressState::Replicate {
             // In this state only entries above `matched` can be refused.

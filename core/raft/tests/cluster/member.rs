@@ -110,7 +110,7 @@ impl Member {
         for write in self.writes.drain(..count.min(self.writes.len())) {
             self.disk.write(&write);
             if let Some(snapshot) = &write.snapshot {
-                // The state continues from the snapshot, which has all that was to be applied.
+                // The state continues from the snapshot, which contains all entries that waited.
                 self.to_apply.clear();
                 self.applied = snapshot.id;
                 self.node.set_snapshot(snapshot.clone());
@@ -176,7 +176,7 @@ impl Member {
     pub(crate) fn compact(&mut self) {
         self.checkpoint();
         let id = self.disk.applied;
-        // Only what is durable in the log is removed from it.
+        // Only entries that are durable in the log are removed.
         if self.is_restoring() || id.index <= self.disk.base.index {
             return;
         }

@@ -49,7 +49,8 @@ impl World {
             }
             // One write at a time, or several that overtake each other's entries.
             let writes_max = 1 + usize::try_from(seed % 3).unwrap();
-            // Who is no member yet knows the first configuration too: its log begins behind it.
+            // A node that is not a member yet also has the first configuration, since its log
+            // begins after it.
             Member::new(config, conf.clone(), writes_max)
         };
         World {
@@ -150,14 +151,14 @@ impl World {
         }
     }
 
-    /// What a leader has committed is on the disks of a majority of its configuration.
+    /// Checks that the entries that a leader has committed are on the disks of a majority.
     fn check_quorum_holds(&self, leader: &Node, holders: &BTreeSet<NodeId>) {
         let conf = leader.conf_state();
         let has_majority = |voters: &[NodeId]| {
             let count = voters.iter().filter(|id| holders.contains(id)).count();
             voters.is_empty() || count > voters.len() / 2
         };
-        // The configuration may have changed since; then one of them is enough.
+        // The configuration may have changed since, so one of the two majorities is enough.
         let holds = has_majority(&conf.voters) || has_majority(&conf.voters_outgoing);
         let changing = leader.applied_index() < leader.commit();
         assert!(
@@ -233,7 +234,7 @@ impl World {
     fn propose(&mut self, at: usize) {
         let count = 1 + self.draw(3);
         let data = (0..count).map(|_| Bytes::from(self.random.to_string())).collect();
-        // Without a leader there is nobody to take it.
+        // Fails without a leader.
         self.members[at].node.propose(data).ok();
     }
 
@@ -322,7 +323,7 @@ impl World {
         panic!("the members do not come together: {:?}{states}", self.conf);
     }
 
-    /// Tells a leader that the snapshots on their way are lost, as a transport does.
+    /// Tells a leader that the snapshots in flight are lost, as a transport does.
     fn give_up_snapshots(&mut self, at: usize) {
         let node = &mut self.members[at].node;
         let waiting: Vec<NodeId> = node

@@ -1,4 +1,4 @@
-//! Alarms: what they refuse, and that they survive a restart.
+//! Alarms: they refuse requests, and survive a restart.
 
 use crate::support::{World, settings};
 use proto::etcdserverpb::{
@@ -11,7 +11,7 @@ fn alarm(action: AlarmAction, alarm: AlarmType) -> InternalRaftRequest {
     InternalRaftRequest { alarm: Some(alarm), ..InternalRaftRequest::default() }
 }
 
-/// Applies a put; why it is refused, if it is.
+/// Applies a put. If it is refused, returns the reason.
 fn refusal_of_put(world: &mut World) -> Option<Reject> {
     let put = PutRequest { key: "k".into(), value: "v".into(), ..PutRequest::default() };
     let put = InternalRaftRequest { put: Some(put), ..InternalRaftRequest::default() };

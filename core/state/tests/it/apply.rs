@@ -1,5 +1,5 @@
-//! Scripts of applied entries: the answer and events of each request, and what leases and
-//! compactions do when time passes.
+//! Scripts of applied entries: the answer and events of each request, and the effects of time on
+//! leases and compactions.
 //!
 //! A command is a request, or `txn` with operations as its input: `if KEY FIELD OP NUMBER`,
 //! `then OPERATION`, `else OPERATION`. The lines of a nested `txn` follow it, indented.

@@ -1,5 +1,5 @@
-//! Users, roles and what they allow, as entries from any member decide it: the header of an entry
-//! says who asked and at which revision of the auth store.
+//! Users, roles and permissions in applied entries. The header of an entry has the caller and the
+//! auth revision.
 
 use crate::support::{World, replies, settings};
 use auth::{AuthRefusal, Caller, Denied, TokenChange};
@@ -327,8 +327,8 @@ fn nested(request: Request, depth: usize, branch: bool) -> TxnRequest {
     if branch { TxnRequest { failure: std::mem::take(&mut txn.success), ..txn } } else { txn }
 }
 
-/// What is denied alone is denied in a transaction: at each depth, in each branch, also in the one
-/// that is not taken, and nothing of the transaction is done.
+/// An operation that is denied alone is also denied in a transaction, at each depth and in each
+/// branch, even in the one that is not taken. Nothing of the transaction is executed.
 #[test]
 fn cve_2026_33343_cve_2026_44283_what_is_denied_alone_is_denied_in_every_transaction() {
     let mut world = Guarded::new();

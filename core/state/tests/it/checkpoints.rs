@@ -1,4 +1,4 @@
-//! Checkpoints of leases: who proposes them, what they change, and when they are stored.
+//! Checkpoints of leases: their proposals, their effects, and when they are stored.
 
 use crate::support::{World, grant, replies, settings};
 use proto::etcdserverpb::{
@@ -62,7 +62,7 @@ fn proposed(effects: &[Effect]) -> Vec<(i64, i64)> {
     entries(effects).concat()
 }
 
-/// What is left of lease 5 after the next leader's promotion, in seconds.
+/// The remaining time of lease 5 after the next leader's promotion, in seconds.
 fn left_after_promotion(world: &mut World, term: u64) -> i64 {
     world.step(Input::Leadership(Term(1), Leader::Unknown));
     world.step(Input::Leadership(Term(term), Leader::Me));

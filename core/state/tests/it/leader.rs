@@ -1,5 +1,5 @@
-//! What a member does because it leads, and how questions are answered around the begin and the
-//! end of its leadership.
+//! The duties of a leader, and the answers to questions around the beginning and the end of its
+//! leadership.
 
 use crate::support::{World, grant, replies, settings};
 use proto::etcdserverpb::{

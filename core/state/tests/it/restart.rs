@@ -1,4 +1,4 @@
-//! What a state takes from the log behind the newest .snap file when it is opened.
+//! How a state is opened with the log entries after the newest .snap file.
 
 use crate::support::{World, settings};
 use backend::{Batch, Bucket};

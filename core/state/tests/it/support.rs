@@ -49,7 +49,7 @@ impl World {
         World { state, index: 0, now_ms: 0, backend, batches: Vec::new(), log: Vec::new() }
     }
 
-    /// A state whose database holds what `batch` brings, and whose log holds `entries`.
+    /// A state whose database contains `batch`, and whose log contains `entries`.
     pub(crate) fn restarted(settings: Settings, batch: Batch, entries: Vec<Entry>) -> World {
         let disk = vfs::SimDisk::new(1);
         let cache = Arc::new(bolt::PageCache::new(64 * 1024));
@@ -62,7 +62,7 @@ impl World {
         World { state, index, now_ms: 0, backend, batches: Vec::new(), log: Vec::new() }
     }
 
-    /// The state that a member has after everything was written and it was started again.
+    /// Restarts the member after everything was written.
     pub(crate) fn restart(&mut self, settings: Settings) {
         self.backend.commit(&std::mem::take(&mut self.batches)).unwrap();
         let entries = self.log.clone();

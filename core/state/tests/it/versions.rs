@@ -54,7 +54,7 @@ fn proposed_v2(world: &mut World) -> Vec<(String, String)> {
     requests.map(|put| (put.path.unwrap(), put.val.unwrap())).collect()
 }
 
-/// What is proposed at a tick: cluster versions, and ids of members whose attributes are set.
+/// The proposals at a tick: cluster versions, and ids of members whose attributes are set.
 fn proposed(world: &mut World) -> (Vec<String>, Vec<u64>) {
     let (mut versions, mut attributes) = (Vec::new(), Vec::new());
     for effect in world.step(Input::Tick) {
@@ -201,7 +201,8 @@ fn a_downgrade_ends_when_every_member_is_of_the_target_version() {
         };
         effects.iter().any(is_end)
     };
-    // A server that raises the version tells its own, and one that holds it the cluster's.
+    // A server that raises the version announces its own; one that does not announces the
+    // cluster's.
     for (raises, is_over) in [(true, false), (false, true)] {
         let mut world = leader_of(raises);
         set_downgrade(&mut world, "3.5.0");
@@ -212,7 +213,7 @@ fn a_downgrade_ends_when_every_member_is_of_the_target_version() {
     }
 }
 
-/// A member of 3.4 ends at an entry that it does not know.
+/// A member of 3.4 crashes at an entry that it does not know.
 #[test]
 fn members_of_3_4_get_the_version_and_attributes_in_the_form_that_they_read() {
     const THREE_FOUR: Version = Version { major: 3, minor: 4, patch: 23 };

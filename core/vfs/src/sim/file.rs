@@ -184,8 +184,8 @@ impl FileNode {
         self.settle(self.writable_back());
     }
 
-    /// What the disk holds if all dirty sectors are written back now: the cached content, but
-    /// the durable one where an earlier sync failed.
+    /// The content of the disk if all dirty sectors are written back now: the cached content,
+    /// except for sectors that an earlier sync failed to write, which keep their durable content.
     fn writable_back(&self) -> Content {
         let mut content = self.current.clone();
         if !self.doomed.is_empty() {

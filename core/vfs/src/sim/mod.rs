@@ -140,7 +140,7 @@ impl SimDisk {
         self.lock().control.injections.push(injection);
     }
 
-    /// Takes all armed faults back.
+    /// Removes all armed faults.
     pub fn disarm(&self) {
         self.lock().control.injections.clear();
     }

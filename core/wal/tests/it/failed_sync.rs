@@ -20,7 +20,7 @@ const IMAGES: u64 = 3;
 /// Creates the log if there is none, then opens it, as a start of a member does.
 fn start(disk: &SimDisk) -> Result<(Wal, EntryId, Recovered), Error> {
     let dir = Path::new(DIR);
-    // The names of directories are the caller's to make durable.
+    // The caller of the log makes the names of the directories durable.
     vfs::create_dir_durable(disk, dir.parent().unwrap()).map_err(|_| Error::Poisoned)?;
     for above in dir.ancestors().skip(1) {
         vfs::Vfs::sync_dir(disk, above).map_err(|_| Error::Poisoned)?;

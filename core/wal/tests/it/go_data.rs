@@ -79,7 +79,7 @@ fn surely_synced(records: &[DumpedRecord]) -> usize {
 fn reports(disk: &SimDisk, at: &OpenAt, record: &DumpedRecord, whole: &Recovered) -> bool {
     match wal::read(disk, Path::new(DIR), at) {
         Err(Error::Corrupt { file, offset, .. }) => {
-            // The first crc of all is believed, so that the record behind it is what looks wrong.
+            // The first crc record is not checked, so damage to it is found at the next record.
             let first = record.kind == RecordKind::Crc && offset == record.len;
             assert_eq!((&file, first || offset == record.offset), (&record.file, true), "{offset}");
             true

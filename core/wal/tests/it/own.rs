@@ -405,7 +405,7 @@ fn an_entry_without_an_index_is_refused() {
     let last = wal::dump(&disk, Path::new(DIR)).unwrap().pop().unwrap();
     let end = last.offset + last.len;
     let bytes = content(&disk, Path::new(FIRST), end);
-    // The crc so far: nothing is added to it by a record without data.
+    // The running crc, which a record without data does not change.
     let record = &bytes[usize::try_from(last.offset).unwrap() + 8..];
     let crc_len = record[3..].iter().position(|byte| byte & 0x80 == 0).unwrap() + 1;
     let mut empty = vec![0x08, 2, 0x10];

@@ -62,8 +62,8 @@ impl Shard {
     }
 
     /// Handles events that will never be fed to the shard because they were dropped: the queue to
-    /// the shard was full, or nobody watched. All synced watchers fall behind and read what they
-    /// miss from the history with [`catch_up`](Self::catch_up).
+    /// the shard was full, or there were no watchers. All synced watchers fall behind and read the
+    /// missing events from the history with [`catch_up`](Self::catch_up).
     ///
     /// `view` must contain every dropped revision. Batches up to its revision that are still
     /// queued may be fed later; they are ignored.

@@ -18,8 +18,8 @@ impl Shard {
         }
     }
 
-    /// Queues progress responses in the streams that are due, as far as they have room: a client
-    /// that does not read needs no news of progress.
+    /// Queues progress responses in the streams that are due, as far as they have room. A client
+    /// that does not read needs no progress response.
     pub fn tick(&mut self, now_ms: u64) {
         while let Some((due_ms, stream)) = self.progress.first().copied() {
             if due_ms > now_ms {

@@ -1,7 +1,7 @@
 //! The set of ranges that a transaction deletes.
 //!
-//! A range whose end is not above its begin holds nothing, and so does one that goes to the end
-//! of the key space (`\0`): etcd sees an inverted interval there, and lets puts inside it pass.
+//! A range whose end is not above its begin is empty. A range to the end of the key space (`\0`)
+//! is treated as empty too, because etcd takes it for an inverted interval and permits puts in it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,12 +11,12 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug, Default)]
 pub(super) struct Intervals<'a> {
     keys: BTreeSet<&'a [u8]>,
-    /// By their begin, with their end, which is outside.
+    /// Begin to end; the end is exclusive.
     ranges: BTreeMap<&'a [u8], &'a [u8]>,
 }
 
 impl<'a> Intervals<'a> {
-    /// Adds what a deletion with these two fields deletes.
+    /// Adds the keys that a deletion with these two fields deletes.
     pub(super) fn insert(&mut self, key: &'a [u8], range_end: &'a [u8]) {
         if range_end.is_empty() {
             self.keys.insert(key);

@@ -14,7 +14,7 @@ use prost_reflect::{
 use rpc::{Code, Status};
 use std::sync::OnceLock;
 
-/// Responses that are longer, in bytes, are converted on a thread that may take its time.
+/// Longer responses, in bytes, are converted on a thread of the blocking pool.
 const INLINE_MAX: usize = 256 * 1024;
 
 const FROM_JSON: DeserializeOptions = DeserializeOptions::new().deny_unknown_fields(false);
@@ -73,8 +73,8 @@ impl Method {
         Ok(message.encode_to_vec().into())
     }
 
-    /// An encoded response as JSON; one of a stream is the result in an object of its own, on a
-    /// line.
+    /// Converts an encoded response to JSON. A response of a stream becomes one line,
+    /// `{"result":…}`.
     ///
     /// # Errors
     /// Internal, when the message is not of this method.

@@ -3,8 +3,8 @@
 //! same checks and limits apply.
 //!
 //! The mapping between JSON and messages is prost-reflect's, over the descriptors of the .proto
-//! files. Streams are objects in a row: the requests as they stand in the body, the responses one on
-//! a line, as `{"result":…}`, and a last line `{"error":…}` if the stream fails.
+//! files. A stream is a sequence of objects: the requests follow each other in the body; each
+//! response is a line `{"result":…}`, and a stream that fails ends with a line `{"error":…}`.
 //!
 //! Not here: WebSockets.
 //!
@@ -33,21 +33,21 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use watch::ConnectionId;
 
-/// Says that a call has come through the gateway.
+/// Marks a call that came through the gateway.
 const THROUGH_GATEWAY: HeaderName = HeaderName::from_static("grpcgateway-accept");
-/// Headers of this prefix become metadata without it.
+/// Headers with this prefix become metadata; the prefix is removed.
 const METADATA_PREFIX: &str = "grpc-metadata-";
 /// Requests of a stream that wait for their handler.
 const REQUESTS_MAX: usize = 1;
-/// A body may have this many times as many bytes as the message that it describes: bytes are
-/// written as base64, and names and spaces need their place, too.
+/// A body may be this many times as long as its message: values are in base64, and field names and
+/// spaces take bytes too.
 const TEXT_PER_BYTE: usize = 4;
 
 /// How the gateway makes calls.
 pub(crate) struct Door<H> {
     /// Makes a call within its deadline, and counts it.
     pub(crate) make: Router<H>,
-    /// What its handler calls others with.
+    /// Passed to the handler, which makes its own calls with it.
     pub(crate) router: Router<H>,
 }
 
@@ -73,8 +73,8 @@ pub(crate) async fn answer<H: Host>(
     call.await.unwrap_or_else(|status| responses::refused(&status))
 }
 
-/// The answer to a client who may believe that the name in its certificate is its user: through the
-/// gateway it would not be.
+/// Refuses a client whose certificate has a common name. Over gRPC that name would be its user;
+/// over the gateway the name is ignored, which the client may not expect.
 ///
 /// Source: etcd v3.7 server/embed/serve.go.
 pub(crate) fn name_ignored() -> Reply {
@@ -158,8 +158,8 @@ fn send(requests: &mpsc::Sender<Bytes>, message: Bytes) {
     assert!(queued.is_ok(), "a new queue has room");
 }
 
-/// Sends the further requests of a stream, until the client has sent the last one or one that is
-/// none, or the call has ended.
+/// Sends the further requests of a stream until the last one, the first invalid one, or the end of
+/// the call.
 async fn forward(method: &json::Method, mut objects: Objects, requests: &mpsc::Sender<Bytes>) {
     let forwarded = async {
         while let Ok(Some(object)) = objects.next().await {
@@ -175,7 +175,7 @@ async fn forward(method: &json::Method, mut objects: Objects, requests: &mpsc::S
     }
 }
 
-/// The metadata of a call: the `authorization` header, and those that are marked as metadata.
+/// The metadata of a call: the `authorization` header, and the headers marked as metadata.
 fn metadata(headers: &HeaderMap) -> HeaderMap {
     let mut metadata = HeaderMap::new();
     for (name, value) in headers {

@@ -10,7 +10,7 @@ use std::pin::Pin;
 #[derive(Debug)]
 pub(super) struct Objects<B = connection::RequestBody> {
     body: B,
-    /// The bytes of one object, at most.
+    /// The length of the longest object, in bytes.
     max: usize,
     received: BytesMut,
     end: ObjectEnd,
@@ -22,8 +22,8 @@ impl<B: Body<Data = bytes::Bytes> + Unpin> Objects<B> {
         Objects { body, max, received: BytesMut::new(), end: ObjectEnd::default() }
     }
 
-    /// The text of the next object; what is no object up to the end of the body; `None` at the end
-    /// of the body.
+    /// The text of the next object, or `None` at the end of the body. If the text is not an object,
+    /// or not a whole one, returns the rest of the body.
     ///
     /// # Errors
     /// When the object is too long, or the client is gone.
@@ -60,10 +60,10 @@ impl<B: Body<Data = bytes::Bytes> + Unpin> Objects<B> {
     }
 }
 
-/// Finds the end of an object by its braces, without looking at a byte twice.
+/// Finds the end of an object by its braces. Looks at each byte once.
 #[derive(Debug, Default)]
 struct ObjectEnd {
-    /// The bytes that were looked at.
+    /// The number of bytes already examined.
     seen: usize,
     depth: usize,
     is_in_string: bool,
@@ -71,7 +71,7 @@ struct ObjectEnd {
 }
 
 impl ObjectEnd {
-    /// The length of the object at the start of `text`, once it is whole. `text` must begin with
+    /// The length of the object at the start of `text`, if it is complete. `text` must begin with
     /// the text of the last call.
     fn find(&mut self, text: &[u8]) -> Option<usize> {
         if text.first().is_some_and(|first| *first != b'{') {

@@ -3,7 +3,7 @@
 //! Source: etcd v3.7 api/etcdserverpb/rpc.proto, server/etcdserver/api/{v3lock,v3election}
 //! (`google.api.http`).
 
-/// Path below `/v3`, method. RangeStream and the health service have none.
+/// Path below `/v3`, method. RangeStream and the health service have no path.
 const PATHS: &[(&str, &str)] = &[
     ("/kv/range", "/etcdserverpb.KV/Range"),
     ("/kv/put", "/etcdserverpb.KV/Put"),
@@ -58,7 +58,7 @@ const PATHS: &[(&str, &str)] = &[
     ("/election/resign", "/v3electionpb.Election/Resign"),
 ];
 
-/// The gRPC path of a path of the gateway. etcd still serves the prefix of its betas.
+/// The gRPC path for a path of the gateway. Like etcd, it also accepts the old prefix `/v3beta`.
 pub(super) fn grpc(path: &str) -> Option<&'static str> {
     let below = path.strip_prefix("/v3beta").or_else(|| path.strip_prefix("/v3"))?;
     PATHS.iter().find(|(path, _)| *path == below).map(|(_, method)| *method)

@@ -43,7 +43,7 @@ fn error_line(status: &Status) -> String {
     format!("{{\"error\":{}}}\n", error_object(status))
 }
 
-/// The response of a stream, once its first message or its end is there.
+/// The response of a stream. Waits for its first message or its end.
 pub(super) async fn stream(method: json::Method, mut messages: Responses) -> Result<Reply, Status> {
     let first = match messages.next_message().await {
         Ok(Some(message)) => method.response(message, true).await?,

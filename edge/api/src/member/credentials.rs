@@ -1,13 +1,13 @@
-//! What clients prove who they are with.
+//! The credentials of clients.
 
 use crate::passwords::Passwords;
 use std::rc::Rc;
 
-/// How clients prove who they are; shared by all workers.
+/// Verifies the credentials of clients. Shared by all workers.
 #[derive(Debug)]
 pub struct Authenticator {
     pub(crate) passwords: Passwords,
-    /// Whether there are tokens at all: `--auth-token=` turns them off.
+    /// Whether tokens are used: `--auth-token=` turns them off.
     pub(super) has_tokens: bool,
 }
 
@@ -23,12 +23,12 @@ impl Authenticator {
     }
 }
 
-/// What a call brings to say who its client is.
+/// The credentials of one call.
 #[derive(Clone, Default)]
 pub(super) struct Credentials {
     /// The token of its metadata.
     pub(super) token: Option<Rc<str>>,
-    /// The common name of the certificate that its connection was verified with.
+    /// The common name in the verified certificate of its connection.
     pub(super) certificate_name: Option<Rc<str>>,
 }
 

@@ -60,7 +60,7 @@ pub(super) fn denied_status(denied: Denied) -> Status {
     self::denied(denied).into()
 }
 
-/// The same as an error of etcd's.
+/// The same as etcd's error.
 pub(super) fn denied(denied: Denied) -> Error {
     match denied {
         Denied::UserEmpty => Error::UserEmpty,

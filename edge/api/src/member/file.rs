@@ -7,7 +7,8 @@ use bolt::{Copier, Error, View};
 use bytes::Bytes;
 
 const META: &[u8] = b"meta";
-/// Keys of the bucket `meta` that are not hashed: they differ between members with equal data.
+/// Keys of the bucket `meta` that are not hashed, because they differ between members with equal
+/// data.
 const NOT_HASHED: [&[u8]; 3] =
     [backend::meta::CONSISTENT_INDEX, backend::meta::TERM, backend::meta::STORAGE_VERSION];
 

@@ -1,4 +1,4 @@
-//! Who a client is: its token, or the name in its certificate, looked up for each of its requests.
+//! Finds the user of a client by its token or the name in its certificate, for each request.
 //!
 //! Source: etcd v3.7 server/auth/{store,simple_token}.go, server/etcdserver/v3_server.go
 //! (`AuthInfoFromCtx`, `Authenticate`).
@@ -14,7 +14,7 @@ use rand::rngs::OsRng;
 use rand::{Rng as _, TryRngCore as _};
 use rpc::{Error, Status};
 
-/// The letters of a simple token, and how many of them it has.
+/// The letters and the length of the random part of a simple token.
 const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
 const TOKEN_LETTERS: usize = 16;
 
@@ -26,7 +26,7 @@ fn index_of(token: &str) -> Option<Index> {
 }
 
 impl WorkerHost {
-    /// The caller that the auth store decides about.
+    /// The caller, whose permissions the auth store checks.
     ///
     /// # Errors
     /// When the token is not valid.
@@ -48,19 +48,19 @@ impl WorkerHost {
         })
     }
 
-    /// Asks for a user.
+    /// Refuses a client without a user.
     pub(super) async fn permit_user(&self) -> Result<(), Status> {
         let caller = self.caller().await?;
         self.auth().permit_user(&caller).map_err(denied_status)
     }
 
-    /// Asks for an administrator.
+    /// Refuses a client that is not an administrator.
     pub(super) async fn permit_admin(&self) -> Result<(), Status> {
         let caller = self.caller().await?;
         self.auth().permit_admin(&caller).map_err(refusal_status)
     }
 
-    /// Gives a user with the right password a token.
+    /// Creates a token for a user whose password is right.
     pub(super) async fn new_token(&self, name: String, password: String) -> Result<String, Status> {
         self.worker.linearizable_view().await.map_err(status_of)?;
         loop {
@@ -80,7 +80,7 @@ impl WorkerHost {
             let Answer::Auth(AuthAnswer::Authenticated { token, .. }) = answer else {
                 return Err(mismatch());
             };
-            // The password may have changed between the check and the entry.
+            // If the revision differs, the password may have changed since it was checked.
             if checked_at == self.auth().revision() {
                 return Ok(token);
             }

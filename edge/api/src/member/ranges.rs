@@ -74,7 +74,7 @@ async fn large(
     if request.range_end.is_empty() || request.count_only || !is_plain(request) {
         return Ok(None);
     }
-    // Exactly the limit: `count` tells whether there are more keys.
+    // The cursor needs no key beyond the limit, since `count` tells whether there are more.
     host.worker.count_range();
     let limit = u64::try_from(request.limit).unwrap_or(0);
     let mut cursor = open(host, caller, view, RangeQuery { limit, ..query(request) })?;
@@ -133,7 +133,7 @@ pub(super) fn chunks(
 ) -> Result<Box<dyn RangeChunks>, Status> {
     let limit = u64::try_from(request.limit).unwrap_or(0);
     let mut cursor = open(host, caller, view, RangeQuery { limit, ..query(request) })?;
-    // If the count is not known yet, the first step computes it.
+    // A cursor that does not know its count yet computes it while it is read.
     let mut first = None;
     while cursor.count().is_none() {
         first = Some(step(&mut cursor)?);

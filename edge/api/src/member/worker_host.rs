@@ -39,7 +39,7 @@ impl WorkerHost {
         self.worker.linearizable_view().await.map_err(status_of)
     }
 
-    /// Asks about leases in the name of the client.
+    /// Queries leases with the permissions of the client.
     pub(super) async fn ask(&self, query: LeaseQuery) -> Result<Reply, Status> {
         let caller = Some(self.caller().await?);
         self.worker.ask(Question { caller, query }).await.map_err(status_of)

@@ -1,4 +1,4 @@
-//! The transactions in which events of the source reach the destination.
+//! Groups the events of the source into transactions for the destination.
 
 use super::options::{MirrorOptions, put};
 use proto::etcdserverpb as pb;
@@ -6,8 +6,8 @@ use proto::etcdserverpb::request_op::Request;
 use proto::mvccpb::Event;
 use proto::mvccpb::event::EventType;
 
-/// One transaction for each revision, or several if it has more events than one may have. Events
-/// come in the order of their revisions.
+/// One transaction for each revision, or several for a revision with more events than a transaction
+/// may have operations. The events are in the order of their revisions.
 pub(super) fn batches(events: Vec<Event>, options: &MirrorOptions) -> Vec<Vec<pb::RequestOp>> {
     let mut batches: Vec<Vec<pb::RequestOp>> = Vec::new();
     let mut revision = 0;

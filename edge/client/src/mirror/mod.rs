@@ -1,9 +1,8 @@
 //! A mirror: copies the keys of one cluster to another, and then every change.
 //!
-//! What it keeps: a read of the destination never shows half of a revision of the source, as long as
-//! the revision has no more operations than a transaction may have. What it does not: leases (a key
-//! that expires is deleted by the event of its deletion), revisions and versions, and the deletion of
-//! keys that only the destination has.
+//! A read of the destination never shows a part of a revision of the source, unless the revision
+//! has more operations than a transaction may have. Revisions, versions and leases are not copied
+//! (the deletion of an expired key is). Keys that only the destination has are not deleted.
 //!
 //! Source: etcd v3.7.1 client/v3/mirror/syncer.go, etcdctl/ctlv3/command/make_mirror_command.go.
 
@@ -25,7 +24,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::task::{JoinError, JoinSet};
 use tonic::Status;
 
-/// Puts of a copy that wait for their response. Their order does not matter: each key has one.
+/// How many puts of a copy run at a time. Their order does not matter, since each key is put once.
 const PUTS_MAX: usize = 64;
 
 /// Copies keys from a source to a destination.
@@ -36,7 +35,7 @@ const PUTS_MAX: usize = 64;
 ///
 /// let mirror = Mirror::new(source, destination, MirrorOptions::of_prefix("app/"));
 /// let copied = mirror.copy().await?;
-/// // Ends with an error only.
+/// // Only an error ends it.
 /// Err(mirror.follow(copied + 1).await)
 /// # }
 /// ```
@@ -49,7 +48,7 @@ pub struct Mirror {
 }
 
 impl Mirror {
-    /// A mirror between these two.
+    /// A mirror from `source` to `destination`.
     #[must_use]
     pub fn new(source: Client, destination: Client, options: MirrorOptions) -> Mirror {
         Mirror { source, destination, options, copied: AtomicU64::new(0) }
@@ -61,7 +60,8 @@ impl Mirror {
         self.copied.load(Ordering::Relaxed)
     }
 
-    /// Puts all keys into the destination, as they are at one revision of the source; returns it.
+    /// Copies all keys to the destination as they are at one revision of the source. Returns that
+    /// revision.
     ///
     /// # Errors
     /// When a read or a put fails; also if the revision is compacted before everything is read.
@@ -93,16 +93,17 @@ impl Mirror {
         Ok(())
     }
 
-    /// Brings each change from a revision on to the destination, in order, until a request fails or
-    /// the watch of the source ends; returns the reason. A revision that is compacted is one.
+    /// Copies each change from a revision on to the destination, in order, until a request fails or
+    /// the watch of the source ends, for example because the revision is compacted. Returns the
+    /// error.
     pub async fn follow(&self, first_revision: i64) -> Error {
         let (key, range_end) = self.options.range();
         let request = pb::WatchCreateRequest {
             key: key.into(),
             range_end: range_end.into(),
             start_revision: first_revision,
-            // While nothing changes here, the watch resumes from newer revisions, which are not
-            // compacted yet.
+            // If none of these keys changes for long, progress notifications move the revision at
+            // which the watch resumes, so that it is not compacted.
             progress_notify: true,
             ..pb::WatchCreateRequest::default()
         };

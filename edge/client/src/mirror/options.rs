@@ -1,10 +1,10 @@
-//! Which keys a mirror copies, and their names at the destination.
+//! The keys that a mirror copies, and their names at the destination.
 
 use crate::range::{from_key, prefix_end};
 use proto::etcdserverpb as pb;
 use proto::mvccpb::KeyValue;
 
-/// Which keys are copied, and to where.
+/// Selects the keys to copy and their names at the destination.
 #[derive(Clone, Debug)]
 pub struct MirrorOptions {
     /// The keys with this prefix; empty for all.

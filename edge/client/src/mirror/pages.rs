@@ -14,7 +14,8 @@ pub(super) struct Pages<'a> {
     /// The first key of the next page; `None` after the last one.
     next: Option<Vec<u8>>,
     end: Vec<u8>,
-    /// The revision of the first page, at which the others are read too; 0 before it.
+    /// The revision of the first page, at which the other pages are read too; 0 before the first
+    /// page.
     revision: i64,
 }
 
@@ -39,7 +40,7 @@ impl<'a> Pages<'a> {
             self.revision = page.header.map_or(0, |header| header.revision);
         }
         if page.more {
-            // The key that follows the last one directly.
+            // The smallest key after the last one.
             self.next = page.kvs.last().map(|last| [&last.key[..], &[0]].concat());
         }
         Ok(Some(page.kvs))

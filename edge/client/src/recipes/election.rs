@@ -1,4 +1,4 @@
-//! An election, of which at most one session is the leader.
+//! An election: at most one session is the leader.
 //!
 //! Source: etcd v3.7.1 client/v3/concurrency/election.go.
 
@@ -33,7 +33,7 @@ use std::collections::VecDeque;
 pub struct Election<'a> {
     session: &'a Session,
     prefix: Vec<u8>,
-    /// Where the session stands, once it has entered.
+    /// The session's key, once it has entered.
     place: Option<Place>,
 }
 
@@ -56,7 +56,8 @@ impl<'a> Election<'a> {
         if found(&response, 0).is_some_and(|own| own.value != value)
             && let Err(error) = self.proclaim(value).await
         {
-            // The first error says more. A key that is left goes with its lease.
+            // Reports the first error. If this request fails too, the key is deleted with its
+            // lease.
             _ = self.resign().await;
             return Err(error);
         }
@@ -94,7 +95,8 @@ impl<'a> Election<'a> {
         self.if_held(&place, Request::RequestDeleteRange(delete)).await.map(|_| ())
     }
 
-    /// Executes a request if the key is still the same; whether it is.
+    /// Executes a request if the session's key has not been deleted. Returns whether it was
+    /// executed.
     async fn if_held(&self, place: &Place, request: Request) -> Result<bool, Error> {
         let request = pb::TxnRequest {
             compare: vec![place.is_held()],
@@ -140,15 +142,15 @@ impl<'a> Election<'a> {
     }
 }
 
-/// The values of the leaders, one after the other. It may leave out values that were replaced soon,
-/// but not the last one.
+/// The values of the leaders, one after the other. A value that is soon replaced may be left out,
+/// but never the last one.
 #[derive(Debug)]
 pub struct Observer {
     client: Client,
     prefix: Vec<u8>,
     /// The changes of the leader's key; `None` while there is no leader.
     followed: Option<Watcher>,
-    /// Values that are known already.
+    /// Values that were received and not returned yet.
     pending: VecDeque<pb::RangeResponse>,
 }
 

@@ -1,7 +1,6 @@
-//! Recipes over the API: a session, which is a lease that is kept alive, and what is built on one:
-//! a mutex and an election. Each contender has a key under a prefix, bound to the lease of its
-//! session; the key that was created first owns the name. A contender that fails gives its place
-//! away when its lease expires.
+//! Recipes over the API: sessions, mutexes and elections. A session is a lease that is kept alive.
+//! Each contender has a key under a prefix, attached to the lease of its session, and the owner of
+//! the oldest key owns the name. A contender that fails loses its place when its lease expires.
 //!
 //! Source: etcd v3.7.1 client/v3/concurrency.
 

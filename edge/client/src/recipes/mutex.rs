@@ -11,8 +11,8 @@ use proto::etcdserverpb::request_op::Request;
 
 /// A lock by its name. Sessions get it in the order in which they asked for it.
 ///
-/// A lock protects only as long as the lease of its session lives. What must not happen without the
-/// lock goes into a transaction with [`Mutex::is_held`] among its comparisons.
+/// A lock protects only as long as the lease of its session lives. A write that must not happen
+/// without the lock belongs into a transaction with [`Mutex::is_held`] among its comparisons.
 ///
 /// ```no_run
 /// # async fn example(client: client::Client) -> Result<(), client::Error> {
@@ -30,7 +30,7 @@ use proto::etcdserverpb::request_op::Request;
 pub struct Mutex<'a> {
     session: &'a Session,
     prefix: Vec<u8>,
-    /// Where the session stands in the queue, once it has entered.
+    /// The session's key in the queue, once it has entered.
     place: Option<Place>,
     /// The revision at which the lock was acquired.
     acquired: i64,
@@ -57,7 +57,8 @@ impl<'a> Mutex<'a> {
                 Ok(())
             }
             Err(error) => {
-                // The error of the wait says more. A key that is left goes with its lease.
+                // Reports the error of the wait. If this request fails too, the key is deleted
+                // with its lease.
                 _ = self.unlock().await;
                 Err(error)
             }
@@ -87,8 +88,8 @@ impl<'a> Mutex<'a> {
         Err(Contention::Locked.into())
     }
 
-    /// Enters the queue. `None` if the session is first, so that it has the lock; else when its key
-    /// was created.
+    /// Enters the queue. Returns `None` if the session is first, so that it has the lock; otherwise
+    /// the revision at which its key was created.
     async fn enter(&mut self) -> Result<Option<i64>, Error> {
         let owner = Request::RequestRange(by_creation(&self.prefix, SortOrder::Ascend));
         let (place, response) = Place::enter(self.session, &self.prefix, b"", &[owner]).await?;
@@ -101,7 +102,7 @@ impl<'a> Mutex<'a> {
         Ok(Some(created))
     }
 
-    /// Gives the lock to the next session in the queue, or the place in the queue back.
+    /// Releases the lock to the next session in the queue, or leaves the queue.
     ///
     /// # Errors
     /// When the mutex is not locked, or the request fails.
@@ -114,7 +115,7 @@ impl<'a> Mutex<'a> {
         Ok(())
     }
 
-    /// The comparison for transactions that the session still has its place. `None` before
+    /// A comparison for transactions: true if the key of the session still exists. `None` before
     /// [`Mutex::lock`].
     #[must_use]
     pub fn is_held(&self) -> Option<pb::Compare> {

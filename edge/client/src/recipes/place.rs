@@ -28,7 +28,7 @@ impl Place {
         [prefix, format!("{sign}{:x}", lease.unsigned_abs()).as_bytes()].concat()
     }
 
-    /// The comparison that the key is still the same.
+    /// The comparison that the key has not been deleted since it was created.
     pub(super) fn is_held(&self) -> pb::Compare {
         pb::Compare {
             result: pb::compare::CompareResult::Equal.into(),
@@ -39,8 +39,7 @@ impl Place {
         }
     }
 
-    /// Enters: puts the key unless the session has it already, in one transaction with these
-    /// requests.
+    /// Puts the key, unless the session has it already, in one transaction with these requests.
     pub(super) async fn enter(
         session: &Session,
         prefix: &[u8],

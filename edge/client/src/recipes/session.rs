@@ -8,11 +8,11 @@ use proto::etcdserverpb as pb;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// The time to live of a session's lease in seconds, unless its owner chooses another one.
+/// The default TTL of a session's lease in seconds.
 const TTL_S: i64 = 60;
 
-/// A lease that is kept alive until the session is closed or dropped. A dropped session leaves its
-/// lease to expire, and its keys with it.
+/// A lease that is kept alive until the session is closed or dropped. The lease of a dropped
+/// session expires, which deletes its keys.
 #[derive(Debug)]
 pub struct Session {
     client: Client,
@@ -24,7 +24,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session with a new lease, which lives for 60 s after the session.
+    /// A session with a new lease, which expires 60 s after the session is dropped.
     ///
     /// # Errors
     /// When the lease is not granted.
@@ -32,7 +32,7 @@ impl Session {
         Session::with_ttl(client, TTL_S).await
     }
 
-    /// A session with a new lease of this time to live in seconds.
+    /// A session with a new lease of this TTL in seconds.
     ///
     /// # Errors
     /// As [`Session::new`].
@@ -41,7 +41,7 @@ impl Session {
         Ok(Session::with_lease(client, granted.id))
     }
 
-    /// A session with a lease that exists.
+    /// A session with an existing lease.
     #[must_use]
     pub fn with_lease(client: &Client, lease: i64) -> Session {
         let mut confirmations = client.keep_alive(lease);
@@ -65,17 +65,17 @@ impl Session {
         self.lease
     }
 
-    /// Waits until the lease is not kept alive any more: it has expired or was revoked, or no
-    /// server could be reached for as long as it lives.
+    /// Waits until the lease is no longer kept alive: it has expired or was revoked, or no server
+    /// could be reached for its TTL.
     pub async fn done(&self) {
-        // Nothing is ever sent; the error says that the task has ended.
+        // Nothing is ever sent. The error means that the task has ended.
         _ = self.alive.clone().changed().await;
     }
 
-    /// Ends the session and revokes its lease, which deletes the keys that are bound to it.
+    /// Ends the session and revokes its lease, which deletes the attached keys.
     ///
     /// # Errors
-    /// When the lease is not revoked; it then expires.
+    /// When the lease cannot be revoked. It then expires.
     pub async fn close(self) -> Result<(), Error> {
         self.task.abort();
         self.client.lease_revoke(pb::LeaseRevokeRequest { id: self.lease }).await.map(|_| ())

@@ -133,8 +133,8 @@ fn writes_go_round_a_stopped_server_and_are_sent_once() {
         let (_hosts, client, _a, a, mut b) = two().await;
         let stopped = a.stop();
         let mut lost = 0;
-        // One write may have been sent to the stopped server: its end is its deadline, and no other
-        // server gets it.
+        // One write may have been sent to the stopped server. It is not sent to another server, and
+        // ends at its deadline.
         for _ in 0..8 {
             let mut call = Box::pin(client.put(put()));
             let start = Instant::now();
@@ -163,7 +163,8 @@ fn a_server_that_lives_again_is_used_again() {
             let (answer, ()) = tokio::join!(client.range(get()), answer_read(&mut b));
             answer.unwrap();
         }
-        // Its silence made the client connect anew; the greeting is enough to be trusted again.
+        // Because of the silence the client opened a new connection. The server's SETTINGS are
+        // enough for it to be used again.
         let mut again = listener.serve().await;
         for _ in 0..4 {
             let call = client.put(put());

@@ -1,4 +1,4 @@
-//! Calls whose stream or connection ends early; which of them are sent again.
+//! Calls whose stream or connection ends early: some are sent again, the others fail.
 
 use super::run;
 use super::server::{Hosts, Listener};

@@ -56,7 +56,7 @@ fn metrics_that_cannot_be_had_are_errors() {
             assert!(error.contains(why), "{error}");
         }
 
-        // A server that says nothing.
+        // A server that never responds.
         let asked = client.with_timeout(std::time::Duration::from_millis(50));
         let (text, _pipe) = tokio::join!(asked.metrics(), listener.accept());
         assert_eq!(

@@ -1,5 +1,5 @@
-//! The client against a server that follows a script, over pipes and on a clock that tokio drives:
-//! the clock advances when nothing else can run, so that no test takes long.
+//! The client against a server that follows a script, over pipes and on tokio's paused clock. The
+//! clock advances when nothing else can run, so no test takes long.
 
 mod balance;
 mod calls;
@@ -9,14 +9,14 @@ pub(crate) mod server;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// How long a step of a test may wait, on the clock of the test. No timeout of the client that the
-/// tests reach is as long, so what has not happened by then will not happen.
+/// How long a step of a test may wait, on the clock of the test. It is longer than all timeouts of
+/// the client that the tests reach, so an event that has not happened by then never will.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// How long a whole test may take on its clock; it has a few steps of [`WAIT_MAX`] at most.
 const TEST_MAX: Duration = Duration::from_secs(3600);
 
-/// Runs a test. One that waits for ever fails: when everything waits, its clock advances to
+/// Runs a test. A test that waits for ever fails: when all tasks wait, the clock advances to
 /// [`TEST_MAX`] at once.
 pub(crate) fn run(test: impl Future<Output = ()>) {
     let mut builder = tokio::runtime::Builder::new_current_thread();

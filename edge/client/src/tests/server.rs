@@ -1,5 +1,5 @@
-//! A server that does what a test tells it, step by step: accept, greet, expect a request, answer,
-//! fail, reset a stream, send GOAWAY, close, or say nothing.
+//! A server that a test controls step by step: accept, send SETTINGS, expect a request, respond,
+//! fail, reset a stream, send GOAWAY, close, or stay silent.
 
 use super::in_time;
 use crate::endpoint::{Address, Endpoint};
@@ -88,7 +88,7 @@ impl Network for Hosts {
     }
 }
 
-/// A host's connections that were not accepted yet.
+/// The connections to a host that are not accepted yet.
 #[derive(Debug)]
 pub(crate) struct Listener(mpsc::UnboundedReceiver<Pipe>);
 
@@ -98,7 +98,7 @@ impl Listener {
         accepted.expect("the hosts live as long as the test")
     }
 
-    /// Accepts and greets.
+    /// Accepts a connection and sends SETTINGS.
     pub(crate) async fn serve(&mut self) -> Server {
         self.accept().await.greet().await
     }
@@ -109,7 +109,7 @@ impl Listener {
     }
 }
 
-/// An accepted connection on which nothing was said.
+/// An accepted connection on which nothing was sent.
 #[derive(Debug)]
 pub(crate) struct Pipe(DuplexStream);
 
@@ -160,7 +160,7 @@ impl Pipe {
         heard
     }
 
-    /// Says something that is not HTTP/2.
+    /// Sends bytes that are not HTTP/2.
     pub(crate) async fn say(&mut self, bytes: &[u8]) {
         self.0.write_all(bytes).await.unwrap();
     }
@@ -198,7 +198,7 @@ async fn drive(
     }
 }
 
-/// A connection that was greeted; dropping it closes it.
+/// A connection on which SETTINGS were sent. Dropping it closes it.
 #[derive(Debug)]
 pub(crate) struct Server {
     calls: mpsc::UnboundedReceiver<Call>,
@@ -213,7 +213,7 @@ impl Server {
         call
     }
 
-    /// Expects a unary call; gives its request.
+    /// Expects a unary call. Returns its request.
     pub(crate) async fn unary<Q: Message + Default>(&mut self, method: &str) -> (Call, Q) {
         let mut call = self.call(method).await;
         let request = call.expect().await.expect("a request");
@@ -225,7 +225,7 @@ impl Server {
         self.calls.len()
     }
 
-    /// Takes no more calls; goes on with those that it has.
+    /// Refuses new calls with GOAWAY, and continues with the open ones.
     pub(crate) fn go_away(&self) {
         self.commands.send(Act::GoAway).unwrap();
     }
@@ -249,7 +249,7 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    /// The next request; nothing when the client has ended or reset its side.
+    /// The next request; `None` when the client has ended or reset its side.
     pub(crate) async fn expect<Q: Message + Default>(&mut self) -> Option<Q> {
         const PREFIX: usize = 5;
         loop {
@@ -274,7 +274,7 @@ impl Call {
         })
     }
 
-    /// Opens the stream of answers.
+    /// Sends the head of the response.
     pub(crate) fn open(&mut self) {
         self.answers();
     }

@@ -1,7 +1,7 @@
 //! The watches of one hub as a machine without I/O: commands and answers go in; requests for the
 //! server and deliveries for the readers come out.
 //!
-//! A watch is in one of three states on a stream. What each message means to it:
+//! A watch is in one of three states on a stream. The effect of each message in each state:
 //!
 //! | | waiting | creating | live |
 //! |---|---|---|---|
@@ -15,7 +15,7 @@
 //! | its reader is dropped | forgotten | cancelled once it is created | cancelled at the server |
 //! | the stream ends | | waiting | waiting |
 //!
-//! Answers for ids that are not live belong to watches that were cancelled here; they are ignored.
+//! Answers for ids that are not live belong to watches that the client cancelled. They are ignored.
 //!
 //! Source: etcd v3.7.1 client/v3/watch.go.
 
@@ -26,7 +26,7 @@ use proto::etcdserverpb::watch_request::RequestUnion;
 use std::collections::{BTreeMap, VecDeque};
 use tonic::Status;
 
-/// The watch id of an answer that is for all watches of the stream, or for none.
+/// The watch id of an answer that concerns all watches of the stream, or none.
 const NO_WATCH: i64 = -1;
 
 /// The number of a watch in its hub; it stays the same when the stream changes.
@@ -36,18 +36,18 @@ pub(super) type Number = u64;
 #[derive(Debug)]
 pub(super) struct Delivery {
     pub(super) number: Number,
-    /// With an error, it is the last one of its watch.
+    /// An update with an error is the last one of its watch.
     pub(super) update: WatchUpdate,
 }
 
-/// The server did something that HTTP/2 allows and etcd's protocol does not.
+/// The server violated etcd's watch protocol.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ProtocolViolation;
 
 #[derive(Debug)]
 struct Watch {
-    /// Its start revision is the one from which the watch resumes. Invariant: everything before it
-    /// that the watch asked for was delivered.
+    /// The watch resumes at the start revision of this request. Invariant: all events of the watch
+    /// before that revision were delivered.
     request: pb::WatchCreateRequest,
     /// The watch id on the current stream, if the watch is live.
     id: Option<i64>,
@@ -64,26 +64,27 @@ pub(super) struct Hub {
     /// Watches to create on the server, one at a time, since responses are matched to requests by
     /// their order. Invariant: all are in `watches`, and none is live.
     to_create: VecDeque<Number>,
-    /// The watch whose creation was sent and not answered. It is in `watches` unless its reader
-    /// was dropped meanwhile.
+    /// The watch whose creation was requested and not answered yet. It is in `watches` unless its
+    /// reader was dropped meanwhile.
     creating: Option<Number>,
     /// Ids to cancel on the current stream; at most one for each watch that the server has.
     to_cancel: VecDeque<i64>,
-    /// Progress is to be asked for. Requests that wait are one, since the answer is for all.
+    /// A progress request must be sent. One is enough for several callers, since the answer
+    /// concerns all watches.
     progress_wanted: bool,
 }
 
 impl Hub {
     /// Adds a watch, which will be created at the server.
     pub(super) fn add(&mut self, number: Number, request: pb::WatchCreateRequest) {
-        // The server chooses the ids, so that none is used twice on a stream.
+        // The server chooses the id, so that no id is used twice on a stream.
         let request = pb::WatchCreateRequest { watch_id: 0, ..request };
         let before = self.watches.insert(number, Watch { request, id: None, fragments: None });
         assert!(before.is_none(), "the numbers of watches are unique");
         self.to_create.push_back(number);
     }
 
-    /// Asks for progress of all watches. Without any it is not asked for.
+    /// Requests progress of all watches. Does nothing if there are no watches.
     pub(super) fn want_progress(&mut self) {
         self.progress_wanted = !self.watches.is_empty();
     }
@@ -101,7 +102,7 @@ impl Hub {
         self.watches.is_empty()
     }
 
-    /// Whether [`Hub::next_request`] gives one.
+    /// Whether [`Hub::next_request`] returns a request.
     pub(super) fn has_request(&self) -> bool {
         !self.to_cancel.is_empty() || self.can_create() || self.progress_wanted
     }
@@ -238,7 +239,7 @@ impl Hub {
         }
     }
 
-    /// How many requests and watches are held, for tests of the bound.
+    /// The number of queued requests, and of watches. For tests of the bound.
     #[cfg(test)]
     pub(super) fn held(&self) -> (usize, usize) {
         (self.to_create.len() + self.to_cancel.len(), self.watches.len())

@@ -36,8 +36,8 @@ const RESPONSES_MAX: usize = 128;
 /// Commands that are queued for the task of a hub. When the queue is full, [`WatchHub::watch`]
 /// waits, and a request for progress is dropped.
 const COMMANDS_MAX: usize = 64;
-/// Requests that are queued for the server. When the queue is full, they wait in the hub, which has
-/// at most two for each watch.
+/// Requests that are queued for the server. When the queue is full, further requests wait in the
+/// hub, which holds at most two for each watch.
 const REQUESTS_MAX: usize = 16;
 
 /// One watch. Dropping it cancels it.
@@ -56,7 +56,7 @@ impl Watcher {
         if self.ended {
             return None;
         }
-        // The last response of a watch has an error. A queue without one belongs to a task that has
+        // The last response of a watch has an error. If the queue closes without one, the task has
         // panicked.
         let update = self.answers.recv().await.unwrap_or_else(|| {
             WatchUpdate::ended(Status::internal("the client's task for watches has failed").into())
@@ -73,7 +73,7 @@ impl Drop for Watcher {
     }
 }
 
-/// Watches that share one stream. They go on when the hub is dropped.
+/// Watches that share one stream. They continue when the hub is dropped.
 #[derive(Debug)]
 pub struct WatchHub {
     next: Number,
@@ -89,7 +89,7 @@ enum Command {
 }
 
 impl Client {
-    /// A hub, whose first watch opens the stream.
+    /// A hub without watches. The first watch opens the stream.
     #[must_use]
     pub fn watch_hub(&self) -> WatchHub {
         let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
@@ -210,8 +210,8 @@ async fn room(requests: Option<&mpsc::Sender<pb::WatchRequest>>) {
     {
         return;
     }
-    // Without a stream there is nothing to wait for. The side of the responses reports a broken
-    // one.
+    // Without a stream, waits for ever. A broken stream is reported by the side that reads the
+    // responses.
     std::future::pending().await
 }
 
@@ -257,7 +257,7 @@ impl Task {
         let opening = async move {
             client.renew_token_of_stream().await?;
             let mut request = client.request(ReceiverStream::new(outbox), None)?;
-            // Asks a member without a leader to end the stream instead of sending nothing.
+            // Makes a member that loses its leader end the stream, instead of sending nothing.
             request.metadata_mut().insert("hasleader", MetadataValue::from_static("true"));
             client.stream(METHOD, request).await
         };
@@ -292,7 +292,7 @@ impl Task {
     fn take(&mut self, happened: Happened, stream: &mut Stream) {
         match happened {
             Happened::Opened(answers) => *stream = Stream::Open(answers),
-            // Another stream gets a new token.
+            // A new stream gets a new token.
             Happened::Answered(answer)
                 if answer.created
                     && answer.canceled
@@ -320,7 +320,7 @@ impl Task {
     }
 }
 
-/// Whether a watch was refused for its token.
+/// Whether a watch was refused because of its token.
 ///
 /// Source: etcd v3.7.1 client/v3/watch.go `shouldRetryWatch`.
 fn is_stale_reason(reason: &str) -> bool {

@@ -1,5 +1,5 @@
 //! Seeded runs of [`Hub`] against a server that answers in any legal order, loses streams, compacts
-//! and refuses. Each run checks what the readers were given against the server's history.
+//! and refuses. Each run compares the events that the readers got with the server's history.
 
 use super::hub::{Hub, Number};
 use super::update::WatchUpdate;
@@ -37,15 +37,15 @@ struct Server {
     wire: Wire,
 }
 
-/// What a reader may expect and was given.
+/// A reader: the events that it must get, and those that it got.
 #[derive(Debug)]
 struct Reader {
     key: u64,
     start: i64,
-    /// Where its events begin: known once its creation was answered.
+    /// The revision of its first event; known once the watch is created.
     first: Option<i64>,
     given: Vec<i64>,
-    /// The last progress that it was told of.
+    /// The revision of its last progress notification.
     progress: i64,
     ended: Option<String>,
 }
@@ -139,7 +139,7 @@ impl Server {
         self.wire.watches.insert(id, Served { number, key, next, fragment });
     }
 
-    /// Sends some of what a watch has not been sent, or its progress, or ends it.
+    /// Sends a watch some of its next events, or its progress, or ends it.
     fn serve(&mut self, random: &mut Random) {
         let ids: Vec<i64> = self.wire.watches.keys().copied().collect();
         let Some(id) = pick(&ids, random) else { return };
@@ -191,7 +191,7 @@ impl Server {
         self.wire.watches.get_mut(&id).unwrap().next = last + 1;
     }
 
-    /// Fragments of one watch may have answers for others between them.
+    /// Between the fragments of one watch, sends answers for other watches.
     fn interrupt_fragments(&mut self, random: &mut Random) {
         if random.below(4) == 0
             && matches!(
@@ -292,7 +292,7 @@ impl World {
         }
     }
 
-    /// The answers that were not read are lost, and the requests too.
+    /// Breaks the stream. Unread answers and requests are lost.
     fn break_stream(&mut self) {
         self.server.wire = Wire::default();
         self.hub.stream_ended();
@@ -318,7 +318,7 @@ impl World {
         }
     }
 
-    /// Lets everything that is under way come to its end, without faults.
+    /// Runs until nothing is in flight, without faults.
     fn settle(&mut self) {
         loop {
             let request = self.hub.next_request();
@@ -377,7 +377,7 @@ impl Reader {
         self.ended = update.error.map(|error| error.to_string());
     }
 
-    /// What was given is a part of the history from the first revision on, without gap.
+    /// Checks that the reader got the history from its first revision on, without a gap.
     fn check_order(&self, server: &Server) {
         let Some(first) = self.first else { return assert!(self.given.is_empty()) };
         let all = server.events(self.key, first);

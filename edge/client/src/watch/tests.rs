@@ -1,4 +1,4 @@
-//! Watches against a server that follows a script: streams that break, stall and answer late.
+//! Watches against a server that follows a script: its streams break, stall and answer late.
 
 use super::{RESPONSES_MAX, update::WatchUpdate};
 use crate::Client;
@@ -40,7 +40,7 @@ fn revisions(update: &WatchUpdate) -> Vec<i64> {
     update.response.events.iter().map(revision).collect()
 }
 
-/// Expects a request to create a watch; gives its key and start revision.
+/// Expects a request to create a watch. Returns its key and start revision.
 async fn expect_create(call: &mut Call) -> (String, i64) {
     let request: pb::WatchRequest = call.expect().await.expect("a request");
     let Some(RequestUnion::CreateRequest(create)) = request.request_union else {
@@ -103,7 +103,8 @@ fn a_watch_dropped_while_it_is_created_is_cancelled_at_the_server() {
         let dropped = hub.watch(key("dropped", 0)).await;
         expect_create(&mut call).await;
         drop(dropped);
-        // An answer for all watches finds the reader gone; the creation is answered after it.
+        // An answer for all watches arrives after the reader was dropped and before the creation
+        // is answered.
         call.answer(&answer(-1, 5, &[]));
         call.answer(&created(1, 5));
         assert_eq!(expect_cancel(&mut call).await, 1);

@@ -1,4 +1,4 @@
-//! Calls: unary, streams, resets, bodies that nobody reads, windows.
+//! Calls: unary, streams, resets, unread bodies, windows.
 
 use crate::world::{
     collect, frame, h2_client, head, opening, post, read_frame, read_until, request, run, serve,
@@ -220,7 +220,7 @@ fn a_client_that_is_answered_before_it_has_sent_all_is_told_to_stop_without_erro
     });
 }
 
-/// The streams hold 5 MiB that nobody reads, and the window of the connection is 4 MiB.
+/// The streams hold 5 MiB of unread data, and the window of the connection is 4 MiB.
 #[test]
 fn bodies_that_nobody_reads_leave_the_connections_window_to_others() {
     run(async {

@@ -1,4 +1,5 @@
-//! How connections end: by the server's stop, for want of a place, by silence, and by faults.
+//! How connections end: when the server stops, when their seat is needed, by silence, and by
+//! faults.
 
 use crate::world::{
     collect, frame, h2_client, head, opening, post, read_until, request, run, serve, settings,

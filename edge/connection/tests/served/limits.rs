@@ -1,4 +1,4 @@
-//! What a client can make the server hold.
+//! Limits of the memory and the work that a client can cause.
 
 use crate::world::{
     frame, head, opening, read_frame, read_until, request, run, serve, serve_on, settings, settle,
@@ -147,7 +147,7 @@ fn what_a_client_sends_and_no_handler_reads_is_bounded_by_the_window() {
     });
 }
 
-/// The responses are whole and wait for a window, and nobody reads what still comes.
+/// The responses are complete and wait for a window, while unread request data still arrives.
 #[test]
 fn data_behind_an_answer_leaves_the_connections_window_to_others() {
     run(async {

@@ -1,5 +1,5 @@
-//! A server on a pipe in memory, on one thread and with a clock that stands still until nothing else
-//! is left to do; and frames written by hand.
+//! A server on a pipe in memory, on one thread, with a paused clock that advances only when nothing
+//! else can run; and frames written by hand.
 
 use bytes::Bytes;
 use connection::{ClientRequest, Error, Settings};
@@ -42,7 +42,7 @@ pub(crate) fn settings() -> Settings {
     Settings { streams_max: u32::MAX, pings: None, refused: Rc::new(|_| {}) }
 }
 
-/// What the handlers have seen and done.
+/// Records of the handlers.
 #[derive(Default)]
 pub(crate) struct Seen {
     pub(crate) log: RefCell<Vec<String>>,
@@ -89,7 +89,7 @@ where
     let handler = Rc::clone(&seen);
     let ended = tokio::task::spawn_local(async move {
         let stopped = async {
-            // A test that keeps nothing of this does not stop the server.
+            // If the test has dropped its end, the server is not stopped.
             if stopped.await.is_err() {
                 pending::<()>().await;
             }
@@ -100,7 +100,7 @@ where
     Served { seen, seats, stop: Some(stop), ended }
 }
 
-/// Says when it is dropped.
+/// Logs that it is dropped.
 pub(crate) struct OnDrop(pub(crate) Rc<Seen>, pub(crate) &'static str);
 
 impl Drop for OnDrop {
@@ -132,7 +132,7 @@ async fn read_all(mut body: connection::RequestBody) -> Result<Vec<u8>, String> 
     Ok(all)
 }
 
-/// Answers by the path.
+/// Answers a request according to its path.
 async fn answer(seen: Rc<Seen>, request: ClientRequest) -> Reply {
     let ClientRequest { head, body } = request;
     match head.uri.path() {
@@ -195,7 +195,7 @@ async fn echo(seen: Rc<Seen>, mut body: connection::RequestBody, feeder: Feeder)
     feeder.end(Status::OK);
 }
 
-/// What every connection of HTTP/2 begins with.
+/// The preface and the SETTINGS frame of a client.
 pub(crate) fn opening() -> Vec<u8> {
     [http2::PREFACE, &frame(4, 0, 0, &[])].concat()
 }
@@ -225,7 +225,7 @@ pub(crate) fn head(stream: u32, path: &str, authority: &[u8]) -> Vec<u8> {
     frame(1, 4, stream, &block)
 }
 
-/// A whole request.
+/// A complete request.
 pub(crate) fn request(stream: u32, path: &str, body: &[u8]) -> Vec<u8> {
     [head(stream, path, b"x"), frame(0, 1, stream, body)].concat()
 }
@@ -253,7 +253,7 @@ pub(crate) async fn read_until(
     }
 }
 
-/// Writes, though the other side may close.
+/// Writes bytes.
 pub(crate) async fn write(io: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) {
     io.write_all(bytes).await.unwrap();
 }

@@ -15,7 +15,7 @@ pub(super) enum StartFailure {
     Port(&'static str, BindError),
     /// The data directory cannot be used.
     Data(StartError),
-    /// The log cannot be looked for.
+    /// The check whether there is a log has failed.
     Log(wal::Error),
     /// Anything else, in words.
     Other(String),
@@ -27,7 +27,7 @@ impl From<String> for StartFailure {
     }
 }
 
-/// The place of a damage.
+/// Where a file is damaged.
 #[derive(Debug, Default)]
 struct DamagedPlace {
     file: Option<PathBuf>,

@@ -127,7 +127,7 @@ impl fmt::Debug for PlainBody {
 }
 
 impl PlainBody {
-    /// A body that is there.
+    /// A body whose bytes are all known.
     #[must_use]
     pub fn whole(bytes: Bytes) -> PlainBody {
         PlainBody(Kind::Whole(Some(bytes)))

@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// How a client proves who it is, and what it asks of servers.
+/// The client's certificate, and the requirements for servers' certificates.
 #[derive(Clone, Debug, Default)]
 pub struct ClientOptions {
     /// The client's certificate.

@@ -17,7 +17,7 @@ pub enum TlsError {
         /// The error of the operating system.
         source: io::Error,
     },
-    /// A file has not the content that it should have.
+    /// The content of a file is not valid.
     Content {
         /// Its path.
         path: PathBuf,
@@ -64,7 +64,7 @@ pub enum HandshakeError {
 }
 
 impl HandshakeError {
-    /// Whether the other side has closed the connection without a word.
+    /// Whether the other side has closed the connection without an alert.
     #[must_use]
     pub fn is_eof(&self) -> bool {
         match self {

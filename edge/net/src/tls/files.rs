@@ -71,7 +71,8 @@ pub(super) fn authorities(path: &Path) -> Result<RootCertStore, TlsError> {
 /// The authorities of the operating system.
 pub(super) fn system_authorities() -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
-    // What cannot be read is left out, as in Go: a certificate that it has issued is unknown.
+    // As in Go, an authority that cannot be read is left out: the certificates that it has issued
+    // are not trusted.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() {
         let what = "x509: the system has no authorities; name a file with trusted ones";

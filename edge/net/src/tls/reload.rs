@@ -1,4 +1,4 @@
-//! A value that is made of files, and is made again when they have changed.
+//! A value that is made from files, and made again when they have changed.
 
 use super::TlsError;
 use std::os::unix::fs::MetadataExt as _;
@@ -21,7 +21,7 @@ type Stamp = Option<(u64, u64, (i64, i64), (i64, i64))>;
 /// How the value is made.
 type Make<T> = Box<dyn Fn() -> Result<T, TlsError> + Send + Sync>;
 
-/// A value and the files that it is made of.
+/// A value and the files that it is made from.
 pub(super) struct Reloaded<T> {
     files: Vec<PathBuf>,
     make: Make<T>,

@@ -1,4 +1,4 @@
-//! What a listener expects of its connections: plain text, TLS, or both at one address.
+//! Whether a listener's connections have TLS: plain text, TLS, or both at one address.
 
 use super::{HandshakeError, ServerTls, Stream};
 use crate::limits::OPENING_TIME_MAX;
@@ -54,8 +54,8 @@ impl Security {
     }
 }
 
-/// How many connections have failed in their handshake since the process started. Those whose
-/// client has closed them without a word do not count.
+/// The number of connections whose handshake has failed since the process started. A connection
+/// that its client closed without an alert does not count.
 #[must_use]
 pub fn rejected_connections() -> u64 {
     REJECTED.load(Ordering::Relaxed)

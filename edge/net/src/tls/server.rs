@@ -15,15 +15,15 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
-/// How a server proves who it is, and what it asks of its clients.
+/// The server's certificate, and the requirements for clients' certificates.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
     /// The server's certificate.
     pub pair: KeyPair,
     /// The authorities of clients' certificates.
     pub trusted_ca: Option<PathBuf>,
-    /// Whether clients need a certificate. They do, too, where there is a `trusted_ca`. Without
-    /// that file the authorities of the operating system count.
+    /// Whether clients need a certificate. They also need one if there is a `trusted_ca`. Without
+    /// that file, the authorities of the operating system are trusted.
     pub client_cert_auth: bool,
     /// Serial numbers of certificates that are revoked.
     pub crl: Option<PathBuf>,
@@ -31,8 +31,8 @@ pub struct ServerOptions {
     pub allowed: Allowed,
     /// Versions and cipher suites.
     pub crypto: Crypto,
-    /// The application protocols that are spoken (ALPN), by preference; empty where every one that a
-    /// client offers is ignored.
+    /// The application protocols of the server (ALPN), by preference. If empty, the protocols that
+    /// clients offer are ignored.
     pub protocols: Vec<&'static str>,
     /// Whether a client's certificate has to fit the address that it comes from.
     pub checks_source: bool,
@@ -81,7 +81,7 @@ impl ServerOptions {
             .with_single_cert(identity.chain, identity.key)
             .map_err(|error| content(&self.pair.key, pair_error(&error)))?;
         config.alpn_protocols = self.protocols.iter().map(|name| name.as_bytes().into()).collect();
-        // Without resumption every connection proves again who it is.
+        // Without resumption, every connection's certificate is checked.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         Ok(config)

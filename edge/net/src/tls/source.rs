@@ -7,8 +7,9 @@ use std::net::IpAddr;
 
 /// Checks the names of a certificate against an address. A certificate without names fits all.
 ///
-/// Addresses in the certificate are compared, then host names: those that the address has, and the
-/// addresses that they have. `*.` at the start of a name stands for any name below.
+/// The addresses in the certificate are compared first. Then the host names in the certificate are
+/// compared with the names of the address, and the addresses of those host names with the address.
+/// `*.` at the start of a name stands for any name below.
 ///
 /// # Errors
 /// etcd's message.

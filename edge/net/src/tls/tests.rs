@@ -337,8 +337,8 @@ fn without_authorities_no_certificate_is_asked_for() {
     run(async {
         let client = ClientOptions { pair: None, ..world.good.clone() };
         assert_eq!(meet(&server, Client::Follows(client)).await, Ok(String::new()));
-        // A certificate that is not asked for names nobody, and neither does one that only has to
-        // be of a trusted authority.
+        // The common name counts only with `client_cert_auth`: not without a request for a
+        // certificate, and not if it only must be issued by a trusted authority.
         assert_eq!(meet(&server, Client::Follows(world.good.clone())).await, Ok(String::new()));
         let options = ServerOptions { client_cert_auth: false, ..world.server.clone() };
         let server = ServerTls::new(options).unwrap();

@@ -1,4 +1,4 @@
-//! The answers of the peers' port, and the requests for them.
+//! Requests to the peer port, and its responses.
 
 use crate::node::{Host, Node, PATIENCE};
 use net::Url;

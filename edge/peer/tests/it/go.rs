@@ -35,7 +35,7 @@ fn start(binary: &Path, dir: &Path, (url, other): (&str, &str)) -> Go {
     Go(command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap())
 }
 
-/// Answers what Go's member sends, as a follower does that has the same log.
+/// Answers a message of Go's member like a follower with the same log.
 #[expect(clippy::wildcard_enum_match_arm, reason = "all others need no answer")]
 fn answer(message: &Message) -> Option<Body> {
     match &message.body {
@@ -69,7 +69,7 @@ fn a_member_of_go_is_elected_by_ours_and_replicates_to_it() {
     let log = || std::fs::read_to_string(dir.path().join("log")).unwrap();
     let (mut kinds, mut last) = (Vec::new(), EntryId::default());
     let deadline = Instant::now() + PATIENCE;
-    // Until the member has published its name and several heartbeats have come.
+    // Waits until the member has published its name and several heartbeats have arrived.
     while !log().contains("published local member to cluster through raft")
         || kinds.iter().filter(|kind| **kind == "MsgHeartbeat").count() < 10
     {
@@ -107,7 +107,7 @@ fn a_member_of_go_is_elected_by_ours_and_replicates_to_it() {
     drop(go);
 }
 
-/// Go has all four streams, and nothing to complain about but what a start brings.
+/// Checks that Go's log shows all four streams, and no warnings except the usual ones of a start.
 fn check_log(log: &str, own_id: NodeId) {
     let id = format!("{own_id:x}");
     let of_us = |message: &str| {

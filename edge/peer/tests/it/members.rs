@@ -1,4 +1,4 @@
-//! Messages between members: all kinds, after a restart, and beside members that do not answer.
+//! Messages between members: of all kinds, after a restart, and beside members that do not answer.
 
 use crate::node::{CLUSTER, Node, introduce, urls};
 use bytes::Bytes;
@@ -43,7 +43,7 @@ fn messages_of_all_kinds_arrive_over_streams_and_as_single_requests() {
     let nodes = [Node::new(1), Node::new(2), Node::new(3)];
     let all: Vec<&Node> = nodes.iter().collect();
     introduce(&all);
-    // The first round goes out alone or by a stream, the second one by streams.
+    // The first round is sent as single requests or on streams, the second one on streams.
     for round in 0..2 {
         for from in &nodes {
             let others = nodes.iter().filter(|node| node.id != from.id);
@@ -100,7 +100,7 @@ fn a_member_that_starts_again_is_reached_again() {
     let two = Node::at(2, CLUSTER, &url);
     two.knows(&[&one]);
     one.wait_for(two.id);
-    // The first ones may be lost.
+    // The first messages may be lost.
     two.inbox.wait("a message after the restart", |told| {
         one.transport.send(vec![message.clone()]);
         (!told.messages.is_empty()).then_some(())

@@ -1,4 +1,4 @@
-//! A member that has a transport and a port, and remembers what it is reports.
+//! A member with a transport and a port, which records the transport's reports.
 
 use bytes::Bytes;
 use cluster::{Member, Version};
@@ -18,12 +18,12 @@ use tempfile::TempDir;
 use vfs::RealDisk;
 use wire::HashKvAnswer;
 
-/// The cluster of all members, unless a test says otherwise.
+/// The cluster of all members, unless a test chooses another one.
 pub(crate) const CLUSTER: u64 = 0x1c;
 /// The time after which a test has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What the transport has reported to a member.
+/// The reports of the transport to a member.
 #[derive(Debug, Default)]
 pub(crate) struct Reports {
     pub(crate) messages: Vec<Message>,
@@ -44,7 +44,7 @@ impl Inbox {
         self.changed.notify_all();
     }
 
-    /// Waits until `found` gives something.
+    /// Waits until `found` returns a value.
     pub(crate) fn wait<T>(
         &self,
         what: &str,
@@ -193,7 +193,7 @@ impl Node {
         }
     }
 
-    /// Tells this member the others.
+    /// Sets the other members of this member.
     pub(crate) fn knows(&self, others: &[&Node]) {
         let members = others.iter().map(|node| (node.id, vec![node.url.clone()])).collect();
         self.transport.set_members(&members, &BTreeSet::new());
@@ -227,7 +227,7 @@ fn options(
     }
 }
 
-/// All members know each other.
+/// Makes all members known to each other.
 pub(crate) fn introduce(nodes: &[&Node]) {
     for node in nodes {
         node.knows(nodes);

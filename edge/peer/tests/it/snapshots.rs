@@ -60,7 +60,7 @@ fn a_snapshot_for_another_member_or_without_a_database_is_reported_as_failed() {
     let (one, two) = (Node::new(1), Node::new(2));
     one.knows(&[&two]);
     let (db, _) = database(one.dir.path());
-    // Its receiver has another id than the message says.
+    // The receiver has another id than the message.
     let other = Node::new(3);
     let members = crate::node::urls(&[(NodeId(2), &*other.url)]);
     one.transport.set_members(&members, &std::collections::BTreeSet::new());
@@ -73,7 +73,7 @@ fn a_snapshot_for_another_member_or_without_a_database_is_reported_as_failed() {
     assert_eq!(std::fs::read_dir(other.dir.path()).unwrap().count(), 0);
 }
 
-/// Sends a snapshot with a file as it is; the answer.
+/// Sends a snapshot with these bytes as its file. Returns the response.
 fn post(two: &Node, message: &Message, file: &[u8]) -> String {
     let head = wire::encode_snapshot_head(message);
     let request = format!(

@@ -24,7 +24,7 @@ fn messages(pieces: &[&[u8]], max: usize) -> Messages<Pieces> {
     Messages::new(Pieces(pieces), max)
 }
 
-/// Drives to the end what never waits.
+/// Reads all messages of a body that never waits.
 fn all(mut messages: Messages<Pieces>) -> Result<Vec<Bytes>, Status> {
     let mut cx = Context::from_waker(std::task::Waker::noop());
     let mut got = Vec::new();

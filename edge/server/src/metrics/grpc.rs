@@ -1,13 +1,13 @@
-//! The rows of go-grpc-prometheus: for each method that etcd serves, what was started, received,
-//! sent and handled. All rows exist from the start with 0, as etcd's do.
+//! The metrics of go-grpc-prometheus: started and handled calls, and received and sent messages,
+//! for each method that etcd serves. As in etcd, all of them exist from the start with the value 0.
 
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry,
 };
 use std::sync::Arc;
 
-/// The service, the method and the type of each method of etcd v3.7.1. (Those of the lock and
-/// election services have no rows there.)
+/// The service, the name and the kind of each method of etcd v3.7.1. (etcd has no metrics for the
+/// lock and election services.)
 const METHODS: [(&str, &str, Kind); 45] = [
     ("etcdserverpb.Auth", "AuthDisable", Kind::Unary),
     ("etcdserverpb.Auth", "AuthEnable", Kind::Unary),
@@ -80,14 +80,14 @@ const CODES: [&str; 17] = [
 /// Buckets of `grpc_server_handling_seconds`, in seconds.
 const HANDLING: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
-/// Whether a method streams, and which way.
+/// Whether a method streams, and in which direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// One request, one answer.
     Unary,
     /// One request, many answers.
     ServerStream,
-    /// Many of both.
+    /// Many requests, many answers.
     BidiStream,
 }
 
@@ -129,8 +129,8 @@ impl Method {
         self.kind
     }
 
-    /// Records the end of a call: its gRPC code (a number past 16 counts as `Unknown`) and how
-    /// long it took; the time is kept with `--metrics=extensive` only.
+    /// Records the end of a call: its gRPC code (a number above 16 counts as `Unknown`) and its
+    /// duration, which is recorded only with `--metrics=extensive`.
     pub fn handled(&self, code: u32, seconds: f64) {
         let code = usize::try_from(code).ok().filter(|c| *c < CODES.len()).unwrap_or(2);
         self.handled[code].inc();

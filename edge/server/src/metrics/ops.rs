@@ -1,5 +1,5 @@
-//! Durations and counts by the kind of a request: rows that appear with their first use, as
-//! etcd's do, and cost one atomic load after it.
+//! Durations and counts by the kind of a request. As in etcd, a metric appears with its first use.
+//! Later uses cost one atomic load for the look-up.
 
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry,
@@ -128,11 +128,11 @@ impl OpHistogram {
     }
 }
 
-/// How many different versions clients may name before the rest counts as `unknown`: a client
-/// must not be able to fill the registry.
+/// The maximum number of different client versions. Further versions count as `unknown`, so that
+/// clients cannot fill the registry.
 const CLIENT_VERSIONS_MAX: usize = 100;
 
-/// Requests by kind (`unary`, `stream`) and the version that the client's metadata names.
+/// Requests by kind (`unary`, `stream`) and the version in the client's metadata.
 #[derive(Debug)]
 pub struct ClientRequests {
     vector: IntCounterVec,

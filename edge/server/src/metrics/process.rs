@@ -1,11 +1,11 @@
-//! What the kernel knows of this process, read from `/proc` when `/metrics` is asked for.
+//! Metrics of this process, read from `/proc` when `/metrics` is requested.
 //!
-//! Of the `go_*` names only those are shown that are true of a program without a Go runtime.
+//! Of the `go_*` metrics, only those are shown that make sense without a Go runtime.
 
 use prometheus::{Counter, Gauge, IntCounter, IntGauge, IntGaugeVec, Opts, Registry};
 use std::fs;
 
-/// Kernel ticks in a second, as every Linux of this decade reports them to user space.
+/// The clock ticks per second (`USER_HZ`) of `/proc` on Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
 const PAGE_BYTES: i64 = 4096;
 
@@ -75,13 +75,13 @@ impl Process {
         Ok(process)
     }
 
-    /// Reads `/proc`; what cannot be read keeps its last value.
+    /// Reads `/proc`. A metric that cannot be read keeps its last value.
     pub(super) fn refresh(&self) {
         if let Ok(stat) = fs::read_to_string("/proc/self/stat") {
             self.refresh_stat(&stat);
         }
         if let Ok(fds) = fs::read_dir("/proc/self/fd") {
-            // The listing itself holds one.
+            // Reading the directory uses one file descriptor itself.
             let open = i64::try_from(fds.count()).unwrap_or(i64::MAX) - 1;
             self.open_fds.set(open);
             self.os_used.set(open);
@@ -99,7 +99,8 @@ impl Process {
     }
 
     fn refresh_stat(&self, stat: &str) {
-        // The name in parentheses may hold anything; fields are counted after it, from the third.
+        // The name in parentheses may contain any characters, so the fields after it are parsed,
+        // from the third on.
         let Some((_, rest)) = stat.rsplit_once(") ") else {
             return;
         };

@@ -1,10 +1,10 @@
-//! The names, against a list that a Go server left.
+//! Compares the names with those of a Go server.
 
 use super::*;
 use std::collections::BTreeSet;
 use std::process::Command;
 
-/// Names of a Go runtime that would be a lie here; listed in `docs/differences.md`.
+/// Names of Go runtime metrics, which make no sense here; listed in `docs/differences.md`.
 fn is_go_runtime(name: &str) -> bool {
     ["go_gc_", "go_memstats_", "go_goroutines"].iter().any(|prefix| name.starts_with(prefix))
 }

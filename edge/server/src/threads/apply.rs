@@ -8,10 +8,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Housekeeping takes at most one part in so many of the thread's time.
+/// Housekeeping takes at most one part in this many of the thread's time.
 const SLICE_SHARE: u32 = 5;
 
-/// How the thread works.
+/// The options of the thread.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ApplyOptions {
     /// The length of a tick.
@@ -27,9 +27,9 @@ pub(crate) struct ApplyOptions {
 struct Slices {
     /// The earliest time of the next slice.
     next: Option<Instant>,
-    /// When the compaction under way had its first slice.
+    /// When the first slice of the current compaction ran.
     compaction_begun: Option<Instant>,
-    /// How many compactions were counted.
+    /// The number of counted compactions.
     compactions: u64,
 }
 
@@ -44,10 +44,10 @@ struct Loop {
     slices: Slices,
 }
 
-/// Works until its queue is closed or the member cannot go on.
+/// Works until its queue is closed or the member cannot continue.
 ///
 /// # Errors
-/// Why it cannot.
+/// When it cannot continue.
 pub(crate) fn run(
     applier: Applier,
     shared: &Arc<Shared>,
@@ -89,7 +89,7 @@ impl Loop {
         taken.map_err(|fatal| fatal.to_string())
     }
 
-    /// Applies what is committed, as far as there is room.
+    /// Applies committed entries, as far as there is room.
     fn apply(&mut self) -> Result<(), String> {
         while self.applier.can_apply() {
             let begun = Instant::now();

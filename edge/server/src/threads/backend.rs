@@ -7,11 +7,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Works until its queue is closed or the disk fails. At the end everything that was applied is in
-/// the file.
+/// Works until its queue is closed or the disk fails. When it ends without an error, all applied
+/// entries are in the file.
 ///
 /// # Errors
-/// Why the disk failed.
+/// When the disk fails.
 pub(crate) fn run(mut writer: BackendWriter, shared: &Arc<Shared>) -> Result<(), String> {
     let mut router = Router::new(Arc::clone(shared));
     let started = Instant::now();

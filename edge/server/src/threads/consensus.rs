@@ -1,5 +1,5 @@
-//! The thread of consensus. It only decides, so that nothing that takes long delays its ticks:
-//! neither disks nor the application of entries nor compaction.
+//! The thread of consensus. It does no slow work, such as disk access, applying entries or
+//! compaction, so its ticks are never late.
 
 use crate::shared::Shared;
 use crate::threads::route::Router;
@@ -49,7 +49,7 @@ fn end_round(consensus: &mut Consensus, shared: &Shared, out: &mut Vec<Envelope>
     consensus.end_round(out);
 }
 
-/// When the gathering of proposals behind a round ends.
+/// Decides when to stop gathering proposals after a round.
 #[derive(Debug, Default)]
 struct Gathering {
     round: Option<u64>,

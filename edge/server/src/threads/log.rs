@@ -1,4 +1,4 @@
-//! The thread of the log: the real disk, and how long its steps take.
+//! The thread of the log. It writes to the real disk and measures how long that takes.
 
 use crate::metrics::Metrics;
 use crate::shared::Shared;
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 /// Works until its queue is closed or the disk fails.
 ///
 /// # Errors
-/// Why the disk failed.
+/// When the disk fails.
 pub(crate) fn run(mut writer: LogWriter, shared: &Arc<Shared>) -> Result<(), String> {
     let failed = |error: wal::Error| format!("the log cannot be written: {error}");
     let mut router = Router::new(Arc::clone(shared));

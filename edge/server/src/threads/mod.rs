@@ -1,4 +1,4 @@
-//! The loops of the threads: each gives one machine its inputs, the time, and somewhere to send its
+//! The loops of the threads. Each passes inputs and the time to one machine, and delivers its
 //! messages.
 
 pub(crate) mod apply;

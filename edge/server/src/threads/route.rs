@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// Delivers the messages of one machine: to queues at once, to workers once for each round.
+/// Delivers the messages of one machine: to queues at once, to workers once per round.
 #[derive(Debug)]
 pub(crate) struct Router {
     shared: Arc<Shared>,
@@ -131,7 +131,7 @@ impl Router {
         }
     }
 
-    /// Counts grants and revocations: every applied one passes here.
+    /// Counts grants and revocations of leases, since the answer to each applied one passes here.
     fn count_lease(&self, answer: &Answer) {
         let metrics = &self.shared.metrics.store.lease;
         if let Answer::LeaseGrant(grant) = answer {
@@ -143,7 +143,7 @@ impl Router {
         }
     }
 
-    /// Hands each worker its mail; at the end of a round.
+    /// Delivers each worker's mail. Called at the end of a round.
     pub(crate) fn send_mail(&mut self) {
         for (worker, mail) in self.shared.workers.iter().zip(&mut self.mail) {
             worker.mailbox.deliver(mail);

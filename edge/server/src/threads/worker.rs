@@ -9,14 +9,14 @@ use std::sync::Arc;
 
 /// Serves the connections of a worker. Called once on each worker's thread, inside its runtime.
 pub trait Connections: Send + Sync + 'static {
-    /// Returns the function that takes over one connection after the other, and returns at once.
+    /// Returns a function that takes over a connection. That function must return at once.
     fn open(&self, worker: Worker) -> TakeOver;
 }
 
 /// Works until it is told to stop.
 ///
 /// # Errors
-/// When the operating system gives it no runtime.
+/// When the runtime cannot be created.
 pub(crate) fn run(
     index: usize,
     shared: &Arc<Shared>,

@@ -1,5 +1,5 @@
-//! Changes of the members, leases and the leader's place: what a member decides itself, and what a
-//! follower asks the leader.
+//! Membership changes, leases and leadership transfers: requests that a member handles itself, and
+//! requests that a follower forwards to the leader.
 
 use crate::member;
 use bytes::Bytes;
@@ -31,7 +31,7 @@ impl Connections for NoClients {
     }
 }
 
-/// A leader that answers with what the test has put in, and remembers the URLs that it was asked at.
+/// A leader that gives prepared answers, and records the URLs of the requests.
 #[derive(Debug, Default)]
 struct FakeLeader {
     answers: Mutex<VecDeque<Result<i64, ForwardingError>>>,
@@ -105,7 +105,7 @@ impl Setting {
         setting
     }
 
-    /// One that follows [`OTHER`], which has two URLs.
+    /// A member that follows [`OTHER`], which has two URLs.
     fn follower() -> Setting {
         let setting = Setting::new();
         setting
@@ -133,7 +133,7 @@ impl Setting {
         }
     }
 
-    /// Does something with a worker.
+    /// Runs work with a worker.
     fn run<T, W, F>(&self, work: W) -> Result<T, Error>
     where
         T: Send + 'static,

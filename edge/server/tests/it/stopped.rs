@@ -1,5 +1,5 @@
-//! A flood of requests while the disk of one thread hangs: what is held stays within its limits,
-//! requests wait, and once the disk goes on all of them are answered.
+//! A flood of requests while the disk of one thread hangs: memory stays within its limits, requests
+//! wait, and once the disk works again all of them are answered.
 
 use crate::member;
 use proto::etcdserverpb::{InternalRaftRequest, PutRequest};
@@ -11,17 +11,17 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 use vfs::{File, LockKind, Mode, SimDisk, Vfs};
 
-/// Requests of one flood: far more than may be under way.
+/// Requests of one flood: far more than may be in progress.
 const REQUESTS: usize = 20_000;
-/// The requests that may be under way, `DOOR_UNITS` of the server.
+/// The maximum number of requests in progress, `DOOR_UNITS` of the server.
 const UNDER_WAY_MAX: usize = 4_096;
 const VALUE_LEN: usize = 1_024;
-/// The bytes of an entry besides its value, at most.
+/// The maximum bytes of an entry besides its value.
 const ENTRY_LEN: usize = 256;
 /// How long a test waits before it fails.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Syncs of the files whose path contains a word wait while the gate is shut.
+/// A disk on which syncs of files whose path contains `word` wait while the gate is shut.
 #[derive(Debug, Clone)]
 struct GatedDisk {
     disk: SimDisk,
@@ -136,7 +136,7 @@ impl File for GatedFile {
 
 type Answered = Result<(), Error>;
 
-/// Workers that put as many keys at once as they are told, and report each answer.
+/// Workers that put a requested number of keys at once, and report each answer.
 struct Flood {
     floods: Mutex<Option<tokio::sync::mpsc::UnboundedReceiver<usize>>>,
     answers: Mutex<Sender<Answered>>,
@@ -201,7 +201,7 @@ impl Member {
         }
     }
 
-    /// Asserts that no more is under way, and no more bytes of the log are in memory, than may be:
+    /// Asserts the limits of requests in progress and of log entries in memory. In memory may be
     /// the window of applied entries, and the entries of this flood that are not applied.
     fn check_limits(&self) {
         let handle = self.running.handle();
@@ -218,7 +218,8 @@ impl Member {
     }
 }
 
-/// The file's thread hangs under a flood until as much is under way as may be, and then goes on.
+/// The thread of the file hangs under a flood until the limit of requests is in progress, and then
+/// continues.
 fn a_flood_waits_for(word: &'static str) {
     let member = Member::start(word, PATIENCE);
     member.gate.set(true);

@@ -1,4 +1,4 @@
-//! The life of a member's threads: what ends one ends all, by name.
+//! The life of a member's threads: when one ends, all end, and the error names it.
 
 use crate::member;
 use server::{Connections, Running, TakeOver, Worker};

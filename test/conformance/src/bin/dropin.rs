@@ -1,6 +1,6 @@
-//! Go's etcd and ours serve one directory in turn: theirs, ours, theirs, ours. Each must show the keys
-//! with their revisions, the leases with their keys, users and roles, the compacted revision and the
-//! HashKV that the one before it has shown, and every write that was acknowledged while that one ended.
+//! Go's etcd and ours serve one directory in turn: theirs, ours, theirs, ours. Each must show the
+//! same keys with their revisions, leases with their keys, users and roles, compacted revision and
+//! HashKV as the one before it, and every write that was acknowledged just before that one ended.
 //!
 //! With `--runbook FILE`, the commands of that runbook are run instead, with each version.
 //!
@@ -43,7 +43,7 @@ struct Args {
     /// The commands of this Markdown file, in place of the directories. `etcdctl` is beside `--ours`.
     #[arg(long)]
     runbook: Option<PathBuf>,
-    /// The seed of what is written, and of the endings that are tried.
+    /// The seed of the written data, and of the choice of endings.
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// How many directories are served at a time.
@@ -61,7 +61,8 @@ impl Args {
         let mut plan = Vec::new();
         for &contents in Contents::value_variants() {
             let is_wanted = self.contents.is_none_or(|only| only == contents);
-            // The log of one version is cut in the short run: it writes 400 MB.
+            // The contents that cut the log write 400 MB, so the short run has them for one version
+            // only.
             let one = rng.random_range(0..theirs.len());
             for (at, theirs) in theirs.iter().enumerate() {
                 let chosen = Ending::value_variants()[rng.random_range(0..2)];

@@ -1,4 +1,4 @@
-//! Asks every path of the JSON gateway of two servers and compares the answers.
+//! Sends requests to every path of the JSON gateway of two servers and compares the responses.
 
 #![expect(clippy::print_stdout, reason = "a program that reports")]
 

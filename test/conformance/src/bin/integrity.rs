@@ -1,7 +1,6 @@
-//! Three members whose data is compared: equal data raises nothing, altered data raises the CORRUPT
-//! alarm, and a member with altered data does not start where that is checked. Downgrades; and a
-//! member that is forced to go on alone. With `--theirs`, in clusters with Go's etcd 3.5, and on its
-//! data.
+//! Corruption checks of three members: equal data raises no alarm, altered data raises the CORRUPT
+//! alarm, and with the initial check a member with altered data does not start. Also downgrades,
+//! and `--force-new-cluster`. With `--theirs`, in clusters with Go's etcd 3.5, and on its data.
 
 #![expect(clippy::print_stdout, reason = "a program that reports")]
 
@@ -47,7 +46,7 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-/// A program, and whether its flags for checks have the older names.
+/// A program, and whether its flags for checks have the older names (`--experimental-…`).
 struct Program {
     path: PathBuf,
     experimental: bool,
@@ -85,8 +84,8 @@ async fn found(programs: &[&Program]) -> Result<Vec<Node>> {
     for count in 0..KEYS {
         put(&nodes[0], &format!("k{count}")).await?;
     }
-    // With it, every log says that those before are committed: Go's etcd, if it is forced to go on
-    // alone, drops what its log does not say so.
+    // This put makes every member's log record that the entries before it are committed. With
+    // `--force-new-cluster`, Go's etcd drops entries that its log does not record as committed.
     put(&nodes[0], "z").await?;
     Ok(nodes)
 }
@@ -108,7 +107,7 @@ async fn logged(node: &Node, text: &str) -> Result<()> {
     waited.with_context(|| format!("{text:?} of {}; its log:\n{}", node.name, node.last_lines()))
 }
 
-/// Changes one value in the database of a member that does not run.
+/// Changes one value in the database of a stopped member.
 fn alter(data_dir: &Path) -> Result<()> {
     let options =
         Options { new_page_size: 4096, cache: Arc::new(PageCache::new(1 << 20)), read_only: false };
@@ -130,7 +129,7 @@ async fn altered_data(ours: &Program) -> Result<()> {
     let at = (at_leader + 1) % 3;
     logged(&nodes[at_leader], "\"number-of-peers-checked\":2").await?;
     ensure!(nodes[0].status().await?.errors.is_empty(), "equal data raises no alarm");
-    // Not kill -9: it may come before the keys are committed to the database.
+    // SIGTERM, since with kill -9 the keys might not be committed to the database yet.
     nodes[at].stop().await?;
     alter(&nodes[at].data_dir())?;
     nodes[at].start()?;
@@ -165,7 +164,7 @@ async fn altered_data(ours: &Program) -> Result<()> {
     Ok(())
 }
 
-/// Ours and theirs have equal data, whoever leads.
+/// Checks that ours and theirs have equal data, for each leader.
 async fn equal_data(ours: &Program, theirs: &Program) -> Result<()> {
     let nodes = found(&[ours, theirs, ours]).await?;
     for at in [0, 1] {
@@ -249,12 +248,12 @@ async fn downgrades(ours: &Program, theirs: Option<&Path>) -> Result<()> {
     Ok(())
 }
 
-/// One of three members of a program goes on alone under another program.
+/// Starts one of three members alone with another program (`--force-new-cluster`).
 async fn forced(before: &Program, after: &Program) -> Result<()> {
     let mut nodes = if before.path == after.path && !before.experimental {
         found(&[before; 3]).await?
     } else if after.experimental {
-        // The older server can only go on where the cluster is of its version.
+        // The older server needs data of a cluster at its own version.
         found(&[before, before, after]).await?
     } else {
         found(&[before; 3]).await?

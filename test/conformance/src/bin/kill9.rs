@@ -1,6 +1,5 @@
-//! Kills our server repeatedly under load. After each start it checks that all acknowledged writes
-//! are there, that watchers received every change once and in order, and that no write is half
-//! done.
+//! Kills our server repeatedly under load. Checks after each start that all acknowledged writes are
+//! stored, that watchers received every change once and in order, and that no write is partly done.
 
 #![expect(clippy::print_stdout, reason = "a program that reports")]
 
@@ -39,8 +38,9 @@ struct Args {
     seed: u64,
 }
 
-/// What the clients know. Each writer has its own key and increments its value, so the stored value
-/// is the last acknowledged number, or the next one if its put was in flight.
+/// The acknowledged writes and the received events. Each writer has its own key and increments its
+/// value, so the stored value is the last acknowledged number, or the next one if its put was in
+/// flight.
 #[derive(Debug, Default)]
 struct Ledger {
     /// The last acknowledged number of each writer, with its revision.
@@ -93,7 +93,7 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-/// Increments until the server is gone.
+/// Increments the value until the server is gone.
 async fn write(channel: Channel, writer: usize, ledger: Shared) {
     let mut kv = KvClient::new(channel);
     loop {
@@ -137,7 +137,7 @@ fn mod_revision(event: &Event) -> i64 {
     event.kv.as_ref().map_or(0, |kv| kv.mod_revision)
 }
 
-/// The stored value is the last acknowledged one, or the one that was in flight.
+/// Checks that each stored value is the last acknowledged one, or the one that was in flight.
 async fn check(server: &Server, ledger: &Shared) -> Result<()> {
     let channel = server.connect().await?;
     let mut kv = KvClient::new(channel.clone());
@@ -162,7 +162,7 @@ async fn check(server: &Server, ledger: &Shared) -> Result<()> {
     Ok(())
 }
 
-/// The events contain every revision once, in order, without a gap.
+/// Checks that the events contain every revision once, in order, without a gap.
 async fn check_events(server: &Server, ledger: &Shared) -> Result<()> {
     let mut kv = KvClient::new(server.connect().await?);
     let answer = kv.range(RangeRequest { key: key(0), ..RangeRequest::default() }).await?;

@@ -1,6 +1,6 @@
-//! Grows a cluster of our servers from one member to five and shrinks it to three, while each member
-//! is written to; moves the leadership to every member; renews leases through followers; and checks
-//! which changes are refused, and that removed members end.
+//! Grows a cluster of our servers from one member to five and shrinks it to three, while clients
+//! write through each member. Moves the leadership to every member, renews leases through
+//! followers, and checks that unsafe changes are refused and that removed members end.
 
 #![expect(clippy::print_stdout, reason = "a program that reports")]
 
@@ -16,12 +16,12 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tokio_stream::StreamExt as _;
 
-/// Why a change waits: a new member counts as connected after five seconds.
+/// The error while a change has to wait: a new member counts as connected only after five seconds.
 const UNHEALTHY: &str = "etcdserver: unhealthy cluster";
 const NOT_IN_SYNC: &str =
     "etcdserver: can only promote a learner member which is in sync with leader";
 const REMOVED: &str = "the member has been permanently removed from the cluster";
-/// A lease that lives only while it is renewed.
+/// The TTL of a lease that expires soon unless it is renewed.
 const SHORT_TTL_S: i64 = 2;
 
 /// Changes the members of a cluster of our servers while it serves.
@@ -40,7 +40,7 @@ struct Test {
     nodes: Vec<Node>,
     load: Load,
     began: Instant,
-    /// The term of the last look: it grows with each election.
+    /// The last term seen. It grows with each election.
     term: Cell<u64>,
 }
 
@@ -82,8 +82,8 @@ impl Test {
         println!("  {after:5.1} s: {what}; {} writes", self.load.acknowledged());
     }
 
-    /// Each writer may have lost the request that was under way at a change of the leader, and no
-    /// other request may have failed.
+    /// Checks the failures of the writers: at a change of the leader, each writer may lose the
+    /// request in flight. No other request may fail.
     async fn settle(&self, what: &str) -> Result<()> {
         let failures = self.load.settle().await?;
         let before = self.term.get();
@@ -105,7 +105,7 @@ impl Test {
         Ok((leader + 1) % self.nodes.len())
     }
 
-    /// Adds a member by a request to the one at `through`, and starts it.
+    /// Adds a member by a request to member `through`, and starts it.
     async fn join(&mut self, through: usize, name: &str) -> Result<()> {
         let by = &self.nodes[through];
         let mut node = until_done(UNHEALTHY, || by.add(name, false)).await?;
@@ -126,7 +126,7 @@ impl Test {
         self.settle("a third member").await
     }
 
-    /// A learner, added and promoted by requests to followers.
+    /// Adds and promotes a learner by requests to followers.
     async fn learner(&mut self) -> Result<()> {
         let through = self.follower().await?;
         let by = &self.nodes[through];
@@ -192,7 +192,7 @@ impl Test {
         self.settle("leases, renewed by each member").await
     }
 
-    /// Each member leads once, by a request to the one before.
+    /// Makes each member the leader once, by a request to the leader before it.
     async fn move_the_leadership(&self) -> Result<()> {
         let first = leader(&self.nodes).await?;
         let count = self.nodes.len();
@@ -209,7 +209,7 @@ impl Test {
         self.settle("the leadership moved to each member").await
     }
 
-    /// A second peer URL for a member, and back.
+    /// Gives a member a second peer URL, and takes it back.
     async fn update(&self) -> Result<()> {
         let (last, through) = (self.nodes.last().context("no member")?, self.follower().await?);
         let by = &self.nodes[through];
@@ -226,13 +226,13 @@ impl Test {
         self.settle("peer URLs changed").await
     }
 
-    /// A follower is removed by another one, then the leader by itself.
+    /// Removes a follower through another one, then the leader through itself.
     async fn shrink_to_three(&mut self) -> Result<()> {
         let at = self.follower().await?;
         let mut gone = self.nodes.remove(at);
         self.load.end(&gone).await?;
         let through = self.follower().await?;
-        // A member that came a moment ago does not count as connected yet.
+        // A member that has just joined does not count as connected yet.
         until_done(UNHEALTHY, || self.nodes[through].remove(gone.id)).await?;
         let status = gone.ended().await?;
         ensure!(status.success() && gone.has_logged(REMOVED), "{status}: {}", gone.last_lines());
@@ -248,7 +248,7 @@ impl Test {
             former.last_lines()
         );
         self.settle("the removed leader has ended").await?;
-        // What is left of it is refused by the others.
+        // If it is started again on its old data, the others refuse it.
         gone.start()?;
         let status = gone.ended().await?;
         self.settle(&format!("the removed follower was started again, and has ended: {status}"))
@@ -262,7 +262,7 @@ impl Test {
         dead.kill()?;
         let leader = leader(&self.nodes).await?;
         let (by, other) = (&self.nodes[leader], &self.nodes[1 - leader]);
-        // It takes a moment until the connection to the dead one is known to be broken.
+        // It takes a moment until the broken connection to the dead member is noticed.
         let refused = || async {
             match by.remove(other.id).await {
                 Err(error) => Ok(error),
@@ -278,7 +278,8 @@ impl Test {
         self.settle("the removal of a needed member was refused").await
     }
 
-    /// All members have all acknowledged writes, the same keys, and the same members.
+    /// Checks that all members have all acknowledged writes, the same keys, and the same member
+    /// list.
     async fn check_all(&mut self) -> Result<()> {
         for at in 0..self.nodes.len() {
             let node = &self.nodes[at];

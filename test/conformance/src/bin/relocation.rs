@@ -1,5 +1,5 @@
-//! Times commits on a large database file with many free pages that no long run fits into, so that
-//! relocation finds nothing to move.
+//! Times commits on a large database file. It has many free pages, but only in holes that are too
+//! short for the long runs of pages, so relocation finds nothing to move.
 //!
 //! Fills the file with values of 20 and of 10 pages in turn, deletes the short ones, and then
 //! makes small commits. Pages of zeros are not written, so the file is sparse.
@@ -24,7 +24,7 @@ const TIME_MAX: Duration = Duration::from_secs(60);
 const PAGE: usize = 4096;
 static ZEROS: [u8; PAGE] = [0; PAGE];
 
-/// A file that leaves out pages of zeros which were never written before.
+/// A file that skips writes of zero pages where nothing was written before.
 #[derive(Debug)]
 struct SparseFile {
     file: Arc<dyn File>,
@@ -123,7 +123,7 @@ fn key(number: u64) -> Bytes {
     Bytes::from(number.to_be_bytes().to_vec())
 }
 
-/// Values that take 20 pages, and 10.
+/// Fills the file with values of 20 and of 10 pages.
 fn fill(db: &mut Db, bytes: u64) -> u64 {
     let values = [20, 10].map(|pages| Bytes::from(vec![0; pages * PAGE - 100]));
     let mut tx = db.begin();
@@ -153,7 +153,7 @@ fn small_commit(db: &mut Db, number: u64) -> Duration {
 /// Times small commits on a large, fragmented database file.
 #[derive(Debug, Parser)]
 struct Args {
-    /// Where the file goes; it is removed at the end.
+    /// The directory of the file, which is removed at the end.
     #[arg(long)]
     dir: PathBuf,
     /// The length of the file in GiB.

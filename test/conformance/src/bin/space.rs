@@ -86,7 +86,7 @@ where
     Ok(())
 }
 
-/// Overwrites the kept keys one after the other until it is stopped; returns the latencies.
+/// Overwrites the kept keys one after the other until it is stopped. Returns the latencies.
 async fn load(
     server: &Server,
     keys: u64,
@@ -132,7 +132,7 @@ async fn delete(server: &Server, keys: u64) -> Result<()> {
     .await
 }
 
-/// The bytes of a version in the file.
+/// The bytes that one version of a key takes in the file.
 fn version_bytes() -> u64 {
     use prost::Message as _;
     let kv = proto::mvccpb::KeyValue {

@@ -1,4 +1,4 @@
-//! The calls to one member, as root where authentication is on.
+//! The calls to one member, as root if authentication is enabled.
 
 use crate::cluster::Node;
 use anyhow::{Context as _, Result, ensure};
@@ -15,7 +15,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 
-/// The name and the password of the user who may do everything.
+/// The name and the password of the root user.
 pub(super) const ROOT: (&str, &str) = ("root", "root's password");
 /// How long a member may take until it serves.
 const SERVED_WITHIN: Duration = Duration::from_secs(60);
@@ -48,12 +48,12 @@ pub(super) struct Access {
 }
 
 impl Access {
-    /// Without a user.
+    /// Calls without a user.
     pub(super) fn open(channel: Channel) -> Access {
         Access::with(channel, Token::default())
     }
 
-    /// As this user.
+    /// Calls as this user.
     pub(super) async fn log_in(channel: Channel, name: &str, password: &str) -> Result<Access> {
         let request = AuthenticateRequest { name: name.to_owned(), password: password.to_owned() };
         let answer = AuthClient::new(channel.clone()).authenticate(request).await?;
@@ -72,7 +72,7 @@ impl Access {
         }
     }
 
-    /// Waits until a member that was started answers a linearizable read; as root, if it must be.
+    /// Waits until a started member answers a linearizable read. Reads as root if `is_guarded`.
     pub(super) async fn served(node: &mut Node, is_guarded: bool) -> Result<Access> {
         let deadline = Instant::now() + SERVED_WITHIN;
         loop {
@@ -105,7 +105,7 @@ impl Access {
         Ok(access)
     }
 
-    /// The revision of now, by a linearizable read.
+    /// The current revision, from a linearizable read.
     pub(super) async fn revision(&self) -> Result<i64> {
         let request = RangeRequest { key: "k".into(), ..RangeRequest::default() };
         let answer = self.kv.clone().range(request).await?.into_inner();

@@ -1,4 +1,4 @@
-//! Writes that are under way when a member ends.
+//! Writes that are in flight when a member ends.
 
 use super::access::Access;
 use anyhow::{Context as _, Result, ensure};
@@ -13,9 +13,9 @@ use tokio::time::timeout;
 const WRITERS: u32 = 8;
 /// How many writes must be acknowledged before the member may end.
 const ACKNOWLEDGED: usize = 100;
-/// How long that may take.
+/// How long these writes may take.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// A write that is not answered in this time has no answer: its member has ended.
+/// A write that is not answered in this time counts as lost with its member.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Writers, each with keys of its own below `burst/STEP/`.
@@ -28,7 +28,7 @@ pub(super) struct Burst {
 }
 
 impl Burst {
-    /// Begins, and returns when many writes were acknowledged and further ones are under way.
+    /// Begins the writes. Returns when [`ACKNOWLEDGED`] are acknowledged; the writers continue.
     pub(super) async fn begin(access: &Access, step: u32) -> Result<Burst> {
         let (tell, told) = mpsc::unbounded_channel();
         let prefix = format!("burst/{step}/");
@@ -57,8 +57,8 @@ impl Burst {
         Ok(())
     }
 
-    /// Fails if more acknowledged writes are not there than may be lost; gives the numbers of those that
-    /// were acknowledged and of those that are lost.
+    /// Fails if more than `lost_max` acknowledged writes are missing. Returns the number of
+    /// acknowledged writes and the number of missing ones.
     pub(super) async fn check(&self, access: &Access, lost_max: usize) -> Result<(usize, usize)> {
         let mut end = self.prefix.clone().into_bytes();
         // The byte after the slash.

@@ -1,4 +1,4 @@
-//! What is written into a directory, at its first server and at each later one.
+//! The data that is written into a directory at each step, which is the turn of one server.
 
 use super::access::{Access, ROOT};
 use crate::cluster::Node;
@@ -21,16 +21,16 @@ use tokio::task::JoinSet;
 
 /// The keys of each step.
 const KEYS: u32 = 40;
-/// The bytes of a large value: a few of them fill a segment of the log, which has 64 MB.
+/// The bytes of a large value. About 64 of them fill a segment of the log, which has 64 MB.
 const LARGE_BYTES: usize = 1_000_000;
-/// The large values for three cuts of the log, and for one more.
+/// The number of large values for three cuts of the log, and for one cut.
 const LARGE: [u32; 2] = [200, 70];
 /// The keys of a large store, and of one transaction.
 const MANY: u32 = 1_000_000;
 const TXN_KEYS: u32 = 125;
-/// How many requests are sent at a time where there are many.
+/// How many requests are in flight at a time if there are many.
 const AT_A_TIME: usize = 8;
-/// The time to live of leases that must not expire here, in seconds.
+/// The TTL of leases that must not expire during the run, in seconds.
 const LONG_TTL_S: i64 = 3_600;
 
 /// A kind of contents.
@@ -40,13 +40,13 @@ pub enum Contents {
     Fresh,
     /// Two compactions at each step, one of them just before the end.
     Compacted,
-    /// Users and roles, with authentication on.
+    /// Users and roles, with authentication enabled.
     Auth,
     /// Leases with keys.
     Leases,
     /// At least three cuts of the log, and snapshots.
     Cuts,
-    /// Keys of the v2 API, which Go's etcd alone serves: ours keeps them for the way back.
+    /// Keys of the v2 API. Only Go's etcd serves them; ours preserves them for a later Go etcd.
     V2,
     /// A million keys.
     Many,
@@ -58,11 +58,11 @@ impl Contents {
         self == Contents::Auth
     }
 
-    /// The entries from one snapshot to the next that it needs, if it needs a number.
+    /// The value of `--snapshot-count` that the contents need, if any.
     pub(super) fn snapshot_count(self) -> Option<u32> {
         match self {
             Contents::Cuts => Some(100),
-            // Ours does not start on a log with v2 requests behind the newest snapshot.
+            // Ours does not start on a log with v2 requests after the newest snapshot.
             Contents::V2 => Some(20),
             Contents::Fresh
             | Contents::Compacted
@@ -72,7 +72,7 @@ impl Contents {
         }
     }
 
-    /// Writes what a step writes, through a member that serves. The step with number 0 comes first.
+    /// Writes the data of a step through a serving member. The first step has number 0.
     pub(super) async fn write(
         self,
         node: &Node,
@@ -92,7 +92,7 @@ impl Contents {
         some_keys(access, rng).await.context("keys")
     }
 
-    /// Fails if the directory does not have what it was filled for.
+    /// Fails if the directory does not have the property that these contents are meant to create.
     pub(super) fn check(self, data_dir: &Path) -> Result<()> {
         if self == Contents::Cuts {
             let count = |folder: &str, extension: &str| -> Result<usize> {
@@ -109,7 +109,7 @@ impl Contents {
 }
 
 fn key(number: u32) -> Bytes {
-    // The names contain bytes that are no text.
+    // The names contain bytes that are not UTF-8.
     [b"k/\xff\0".as_slice(), format!("{number:04}").as_bytes()].concat().into()
 }
 
@@ -162,7 +162,7 @@ async fn some_keys(access: &Access, rng: &mut StdRng) -> Result<()> {
     Ok(())
 }
 
-/// Compacts twice: behind the first, everything is done; the second may still be under way.
+/// Compacts twice. Waits for the first compaction; the second may still be running.
 async fn compact(access: &Access, rng: &mut StdRng) -> Result<()> {
     let mut kv = access.kv.clone();
     let now = access.revision().await?;
@@ -173,7 +173,7 @@ async fn compact(access: &Access, rng: &mut StdRng) -> Result<()> {
     Ok(())
 }
 
-/// At step 0 it turns authentication on, and each later one changes users and roles.
+/// Enables authentication at step 0, and changes users and roles at each later step.
 async fn users(node: &Node, access: &mut Access, step: u32) -> Result<()> {
     let mut auth = access.auth.clone();
     if step == 0 {
@@ -210,7 +210,7 @@ async fn users(node: &Node, access: &mut Access, step: u32) -> Result<()> {
     Ok(())
 }
 
-/// What the users of the step before may do, and may not.
+/// Checks the permissions that the users got at the step before.
 async fn check_users(node: &Node, step: u32) -> Result<()> {
     let password = if step == 1 { "alice's".to_owned() } else { format!("alice's {}", step - 1) };
     let wrong = Access::log_in(node.channel()?, "alice", "another").await;
@@ -260,7 +260,7 @@ async fn permit(access: &Access, role: &str, kind: Type, range: (&str, &str)) ->
     Ok(())
 }
 
-/// Grants three leases; one of the step before is revoked, and keys change their lease.
+/// Grants three leases, revokes one of the step before, and moves keys to other leases.
 async fn leases(access: &Access, step: i64, rng: &mut StdRng) -> Result<()> {
     let (mut lease, mut kv) = (access.lease.clone(), access.kv.clone());
     let id = |step: i64, number: i64| 0x7000_0000_0000_0000 + step * 10 + number;
@@ -279,7 +279,7 @@ async fn leases(access: &Access, step: i64, rng: &mut StdRng) -> Result<()> {
         kv.put(put).await.context("a key with a lease")?;
     }
     let Some(before) = step.checked_sub(1).filter(|before| *before >= 0) else { return Ok(()) };
-    // One key moves to a lease of this step, one loses its lease, one keeps it, one goes.
+    // One key moves to a lease of this step, one loses its lease, one keeps it, one is deleted.
     let put = |number, lease, ignore_lease| PutRequest {
         key: attached(before, number),
         value: "moved".into(),
@@ -296,7 +296,7 @@ async fn leases(access: &Access, step: i64, rng: &mut StdRng) -> Result<()> {
     Ok(())
 }
 
-/// So many values of 1 MB, for few keys; the older ones are compacted.
+/// Puts `count` values of 1 MB to few keys, and compacts the older ones.
 async fn large_values(access: &Access, count: u32, rng: &mut StdRng) -> Result<()> {
     let mut bytes = vec![0; LARGE_BYTES];
     rng.fill_bytes(&mut bytes);
@@ -316,7 +316,7 @@ async fn large_values(access: &Access, count: u32, rng: &mut StdRng) -> Result<(
     Ok(())
 }
 
-/// So many keys, the same ones at each step.
+/// Puts `count` keys, the same keys at each step.
 async fn many_keys(access: &Access, count: u32) -> Result<()> {
     all(count / TXN_KEYS, |number| {
         let put = |at| {
@@ -334,7 +334,7 @@ async fn many_keys(access: &Access, count: u32) -> Result<()> {
     .await
 }
 
-/// Does so many calls, a few at a time.
+/// Makes `count` calls, a few at a time.
 async fn all<F>(count: u32, call: impl Fn(u32) -> F) -> Result<()>
 where
     F: Future<Output = Result<(), tonic::Status>> + Send + 'static,

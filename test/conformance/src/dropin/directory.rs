@@ -1,4 +1,5 @@
-//! Go's etcd and ours serve one directory in turn. Each must show what the one before it has shown.
+//! Go's etcd and ours serve one directory in turn. Each must show the same data as the one before
+//! it.
 
 use super::access::Access;
 use super::burst::Burst;
@@ -41,13 +42,13 @@ pub struct Turns {
     pub theirs: Program,
     /// How each server ends.
     pub ending: Ending,
-    /// What is written.
+    /// The kind of contents.
     pub contents: Contents,
-    /// The seed of what is written.
+    /// The seed of the contents.
     pub seed: u64,
 }
 
-/// What one server has left.
+/// The state in which one server has left the directory.
 struct Left {
     picture: Picture,
     burst: Burst,
@@ -62,7 +63,7 @@ struct Tally {
     keys: usize,
     revision: i64,
     acknowledged: usize,
-    /// Of these, lost by a version of Go's etcd that loses some when it is killed.
+    /// Acknowledged writes that were lost by versions of Go's etcd which lose some when killed.
     lost: usize,
 }
 
@@ -77,7 +78,8 @@ impl Turns {
     /// Takes the turns. Returns a report.
     ///
     /// # Errors
-    /// What one server shows otherwise than the one before. The directory is kept, and named.
+    /// When a server shows other data than the one before. The directory is kept, and named in the
+    /// error.
     pub async fn run(&self) -> Result<String> {
         let peer = ports::free()?;
         let ports = Ports { client: ports::free()?, peer, advertised: peer };
@@ -117,7 +119,7 @@ impl Turns {
         Ok(tally)
     }
 
-    /// One server: it shows what was left, takes writes, and ends.
+    /// The turn of one server: checks that it shows the data that was left, writes, and ends it.
     async fn turn(
         &self,
         node: &mut Node,
@@ -168,12 +170,12 @@ fn flags(program: &Program, node: &Node, snapshot_count: u32) -> Vec<String> {
     let mut flags = program.log_flags();
     flags.push(format!("--initial-cluster={}={}", node.name, node.peer_url()));
     flags.push(format!("--snapshot-count={snapshot_count}"));
-    // The cheapest one: a password's hash is not what is tried here.
+    // The lowest cost, since password hashing is not under test.
     flags.push("--bcrypt-cost=4".to_owned());
     flags
 }
 
-/// Fails if a server has logged that it cannot go on.
+/// Fails if a server has logged a panic or a fatal error.
 fn check_log(node: &Node) -> Result<()> {
     let text = std::fs::read_to_string(node.log())?;
     let words = ["panicked at", "panic: ", "\"level\":\"fatal\"", "\"level\":\"panic\""];

@@ -1,4 +1,4 @@
-//! What a member shows to its clients, and how two pictures differ.
+//! A picture is everything that a member shows to its clients. Two pictures can be compared.
 
 use super::access::{Access, ROOT};
 use anyhow::{Context as _, Result};
@@ -18,25 +18,26 @@ use tonic::Code;
 /// The keys of one request.
 const PAGE: i64 = 10_000;
 
-/// What a member shows at one revision; leases and users as they are now.
+/// The data that a member shows at one revision. Leases and users are the current ones.
 #[derive(Clone, Debug)]
 pub(super) struct Picture {
     pub(super) revision: i64,
     pub(super) compacted: i64,
     pub(super) hash: u32,
     pub(super) keys: Vec<KeyValue>,
-    /// The time to live that each lease was granted, in seconds, and its keys.
+    /// The granted TTL of each lease in seconds, and its keys.
     pub(super) leases: BTreeMap<i64, (i64, BTreeSet<Bytes>)>,
     pub(super) users: BTreeMap<String, Vec<String>>,
     pub(super) roles: BTreeMap<String, Vec<Permission>>,
-    /// Whether authentication is on, and the revision of users and roles. 3.4 does not say it.
+    /// Whether authentication is enabled, and the auth revision. `None` for 3.4, which does not
+    /// report them.
     pub(super) guarded: Option<(bool, u64)>,
     pub(super) alarms: Vec<AlarmMember>,
     pub(super) members: Vec<Member>,
 }
 
 impl Picture {
-    /// Takes it at a revision.
+    /// Takes a picture at a revision.
     pub(super) async fn take(access: &Access, revision: i64) -> Result<Picture> {
         let mut maintenance = access.maintenance.clone();
         let hash = maintenance.hash_kv(HashKvRequest { revision }).await.context("HashKV")?;
@@ -59,13 +60,14 @@ impl Picture {
         })
     }
 
-    /// As [`Picture::differences`], of the keys at this revision alone.
+    /// As [`Picture::differences`], but only for the keys at this revision.
     pub(super) fn data_differences(&self, later: &Picture) -> Vec<String> {
         let before = Picture { members: later.members.clone(), ..self.clone() };
         before.differences(later)
     }
 
-    /// What this one shows that a later one does not, and the other way round; the first of each.
+    /// The differences between this picture and a later one. Of each kind, only the first is
+    /// returned.
     pub(super) fn differences(&self, later: &Picture) -> Vec<String> {
         let mut found = Vec::new();
         let mut note = |what: &str, differ: Option<String>| {
@@ -93,7 +95,7 @@ fn differ<T: PartialEq + Debug>(before: &T, after: &T) -> Option<String> {
     (before != after).then(|| format!("before {before:?}, now {after:?}"))
 }
 
-/// The two without their values, which may be long.
+/// Describes two different key-values, without their values, which may be long.
 fn differing_key(before: &KeyValue, after: &KeyValue) -> Option<String> {
     let without_value = |kv: &KeyValue| KeyValue { value: Bytes::new(), ..kv.clone() };
     let (len, len_now) = (before.value.len(), after.value.len());
@@ -145,7 +147,7 @@ async fn roles(access: &Access) -> Result<BTreeMap<String, Vec<Permission>>> {
     for role in auth.role_list(AuthRoleListRequest {}).await?.into_inner().roles {
         let ask = AuthRoleGetRequest { role: role.clone() };
         let permissions = auth.role_get(ask).await?.into_inner().perm;
-        // Those of root are not stored. 3.7 tells them, older versions do not.
+        // The permissions of root are not stored. 3.7 reports them, older versions do not.
         let is_root = role == ROOT.0;
         found.insert(role, if is_root { Vec::new() } else { permissions });
     }

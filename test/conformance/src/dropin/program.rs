@@ -1,4 +1,4 @@
-//! A server's program, and the version that it says.
+//! A server's program and its version.
 
 use anyhow::{Context as _, Result};
 use std::path::{Path, PathBuf};
@@ -9,9 +9,9 @@ use std::process::Command;
 pub struct Program {
     /// Its file.
     pub path: PathBuf,
-    /// How reports call it.
+    /// Its name in reports.
     pub name: String,
-    /// The version that it says, such as `3.5.30`.
+    /// The version that it reports, such as `3.5.30`.
     pub version: String,
 }
 
@@ -19,15 +19,15 @@ impl Program {
     /// Our server.
     ///
     /// # Errors
-    /// When it does not say its version.
+    /// When it does not report its version.
     pub fn ours(path: &Path) -> Result<Program> {
         Ok(Program { name: "ours".to_owned(), ..Program::theirs(path)? })
     }
 
-    /// Go's etcd. It is called by its version.
+    /// Go's etcd. Its name is its version.
     ///
     /// # Errors
-    /// When it does not say its version.
+    /// When it does not report its version.
     pub fn theirs(path: &Path) -> Result<Program> {
         let output = Command::new(path).arg("--version").output();
         let output = output.with_context(|| format!("cannot start {}", path.display()))?;
@@ -38,8 +38,8 @@ impl Program {
         Ok(Program { path: path.to_owned(), name: version.clone(), version })
     }
 
-    /// How many acknowledged writes it may lose when it is killed: these versions store the index of
-    /// an entry before its changes, and a commit may come between (etcd issue 13766).
+    /// How many acknowledged writes it may lose when it is killed. Some versions store the index of
+    /// an entry before its changes, so a commit in between loses these changes (etcd issue 13766).
     #[must_use]
     pub fn lost_by_kill_max(&self) -> usize {
         let is_one = self.version.starts_with("3.4.")
@@ -47,10 +47,10 @@ impl Program {
         usize::from(is_one)
     }
 
-    /// The flags that it needs to log as the others do.
+    /// The flags that it needs to log in the format of the other versions.
     #[must_use]
     pub fn log_flags(&self) -> Vec<String> {
-        // 3.4 writes another format unless it is told.
+        // 3.4 logs in another format by default.
         let is_old = self.version.starts_with("3.4.");
         if is_old { vec!["--logger=zap".to_owned()] } else { Vec::new() }
     }

@@ -1,5 +1,5 @@
-//! Runs the commands of a runbook: the blocks of a Markdown file that are marked for it, on hosts that
-//! are directories. `systemctl` starts and stops the etcd of a host as a service does.
+//! Runs the commands of a runbook: the marked blocks of a Markdown file. Each host is a directory.
+//! A shell function `systemctl` starts and stops the etcd of a host.
 
 use super::access::Access;
 use super::picture::Picture;
@@ -22,7 +22,7 @@ const MARK: &str = "<!-- run: ";
 /// Where a block is run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Place {
-    /// Nowhere: the names that the other blocks use.
+    /// It is not run by itself: it sets the variables of the other blocks.
     Settings,
     /// On one host.
     Once,
@@ -36,7 +36,7 @@ enum Place {
 #[derive(Clone, Debug)]
 struct Block {
     line: usize,
-    /// The heading that it stands below.
+    /// The heading above it.
     heading: String,
     place: Place,
     script: String,
@@ -85,7 +85,8 @@ impl Runbook {
     }
 }
 
-/// The marked blocks. A mark `again: HEADING` stands for the blocks for each host below that heading.
+/// The marked blocks. A mark `again: HEADING` repeats the blocks below that heading that run on
+/// each host.
 fn parse(text: &str) -> Result<Vec<Block>> {
     let mut blocks: Vec<Block> = Vec::new();
     let (mut heading, mut mark): (&str, Option<&str>) = ("", None);
@@ -132,13 +133,13 @@ struct Host {
 #[derive(Debug)]
 struct World {
     hosts: Vec<Host>,
-    /// The variables that the settings of the runbook name.
+    /// The variables from the settings of the runbook.
     settings: String,
     root: TempDir,
 }
 
-/// What the name `systemctl` does on a host: the service is started in the background and is ready when
-/// it answers a read, and a stop waits until it has ended.
+/// The shell function `systemctl` of a host. A start runs the service in the background, and waits
+/// until it answers a read. A stop waits until it has ended.
 const SYSTEMCTL: &str = r#"
 systemctl() {
   [ "$2" = etcd ] || { echo "systemctl $*?"; return 1; }
@@ -229,7 +230,7 @@ impl World {
         Ok(())
     }
 
-    /// What each host shows at one revision.
+    /// The picture of each host at one revision.
     async fn pictures(&self) -> Result<Vec<Picture>> {
         let mut pictures = Vec::new();
         let revision = self.hosts[0].access()?.revision().await?;
@@ -244,7 +245,7 @@ impl World {
         Ok(pictures)
     }
 
-    /// Runs a block where it belongs. Returns how often it was run.
+    /// Runs a block on its hosts. Returns the number of hosts.
     fn run(&self, block: &Block) -> Result<usize> {
         let hosts = match block.place {
             Place::Settings => {
@@ -264,7 +265,7 @@ impl World {
         Ok(hosts.len())
     }
 
-    /// Runs commands on a host; a command that fails ends them.
+    /// Runs commands on a host until one fails.
     fn shell(&self, host: &Host, script: &str) -> Result<()> {
         let dir = host.dir.display();
         let text = format!(
@@ -306,7 +307,8 @@ impl Host {
     }
 }
 
-/// Whether a program is one of a host; a number may have been given to another process meanwhile.
+/// Whether a process runs a program of this host. The process id may belong to another process by
+/// now.
 fn is_below(program: &Path, dir: &Path) -> bool {
     dir.canonicalize().is_ok_and(|dir| program.starts_with(dir))
 }

@@ -1,4 +1,5 @@
-//! Keys of the v2 API. Only Go's etcd up to 3.5 serves them; ours keeps them for the way back.
+//! Keys of the v2 API. Only Go's etcd up to 3.5 serves them; ours preserves them for a later Go
+//! etcd.
 
 use super::contents::Contents;
 use crate::cluster::Node;
@@ -8,7 +9,7 @@ use serde_json::Value;
 /// The keys of each step.
 const KEYS: u32 = 12;
 
-/// Writes some, if they are what is tried.
+/// Writes some keys, if the contents are [`Contents::V2`].
 pub(super) async fn write(node: &Node, contents: Contents, step: u32) -> Result<()> {
     if contents != Contents::V2 {
         return Ok(());
@@ -16,7 +17,7 @@ pub(super) async fn write(node: &Node, contents: Contents, step: u32) -> Result<
     for number in 0..KEYS {
         let put = format!("PUT /v2/keys/step{step}/{number}");
         node.http(&put, &format!("value=value+{number}")).await?;
-        // Each step writes this one again.
+        // Each step overwrites this key.
         node.http("PUT /v2/keys/same", &format!("value={step}.{number}")).await?;
     }
     node.http(&format!("POST /v2/keys/queue{step}"), "value=in+order").await?;
@@ -25,7 +26,7 @@ pub(super) async fn write(node: &Node, contents: Contents, step: u32) -> Result<
     Ok(())
 }
 
-/// All of them, with their indexes.
+/// All v2 keys with their indexes.
 pub(super) async fn all(node: &Node, contents: Contents) -> Result<Option<Value>> {
     if contents != Contents::V2 {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! Leases that expire: when, which keys they delete, and the order of the events.
+//! Leases that expire: the time, the deleted keys, and the order of the events.
 //!
 //! Source: etcd v3.5 server/lease/lessor.go.
 
@@ -55,7 +55,7 @@ pub(super) async fn run(transcript: &mut Transcript) -> Result<()> {
     transcript.receive(&mut stream, 2).await
 }
 
-/// Notes the answers about a lease that has expired.
+/// Records the responses about a lease that has expired.
 async fn expired(
     transcript: &mut Transcript,
     lease: &mut LeaseClient<Channel>,

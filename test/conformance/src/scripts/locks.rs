@@ -1,4 +1,4 @@
-//! The lock and election services: who waits for whom, what ends a wait, and the errors.
+//! The lock and election services: the order of contenders, the ends of waits, and the errors.
 //!
 //! Source: etcd v3.5 server/etcdserver/api/{v3lock,v3election}.
 
@@ -20,9 +20,9 @@ use std::time::Duration;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 
-/// The leases of the script, from this id on. Keys contain them, so they are equal everywhere.
+/// The first id of the script's leases. The ids are fixed because keys contain them.
 const LEASES: i64 = 0x1000;
-/// How long a call waits that is expected to end by its deadline.
+/// The deadline of a call that is expected to reach it.
 const SHORT: Duration = Duration::from_millis(300);
 
 pub(super) async fn run(transcript: &mut Transcript) -> Result<()> {
@@ -73,7 +73,7 @@ async fn locks(transcript: &mut Transcript, leases: &mut LeaseClient<Channel>) -
     transcript.note(lock(client.clone(), name.clone(), LEASES).await?);
     transcript.note(lock(client.clone(), name.clone(), LEASES).await?);
     keys.next().await?;
-    // Three that wait, one after the other; the second of them gives up.
+    // Three contenders wait one after the other; the second one gives up.
     let mut waiting = Vec::new();
     for lease in LEASES + 1..LEASES + 4 {
         waiting.push(tokio::spawn(lock(client.clone(), name.clone(), lease)));
@@ -90,7 +90,7 @@ async fn locks(transcript: &mut Transcript, leases: &mut LeaseClient<Channel>) -
     transcript.note(waiting.remove(0).await??);
     leases.lease_revoke(LeaseRevokeRequest { id: LEASES + 1 }).await?;
     transcript.note(waiting.remove(0).await??);
-    // A deadline ends the wait, and the key goes with it.
+    // A deadline ends the wait, and the key is deleted.
     let mut keys = changes(transcript, "l").await?;
     let mut request = Request::new(LockRequest { name: name.clone(), lease: LEASES + 4 });
     request.set_timeout(SHORT);
@@ -107,7 +107,7 @@ async fn locks(transcript: &mut Transcript, leases: &mut LeaseClient<Channel>) -
         client.unlock(UnlockRequest { key }).await?;
     }
     transcript.note(refused(loser.await?));
-    // Without a lease, one is made.
+    // Without a lease in the request, the server grants one.
     let answer = lock(client, Bytes::new(), 0).await?;
     transcript.note(answer.split_at(8).0);
     Ok(())
@@ -124,7 +124,7 @@ async fn elections(transcript: &mut Transcript) -> Result<()> {
     let name = Bytes::from_static(b"e");
     let leader = LeaderRequest { name: name.clone() };
     transcript.note(refused(client.leader(leader.clone()).await));
-    // Go's etcd sends the headers of the stream with the first leader.
+    // Go's etcd sends the headers of the stream only with the first leader.
     let observing = tokio::spawn({
         let (mut client, leader) = (client.clone(), leader.clone());
         async move { client.observe(leader).await }
@@ -186,7 +186,7 @@ async fn errors(transcript: &mut Transcript) -> Result<()> {
     let request = ProclaimRequest { leader: leader.clone(), value: Bytes::new() };
     transcript.note(refused(elections.proclaim(request).await));
     transcript.note(refused(elections.resign(ResignRequest { leader }).await));
-    // A key of another kind under the prefix leads, since it was created first.
+    // A foreign key under the prefix counts as the leader, since it was created first.
     transcript.kv.put(put("x/other", "v")).await?;
     let answer = elections.leader(LeaderRequest { name }).await?;
     transcript.note(led(answer.get_ref()));

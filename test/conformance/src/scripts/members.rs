@@ -1,5 +1,4 @@
-//! Changes of the members that a single member can answer, valid and refused, and moves of the
-//! leadership.
+//! Membership changes and leadership transfers in a cluster of one member, valid and refused.
 //!
 //! Source: etcd v3.5 server/etcdserver/api/v3rpc/member.go.
 
@@ -17,7 +16,7 @@ use tonic::{Response, Status};
 /// No member has this id.
 const NOBODY: u64 = 404;
 
-/// The services, and what differs between servers: their own id and URL.
+/// The clients of the services, and the server's own id and URL, which are masked.
 struct Members<'a> {
     cluster: ClusterClient<Channel>,
     maintenance: MaintenanceClient<Channel>,
@@ -48,7 +47,7 @@ impl Members<'_> {
         self.transcript.note(format!("{what}: {}", said.replace(&own, "own")));
     }
 
-    /// The members without their ids, which are made of the time.
+    /// The members without their ids, which depend on the time.
     fn shown(&self, header: Option<ResponseHeader>, members: &[Member]) -> String {
         let one = |member: &Member| {
             let is_own = member.id == self.own.id;
@@ -160,7 +159,7 @@ impl Members<'_> {
         self.promote("the learner", learner).await;
         self.move_leader("the learner", learner).await;
         self.update("itself with a URL of the learner", own, &["http://127.0.0.1:1"]).await;
-        // The URLs of a learner are not updated: until 3.5.30, etcd makes it a voter by that.
+        // The script does not update a learner's URLs: up to 3.5.30, that makes it a voter in etcd.
         self.list(true).await;
         self.transcript.put("k", "v").await?;
         self.remove("the learner", learner).await;

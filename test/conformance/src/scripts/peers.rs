@@ -1,4 +1,4 @@
-//! What other members ask at the peers' port besides raft: members, leases, promotions, hashes.
+//! Requests to the peer port besides raft: members, leases, promotions, hashes.
 //!
 //! Source: etcd v3.5 server/etcdserver/api/etcdhttp/peer.go, server/lease/leasehttp/http.go.
 
@@ -47,7 +47,7 @@ pub(super) async fn run(transcript: &mut Transcript, port: u16) -> Result<()> {
             ensure!((500..=600).contains(&lives.ttl), "{lives:?}");
             format!("{:?}", LeaseTimeToLiveResponse { ttl: 0, ..lives })
         } else {
-            // From 3.6 on.
+            // The field exists from 3.6 on.
             String::from_utf8_lossy(&answer.body).replace(",\"hash_revision\":", " of ")
         };
         let shown = shown.split(" of ").next().unwrap_or_default().trim_end_matches('}');

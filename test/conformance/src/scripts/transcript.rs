@@ -1,4 +1,4 @@
-//! The client of a script, which notes what it receives.
+//! The client of a script. It records everything that it receives.
 
 use crate::server::Server;
 use crate::watchers::Stream;
@@ -11,7 +11,7 @@ use proto::mvccpb::Event;
 use rpc::stubs::etcdserverpb::kv_client::KvClient;
 use tonic::transport::Channel;
 
-/// A client, and the lines that say what it received.
+/// A client, and the recorded lines.
 pub(super) struct Transcript {
     pub(super) channel: Channel,
     pub(super) kv: KvClient<Channel>,
@@ -45,7 +45,7 @@ impl Transcript {
         Stream::open(self.channel.clone()).await
     }
 
-    /// Creates a watcher and notes the answer.
+    /// Creates a watcher and records the response.
     pub(super) async fn create(
         &mut self,
         stream: &mut Stream,
@@ -57,7 +57,7 @@ impl Transcript {
         Ok(())
     }
 
-    /// Reads until this many events have arrived, and notes the responses of each watcher in a row.
+    /// Reads until this many events have arrived. Records the responses, grouped by watcher.
     pub(super) async fn receive(&mut self, stream: &mut Stream, events: usize) -> Result<()> {
         let mut received = Vec::new();
         let mut count = 0;
@@ -66,7 +66,7 @@ impl Transcript {
             count += response.events.len();
             received.push((response.watch_id, described(&response)));
         }
-        // The order between watchers is not defined; the order within one is.
+        // The order of the responses is defined for each watcher, but not between watchers.
         received.sort_by_key(|(watch_id, _)| *watch_id);
         self.lines.extend(received.into_iter().map(|(_, line)| line));
         Ok(())

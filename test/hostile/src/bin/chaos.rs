@@ -1,15 +1,15 @@
 //! Three of our servers as processes, under load, with faults.
 //!
 //! - `--mode faults` (the default): every `--every` seconds a member is killed with -9, stopped, or
-//!   cut off. At the end no acknowledged write is lost, the clients' history is linearizable, each
-//!   watcher was told everything in order, and the members are equal. With `--mixed N`, N of them are
-//!   of `--theirs`, and programs of both kinds lead in turn.
-//! - `--mode replace`: three members of `--theirs` become ours in place, one after the other, and then
-//!   theirs again; the same must hold, and leases that are renewed must live.
-//! - `--mode failover`: how long after the leader's `kill -9` the next write is acknowledged; with
-//!   `--theirs` also of Go's etcd, with the same timeouts.
-//! - `--mode catch-up`: a member that missed `--mib` MiB catches up: the time, the memory of both
-//!   ends, and the others' service meanwhile.
+//!   cut off. At the end no acknowledged write may be lost, the clients' history must be
+//!   linearizable, each watcher must have received all events in order, and the members must be
+//!   equal. With `--mixed N`, N of them run `--theirs`, and programs of both kinds lead in turn.
+//! - `--mode replace`: three members of `--theirs` are replaced by ours in place, one after the
+//!   other, and then by theirs again. The same must hold, and renewed leases must not expire.
+//! - `--mode failover`: measures the time from the leader's `kill -9` to the next acknowledged
+//!   write; with `--theirs` also for Go's etcd, with the same timeouts.
+//! - `--mode catch-up`: a member that missed `--mib` MiB catches up. Measures the time, the memory
+//!   of both ends, and the writes of the other members meanwhile.
 
 #![expect(clippy::print_stdout, reason = "a program that reports")]
 

@@ -14,9 +14,9 @@ use tokio::time::timeout;
 const MIB: u64 = 1024 * 1024;
 /// The size of a value.
 const VALUE_BYTES: usize = 64 * 1024;
-/// One of so many writes goes to a few keys; all others have keys of their own.
+/// One of this many writes overwrites one of a few keys. All others have keys of their own.
 const OVERWRITES: u64 = 8;
-/// How many writes are under way at once.
+/// How many writes are in flight at once.
 const WRITERS: u64 = 8;
 /// The pause of a light writer between two writes.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -24,13 +24,13 @@ const PAUSE: Duration = Duration::from_millis(10);
 const BASELINE: Duration = Duration::from_secs(5);
 /// How long a server may take to come to rest after the load.
 const REST: Duration = Duration::from_secs(10);
-/// How long the member may take.
+/// How long the member may take to catch up.
 const PATIENCE: Duration = Duration::from_secs(600);
 const POLL: Duration = Duration::from_millis(50);
-/// What each end may take beyond what it has at rest.
+/// The memory that each end may use in addition to its memory at rest.
 const MEMORY_MAX: u64 = 200 * MIB;
 
-/// What is done.
+/// A run of this mode.
 #[derive(Clone, Debug)]
 pub struct CatchUp {
     /// The members.
@@ -51,7 +51,7 @@ impl Memory {
         Ok(Memory { resident: resident(pid)?, anonymous: anonymous(pid)? })
     }
 
-    /// A line of the report: this was at rest, the others are peaks.
+    /// A line of the report. `self` is the memory at rest, the other two are peaks.
     fn row(self, name: &str, resident: u64, anonymous: u64) -> String {
         format!(
             "{name}: {} MiB at rest, peak {} MiB, {} MiB above; without mapped files {} MiB, peak \
@@ -67,10 +67,10 @@ impl Memory {
 }
 
 impl CatchUp {
-    /// Does it. Returns a report.
+    /// Runs it. Returns a report.
     ///
     /// # Errors
-    /// What is wrong. The members' directories are then kept, and named.
+    /// When a check fails. The members' directories are then kept, and named in the error.
     pub async fn run(&self) -> Result<String> {
         let mut group = Group::start(&self.plan).await?;
         let ended = self.run_with(&mut group).await;
@@ -165,7 +165,7 @@ impl CatchUp {
     }
 }
 
-/// Writes, waits until all members have that, and compares their hashes.
+/// Writes, waits until all members have applied the write, and compares their hashes.
 async fn equal_hash(group: &Group, through: usize) -> Result<u32> {
     let last = group.probes.write(through).await?;
     let mut hashes = Vec::new();
@@ -204,7 +204,7 @@ async fn wait_for(group: &Group, at: usize, target: i64) -> Result<()> {
     }
 }
 
-/// What light writers saw.
+/// The results of light writers.
 #[derive(Debug, Default)]
 struct LightWrites {
     took: Vec<Duration>,
@@ -230,7 +230,7 @@ impl LightWrites {
     }
 }
 
-/// Writers of small values, one of each of these members.
+/// Writers of small values, one for each of these members.
 struct Light {
     stop: Arc<AtomicBool>,
     writers: Vec<JoinHandle<LightWrites>>,

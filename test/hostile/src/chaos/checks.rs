@@ -1,4 +1,4 @@
-//! What must hold at the end.
+//! The checks at the end of a run.
 
 use super::group::Group;
 use super::leases::LEASED;
@@ -14,10 +14,11 @@ use sim::kv::{registers, revisions, whole};
 use sim::linearizable::Verdict;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The steps of a search for an order.
+/// The maximum number of steps of a search for a linearization.
 const STEPS_MAX: u64 = 20_000_000;
 
-/// All members have the same keys: those that the watchers were told. Returns the hash.
+/// Checks that all members have the same keys, and that these follow from the watchers' events.
+/// Returns the hash.
 pub(super) async fn equal(group: &Group, told: &[Received], last: i64) -> Result<u32> {
     let mut model: BTreeMap<&Bytes, &KeyValue> = BTreeMap::new();
     for event in &told[0].events {
@@ -53,7 +54,7 @@ pub(super) async fn equal(group: &Group, told: &[Received], last: i64) -> Result
     hashes.first().copied().context("no member")
 }
 
-/// Every watcher was told every revision once, in order, and the same.
+/// Checks that every watcher received the same events: every revision once, in order.
 pub(super) fn complete(told: &[Received], last: i64) -> Result<()> {
     for (at, told) in told.iter().enumerate() {
         let mut reached = 1;
@@ -83,7 +84,7 @@ pub(super) fn complete(told: &[Received], last: i64) -> Result<()> {
     Ok(())
 }
 
-/// Every acknowledged write is among the events, at its revision.
+/// Checks that every acknowledged write is among the events, at its revision.
 pub(super) fn nothing_lost(group: &Group, history: &KvHistory, events: &[Event]) -> Result<u64> {
     let mut put: BTreeMap<(&[u8], i64), &Bytes> = BTreeMap::new();
     for kv in events.iter().filter(|it| it.r#type() == EventType::Put).flat_map(|it| &it.kv) {
@@ -116,7 +117,7 @@ pub(super) fn nothing_lost(group: &Group, history: &KvHistory, events: &[Event])
     Ok(writes)
 }
 
-/// The revisions that others than the clients made, with the earliest times of those.
+/// The revisions that were not made by the clients of the load, with the earliest time of each.
 pub(super) fn others(group: &Group, events: &[Event]) -> Vec<(i64, u64)> {
     let writes = group.probes.writes();
     let probes = events.iter().filter_map(|event| {
@@ -127,10 +128,10 @@ pub(super) fn others(group: &Group, events: &[Event]) -> Vec<(i64, u64)> {
     probes.collect()
 }
 
-/// Completes what clients do not know by what all watchers were told: a put has a value of its own, so
-/// that one without an answer has its revision in the events, or has not happened. Without this a
-/// search would try each of them everywhere. Deletions, and transactions that read besides, stay
-/// without an answer. [`complete`] must hold.
+/// Finds out from the events whether puts without an answer were executed. Each put has a value of
+/// its own: if an event has that value, the put was executed at the event's revision; otherwise it
+/// was not executed. Without this, the search would try each such put at every position. Deletions,
+/// and transactions that also read, stay without an answer. [`complete`] must hold.
 pub(super) fn settle(history: &mut KvHistory, events: &[Event]) {
     let mut put_at: BTreeMap<(&[u8], &[u8]), i64> = BTreeMap::new();
     for kv in events.iter().filter(|it| it.r#type() == EventType::Put).flat_map(|it| &it.kv) {
@@ -152,8 +153,8 @@ pub(super) fn settle(history: &mut KvHistory, events: &[Event]) {
     });
 }
 
-/// Whether the history is linearizable. Returns the number of searches that were given up: that of
-/// each key and that of the whole.
+/// Checks that the history is linearizable: for each key, and as a whole. Returns the number of
+/// searches that were given up.
 pub(super) fn linearizable(history: &KvHistory) -> Result<u64> {
     if let Err(fault) = revisions::check(history) {
         bail!("the revisions: {fault}");

@@ -1,4 +1,4 @@
-//! The end of a run: clients and watchers stop, and what they were told is checked.
+//! The end of a run: clients and watchers stop, and their results are checked.
 
 use super::checks;
 use super::group::{Group, MEMBERS};
@@ -9,7 +9,8 @@ use sim::kv::calls::{KvCall, KvHistory};
 use std::fmt::Write as _;
 use std::time::Instant;
 
-/// The number of the client of the last read at the first member, above those of all other clients.
+/// The client number of the last reads, through the first member. It is above those of all other
+/// clients.
 const LAST_READER: u32 = 1_000;
 
 /// A cluster whose faults are over.
@@ -23,7 +24,7 @@ pub(super) struct Ended<'a> {
 }
 
 impl Ended<'_> {
-    /// Ends the clients, and only notes what they were told.
+    /// Ends the clients, and adds their calls to the history without checking it.
     pub(super) async fn stop(mut self, history: &mut KvHistory) -> Result<()> {
         self.load.end().await?;
         history.calls = self.load.record.take();

@@ -5,7 +5,7 @@ use super::group::{Group, MEMBERS, Plan};
 use anyhow::Result;
 use std::time::Duration;
 
-/// The pause before each kill: leaders and connections have settled.
+/// The pause before each kill, in which leader and connections settle.
 const SETTLE: Duration = Duration::from_secs(2);
 
 /// The times of each program.
@@ -15,7 +15,7 @@ pub struct Times {
 }
 
 impl Times {
-    /// The middle one in milliseconds.
+    /// The median in milliseconds.
     #[must_use]
     pub fn median_ms(&self) -> u128 {
         let mut times: Vec<u128> = self.times.iter().map(Duration::as_millis).collect();
@@ -23,14 +23,14 @@ impl Times {
         times.get(times.len() / 2).copied().unwrap_or(0)
     }
 
-    /// Smallest, middle and largest.
+    /// Minimum, median and maximum.
     #[must_use]
     pub fn text(&self) -> String {
         spread(&self.times)
     }
 }
 
-/// Kills the leader so many times.
+/// Kills the leader `kills` times.
 ///
 /// # Errors
 /// When the cluster does not serve again.

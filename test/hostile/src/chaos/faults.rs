@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// What is done.
+/// A run of this mode.
 #[derive(Clone, Debug)]
 pub struct Faults {
     /// The members.
@@ -20,11 +20,11 @@ pub struct Faults {
     pub seed: u64,
     /// How long faults happen.
     pub lasts: Duration,
-    /// The time from the beginning of a fault to that of the next.
+    /// The time from the beginning of a fault to the beginning of the next.
     pub every: Duration,
 }
 
-/// Smallest, middle and largest, in milliseconds.
+/// Minimum, median and maximum, in milliseconds.
 pub(super) fn spread(times: &[Duration]) -> String {
     let mut times: Vec<u128> = times.iter().map(Duration::as_millis).collect();
     times.sort_unstable();
@@ -38,10 +38,10 @@ pub(super) fn spread(times: &[Duration]) -> String {
 }
 
 impl Faults {
-    /// Does it. Returns a report.
+    /// Runs it. Returns a report.
     ///
     /// # Errors
-    /// What is wrong. The members' directories are then kept, and named.
+    /// When a check fails. The members' directories are then kept, and named in the error.
     pub async fn run(&self) -> Result<String> {
         let mut group = Group::start(&self.plan).await?;
         let mut history = KvHistory::default();
@@ -87,7 +87,7 @@ impl Faults {
         for turn in 1_u32.. {
             let kinds = group.kinds();
             let wanted = turn.is_multiple_of(2);
-            // Programs of both kinds lead in turn, where there are two.
+            // In a cluster of two programs, each kind leads in turn.
             if let Some(at) = kinds.iter().position(|kind| *kind == wanted)
                 && kinds.contains(&true)
             {

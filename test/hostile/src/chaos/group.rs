@@ -1,5 +1,5 @@
-//! Three members on loopback. Their ports are fixed and lie below those that the operating system
-//! gives to outgoing connections, so that nobody takes one while its member is down.
+//! Three members on loopback. Their ports are fixed and below those that the operating system gives
+//! to outgoing connections, so that no other process takes a port while its member is down.
 
 use super::network::Network;
 use super::probe::Probes;
@@ -14,13 +14,13 @@ use tokio::time::timeout;
 
 /// The number of members.
 pub const MEMBERS: usize = 3;
-/// How long a member may take to tell its status; a stopped one does not.
+/// How long to wait for a member's status. A stopped member does not answer.
 const STATUS_TIME_MAX: Duration = Duration::from_millis(500);
-/// How long a member may take until it serves, once nothing hinders it.
+/// How long a member may take until it serves, once all faults have ended.
 const SERVED_WITHIN: Duration = Duration::from_secs(40);
 const POLL: Duration = Duration::from_millis(20);
 
-/// What a cluster is started with.
+/// The programs, ports and flags of a cluster.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// The program of each member.
@@ -39,7 +39,7 @@ pub(super) struct Group {
     /// The proxies of the network.
     listening: JoinSet<()>,
     pub(super) probes: Arc<Probes>,
-    /// What the members are started with.
+    /// The programs and ports of the members.
     plan: Plan,
     flags: Vec<String>,
 }
@@ -80,7 +80,7 @@ impl Group {
         Ok(group)
     }
 
-    /// Ends the members and the network, so that another cluster can have their ports.
+    /// Ends the members and the network, so that another cluster can use their ports.
     pub(super) async fn end(mut self) {
         self.nodes.clear();
         self.listening.shutdown().await;
@@ -126,14 +126,14 @@ impl Group {
             if leader == at {
                 return Ok(());
             }
-            // It fails where an election comes between; then it is tried again.
+            // Fails if an election comes between. Then it is tried again.
             let moved = self.nodes[leader].move_leader(self.nodes[at].id).await;
             ensure!(Instant::now() < deadline, "m{at} does not become the leader: {moved:?}");
             tokio::time::sleep(POLL).await;
         }
     }
 
-    /// The member that most others call their leader.
+    /// The member that most members report as their leader.
     pub(super) async fn leader(&self) -> Option<usize> {
         let mut votes: BTreeMap<usize, usize> = BTreeMap::new();
         for node in &self.nodes {
@@ -167,12 +167,13 @@ impl Group {
         Ok(began.elapsed())
     }
 
-    /// Returns the result of a run; if it has failed, all directories are left on the disk, and named.
+    /// Returns the result of a run. If it has failed, keeps all directories and names them in the
+    /// error.
     pub(super) fn kept_if_failed<T>(&mut self, ended: Result<T>) -> Result<T> {
         ended.map_err(|error| error.context(format!("data and logs are in {:?}", self.keep())))
     }
 
-    /// Leaves all directories on the disk and names them.
+    /// Keeps all directories on the disk and returns their names.
     pub(super) fn keep(&mut self) -> Vec<&Path> {
         self.nodes.iter_mut().map(Node::keep).collect()
     }

@@ -1,4 +1,4 @@
-//! Leases that are renewed through each member in turn, and one that nobody renews.
+//! Leases that are renewed through each member in turn, and one that is not renewed.
 
 use super::group::{Group, MEMBERS};
 use anyhow::{Context as _, Result, bail, ensure};
@@ -16,11 +16,11 @@ use tonic::transport::Channel;
 
 /// The first letters of the keys.
 pub(super) const LEASED: &[u8] = b"leased/";
-/// The time to live of the leases that are renewed, in seconds: longer than an election.
+/// The TTL of the renewed leases, in seconds: longer than an election.
 const RENEWED_TTL_S: i64 = 15;
-/// That of the one that is not.
+/// The TTL of the lease that is not renewed.
 const SHORT_TTL_S: i64 = 5;
-/// The id of the first lease that is renewed; the other one comes before it.
+/// The id of the first renewed lease. The lease that is not renewed has the id before it.
 const FIRST: i64 = 1_000;
 const SHORT: i64 = FIRST - 1;
 /// The time from one renewal to the next.
@@ -35,7 +35,8 @@ pub(super) struct Leases {
 }
 
 impl Leases {
-    /// Grants them, one through each member, and begins to renew them.
+    /// Grants one lease through each member, and begins to renew them. Grants another lease that is
+    /// not renewed.
     pub(super) async fn start(group: &Group) -> Result<Leases> {
         let all: Vec<(i64, &Node)> = (FIRST..).zip(&group.nodes).collect();
         for (id, node) in all.iter().copied().chain([(SHORT, &group.nodes[0])]) {
@@ -50,7 +51,7 @@ impl Leases {
         Ok(Leases { stop, renewing })
     }
 
-    /// Fails if a lease that was renewed is gone, or the other one does not go. Returns the number of
+    /// Fails if a renewed lease has expired, or the other one has not. Returns the number of
     /// renewals.
     pub(super) async fn end(self, group: &Group) -> Result<u64> {
         self.stop.store(true, Ordering::Relaxed);
@@ -80,8 +81,8 @@ fn key(id: i64) -> Vec<u8> {
     [LEASED, id.to_string().as_bytes()].concat()
 }
 
-/// Renews each lease through the members in turn. A member that is down gives no answer; the next one
-/// is asked then.
+/// Renews each lease through the members in turn. If a member does not answer, the next one is
+/// tried.
 async fn renew(channels: Vec<Channel>, stop: Arc<AtomicBool>) -> Result<u64> {
     let mut renewals = 0;
     for turn in 0_usize.. {

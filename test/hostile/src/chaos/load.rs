@@ -18,7 +18,8 @@ use tonic::transport::Channel;
 const CLIENTS: usize = 2;
 /// The number of keys.
 const KEYS: u32 = 8;
-/// The pause between the calls of a client: the history has to be searched at the end.
+/// The pause between the calls of a client. It keeps the history short enough for the search at the
+/// end.
 const PAUSE: Duration = Duration::from_millis(20);
 /// The pause after a call without an answer.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(100);
@@ -50,7 +51,7 @@ impl Load {
         Ok(load)
     }
 
-    /// Ends the clients, after their last answers.
+    /// Ends the clients, after their calls have ended.
     pub(super) async fn end(&mut self) -> Result<()> {
         self.stop.store(true, Ordering::Relaxed);
         while let Some(ended) = self.clients.join_next().await {

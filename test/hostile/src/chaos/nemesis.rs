@@ -1,4 +1,4 @@
-//! The faults: one at a time, each of one member, ended before the next one.
+//! The faults: each affects one member, and ends before the next one begins.
 
 use super::group::{Group, MEMBERS};
 use super::network::Flow;
@@ -17,19 +17,20 @@ pub(super) enum FaultKind {
     Kill,
     /// Stopped with SIGSTOP, and continued later.
     Pause,
-    /// Nothing goes to or from the others.
+    /// Its traffic to and from the other members is held.
     Cut,
-    /// Connections to and from the others are reset.
+    /// Its connections to and from the other members are reset.
     Reset,
-    /// Nothing goes to the others.
+    /// Its traffic to the other members is held.
     Mute,
-    /// Nothing comes from the others.
+    /// The traffic from the other members is held.
     Deaf,
-    /// Nothing goes to or from one other member.
+    /// Its traffic to and from one other member is held.
     Pair,
 }
 
-/// Each is dealt once before any is dealt again; kills are dealt twice.
+/// The deck that faults are drawn from. It is shuffled again when all are drawn; kills are in it
+/// twice.
 const DECK: [FaultKind; 8] = [
     FaultKind::Kill,
     FaultKind::Pause,
@@ -55,7 +56,7 @@ impl fmt::Display for FaultKind {
     }
 }
 
-/// What is done next.
+/// The next fault.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Strike {
     pub(super) kind: FaultKind,
@@ -70,9 +71,10 @@ pub(super) struct Nemesis {
     rng: StdRng,
     every: Duration,
     deck: Vec<FaultKind>,
-    /// How often each kind was done, and how often to the leader.
+    /// How often each kind occurred, and how often it hit the leader.
     pub(super) done: BTreeMap<FaultKind, (u64, u64)>,
-    /// How often a leader was struck: one of the first member's program, and one of another.
+    /// How often a leader was hit that ran the first member's program, and how often one that ran
+    /// another.
     pub(super) leaders: [u64; 2],
     /// Times from the kill of the leader to the next acknowledged write.
     pub(super) failovers: Vec<Duration>,
@@ -93,7 +95,8 @@ impl Nemesis {
         }
     }
 
-    /// Chooses the next fault. Every other kill is for the leader, and about half of the rest.
+    /// Chooses the next fault. Every other kill hits the leader, as do about half of the other
+    /// faults.
     pub(super) async fn choose(&mut self, group: &Group) -> Strike {
         if self.deck.is_empty() {
             self.deck.extend(DECK);
@@ -109,7 +112,7 @@ impl Nemesis {
         Strike { kind, member, is_leader: leader == Some(member), lasts }
     }
 
-    /// Does it, waits, ends it, and waits until each member serves.
+    /// Begins the fault, waits, ends it, and waits until each member serves.
     pub(super) async fn strike(&mut self, group: &mut Group, strike: Strike) -> Result<()> {
         let Strike { kind, member, is_leader, lasts } = strike;
         let end = tokio::time::Instant::now() + lasts;

@@ -1,6 +1,6 @@
-//! The network between the members: each member is told the address of a proxy in place of those of
-//! the others. Every direction between two members can be made silent or broken. Who has dialed is
-//! found by the owner of the socket, as the operating system knows it.
+//! The network between the members. Each member reaches the others through proxies, so that every
+//! direction between two members can be made silent or broken. A proxy finds out which member has
+//! dialed by the process that owns the socket.
 
 use anyhow::{Context as _, Result};
 use std::io::{Error, ErrorKind};
@@ -15,30 +15,30 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 const BUFFER_BYTES: usize = 64 * 1024;
-/// How often the owner of a connection is looked for: a process's number is known a moment after it
-/// has been started.
+/// How often the owner of a connection is looked up. Just after a start, the process id of the
+/// member may not be recorded yet.
 const LOOKS_MAX: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// What happens to bytes of one direction between two members.
+/// The state of one direction between two members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flow {
-    /// They arrive.
+    /// Bytes arrive.
     Open,
-    /// They wait. They arrive when the direction is open again, as TCP repeats what was lost.
+    /// Bytes are held, and arrive when the direction is open again, as with TCP's retransmissions.
     Silent,
     /// Connections are reset, in both directions, and new ones too.
     Broken,
 }
 
-/// The directions between members, which are numbers from 0 on.
+/// The directions between members. Members are numbered from 0.
 #[derive(Debug)]
 pub(super) struct Network {
     flows: Vec<Vec<watch::Sender<Flow>>>,
     processes: Mutex<Vec<Option<u32>>>,
 }
 
-/// What one proxy needs to know.
+/// One proxy.
 #[derive(Clone, Debug)]
 struct Proxy {
     to: usize,
@@ -48,8 +48,8 @@ struct Proxy {
 }
 
 impl Network {
-    /// Listens for each member on its first port and connects to its second one. The ports are free
-    /// again once the tasks have ended.
+    /// Starts a proxy for each member, which listens on the first port and connects to the second
+    /// one. The ports are free again once the tasks have ended.
     pub(super) async fn start(ports: &[(u16, u16)]) -> Result<(Arc<Network>, JoinSet<()>)> {
         let mut listening = JoinSet::new();
         let count = ports.len();
@@ -67,12 +67,12 @@ impl Network {
         Ok((network, listening))
     }
 
-    /// Says which process a member is.
+    /// Sets the process id of a member.
     pub(super) fn is_process(&self, member: usize, pid: Option<u32>) {
         self.processes.lock().unwrap_or_else(PoisonError::into_inner)[member] = pid;
     }
 
-    /// Sets what happens in one direction.
+    /// Sets the state of one direction.
     pub(super) fn set(&self, from: usize, to: usize, flow: Flow) {
         self.flows[from][to].send_replace(flow);
     }
@@ -98,7 +98,7 @@ impl Proxy {
             };
             let proxy = self.clone();
             tokio::spawn(async move {
-                // An error has been told to both ends by the end of their connections.
+                // On an error both connections are closed, so both ends notice it.
                 drop(proxy.carry(stream, from).await);
             });
         }
@@ -141,7 +141,7 @@ impl Proxy {
     }
 }
 
-/// Bytes that wait are gone when a connection is reset.
+/// Makes the socket send a reset when it is dropped. Waiting bytes are then lost.
 fn reset_when_dropped(stream: &TcpStream) -> Result<(), Error> {
     socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO))
 }

@@ -1,4 +1,4 @@
-//! Single writes that say whether the cluster serves. Each has a key of its own below `probe/`.
+//! Single writes that show whether the cluster serves. Each has a key of its own below `probe/`.
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
@@ -16,9 +16,9 @@ use tonic::transport::Channel;
 pub(super) const PREFIX: &[u8] = b"probe/";
 /// How long one write may take.
 const WRITE_TIME_MAX: Duration = Duration::from_secs(2);
-/// The time between two writes while the next acknowledged one is waited for.
+/// The time between two writes until one is acknowledged.
 const EVERY: Duration = Duration::from_millis(10);
-/// How long the next acknowledged write is waited for.
+/// How long to wait for an acknowledged write.
 const PATIENCE: Duration = Duration::from_secs(40);
 
 /// The writes.
@@ -27,7 +27,7 @@ pub(super) struct Probes {
     channels: Vec<Channel>,
     began: Instant,
     next: AtomicU64,
-    /// When each began, in nanoseconds, and its revision if it was acknowledged.
+    /// For each key, when its write began, in nanoseconds, and its revision if it was acknowledged.
     writes: Mutex<BTreeMap<Bytes, (u64, Option<i64>)>>,
 }
 
@@ -61,7 +61,8 @@ impl Probes {
         Ok(revision)
     }
 
-    /// The time until a write that begins now or later is acknowledged, through any of these members.
+    /// Writes through these members until one of them acknowledges a write. Returns the time until
+    /// then.
     pub(super) async fn next_acknowledged(
         self: &std::sync::Arc<Probes>,
         through: &[usize],

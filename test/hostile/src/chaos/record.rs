@@ -1,4 +1,4 @@
-//! What the clients asked and were answered, in the words of the checkers.
+//! The calls of the clients and their answers, in the form that the checkers take.
 
 use super::probe::Probes;
 use anyhow::{Context as _, Result, bail};
@@ -28,7 +28,7 @@ pub(super) struct Record {
     calls: Mutex<Vec<Timed<Answered>>>,
     /// How many calls were answered.
     answered: AtomicU64,
-    /// The errors, and how often each came.
+    /// The errors, and how often each occurred.
     errors: Mutex<BTreeMap<String, u64>>,
 }
 
@@ -47,7 +47,7 @@ impl Record {
         self.answered.load(Ordering::Relaxed)
     }
 
-    /// The errors so far, and how often each came.
+    /// The errors so far, and how often each occurred.
     pub(super) fn errors(&self) -> BTreeMap<String, u64> {
         self.errors.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -62,8 +62,8 @@ impl Record {
         std::mem::take(&mut *self.calls.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Makes a call and notes it. `None` if no answer came: a read without an answer says nothing and
-    /// is left out.
+    /// Makes a call and records it. Returns `None` if there was no answer. A read without an answer
+    /// is not recorded, since it shows nothing.
     pub(super) async fn call(
         &self,
         client: u32,
@@ -95,7 +95,7 @@ impl Record {
     }
 }
 
-/// The code of a status, and its message where that is etcd's own.
+/// The code of a status, and its message if that is one of etcd's.
 fn in_short(error: &anyhow::Error) -> String {
     let Some(status) = error.downcast_ref::<tonic::Status>() else { return format!("{error:#}") };
     let is_own = status.message().starts_with("etcdserver: ");

@@ -1,4 +1,5 @@
-//! Each member is replaced in place by another program under load, and then back.
+//! Under load, each member is replaced in place by another program, and later by the first one
+//! again.
 
 use super::ended::Ended;
 use super::group::{Group, MEMBERS, Plan};
@@ -15,12 +16,12 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How many calls must be answered from one replacement to the next.
+/// How many calls must be answered between two replacements.
 const CALLS: u64 = 300;
-/// How long that may take.
+/// How long these calls may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
-/// What clients may be told while a member ends or the leader changes.
+/// The errors that clients may get while a member ends or the leader changes.
 const EXPECTED: [&str; 9] = [
     "no answer in time",
     "Unavailable: the connection",
@@ -33,7 +34,7 @@ const EXPECTED: [&str; 9] = [
     "Unavailable: etcdserver: no leader",
 ];
 
-/// What is done.
+/// A run of this mode.
 #[derive(Clone, Debug)]
 pub struct Replace {
     /// The members at the beginning and at the end.
@@ -45,10 +46,10 @@ pub struct Replace {
 }
 
 impl Replace {
-    /// Does it. Returns a report.
+    /// Runs it. Returns a report.
     ///
     /// # Errors
-    /// What is wrong. The members' directories are then kept, and named.
+    /// When a check fails. The members' directories are then kept, and named in the error.
     pub async fn run(&self) -> Result<String> {
         let mut group = Group::start(&self.plan).await?;
         let ended = self.run_with(&mut group).await;
@@ -67,7 +68,7 @@ impl Replace {
         let mut steps: Vec<(usize, &Path)> = order.iter().map(|at| (*at, &*self.by)).collect();
         steps.extend(order.iter().map(|at| (*at, &*self.plan.programs[*at])));
         for (number, (at, program)) in steps.into_iter().enumerate() {
-            // The leader of a mixed cluster, at the second step and at the last but one.
+            // Kills the leader of a mixed cluster at the second step and at the last but one.
             let is_killed = number == 1 || number == 4;
             if is_killed {
                 group.lead(at).await?;
@@ -115,7 +116,7 @@ async fn decided_version(group: &Group) -> Result<String> {
     until_done("not decided", look).await
 }
 
-/// Waits until clients have been answered some more.
+/// Waits until [`CALLS`] more calls are answered.
 async fn more_calls(load: &Load) -> Result<()> {
     let (wanted, deadline) = (load.record.answered() + CALLS, Instant::now() + PATIENCE);
     while load.record.answered() < wanted {

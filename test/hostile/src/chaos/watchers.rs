@@ -1,5 +1,5 @@
-//! A watcher of all keys through each member, from the first revision on. It resumes at the revision
-//! after the last one that it was told.
+//! A watcher of all keys through each member, from the first revision on. After it has lost its
+//! member, it resumes after the last revision that it received.
 
 use super::group::Group;
 use anyhow::{Context as _, Result, ensure};
@@ -18,13 +18,13 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// How long a watcher may take to catch up at the end.
 const PATIENCE: Duration = Duration::from_secs(40);
 
-/// What one watcher has received.
+/// The events that one watcher has received.
 #[derive(Debug, Default)]
 pub(super) struct Received {
     pub(super) events: Vec<Event>,
     /// How often it was created.
     pub(super) begun: u64,
-    /// Why the server has canceled it, which it must not.
+    /// Why the server canceled it. This is a fault.
     pub(super) canceled: Option<String>,
 }
 
@@ -43,7 +43,7 @@ pub(super) fn revision(event: &Event) -> i64 {
 #[derive(Debug)]
 pub(super) struct Watchers {
     told: Vec<Arc<Mutex<Received>>>,
-    // They end with this.
+    // The tasks end when this is dropped.
     tasks: JoinSet<()>,
 }
 
@@ -62,7 +62,7 @@ impl Watchers {
         Ok(watchers)
     }
 
-    /// Waits until each was told of this revision; gives what they were told.
+    /// Waits until each watcher has received this revision. Returns all that they received.
     pub(super) async fn end(self, last: i64) -> Result<Vec<Received>> {
         let deadline = Instant::now() + PATIENCE;
         for (at, told) in self.told.iter().enumerate() {
@@ -88,7 +88,7 @@ impl Watchers {
 
 async fn follow(channel: Channel, told: Arc<Mutex<Received>>) {
     loop {
-        // An error is the loss of the member; the next try goes on where this one ended.
+        // An error means that the member is lost. The next try resumes where this one ended.
         drop(follow_once(channel.clone(), &told).await);
         tokio::time::sleep(PAUSE).await;
     }

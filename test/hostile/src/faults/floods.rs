@@ -1,4 +1,4 @@
-//! Clients that send more than the server can want.
+//! Clients that send more than the server can process.
 
 use crate::attack::Attack;
 use crate::http2::{
@@ -16,7 +16,7 @@ const WATCH: &str = "/etcdserverpb.Watch/Watch";
 const RANGE: &str = "/etcdserverpb.KV/Range";
 /// Messages in one DATA frame of the flood of watches.
 const PER_FRAME: u64 = 64;
-/// The time for the server to take what has come and to close what it refuses.
+/// How long to wait for the server to process the input and to close connections.
 const WHILE: Duration = Duration::from_millis(200);
 
 /// Creates watches on a connection on which the server may not send any answer.
@@ -27,14 +27,14 @@ pub(super) fn watches(attack: &mut Attack<'_>) -> Result<u64> {
     let create = WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) };
     let messages = message(&create).repeat(usize::try_from(PER_FRAME)?);
     attack.repeat(|_| {
-        // A server that reads no further leaves no window, and there is nothing more to send.
+        // If the server stops reading, the window is used up and nothing more can be sent.
         let sent = connection.wait(WHILE, |connection| connection.data(stream, &messages, false));
         Ok(if sent { PER_FRAME } else { 0 })
     })
 }
 
-/// Connects and disconnects at once. Half of the connections ask for something first. Most end with
-/// a reset, because each orderly end keeps a port of this machine for a while.
+/// Connects and disconnects at once. Half of the connections send a request first. Most end with
+/// a reset, because each orderly end keeps a port of this machine in use for a while.
 pub(super) fn connects(attack: &mut Attack<'_>) -> Result<u64> {
     attack.repeat(|attack| {
         let port = attack.rng.random_range(0..3);
@@ -50,8 +50,8 @@ pub(super) fn connects(attack: &mut Attack<'_>) -> Result<u64> {
     })
 }
 
-/// Opens streams and resets each of them at once. The server may close such a connection; the flood
-/// goes on with another one.
+/// Opens streams and resets each of them at once. If the server closes the connection, the flood
+/// continues on another one.
 pub(super) fn resets(attack: &mut Attack<'_>) -> Result<u64> {
     let block = header_block(RANGE, &[]);
     let (mut connection, mut opened) = (None, 0_u64);
@@ -79,7 +79,8 @@ pub(super) fn resets(attack: &mut Attack<'_>) -> Result<u64> {
     Ok(sent)
 }
 
-/// Sends random bytes to every port, alone, after the preface, or in place of some bytes of a call.
+/// Sends random bytes to every port: from the start, after the preface, or in place of some bytes
+/// of a call.
 pub(super) fn garbage(attack: &mut Attack<'_>) -> Result<u64> {
     let range = RangeRequest { key: "light".into(), ..RangeRequest::default() };
     let data = crate::http2::frame(0, 1, 1, &message(&range));
@@ -102,7 +103,7 @@ pub(super) fn garbage(attack: &mut Attack<'_>) -> Result<u64> {
             let len = attack.rng.random_range(1..2_000);
             bytes.extend((0..len).map(|_| attack.rng.random::<u8>()));
         }
-        // The server may close the connection at any byte; what it answers does not matter.
+        // The server may close the connection at any byte. Its answer does not matter.
         if stream.write_all(&bytes).is_ok() {
             drop(stream.read(&mut [0; 1024]));
         }

@@ -1,4 +1,4 @@
-//! Clients that ask for much and take little.
+//! Clients that request much data and read little.
 
 use crate::attack::{Attack, MIB};
 use crate::http2::{INITIAL_WINDOW_SIZE, RawConnection, header_block, headers, message};
@@ -8,22 +8,23 @@ use proto::etcdserverpb::{CompactionRequest, PutRequest, RangeRequest};
 use std::time::Duration;
 
 const RANGE: &str = "/etcdserverpb.KV/Range";
-/// The large range: so many keys of so many bytes.
+/// The number of keys of the large range, and the length of each value.
 const KEYS: usize = 20;
 const VALUE: usize = 1_000_000;
-/// How often all keys are overwritten and compacted while the range is not read, and when the
-/// server must have let go of it.
+/// How often all keys are overwritten and compacted: while the range is not read, and again after
+/// the server must have dropped it.
 const ROUNDS: usize = 4;
-/// What the database may grow by in [`ROUNDS`] rounds: two of them.
+/// How much the database may grow in [`ROUNDS`] rounds: by the size of two rounds.
 const GROWTH_MAX: u64 = 2 * (KEYS * VALUE) as u64;
-/// The deadline of the range, and how long it is waited for.
+/// The deadline of the range, and how long the test waits for it.
 const DEADLINE: (&str, Duration) = ("1S", Duration::from_secs(2));
 /// How long the server keeps a range whose client reads nothing.
 const STALLED: Duration = Duration::from_secs(65);
 const UNANSWERED: Duration = Duration::from_secs(10);
 
-/// Asks for all keys and reads nothing, while the keys are overwritten and compacted. When the range
-/// is over by its deadline, or in the long form by the server's limit, the database grows no more.
+/// Requests all keys and reads nothing, while the keys are overwritten and compacted. After the
+/// deadline of the range, or in the long form after the server's limit, the database must not grow
+/// any more.
 pub(super) fn range(attack: &mut Attack<'_>) -> Result<u64> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let config = Config::new(vec![attack.target.clients.to_string()]);
@@ -75,7 +76,8 @@ async fn rewrite(client: &Client) -> Result<()> {
     Ok(())
 }
 
-/// Calls with 60 kB of headers end alone: a stream that was open before goes on.
+/// Sends calls with 60 kB of headers. Only these calls may fail; a stream that was open before must
+/// continue.
 pub(super) fn heads(attack: &mut Attack<'_>) -> Result<u64> {
     let long = "x".repeat(60_000);
     let block = header_block(RANGE, &[("x-long", &long)]);

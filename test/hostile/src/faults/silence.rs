@@ -1,4 +1,4 @@
-//! Clients that say too little, too slowly.
+//! Clients that send too little, too slowly.
 
 use crate::attack::Attack;
 use crate::http2::{PREFACE, RawConnection, frame, header_block, opening};
@@ -10,13 +10,13 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 use tour::server::http_get;
 
-/// The limit of open files of `idle-files`. 150 are the server's own.
+/// The limit of open files of `idle-files`. The server reserves 150 for itself.
 pub(super) const FILES: u64 = 500;
-/// Idle connections on each port: more than the peers' and the metrics port serve, and in all fewer
-/// than the usual limit of open files of the process that opens them.
+/// Idle connections on each port: more than the peer port and the metrics port serve, but together
+/// fewer than the usual limit of open files of this process.
 const IDLE: usize = 290;
-/// Connections that are opened at once: few enough that a server which closes what it cannot take up
-/// closes none of them for that reason.
+/// Connections that are opened at once. They are so few that the server does not have to refuse
+/// one.
 const BURST: usize = 8;
 /// Connections of the other faults.
 const SLOW: usize = 200;
@@ -24,11 +24,12 @@ const SLOW: usize = 200;
 /// A probe without an answer for this long counts as unanswered.
 const UNANSWERED: Duration = Duration::from_secs(5);
 
-/// What an idle connection has sent.
+/// The bytes that an idle connection sends first.
 const IDLE_KINDS: [&[u8]; 4] =
     [b"", b"GET /health HTTP/1.1\r\nHost:", b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n", PREFACE];
 
-/// Connects; a connection that the server closes again has room made for another one.
+/// Connects and sends these bytes. The server may close the connection to make room for another
+/// one.
 fn connect(address: SocketAddr, bytes: &[u8]) -> Result<TcpStream> {
     let mut stream = TcpStream::connect(address).context("connect")?;
     drop(stream.write_all(bytes));
@@ -63,7 +64,7 @@ pub(super) fn idle(attack: &mut Attack<'_>) -> Result<u64> {
         }
     }
     std::thread::sleep(attack.time);
-    // Answered while all of them are still open, not when they go.
+    // The endpoints must answer while all connections are still open.
     for (port, path) in attack.target.ports().into_iter().zip(["/health", "/version", "/health"]) {
         let answer = http_get(port, path, UNANSWERED);
         let answer = answer.with_context(|| format!("{path} beside idle connections"))?;
@@ -72,7 +73,8 @@ pub(super) fn idle(attack: &mut Attack<'_>) -> Result<u64> {
     Ok(all.len() as u64)
 }
 
-/// Sends parts of the preface. In the long form the server must close them when their time is over.
+/// Sends parts of the preface. In the long form the server must close the connections when their
+/// time is over.
 pub(super) fn half_preface(attack: &mut Attack<'_>) -> Result<u64> {
     let begun = Instant::now();
     let mut all = Vec::new();

@@ -1,4 +1,4 @@
-//! A disk that others keep busy: threads that write and sync on the file system of the server.
+//! A disk that other processes keep busy: threads that write and sync on the server's file system.
 
 use anyhow::{Result, anyhow};
 use std::fs::File;
@@ -9,10 +9,10 @@ use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 const WRITERS: usize = 4;
-/// What each of them writes before it syncs, and the size at which its file begins anew.
+/// How many bytes each of them writes before it syncs, and the size at which it truncates its file.
 const CHUNK: usize = 2 << 20;
 const FILE_MAX: usize = 32 << 20;
-/// What the server's log writes for a small put.
+/// How many bytes the server's log writes for a small put.
 const SMALL: usize = 4 << 10;
 
 /// Keeps the disk below `dir` busy.

@@ -1,4 +1,4 @@
-//! Many connections that do nothing but watch. Half of them read nothing: their windows fill up.
+//! Many connections that only watch. Half of them read nothing, so their windows fill up.
 
 use super::scale::Scale;
 use crate::http2::{RawConnection, message};
@@ -14,7 +14,7 @@ const WATCH: &str = "/etcdserverpb.Watch/Watch";
 const PUT: &str = "/etcdserverpb.KV/Put";
 /// Connections that are opened before their answers are waited for.
 const CHUNK: usize = 100;
-/// The keys that are watched, and how long the values are that one client puts.
+/// The number of watched keys, and the length of the values that one client puts.
 const KEYS: usize = 1_000;
 const VALUE: usize = 256;
 /// The puts of a round, and the pause between two rounds.

@@ -1,4 +1,4 @@
-//! The light client: one put after the other with a pause, each of a key of its own.
+//! The light client: it puts one key after the other, with a pause. Each put has a key of its own.
 
 use super::report::Times;
 use anyhow::{Context, Result, anyhow, ensure};
@@ -41,7 +41,7 @@ impl LightPuts {
         std::mem::take(&mut *self.times.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Stops it; every acknowledged put must be stored. Returns how many there were.
+    /// Stops it, and checks that every acknowledged put is stored. Returns their number.
     pub(super) fn end(self) -> Result<u64> {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().map_err(|_| anyhow!("the light client panicked"))?

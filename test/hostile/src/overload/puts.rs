@@ -1,5 +1,5 @@
-//! Clients that put until the quota is reached, and on. Whenever the alarm NOSPACE is raised, an
-//! operator compacts, defragments and disarms it, as etcd's documentation says.
+//! Clients that put until the quota is reached, and continue. Whenever the alarm NOSPACE is raised,
+//! an operator compacts, defragments and disarms it, as etcd's documentation says.
 
 use crate::upload::Uploader;
 use anyhow::{Context, Result, anyhow};
@@ -17,7 +17,7 @@ use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 const CONNECTIONS: usize = 32;
-/// Puts under way on each connection.
+/// Puts in flight on each connection.
 const STREAMS: usize = 4;
 pub(super) const VALUE: usize = 16 * 1024;
 pub(super) const KEYS: u32 = 2_000;
@@ -25,7 +25,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// How often the operator looks.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Keeps the puts under way.
+/// Keeps [`STREAMS`] puts in flight on each connection.
 pub(super) fn flood(
     clients: SocketAddr,
     seed: u64,
@@ -38,7 +38,7 @@ pub(super) fn flood(
             runtime.block_on(operate(clients, stop))
         });
         let answered = put(clients, seed, stop, begun);
-        // A flood that has failed ends the operator, too.
+        // Ends the operator also when the flood has failed.
         stop.store(true, Ordering::Relaxed);
         let disarmed = operator.join().map_err(|_| anyhow!("the operator panicked"))?;
         Ok(format!("{} puts answered, {} alarms disarmed", answered?, disarmed?))
@@ -61,7 +61,7 @@ fn put(clients: SocketAddr, seed: u64, stop: &AtomicBool, begun: Sender<()>) -> 
     Ok(answered)
 }
 
-/// Frees space and disarms the alarm whenever it is raised; returns how often.
+/// Frees space and disarms the alarm whenever it is raised. Returns how often.
 async fn operate(clients: SocketAddr, stop: &AtomicBool) -> Result<u64> {
     let client = Client::connect(Config::new(vec![clients.to_string()])).await?;
     let client = client.with_timeout(Duration::from_secs(60));

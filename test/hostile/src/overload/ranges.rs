@@ -1,4 +1,4 @@
-//! Clients that ask for large ranges again and again. Half of them read nothing of what they get.
+//! Clients that request large ranges again and again. Half of them do not read the responses.
 
 use crate::http2::{INITIAL_WINDOW_SIZE, RawConnection, message};
 use anyhow::Result;
@@ -9,11 +9,11 @@ use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 const RANGE: &str = "/etcdserverpb.KV/Range";
-/// The range: so many keys of so many bytes.
+/// The number of keys of the range, and the length of each value.
 pub(super) const KEYS: usize = 64;
 pub(super) const VALUE: usize = 128 * 1024;
 const CONNECTIONS: usize = 32;
-/// Ranges under way on each connection.
+/// Ranges in flight on each connection.
 const STREAMS: usize = 4;
 const WINDOW: u32 = 256 * 1024;
 const PAUSE: Duration = Duration::from_millis(1);
@@ -26,7 +26,7 @@ pub(super) fn all() -> RangeRequest {
     RangeRequest { key: "large/".into(), range_end: "large0".into(), ..RangeRequest::default() }
 }
 
-/// Keeps the ranges under way.
+/// Keeps [`STREAMS`] ranges in flight on each connection.
 pub(super) fn ask(clients: SocketAddr, stop: &AtomicBool, begun: Sender<()>) -> Result<String> {
     let mut all_connections = Vec::new();
     for number in 0..CONNECTIONS {

@@ -15,7 +15,7 @@ pub struct Row {
     pub(super) lasted: Duration,
     /// The highest anonymous memory in bytes.
     pub peak: u64,
-    /// What the loads did.
+    /// A description of the work of the loads.
     pub(super) did: String,
 }
 
@@ -23,16 +23,16 @@ pub struct Row {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Times {
     pub(super) acknowledged: Vec<Duration>,
-    /// Refused for the quota, at once.
+    /// Puts that were refused because of the quota.
     pub(super) refused: u64,
-    /// Ended by something else, such as its deadline.
+    /// Puts that failed for another reason, such as their deadline.
     pub(super) failed: u64,
-    /// Why the last of those did.
+    /// The error of the last put that failed.
     pub(super) failure: String,
 }
 
 impl Times {
-    /// The time that this share of the acknowledged puts did not exceed.
+    /// The quantile of the acknowledged puts' times.
     fn quantile(&self, share: f64) -> Duration {
         let mut all = self.acknowledged.clone();
         all.sort_unstable();
@@ -61,8 +61,8 @@ pub struct Report {
 }
 
 impl Report {
-    /// How many times as long as alone the light client's 99th of a hundred puts took, for each row.
-    /// Where others keep the disk busy, "alone" is on a busy disk, too.
+    /// For each row, the light client's 99th percentile divided by the one without load. Rows with
+    /// a busy disk are compared with the row that has only a busy disk.
     pub(super) fn ratios(&self) -> Vec<f64> {
         let p99 = |row: &Row| row.times.quantile(0.99).as_secs_f64();
         let [alone, busy] = [0, 1].map(|at| self.rows.get(at).map_or(0.0, p99).max(1e-6));
@@ -74,7 +74,7 @@ impl Report {
         self.rows.iter().enumerate().map(of).collect()
     }
 
-    /// Memory after everything, divided by memory before it.
+    /// Memory after the run divided by memory before it.
     #[expect(clippy::cast_precision_loss, reason = "a ratio of memory")]
     #[must_use]
     pub fn kept(&self) -> f64 {

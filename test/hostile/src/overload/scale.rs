@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// How much of everything.
+/// The scale of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Scale {
     /// Idle connections.

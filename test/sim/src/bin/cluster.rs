@@ -1,4 +1,4 @@
-//! Runs clusters in a virtual world, each from its seed, and reports what each did wrong.
+//! Runs simulated clusters, each from its seed, and reports the failures.
 
 #![expect(clippy::print_stdout, reason = "a program that reports")]
 
@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-/// Runs simulated clusters with faults, and checks everything that is promised to clients.
+/// Runs simulated clusters with faults, and checks all guarantees for clients.
 #[derive(Debug, Parser)]
 struct Args {
     /// The first seed.
@@ -22,10 +22,11 @@ struct Args {
     /// The virtual minutes of each.
     #[arg(long, default_value_t = 20)]
     minutes: u64,
-    /// No further seed begins after so many real seconds; 0 for no limit.
+    /// No further seed begins after this many seconds of real time; 0 for no limit.
     #[arg(long, default_value_t = 0)]
     seconds: u64,
-    /// It fails if fewer cluster-hours were simulated, and no further seed begins after as many.
+    /// The wanted cluster-hours: the run fails with fewer, and no further seed begins after as
+    /// many.
     #[arg(long, default_value_t = 0.0)]
     hours: f64,
     /// How many members; 0 lets the seed choose.
@@ -37,7 +38,7 @@ struct Args {
     /// How many seeds run at once.
     #[arg(long, default_value_t = 2)]
     threads: usize,
-    /// Goes on after a failure.
+    /// Continues after a failure.
     #[arg(long)]
     keep_going: bool,
     /// Runs each seed twice, and compares the traces.
@@ -121,7 +122,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Runs a seed; whether all was well.
+/// Runs a seed. Returns whether it passed.
 fn one(args: &Args, faults: &[FaultKind], seed: u64, sums: &Mutex<Sums>) -> bool {
     let plan = ClusterPlan {
         seed,

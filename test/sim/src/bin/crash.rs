@@ -1,4 +1,5 @@
-//! Crashes one member at the points of its simulated disk, and checks what it holds after each.
+//! Crashes one member at the points of its simulated disk (its calls to the disk), and checks its
+//! data after each crash.
 
 #![expect(clippy::print_stdout, reason = "a program that reports")]
 
@@ -11,8 +12,8 @@ use sim::restarts::try_restarts;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-/// Runs a workload on one member on a simulated disk, takes images of what a crash could leave at
-/// the points of the disk, and checks that each boots and has lost nothing.
+/// Runs a workload on one member on a simulated disk, takes images of the disk as a crash could
+/// leave it at each point, and checks that the member starts on each and has lost nothing.
 #[derive(Debug, Parser)]
 struct Args {
     /// The seed of requests, scheduler and images.
@@ -21,7 +22,7 @@ struct Args {
     /// How many requests.
     #[arg(long, default_value_t = 1000)]
     ops: u64,
-    /// Images are taken of every so many-th point.
+    /// Images are taken of every n-th point.
     #[arg(long, default_value_t = 50)]
     every: u64,
     /// How many images of each point.
@@ -36,13 +37,14 @@ struct Args {
     /// How many runs with a disk that fails once there are besides.
     #[arg(long, default_value_t = 0)]
     faults: u64,
-    /// How many runs with a sync that fails, a restart on the same page cache, and a power failure.
+    /// How many further runs with a sync that fails, a restart on the same page cache, and a power
+    /// failure.
     #[arg(long, default_value_t = 0)]
     restarts: u64,
     /// How many seeds are tried, from the first on.
     #[arg(long, default_value_t = 1)]
     seeds: u64,
-    /// Lets the log say that a batch is durable before it is synced: the run must fail.
+    /// Makes the disk ignore syncs of the log: the run must fail.
     #[arg(long)]
     lies: bool,
 }

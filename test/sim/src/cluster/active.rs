@@ -1,19 +1,19 @@
-//! The faults under way, and how each is ended.
+//! The active faults, and how each is ended.
 
 use super::task::Operator;
 use std::collections::BTreeMap;
 
-/// A fault that has begun: how it is ended.
+/// How an active fault is ended.
 #[derive(Clone, Debug)]
 pub(crate) enum Undo {
-    /// Lets the links be well again.
+    /// Removes loss and delays from these links.
     Links(Vec<(usize, usize)>),
-    /// Lets the links between them through again.
+    /// Lets messages through these links again.
     Cuts(Vec<(usize, usize)>),
     Host(usize),
 }
 
-/// The faults under way.
+/// The active faults.
 #[derive(Debug, Default)]
 pub(crate) struct Nemesis {
     pub(crate) active: BTreeMap<u64, Undo>,
@@ -22,6 +22,6 @@ pub(crate) struct Nemesis {
     pub(crate) begun: u64,
     /// No further faults begin.
     pub(crate) is_done: bool,
-    /// Messages of clients and to them that were lost.
+    /// The number of lost messages from and to clients.
     pub(crate) kept_away: u64,
 }

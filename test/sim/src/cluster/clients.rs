@@ -1,6 +1,6 @@
-//! The clients of the cluster: what each does next, and where. Some write and read keys, some hold
-//! leases, one compacts. A client has one call under way and gives up after a while; it then does not
-//! know what became of it.
+//! The clients of the cluster: they choose their next call and its member. Some write and read
+//! keys, some hold leases, one compacts. A client has one call in flight. If it gives the call up,
+//! it does not know whether it was executed.
 
 use super::clock::SECOND;
 use super::gateway::Request;
@@ -21,10 +21,10 @@ use std::collections::BTreeMap;
 const KEYS: u64 = 14;
 /// Keys that are only put, swapped and read: registers.
 const REGISTERS: u64 = 4;
-/// Where keys with leases are.
+/// The prefix of keys with leases.
 const LEASED: &str = "lease/";
 
-/// What a client is there for.
+/// The task of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     Keys,
@@ -32,10 +32,10 @@ pub(crate) enum Role {
     Compactions,
 }
 
-/// What a call is for.
+/// The purpose of a call.
 #[derive(Clone, Debug)]
 pub(crate) enum Purpose {
-    /// A call of the history, and whether it can change something.
+    /// A call that is part of the history.
     Kv(KvCall),
     Serializable(Vec<Operation>),
     Grant(i64),
@@ -45,20 +45,20 @@ pub(crate) enum Purpose {
     Compact,
 }
 
-/// A call under way.
+/// A call in flight.
 #[derive(Clone, Debug)]
 pub(crate) struct UnderWay {
     /// Its number among all calls of all clients.
     pub(crate) number: u64,
     pub(crate) begun: u64,
-    /// The member that was asked.
+    /// The host of the called member.
     pub(crate) at: usize,
     pub(crate) purpose: Purpose,
     /// The newest revision that any client had seen when it began.
     pub(crate) floor: i64,
-    /// How far clocks had jumped in all when it began.
+    /// The sum of all clock jumps when it began.
     pub(crate) jumped: u64,
-    /// Its place in the history, if it is a part of it.
+    /// Its position in the history, if it is part of it.
     pub(crate) place: Option<usize>,
 }
 
@@ -74,7 +74,7 @@ struct HeldLease {
 pub(crate) struct Client {
     pub(crate) role: Role,
     random: Random,
-    /// The member it prefers.
+    /// The host of the member that it prefers.
     pub(crate) at: usize,
     pub(crate) under_way: Option<UnderWay>,
     /// The last value that it saw of each register.
@@ -106,7 +106,7 @@ impl Client {
         }
     }
 
-    /// How long it waits for an answer.
+    /// How long it waits for a response.
     pub(crate) fn patience(&mut self) -> u64 {
         2 * SECOND + self.random.below(4 * SECOND)
     }
@@ -122,7 +122,7 @@ impl Client {
         };
     }
 
-    /// What it does next.
+    /// Its next call.
     pub(crate) fn next(
         &mut self,
         number: u64,
@@ -196,7 +196,7 @@ impl Client {
         }
     }
 
-    /// Some operations on keys of which none comes twice.
+    /// A transaction of some operations on different keys.
     fn transaction(&mut self, number: u64) -> KvCall {
         let first = self.random.below(KEYS);
         let operations = |random: &mut Random| {
@@ -250,17 +250,17 @@ impl Client {
         }
     }
 
-    /// It has a lease from now on.
+    /// Called when it has got a lease.
     pub(crate) fn hold(&mut self, id: i64) {
         self.lease = Some(HeldLease { id, uses: 1 + self.random.below(25) });
     }
 
-    /// Its lease is gone.
+    /// Called when its lease is gone.
     pub(crate) fn lose_lease(&mut self) {
         self.lease = None;
     }
 
-    /// It saw the value of a register.
+    /// Called when it has seen the value of a register.
     pub(crate) fn saw(&mut self, key: &Bytes, value: &Bytes) {
         if key.starts_with(b"r/") {
             self.known.insert(key.clone(), value.clone());

@@ -1,5 +1,5 @@
-//! Virtual time: what is to be done when, and the clocks of members, which run faster or slower and
-//! jump. All times are in microseconds; those of the world since it began.
+//! Virtual time: the agenda of events, and the clocks of members, which drift and jump. All times
+//! are in microseconds; times of the world count from its beginning.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -33,13 +33,13 @@ impl<T> PartialOrd for Due<T> {
 }
 
 impl<T> Ord for Due<T> {
-    /// The earliest is the greatest, as the heap wants it.
+    /// The earliest is the greatest, because the heap returns its greatest item.
     fn cmp(&self, other: &Self) -> Ordering {
         (other.at, other.number).cmp(&(self.at, self.number))
     }
 }
 
-/// What is to be done, by time; of one time in the order in which it was put here.
+/// Events by time. Events of the same time are in the order in which they were added.
 pub(crate) struct Agenda<T> {
     due: BinaryHeap<Due<T>>,
     now: u64,
@@ -51,12 +51,12 @@ impl<T> Agenda<T> {
         Agenda { due: BinaryHeap::new(), now: 0, number: 0 }
     }
 
-    /// The time of what was taken last.
+    /// The current time, which is that of the last event taken.
     pub(crate) fn now(&self) -> u64 {
         self.now
     }
 
-    /// Puts something for a time, or for now if that has passed.
+    /// Adds an event for a time, or for now if that time has passed.
     pub(crate) fn at(&mut self, at: u64, what: T) {
         self.number += 1;
         self.due.push(Due { at: at.max(self.now), number: self.number, what });
@@ -66,7 +66,7 @@ impl<T> Agenda<T> {
         self.at(self.now.saturating_add(delay), what);
     }
 
-    /// Takes the next thing, and advances the time.
+    /// Takes the next event, and advances the time.
     pub(crate) fn take(&mut self) -> Option<T> {
         let due = self.due.pop()?;
         self.now = due.at;
@@ -80,7 +80,7 @@ pub(crate) struct MemberClock {
     /// Its time at `since`.
     base: u64,
     since: u64,
-    /// How much faster than the world it runs, in parts of a million.
+    /// How much faster than the world it runs, in parts per million.
     drift: i64,
 }
 
@@ -99,12 +99,12 @@ impl MemberClock {
         Duration::from_micros(self.read(now))
     }
 
-    /// How long the world takes for a time of this clock.
+    /// Converts a duration of this clock to one of the world.
     pub(crate) fn real(&self, local: u64) -> u64 {
         scaled(local, MILLION, MILLION + self.drift)
     }
 
-    /// How long the world takes until this clock shows a time.
+    /// The time of the world until this clock shows `local`.
     pub(crate) fn until(&self, local: Duration, now: u64) -> u64 {
         let local = u64::try_from(local.as_micros()).unwrap_or(u64::MAX);
         match local.checked_sub(self.read(now)) {
@@ -114,12 +114,12 @@ impl MemberClock {
         }
     }
 
-    /// Lets it run at another speed from now on.
+    /// Changes its speed.
     pub(crate) fn set_drift(&mut self, now: u64, drift: i64) {
         *self = MemberClock { base: self.read(now), since: now, drift };
     }
 
-    /// Lets it jump forward. A monotonic clock never goes back.
+    /// Makes it jump forward. A monotonic clock never goes back.
     pub(crate) fn jump(&mut self, now: u64, by: u64) {
         *self = MemberClock { base: self.read(now) + by, since: now, drift: self.drift };
     }

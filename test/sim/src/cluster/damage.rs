@@ -1,9 +1,10 @@
-//! Bits that flip on the disk of a member, where the files show it: in records of the log, whose
-//! checksums are a chain, in the headers of the database's pages, and in `.snap` files. The member must
-//! say what is damaged, and must not start from it or go on; then the operator replaces it.
+//! Flips bits on the disk of a member where the files make damage detectable: in records of the
+//! log, whose checksums form a chain, in the headers of the database's pages, and in `.snap` files.
+//! The member must report the damage, and must not start from it or continue. Then the operator
+//! replaces the member.
 //!
-//! Not here, since no file shows it: a bit inside a key or a value of the database (HashKV finds it),
-//! and the last two batches of the log, which look like a torn write then.
+//! Not here, since the files do not show it: a bit inside a key or a value of the database (HashKV
+//! detects it), and bits in the last two batches of the log, where damage looks like a torn write.
 
 #![expect(
     clippy::wildcard_enum_match_arm,
@@ -21,13 +22,13 @@ use wal::{DumpedRecord, RecordKind};
 
 /// The bytes of a page's header that are checked whenever the page is read: its id and its type.
 const CHECKED_HEADER_BYTES: u64 = 10;
-/// Where a meta page has the size of pages.
+/// The offset of the page size in a meta page.
 const PAGE_SIZE_AT: u64 = 24;
-/// How long a damaged member runs at most before it starts again, and reads its files.
+/// A damaged member runs at most this long before it is restarted, so that it reads its files.
 const RUNS: u64 = 20 * SECOND;
 
 impl World {
-    /// A bit of a file of some member flips. It counts when the member has found it.
+    /// Flips a bit in a file of a member. The fault counts once the member has detected it.
     pub(crate) fn flip(&mut self, at: usize, kind: FaultKind) {
         if !self.may_break(at) {
             return;
@@ -54,8 +55,8 @@ impl World {
         self.agenda.after(runs, Event::Stop { at, process, power_loss: false });
     }
 
-    /// A member whose files were damaged has started: the damage was where it reads nothing any more,
-    /// or in a file that it does without.
+    /// Called when a damaged member has started: the damage was in a part that is not read any
+    /// more, or in a `.snap` file that is not needed.
     pub(crate) fn starts_damaged(&mut self, at: usize) {
         let host = &mut self.hosts[at];
         let Some(kind) = host.life.damage.take() else { return };
@@ -69,8 +70,8 @@ impl World {
         }
     }
 
-    /// A member does not start, or stops. Whether that is since its files are damaged; it is replaced
-    /// then.
+    /// Called when a member does not start, or stops. Returns whether its files were damaged. Then
+    /// it is replaced.
     pub(crate) fn is_found_damaged(&mut self, at: usize, why: &str) -> bool {
         let host = &mut self.hosts[at];
         if !host.life.was_damaged || !host.is_member() {
@@ -86,7 +87,7 @@ impl World {
     }
 }
 
-/// A place in a record that is read at the next start, and behind which there are whole batches.
+/// A position in a record that is read at the next start and is followed by complete batches.
 fn place_in_log(disk: &SimDisk, dir: &Path, random: &mut Random) -> Option<(PathBuf, u64)> {
     let records = wal::dump(disk, dir).ok()?;
     let last = |kind: RecordKind, records: &[DumpedRecord]| {
@@ -113,7 +114,7 @@ fn place_in_snap(disk: &SimDisk, dir: &Path, random: &mut Random) -> Option<(Pat
     (len > 0).then(|| (path, random.below(len)))
 }
 
-/// A place in the header of a page of a tree.
+/// A position in the header of a page of a tree.
 fn place_in_database(disk: &SimDisk, path: &Path, random: &mut Random) -> Option<(PathBuf, u64)> {
     let file = disk.open(path, Mode::Read).ok()?;
     let number = |offset: u64| {

@@ -1,5 +1,6 @@
-//! The end of a run: all faults end, and then everything that was promised must come true in time. At
-//! last the members are compared with each other and the model, and the histories are checked.
+//! The end of a run: all faults end, and then the cluster must serve, expire leases and apply all
+//! entries within time limits. At last the members are compared with each other and with the model,
+//! and the histories are checked.
 
 use super::clients::Purpose;
 use super::clock::{MS, SECOND};
@@ -14,24 +15,24 @@ use cluster::Member;
 use proto::etcdserverpb::{InternalRaftRequest, PutRequest};
 use std::collections::BTreeMap;
 
-/// How long a lease may outlive its time once all faults have ended and there is a leader, apart from
-/// the time by which each new leader extends it: the leader looks each tick, and asks again after 3 s
-/// if its proposal was lost.
+/// How late a lease may expire once all faults have ended and there is a leader, in addition to the
+/// time by which each new leader extends it: the leader checks leases each tick, and repeats a lost
+/// proposal after 3 s.
 const LATE_MAX: u64 = 8 * SECOND;
-/// The longest time to live of a client's lease.
+/// The longest TTL of a client's lease.
 const TTL_MAX: u64 = 10 * SECOND;
-/// In this time each client is served by each member once there is a leader.
+/// Within this time each client must be served by each member once there is a leader.
 const SERVED_WITHIN: u64 = 20 * SECOND;
-/// In this time the operator has done what it had begun.
+/// Within this time the operator must finish its tasks.
 const OPERATED_WITHIN: u64 = 90 * SECOND;
-/// In this time all members apply everything once nothing new comes.
+/// Within this time all members must have applied everything once clients rest.
 const EQUAL_WITHIN: u64 = 60 * SECOND;
 
 impl World {
     /// Ends the run.
     ///
     /// # Errors
-    /// What is wrong.
+    /// When a check fails.
     pub(crate) fn finish(&mut self) -> Result<(), String> {
         self.heal();
         self.await_leader()?;
@@ -44,7 +45,7 @@ impl World {
         self.check_histories()
     }
 
-    /// Waits until something is so.
+    /// Waits until a condition holds.
     fn await_that(
         &mut self,
         within: u64,
@@ -66,7 +67,8 @@ impl World {
         self.await_that(5 * SECOND, "all members start", |world| {
             world.hosts.iter().filter(|host| host.is_member()).all(Host::is_running)
         })?;
-        // Without a member whose disk is lost all others may be needed, and split votes are likely.
+        // If a member's disk is lost, the votes of all others may be needed, and split votes are
+        // likely.
         let is_short = self.hosts.iter().any(|host| matches!(host.life.seat, Seat::Broken(_)));
         let timeouts = if is_short { 10 } else { 3 };
         let within = timeouts * self.setup.election_timeout();
@@ -75,7 +77,7 @@ impl World {
         })
     }
 
-    /// The operator ends what it has begun.
+    /// Waits until the operator has finished its tasks.
     fn await_operator(&mut self) -> Result<(), String> {
         self.await_that(OPERATED_WITHIN, "the changes of the members end", |world| {
             world.nemesis.operator.is_idle() && world.is_as_listed()
@@ -83,7 +85,7 @@ impl World {
         self.await_leader()
     }
 
-    /// Each client writes and reads through each member.
+    /// Lets each client write and read through each member.
     fn serve_everyone(&mut self) -> Result<(), String> {
         self.people.resting = true;
         self.await_that(10 * SECOND, "the clients' last calls end", |world| {
@@ -93,7 +95,7 @@ impl World {
             for is_read in [false, true] {
                 let end = self.now() + SERVED_WITHIN;
                 let mut waiting: Vec<usize> = (0..self.people.clients.len()).collect();
-                // A call that a leader took before it was replaced is lost, and made again.
+                // A call that an old leader accepted is lost, and made again.
                 while !waiting.is_empty() && self.now() < end {
                     waiting = self.these_call(&waiting, at, is_read)?;
                 }
@@ -107,7 +109,7 @@ impl World {
         Ok(())
     }
 
-    /// Clients call a member. Returns those that got no answer.
+    /// Lets these clients call a member. Returns those that got no answer.
     fn these_call(
         &mut self,
         clients: &[usize],
@@ -144,7 +146,7 @@ impl World {
         self.call(client, number, Purpose::Kv(KvCall::one(operation)), request);
     }
 
-    /// Leases that nobody renews expire in time.
+    /// Waits until leases that are not renewed have expired.
     fn await_expiry(&mut self) -> Result<(), String> {
         let extended = self.setup.election_timeout();
         let within = TTL_MAX + extended + LATE_MAX;
@@ -222,7 +224,7 @@ impl World {
         })
     }
 
-    /// Checks what the clients saw. The order that the log gives is the witness.
+    /// Checks the histories of the clients against the order that the log gives.
     fn check_histories(&mut self) -> Result<(), String> {
         let oracle = &self.checks.oracle;
         let mut changes = witness::Changes::new();

@@ -1,4 +1,4 @@
-//! What happens in the world, each at its time.
+//! The events of the world.
 
 use super::fault::FaultKind;
 use super::gateway::{Request, Response};
@@ -7,10 +7,10 @@ use bytes::Bytes;
 use proto::NodeId;
 use proto::etcdserverpb::{WatchCreateRequest, WatchResponse};
 
-/// An event. `at` is the place of a host; events of an earlier process of it are void.
+/// An event. `at` is the index of a host. Events for an earlier process of the host are dropped.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// A machine has done its next piece of work: its effects come now.
+    /// A machine finishes its next piece of work, whose effects happen now.
     Work { at: usize, process: u32, machine: Machine },
     /// A heartbeat interval of a member has passed.
     Tick { at: usize, process: u32 },
@@ -20,7 +20,7 @@ pub(crate) enum Event {
     Unreachable { at: usize, process: u32, peer: NodeId },
     /// A snapshot arrives, with its file.
     Snapshot { at: usize, from: usize, body: Bytes },
-    /// A snapshot was delivered, or not.
+    /// The sender of a snapshot learns whether it was delivered.
     SnapshotSent { at: usize, peer: NodeId, delivered: bool },
     /// A request of a client arrives.
     Request { at: usize, process: u32, call: u64, request: Request },
@@ -30,19 +30,19 @@ pub(crate) enum Event {
     GiveUp { call: u64 },
     /// A client makes its next call.
     Next { client: usize },
-    /// A watch connects somewhere, if this is its connection; 0 for none.
+    /// A watch connects to a member, if `instead` is its current connection; 0 stands for none.
     WatchConnect { watch: usize, instead: u64 },
-    /// Its request arrives.
+    /// The create request of a watch arrives.
     WatchCreate { at: usize, process: u32, ticket: u64, request: WatchCreateRequest },
-    /// The client of a watch wants to know how far it is.
+    /// The client of a watch requests progress.
     WatchProgress { watch: usize, ticket: u64 },
     /// Responses of a watch arrive.
     Watched { ticket: u64, response: Box<WatchResponse> },
     /// The process of a member starts.
     Boot { at: usize },
-    /// The process of a member ends; the machine has lost power, or not.
+    /// The process of a member ends, with or without a power failure of its machine.
     Stop { at: usize, process: u32, power_loss: bool },
-    /// A paused process goes on.
+    /// A paused process continues.
     Resume { at: usize, process: u32 },
     /// A process that knows that its member was removed ends.
     Leave { at: usize, process: u32 },
@@ -57,7 +57,7 @@ pub(crate) enum Event {
 }
 
 impl Event {
-    /// A number of its kind and place, for the trace.
+    /// A number for the trace, made of its kind and host.
     pub(crate) fn trace(&self) -> u64 {
         let (kind, place) = match self {
             Event::Work { at, machine, .. } => (*machine as u64, *at as u64),

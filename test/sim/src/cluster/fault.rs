@@ -1,4 +1,4 @@
-//! The kinds of faults, and how often each has happened.
+//! The kinds of faults, and how often each has occurred.
 
 use std::collections::BTreeMap;
 
@@ -71,7 +71,7 @@ kinds! {
 }
 
 impl FaultKind {
-    /// Whether the operator brings it, who changes the members.
+    /// Whether it is a task of the operator, who changes the members.
     pub(crate) fn is_of_operator(self) -> bool {
         matches!(
             self,
@@ -89,19 +89,19 @@ impl FaultKind {
     }
 }
 
-/// How often each kind has happened.
+/// How often each kind has occurred.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FaultTally {
     counts: BTreeMap<FaultKind, u64>,
 }
 
 impl FaultTally {
-    /// One has happened.
+    /// Counts a fault.
     pub(crate) fn note(&mut self, kind: FaultKind) {
         *self.counts.entry(kind).or_default() += 1;
     }
 
-    /// How often it has happened.
+    /// How often this kind has occurred.
     #[must_use]
     pub fn count(&self, kind: FaultKind) -> u64 {
         self.counts.get(&kind).copied().unwrap_or(0)
@@ -113,7 +113,7 @@ impl FaultTally {
         self.counts.values().sum()
     }
 
-    /// Adds those of another run.
+    /// Adds the counts of another run.
     pub fn add(&mut self, other: &FaultTally) {
         for (kind, count) in &other.counts {
             *self.counts.entry(*kind).or_default() += count;

@@ -1,6 +1,6 @@
-//! What a worker of a member does for clients: it hands their requests to the machines, keeps who
-//! waits for what, reads from the moment that was published last, and feeds the watchers. The rules
-//! are those of `server::Worker`.
+//! The worker of a member: it hands requests of clients to the machines, keeps the waiting calls,
+//! reads from the moment that was published last, and feeds the watchers. Its rules are those of
+//! `server::Worker`.
 
 use super::watchers::MemberWatches;
 use crate::kv::calls::{Operation, Part, Seen};
@@ -31,11 +31,11 @@ pub(crate) enum Request {
         linearizable: bool,
     },
     Lease(LeaseQuery),
-    /// A change of the members, and which of them the member reaches.
+    /// A membership change, and the members that the called member reaches.
     Change(Box<MemberCall>, Reach),
 }
 
-/// A change of the members, as an operator asks for it.
+/// A membership change, as an operator requests it.
 #[derive(Clone, Debug)]
 pub(crate) enum MemberCall {
     Add(Member),
@@ -49,14 +49,14 @@ pub(crate) enum MemberCall {
 pub(crate) enum Response {
     /// A proposal was applied or refused.
     Applied(Result<Answer, RequestFailure>),
-    /// What was read, and at which revision.
+    /// The revision of a read, and its result.
     Keys(i64, Vec<Part>),
     Lease(Reply),
-    /// Too many wait; or the member is a learner, or the change is not safe.
+    /// Too many calls wait, the member is a learner, or the membership change is not safe.
     Refused,
 }
 
-/// What a member has for a client.
+/// A response to a client.
 #[derive(Debug)]
 pub(crate) struct Answering {
     /// The number of the client's call.
@@ -68,20 +68,20 @@ pub(crate) struct Answering {
 enum Waiting {
     Applied(u64),
     Read(u64, Vec<Operation>),
-    /// A leader asks the others whether it still leads.
+    /// The leader first asks the others whether it still leads.
     StillLeads(u64, LeaseQuery),
-    /// What is committed must be applied first.
+    /// The committed entries must be applied first.
     CommitApplied(u64, LeaseQuery),
     Reply(u64),
-    /// How far the log of a learner is decides whether it is promoted.
+    /// A promotion waits for the learner's log position.
     Promote(u64, NodeId),
 }
 
-/// What the worker reads of the other threads.
+/// Values that the worker reads from the other threads.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Facts {
     pub(crate) commit: Index,
-    /// Whether the process did not stand still lately.
+    /// Whether the process has not been paused recently.
     pub(crate) is_recent: bool,
 }
 
@@ -90,7 +90,7 @@ pub(crate) struct Facts {
 pub(crate) struct Gateway {
     pub(crate) moment: Arc<Moment>,
     ids: IdLane,
-    /// What the machines have for it.
+    /// Messages of the machines for the worker.
     pub(crate) mail: VecDeque<ClientMessage>,
     waiting: BTreeMap<u64, Waiting>,
     pub(crate) watches: MemberWatches,
@@ -102,7 +102,7 @@ impl Gateway {
         Gateway { moment, ids, mail: VecDeque::new(), waiting: BTreeMap::new(), watches }
     }
 
-    /// A request arrives. What can be answered at once is in `answers`.
+    /// Handles a request. Responses that are ready at once are added to `answers`.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -113,7 +113,7 @@ impl Gateway {
         out: &mut Vec<Envelope>,
         answers: &mut Vec<Answering>,
     ) -> Result<(), String> {
-        // As `api`: a learner serves reads of its own state alone.
+        // As in `api`, a learner serves only serializable reads.
         let is_for_learners = matches!(request, Request::Read { linearizable: false, .. });
         if self.is_learner() && !is_for_learners {
             answers.push(Answering { call, response: Response::Refused });
@@ -160,7 +160,7 @@ impl Gateway {
         member.is_some_and(|member| member.is_learner)
     }
 
-    /// Proposes a change of the members if it is safe, as `server` does.
+    /// Proposes a membership change if it is safe, as `server` does.
     fn change(
         &mut self,
         call: u64,
@@ -239,7 +239,7 @@ impl Gateway {
         self.moment.leadership.leader == self.moment.member
     }
 
-    /// Asks about a lease once everything that is committed is applied, if this member leads.
+    /// Queries a lease once all committed entries are applied, if this member leads.
     fn ask_applied(
         &mut self,
         call: u64,
@@ -266,7 +266,8 @@ impl Gateway {
         out.push(Envelope::Apply(ApplyInput::Ask(id, question)));
     }
 
-    /// A moment is published: it is seen at once. All else waits for the worker.
+    /// Delivers a message. A published moment is visible at once; other messages wait for the
+    /// worker.
     pub(crate) fn deliver(&mut self, message: ClientMessage) {
         if let ClientMessage::Publish(moment) = message {
             self.moment = moment;
@@ -275,7 +276,7 @@ impl Gateway {
         }
     }
 
-    /// Takes one piece of mail.
+    /// Handles one message of the mailbox.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -363,10 +364,10 @@ fn keys_of<'a>(kvs: impl Iterator<Item = &'a Bytes>) -> Result<Part, String> {
     kvs.map(decode).collect::<Result<_, String>>().map(Part::Keys)
 }
 
-/// The answer of a proposal as its client sees it: whether conditions held, and the parts.
+/// Converts the answer to a proposal: its revision, whether the conditions held, and the parts.
 ///
 /// # Errors
-/// When it is of another kind.
+/// When it is not an answer to a change of keys.
 pub(crate) fn parts_of(answer: &Answer) -> Result<(i64, bool, Vec<Part>), String> {
     match answer {
         Answer::Put(put) => Ok((put.revision, true, vec![Part::Put])),

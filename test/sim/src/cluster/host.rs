@@ -1,5 +1,5 @@
-//! A machine on which a member runs: its disk, which outlives the process, its clock, and how fast
-//! it is.
+//! A machine on which a member runs: its disk, which outlives the process, its clock, and its
+//! speed.
 
 use super::clock::{MS, MemberClock};
 use super::event::Event;
@@ -11,16 +11,16 @@ use proto::NodeId;
 use random::Random;
 use vfs::SimDisk;
 
-/// How fast a machine is.
+/// The speed of a machine.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
-    /// How many times longer than usual it computes.
+    /// The factor by which computing takes longer than usual.
     pub(crate) cpu: u64,
     /// The usual time of a call to the disk.
     pub(crate) disk: u64,
     /// How much longer a call to the disk takes now.
     pub(crate) disk_delay: u64,
-    /// No call to the disk returns before.
+    /// No call to the disk returns before this time.
     pub(crate) stalled_until: u64,
 }
 
@@ -40,16 +40,16 @@ impl Pace {
     }
 }
 
-/// Who lives on a host.
+/// The occupant of a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Seat {
-    /// Nobody.
+    /// No member.
     Vacant,
     /// A member, which starts again whenever its process has ended.
     Member(NodeId),
     /// A member that does not start again: its disk is lost or damaged.
     Broken(NodeId),
-    /// One that was removed from the cluster. Its process ends soon.
+    /// A member that was removed from the cluster. Its process ends soon.
     Removed(NodeId),
 }
 
@@ -61,13 +61,13 @@ pub(crate) struct Life {
     pub(crate) started: u64,
     /// The process knows that the member was removed, and is about to end.
     pub(crate) is_leaving: bool,
-    /// Starts in a row that failed.
+    /// The number of failed starts in a row.
     pub(crate) failed_starts: u32,
-    /// The process is to be killed soon after each of so many starts.
+    /// The process is killed soon after each of this many next starts.
     pub(crate) crash_loop: u32,
-    /// A bit of its files has flipped, and no process has read them since.
+    /// A bit of its files has flipped, and no process has read the files since.
     pub(crate) damage: Option<FaultKind>,
-    /// A bit has flipped since the member lives here.
+    /// A bit has flipped since the member moved to this host.
     pub(crate) was_damaged: bool,
 }
 
@@ -95,14 +95,14 @@ pub(crate) struct Host {
     /// The number of the process that runs or ran last.
     pub(crate) number: u32,
     pub(crate) clock: MemberClock,
-    /// How much faster than time its clock runs, in parts of a million.
+    /// How much faster than the world its clock runs, in parts per million.
     pub(crate) drift: i64,
     pub(crate) pace: Pace,
-    /// When each machine has its next piece of work done, if it is at work.
+    /// When each machine finishes its current piece of work, if it has one.
     pub(crate) at_work: [Option<u64>; Machine::ALL.len()],
-    /// What happens to a process that stands still, for later.
+    /// The events that wait for a paused process. `None` if it is not paused.
     pub(crate) held: Option<Vec<Event>>,
-    /// How many faults keep clients away.
+    /// The number of active faults that cut clients off.
     pub(crate) client_cuts: u32,
 }
 
@@ -125,7 +125,7 @@ impl Host {
         }
     }
 
-    /// Whether a member lives here whose disk is well.
+    /// Whether a member with an intact disk lives here.
     pub(crate) fn is_member(&self) -> bool {
         matches!(self.life.seat, Seat::Member(_))
     }
@@ -135,7 +135,7 @@ impl Host {
         Some(&self.process.as_ref()?.gateway.moment.published.cluster)
     }
 
-    /// Whether its process runs and does not stand still.
+    /// Whether its process runs and is not paused.
     pub(crate) fn is_running(&self) -> bool {
         self.process.is_some() && self.held.is_none()
     }

@@ -1,23 +1,22 @@
-//! What a client is promised of a lease: it does not expire before its time to live has passed since
-//! it was granted or renewed, whoever leads. How late it expires depends on when there is a leader,
-//! so that lateness is checked at the end, when all faults have ended.
+//! Checks the guarantee for leases: a lease does not expire before its TTL has passed since it was
+//! granted or renewed, even if the leader changes. A late expiry is allowed while there is no
+//! leader, so lateness is checked at the end, when all faults have ended.
 
 use super::clock::SECOND;
 use std::collections::BTreeMap;
 
-/// Clocks run at most so much faster than time, in parts of a million: the bound under which leases
-/// are promised anything.
+/// The guarantee holds if clocks run at most this much faster than the world, in parts per million.
 pub(crate) const DRIFT_MAX: u64 = 50_000;
 
 #[derive(Clone, Copy, Debug)]
 struct KnownLease {
     ttl: u64,
-    /// When the client asked for the grant, or for the last renewal that was answered. A client has
-    /// one call under way.
+    /// When the client sent the request for the grant, or for the last answered renewal. A client
+    /// has only one call in flight.
     renewed: u64,
-    /// How far clocks had jumped in all by then.
+    /// The sum of all clock jumps up to then.
     jumped: u64,
-    /// A client has asked to revoke it.
+    /// A client has sent a request to revoke it.
     given_up: bool,
 }
 
@@ -25,39 +24,40 @@ struct KnownLease {
 #[derive(Debug, Default)]
 pub(crate) struct CheckedLeases {
     leases: BTreeMap<i64, KnownLease>,
-    /// How far clocks have jumped forward in all.
+    /// The sum of all clock jumps.
     pub(crate) jumped: u64,
     /// Leases that expired.
     pub(crate) expired: u64,
 }
 
 impl CheckedLeases {
-    /// A grant was answered, which the client asked for at this time, when clocks had jumped so far.
+    /// Called when a grant is answered: with the time of its request, and the sum of clock jumps
+    /// then.
     pub(crate) fn granted(&mut self, id: i64, ttl_s: i64, (asked, jumped): (u64, u64)) {
         let ttl = u64::try_from(ttl_s).unwrap_or(0) * SECOND;
         let lease = KnownLease { ttl, renewed: asked, jumped, given_up: false };
         self.leases.insert(id, lease);
     }
 
-    /// A renewal was answered, which the client asked for at this time, when clocks had jumped so
-    /// far.
+    /// Called when a renewal is answered: with the time of its request, and the sum of clock jumps
+    /// then.
     pub(crate) fn renewed(&mut self, id: i64, (asked, jumped): (u64, u64)) {
         if let Some(lease) = self.leases.get_mut(&id) {
             (lease.renewed, lease.jumped) = (asked, jumped);
         }
     }
 
-    /// A client asks to revoke a lease.
+    /// Called when a client sends a request to revoke a lease.
     pub(crate) fn give_up(&mut self, id: i64) {
         if let Some(lease) = self.leases.get_mut(&id) {
             lease.given_up = true;
         }
     }
 
-    /// A lease was revoked.
+    /// Called when a lease is revoked.
     ///
     /// # Errors
-    /// When it was too early.
+    /// When this is too early.
     pub(crate) fn revoked(&mut self, id: i64, now: u64) -> Result<(), String> {
         let Some(lease) = self.leases.remove(&id) else { return Ok(()) };
         if lease.given_up {

@@ -1,23 +1,23 @@
-//! Whole clusters in a virtual world: the shipped machines of each member on a simulated disk, a
-//! network that loses, repeats, reorders and cuts, clients, and faults, all from one seed. The same
-//! seed is the same run, to the last event.
+//! Simulated clusters: the shipped machines of each member on a simulated disk, an unreliable
+//! network, clients, and faults, all from one seed. The same seed gives the same run, to the last
+//! event.
 //!
 //! | module | is |
 //! |---|---|
 //! | `clock` | virtual time, and the clocks of members |
 //! | `network` | links between members |
 //! | `process`, `gateway`, `watchers` | a running member: its machines, and its worker for clients |
-//! | `host` | what a process runs on: the disk outlives it |
+//! | `host` | the machine of a member, whose disk outlives the process |
 //! | `setup`, `fault`, `active`, `report` | what a seed draws: sizes, options, kinds of faults; those under way; what happened |
 //! | `world`, `traffic`, `serve`, `nemesis` | the events: work, messages, clients, faults |
-//! | `operator`, `task` | who changes the members, and replaces those whose disks are lost |
+//! | `operator`, `task` | the operator, who changes the members and replaces lost ones |
 //! | `damage` | bits that flip on disks |
-//! | `oracle`, `roster`, `watch_check`, `lease_check` | what must hold while it runs |
-//! | `ending` | what must come true when the faults end |
+//! | `oracle`, `roster`, `watch_check`, `lease_check` | the checks during a run |
+//! | `ending` | the checks after the faults have ended |
 //!
-//! A piece of work takes virtual time and its effects come at its end, so that a crash or a pause may
-//! come before them. Messages are encoded on the way. Each event is followed by the checks of what it
-//! changed.
+//! A piece of work takes virtual time, and its effects happen at its end, so that a crash or a
+//! pause may come before them. Messages between members are sent encoded. After each event, its
+//! changes are checked.
 
 mod active;
 mod clients;
@@ -55,7 +55,7 @@ use world::World;
 /// Runs the cluster of a seed.
 ///
 /// # Errors
-/// What went wrong, with the report up to then.
+/// When a check fails, with the report up to then.
 pub fn run(plan: &ClusterPlan) -> Result<ClusterReport, (String, Box<ClusterReport>)> {
     let mut world = World::new(plan);
     let ran = catch_unwind(AssertUnwindSafe(|| {

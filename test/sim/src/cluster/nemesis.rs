@@ -1,4 +1,4 @@
-//! What brings the faults: one after the other begins, each for a while, so that several overlap.
+//! Begins and ends the faults. One begins after the other and each lasts a while, so they overlap.
 
 #![expect(
     clippy::wildcard_enum_match_arm,
@@ -14,7 +14,7 @@ use executor::ConsensusInput;
 use proto::NodeId;
 use vfs::{Fault, Injection, Operation};
 
-/// How fast the fastest clock runs, in parts of a million.
+/// The largest drift of a clock, in parts per million.
 const DRIFT: i64 = 40_000;
 
 impl World {
@@ -80,9 +80,9 @@ impl World {
                 self.strike(kind);
                 None
             }
-            // These follow from others.
+            // These are effects of other faults.
             FaultKind::LostWrites | FaultKind::SnapshotNeeded => None,
-            // The operator brings these.
+            // These are tasks of the operator.
             _ => None,
         };
         let Some(undo) = undo else { return };
@@ -172,8 +172,8 @@ impl World {
         Some(Undo::Host(at))
     }
 
-    /// A call of a kind to the disk will fail, or the machine will lose power in it. It counts when
-    /// that happens.
+    /// Makes a later call to the disk fail, or the machine lose power during it. The fault counts
+    /// when that happens.
     fn arm(&mut self, kind: FaultKind) {
         let at = self.any_host();
         let skip = self.random.below(30);
@@ -181,7 +181,8 @@ impl World {
         let first = |operation, fault| Injection { skip, ..Injection::first(operation, fault) };
         match kind {
             FaultKind::SyncFails => disk.inject(first(Operation::Sync, Fault::Io)),
-            // A write to the log that ends inside a sector looks like damage, as it does to etcd.
+            // Only in `/snap/`: a write to the log that ends inside a sector looks like damage, as
+            // it does to etcd.
             FaultKind::WriteFails => {
                 let path = "/snap/".to_owned();
                 disk.inject(Injection { path, ..first(Operation::Write, Fault::Io) });
@@ -234,7 +235,7 @@ impl World {
         runs
     }
 
-    /// Kills a process that has just started, if that is asked for.
+    /// Kills a process that has just started, if its host is in a crash loop.
     pub(crate) fn loop_crash(&mut self, at: usize) {
         let host = &mut self.hosts[at];
         if host.life.crash_loop > 0 {
@@ -275,7 +276,7 @@ impl World {
         true
     }
 
-    /// A fault ends.
+    /// Ends a fault.
     pub(crate) fn end_fault(&mut self, kind: FaultKind, number: u64) {
         let Some(undo) = self.nemesis.active.remove(&number) else { return };
         self.tell(|| format!("fault ends: {}", kind.name()));
@@ -335,10 +336,10 @@ impl World {
             let process = host.number;
             self.resume(at, process);
             if self.hosts[at].life.damage.is_some() {
-                // It reads its files again, and finds what has flipped.
+                // Restarts it, so that it reads its files and detects the damage.
                 self.stop(at, false);
             }
-            // Work that was planned on a slow machine is done now.
+            // Work that was scheduled on a slow machine is scheduled again at the usual speed.
             self.hosts[at].at_work = [None; super::process::Machine::ALL.len()];
             if self.hosts[at].process.is_some() {
                 self.plan_work(at);
@@ -349,7 +350,7 @@ impl World {
     }
 }
 
-/// All links of so many hosts.
+/// All links between this many hosts.
 fn pairs(size: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..size).flat_map(move |from| (0..size).map(move |to| (from, to))).filter(|(a, b)| a != b)
 }

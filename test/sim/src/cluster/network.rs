@@ -4,26 +4,26 @@
 use super::clock::MS;
 use random::Random;
 
-/// How a link is.
+/// The state of a link.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Link {
-    /// How many faults let nothing through.
+    /// The number of active faults that block it.
     pub(crate) cuts: u32,
     /// How many of 256 messages are lost.
     pub(crate) loss: u64,
-    /// How many of 256 arrive twice.
+    /// How many of 256 messages arrive twice.
     pub(crate) repeats: u64,
-    /// How many of 256 are overtaken by later ones.
+    /// How many of 256 messages are overtaken by later ones.
     pub(crate) overtaken: u64,
-    /// What it takes longer than it should.
+    /// The additional delay of messages.
     pub(crate) delay: u64,
-    /// When it last let a message not through.
+    /// When it last lost a message.
     pub(crate) failed: u64,
-    /// The arrival of the message that was sent last in order.
+    /// The arrival time of the last message that was sent in order.
     last_arrival: u64,
 }
 
-/// What happened to messages.
+/// Counts of messages.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Traffic {
     pub(crate) sent: u64,
@@ -43,15 +43,15 @@ pub(crate) struct Network {
     links: Vec<Link>,
     size: usize,
     random: Random,
-    /// The least time of a message, and how much longer it may take.
+    /// The shortest time of a message, and how much longer it may take.
     latency: (u64, u64),
     pub(crate) traffic: Traffic,
 }
 
 impl Network {
-    /// A network of so many members, which is well.
+    /// A network of `size` members without faults.
     pub(crate) fn new(size: usize, mut random: Random) -> Network {
-        // From one machine to three places of a country.
+        // From members on one machine to members in three data centres.
         let base = [30, 150, 500, 3 * MS][random.index(4)];
         let latency = (base, base / 2 + random.below(base));
         let links = vec![Link::default(); size * size];
@@ -63,14 +63,14 @@ impl Network {
         &mut self.links[from * self.size + to]
     }
 
-    /// Since when two members have reached each other; none while they do not.
+    /// Since when two members have reached each other; `None` while they do not.
     pub(crate) fn connected_since(&self, one: usize, other: usize) -> Option<u64> {
         let links = [&self.links[one * self.size + other], &self.links[other * self.size + one]];
         let is_well = links.iter().all(|link| link.cuts == 0);
         is_well.then(|| links.iter().map(|link| link.failed).max().unwrap_or(0))
     }
 
-    /// Makes all links well.
+    /// Removes the faults of all links.
     pub(crate) fn heal(&mut self) {
         for link in &mut self.links {
             let Link { last_arrival, failed, .. } = *link;
@@ -78,9 +78,8 @@ impl Network {
         }
     }
 
-    /// When a message arrives that is sent now. One that must not take effect twice is not
-    /// repeated: members are connected by TCP, which repeats nothing, and raft relies on that
-    /// where proposals are forwarded.
+    /// The arrival times of a message that is sent now. A message that must not take effect twice,
+    /// such as a forwarded proposal, is not repeated: raft relies on TCP for that.
     pub(crate) fn send(
         &mut self,
         (from, to): (usize, usize),

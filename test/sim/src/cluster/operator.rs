@@ -1,9 +1,9 @@
-//! The operator of the cluster: it adds, promotes, updates and removes members while faults go on,
-//! and replaces those whose disks are lost, with the calls that members serve. What it sees of the
-//! members is what the log says, as a linearizable list of them would.
+//! The operator of the cluster. It adds, promotes, updates and removes members during the faults,
+//! and replaces members whose disks are lost, with calls to the members. It sees the member list of
+//! the log, which is what a linearizable member list would return.
 //!
-//! A call without an answer may take effect later. So each step looks first at what is there, and a
-//! member that was added late gets its host, or is removed again.
+//! A call without an answer may take effect later. So each step first looks at the member list. A
+//! member whose addition takes effect late gets its host, or is removed again.
 
 #![expect(
     clippy::wildcard_enum_match_arm,
@@ -26,18 +26,18 @@ use std::time::Duration;
 use vfs::SimDisk;
 use wal::Metadata;
 
-/// No more voters are added.
+/// The maximum number of voters.
 const VOTERS_MAX: usize = 7;
-/// The operator gives a step up after so many calls, if it can.
+/// The operator gives a step up after this many calls, if it can.
 const ATTEMPTS_MAX: u32 = 60;
 /// How long it waits for an answer.
 const PATIENCE: u64 = 7 * SECOND;
-/// A call without an answer may take effect for so long.
+/// A call without an answer may still take effect for this long.
 const UNDECIDED: u64 = 120 * SECOND;
 /// The time between a member's removal and the end of its process, as in `embed`.
 const REMOVAL_DELAY: u64 = SECOND;
 
-/// How a step goes on.
+/// How a step continues.
 enum Next {
     /// It is done.
     Reached,
@@ -49,12 +49,12 @@ enum Next {
 }
 
 impl World {
-    /// The hosts of members whose disks are well.
+    /// The hosts of members with intact disks.
     pub(crate) fn members(&self) -> Vec<usize> {
         (0..self.hosts.len()).filter(|at| self.hosts[*at].is_member()).collect()
     }
 
-    /// Those of voters.
+    /// The hosts of voters with intact disks.
     pub(crate) fn voters(&self) -> Vec<usize> {
         let is_voter = |at: &usize| {
             let Seat::Member(id) = self.hosts[*at].life.seat else { return false };
@@ -70,14 +70,14 @@ impl World {
         (!voters.is_empty()).then(|| voters[self.random.index(voters.len())])
     }
 
-    /// Whether the members are those that live somewhere, and each has started.
+    /// Whether all listed members live on a host, no others do, and each has started.
     pub(crate) fn is_as_listed(&self) -> bool {
         let listed = self.checks.oracle.roster.members();
         let lives = |id: &NodeId| self.place_of(*id).is_some_and(|at| self.hosts[at].is_running());
         listed.keys().all(lives) && self.members().len() == listed.len()
     }
 
-    /// The host on which a member lives whose disk is well.
+    /// The host of a member, if its disk is intact.
     fn place_of(&self, id: NodeId) -> Option<usize> {
         (0..self.hosts.len()).find(|at| self.hosts[*at].life.seat == Seat::Member(id))
     }
@@ -89,8 +89,9 @@ impl World {
         }
     }
 
-    /// Whether the process of a host may start. A supervisor starts that of a removed member again
-    /// until the others know of the removal: a leader may have been the only one that knew.
+    /// Whether the process of a host may start. A removed member is started again until the others
+    /// know of the removal, since a leader that removed itself may have been the only one that
+    /// knew.
     pub(crate) fn may_start(&self, at: usize) -> bool {
         match self.hosts[at].life.seat {
             Seat::Vacant | Seat::Broken(_) => false,
@@ -99,7 +100,7 @@ impl World {
         }
     }
 
-    /// Whether a removed member has ended, and none that runs knows of the removal.
+    /// Whether this is the host of a removed member, and no running member knows of the removal.
     pub(crate) fn is_stranding(&self, at: usize) -> bool {
         let Seat::Removed(id) = self.hosts[at].life.seat else { return false };
         let members = self.hosts.iter().filter(|host| host.is_member());
@@ -107,14 +108,14 @@ impl World {
         clusters.peek().is_some() && clusters.all(|cluster| !cluster.is_removed(id))
     }
 
-    /// Whether all members that run know that this one was removed.
+    /// Whether all running members know that this one was removed.
     fn is_known_removed(&self, id: NodeId) -> bool {
         let members = self.hosts.iter().filter(|host| host.is_member());
         let mut clusters = members.filter_map(Host::cluster).peekable();
         clusters.peek().is_some() && clusters.all(|cluster| cluster.is_removed(id))
     }
 
-    /// A member that knows that it was removed ends.
+    /// Ends a member soon after it has learned that it was removed.
     pub(crate) fn may_leave(&mut self, at: usize) {
         let host = &mut self.hosts[at];
         let Some(process) = host.process.as_ref().filter(|_| !host.life.is_leaving) else { return };
@@ -133,7 +134,7 @@ impl World {
         self.stop(at, false);
     }
 
-    /// The members that a member reaches, and for how long.
+    /// The members that a member reaches, and for how long it has reached them.
     pub(crate) fn reach(&self, at: usize) -> Reach {
         let now = self.now();
         let mut reach = Reach::default();
@@ -151,7 +152,7 @@ impl World {
         reach
     }
 
-    /// The operator looks at the members, and does what is next.
+    /// Lets the operator look at the members and make its next call.
     pub(crate) fn operate(&mut self) {
         self.follow_roster();
         if self.nemesis.operator.call.is_none() {
@@ -164,7 +165,7 @@ impl World {
         self.agenda.after(pause, Event::Operate);
     }
 
-    /// The transport of a removed member connects again to the others, of which one may tell it.
+    /// A removed member connects to another member, which may tell it of the removal.
     fn tell_removed(&mut self, at: usize) {
         let Seat::Removed(id) = self.hosts[at].life.seat else { return };
         let other = self.random.index(self.hosts.len());
@@ -177,7 +178,7 @@ impl World {
         }
     }
 
-    /// Members that were removed leave their hosts, and those that were added get theirs.
+    /// Frees the hosts of removed members, and assigns hosts to added ones.
     fn follow_roster(&mut self) {
         for at in 0..self.hosts.len() {
             let roster = &self.checks.oracle.roster;
@@ -187,7 +188,8 @@ impl World {
                 self.hosts[at].life.seat = Seat::Removed(id);
             }
             self.tell_removed(at);
-            // A broken one is not started again before that, as a removed one may be.
+            // A host is freed only when all running members know of the removal: until then, a
+            // removed member may be started again.
             if let Seat::Removed(id) | Seat::Broken(id) = self.hosts[at].life.seat
                 && self.hosts[at].process.is_none()
                 && self.is_known_removed(id)
@@ -210,7 +212,7 @@ impl World {
         }
     }
 
-    /// A member that was added gets its host, with an empty disk.
+    /// Assigns a host with an empty disk to an added member.
     fn move_in(&mut self, at: usize, id: NodeId) {
         self.tell(|| format!("m{at} becomes the host of {id:x}"));
         let disk = SimDisk::new(self.random.draw());
@@ -297,7 +299,7 @@ impl World {
         Next::Call(MemberCall::Add(Member { id, peer_urls, is_learner, ..Member::default() }))
     }
 
-    /// An id as `api` makes it. Request ids contain its last two bytes.
+    /// A member id as `api` computes it. Request ids contain its last two bytes.
     fn new_id(&self, peer_urls: &[String]) -> NodeId {
         let unix_s = (BEGIN_UNIX_MS / 1_000 + self.now() / SECOND).cast_signed();
         let taken: Vec<u64> = self.places.keys().map(|id| id.0 & 0xffff).collect();
@@ -308,8 +310,8 @@ impl World {
         ids.into_iter().find(is_free).unwrap_or(NodeId::NONE)
     }
 
-    /// Whether a quorum of the voters is well with so many more voters, and so many disks less, even
-    /// if all calls without an answer take effect.
+    /// Whether the voters still have a quorum with `more` further voters and `lost` lost disks,
+    /// even if all calls without an answer take effect.
     fn has_quorum(&self, more: usize, lost: usize) -> bool {
         let now = self.now();
         let is_undecided = |asked: &&(usize, u64)| asked.1 + UNDECIDED > now;
@@ -318,7 +320,7 @@ impl World {
         self.voters().len() - lost > voters / 2
     }
 
-    /// A member that was added late, and whose host is another's by now.
+    /// Removes a member whose addition took effect late, when its host was given to another one.
     fn remove_stray(&mut self) {
         let listed = self.checks.oracle.roster.members();
         let lives = |id: &NodeId| self.hosts.iter().any(|host| host.life.seat == Seat::Member(*id));
@@ -354,12 +356,12 @@ impl World {
         self.agenda.after(PATIENCE, Event::GiveUp { call: number });
     }
 
-    /// A call was answered, or there was no answer in time. What became of it is in the log.
+    /// Called when a call was answered or timed out. Its effect is in the log.
     pub(crate) fn operator_is_answered(&mut self, call: u64) {
         self.nemesis.operator.call.take_if(|under_way| *under_way == call);
     }
 
-    /// Gives the operator something to do, if it is idle.
+    /// Gives the operator a task, if it is idle.
     pub(crate) fn begin_task(&mut self, kind: FaultKind) {
         if !self.nemesis.operator.is_idle() || !self.is_quiet() {
             return;
@@ -407,7 +409,7 @@ impl World {
         }
     }
 
-    /// Whether all members are where they should be, and their disks are well.
+    /// Whether all members are on their hosts, with intact disks.
     fn is_quiet(&self) -> bool {
         if self.hosts.iter().any(|host| host.life.damage.is_some()) {
             return false;
@@ -417,15 +419,15 @@ impl World {
         listed.keys().all(lives) && self.members().len() == listed.len()
     }
 
-    /// The disk of a member is lost, and the operator replaces the member.
+    /// Loses the disk of a member, which the operator then replaces.
     fn lose_disk(&mut self, at: usize) {
         if self.may_break(at) {
             self.break_member(at, Some(FaultKind::LostDisk));
         }
     }
 
-    /// Whether the cluster goes on without this member until it is replaced. While one is being
-    /// replaced, all disks but its own have what was acknowledged; so only one breaks at a time.
+    /// Whether the cluster can continue without this member until it is replaced. Only one member
+    /// may break at a time, so that a quorum of intact disks has everything that was acknowledged.
     pub(crate) fn may_break(&self, at: usize) -> bool {
         let Some(id) = self.member_at(at) else { return false };
         let is_learner = self.checks.oracle.roster.learner() == Some(id);
@@ -433,7 +435,7 @@ impl World {
         is_idle && self.has_quorum(0, usize::from(!is_learner))
     }
 
-    /// A member has no disk any more that it could start from.
+    /// Ends a member whose disk is lost or damaged, and gives the operator the task to replace it.
     pub(crate) fn break_member(&mut self, at: usize, kind: Option<FaultKind>) {
         let Some(id) = self.member_at(at) else { return };
         let is_learner = self.checks.oracle.roster.learner() == Some(id);

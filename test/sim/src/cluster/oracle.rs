@@ -1,5 +1,5 @@
-//! The model of the whole cluster: the one log that all members must apply, and what a simple store
-//! makes of it. Each member, each answer, each read and each event is compared with it.
+//! The model of the whole cluster: the one log that all members must apply, and a simple store that
+//! applies it. All members, answers, reads and events are compared with it.
 
 use super::clock::SECOND;
 use super::roster::Roster;
@@ -37,7 +37,7 @@ struct Expected {
 #[derive(Debug)]
 pub(crate) struct Oracle {
     twin: Twin,
-    /// The entries from index 1 on; their contents until all members have applied them.
+    /// The ids and digests of the entries from index 1 on.
     entries: Vec<(EntryId, u64)>,
     expected: BTreeMap<u64, Expected>,
     keys: BTreeMap<Bytes, Vec<KeyVersion>>,
@@ -50,7 +50,7 @@ pub(crate) struct Oracle {
     pub(crate) compactions: u64,
 }
 
-/// What clients see of a key.
+/// A key-value in the form of the histories.
 pub(crate) fn seen(kv: &KeyValue) -> Seen {
     Seen {
         value: kv.value.clone(),
@@ -60,7 +60,7 @@ pub(crate) fn seen(kv: &KeyValue) -> Seen {
     }
 }
 
-/// Distinguishes entries; not against intent.
+/// A hash that distinguishes entries. It need not resist attacks.
 fn digest(entry: &Entry) -> u64 {
     let kind = match entry.kind {
         EntryKind::Normal => 1,
@@ -86,7 +86,7 @@ impl Oracle {
         }
     }
 
-    /// The last entry that any member was given to apply.
+    /// The last entry that any member got to apply.
     pub(crate) fn last(&self) -> Index {
         Index(self.entries.len() as u64)
     }
@@ -100,7 +100,7 @@ impl Oracle {
         self.twin.moment().compacted
     }
 
-    /// The leases after it, with their times to live in seconds.
+    /// The leases after it, with their TTLs in seconds.
     pub(crate) fn leases(&self) -> BTreeMap<i64, i64> {
         (*self.twin.moment().leases).clone()
     }
@@ -115,10 +115,11 @@ impl Oracle {
         usize::try_from(revision).ok().and_then(|at| self.made.get(at)).copied().unwrap_or(0)
     }
 
-    /// A member is given a committed entry to apply. Returns the lease that it revokes, if it is new.
+    /// Called when a member gets a committed entry to apply. Returns the lease that the entry
+    /// revokes, if it is the first member.
     ///
     /// # Errors
-    /// When another member was given another one, or the request was given before.
+    /// When another member got another entry at this index, or the request was committed before.
     pub(crate) fn committed(&mut self, entry: &Entry, now: u64) -> Result<Option<i64>, String> {
         let found = (entry.id(), digest(entry));
         let place = usize::try_from(entry.index.0 - 1).unwrap_or(usize::MAX);
@@ -162,7 +163,7 @@ impl Oracle {
         self.expect(change.id, expected)
     }
 
-    /// Notes what the proposer of a request must be told; 0 is no id.
+    /// Records the answer that the proposer of a request must get; 0 is no id.
     fn expect(&mut self, id: u64, expected: Expected) -> Result<(), String> {
         if id == 0 {
             return Ok(());
@@ -193,7 +194,7 @@ impl Oracle {
         Ok(revoked)
     }
 
-    /// Takes over what the last request changed.
+    /// Adds the changes of the last request.
     fn note_changes(&mut self, before: usize, now: u64) {
         for version in &self.twin.history()[before..] {
             let revision = version.at.0;
@@ -206,7 +207,7 @@ impl Oracle {
         self.made.resize(self.made.len().max(revision + 1), now);
     }
 
-    /// A member has applied a request with this result. Each member must have the same.
+    /// Checks the result of a request at a member. All members must have the same result.
     ///
     /// # Errors
     /// When the result is wrong, or the request was never committed.
@@ -245,10 +246,10 @@ impl Oracle {
         versions[..after].last()?.1.as_ref()
     }
 
-    /// Compares what was read at a revision.
+    /// Checks the result of a read at a revision.
     ///
     /// # Errors
-    /// When something else was there at that revision.
+    /// When the model has other data at that revision.
     pub(crate) fn check_read(
         &self,
         operations: &[Operation],
@@ -295,7 +296,7 @@ impl Oracle {
         &self.events[first..]
     }
 
-    /// A short account, for failures.
+    /// A short description of the state, for failures.
     pub(crate) fn describe(&self, now: u64) -> String {
         format!(
             "at {}.{:06} s, entry {}, revision {}",

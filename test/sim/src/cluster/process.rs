@@ -1,4 +1,4 @@
-//! A running member: the shipped machines, their queues, and its worker. Whoever drives it says which
+//! A running member: the shipped machines, their queues, and its worker. The caller decides which
 //! machine does its next piece of work.
 
 use super::clock::MemberClock;
@@ -22,10 +22,10 @@ use vfs::Vfs;
 
 /// The lanes of request ids: clients, the member itself, and its rounds of reads.
 const LANES: usize = 3;
-/// As in `server`: a leader that has missed more ticks asks the others whether it still leads.
+/// As in `server`, a leader that has missed more ticks asks the others whether it still leads.
 const TICKS_MISSED_MAX: u32 = 3;
 
-/// What does work.
+/// A part of a member that does work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Machine {
     Consensus,
@@ -40,7 +40,7 @@ impl Machine {
         [Machine::Consensus, Machine::Log, Machine::Applier, Machine::Backend, Machine::Worker];
 }
 
-/// What leaves a member, or is to be checked.
+/// Output of a member, and events to check.
 #[derive(Debug)]
 pub(crate) enum Outside {
     Message(Message),
@@ -49,7 +49,7 @@ pub(crate) enum Outside {
     Committed(Vec<Entry>),
     /// A part of the log was read for a member that is behind.
     LogRead,
-    /// The state is that of a snapshot of another member.
+    /// The state was restored from another member's snapshot.
     Restored(Index),
     /// An entry was applied with this result.
     Applied(u64, Result<Answer, RequestFailure>),
@@ -57,7 +57,7 @@ pub(crate) enum Outside {
     Watched(u64, WatchResponse),
 }
 
-/// How the machines of a member are set up.
+/// Settings of a member's machines.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tuning {
     pub(crate) batch_interval: Duration,
@@ -88,10 +88,10 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts a member at this time of the wall.
+    /// Starts a member at this wall-clock time.
     ///
     /// # Errors
-    /// Why it cannot start.
+    /// When it cannot start.
     pub(crate) fn boot(
         vfs: &Arc<dyn Vfs>,
         options: &BootOptions,
@@ -138,7 +138,7 @@ impl Process {
         let is_due = match machine {
             Machine::Consensus => {
                 if consensus.overlapping_round().is_some() {
-                    // The thread would end the gathering of proposals.
+                    // The thread would stop gathering proposals after this time.
                     let time_max = u64::try_from(GATHERING_TIME.as_micros()).unwrap_or(u64::MAX);
                     return Some(if self.is_consensus_woken() { 0 } else { time_max });
                 }
@@ -160,7 +160,7 @@ impl Process {
     /// Lets a machine do its next piece of work.
     ///
     /// # Errors
-    /// Why the member must stop.
+    /// When the member must stop.
     pub(crate) fn work(
         &mut self,
         machine: Machine,
@@ -193,7 +193,7 @@ impl Process {
         consensus.has_round() || self.queues.consensus.iter().any(|it| wake.contains(it))
     }
 
-    /// A round of consensus; mostly with all inputs that are there.
+    /// A round of consensus, usually with all waiting inputs.
     fn consensus_round(&mut self, random: &mut Random, out: &mut Vec<Envelope>) {
         if !self.is_consensus_woken() {
             self.machines.consensus.end_gathering();
@@ -247,13 +247,13 @@ impl Process {
             return Ok(());
         }
         let batches = writer.batches();
-        // Those that arrive while a commit is being made are in the next one.
+        // Batches that arrive during a commit go into the next one.
         let count = if random.chance(200) { batches } else { random.index(batches + 1) };
         let committed = writer.commit_some(now, count, out);
         committed.map_err(|error| format!("the database cannot be written: {error}"))
     }
 
-    /// What the worker reads of the other threads.
+    /// The values that the worker reads from the other threads.
     fn facts(&self, now: Duration, tick: u64) -> Facts {
         let commit = self.machines.consensus.member().commit();
         let is_recent = now <= self.last_tick + TICKS_MISSED_MAX * Duration::from_micros(tick);
@@ -265,10 +265,10 @@ impl Process {
         self.has_failed.contains(&true)
     }
 
-    /// A client's request arrives.
+    /// Handles a client's request.
     ///
     /// # Errors
-    /// Why the member must stop.
+    /// When the member must stop.
     pub(crate) fn ask(
         &mut self,
         now: Duration,
@@ -341,12 +341,12 @@ impl Process {
         self.machines.backend_writer.take(now, input);
     }
 
-    /// Puts an input of consensus.
+    /// Queues an input of consensus.
     pub(crate) fn push(&mut self, input: ConsensusInput) {
         self.queues.consensus.push_back(input);
     }
 
-    /// The transport has asked the other members for their versions.
+    /// Passes on the versions of the other members, which the transport has asked for.
     pub(crate) fn learn_versions(&mut self, versions: BTreeMap<NodeId, Version>) {
         self.queues.apply.push_back(ApplyInput::MemberVersions(versions));
     }

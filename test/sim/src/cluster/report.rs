@@ -1,4 +1,4 @@
-//! What happened in a run.
+//! The report of a run.
 
 use super::fault::{FaultKind, FaultTally};
 
@@ -11,14 +11,14 @@ pub struct CatchUps {
     pub log_reads: u64,
 }
 
-/// What has happened, counted.
+/// Counts of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Events.
     pub events: u64,
     /// Answered calls of clients.
     pub operations: u64,
-    /// Calls whose clients do not know what became of them.
+    /// Calls whose clients do not know whether they were executed.
     pub unknown: u64,
     /// Calls that were refused.
     pub refused: u64,
@@ -39,7 +39,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Adds those of another run.
+    /// Adds the counts of another run.
     pub fn add(&mut self, other: &Counts) {
         self.events += other.events;
         self.operations += other.operations;
@@ -56,10 +56,10 @@ impl Counts {
     }
 }
 
-/// What happened in a run.
+/// The report of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClusterReport {
-    /// A number that depends on everything that has happened.
+    /// A hash of all events of the run.
     pub trace: u64,
     /// The number of members.
     pub members: usize,
@@ -69,7 +69,7 @@ pub struct ClusterReport {
     pub entries: u64,
     /// The kinds of faults of this run.
     pub kinds: Vec<FaultKind>,
-    /// All else.
+    /// The counts.
     pub counts: Counts,
 }
 

@@ -1,5 +1,5 @@
-//! The model of the membership: what each committed change makes of it. It shares no rule with the
-//! members that are checked against it.
+//! The model of the membership, to which each committed change is applied. It shares no code with
+//! the members that are checked against it.
 
 use cluster::ChangeContext;
 use proto::raftpb::ConfChangeType;
@@ -7,7 +7,7 @@ use proto::{ConfChange, NodeId};
 use state::Reject;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How many learners there may be.
+/// The maximum number of learners.
 const LEARNERS_MAX: usize = 1;
 
 /// A member.
@@ -41,10 +41,10 @@ impl Roster {
         self.members.iter().find(|(_, member)| member.is_learner).map(|(id, _)| *id)
     }
 
-    /// Applies a committed change. Returns what its proposer must be told.
+    /// Applies a committed change. Returns the result that its proposer must get.
     ///
     /// # Errors
-    /// When no member may propose it.
+    /// When a member must not propose such a change.
     pub(crate) fn change(&mut self, change: &ConfChange) -> Result<Result<(), Reject>, String> {
         let context = if change.context.is_empty() {
             ChangeContext { member: cluster::Member::default(), is_promote: false }

@@ -1,4 +1,4 @@
-//! What clients do and see: calls, answers, watches.
+//! The calls, answers and watches of clients.
 
 use super::clients::{Purpose, UnderWay};
 use super::clock::{MS, SECOND};
@@ -13,7 +13,7 @@ use proto::answer::Answer;
 use proto::etcdserverpb::{WatchCreateRequest, WatchResponse};
 use state::{Reject, Reply};
 
-/// The client of a call, by its number.
+/// The low bits of a call's number that hold the number of its client.
 pub(crate) const CLIENT_BITS: u32 = 8;
 /// The number of the operator among the clients.
 pub(crate) const OPERATOR: usize = (1 << CLIENT_BITS) - 1;
@@ -23,14 +23,14 @@ impl World {
         usize::try_from(call & ((1 << CLIENT_BITS) - 1)).unwrap_or(usize::MAX)
     }
 
-    /// The call under way with this number; `None` if its client has given it up.
+    /// The call in flight with this number; `None` if its client has given it up.
     fn under_way(&mut self, call: u64) -> Option<UnderWay> {
         let client = self.client_of(call);
         let client = self.people.clients.get_mut(client)?;
         client.under_way.take_if(|under_way| under_way.number == call)
     }
 
-    /// A client makes its next call.
+    /// Lets a client make its next call.
     pub(crate) fn next_call(&mut self, client: usize) {
         if self.people.resting || self.people.clients[client].under_way.is_some() {
             return;
@@ -42,7 +42,7 @@ impl World {
         self.call(client, number, purpose, request);
     }
 
-    /// A client calls the member that it prefers.
+    /// Lets a client call the member that it prefers.
     pub(crate) fn call(&mut self, client: usize, number: u64, purpose: Purpose, request: Request) {
         let now = self.now();
         let at = self.people.clients[client].at;
@@ -74,7 +74,7 @@ impl World {
         self.agenda.after(latency, Event::Request { at, process, call: number, request });
     }
 
-    /// A client does not wait any longer.
+    /// Called when a client stops waiting for a call.
     pub(crate) fn give_up(&mut self, call: u64) {
         if self.client_of(call) == OPERATOR {
             self.operator_is_answered(call);
@@ -142,7 +142,7 @@ impl World {
         Ok(())
     }
 
-    /// The call had no effect.
+    /// Handles a refused call, which had no effect.
     fn refused(&mut self, client: usize, under_way: &UnderWay) {
         self.counts.refused += 1;
         if let Some(place) = under_way.place {
@@ -152,10 +152,10 @@ impl World {
         self.people.clients[client].move_on(&members, leader);
     }
 
-    /// A call at this revision was answered.
+    /// Handles the revision of an answered call.
     ///
     /// # Errors
-    /// When the revision does not contain what was acknowledged before the call.
+    /// When the revision is older than one that was acknowledged before the call began.
     fn acknowledge(
         &mut self,
         under_way: &UnderWay,
@@ -321,7 +321,7 @@ impl World {
         }
     }
 
-    /// A watch connects to some member.
+    /// Connects a watch to some member.
     pub(crate) fn watch_connects(&mut self, watch: usize) {
         self.close_watch(watch);
         let Some(at) = self.any_voter() else {
@@ -348,7 +348,7 @@ impl World {
         };
         let process = self.hosts[at].number;
         self.agenda.after(latency, Event::WatchCreate { at, process, ticket, request });
-        // Clients come and go.
+        // The client connects elsewhere after a while.
         let stays = 5 * SECOND + self.random.below(60 * SECOND);
         self.agenda.after(stays, Event::WatchConnect { watch, instead: ticket });
         let asks = self.random.below(2 * SECOND);
@@ -396,7 +396,7 @@ impl World {
         self.after_work(at)
     }
 
-    /// A response goes to the client of a watch, after those before it.
+    /// Sends a response to the client of a watch. Responses arrive in order.
     pub(crate) fn watch_is_sent(&mut self, at: usize, ticket: u64, response: WatchResponse) {
         let watch = self.client_of(ticket);
         let latency = self.network.client_latency();
@@ -408,7 +408,7 @@ impl World {
         }
         if is_cut {
             self.nemesis.kept_away += 1;
-            // Nothing after it comes through this connection.
+            // A lost response breaks the connection.
             self.watch_connects(watch);
             return;
         }
@@ -439,7 +439,7 @@ impl World {
         Ok(())
     }
 
-    /// A process has ended: whoever waited for it learns that.
+    /// Breaks the connections of clients to a process that has ended.
     pub(crate) fn break_connections(&mut self, at: usize) {
         let waiting = self.people.clients.iter().filter_map(|client| {
             let under_way = client.under_way.as_ref()?;

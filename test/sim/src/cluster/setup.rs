@@ -1,4 +1,4 @@
-//! How the cluster of a seed is set up: its size, its members' options, and which faults there are.
+//! The set-up of a seed's cluster: its size, its members' options, and its kinds of faults.
 
 use super::clock::{MS, SECOND};
 use super::fault::FaultKind;
@@ -8,7 +8,7 @@ use proto::NodeId;
 use random::Random;
 use std::time::Duration;
 
-/// What is asked of a run.
+/// The parameters of a run.
 #[derive(Clone, Debug)]
 pub struct ClusterPlan {
     /// The seed of everything.
@@ -74,7 +74,8 @@ impl Setup {
             options.settings.lease_checkpoints.propose = checkpoints;
             options.pre_vote = pre_vote;
             if plan.seed.is_multiple_of(3) {
-                // So that entries for a member that is behind are read from the log.
+                // A small window, so that entries for a member that is behind are read from the
+                // log.
                 options.log_sizes.window_bytes = 2 << 10;
             }
             options
@@ -101,14 +102,14 @@ impl Setup {
         self.kinds.iter().any(|kind| kind.is_of_operator())
     }
 
-    /// The time after which an election surely begins without a leader.
+    /// The longest time without a leader until an election begins.
     pub(crate) fn election_timeout(&self) -> u64 {
         let ticks = self.options.first().map_or(10, |options| options.election_ticks);
         2 * ticks * self.tick
     }
 }
 
-/// The hosts beyond those of the first members, for further ones.
+/// The number of spare hosts for added members.
 const SPARE_HOSTS: usize = 2;
 /// A part of the ids of the first members.
 const TOKEN: &str = "simulated";

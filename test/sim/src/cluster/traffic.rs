@@ -1,5 +1,5 @@
-//! Messages between members, as bytes. A snapshot comes with its database file, which is durable at
-//! the receiver before consensus learns of it, as `peer` does it.
+//! Messages between members, as bytes. A snapshot is sent with its database file. As in `peer`, the
+//! file is durable at the receiver before consensus learns of it.
 
 use super::clock::{MS, SECOND};
 use super::event::Event;
@@ -38,7 +38,7 @@ impl World {
         self.agenda.at(first, Event::Message { at: to, bytes });
     }
 
-    /// A connection that fails is noticed, sooner or later.
+    /// Reports a lost message to its sender, sometimes, as a broken connection would be.
     fn may_report_unreachable(&mut self, from: usize, message: &Message) {
         if self.random.chance(64) {
             let process = self.hosts[from].number;
@@ -61,14 +61,15 @@ impl World {
         self.after_work(at)
     }
 
-    /// The host of a member, if the sender has a way there: `peer` has none to a removed member.
+    /// The host of a member. `None` if the sender knows that it was removed: `peer` has no
+    /// connection to a removed member.
     fn way(&self, from: usize, to: NodeId) -> Option<usize> {
         let is_removed = self.hosts[from].cluster().is_some_and(|it| it.is_removed(to));
         if is_removed { None } else { self.places.get(&to).copied() }
     }
 
-    /// Whether a member takes a message, by the rules of `peer`: it must be for that member, and not
-    /// of a removed one, which is told so.
+    /// Whether a member accepts a message, by the rules of `peer`: it must be for this member, and
+    /// not from a removed one. A removed sender is told of its removal.
     fn is_taken(&mut self, at: usize, message: &Message) -> bool {
         let Some(process) = &self.hosts[at].process else { return false };
         if message.to != process.id {
@@ -126,14 +127,14 @@ impl World {
         Ok(())
     }
 
-    /// The sender learns after a while what became of a snapshot.
+    /// Tells the sender after a while whether a snapshot was delivered.
     fn report_snapshot(&mut self, from: usize, message: &Message, delivered: bool) {
         let delay = if delivered { MS } else { 100 * MS + self.random.below(3 * SECOND) };
         let event = Event::SnapshotSent { at: from, peer: message.to, delivered };
         self.agenda.after(delay, event);
     }
 
-    /// A process that has ended resets the connection on which a request or a snapshot comes.
+    /// Resets the connection of a request or a snapshot whose receiving process has ended.
     pub(crate) fn reset_sender(&mut self, event: Event) -> Result<(), String> {
         if let Event::Request { call, .. } = event {
             let latency = self.network.client_latency();
@@ -183,7 +184,7 @@ impl World {
     }
 }
 
-/// A snapshot's message and its file.
+/// Decodes a snapshot: its message and its file.
 fn snapshot_of(body: &[u8]) -> Result<(Box<Message>, Bytes), String> {
     let decoded = SnapshotHeadDecoder::new(HEAD_BYTES_MAX).push(body);
     let decoded = decoded.map_err(|error| format!("the head of a snapshot: {error}"))?;

@@ -1,6 +1,6 @@
-//! What a client is promised of a watch: events in order of revision, each once, none missing, all of
-//! a revision together; a notice of progress says that nothing up to its revision is missing; and a
-//! watch that ends can go on elsewhere at the next revision.
+//! Checks the guarantees for watches: events come in order of revision, each once, none missing,
+//! and all events of a revision together. A progress notification means that all events up to its
+//! revision were sent. A watch that ends can be resumed elsewhere at the next revision.
 //!
 //! Source: etcd's documentation, learning/api_guarantees.md, "Watch APIs".
 
@@ -10,7 +10,7 @@ use proto::etcdserverpb::WatchResponse;
 use proto::mvccpb::event::EventType;
 use proto::mvccpb::{Event, KeyValue};
 
-/// How a watch goes on.
+/// How a watch continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Goes {
     On,
@@ -24,7 +24,7 @@ pub(crate) struct CheckedWatch {
     from: Bytes,
     end: Bytes,
     wants_previous: bool,
-    /// Everything below this revision has come; 0 until the watch is created for the first time.
+    /// All events below this revision were received; 0 until the watch is first created.
     pub(crate) next: i64,
     pub(crate) events: u64,
     pub(crate) progress: u64,
@@ -39,10 +39,10 @@ impl CheckedWatch {
         event.key >= self.from && event.key < self.end
     }
 
-    /// A response comes.
+    /// Checks a response.
     ///
     /// # Errors
-    /// The promise that it breaks.
+    /// When it violates a guarantee.
     pub(crate) fn take(
         &mut self,
         response: &WatchResponse,
@@ -76,7 +76,7 @@ impl CheckedWatch {
         Ok(Goes::On)
     }
 
-    /// A notice of progress: all events up to the revision have come.
+    /// Checks a progress notification: all events up to the revision must have been received.
     fn check_progress(&mut self, revision: i64, oracle: &Oracle) -> Result<(), String> {
         let missing = oracle.events_from(self.next).iter().find(|event| self.wants(event));
         if let Some(missing) = missing.filter(|missing| missing.revision <= revision) {
@@ -115,7 +115,7 @@ impl CheckedWatch {
         Ok(())
     }
 
-    /// Whether everything up to the last revision has come.
+    /// Whether all events up to the last revision were received.
     pub(crate) fn has_all(&self, oracle: &Oracle) -> bool {
         !oracle.events_from(self.next).iter().any(|event| self.wants(event))
     }
@@ -130,7 +130,7 @@ fn matches(known: &KnownEvent, event: &Event, kv: &KeyValue) -> bool {
     is_same && kv.mod_revision == known.revision
 }
 
-/// The value before the event; it may be missing if it is compacted.
+/// Checks the previous value of an event. It may be missing if it is compacted.
 fn check_previous(event: &Event, known: &KnownEvent, oracle: &Oracle) -> Result<(), String> {
     let before = oracle.key_at(&known.key, known.revision - 1);
     let may_be_gone = event.prev_kv.is_none() && known.revision - 1 < oracle.compacted();

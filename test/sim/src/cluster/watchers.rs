@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use watch::{Budget, CatchUp, ConnectionId, CreateRequest, Limits, Shard, StreamId};
 
-/// Small, so that clients that read slowly fall behind.
+/// Small limits, so that slow clients fall behind.
 const LIMITS: Limits = Limits {
     stream_bytes: 4 << 10,
     shard_bytes: 64 << 10,
@@ -18,22 +18,22 @@ const LIMITS: Limits = Limits {
     stream_watchers: usize::MAX,
     connection_watchers: usize::MAX,
 };
-/// A slice of history is small, so that catching up takes several.
+/// Small slices of history, so that catching up takes several.
 const BUDGET: Budget = Budget { events: 40, bytes: 8 << 10, revisions: 20 };
-/// The time between two notices of progress.
+/// The time between two progress notifications.
 const PROGRESS_MS: u64 = 5_000;
 
 /// The watchers of a member.
 #[derive(Debug)]
 pub(crate) struct MemberWatches {
     shard: Shard,
-    /// The watcher's number of each stream.
+    /// The number of each stream's watcher.
     streams: BTreeMap<StreamId, u64>,
-    /// Streams whose responses were left for later.
+    /// Streams whose responses were not taken yet.
     left: Vec<StreamId>,
     /// There may be responses.
     is_touched: bool,
-    /// Those that are behind wait for a newer view.
+    /// Watchers that are behind wait for a newer view.
     awaits_view: bool,
 }
 
@@ -62,7 +62,7 @@ impl MemberWatches {
     ) -> Result<(), String> {
         let request = moment.published.auth.permit(&Caller::default(), CreateRequest::new(request));
         let request = request.map_err(|denied| format!("a watcher: {denied}"))?;
-        // As the server's worker: a view may be newer than the batches that were fed.
+        // As in the server's worker: the view may be newer than the last batch that the shard got.
         let view = &moment.published.view;
         if self.streams.is_empty() {
             self.shard.events_lost(view);
@@ -119,13 +119,13 @@ impl MemberWatches {
         self.awaits_view = false;
     }
 
-    /// Whether watchers are behind or responses were left.
+    /// Whether watchers are behind or responses are left.
     pub(crate) fn has_work(&self) -> bool {
         self.is_touched || !self.left.is_empty() || (self.shard.has_behind() && !self.awaits_view)
     }
 
-    /// Reads a slice of history for those that are behind, and takes the responses of all streams,
-    /// except of those whose client is said to be slow now.
+    /// Reads a slice of history for watchers that are behind, and takes the responses of all
+    /// streams except those whose client is slow now.
     ///
     /// # Errors
     /// When the history cannot be read.

@@ -1,6 +1,6 @@
-//! The world: hosts, network, clients, and the events that happen to them, one after the other. What
-//! a process does is in `process`; what clients see is handled in `serve`, faults in `nemesis`, the
-//! end in `ending`.
+//! The world: hosts, network, clients, and their events, one after the other. Processes are in
+//! `process`, the handling of clients in `serve`, faults in `nemesis`, and the end of a run in
+//! `ending`.
 
 use super::active::Nemesis;
 use super::clients::{Client, Role};
@@ -25,9 +25,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use vfs::Vfs;
 
-/// The wall's time when the world begins, in milliseconds since 1970.
+/// The wall-clock time when the world begins, in milliseconds since 1970.
 pub(crate) const BEGIN_UNIX_MS: u64 = 1_700_000_000_000;
-/// Starts in a row that may fail on a disk with faults.
+/// How many starts in a row may fail on a disk with faults.
 const FAILED_STARTS_MAX: u32 = 200;
 
 /// A client's watch.
@@ -42,14 +42,14 @@ pub(crate) struct WatchClient {
     pub(crate) last_arrival: u64,
 }
 
-/// What everything is compared with.
+/// The models and checks.
 #[derive(Debug)]
 pub(crate) struct Checks {
     pub(crate) oracle: Oracle,
     pub(crate) invariants: Invariants,
     pub(crate) leases: CheckedLeases,
     pub(crate) history: KvHistory,
-    /// The newest revision that any client was answered.
+    /// The newest revision in an answer to any client.
     pub(crate) acknowledged: i64,
 }
 
@@ -78,16 +78,16 @@ pub(crate) struct World {
     pub(crate) checks: Checks,
     pub(crate) counts: Counts,
     pub(crate) nemesis: Nemesis,
-    /// A number that depends on everything that has happened.
+    /// A hash of all events so far.
     pub(crate) trace: u64,
 }
 
-/// The ranges that watches are of.
+/// The ranges of the watches.
 const WATCHED: [(&str, &str); 4] =
     [("k/", "k0"), ("k/03", "k/09"), ("r/", "r0"), ("lease/", "lease0")];
 
 impl World {
-    /// A world at its beginning: all members are about to start.
+    /// A new world, in which all members are about to start.
     pub(crate) fn new(plan: &ClusterPlan) -> World {
         let mut random = Random::new(plan.seed ^ 0x6d65_6d62_6572_7300);
         let setup = Setup::of(plan, &mut random);
@@ -166,17 +166,17 @@ impl World {
         self.agenda.now()
     }
 
-    /// Prints what happens, if that was asked for.
+    /// Prints a line if the run is verbose.
     pub(crate) fn tell(&self, what: impl FnOnce() -> String) {
         if self.plan.verbose {
             say(self.now(), &what());
         }
     }
 
-    /// Lets events happen until a time.
+    /// Executes the events up to a time.
     ///
     /// # Errors
-    /// What went wrong.
+    /// When a check fails.
     pub(crate) fn run_until(&mut self, end: u64) -> Result<(), String> {
         while self.now() < end {
             self.step()?;
@@ -184,10 +184,10 @@ impl World {
         Ok(())
     }
 
-    /// Lets the next event happen.
+    /// Executes the next event.
     ///
     /// # Errors
-    /// What went wrong.
+    /// When a check fails.
     pub(crate) fn step(&mut self) -> Result<(), String> {
         let Some(event) = self.agenda.take() else {
             return Err("nothing is left to happen".into());
@@ -332,7 +332,7 @@ impl World {
         self.trace = self.trace.rotate_left(7) ^ stamp;
     }
 
-    /// What a member has for others leaves it, and its machines go on.
+    /// Sends the output of a member, and schedules the next work of its machines.
     pub(crate) fn after_work(&mut self, at: usize) -> Result<(), String> {
         let Some(process) = &mut self.hosts[at].process else { return Ok(()) };
         for outside in std::mem::take(&mut process.outside) {
@@ -411,7 +411,8 @@ impl World {
         host.held = None;
         self.counts.boots += 1;
         let vfs: Arc<dyn Vfs> = Arc::new(host.disk.clone());
-        // Starts of one member are more than a millisecond apart, so that no request id comes twice.
+        // Request ids contain this time. Starts of one member are more than a millisecond apart, so
+        // no id occurs twice.
         let unix_ms = BEGIN_UNIX_MS + now / MS;
         host.options.seed = self.random.draw();
         match Process::boot(&vfs, &host.options, &self.setup.tuning, unix_ms) {
@@ -436,7 +437,8 @@ impl World {
         }
     }
 
-    /// A start fails. On a disk with faults that is legal, and it is tried again without them.
+    /// Handles a failed start. On a disk with faults that is legal, and the start is repeated
+    /// without them.
     fn start_fails(&mut self, at: usize, why: &str) -> Result<(), String> {
         self.tell(|| format!("m{at} does not start: {why}"));
         let is_of_disk = is_power_loss(why) || why.contains("os error");
@@ -457,7 +459,7 @@ impl World {
         Ok(())
     }
 
-    /// A machine of a process has failed. The others may go on for a moment.
+    /// Handles the failure of a machine. The other machines may continue for a moment.
     pub(crate) fn process_fails(&mut self, at: usize, why: &str) -> Result<(), String> {
         self.tell(|| format!("m{at} fails: {why}"));
         if !is_power_loss(why) && !why.contains("os error") && self.is_found_damaged(at, why) {
@@ -493,7 +495,7 @@ impl World {
     /// Ends the process of a member. It starts again after a while.
     pub(crate) fn stop(&mut self, at: usize, power_loss: bool) {
         let host = &mut self.hosts[at];
-        // What a paused process has not read gets its sender a reset.
+        // The senders of messages that a paused process has not read get a reset.
         for event in host.held.take().into_iter().flatten() {
             self.agenda.after(0, event);
         }
@@ -518,7 +520,7 @@ impl World {
         self.agenda.after(down, Event::Boot { at });
     }
 
-    /// The disk as the next process finds it, without the faults of before.
+    /// Prepares the disk for the next process: applies the power loss, and removes its faults.
     fn renew_disk(&mut self, at: usize, power_loss: bool) {
         let image = self.random.draw();
         let host = &mut self.hosts[at];
@@ -533,7 +535,7 @@ impl World {
         let Some(held) = host.held.take() else { return };
         self.tell(|| format!("m{at} goes on"));
         for event in held {
-            // What came for it lies in the buffers of the kernel, and is read by several threads.
+            // Messages wait in the buffers of the kernel, and several threads read them.
             let is_read = matches!(event, Event::Message { .. });
             let delay = if is_read { self.random.below(5 * MS) } else { 0 };
             self.agenda.after(delay, event);

@@ -1,11 +1,11 @@
-//! The calls of clients: transactions of puts, deletions and reads, each with the answer that the
-//! client got, and a store that shares no code with the one that is checked.
+//! The calls of clients: transactions of puts, deletions and reads, each with its answer; and a
+//! store that shares no code with the one that is checked.
 
 use crate::linearizable::Timed;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
-/// What a client sees of a key.
+/// A key-value as a client sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Seen {
     /// The value.
@@ -23,7 +23,7 @@ pub struct Seen {
 pub enum Condition {
     /// It has this value.
     Value(Bytes, Bytes),
-    /// It was last put at this revision; 0: it does not exist.
+    /// It was last put at this revision; 0 means that it does not exist.
     Modified(Bytes, i64),
 }
 
@@ -36,7 +36,7 @@ pub enum Operation {
     Delete(Bytes),
     /// Reads a key.
     Get(Bytes),
-    /// Reads the keys from the first on, without the second.
+    /// Reads the keys from the first one up to the second one, which is excluded.
     Range(Bytes, Bytes),
 }
 
@@ -51,7 +51,7 @@ impl Operation {
         }
     }
 
-    /// Whether it changed something, as its answer tells.
+    /// Whether it changed something, according to its answer.
     #[must_use]
     pub fn changes_with(&self, part: &Part) -> bool {
         match self {
@@ -62,14 +62,14 @@ impl Operation {
     }
 }
 
-/// A call: some operations if all conditions hold, otherwise others.
+/// A call: one list of operations if all conditions hold, another one otherwise.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KvCall {
     /// The conditions.
     pub conditions: Vec<Condition>,
-    /// What is done if they hold.
+    /// The operations if they hold.
     pub then: Vec<Operation>,
-    /// What is done otherwise.
+    /// The operations otherwise.
     pub otherwise: Vec<Operation>,
 }
 
@@ -95,11 +95,11 @@ impl KvCall {
 /// The answer to one operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// To a put.
+    /// The answer to a put.
     Put,
-    /// To a deletion: how many keys there were.
+    /// The answer to a deletion: the number of deleted keys.
     Deleted(i64),
-    /// To a read: the keys in order.
+    /// The answer to a read: the keys in order.
     Keys(Vec<(Bytes, Seen)>),
 }
 
@@ -121,17 +121,17 @@ pub struct Answered {
     pub client: u32,
     /// The call.
     pub call: KvCall,
-    /// The answer, if one came.
+    /// The answer, if there was one.
     pub answer: Option<KvAnswer>,
 }
 
-/// What all clients did.
+/// The history of all clients.
 #[derive(Clone, Debug, Default)]
 pub struct KvHistory {
     /// The calls.
     pub calls: Vec<Timed<Answered>>,
-    /// Revisions at which something else than these calls changed other keys: revocations of leases,
-    /// puts with leases. With the earliest time at which that can have happened.
+    /// Revisions at which other calls changed other keys, such as revocations of leases and puts
+    /// with leases, each with the earliest time at which it can have happened.
     pub others: Vec<(i64, u64)>,
 }
 
@@ -171,8 +171,8 @@ impl SmallStore {
         }
     }
 
-    /// The answer to a call, and the changes that it makes. Operations of a transaction see those
-    /// before them; no key is changed twice in one.
+    /// The answer to a call, and its changes. Each operation of a transaction sees the changes of
+    /// the operations before it. No transaction changes a key twice.
     #[must_use]
     pub fn answer(&self, call: &KvCall) -> (KvAnswer, Vec<KeyChange>) {
         let succeeded = call.conditions.iter().all(|condition| self.holds(condition));

@@ -1,12 +1,12 @@
-//! Histories of clients of the key-value store, and whether the store may have given these answers.
+//! Histories of clients of the key-value store, and checks that the store may give these answers.
 //!
 //! | module | checks |
 //! |---|---|
 //! | `registers` | each key alone, as a register: only values and time count |
-//! | `revisions` | the order by the revisions in the headers against time and content, one rule each |
-//! | `witness` | that the order of the revisions is one in which the store gives all answers |
-//! | `whole` | that there is an order at all: a search over whole calls, for small histories |
-//! | `text` | nothing: it writes the history of a register in the form that porcupine reads |
+//! | `revisions` | necessary rules for the revisions in the headers, without a search |
+//! | `witness` | that the store gives all answers in the order of the revisions |
+//! | `whole` | that any order exists: a search over whole calls, for small histories |
+//! | `text` | nothing: it writes the history of a register in a form that porcupine reads |
 
 pub mod calls;
 pub mod registers;

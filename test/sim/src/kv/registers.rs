@@ -1,6 +1,7 @@
-//! Each key by itself, as a register: reads, writes, deletions and writes on a condition. If the
-//! whole history is linearizable, that of each key is, so that an illegal one of a key is a fault.
-//! Revisions do not count here, except to name what a condition compares with.
+//! Each key by itself, as a register: reads, writes, deletions and conditional writes. If the whole
+//! history is linearizable, so is the history of each key. So an illegal history of one key is a
+//! fault. Revisions are not checked here; they only identify the values that conditions compare
+//! with.
 
 use super::calls::{Condition, KvHistory, Operation, Part};
 use crate::linearizable::{Sequential, Timed, Verdict, search};
@@ -14,9 +15,9 @@ pub enum RegisterCall {
     Read(Option<Bytes>),
     /// It was written, or deleted.
     Write(Option<Bytes>),
-    /// It was written on the condition that it had a value.
+    /// It was written if it had a certain value.
     Swap {
-        /// The value on which it depended.
+        /// The value that it had to have.
         from: Bytes,
         /// The new value.
         to: Bytes,
@@ -48,8 +49,8 @@ impl Sequential for Register {
     }
 }
 
-/// The calls of each key. Left out are transactions that depend on another key or a revision and
-/// have no answer: it is not known what they did.
+/// The calls of each key. A transaction without an answer that depends on another key or on a
+/// revision is left out, since its effect is not known.
 #[must_use]
 pub fn of_keys(history: &KvHistory) -> BTreeMap<Bytes, Vec<Timed<RegisterCall>>> {
     let mut keys: BTreeMap<Bytes, Vec<Timed<RegisterCall>>> = BTreeMap::new();
@@ -106,10 +107,10 @@ pub fn of_keys(history: &KvHistory) -> BTreeMap<Bytes, Vec<Timed<RegisterCall>>>
     keys
 }
 
-/// Checks each key, in at most so many steps. Returns the number of keys that were not decided.
+/// Checks each key in at most `steps_max` steps. Returns the number of undecided keys.
 ///
 /// # Errors
-/// The key whose history is illegal.
+/// When the history of a key is illegal.
 pub fn check(history: &KvHistory, steps_max: u64) -> Result<u64, String> {
     let mut undecided = 0;
     for (key, calls) in of_keys(history) {

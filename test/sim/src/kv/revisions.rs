@@ -1,19 +1,19 @@
-//! What the revisions in etcd's headers permit to say of a history without a search. Each rule is
-//! necessary for linearizability and names what is wrong:
+//! Rules for the revisions in etcd's headers, which can be checked without a search. Each rule is
+//! necessary for linearizability:
 //!
 //! - each change has a revision of its own, and no other change has it;
 //! - the order of revisions respects time: a call that begins after another one ended has a revision
 //!   that is not lower, and a higher one if it changes something. A linearizable read therefore
 //!   contains every write that was acknowledged before it began;
-//! - a read returns what was written at the revision that it names, by one call, whose client put that
-//!   value, and nothing that was acknowledged between that revision and its own is missing.
+//! - a read returns a key-value that one call put at the key-value's revision, and misses no
+//!   acknowledged change of the key between that revision and its own.
 
 use super::calls::{Answered, KvAnswer, KvCall, KvHistory, Operation, Part, Seen};
 use crate::linearizable::Timed;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
-/// A change of a key whose answer came.
+/// An acknowledged change of a key.
 #[derive(Clone, Debug)]
 struct Acknowledged<'a> {
     place: usize,
@@ -24,9 +24,9 @@ struct Acknowledged<'a> {
 /// Changes without an answer, of one key.
 #[derive(Debug, Default)]
 struct Unknown<'a> {
-    /// The places of the calls that put a value.
+    /// The positions of the calls that put a value.
     puts: BTreeMap<&'a Bytes, Vec<usize>>,
-    /// The begins of the calls that delete the key.
+    /// The start times of the calls that delete the key.
     deletions: Vec<u64>,
 }
 
@@ -38,9 +38,9 @@ struct Rules<'a> {
     /// The acknowledged changes of each key, by revision.
     changes: BTreeMap<&'a Bytes, BTreeMap<i64, Acknowledged<'a>>>,
     unknown: BTreeMap<&'a Bytes, Unknown<'a>>,
-    /// The revision at which a call without an answer was seen.
+    /// The revisions of calls without an answer whose values were read.
     revealed: BTreeMap<usize, i64>,
-    /// What was read of each key at each revision.
+    /// The key-values that were read, by key and revision.
     seen: BTreeMap<(&'a Bytes, i64), &'a Seen>,
 }
 
@@ -100,7 +100,7 @@ impl<'a> Rules<'a> {
         format!("{why}: {:?}", self.calls[place])
     }
 
-    /// Revisions respect time.
+    /// Checks that revisions respect time.
     fn check_time(&self) -> Result<(), String> {
         let mut by_begin: Vec<usize> = (0..self.calls.len()).collect();
         by_begin.sort_by_key(|place| self.calls[*place].begun);
@@ -129,7 +129,7 @@ impl<'a> Rules<'a> {
         Ok(())
     }
 
-    /// Every read fits the writes.
+    /// Checks that every read fits the writes.
     fn check_reads(&mut self) -> Result<(), String> {
         for place in 0..self.calls.len() {
             let call = &self.calls[place].call;
@@ -196,7 +196,7 @@ impl<'a> Rules<'a> {
         self.reveal(place, key, &seen.value, at)
     }
 
-    /// A value was written by a call without an answer, at this revision.
+    /// Records that a call without an answer wrote this value at this revision.
     fn reveal(&mut self, place: usize, key: &Bytes, value: &Bytes, at: i64) -> Result<(), String> {
         let end = self.calls[place].ended.unwrap_or(u64::MAX);
         let candidates = self.unknown.get(key).and_then(|unknown| unknown.puts.get(value));
@@ -213,7 +213,7 @@ impl<'a> Rules<'a> {
         }
     }
 
-    /// A key that is not there was never written, or deleted.
+    /// Checks that a missing key was never written, or was deleted.
     fn check_absent(&self, place: usize, key: &Bytes, revision: i64) -> Result<(), String> {
         let Some(changes) = self.changes.get(key) else { return Ok(()) };
         let Some((_, last)) = changes.range(..=revision).next_back() else { return Ok(()) };
@@ -233,7 +233,7 @@ impl<'a> Rules<'a> {
 /// Checks a history.
 ///
 /// # Errors
-/// The rule that is violated, and the calls.
+/// When a rule is violated. The error names the rule and the calls.
 pub fn check(history: &KvHistory) -> Result<(), String> {
     let mut rules = Rules::of(history)?;
     rules.check_time()?;

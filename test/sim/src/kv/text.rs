@@ -8,8 +8,9 @@ use crate::linearizable::Timed;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
-/// The lines of one register, in order of time. Each call has a process of its own, which porcupine
-/// permits: only the order in time counts. `None` if it was deleted, for which there is no word.
+/// The lines of one register, in order of time. Each call has a process of its own; porcupine
+/// permits that, since only the order in time counts. `None` if the register was deleted, which the
+/// format cannot express.
 #[must_use]
 pub fn lines(calls: &[Timed<RegisterCall>]) -> Option<Vec<String>> {
     let mut numbers: BTreeMap<Bytes, usize> = BTreeMap::new();
@@ -36,7 +37,7 @@ pub fn lines(calls: &[Timed<RegisterCall>]) -> Option<Vec<String>> {
                 (swap.clone(), format!("{how} {swap}"))
             }
         };
-        // Of calls at one time, those that end come last: they are concurrent with those that begin.
+        // At the same time, ends come after begins, since these calls are concurrent.
         lines.push((*begun, false, process, format!(":invoke {what}")));
         match ended {
             Some(end_at) => lines.push((*end_at, true, process, end)),

@@ -1,6 +1,6 @@
-//! The search for an order of whole calls, in which the store with its revisions would have given
-//! all answers. A revision belongs to one change, so that there is hardly anything to choose except
-//! among calls without an answer.
+//! Searches for an order of whole calls in which the store gives all answers with their revisions.
+//! Each revision belongs to one change, so the search has few choices except for calls without an
+//! answer.
 
 use super::calls::{Answered, KeyChange, KvAnswer, KvCall, KvHistory, Operation, Part, SmallStore};
 use crate::linearizable::{Sequential, Timed, Verdict, search};
@@ -10,17 +10,17 @@ use std::collections::{BTreeMap, BTreeSet};
 /// One step of the history.
 enum WholeStep {
     Call(KvCall, Option<KvAnswer>),
-    /// Something else made this revision.
+    /// Another call made this revision.
     Other(i64),
 }
 
-/// The store, and what the answers say about its revisions. Without it, each call without an answer
-/// would be tried at each revision.
+/// The store, with facts about its revisions from the answers. Without these, the search would try
+/// each call without an answer at each revision.
 #[derive(Default)]
 struct WholeStore {
     /// The revisions that calls with an answer made.
     made: BTreeSet<i64>,
-    /// What was read of a key that was put at a revision.
+    /// The key and the value that were put at a revision, if they were read.
     read: BTreeMap<i64, (Bytes, Bytes)>,
     /// The revision at which a value that was read had been put.
     put_at: BTreeMap<(Bytes, Bytes), i64>,
@@ -105,7 +105,7 @@ impl Sequential for WholeStore {
                 if expected.as_ref().is_some_and(|expected| *expected != answer) {
                     return None;
                 }
-                // A call without an answer that changes nothing might as well not have happened.
+                // A call without an answer that changes nothing can be treated as not executed.
                 let is_permitted =
                     || !changes.is_empty() && self.permits(answer.revision, &changes);
                 if expected.is_none() && !is_permitted() {
@@ -119,10 +119,10 @@ impl Sequential for WholeStore {
     }
 }
 
-/// Searches for an order, in at most so many steps.
+/// Searches for an order, in at most `steps_max` steps.
 ///
 /// # Errors
-/// Why there is none.
+/// When there is none.
 pub fn check(history: &KvHistory, steps_max: u64) -> Result<Verdict, String> {
     let calls = history.calls.iter().map(|Timed { begun, ended, call }| {
         let Answered { call, answer, .. } = call;

@@ -1,31 +1,31 @@
-//! Whether a given order of whole calls proves that a history is linearizable.
+//! Checks that a history is linearizable, with the order of the revisions as the witness.
 //!
-//! An answer names its revision, and a revision belongs to one change. So the revisions order all
-//! calls that have an answer; the changes of all revisions, as the log or a watcher shows them, say
-//! which call without an answer made a revision that no answer names. What remains is to execute the
-//! calls in this order, and to compare each answer and the times. That needs no search: each history
-//! is decided, in a time that grows with its length as sorting does.
+//! Each answer has a revision, and each revision belongs to one change. So the revisions order all
+//! calls that have an answer. The changes of all revisions, which the log or a watcher shows, tell
+//! which call without an answer made a revision that is in no answer. The check executes the calls
+//! in this order, and compares each answer and the times. That needs no search: it decides every
+//! history in O(n log n).
 
 use super::calls::{Answered, KeyChange, KvAnswer, KvCall, KvHistory, SmallStore};
 use crate::linearizable::Timed;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
-/// What each revision changed. Only the revisions matter that no answer names.
+/// The changes of each revision. Only revisions that are in no answer are needed.
 pub type Changes = BTreeMap<i64, Vec<KeyChange>>;
 
 /// A key, and the value that a call puts; `None` if it deletes the key.
 type Write<'a> = (&'a Bytes, Option<&'a Bytes>);
 
-/// The calls at one revision, as places in the history.
+/// The calls at one revision, as positions in the history.
 #[derive(Debug, Default)]
 struct AtRevision {
     /// The call that made it.
     maker: Option<usize>,
-    /// The calls that changed nothing, in the order of their begins.
+    /// The calls that changed nothing, in the order of their start times.
     readers: Vec<usize>,
-    /// The earliest end of all calls at this or a later revision. What made this revision began no
-    /// later.
+    /// The earliest end of all calls at this or a later revision. The call that made this revision
+    /// must have begun by then.
     deadline: u64,
 }
 
@@ -35,16 +35,17 @@ struct Order<'a> {
     calls: &'a [Timed<Answered>],
     others: BTreeMap<i64, u64>,
     changes: &'a Changes,
-    /// The revision that put this value under this key. No two calls put the same value, so that it
-    /// names the call.
+    /// The revision at which this value was put under this key. No two calls put the same value, so
+    /// it identifies the call.
     put_at: BTreeMap<Write<'a>, i64>,
-    /// By revision, up to the last one that an answer names.
+    /// By revision, up to the last one in an answer.
     revisions: Vec<AtRevision>,
-    /// The calls without an answer that were not placed yet, by each of their writes.
+    /// The calls without an answer that have no position in the order yet, by each of their writes.
     unplaced: BTreeMap<Write<'a>, Vec<usize>>,
     is_placed: Vec<bool>,
     store: SmallStore,
-    /// The latest begin of the calls that were executed. None of the next ones may have ended before.
+    /// The latest start time of the executed calls. None of the next calls may have ended before
+    /// it.
     now: u64,
 }
 
@@ -124,7 +125,7 @@ impl<'a> Order<'a> {
         Ok(())
     }
 
-    /// Brings the store to a revision.
+    /// Executes the call that made a revision.
     fn make(&mut self, revision: i64, maker: Option<usize>, deadline: u64) -> Result<(), String> {
         if let Some(place) = maker {
             return self.execute(place);
@@ -146,10 +147,10 @@ impl<'a> Order<'a> {
         Ok(())
     }
 
-    /// A call without an answer that makes these changes now, unless one of its values was put at
-    /// another revision. Which one of several does not matter for the time: all of them had begun, and
-    /// also have for every later revision. One without conditions can make the same changes later, so
-    /// that it is the last choice.
+    /// Finds a call without an answer that makes these changes now, and none of whose values was
+    /// put at another revision. With regard to time, any of several such calls will do: all have
+    /// begun, so they also fit every later revision. A call without conditions can make the same
+    /// changes later, so it is chosen last.
     fn unanswered_maker(
         &mut self,
         revision: i64,
@@ -189,7 +190,7 @@ impl<'a> Order<'a> {
     }
 }
 
-/// Whether a call changed something, as its answer tells.
+/// Whether a call changed something, according to its answer.
 fn changed(call: &KvCall, answer: &KvAnswer) -> bool {
     let mut executed = call.executed(answer).iter().zip(&answer.parts);
     executed.any(|(operation, part)| operation.changes_with(part))
@@ -198,8 +199,8 @@ fn changed(call: &KvCall, answer: &KvAnswer) -> bool {
 /// Checks a history against the order of its revisions.
 ///
 /// # Errors
-/// The first call in that order whose answer or time does not fit, or the first revision that
-/// nothing can have made.
+/// The first call in that order whose answer or time does not fit, or the first revision that no
+/// call can have made.
 pub fn check(history: &KvHistory, changes: &Changes) -> Result<(), String> {
     Order::of(history, changes)?.check().map_err(|why| format!("not linearizable: {why}"))
 }

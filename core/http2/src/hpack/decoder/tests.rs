@@ -1,4 +1,4 @@
-//! The examples of RFC 7541, blocks that are refused, and heads that are remembered.
+//! The examples of RFC 7541, refused blocks, and kept heads.
 
 use super::*;
 use crate::hpack::Encoder;
@@ -56,7 +56,7 @@ fn a_small_table_evicts_the_oldest() {
     assert_eq!(fields(&mut decoder, &hex(first)).unwrap().len(), 4);
     let second = fields(&mut decoder, &hex("4803 3330 37c1 c0bf")).unwrap();
     assert_eq!(second[..2], [":status: 307", "cache-control: private"]);
-    // The entry of ":status: 302" is gone: number 66 names nothing.
+    // The entry of ":status: 302" is evicted, so index 66 is invalid.
     assert_eq!(fields(&mut decoder, &hex("c2")), Err(BadBlock));
 }
 
@@ -88,7 +88,7 @@ fn a_repeated_block_gives_the_same_head_until_the_table_changes() {
     assert!(!Rc::ptr_eq(&first, &second));
     assert!(Rc::ptr_eq(&second, &third));
     assert_eq!(third.get(":authority"), Some(&b"x"[..]));
-    // A new entry moves the numbers; the same bytes now mean other fields.
+    // A new entry shifts the indexes, so the same bytes now mean other fields.
     ask("8386 c0bf 4001 6201 63");
     let moved = decoder.request(&hex("8386 c0bf be"), 10_000).unwrap();
     assert_eq!(moved.err(), Some(HeadFault::Malformed));

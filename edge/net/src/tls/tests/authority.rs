@@ -83,7 +83,7 @@ impl Issued {
         pair
     }
 
-    /// Somebody who issues certificates with this one, which is not an authority's.
+    /// An issuer that signs certificates with this one, although it is not an authority's.
     pub(super) fn as_issuer(&self) -> Authority {
         let key = Key::from_pem(&self.key).unwrap();
         Authority(CertifiedIssuer::self_signed(self.params.clone(), key).unwrap())

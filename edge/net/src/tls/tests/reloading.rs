@@ -100,7 +100,7 @@ fn new_authorities_count_at_the_next_connection() {
     let server = ServerTls::new(world.server.clone()).unwrap();
     let next = Authority::new("the next authority");
     let new = next.issue(&Wish { common: "new", ..Wish::default() });
-    // Its client trusts the old authority, of which the server's certificate is.
+    // The client trusts the old authority, which has issued the server's certificate.
     let trusted_ca = Some(world.path().join("ca-of-clients.pem"));
     std::fs::write(world.path().join("ca-of-clients.pem"), world.ca.pem()).unwrap();
     let pair = Some(new.write(world.path(), "new"));
