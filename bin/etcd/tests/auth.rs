@@ -5,7 +5,8 @@
 use client::{Client, Config, Error};
 use proto::authpb::{Permission, UserAddOptions, permission::Type};
 use proto::etcdserverpb as pb;
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -16,6 +17,7 @@ const USER_PASSWORD: &str = "canary-of-alice";
 struct Server {
     child: Child,
     endpoint: String,
+    peer: String,
     data: tempfile::TempDir,
     log: Option<BufReader<std::process::ChildStderr>>,
 }
@@ -48,13 +50,20 @@ impl Server {
             line.clear();
             assert!(log.read_line(&mut line).unwrap() > 0, "the server has ended");
         }
-        Server { child, endpoint, data, log: Some(log) }
+        Server { child, endpoint, peer, data, log: Some(log) }
     }
 
     async fn client(&self, user: Option<(&str, &str)>) -> Result<Client, Error> {
         let mut config = Config::new(vec![self.endpoint.clone()]);
         config.user = user.map(|(name, password)| (name.to_owned(), password.to_owned()));
         Client::connect(config).await
+    }
+
+    fn token_of(&self, user: &str, password: &str) -> String {
+        let body = format!(r#"{{"name":"{user}","password":"{password}"}}"#);
+        let answer = post(&self.endpoint, "/v3/auth/authenticate", "", &body);
+        let (_, token) = answer.split_once(r#""token":""#).unwrap();
+        token.split_once('"').unwrap().0.to_owned()
     }
 
     async fn client_of_root(&self) -> Client {
@@ -89,6 +98,21 @@ impl Server {
         }
         client.auth_enable(pb::AuthEnableRequest {}).await.unwrap();
     }
+}
+
+/// The answer to a POST over HTTP/1.1.
+fn post(url: &str, path: &str, headers: &str, body: &str) -> String {
+    let address = url.strip_prefix("http://").unwrap();
+    let mut stream = TcpStream::connect(address).unwrap();
+    let length = body.len();
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\
+         content-length: {length}\r\n{headers}\r\n{body}"
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
 }
 
 fn run(test: impl Future<Output = ()>) {
@@ -179,6 +203,28 @@ fn cve_2026_33413_every_call_asks_for_what_it_needs() {
         // CVE-2026-73499: one key, or a range, is not all keys behind it.
         let reason = watched(alice, &[0]).await.unwrap();
         assert!(reason.ends_with(DENIED), "{reason}");
+    });
+}
+
+#[test]
+fn a_promotion_that_another_member_forwards_needs_the_token_of_an_administrator() {
+    let server = Server::start();
+    run(async {
+        server.enable().await;
+        let alice = server.token_of("alice", USER_PASSWORD);
+        let root = server.token_of("root", ROOT_PASSWORD);
+        for (token, status, text) in [
+            ("", "500", "Internal Server Error"),
+            ("made.up", "500", "Internal Server Error"),
+            (&alice, "500", "Internal Server Error"),
+            (&root, "404", "membership: ID not found"),
+        ] {
+            let header = format!("authorization: {token}\r\n");
+            let header = if token.is_empty() { "" } else { &header };
+            let answer = post(&server.peer, "/members/promote/7", header, "");
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{token}: {answer}");
+            assert!(answer.contains(text), "{token}: {answer}");
+        }
     });
 }
 

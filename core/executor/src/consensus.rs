@@ -2,6 +2,7 @@
 //! sends committed entries to the applier as far as there is credit.
 
 use crate::ids::{IdLane, RequestIds};
+use crate::joined::join_messages;
 use crate::message::{
     ApplyInput, ClientMessage, ConsensusInput, Envelope, LogInput, RequestFailure, WakeFor,
     is_proposal,
@@ -299,6 +300,7 @@ impl Consensus {
             self.reads.begin(context);
             self.step(Input::Read(context), out);
         }
+        join_messages(out);
     }
 
     fn step(&mut self, input: Input, out: &mut Vec<Envelope>) {

@@ -35,6 +35,7 @@ mod consensus;
 mod forcing;
 mod founding;
 mod ids;
+mod joined;
 mod log_writer;
 mod machines;
 mod message;

@@ -39,7 +39,7 @@ pub use host::{
     Deliver, Growth, Host, Item, Items, LargeRange, RangeChunks, RangeReply, SnapshotFile,
     WatchStream,
 };
-pub use member::{Authenticator, WorkerHost, WorkerWatchStream, hash_kv, status_of};
+pub use member::{Authenticator, WorkerHost, WorkerWatchStream, hash_kv, permit_admin, status_of};
 pub use passwords::bcrypt_cost;
 pub use service::{HttpAnswer, HttpHandler, Service};
 pub use shared::Limits;

@@ -229,7 +229,8 @@ impl Host for WorkerHost {
     }
 
     async fn member_promote(&self, id: u64) -> Result<Vec<Member>, Status> {
-        messages(self.worker.promote_member(NodeId(id)).await)
+        let token = self.credentials.token.as_deref().map(str::to_owned);
+        messages(self.worker.promote_member(NodeId(id), token).await)
     }
 
     async fn move_leader(&self, to: u64) -> Result<(), Status> {
@@ -342,6 +343,23 @@ pub async fn hash_kv(worker: &Worker, revision: i64) -> Result<HashKvResponse, S
         compact_revision: hash.compact_revision,
         hash_revision: hash.revision,
     })
+}
+
+/// Refuses a client that is not an administrator: by its token, for a request that another member
+/// forwards.
+///
+/// # Errors
+/// The status for a client.
+pub async fn permit_admin(
+    worker: &Worker,
+    authenticator: Arc<Authenticator>,
+    token: Option<&str>,
+) -> Result<(), Status> {
+    let host = WorkerHost::new(worker.clone(), authenticator);
+    match token {
+        Some(token) => host.with_token(token).permit_admin().await,
+        None => host.permit_admin().await,
+    }
 }
 
 /// Runs work that blocks on the disk on a thread of the blocking pool.

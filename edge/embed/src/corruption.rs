@@ -182,7 +182,7 @@ struct Checker {
 
 impl Checker {
     fn run(mut self, times: CheckTimes) {
-        let Some(handle) = self.port.0.handle().cloned() else { return };
+        let Some(handle) = self.port.status.handle().cloned() else { return };
         let local = format!("{:x}", handle.identity().member);
         if let Some(interval) = times.all {
             tracing::info!("local-member-id" = local, ?interval, "enabled corruption checking");
@@ -221,7 +221,7 @@ impl Checker {
 
     /// This member's identity, and the members of the cluster.
     fn surroundings(&self) -> Result<(Identity, Arc<Cluster>), String> {
-        let handle = self.port.0.handle().ok_or("the member does not run")?;
+        let handle = self.port.status.handle().ok_or("the member does not run")?;
         Ok((handle.identity(), Arc::clone(&handle.moment().published.cluster)))
     }
 
@@ -260,7 +260,7 @@ impl Checker {
         let (me, cluster) = self.surroundings()?;
         let local = format!("{:x}", me.member);
         tracing::info!("local-member-id" = local, timeout = ?self.answer_max, "starting compact hash check");
-        let handle = self.port.0.handle().ok_or("the member does not run")?;
+        let handle = self.port.status.handle().ok_or("the member does not run")?;
         let revision = handle.moment().published.view.compact_revision();
         let is_new = revision > self.compacted_checked;
         if is_new {

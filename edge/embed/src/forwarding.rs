@@ -52,9 +52,17 @@ impl Forwarding for AtPeerUrls {
         })
     }
 
-    fn promote(&self, url: &str, member: NodeId, time: Duration) -> Forwarded<Vec<Member>> {
+    fn promote(
+        &self,
+        url: &str,
+        member: NodeId,
+        token: Option<String>,
+        time: Duration,
+    ) -> Forwarded<Vec<Member>> {
         let dialer = self.0.clone();
-        // The client's token is not sent: this member has checked the client's role.
-        ask(url, move |url| async move { remote::promote(&dialer, &url, member, None, time).await })
+        ask(
+            url,
+            move |url| async move { remote::promote(&dialer, &url, member, token, time).await },
+        )
     }
 }

@@ -13,6 +13,7 @@ use proto::etcdserverpb::{LeaseTimeToLiveRequest, LeaseTimeToLiveResponse};
 use proto::{LeaseId, NodeId};
 use server::{Error, Worker};
 use state::Reject;
+use std::sync::Arc;
 use wire::HashKvAnswer;
 
 /// The leader has not applied the committed entries in time to answer a request about a lease.
@@ -54,17 +55,26 @@ impl PeerPort {
         W: FnOnce(Worker) -> F + Send + 'static,
         F: Future<Output = Result<T, Error>> + 'static,
     {
-        let handle = self.0.handle().ok_or(Error::NoLeader)?;
+        let handle = self.status.handle().ok_or(Error::NoLeader)?;
         handle.on_worker(work).await?
     }
 }
 
 impl PeerHost for PeerPort {
-    async fn promote(&self, id: NodeId, _: Option<String>) -> Result<String, HostRefusal> {
-        let promoted = self.on_worker(move |worker| async move { worker.promote_member(id).await });
-        let members = promoted.await.map_err(|error| {
-            tracing::warn!("member-id" = format!("{id:x}"), %error, "failed to promote a member");
-            promotion_refusal(&error)
+    async fn promote(&self, id: NodeId, token: Option<String>) -> Result<String, HostRefusal> {
+        let authenticator = Arc::clone(&self.authenticator);
+        let promoted = self.on_worker(move |worker| async move {
+            let permitted = api::permit_admin(&worker, authenticator, token.as_deref()).await;
+            if let Err(status) = permitted {
+                return Ok(Err(refusal(500, status.message)));
+            }
+            let promoted = worker.promote_member(id, token).await;
+            Ok(promoted.map_err(|error| promotion_refusal(&error)))
+        });
+        let promoted = promoted.await.unwrap_or_else(|error| Err(promotion_refusal(&error)));
+        let members = promoted.inspect_err(|refused| {
+            let error = &refused.text;
+            tracing::warn!("member-id" = format!("{id:x}"), error, "failed to promote a member");
         })?;
         Ok(members_json(members.iter()))
     }

@@ -16,7 +16,7 @@ const EVERY: Duration = Duration::from_secs(1);
 /// When the operating system gives no thread.
 pub(crate) fn watch(port: PeerPort) -> io::Result<()> {
     let promote = move || {
-        let Some(handle) = port.0.handle().cloned() else { return };
+        let Some(handle) = port.status.handle().cloned() else { return };
         while !handle.is_stopped() {
             thread::sleep(EVERY);
             let moment = handle.moment();

@@ -174,15 +174,12 @@ fn start(config: &Config) -> Result<Serving, StartFailure> {
     let (stop, stopping) = watch::channel(false);
     let places = places(fds);
     let seats = Seats::new(places.clients);
-    let clients = Arc::new(Clients {
-        status: Arc::clone(&status),
-        limits: options::api_limits(config),
-        authenticator: Arc::new(Authenticator::new(
-            config.member.auth.bcrypt_cost,
-            config.member.auth.has_tokens,
-        )?),
-        stopping,
-    });
+    let auth = &config.member.auth;
+    let authenticator = Arc::new(Authenticator::new(auth.bcrypt_cost, auth.has_tokens)?);
+    let port = PeerPort { status: Arc::clone(&status), authenticator: Arc::clone(&authenticator) };
+    let limits = options::api_limits(config);
+    let clients =
+        Arc::new(Clients { status: Arc::clone(&status), limits, authenticator, stopping });
     let no_thread = |e: std::io::Error| format!("cannot start the server's threads: {e}");
     let to_member = Arc::new(ToMember::default());
     let transport_options = options::transport(config, &booted, &disk, &metrics, &dialer);
@@ -202,14 +199,13 @@ fn start(config: &Config) -> Result<Serving, StartFailure> {
     to_member.set(handle.clone());
     status.set(handle.clone());
     peers::watch_versions(handle.clone(), dialer.clone()).map_err(no_thread)?;
-    let port = PeerPort(Arc::clone(&status));
     corruption::watch(port.clone(), dialer, options::check_times(config)).map_err(no_thread)?;
     if config.limits.promotes_learners {
-        promotion::watch(port).map_err(no_thread)?;
+        promotion::watch(port.clone()).map_err(no_thread)?;
     }
     let stop_causes = watch_for_stop(running).map_err(no_thread)?;
     let member = StartedMember { handle, transport, stop, seats, stop_causes };
-    serve(config, &status, member, (listeners, places.plain))
+    serve(config, port, member, (listeners, places.plain))
 }
 
 /// A member that runs and is not served yet.
@@ -279,16 +275,16 @@ fn send_cause(to: &mpsc::SyncSender<StopCause>, cause: StopCause) {
 /// Accepts connections: of members at once, of clients when the member can serve them.
 fn serve(
     config: &Config,
-    status: &Arc<MemberStatus>,
+    port: PeerPort,
     member: StartedMember,
     (listeners, plain_places): (Listeners, usize),
 ) -> Result<Serving, StartFailure> {
     let StartedMember { handle, transport, stop, seats, stop_causes } = member;
     let failed = |e: std::io::Error| format!("cannot serve: {e}");
-    let handler = Arc::new(transport.service(Arc::new(PeerPort(Arc::clone(status)))));
-    let peers = plain::Server::start("peer", handler, plain_places).map_err(failed)?;
-    let handler = Arc::new(MetricsPort(Arc::clone(status)));
+    let handler = Arc::new(MetricsPort(Arc::clone(&port.status)));
     let metrics = plain::Server::start("metrics", handler, plain_places).map_err(failed)?;
+    let handler = Arc::new(transport.service(Arc::new(port)));
+    let peers = plain::Server::start("peer", handler, plain_places).map_err(failed)?;
     let mut others = Vec::new();
     for (listener, security) in listeners.peers {
         tracing::info!(address = listener.url().address(), "serving peer traffic");

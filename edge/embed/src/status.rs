@@ -1,5 +1,6 @@
 //! The state of a running member, as the HTTP endpoints report it.
 
+use api::Authenticator;
 use bytes::Bytes;
 use cluster::Version;
 use executor::Moment;
@@ -207,18 +208,22 @@ pub(crate) fn storage_version(file: &bolt::View) -> String {
 
 /// The peers' port: versions and members.
 #[derive(Clone, Debug)]
-pub(crate) struct PeerPort(pub(crate) Arc<MemberStatus>);
+pub(crate) struct PeerPort {
+    pub(crate) status: Arc<MemberStatus>,
+    /// Verifies the tokens of clients whose requests other members forward.
+    pub(crate) authenticator: Arc<Authenticator>,
+}
 
 impl net::plain::Handler for PeerPort {
     async fn answer(&self, method: &Method, path: &str, _: &str) -> Response<Bytes> {
         let members = || {
-            let moment = self.0.moment();
+            let moment = self.status.moment();
             moment.map_or_else(
                 || "[]".to_owned(),
                 |moment| cluster::members_json(moment.published.cluster.members()),
             )
         };
-        endpoints::peer(&*self.0, method, path, members)
+        endpoints::peer(&*self.status, method, path, members)
     }
 }
 

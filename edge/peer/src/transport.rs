@@ -46,22 +46,15 @@ impl Transport {
         Ok(Transport { shared, stop: Some(stop), thread: Some(thread) })
     }
 
-    /// Queues messages to other members. Of several answers to appends, only the last one to each
-    /// member is sent, because it includes the others. Never waits: a message that does not fit is
-    /// dropped, and its receiver is reported as unreachable. The same happens to a message with a
-    /// snapshot, which must be sent by [`Transport::send_snapshot`].
+    /// Queues messages to other members. Never waits: a message that does not fit is dropped, and its
+    /// receiver is reported as unreachable. The same happens to a message with a snapshot, which must
+    /// be sent by [`Transport::send_snapshot`].
     pub fn send(&self, messages: Vec<Message>) {
-        let is_answer = |message: &Message| {
-            matches!(message.body, Body::AppendAccepted { .. } | Body::AppendRejected { .. })
-        };
-        let answers = messages.iter().enumerate().filter(|(_, message)| is_answer(message));
-        let last: BTreeMap<NodeId, usize> = answers.map(|(at, message)| (message.to, at)).collect();
         let mut dropped = Vec::new();
         let table = self.shared.table();
-        for (at, message) in messages.into_iter().enumerate() {
+        for message in messages {
             let to = message.to;
-            let is_superseded = is_answer(&message) && last.get(&to) != Some(&at);
-            if to == NodeId::NONE || table.removed.contains(&to) || is_superseded {
+            if to == NodeId::NONE || table.removed.contains(&to) {
                 continue;
             }
             let Some(link) = table.peers.get(&to).or_else(|| table.remotes.get(&to)) else {

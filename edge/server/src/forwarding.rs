@@ -49,8 +49,15 @@ pub trait Forwarding: Send + Sync + fmt::Debug {
         time: Duration,
     ) -> Forwarded<LeaseTimeToLiveResponse>;
 
-    /// Promotes a learner. Returns the new list of members.
-    fn promote(&self, url: &str, member: NodeId, time: Duration) -> Forwarded<Vec<Member>>;
+    /// Promotes a learner, with the token of the client, whose role the leader checks. Returns the
+    /// new list of members.
+    fn promote(
+        &self,
+        url: &str,
+        member: NodeId,
+        token: Option<String>,
+        time: Duration,
+    ) -> Forwarded<Vec<Member>>;
 }
 
 /// Reaches no member. For a cluster of one member, and for tests.
@@ -75,7 +82,13 @@ impl Forwarding for NoForwarding {
         unreachable()
     }
 
-    fn promote(&self, _: &str, _: NodeId, _: Duration) -> Forwarded<Vec<Member>> {
+    fn promote(
+        &self,
+        _: &str,
+        _: NodeId,
+        _: Option<String>,
+        _: Duration,
+    ) -> Forwarded<Vec<Member>> {
         unreachable()
     }
 }

@@ -65,14 +65,18 @@ impl Worker {
     }
 
     /// Makes a learner a voter. Returns the new list of members. Only the leader knows the position
-    /// of the learner's log, so other members forward the request.
+    /// of the learner's log, so other members forward the request, with the token of the client.
     ///
     /// # Errors
     /// [`Error::Unsafe`]; a rejection; [`Error::NoLeader`]; [`Error::Timeout`].
-    pub async fn promote_member(&self, id: NodeId) -> Result<Vec<Member>, Error> {
+    pub async fn promote_member(
+        &self,
+        id: NodeId,
+        token: Option<String>,
+    ) -> Result<Vec<Member>, Error> {
         let patience = Patience::of(self);
         let promoted = match self.promote_here(id).await {
-            Err(Error::NotLeader) => return self.promote_at_leader(id, patience).await,
+            Err(Error::NotLeader) => return self.promote_at_leader(id, token, patience).await,
             promoted => promoted,
         };
         let metrics = &self.metrics().identity;
@@ -89,6 +93,7 @@ impl Worker {
     async fn promote_at_leader(
         &self,
         id: NodeId,
+        token: Option<String>,
         patience: Patience,
     ) -> Result<Vec<Member>, Error> {
         loop {
@@ -101,7 +106,7 @@ impl Worker {
             } else {
                 for url in &leader.peer_urls {
                     let forwarding = &self.0.shared.forwarding;
-                    match forwarding.promote(url, id, patience.left()).await {
+                    match forwarding.promote(url, id, token.clone(), patience.left()).await {
                         Ok(members) => return Ok(members),
                         Err(error) => {
                             if let Some(error) = refused(&error) {
@@ -148,7 +153,7 @@ impl Worker {
             if check_in_sync(at, own).is_ok() {
                 let id = format!("{:x}", learner.id);
                 tracing::info!("member-id" = id, "promoting a learner that is in sync");
-                self.promote_member(learner.id).await?;
+                self.promote_member(learner.id, None).await?;
             }
         }
         Ok(())

@@ -22,6 +22,8 @@ use vfs::SimDisk;
 const OTHER: NodeId = NodeId(2);
 /// The time after which a test has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The token of the client whose promotion is forwarded.
+const TOKEN: &str = "abc.7";
 
 struct NoClients;
 
@@ -70,7 +72,14 @@ impl Forwarding for FakeLeader {
         })
     }
 
-    fn promote(&self, url: &str, member: NodeId, _: Duration) -> Forwarded<Vec<Member>> {
+    fn promote(
+        &self,
+        url: &str,
+        member: NodeId,
+        token: Option<String>,
+        _: Duration,
+    ) -> Forwarded<Vec<Member>> {
+        assert_eq!(token.as_deref(), Some(TOKEN));
         self.answer(url, move |_| vec![Member { id: member, ..Member::default() }])
     }
 }
@@ -151,7 +160,9 @@ impl Setting {
     }
 
     fn promote(&self, id: NodeId) -> Result<Vec<Member>, Error> {
-        self.run(move |worker| async move { worker.promote_member(id).await })
+        self.run(
+            move |worker| async move { worker.promote_member(id, Some(TOKEN.to_owned())).await },
+        )
     }
 
     fn move_leader(&self, to: NodeId) -> Result<(), Error> {
