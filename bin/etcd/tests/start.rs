@@ -86,6 +86,80 @@ fn damage(file: &Path, at: usize, len: usize) {
     std::fs::write(file, bytes).unwrap();
 }
 
+/// Starts a server with further arguments, and returns its log up to the line that it serves.
+fn log_until_served(mut command: Command) -> String {
+    let mut child = command.spawn().unwrap();
+    let (mut log, mut serves) = (String::new(), false);
+    for line in BufReader::new(child.stderr.take().unwrap()).lines() {
+        let line = line.unwrap();
+        log.push_str(&line);
+        log.push('\n');
+        serves = line.contains("ready to serve client requests");
+        if serves {
+            break;
+        }
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(serves, "the server has ended: {log}");
+    log
+}
+
+#[test]
+fn the_old_flags_of_kubeadms_manifest_start_the_server_with_a_warning() {
+    let data = tempfile::tempdir().unwrap();
+    // The check compares existing data.
+    serve_once(data.path());
+    let mut command = etcd(data.path(), free_ports());
+    command.args([
+        "--experimental-initial-corrupt-check=true",
+        "--experimental-watch-progress-notify-interval=5s",
+    ]);
+    let log = log_until_served(command);
+    contains_all(
+        &log,
+        &[
+            "starting initial corruption check",
+            "--experimental-initial-corrupt-check is deprecated",
+            "--experimental-watch-progress-notify-interval is deprecated in v3.6",
+        ],
+    );
+}
+
+#[test]
+fn a_cost_that_bcrypt_does_not_permit_is_replaced_with_a_warning() {
+    let data = tempfile::tempdir().unwrap();
+    let mut command = etcd(data.path(), free_ports());
+    command.args(["--bcrypt-cost", "32"]);
+    let log = log_until_served(command);
+    let fields = "\"min-cost\":4,\"max-cost\":31,\"default-cost\":10,\"given-cost\":32";
+    contains_all(&log, &["use default bcrypt cost instead of the invalid given cost", fields]);
+    let log = log_until_served(etcd(data.path(), free_ports()));
+    assert!(!log.contains("bcrypt cost"), "{log}");
+}
+
+/// `sample.yml` has the keys and values of the file that etcd's releases contain as an example, with
+/// other ports. The server starts in the directory of its data, which the file does not name.
+#[test]
+fn etcds_sample_configuration_starts_the_server_and_what_has_no_effect_is_said() {
+    let data = tempfile::tempdir().unwrap();
+    let [client, peer] = free_ports().map(|port| format!("http://localhost:{port}"));
+    let text = include_str!("sample.yml").replace("CLIENT", &client).replace("PEER", &peer);
+    // With the default name, etcd's default cluster has the default port.
+    let text = text.replace("initial-cluster:\n", &format!("initial-cluster: default={peer}\n"));
+    let file = data.path().join("etcd.yml");
+    std::fs::write(&file, text).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_etcd"));
+    command.arg("--config-file").arg(&file).current_dir(data.path()).stderr(Stdio::piped());
+    let log = log_until_served(command);
+    let unsaid =
+        ["enable-pprof", "proxy-dial-timeout", "discovery-fallback"].into_iter().find(|key| {
+            let warns = |line: &&str| line.contains("\"level\":\"warn\"") && line.contains(key);
+            log.lines().find(warns).is_none()
+        });
+    assert_eq!(unsaid, None, "{log}");
+}
+
 #[test]
 fn a_taken_port_is_named() {
     let data = tempfile::tempdir().unwrap();

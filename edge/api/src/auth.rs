@@ -8,8 +8,8 @@ use crate::host::Host;
 use proto::answer::{Answer, AuthAnswer};
 use proto::etcdserverpb as pb;
 use proto::etcdserverpb::InternalRaftRequest;
-use rpc::Status;
 use rpc::body::{Reply, encoded};
+use rpc::{Error, Status};
 
 /// Proposes a request whose response has only a header.
 macro_rules! change {
@@ -34,10 +34,23 @@ change! {
     user_revoke_role AuthUserRevokeRoleRequest auth_user_revoke_role AuthUserRevokeRoleResponse;
     role_add AuthRoleAddRequest auth_role_add AuthRoleAddResponse;
     role_delete AuthRoleDeleteRequest auth_role_delete AuthRoleDeleteResponse;
-    role_grant_permission AuthRoleGrantPermissionRequest auth_role_grant_permission
-        AuthRoleGrantPermissionResponse;
     role_revoke_permission AuthRoleRevokePermissionRequest auth_role_revoke_permission
         AuthRoleRevokePermissionResponse;
+}
+
+pub(crate) async fn role_grant_permission<H: Host>(call: Call<H>) -> Result<Reply, Status> {
+    let (service, request) = call.request(|_: &pb::AuthRoleGrantPermissionRequest| false).await?;
+    service.host.require_admin().await?;
+    // Checked again when the entry is applied. Members of etcd before 3.4.21 panic there.
+    if request.perm.is_none() {
+        return Err(Error::PermissionNotGiven.into());
+    }
+    let request =
+        InternalRaftRequest { auth_role_grant_permission: Some(request), ..Default::default() };
+    let Answer::Auth(AuthAnswer::Done) = service.host.propose(request).await? else {
+        return Err(mismatch());
+    };
+    Ok(encoded(&pb::AuthRoleGrantPermissionResponse { header: service.header() }))
 }
 
 /// Proposes a request that reads; the answer becomes the fields of the response.

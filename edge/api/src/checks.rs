@@ -89,6 +89,8 @@ pub(crate) fn txn(request: &TxnRequest, ops_max: usize) -> Result<(), Error> {
     // After the size checks: this compares the operations with each other.
     overlaps(&request.success)?;
     overlaps(&request.failure)?;
+    kept_after_deletion(&request.success, None)?;
+    kept_after_deletion(&request.failure, None)?;
     Ok(())
 }
 
@@ -111,6 +113,42 @@ fn operations(request: &TxnRequest, ops_max: usize) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Refuses a put that keeps the value or lease of a key that a range without an end has deleted
+/// before it. Members of etcd accept it into the log and panic when they apply it. All other deletions
+/// before such a put are duplicate keys. `from` is the lowest key from which on all are deleted;
+/// returns what it is after the operations.
+fn kept_after_deletion<'a>(
+    ops: &'a [RequestOp],
+    mut from: Option<&'a [u8]>,
+) -> Result<Option<&'a [u8]>, Error> {
+    let lower = |a: Option<&'a [u8]>, b: Option<&'a [u8]>| match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (one, other) => one.or(other),
+    };
+    for op in ops {
+        match &op.request {
+            Some(Request::RequestDeleteRange(delete)) if &delete.range_end[..] == b"\0" => {
+                from = lower(from, Some(&delete.key));
+            }
+            Some(Request::RequestPut(put)) if put.ignore_value || put.ignore_lease => {
+                if from.is_some_and(|from| from <= &put.key[..]) {
+                    return Err(Error::KeyNotFound);
+                }
+            }
+            Some(Request::RequestTxn(txn)) => {
+                let success = kept_after_deletion(&txn.success, from)?;
+                let failure = kept_after_deletion(&txn.failure, from)?;
+                from = lower(success, failure);
+            }
+            Some(
+                Request::RequestDeleteRange(_) | Request::RequestPut(_) | Request::RequestRange(_),
+            )
+            | None => {}
+        }
+    }
+    Ok(from)
 }
 
 /// The keys that one branch changes.

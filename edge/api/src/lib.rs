@@ -40,6 +40,6 @@ pub use host::{
     WatchStream,
 };
 pub use member::{Authenticator, WorkerHost, WorkerWatchStream, hash_kv, permit_admin, status_of};
-pub use passwords::bcrypt_cost;
+pub use passwords::{BCRYPT_COSTS, bcrypt_cost};
 pub use service::{HttpAnswer, HttpHandler, Service};
 pub use shared::Limits;

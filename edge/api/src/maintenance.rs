@@ -34,11 +34,27 @@ pub(crate) async fn alarm<H: Host>(call: Call<H>) -> Result<Reply, Status> {
     } else {
         service.host.require_admin().await?;
     }
+    alarm_is_known(&request)?;
     let request = InternalRaftRequest { alarm: Some(request), ..InternalRaftRequest::default() };
     let Answer::Alarm { alarms } = service.host.propose(request).await? else {
         return Err(mismatch());
     };
     Ok(encoded(&AlarmResponse { header: service.header(), alarms }))
+}
+
+/// An unknown alarm must not be activated: members of etcd 3.5 to 3.7 panic when they apply it. It may
+/// be deactivated, because a log of 3.4 may contain one. An unknown action has no answer in etcd,
+/// whose API panics on it.
+fn alarm_is_known(request: &AlarmRequest) -> Result<(), Status> {
+    let Ok(action) = AlarmAction::try_from(request.action) else {
+        let why = format!("etcdserver: unknown action {} of an alarm request", request.action);
+        return Err(Status::new(Code::InvalidArgument, why));
+    };
+    if action == AlarmAction::Activate && AlarmType::try_from(request.alarm).is_err() {
+        let why = format!("etcdserver: unknown alarm type {}", request.alarm);
+        return Err(Status::new(Code::InvalidArgument, why));
+    }
+    Ok(())
 }
 
 pub(crate) async fn status<H: Host>(call: Call<H>) -> Result<Reply, Status> {

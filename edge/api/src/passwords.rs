@@ -23,7 +23,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 /// The longest password in bytes; bcrypt ignores further bytes.
 const PASSWORD_MAX: usize = 72;
 /// The costs that bcrypt permits.
-const COSTS: std::ops::RangeInclusive<u64> = 4..=31;
+/// The costs that bcrypt permits.
+pub const BCRYPT_COSTS: std::ops::RangeInclusive<u64> = 4..=31;
 const COST_DEFAULT: u32 = 10;
 /// The salt and the digest of a hash that matches no known password.
 const NOBODY: &str = "abcdefghijklmnopqrstuu0123456789ABCDEFGHIJKLMNOPQRSTS";
@@ -57,7 +58,7 @@ pub(crate) struct Passwords {
 /// does not permit.
 #[must_use]
 pub fn bcrypt_cost(given: u64) -> u32 {
-    let has = Some(given).filter(|cost| COSTS.contains(cost));
+    let has = Some(given).filter(|cost| BCRYPT_COSTS.contains(cost));
     has.and_then(|cost| u32::try_from(cost).ok()).unwrap_or(COST_DEFAULT)
 }
 

@@ -4,6 +4,7 @@
 //! Source: the documentation of Go's `flag` package.
 
 use crate::flags::{self, Flag};
+use crate::old;
 use crate::settings::Settings;
 use crate::value::{Kind, Value};
 
@@ -48,7 +49,7 @@ pub fn parse(arguments: &[String]) -> Result<Parsed, String> {
             }
             continue;
         }
-        let Some(flag) = flags::find(name) else {
+        let Some(flag) = old::find(name) else {
             return match name {
                 "h" | "help" => Ok(Parsed::Help),
                 _ => Err(format!("flag provided but not defined: -{name}")),

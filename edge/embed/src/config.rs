@@ -134,8 +134,8 @@ pub struct Bootstrap {
 pub struct Limits {
     /// The database's size at which writes are refused, in bytes; `None` for no limit.
     pub quota_bytes: Option<u64>,
-    /// Whether the quota was given, or is the default.
-    pub quota_is_default: bool,
+    /// The quota as it was given: 0 for the default, a negative number for no limit.
+    pub quota_given: i64,
     /// Operations in a transaction.
     pub max_txn_ops: u64,
     /// Bytes of a request.
@@ -163,6 +163,8 @@ pub struct Auth {
     pub token_ttl: Duration,
     /// The cost of hashing a password.
     pub bcrypt_cost: u32,
+    /// The cost that was given, for which the default stands if bcrypt does not permit it.
+    pub bcrypt_cost_given: u64,
 }
 
 /// When the database is committed, and compacted.
@@ -316,6 +318,7 @@ fn member(s: &Settings) -> Member {
             has_tokens: !s.text("auth-token").is_empty(),
             token_ttl: Duration::from_secs(non_zero(s, "auth-token-ttl", 300)),
             bcrypt_cost: api::bcrypt_cost(s.uint("bcrypt-cost")),
+            bcrypt_cost_given: s.uint("bcrypt-cost"),
         },
     }
 }
@@ -367,7 +370,7 @@ fn limits(s: &Settings) -> Limits {
             0 => u64::try_from(DEFAULT_QUOTA).ok(),
             given => u64::try_from(given).ok(),
         },
-        quota_is_default: quota == 0,
+        quota_given: quota,
         max_txn_ops: s.uint("max-txn-ops"),
         max_request_bytes: s.uint("max-request-bytes"),
         max_concurrent_streams: u32::try_from(s.uint("max-concurrent-streams")).unwrap_or(u32::MAX),

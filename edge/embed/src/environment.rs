@@ -2,7 +2,7 @@
 //!
 //! Source: etcd pkg/flags/flag.go and server/etcdmain/config.go @ v3.7.1.
 
-use crate::flags;
+use crate::old;
 use crate::settings::{Notice, Settings};
 
 /// The variables of the process, as `(name, value)`.
@@ -38,7 +38,7 @@ pub fn apply(settings: &mut Settings, variables: &Variables) -> Result<(), Strin
     let mut used: Vec<String> = vec![special.to_owned(), "ETCD_UNSUPPORTED_ARCH".to_owned()];
     let mut shadowing: Vec<String> = Vec::new();
     let mut error = None;
-    let mut table: Vec<_> = flags::FLAGS.iter().collect();
+    let mut table: Vec<_> = old::all().collect();
     table.sort_by_key(|flag| flag.name);
     for flag in table {
         let name = variable(flag.name);

@@ -3,6 +3,7 @@
 //! Source: etcd server/embed/config.go `configFromFile` @ v3.7.1.
 
 use crate::flags::{self, Flag};
+use crate::old;
 use crate::settings::{Notice, Settings};
 use crate::value::{Kind, Value};
 use cli::duration::GoDuration;
@@ -97,7 +98,7 @@ pub fn parse(text: &str, settings: &mut Settings) -> Result<(), Error> {
             section(settings, key, keys, value)?;
             continue;
         }
-        match flags::find(key).filter(|flag| !NOT_IN_FILES.contains(&flag.name)) {
+        match old::find(key).filter(|flag| !NOT_IN_FILES.contains(&flag.name)) {
             Some(flag) => set(settings, flag, key, value)?,
             None => unknown(settings, key),
         }

@@ -227,7 +227,7 @@ flags! {
         "auth-token-ttl" Kind::Uint, "300", YES, "Seconds that a simple token lasts after its last use.";
     }
     Monitoring {
-        "enable-pprof" Kind::Bool, "false", Built::No("profiles over HTTP"), "Serve profiles under /debug/pprof/.";
+        "enable-pprof" Kind::Bool, "false", Built::NoEffect("profiles over HTTP are not built yet: /debug/pprof/ is answered with 404"), "Serve profiles under /debug/pprof/.";
         "metrics" Kind::Text, "basic", YES, "basic, or extensive to measure the duration of gRPC calls too.";
         "listen-metrics-urls" Kind::Urls, "", YES, "URLs to listen on for /metrics and the health checks alone.";
     }

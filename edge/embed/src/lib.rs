@@ -18,6 +18,7 @@ pub mod help;
 pub mod initial;
 mod listening;
 pub mod logging;
+mod old;
 mod others;
 mod peer_host;
 mod peers;

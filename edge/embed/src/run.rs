@@ -171,6 +171,7 @@ fn start(config: &Config) -> Result<Serving, StartFailure> {
             .inspect_err(|error| tracing::error!(error, "checkInitialHashKV failed"))?;
     }
     options::describe(config, &metrics);
+    banner::bcrypt_cost(config);
     let (stop, stopping) = watch::channel(false);
     let places = places(fds);
     let seats = Seats::new(places.clients);

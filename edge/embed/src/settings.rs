@@ -49,6 +49,11 @@ impl Settings {
         self.given.insert(flag.name, value);
     }
 
+    /// Removes the value of a flag that was given.
+    pub fn take(&mut self, name: &str) -> Option<Value> {
+        self.given.remove(name)
+    }
+
     /// Whether the flag was given.
     pub fn is_given(&self, name: &str) -> bool {
         self.given.contains_key(name)

@@ -7,7 +7,7 @@ use crate::arguments::{self, Parsed};
 use crate::config::Config;
 use crate::logging::LogOutput;
 use crate::settings::{Notice, Settings};
-use crate::{environment, file, help, validate};
+use crate::{environment, file, help, old, validate};
 
 /// What to do, decided from arguments, environment and file.
 #[derive(Debug)]
@@ -69,9 +69,12 @@ pub fn decide(arguments: &[String], variables: &environment::Variables) -> Decis
         }
     };
     let early = std::mem::take(&mut settings.notices);
-    if let Err(error) = read {
-        return serve(Plan { early, notices: Vec::new(), log: None, config: Err(error) });
-    }
+    let deprecated = match read.and_then(|()| old::replace(&mut settings)) {
+        Ok(notices) => notices,
+        Err(error) => {
+            return serve(Plan { early, notices: Vec::new(), log: None, config: Err(error) });
+        }
+    };
     let log = validate::check_logging(&settings).and_then(|logging| LogOutput::open(&logging));
     let log = match log {
         Ok(log) => log,
@@ -80,6 +83,7 @@ pub fn decide(arguments: &[String], variables: &environment::Variables) -> Decis
         }
     };
     let (config, mut notices) = validate::check(&settings);
+    notices.extend(deprecated);
     if let Some(path) = settings.file {
         let message = "loaded server configuration, other configuration command line flags and environment variables will be ignored if provided";
         notices.push(Notice::new("info", message, [("path", path)]));

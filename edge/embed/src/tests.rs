@@ -92,6 +92,65 @@ fn scripts() {
     }
 }
 
+/// The configuration, or the error, as text.
+fn configured(arguments: &[&str], variables: &Variables) -> String {
+    let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+    let Decision::Serve(plan) = decide(&arguments, variables) else { panic!("{arguments:?}") };
+    format!("{:?}", plan.config)
+}
+
+#[test]
+fn an_old_flag_sets_what_its_newer_name_sets() {
+    let defaults = configured(&[], &[]);
+    for (old, new) in [
+        ("stop-grpc-service-on-defrag=true", "feature-gates=StopGRPCServiceOnDefrag=true"),
+        ("initial-corrupt-check=true", "feature-gates=InitialCorruptCheck=true"),
+        ("compact-hash-check-enabled=true", "feature-gates=CompactHashCheck=true"),
+        (
+            "txn-mode-write-with-shared-buffer=false",
+            "feature-gates=TxnModeWriteWithSharedBuffer=false",
+        ),
+        ("enable-lease-checkpoint=true", "feature-gates=LeaseCheckpoint=true"),
+        ("enable-lease-checkpoint-persist=true", "feature-gates=LeaseCheckpointPersist=true"),
+        ("compact-hash-check-time=7s", "compact-hash-check-time=7s"),
+        ("corrupt-check-time=7s", "corrupt-check-time=7s"),
+        ("compaction-batch-limit=7", "compaction-batch-limit=7"),
+        ("compaction-sleep-interval=7s", "compaction-sleep-interval=7s"),
+        ("watch-progress-notify-interval=7s", "watch-progress-notify-interval=7s"),
+        ("warning-apply-duration=7s", "warning-apply-duration=7s"),
+        ("warning-unary-request-duration=7s", "warning-unary-request-duration=7s"),
+        ("memory-mlock=true", "memory-mlock=true"),
+        ("snapshot-catchup-entries=7", "snapshot-catchup-entries=7"),
+        ("snapshot-catch-up-entries=7", "snapshot-catchup-entries=7"),
+        ("downgrade-check-time=7s", "downgrade-check-time=7s"),
+        ("peer-skip-client-san-verification=true", "peer-skip-client-san-verification=true"),
+        ("enable-distributed-tracing=true", "enable-distributed-tracing=true"),
+        ("distributed-tracing-address=x", "distributed-tracing-address=x"),
+        ("distributed-tracing-service-name=x", "distributed-tracing-service-name=x"),
+        ("distributed-tracing-instance-id=x", "distributed-tracing-instance-id=x"),
+        ("distributed-tracing-sampling-rate=7", "distributed-tracing-sampling-rate=7"),
+    ] {
+        let expected = configured(&[&format!("--{new}")], &[]);
+        assert_ne!(expected, defaults, "{new}");
+        assert_eq!(configured(&[&format!("--experimental-{old}")], &[]), expected, "{old}");
+        let (name, value) = old.split_once('=').unwrap();
+        let variable = crate::environment::variable(&format!("experimental-{name}"));
+        assert_eq!(configured(&[], &[(variable, value.to_owned())]), expected, "{old}");
+    }
+    // Of 3.4, with other names.
+    for (old, new) in [
+        ("--debug", "--log-level=debug"),
+        ("--log-output=stdout", "--log-outputs=stdout"),
+        ("--experimental-backend-bbolt-freelist-type=array", "--backend-bbolt-freelist-type=array"),
+        (
+            "--experimental-bootstrap-defrag-threshold-megabytes=7",
+            "--bootstrap-defrag-threshold-megabytes=7",
+        ),
+    ] {
+        assert_eq!(configured(&[old], &[]), configured(&[new], &[]), "{old}");
+    }
+}
+
 #[test]
 fn the_defaults_are_etcds() {
     let config = Config::new();

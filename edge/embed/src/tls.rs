@@ -90,6 +90,14 @@ pub(crate) fn check(s: &Settings) -> Result<(), String> {
     crypto(s)?;
     allowed(s, "client-cert-allowed-cn", "client-cert-allowed-hostname")?;
     allowed(s, "peer-cert-allowed-cn", "peer-cert-allowed-hostname")?;
+    // As in etcd, also if no URL needs the certificate.
+    let makes = |prefix: &str| {
+        let is_empty = |flag: &str| s.text(&format!("{prefix}{flag}")).is_empty();
+        s.bool(&format!("{prefix}auto-tls")) && is_empty("cert-file") && is_empty("key-file")
+    };
+    if s.uint("self-signed-cert-validity") == 0 && (makes("") || makes("peer-")) {
+        return Err(net::tls::NO_VALIDITY.to_owned());
+    }
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use crate::url::Url;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use std::fmt;
 use std::io;
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -69,8 +69,9 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Binds and listens on a URL's host and port. `localhost` means its IPv4 address where it
-    /// has one, as in Go.
+    /// Binds and listens on a URL's host and port. As in Go, `localhost` means its IPv4 address where
+    /// it has one, and `0.0.0.0` and an empty host mean every address, also of IPv6 where there is
+    /// IPv6.
     ///
     /// # Errors
     /// [`BindError`]; a unix socket is one too: not built.
@@ -79,8 +80,15 @@ impl Listener {
         if url.scheme().is_unix() {
             return Err(error(io::Error::other("unix sockets are not built yet")));
         }
-        let address = resolve(url).map_err(error)?;
+        let port = port(url).map_err(error)?;
+        let every = matches!(url.host(), "" | "0.0.0.0");
+        if every && let Some(socket) = dual_stack(options) {
+            listen(&socket, (Ipv6Addr::UNSPECIFIED, port).into()).map_err(error)?;
+            return Ok(Self { socket: socket.into(), url: url.clone() });
+        }
+        let address = resolve(url, port).map_err(error)?;
         let socket = open(address, options).map_err(error)?;
+        listen(&socket, address).map_err(error)?;
         Ok(Self { socket: socket.into(), url: url.clone() })
     }
 
@@ -115,15 +123,29 @@ impl Listener {
     }
 }
 
-fn resolve(url: &Url) -> io::Result<SocketAddr> {
+fn port(url: &Url) -> io::Result<u16> {
     let port = url.port();
+    let invalid = |_| io::Error::new(io::ErrorKind::InvalidInput, format!("invalid port {port}"));
+    port.parse().map_err(invalid)
+}
+
+fn resolve(url: &Url, port: u16) -> io::Result<SocketAddr> {
     let host = if url.host().is_empty() { "0.0.0.0" } else { url.host() };
-    let port: u16 = port
-        .parse()
-        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, format!("invalid port {port}")))?;
     let all: Vec<SocketAddr> = (host, port).to_socket_addrs()?.collect();
     let found = all.iter().find(|a| a.is_ipv4()).or_else(|| all.first());
     found.copied().ok_or_else(|| io::Error::other("no such host"))
+}
+
+/// A socket of IPv6 that takes connections of IPv4, too; `None` on a machine without IPv6.
+fn dual_stack(options: SocketOptions) -> Option<Socket> {
+    // A kernel may create such sockets without an address of IPv6; binding tells.
+    let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
+    let probe = open(any, options).ok()?;
+    probe.set_only_v6(false).ok()?;
+    probe.bind(&any.into()).ok()?;
+    let socket = open(any, options).ok()?;
+    socket.set_only_v6(false).ok()?;
+    Some(socket)
 }
 
 fn open(address: SocketAddr, options: SocketOptions) -> io::Result<Socket> {
@@ -132,9 +154,12 @@ fn open(address: SocketAddr, options: SocketOptions) -> io::Result<Socket> {
     if options.reuse_port {
         socket.set_reuse_port(true)?;
     }
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
     Ok(socket)
+}
+
+fn listen(socket: &Socket, address: SocketAddr) -> io::Result<()> {
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)
 }
 
 fn accept_loop(socket: &TcpListener, stopping: &AtomicBool, sink: &(impl Fn(TcpStream) + Send)) {
@@ -226,6 +251,38 @@ mod tests {
         let url = Url::parse(&format!("http://127.0.0.1:{port}")).unwrap();
         let error = Listener::bind(&url, SocketOptions::default()).unwrap_err();
         let wanted = format!("listen tcp 127.0.0.1:{port}: bind: address already in use");
+        assert_eq!(error.to_string(), wanted);
+    }
+
+    /// Accepts one connection at a URL from an address; returns the server's view of the client.
+    fn client_seen(url: &str, from: &str) -> io::Result<SocketAddr> {
+        let listener = Listener::bind(&Url::parse(url).unwrap(), SocketOptions::default()).unwrap();
+        let port = listener.local_addr()?.port();
+        let client = TcpStream::connect((from, port))?;
+        let (served, _) = listener.socket.accept()?;
+        drop(client);
+        served.peer_addr()
+    }
+
+    #[test]
+    fn a_listener_on_all_addresses_takes_ipv4_and_ipv6() {
+        for url in ["http://0.0.0.0:0", "http://:0"] {
+            let seen = client_seen(url, "127.0.0.1").unwrap();
+            assert_eq!(seen.ip().to_canonical().to_string(), "127.0.0.1", "{url}");
+            if TcpListener::bind("[::1]:0").is_ok() {
+                assert_eq!(client_seen(url, "::1").unwrap().ip().to_string(), "::1", "{url}");
+            }
+        }
+        assert!(client_seen("http://127.0.0.1:0", "::1").is_err(), "only all addresses mean both");
+    }
+
+    #[test]
+    fn a_port_that_ipv4_uses_is_in_use_for_all_addresses() {
+        let first = Listener::bind(&any_port(), SocketOptions::default()).unwrap();
+        let port = first.local_addr().unwrap().port();
+        let url = Url::parse(&format!("http://0.0.0.0:{port}")).unwrap();
+        let error = Listener::bind(&url, SocketOptions::default()).unwrap_err();
+        let wanted = format!("listen tcp 0.0.0.0:{port}: bind: address already in use");
         assert_eq!(error.to_string(), wanted);
     }
 

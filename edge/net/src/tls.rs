@@ -28,7 +28,7 @@ pub use error::{HandshakeError, TlsError};
 pub use files::KeyPair;
 pub use reload::failed_reloads;
 pub use security::{Security, log_rejected, rejected_connections};
-pub use self_signed::self_signed;
+pub use self_signed::{NO_VALIDITY, self_signed};
 pub use server::{ServerOptions, ServerTls};
 pub use stream::Stream;
 pub use verify::Allowed;

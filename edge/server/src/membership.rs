@@ -8,7 +8,7 @@ use crate::forwarding::ForwardingError;
 use crate::leader::Patience;
 use crate::worker::Worker;
 use bytes::Bytes;
-use cluster::{ChangeContext, Member, Reach, UnsafeChange, check_in_sync};
+use cluster::{ChangeContext, InvalidChange, Member, Reach, UnsafeChange, check_in_sync};
 use executor::ConsensusInput;
 use proto::raftpb::ConfChangeType;
 use proto::{ConfChange, Index, NodeId};
@@ -83,7 +83,7 @@ impl Worker {
         match &promoted {
             Ok(_) => metrics.learner_promotions.inc(),
             Err(error) => {
-                let reason = error.to_string();
+                let reason = etcds_words(error);
                 metrics.learner_promotion_failures.with_label_values(&[&reason]).inc();
             }
         }
@@ -226,9 +226,24 @@ impl Worker {
     }
 }
 
+/// The error of a promotion in etcd's words, as the metric has it.
+fn etcds_words(error: &Error) -> String {
+    let invalid = match error {
+        Error::Rejected(Reject::MemberRemoved) => InvalidChange::IdRemoved,
+        Error::Rejected(Reject::MemberExists) => InvalidChange::IdExists,
+        Error::Rejected(Reject::MemberNotFound) => InvalidChange::IdNotFound,
+        Error::Rejected(Reject::PeerUrlExists) => InvalidChange::PeerUrlExists,
+        Error::Rejected(Reject::NotLearner) => InvalidChange::NotLearner,
+        Error::Rejected(Reject::TooManyLearners) => InvalidChange::TooManyLearners,
+        Error::Unsafe(change) => return change.to_string(),
+        other => return format!("etcdserver: {other}"),
+    };
+    invalid.to_string()
+}
+
 /// The final error of the leader; `None` if the request should be repeated.
 fn refused(error: &ForwardingError) -> Option<Error> {
-    let not_learner = cluster::InvalidChange::NotLearner.to_string();
+    let not_learner = InvalidChange::NotLearner.to_string();
     match error {
         ForwardingError::Refused { status: NOT_FOUND, .. } => {
             Some(Error::Rejected(Reject::MemberNotFound))
@@ -242,6 +257,26 @@ fn refused(error: &ForwardingError) -> Option<Error> {
         ForwardingError::Refused { .. } | ForwardingError::Unreachable(_) => {
             tracing::debug!(%error, "the leader has not promoted the member");
             None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_promotion_is_counted_in_etcds_words() {
+        for (error, words) in [
+            (Error::Rejected(Reject::MemberNotFound), "membership: ID not found"),
+            (Error::Rejected(Reject::NotLearner), "membership: can only promote a learner member"),
+            (
+                Error::Unsafe(UnsafeChange::LearnerNotReady),
+                "etcdserver: can only promote a learner member which is in sync with leader",
+            ),
+            (Error::Timeout, "etcdserver: request timed out"),
+        ] {
+            assert_eq!(etcds_words(&error), words);
         }
     }
 }

@@ -5,7 +5,7 @@ use super::*;
 use proto::etcdserverpb::{Compare, RangeRequest};
 use script::Case;
 
-/// Reads `put a; del a c; get a; txn { … } { … }; cmp a; none` as operations.
+/// Reads `put a; keep a; lease a; del a c; get a; txn { … } { … }; cmp a; none` as operations.
 struct Parser<'a> {
     words: Vec<&'a str>,
     at: usize,
@@ -39,6 +39,16 @@ impl<'a> Parser<'a> {
                 "put" => {
                     let key = self.key();
                     Some(Request::RequestPut(PutRequest { key, ..PutRequest::default() }))
+                }
+                "keep" => {
+                    let put =
+                        PutRequest { key: self.key(), ignore_value: true, ..Default::default() };
+                    Some(Request::RequestPut(put))
+                }
+                "lease" => {
+                    let put =
+                        PutRequest { key: self.key(), ignore_lease: true, ..Default::default() };
+                    Some(Request::RequestPut(put))
                 }
                 "del" => {
                     let (key, range_end) = (self.key(), self.key());

@@ -60,6 +60,8 @@ pub(crate) struct Inner {
     pub(crate) view: Arc<()>,
     /// What entries hold of passwords: the password and its hash.
     pub(crate) users: RefCell<Vec<(String, String)>>,
+    /// Entries with an alarm that were proposed.
+    pub(crate) alarm_entries: Cell<usize>,
     /// Whether a member takes no hash for a password.
     pub(crate) has_members_of_3_4: Cell<bool>,
     /// Cloned by every large range, if a test looks at the pages that it pins.
@@ -337,6 +339,12 @@ impl Host for Fake {
         }
         if request.compaction.is_some() {
             return Ok(Answer::Compact { revision: self.revision() });
+        }
+        if request.auth_role_grant_permission.is_some() {
+            return Ok(Answer::Auth(proto::answer::AuthAnswer::Done));
+        }
+        if request.alarm.is_some() {
+            self.0.alarm_entries.set(self.0.alarm_entries.get() + 1);
         }
         Ok(Answer::Alarm { alarms: self.alarms() })
     }

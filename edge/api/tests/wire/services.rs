@@ -3,13 +3,14 @@
 use crate::fake::{Fake, channel, serve};
 use api::Limits;
 use proto::etcdserverpb::{
-    AlarmRequest, AuthStatusRequest, AuthUserAddRequest, AuthUserChangePasswordRequest,
-    CompactionRequest, DefragmentRequest, DeleteRangeRequest, DowngradeRequest, HashKvRequest,
-    HashRequest, LeaseGrantRequest, LeaseKeepAliveRequest, LeaseLeasesRequest, LeaseRevokeRequest,
-    LeaseTimeToLiveRequest, MemberAddRequest, MemberListRequest, MemberPromoteRequest,
-    MemberRemoveRequest, MemberUpdateRequest, MoveLeaderRequest, PutRequest, RangeRequest,
-    RequestOp, ResponseHeader, SnapshotRequest, StatusRequest, TxnRequest, WatchCreateRequest,
-    WatchRequest, request_op::Request, watch_request::RequestUnion,
+    AlarmRequest, AuthRoleGrantPermissionRequest, AuthStatusRequest, AuthUserAddRequest,
+    AuthUserChangePasswordRequest, CompactionRequest, DefragmentRequest, DeleteRangeRequest,
+    DowngradeRequest, HashKvRequest, HashRequest, LeaseGrantRequest, LeaseKeepAliveRequest,
+    LeaseLeasesRequest, LeaseRevokeRequest, LeaseTimeToLiveRequest, MemberAddRequest,
+    MemberListRequest, MemberPromoteRequest, MemberRemoveRequest, MemberUpdateRequest,
+    MoveLeaderRequest, PutRequest, RangeRequest, RequestOp, ResponseHeader, SnapshotRequest,
+    StatusRequest, TxnRequest, WatchCreateRequest, WatchRequest, request_op::Request,
+    watch_request::RequestUnion,
 };
 use proto::healthpb::{HealthCheckRequest, HealthListRequest};
 use rpc::stubs::etcdserverpb::auth_client::AuthClient;
@@ -223,6 +224,49 @@ fn maintenance_answers() {
         }
         assert_eq!(received[..file.len()], file);
         assert_eq!(received[file.len()..], sha2::Sha256::digest(&file)[..]);
+    });
+}
+
+#[test]
+fn an_alarm_at_which_members_of_etcd_panic_is_not_proposed() {
+    let fake = Fake::default();
+    let member = fake.clone();
+    serve(&fake, Limits::default(), |address| async move {
+        let mut maintenance = MaintenanceClient::new(channel(address).await);
+        let request = |action, alarm| AlarmRequest { action, member_id: 1, alarm };
+        let unknown_alarm = "etcdserver: unknown alarm type";
+        let unknown_action = "etcdserver: unknown action";
+        for (action, alarm, text) in [
+            (1, 9, unknown_alarm),
+            (1, -1, unknown_alarm),
+            (3, 1, unknown_action),
+            (-1, 0, unknown_action),
+        ] {
+            let status = maintenance.alarm(request(action, alarm)).await.unwrap_err();
+            assert_eq!(status.code(), Code::InvalidArgument, "{action} {alarm}");
+            assert!(status.message().starts_with(text), "{}", status.message());
+        }
+        assert_eq!(member.0.alarm_entries.get(), 0);
+        // 3.4 stores unknown alarms, so they can be read and deactivated.
+        for (action, alarm) in [(1, 0), (1, 1), (1, 2), (2, 9), (0, 9)] {
+            maintenance.alarm(request(action, alarm)).await.unwrap();
+        }
+        assert_eq!(member.0.alarm_entries.get(), 5);
+    });
+}
+
+#[test]
+fn a_role_gets_no_permission_from_a_request_without_one() {
+    // The fake host would take the entry.
+    serve(&Fake::default(), Limits::default(), |address| async move {
+        let mut auth = AuthClient::new(channel(address).await);
+        let request = AuthRoleGrantPermissionRequest { name: "r".to_owned(), perm: None };
+        let status = auth.role_grant_permission(request).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert_eq!(status.message(), "etcdserver: permission not given");
+        let perm = Some(proto::authpb::Permission::default());
+        let request = AuthRoleGrantPermissionRequest { name: "r".to_owned(), perm };
+        auth.role_grant_permission(request).await.unwrap();
     });
 }
 

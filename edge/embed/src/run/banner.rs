@@ -26,6 +26,11 @@ fn go(duration: Duration) -> String {
 
 /// Logs the effective configuration.
 pub(super) fn starting(config: &Config, members: Option<&Members>, has_data: bool) {
+    let fields = effective(config, members, has_data);
+    tracing::info!(%fields, "starting an etcd server");
+}
+
+fn effective(config: &Config, members: Option<&Members>, has_data: bool) -> serde_json::Value {
     let (member, urls) = (&config.member, &config.urls);
     let (os, arch) = help::platform();
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -41,6 +46,10 @@ pub(super) fn starting(config: &Config, members: Option<&Members>, has_data: boo
         .filter(|(_, stage, on)| *on != (*stage == crate::gates::Stage::Beta))
         .map(|(name, _, on)| format!("{name}={on}"))
         .collect();
+    let quota = match config.limits.quota_given {
+        0 => crate::config::DEFAULT_QUOTA,
+        given => given,
+    };
     let mut fields = json!({
         "etcd-version": help::ETCD_VERSION,
         "git-sha": help::GIT_SHA,
@@ -71,11 +80,11 @@ pub(super) fn starting(config: &Config, members: Option<&Members>, has_data: boo
         "initial-cluster": members.map_or(String::new(), text),
         "initial-cluster-state": if config.bootstrap.new_cluster { "new" } else { "existing" },
         "initial-cluster-token": if has_data { "" } else { &config.bootstrap.token },
-        "quota-backend-bytes": config.limits.quota_bytes,
+        "quota-backend-bytes": quota,
         "max-request-bytes": config.limits.max_request_bytes,
         "max-concurrent-streams": config.limits.max_concurrent_streams,
         "backend-cache-bytes": config.limits.backend_cache_bytes,
-        "pre-vote": true,
+        "pre-vote": config.bootstrap.pre_vote,
         "feature-gates": gates.join(","),
         "auto-compaction-mode": mode,
         "auto-compaction-retention": retention,
@@ -86,7 +95,22 @@ pub(super) fn starting(config: &Config, members: Option<&Members>, has_data: boo
     fields["max-watchers-per-stream"] = json!(watchers.stream);
     fields["max-watchers-per-connection"] = json!(watchers.connection);
     fields["max-watchers"] = json!(watchers.total);
-    tracing::info!(%fields, "starting an etcd server");
+    fields
+}
+
+/// Warns that bcrypt does not permit the cost that was given.
+pub(super) fn bcrypt_cost(config: &Config) {
+    let auth = &config.member.auth;
+    if u64::from(auth.bcrypt_cost) == auth.bcrypt_cost_given {
+        return;
+    }
+    tracing::warn!(
+        "min-cost" = *api::BCRYPT_COSTS.start(),
+        "max-cost" = *api::BCRYPT_COSTS.end(),
+        "default-cost" = auth.bcrypt_cost,
+        "given-cost" = auth.bcrypt_cost_given,
+        "use default bcrypt cost instead of the invalid given cost"
+    );
 }
 
 /// Logs that the data is open.
@@ -140,4 +164,36 @@ pub(super) fn end(config: &Config, message: &str) {
         "advertise-client-urls" = ?clients,
         "{message}"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Settings;
+    use crate::{flags, validate};
+
+    fn effective_of(given: &[(&str, &str)]) -> serde_json::Value {
+        let mut settings = Settings::default();
+        for (name, value) in given {
+            let flag = flags::find(name).unwrap();
+            settings.set(flag, flag.kind.parse(value).unwrap());
+        }
+        effective(&validate::check(&settings).0.unwrap(), None, false)
+    }
+
+    #[test]
+    fn the_line_of_the_start_has_the_values_in_use() {
+        let fields = effective_of(&[]);
+        assert_eq!(
+            (&fields["pre-vote"], &fields["quota-backend-bytes"]),
+            (&json!(true), &json!(2_147_483_648_u64))
+        );
+        let fields = effective_of(&[("pre-vote", "false"), ("quota-backend-bytes", "-1")]);
+        assert_eq!(
+            (&fields["pre-vote"], &fields["quota-backend-bytes"]),
+            (&json!(false), &json!(-1))
+        );
+        let fields = effective_of(&[("quota-backend-bytes", "77")]);
+        assert_eq!(fields["quota-backend-bytes"], json!(77));
+    }
 }

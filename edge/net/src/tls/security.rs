@@ -3,6 +3,7 @@
 use super::{HandshakeError, ServerTls, Stream};
 use crate::limits::OPENING_TIME_MAX;
 use crate::seats::Seat;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::net::TcpStream;
@@ -62,8 +63,10 @@ pub fn rejected_connections() -> u64 {
 }
 
 /// Logs and counts a connection that was not opened; `endpoint` is `client`, `peer` or `metrics`.
-pub fn log_rejected(endpoint: &str, remote: Option<std::net::SocketAddr>, error: &HandshakeError) {
-    let remote = remote.map(|address| address.to_string()).unwrap_or_default();
+pub fn log_rejected(endpoint: &str, remote: Option<SocketAddr>, error: &HandshakeError) {
+    // A client of IPv4 at a listener for both kinds of addresses.
+    let shown = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+    let remote = remote.map(|address| shown(address).to_string()).unwrap_or_default();
     if error.is_eof() || matches!(error, HandshakeError::Displaced) {
         tracing::debug!("remote-addr" = remote, %error, "rejected connection on {endpoint} endpoint");
         return;

@@ -12,6 +12,9 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+/// The error when a certificate would be valid for no time.
+pub const NO_VALIDITY: &str = "selfSignedCertValidity is invalid,it should be greater than 0";
+
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// The certificate and the key in `dir`; they are made if they are not there yet. `hosts` are the
@@ -21,8 +24,7 @@ const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// When `years` is 0, or a file cannot be written.
 pub fn self_signed(dir: &Path, hosts: &[String], years: u64) -> Result<KeyPair, TlsError> {
     if years == 0 {
-        let what = "selfSignedCertValidity is invalid,it should be greater than 0";
-        return Err(TlsError::Settings(what.to_owned()));
+        return Err(TlsError::Settings(NO_VALIDITY.to_owned()));
     }
     let pair = KeyPair { cert: dir.join("cert.pem"), key: dir.join("key.pem") };
     if pair.cert.exists() && pair.key.exists() {
