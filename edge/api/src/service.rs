@@ -9,7 +9,8 @@ use crate::host::Host;
 use crate::inbound::Inbound;
 use crate::shared::{Limits, Shared};
 use crate::{
-    access, auth, cluster, election, gateway, health, kv, lease, lock, maintenance, watch,
+    access, auth, call_metrics, cluster, election, gateway, health, kv, lease, lock, maintenance,
+    watch,
 };
 use ::watch::ConnectionId;
 use connection::{ClientRequest, Settings};
@@ -146,7 +147,8 @@ impl<H: Host> Service<H> {
     async fn answer_plain(self, request: ClientRequest, connection: ConnectionId) -> Reply {
         let options = &self.shared.limits.http;
         let origin = options.allowed_origin(&request.head.headers);
-        let mut reply = match options.answer(&request.head, self.is_secure) {
+        let moved = || gateway::redirect(&request.head).filter(|_| options.gateway);
+        let mut reply = match options.answer(&request.head, self.is_secure).or_else(moved) {
             Some(reply) => reply,
             None if options.gateway && gateway::has(request.head.uri.path()) => {
                 if self.certificate_name.is_some() && self.shared.host.require_user().await.is_err()
@@ -173,6 +175,7 @@ impl<H: Host> Service<H> {
 async fn counted<H: Host>(mut call: Call<H>) -> Replied {
     let service = Rc::clone(&call.service);
     let metrics = CallMetrics::begin(&service.host, call.head.uri.path());
+    call_metrics::count_client(&service.host, &call.head, metrics.as_ref());
     call.streamed = metrics.as_ref().and_then(CallMetrics::streamed);
     let replied = match call.deadline {
         None => route(call).await,
