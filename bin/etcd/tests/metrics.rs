@@ -54,8 +54,13 @@ impl Server {
     }
 
     fn scrape(&self) -> String {
+        self.get("/metrics")
+    }
+
+    /// The answer to a request for a path, with its head.
+    fn get(&self, path: &str) -> String {
         let mut stream = TcpStream::connect(&self.address).unwrap();
-        write!(stream, "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).unwrap();
         text
@@ -85,6 +90,31 @@ impl Server {
             assert!(messages >= 1.0, "{method}: no message was {way}");
         }
     }
+}
+
+/// Names and shapes as Go's etcd 3.5.30 answers on the same command line.
+#[test]
+fn the_variables_of_a_leader_have_gos_names_and_the_state_of_raft() {
+    let server = Server::start(&[]);
+    let answer = server.get("/debug/vars");
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    let names: Vec<&str> =
+        body.lines().filter_map(|line| line.strip_prefix('"')?.split('"').next()).collect();
+    assert_eq!(names, ["cmdline", "file_descriptor_limit", "memstats", "raft.status"]);
+    let value: serde_json::Value = serde_json::from_str(body).unwrap();
+    assert_eq!(value["cmdline"][1], "--data-dir");
+    assert!(value["file_descriptor_limit"].as_u64().unwrap() > 0);
+    assert_eq!(value["memstats"]["EnableGC"], false);
+    let raft = &value["raft.status"];
+    let me = raft["id"].as_str().unwrap();
+    assert_eq!((&raft["lead"], &raft["vote"]), (&raft["id"], &raft["id"]));
+    assert_eq!((&raft["raftState"], &raft["leadtransferee"]), (&"StateLeader".into(), &"0".into()));
+    let (term, commit) = (raft["term"].as_u64().unwrap(), raft["commit"].as_u64().unwrap());
+    assert!(term >= 2 && commit >= raft["applied"].as_u64().unwrap(), "{raft}");
+    let progress = &raft["progress"][me];
+    assert_eq!(progress["state"], "StateReplicate");
+    assert_eq!(progress["next"].as_u64().unwrap(), progress["match"].as_u64().unwrap() + 1);
 }
 
 impl Drop for Server {

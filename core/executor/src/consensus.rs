@@ -263,9 +263,9 @@ impl Consensus {
                     out.push(Envelope::Client(ClientMessage::ReadRefused(read)));
                 }
             }
-            ConsensusInput::Matched(id) => {
-                let matched = self.member.matched();
-                out.push(Envelope::Client(ClientMessage::Matched(id, matched)));
+            ConsensusInput::Status(id) => {
+                let status = Box::new(self.member.status());
+                out.push(Envelope::Client(ClientMessage::Status(id, status)));
             }
             ConsensusInput::PeerSnapshot(snapshot, file) => {
                 self.transfers.is_wanted = false;

@@ -58,8 +58,8 @@ pub enum ConsensusInput {
     /// follows once everything that was acknowledged before is applied here; while there is no
     /// leader, it does not follow.
     Read(u64),
-    /// Report how far the members' logs are durable, as [`ClientMessage::Matched`].
-    Matched(u64),
+    /// Report the state of raft, as [`ClientMessage::Status`].
+    Status(u64),
     /// A snapshot for members that are too far behind, and the database file of the same moment.
     PeerSnapshot(RaftSnapshot, bolt::View),
     /// The part of the log for a [`LogInput::Read`]; `None` if the log does not have it.
@@ -107,7 +107,7 @@ impl WakeFor {
             | ConsensusInput::SaveSnapshot(_)
             | ConsensusInput::SnapshotSaved(_)
             | ConsensusInput::Message(_)
-            | ConsensusInput::Matched(_)
+            | ConsensusInput::Status(_)
             | ConsensusInput::PeerSnapshot(..)
             | ConsensusInput::LogRead(..)
             | ConsensusInput::Transfer(_)
@@ -218,9 +218,8 @@ pub enum ClientMessage {
     ReadReady(u64),
     /// The [`ConsensusInput::Read`] with this id was refused: too many wait.
     ReadRefused(u64),
-    /// The index up to which the log of each member is durable, for the [`ConsensusInput::Matched`]
-    /// with this id; `None` unless this member leads.
-    Matched(u64, Option<BTreeMap<NodeId, Index>>),
+    /// The state of raft, for the [`ConsensusInput::Status`] with this id.
+    Status(u64, Box<raft::Status>),
 }
 
 /// Why a request failed.

@@ -163,7 +163,7 @@ impl Node {
             | ClientMessage::Reply(..)
             | ClientMessage::File(..)
             | ClientMessage::ReadRefused(_)
-            | ClientMessage::Matched(..) => {}
+            | ClientMessage::Status(..) => {}
         }
     }
 

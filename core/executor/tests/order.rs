@@ -140,7 +140,7 @@ impl World {
             | ClientMessage::Tokens(_)
             | ClientMessage::ReadReady(_)
             | ClientMessage::ReadRefused(_)
-            | ClientMessage::Matched(..) => {}
+            | ClientMessage::Status(..) => {}
         }
     }
 }

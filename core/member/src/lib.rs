@@ -263,6 +263,12 @@ impl Member {
         self.leads().then(|| of_each().collect())
     }
 
+    /// The state of raft, for an operator.
+    #[must_use]
+    pub fn status(&self) -> raft::Status {
+        raft::Status::of(&self.raft)
+    }
+
     /// True while a batch is not durable.
     #[must_use]
     pub fn is_writing(&self) -> bool {

@@ -89,7 +89,7 @@ async fn serve(
 
 /// Clients that break off are common; one that breaks the rules of HTTP/2 is not.
 fn log_broken(remote: Option<SocketAddr>, error: &connection::Error) {
-    let remote = remote.map(|remote| remote.to_string());
+    let remote = remote.map(|remote| net::plain_address(remote).to_string());
     if matches!(error, connection::Error::Client(_)) {
         tracing::warn!("remote-addr" = remote, %error, "closed a client's connection");
     } else {

@@ -16,6 +16,11 @@ use std::time::{Duration, Instant};
 /// The interval at which a waiting read checks whether the member runs.
 const POLL: Duration = Duration::from_millis(10);
 
+/// What Go's `memstats` says that is true here: there is no garbage collection. The other fields
+/// describe Go's heap.
+const MEMORY: &str =
+    r#"{"NumGC":0,"NumForcedGC":0,"GCCPUFraction":0,"EnableGC":false,"DebugGC":false}"#;
+
 /// The member behind the endpoints. The endpoints are served before it runs.
 #[derive(Debug)]
 pub(crate) struct MemberStatus {
@@ -181,6 +186,25 @@ impl StatusSource for MemberStatus {
         self.metrics.text()
     }
 
+    async fn variables(&self) -> Vec<(&'static str, String)> {
+        let arguments: Vec<String> =
+            std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
+        let files = crate::system::fd_limit().unwrap_or(0);
+        let raft = match self.handle.get() {
+            Some(handle) => {
+                let status = handle.on_worker(|worker| async move { worker.raft_status().await });
+                status.await.and_then(|status| status).ok()
+            }
+            None => None,
+        };
+        vec![
+            ("cmdline", serde_json::json!(arguments).to_string()),
+            ("file_descriptor_limit", files.to_string()),
+            ("memstats", MEMORY.to_owned()),
+            ("raft.status", raft.map_or_else(|| "null".to_owned(), |raft| raft.to_json())),
+        ]
+    }
+
     fn count_health(&self, healthy: bool) {
         let health = &self.metrics.health;
         if healthy { health.successes.inc() } else { health.failures.inc() }
@@ -233,7 +257,8 @@ pub(crate) struct MetricsPort(pub(crate) Arc<MemberStatus>);
 
 impl net::plain::Handler for MetricsPort {
     async fn answer(&self, method: &Method, path: &str, query: &str) -> Response<Bytes> {
-        if path == "/version" {
+        // etcd has these at the client port only.
+        if ["/version", endpoints::VARIABLES].contains(&path) {
             return endpoints::not_found();
         }
         let answer = endpoints::client(&*self.0, method, path, query).await;

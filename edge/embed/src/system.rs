@@ -52,6 +52,11 @@ pub(crate) fn raise_fd_limit() -> io::Result<u64> {
     Ok(soft)
 }
 
+/// The limit of file descriptors now.
+pub(crate) fn fd_limit() -> io::Result<u64> {
+    Ok(getrlimit(Resource::RLIMIT_NOFILE)?.0)
+}
+
 /// Notifies systemd that the server is ready. Returns `false` if systemd did not ask for it.
 pub(crate) fn notify_ready() -> io::Result<bool> {
     let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return Ok(false) };

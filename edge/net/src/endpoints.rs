@@ -1,9 +1,9 @@
-//! The HTTP endpoints beside gRPC: `/health`, `/livez`, `/readyz`, `/version`, `/metrics` for
-//! clients, `/version` and `/members` for peers.
+//! The HTTP endpoints beside gRPC: `/health`, `/livez`, `/readyz`, `/version`, `/metrics`,
+//! `/debug/vars` for clients, `/version` and `/members` for peers.
 //!
 //! The responses are computed from a [`StatusSource`]; the caller owns sockets and framing.
 //!
-//! Source: etcd server/etcdserver/api/etcdhttp/{health,version,metrics,peer}.go @ v3.7.1.
+//! Source: etcd server/etcdserver/api/etcdhttp/{health,version,metrics,peer,debug}.go @ v3.7.1.
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
@@ -13,6 +13,9 @@ use std::future::Future;
 
 /// The value of `etcdserver` in `/version`.
 pub const VERSION: &str = "3.7.1";
+
+/// The path of the variables, which only the client port has.
+pub const VARIABLES: &str = "/debug/vars";
 
 const NOT_ALLOWED: &str = "Method Not Allowed";
 
@@ -65,6 +68,8 @@ pub trait StatusSource {
     fn read(&self, linearizable: bool) -> impl Future<Output = Result<(), String>>;
     /// The text of `/metrics`.
     fn metrics(&self) -> Vec<u8>;
+    /// The variables of `/debug/vars` in their order: each name, and its value as JSON.
+    fn variables(&self) -> impl Future<Output = Vec<(&'static str, String)>>;
     /// Counts an answer of `/health`.
     fn count_health(&self, healthy: bool);
     /// Counts a check of `livez` or `readyz`.
@@ -82,6 +87,7 @@ pub async fn client<F: StatusSource>(
         "/health" => health(source, method, query).await,
         "/version" => version(source, method, VERSION),
         "/metrics" => metrics(source),
+        VARIABLES => variables(source, method).await,
         _ => {
             let (kind, wanted) = check_path(path)?;
             checks(source, (kind, wanted), method, query).await
@@ -230,6 +236,17 @@ fn metrics<F: StatusSource>(source: &F) -> Response<Bytes> {
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, kind);
     response
+}
+
+async fn variables<F: StatusSource>(source: &F, method: &Method) -> Response<Bytes> {
+    if method != Method::GET {
+        return not_allowed();
+    }
+    let variables = source.variables().await;
+    let lines: Vec<String> =
+        variables.iter().map(|(name, value)| format!("{name:?}: {value}")).collect();
+    let body = format!("{{\n{}\n}}\n", lines.join(",\n"));
+    with_type(StatusCode::OK, body, "application/json; charset=utf-8")
 }
 
 /// The values of a key in a query string, percent-decoded.

@@ -17,7 +17,7 @@ pub mod timed;
 pub mod tls;
 pub mod url;
 
-pub use listen::{Acceptor, BindError, Listener, SocketOptions};
+pub use listen::{Acceptor, BindError, Listener, SocketOptions, plain_address};
 pub use seats::{Seat, SeatInUse, Seats};
 pub use timed::TimedStream;
 pub use url::{Scheme, Url, UrlError};

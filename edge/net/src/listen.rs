@@ -61,6 +61,13 @@ impl std::error::Error for BindError {
     }
 }
 
+/// An address as the logs have it: a client of IPv4 at a listener for both kinds has its address of
+/// IPv4.
+#[must_use]
+pub fn plain_address(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
 /// A bound socket that does not accept connections yet.
 #[derive(Debug)]
 pub struct Listener {

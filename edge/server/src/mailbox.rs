@@ -11,9 +11,7 @@ use crate::connection::ConnectionGuard;
 use crate::error::Error;
 use mvcc::EventBatch;
 use proto::answer::Answer;
-use proto::{Index, NodeId};
 use state::Reply;
-use std::collections::BTreeMap;
 use std::net::TcpStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
@@ -80,7 +78,7 @@ pub(crate) struct Mail {
     pub(crate) files: Vec<(u64, bolt::View)>,
     /// Reads that were confirmed or refused.
     pub(crate) reads: Vec<(u64, Result<(), Error>)>,
-    pub(crate) matched: Vec<(u64, Option<BTreeMap<NodeId, Index>>)>,
+    pub(crate) raft: Vec<(u64, Box<raft::Status>)>,
     pub(crate) events: EventMail,
 }
 
@@ -90,7 +88,7 @@ impl Mail {
             && self.replies.is_empty()
             && self.files.is_empty()
             && self.reads.is_empty()
-            && self.matched.is_empty()
+            && self.raft.is_empty()
             && self.events.is_empty()
     }
 
@@ -103,7 +101,7 @@ impl Mail {
         self.replies.append(&mut other.replies);
         self.files.append(&mut other.files);
         self.reads.append(&mut other.reads);
-        self.matched.append(&mut other.matched);
+        self.raft.append(&mut other.raft);
         self.events.append(other.events);
     }
 }

@@ -161,13 +161,22 @@ impl Worker {
 
     /// The index up to which each member's log is durable; `None` unless this member leads.
     async fn matched(&self) -> Result<Option<BTreeMap<NodeId, Index>>, Error> {
+        let progress = self.raft_status().await?.progress;
+        Ok(progress.map(|all| all.into_iter().map(|(id, at)| (id, at.matched)).collect()))
+    }
+
+    /// The state of raft.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`]; [`Error::Stopped`].
+    pub async fn raft_status(&self) -> Result<Box<raft::Status>, Error> {
         let id = self.0.next_id();
-        let matched = async {
-            let mut waiting = self.0.wait_for(&self.0.waiting.matched, id, 0).await?;
-            self.0.shared.propose(ConsensusInput::Matched(id))?;
+        let status = async {
+            let mut waiting = self.0.wait_for(&self.0.waiting.raft, id, 0).await?;
+            self.0.shared.propose(ConsensusInput::Status(id))?;
             (&mut waiting.receiver).await.map_err(|_| Error::Stopped)
         };
-        let timed = tokio::time::timeout(self.limits().request_time_max, matched).await;
+        let timed = tokio::time::timeout(self.limits().request_time_max, status).await;
         timed.unwrap_or(Err(Error::Timeout))
     }
 

@@ -100,7 +100,7 @@ pub(crate) struct Waiting {
     replies: RefCell<Waiters<Reply>>,
     files: RefCell<Waiters<bolt::View>>,
     pub(crate) applied: RefCell<Waiters<Result<(), Error>>>,
-    pub(crate) matched: RefCell<Waiters<Option<BTreeMap<NodeId, Index>>>>,
+    pub(crate) raft: RefCell<Waiters<Box<raft::Status>>>,
 }
 
 /// A waiting request. When it is dropped, answered or not, its waiter is removed.
@@ -480,7 +480,7 @@ impl Worker {
         let mut shared = self.0.reads.borrow_mut();
         let others = reads.filter(|(id, outcome)| !shared.end(*id, outcome.clone()));
         deliver(&self.0.waiting.applied, others);
-        deliver(&self.0.waiting.matched, mail.matched.drain(..));
+        deliver(&self.0.waiting.raft, mail.raft.drain(..));
     }
 }
 

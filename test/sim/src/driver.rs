@@ -343,7 +343,7 @@ impl Driver {
             | ClientMessage::Tokens(_)
             | ClientMessage::ReadReady(_)
             | ClientMessage::ReadRefused(_)
-            | ClientMessage::Matched(..) => {}
+            | ClientMessage::Status(..) => {}
         }
     }
 

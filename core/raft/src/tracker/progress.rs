@@ -148,14 +148,19 @@ impl Progress {
     }
 }
 
-impl fmt::Display for Progress {
+impl fmt::Display for ProgressState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match self.state {
+        f.write_str(match self {
             ProgressState::Probe => "StateProbe",
             ProgressState::Replicate => "StateReplicate",
             ProgressState::Snapshot => "StateSnapshot",
-        };
-        write!(f, "{state} match={} next={}", self.matched, self.next)?;
+        })
+    }
+}
+
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} match={} next={}", self.state, self.matched, self.next)?;
         if self.is_learner {
             f.write_str(" learner")?;
         }

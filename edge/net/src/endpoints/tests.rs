@@ -37,6 +37,9 @@ impl StatusSource for Fake {
     fn metrics(&self) -> Vec<u8> {
         b"a 1\n".to_vec()
     }
+    async fn variables(&self) -> Vec<(&'static str, String)> {
+        vec![("cmdline", "[\"etcd\"]".to_owned()), ("raft.status", "null".to_owned())]
+    }
     fn count_health(&self, healthy: bool) {
         self.recorded.borrow_mut().push(format!("health {healthy}"));
     }
@@ -51,6 +54,22 @@ fn get(source: &Fake, target: &str) -> (u16, String) {
     match runtime.block_on(client(source, &Method::GET, path, query)) {
         Some(r) => (r.status().as_u16(), String::from_utf8(r.body().to_vec()).unwrap()),
         None => (0, String::new()),
+    }
+}
+
+#[test]
+fn the_variables_are_one_object_with_a_line_for_each_as_in_go() {
+    let body = "{\n\"cmdline\": [\"etcd\"],\n\"raft.status\": null\n}\n";
+    assert_eq!(get(&Fake::default(), "/debug/vars"), (200, body.to_owned()));
+    assert_eq!(get(&Fake::default(), "/debug/vars/"), (0, String::new()));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for method in [Method::POST, Method::HEAD] {
+        let source = Fake::default();
+        let answer = runtime.block_on(client(&source, &method, "/debug/vars", "")).unwrap();
+        assert_eq!(
+            (answer.status().as_u16(), &answer.headers()["allow"]),
+            (405, &"GET".parse().unwrap())
+        );
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::{HandshakeError, ServerTls, Stream};
 use crate::limits::OPENING_TIME_MAX;
+use crate::listen::plain_address;
 use crate::seats::Seat;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -64,9 +65,7 @@ pub fn rejected_connections() -> u64 {
 
 /// Logs and counts a connection that was not opened; `endpoint` is `client`, `peer` or `metrics`.
 pub fn log_rejected(endpoint: &str, remote: Option<SocketAddr>, error: &HandshakeError) {
-    // A client of IPv4 at a listener for both kinds of addresses.
-    let shown = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
-    let remote = remote.map(|address| shown(address).to_string()).unwrap_or_default();
+    let remote = remote.map(|address| plain_address(address).to_string()).unwrap_or_default();
     if error.is_eof() || matches!(error, HandshakeError::Displaced) {
         tracing::debug!("remote-addr" = remote, %error, "rejected connection on {endpoint} endpoint");
         return;

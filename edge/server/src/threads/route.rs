@@ -79,9 +79,9 @@ impl Router {
                     mail.reads.push((id, Ok(())));
                 }
             }
-            ClientMessage::Matched(id, matched) => {
+            ClientMessage::Status(id, status) => {
                 if let Some(mail) = self.mail_of(id) {
-                    mail.matched.push((id, matched));
+                    mail.raft.push((id, status));
                 }
             }
             ClientMessage::ReadRefused(id) => {

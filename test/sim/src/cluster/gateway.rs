@@ -192,7 +192,7 @@ impl Gateway {
             MemberCall::Promote(node) => {
                 let id = self.ids.next_id();
                 self.waiting.insert(id, Waiting::Promote(call, node));
-                out.push(consensus(ConsensusInput::Matched(id)));
+                out.push(consensus(ConsensusInput::Status(id)));
                 return Ok(());
             }
         };
@@ -319,7 +319,10 @@ impl Gateway {
                 self.watches.on_events(&batches, &self.moment.published.view)?;
             }
             ClientMessage::EventsLost => self.watches.events_lost(&self.moment.published.view),
-            ClientMessage::Matched(id, matched) => {
+            ClientMessage::Status(id, status) => {
+                let progress = status.progress;
+                let matched =
+                    progress.map(|all| all.into_iter().map(|(id, at)| (id, at.matched)).collect());
                 if let Some(Waiting::Promote(call, node)) = self.waiting.remove(&id) {
                     answers.extend(self.promote((call, node), matched, out));
                 }
