@@ -5,6 +5,7 @@ mod circles;
 mod fields;
 mod files;
 mod graph;
+mod metrics;
 mod modules;
 mod names;
 mod tokens;
@@ -18,7 +19,9 @@ use std::path::Path;
 pub(crate) fn check(root: &Path) -> anyhow::Result<Vec<String>> {
     let metadata = graph::Metadata::read(root)?;
     let mut faults = metadata.faults();
-    faults.extend(files::sources(root)?);
+    let sources = files::sources(root)?;
+    faults.extend(files::faults(&sources));
+    faults.extend(metrics::faults(root, &sources)?);
     faults.extend(files::documents(root, &metadata.members(), &metadata.outside())?);
     let crates = crates(root)?;
     faults.extend(circles::faults(&crates));

@@ -251,6 +251,116 @@ async fn streams_of_answers_are_counted_to_their_end() {
     .await;
 }
 
+/// The number of observations of a histogram with these labels.
+fn count_of(name: &str, labels: &str) -> String {
+    format!("etcd_server_{name}_duration_seconds_count{{{labels}}}")
+}
+
+#[tokio::test]
+async fn requests_are_timed_by_their_kind_and_result() {
+    with_server(|client, server| async move {
+        for _ in 0..3 {
+            put(&client, "k", 0).await;
+        }
+        let leased = pb::PutRequest { key: "k".into(), lease: 7, ..Default::default() };
+        client.put(leased).await.unwrap_err();
+        let range = pb::RangeRequest { key: "k".into(), ..Default::default() };
+        client.range(range.clone()).await.unwrap();
+        let future = pb::RangeRequest { revision: 99, ..range.clone() };
+        client.range(future).await.unwrap_err();
+        let read = pb::RequestOp { request: Some(pb::request_op::Request::RequestRange(range)) };
+        let txn = pb::TxnRequest { success: vec![read], ..Default::default() };
+        client.txn(txn).await.unwrap();
+        let role = pb::AuthRoleAddRequest { name: "r".into() };
+        client.role_add(role.clone()).await.unwrap();
+        client.role_add(role).await.unwrap_err();
+        let apply = |op: &str, success: bool| {
+            count_of("apply", &format!(r#"op="{op}",success="{success}",version="v3""#))
+        };
+        let request = |kind: &str, success: bool| {
+            count_of("request", &format!(r#"success="{success}",type="{kind}""#))
+        };
+        for (row, times) in [
+            (apply("Put", true), 3.0),
+            (apply("Put", false), 1.0),
+            (apply("AuthRoleAdd", true), 1.0),
+            (apply("AuthRoleAdd", false), 1.0),
+            (apply("ClusterMemberAttrSet", true), 1.0),
+            // The request was applied, so it has succeeded, as in etcd.
+            (request("Put", true), 4.0),
+            (request("AuthRoleAdd", true), 2.0),
+            (request("Range", true), 1.0),
+            (request("Range", false), 1.0),
+            (request("ReadonlyTxn", true), 1.0),
+            (count_of("range", r#"success="true""#), 1.0),
+            (count_of("range", r#"success="false""#), 1.0),
+        ] {
+            server.shows(&row, times).await;
+        }
+        assert_eq!(server.metric("etcd_server_slow_apply_total"), 0.0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn requests_over_the_warning_time_are_counted_as_slow() {
+    with_flags(&["--warning-apply-duration", "1ns"], |client, server| async move {
+        let before = server.metric("etcd_server_slow_apply_total");
+        assert!(before >= 1.0, "the member's own requests");
+        put(&client, "k", 0).await;
+        let range = pb::RangeRequest { key: "k".into(), ..Default::default() };
+        client.range(range).await.unwrap();
+        server.shows("etcd_server_slow_apply_total", before + 2.0).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn calls_are_counted_by_the_version_of_the_client() {
+    with_server(|client, server| async move {
+        let row = |kind: &str| {
+            let labels = format!(r#"client_api_version="{}",type="{kind}""#, client::VERSION);
+            format!("etcd_server_client_requests_total{{{labels}}}")
+        };
+        put(&client, "k", 0).await;
+        let before = server.metric(&row("unary"));
+        put(&client, "k", 0).await;
+        put(&client, "k", 0).await;
+        server.shows(&row("unary"), before + 2.0).await;
+        let mut parts = client.snapshot().await.unwrap();
+        while parts.message().await.unwrap().is_some() {}
+        server.shows(&row("stream"), 1.0).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_work_of_the_disk_is_timed() {
+    with_flags(&["--snapshot-count", "3"], |client, server| async move {
+        for _ in 0..10 {
+            put(&client, "k", 0).await;
+        }
+        let mut parts = client.snapshot().await.unwrap();
+        while parts.message().await.unwrap().is_some() {}
+        drop(parts);
+        server.shows("etcd_disk_backend_snapshot_duration_seconds_count", 1.0).await;
+        client.defragment(pb::DefragmentRequest {}).await.unwrap();
+        assert_eq!(server.metric("etcd_disk_backend_defrag_duration_seconds_count"), 1.0);
+        assert_eq!(server.metric("etcd_disk_defrag_inflight"), 0.0);
+        for part in ["spill", "write"] {
+            let name = format!("etcd_debugging_disk_backend_commit_{part}_duration_seconds_count");
+            assert!(server.metric(&name) >= 1.0, "{part}");
+        }
+        assert!(server.metric("etcd_mvcc_db_open_read_transactions") >= 1.0);
+        let saved = server.metric("etcd_debugging_snap_save_total_duration_seconds_count");
+        assert!(saved >= 1.0);
+        for name in ["etcd_debugging_snap_save_marshalling", "etcd_snap_fsync"] {
+            assert!(server.metric(&format!("{name}_duration_seconds_count")) >= saved, "{name}");
+        }
+    })
+    .await;
+}
+
 /// What a client sends first: the preface and empty settings.
 const OPENING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 

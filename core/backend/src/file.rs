@@ -48,6 +48,12 @@ impl Backend {
         self.db.view()
     }
 
+    /// How many states of the file are in use by readers.
+    #[must_use]
+    pub fn open_views(&self) -> usize {
+        self.db.open_views()
+    }
+
     /// The last entry whose changes are in the file.
     #[must_use]
     pub fn applied(&self) -> EntryId {
@@ -64,6 +70,22 @@ impl Backend {
     /// # Panics
     /// If the entry of a batch is older than that of the file.
     pub fn commit(&mut self, batches: &[Arc<Batch>]) -> Result<bolt::View, Error> {
+        self.commit_observed(batches, &mut || {})
+    }
+
+    /// As [`Backend::commit`]. Calls `writing` when the new pages are built and are written, unless
+    /// nothing has changed.
+    ///
+    /// # Errors
+    /// As [`Backend::commit`].
+    ///
+    /// # Panics
+    /// As [`Backend::commit`].
+    pub fn commit_observed(
+        &mut self,
+        batches: &[Arc<Batch>],
+        writing: &mut dyn FnMut(),
+    ) -> Result<bolt::View, Error> {
         let mut applied = self.applied;
         for batch in batches.iter().map(|batch| batch.applied()).filter(|id| id.index.0 > 0) {
             assert!(applied.index <= batch.index, "the applied index never decreases");
@@ -86,7 +108,7 @@ impl Backend {
         for (bucket, ops) in others {
             tx.apply(bucket.name(), ops.into_iter())?;
         }
-        let view = tx.commit()?;
+        let view = tx.commit_observed(writing)?;
         self.applied = applied;
         Ok(view)
     }

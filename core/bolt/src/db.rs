@@ -114,6 +114,12 @@ impl Db {
         self.state.current.clone()
     }
 
+    /// How many states of the database are in use: the current one and those that views still read.
+    #[must_use]
+    pub fn open_views(&self) -> usize {
+        self.state.views.iter().filter(|(_, view)| view.strong_count() > 0).count()
+    }
+
     /// Begins a write transaction.
     pub fn begin(&mut self) -> Tx<'_> {
         self.release();

@@ -268,13 +268,22 @@ impl<'a> Tx<'a> {
     /// # Errors
     /// [`Error::Poisoned`], [`Error::Corrupt`], [`Error::Io`]. Readers then see the old state.
     /// After an I/O error no later commit succeeds, and the file has the old or the new state.
-    pub fn commit(mut self) -> Result<View, Error> {
+    pub fn commit(self) -> Result<View, Error> {
+        self.commit_observed(&mut || {})
+    }
+
+    /// As [`Tx::commit`]. Calls `writing` when the new pages are built and the first of the last
+    /// writes begins, so that the caller can measure both parts.
+    ///
+    /// # Errors
+    /// As [`Tx::commit`].
+    pub fn commit_observed(mut self, writing: &mut dyn FnMut()) -> Result<View, Error> {
         self.usable()?;
-        let result = self.try_commit();
+        let result = self.try_commit(writing);
         self.noting(result)
     }
 
-    fn try_commit(&mut self) -> Result<View, Error> {
+    fn try_commit(&mut self, writing: &mut dyn FnMut()) -> Result<View, Error> {
         let names: Vec<Bytes> = self.buckets.keys().cloned().collect();
         for name in &names {
             self.merge(name)?;
@@ -302,6 +311,7 @@ impl<'a> Tx<'a> {
         let hwm = self.writer.map.trim();
         let txid = before.txid + 1;
         let meta = Meta { root, hwm, txid, freelist: NO_FREELIST, ..before };
+        writing();
         self.write(&meta)?;
         Ok(self.publish(meta))
     }

@@ -18,7 +18,7 @@ use proto::etcdserverpb::{
 };
 use proto::{Entry, Index, NodeId};
 use raft::RaftSnapshot;
-use state::{Effect, Fatal, Input, Leader, Proposer, Published, Reject, Snapshot, State};
+use state::{Effect, Executed, Fatal, Input, Leader, Proposer, Published, Reject, Snapshot, State};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +35,10 @@ pub const OWN_PROPOSALS_MAX: usize = 1_024;
 pub struct Applied {
     /// The number of entries.
     pub entries: usize,
+}
+
+fn in_ms(now: Duration) -> u64 {
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A compaction that was proposed because it was due.
@@ -316,12 +320,28 @@ impl Applier {
         now: Duration,
         out: &mut Vec<Envelope>,
     ) -> Result<Option<Applied>, Fatal> {
+        self.apply_next_observed(now, &mut |_| {}, out)
+    }
+
+    /// As [`Applier::apply_next`]. Calls `observe` after each request of the batch, so that the
+    /// caller can measure how long each took.
+    ///
+    /// # Errors
+    /// As [`Applier::apply_next`].
+    pub fn apply_next_observed(
+        &mut self,
+        now: Duration,
+        observe: &mut dyn FnMut(Executed),
+        out: &mut Vec<Envelope>,
+    ) -> Result<Option<Applied>, Fatal> {
         if !self.can_apply() {
             return Ok(None);
         }
         let Some(entries) = self.unapplied.pop_front() else { return Ok(None) };
         let applied = Applied { entries: entries.len() };
-        self.step(now, Input::Apply(entries), out)?;
+        let mut effects = Vec::new();
+        self.state.apply(in_ms(now), entries, observe, &mut effects)?;
+        self.carry_out(now, effects, out);
         self.save_snapshot(out);
         Ok(Some(applied))
     }
@@ -385,9 +405,14 @@ impl Applier {
     /// Passes an input to `state` and turns its effects into messages. Messages to consensus come
     /// last, after the moment that contains the change is published.
     fn step(&mut self, now: Duration, input: Input, out: &mut Vec<Envelope>) -> Result<(), Fatal> {
-        let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
         let mut effects = Vec::new();
-        self.state.step(now_ms, input, &mut effects)?;
+        self.state.step(in_ms(now), input, &mut effects)?;
+        self.carry_out(now, effects, out);
+        Ok(())
+    }
+
+    /// Turns effects of `state` into messages.
+    fn carry_out(&mut self, now: Duration, effects: Vec<Effect>, out: &mut Vec<Envelope>) {
         let mut to_consensus = Vec::new();
         for effect in effects {
             match effect {
@@ -417,7 +442,6 @@ impl Applier {
             }
         }
         out.extend(to_consensus.into_iter().map(Envelope::Consensus));
-        Ok(())
     }
 
     fn publish(&mut self, published: Published, out: &mut Vec<Envelope>) {

@@ -126,7 +126,21 @@ impl BackendWriter {
     /// # Errors
     /// When the disk fails. The commit is not repeated: the member must stop.
     pub fn commit(&mut self, now: Duration, out: &mut Vec<Envelope>) -> Result<(), backend::Error> {
-        self.commit_some(now, self.queued.len(), out)
+        self.commit_observed(now, &mut || {}, out)
+    }
+
+    /// As [`BackendWriter::commit`]. Calls `writing` when the new pages are built and are written, so
+    /// that the caller can measure both parts.
+    ///
+    /// # Errors
+    /// As [`BackendWriter::commit`].
+    pub fn commit_observed(
+        &mut self,
+        now: Duration,
+        writing: &mut dyn FnMut(),
+        out: &mut Vec<Envelope>,
+    ) -> Result<(), backend::Error> {
+        self.commit_first(now, self.queued.len(), writing, out)
     }
 
     /// Commits the oldest `count` of the queued batches.
@@ -142,6 +156,16 @@ impl BackendWriter {
         count: usize,
         out: &mut Vec<Envelope>,
     ) -> Result<(), backend::Error> {
+        self.commit_first(now, count, &mut || {}, out)
+    }
+
+    fn commit_first(
+        &mut self,
+        now: Duration,
+        count: usize,
+        writing: &mut dyn FnMut(),
+        out: &mut Vec<Envelope>,
+    ) -> Result<(), backend::Error> {
         if self.failed {
             return Ok(());
         }
@@ -151,7 +175,7 @@ impl BackendWriter {
         let batches: Vec<_> = self.queued.drain(..count).collect();
         // Cleared only by success, so that nothing is committed after an error.
         self.failed = true;
-        let file = self.backend.commit(&batches)?;
+        let file = self.backend.commit_observed(&batches, writing)?;
         self.failed = false;
         self.queued_bytes = self.queued.iter().map(|batch| batch.bytes()).sum();
         self.due = now + self.pace.interval;

@@ -11,7 +11,7 @@ use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use vfs::Vfs;
-use wal::snap::{self, SnapFile};
+use wal::snap::{self, EncodedSnap, SnapFile};
 use wal::{EntryRead, SnapshotRecord, Wal};
 
 /// How many old files are kept.
@@ -32,6 +32,8 @@ pub enum LogStep {
     Sync,
     /// The next segment was prepared, if that was due.
     Tend,
+    /// The content of a `.snap` file was encoded.
+    EncodeSnapshot,
     /// A `.snap` file was written and synced.
     SaveSnapshot,
     /// There was no space for a `.snap` file. The log continues without it.
@@ -44,15 +46,23 @@ pub enum LogStep {
     Read,
 }
 
+/// Whether the member can continue without a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Needed {
+    /// It can: the log keeps its segments.
+    No,
+    /// It cannot: the snapshot was received and replaces the log.
+    Yes,
+}
+
 /// A queued step.
 #[derive(Debug)]
 enum Work {
     Write(Append),
     Sync(Receipt),
     Tend,
-    SaveSnapshot(Snapshot),
-    /// As `SaveSnapshot`, but for a received snapshot, without which the member cannot continue.
-    SaveReceived(Snapshot),
+    EncodeSnapshot(Snapshot, Needed),
+    SaveSnapshot(EncodedSnap, Needed),
     RecordSnapshot(Snapshot),
     /// As `RecordSnapshot`, but for a snapshot that replaces the log.
     RecordReceived(Snapshot),
@@ -116,14 +126,14 @@ impl LogWriter {
                 self.reads.push_back((read, EntryRead::new(first, last, bytes_max)));
             }
             LogInput::Restore(snapshot) => {
-                self.work
-                    .extend([Work::SaveReceived(snapshot.clone()), Work::RecordReceived(snapshot)]);
+                let encode = Work::EncodeSnapshot(snapshot.clone(), Needed::Yes);
+                self.work.extend([encode, Work::RecordReceived(snapshot)]);
             }
             LogInput::Snapshot(snapshot, HardState { commit, .. }) => {
                 // After a restart the WAL ignores a snapshot beyond its commit index.
                 assert!(commit >= snapshot.id.index, "a snapshot covers committed entries only");
                 self.work.extend([
-                    Work::SaveSnapshot(snapshot.clone()),
+                    Work::EncodeSnapshot(snapshot.clone(), Needed::No),
                     Work::RecordSnapshot(snapshot.clone()),
                     Work::Purge(snapshot.id.index),
                 ]);
@@ -176,21 +186,19 @@ impl LogWriter {
                 self.wal.tend()?;
                 Ok(LogStep::Tend)
             }
-            Work::SaveSnapshot(Snapshot { id, conf_state, data }) => {
-                let file = SnapFile { id, conf_state, data };
-                match snap::save(&*self.vfs, &self.snap_dir, &file) {
-                    Ok(()) => Ok(LogStep::SaveSnapshot),
-                    Err(error) if is_no_space(&error) => {
-                        self.skip_snapshot(&error, out);
-                        Ok(LogStep::SkipSnapshot)
-                    }
-                    Err(error) => Err(error),
+            Work::EncodeSnapshot(Snapshot { id, conf_state, data }, needed) => {
+                let encoded = EncodedSnap::new(&SnapFile { id, conf_state, data });
+                self.work.push_front(Work::SaveSnapshot(encoded, needed));
+                Ok(LogStep::EncodeSnapshot)
+            }
+            Work::SaveSnapshot(encoded, needed) => match encoded.save(&*self.vfs, &self.snap_dir) {
+                Ok(()) => Ok(LogStep::SaveSnapshot),
+                Err(error) if needed == Needed::No && is_no_space(&error) => {
+                    self.skip_snapshot(&error, out);
+                    Ok(LogStep::SkipSnapshot)
                 }
-            }
-            Work::SaveReceived(Snapshot { id, conf_state, data }) => {
-                snap::save(&*self.vfs, &self.snap_dir, &SnapFile { id, conf_state, data })?;
-                Ok(LogStep::SaveSnapshot)
-            }
+                Err(error) => Err(error),
+            },
             Work::RecordSnapshot(Snapshot { id, conf_state, .. }) => {
                 let conf_state = Some(conf_state);
                 self.wal.save_snapshot(&SnapshotRecord { id, conf_state })?;

@@ -253,6 +253,7 @@ fn a_snapshot_without_space_is_left_out_and_the_next_one_is_saved() {
             |envelope: &Envelope| matches!(envelope, Envelope::Apply(ApplyInput::SnapshotSaved));
         assert!(out.iter().any(is_done), "the applier may send the next one");
     }
-    let saved = [LogStep::SaveSnapshot, LogStep::RecordSnapshot, LogStep::Purge];
-    assert_eq!(steps, [&[LogStep::SkipSnapshot][..], &saved].concat());
+    let saved =
+        [LogStep::EncodeSnapshot, LogStep::SaveSnapshot, LogStep::RecordSnapshot, LogStep::Purge];
+    assert_eq!(steps, [&[LogStep::EncodeSnapshot, LogStep::SkipSnapshot][..], &saved].concat());
 }

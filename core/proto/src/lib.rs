@@ -4,10 +4,12 @@
 pub mod answer;
 pub mod go_json;
 mod ids;
+mod op;
 mod raft;
 pub mod varint;
 
 pub use ids::{EntryId, Index, LeaseId, NodeId, Revision, RevisionBytesError, Term};
+pub use op::Op;
 pub use raft::{ConfChange, ConfState, Entry, EntryKind, HardState, RaftDecodeError};
 
 /// Generated: the v3 API and the content of raft entries.

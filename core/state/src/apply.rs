@@ -14,16 +14,30 @@ use auth::Caller;
 use backend::Batch;
 use proto::answer::{Answer, GrantAnswer};
 use proto::etcdserverpb::{AlarmType, InternalRaftRequest};
-use proto::{Entry, EntryKind, LeaseId};
+use proto::{Entry, EntryKind, LeaseId, Op};
 use std::sync::Arc;
 use v2store::EntryPayload;
 
+/// A request of an entry that has been executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Executed {
+    /// Its kind.
+    pub op: Op,
+    /// False if it was rejected. As in etcd, a compaction that was done before has succeeded.
+    pub succeeded: bool,
+}
+
 impl State {
-    /// Applies entries as one batch and publishes the result.
-    pub(crate) fn apply(
+    /// Applies committed entries as [`Input::Apply`](crate::Input::Apply) does, and calls `observe`
+    /// after each request, so that the caller can measure how long each took.
+    ///
+    /// # Errors
+    /// When the member must stop.
+    pub fn apply(
         &mut self,
         now_ms: u64,
         entries: Vec<Entry>,
+        observe: &mut dyn FnMut(Executed),
         effects: &mut Vec<Effect>,
     ) -> Result<(), Fatal> {
         let Some(last) = entries.last().map(Entry::id) else { return Ok(()) };
@@ -38,7 +52,9 @@ impl State {
                 self.applied.index
             );
             self.snapshots.log_bytes += entry.data.len() as u64;
-            self.apply_entry(now_ms, entry, &mut batch, effects)?;
+            if let Some(executed) = self.apply_entry(now_ms, entry, &mut batch, effects)? {
+                observe(executed);
+            }
             self.applied = id;
         }
         self.establish_if_due(now_ms);
@@ -54,22 +70,28 @@ impl State {
         entry: Entry,
         batch: &mut Batch,
         effects: &mut Vec<Effect>,
-    ) -> Result<(), Fatal> {
+    ) -> Result<Option<Executed>, Fatal> {
         let index = entry.index.0;
         let bad = |why: String| Fatal::Entry { index, why };
         match entry.kind {
             EntryKind::ConfChange => {
                 let change = proto::ConfChange::decode(entry.data)
                     .map_err(|error| bad(error.to_string()))?;
-                self.conf_change(change, batch, effects).map_err(bad)
+                self.conf_change(change, batch, effects).map_err(bad)?;
+                Ok(None)
             }
             EntryKind::ConfChangeV2 => Err(bad("etcd never writes a ConfChangeV2".into())),
             // A new leader's first entry has no data.
-            EntryKind::Normal if entry.data.is_empty() => Ok(()),
+            EntryKind::Normal if entry.data.is_empty() => Ok(None),
             EntryKind::Normal => {
                 match v2store::classify(&entry.data).map_err(|error| bad(error.to_string()))? {
-                    EntryPayload::V2(request) => self.v2_request(&request, batch).map_err(bad),
-                    EntryPayload::Request(request) => self.request(now_ms, index, *request, batch),
+                    EntryPayload::V2(request) => {
+                        self.v2_request(&request, batch).map_err(bad)?;
+                        Ok(None)
+                    }
+                    EntryPayload::Request(request) => {
+                        self.request(now_ms, index, *request, batch).map(Some)
+                    }
                 }
             }
         }
@@ -81,7 +103,8 @@ impl State {
         index: u64,
         request: InternalRaftRequest,
         batch: &mut Batch,
-    ) -> Result<(), Fatal> {
+    ) -> Result<Executed, Fatal> {
+        let op = Op::of(&request);
         let header_id = request.header.as_ref().map_or(0, |header| header.id);
         let id = if request.id == 0 { header_id } else { request.id };
         let physical = request.compaction.filter(|compaction| compaction.physical);
@@ -97,6 +120,7 @@ impl State {
             Err(Failure::Store(error)) => return Err(Fatal::Store(error)),
             Err(Failure::Entry(why)) => return Err(Fatal::Entry { index, why }),
         };
+        let succeeded = matches!(result, Ok(_) | Err(Reject::Compacted));
         match (physical, &result) {
             // Answered when the compaction has finished.
             (Some(compaction), Ok(_)) => {
@@ -104,7 +128,7 @@ impl State {
             }
             (Some(_) | None, _) => self.output.answers.push((id, result)),
         }
-        Ok(())
+        Ok(Executed { op, succeeded })
     }
 
     /// Executes the request in the one field that is set.

@@ -36,6 +36,7 @@ mod step;
 pub mod txn;
 mod waiters;
 
+pub use apply::Executed;
 pub use effect::{Effect, Proposer, Published, Reply, Snapshot, Totals};
 pub use failure::{Fatal, ReadError};
 pub use guard::GuardedTxn;

@@ -18,7 +18,7 @@ impl State {
         effects: &mut Vec<Effect>,
     ) -> Result<(), Fatal> {
         match input {
-            Input::Apply(entries) => self.apply(now_ms, entries, effects)?,
+            Input::Apply(entries) => self.apply(now_ms, entries, &mut |_| {}, effects)?,
             Input::Tick => self.tick(now_ms, effects),
             Input::Idle => self.compact_slice(effects),
             Input::BackendDurable { batches, file } => {

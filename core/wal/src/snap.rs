@@ -99,17 +99,40 @@ pub fn decode(bytes: Bytes) -> Result<SnapFile, String> {
 /// [`Error::Io`]. The file may exist only if the sync of the directory failed; it has no record in
 /// the log then, and is ignored.
 pub fn save(vfs: &dyn Vfs, dir: &Path, snap: &SnapFile) -> Result<(), Error> {
-    let name = file_name(snap.id);
-    // etcd removes files with this prefix when it starts.
-    let building = dir.join(format!("tmp-{name}"));
-    let written = write_synced(vfs, &building, &encode(snap));
-    if written.is_err() && matches!(vfs.exists(&building), Ok(true)) {
-        vfs.remove_file(&building).unwrap_or_default();
+    EncodedSnap::new(snap).save(vfs, dir)
+}
+
+/// The bytes of a `.snap` file that is not written yet.
+#[derive(Clone, Debug)]
+pub struct EncodedSnap {
+    id: EntryId,
+    bytes: Vec<u8>,
+}
+
+impl EncodedSnap {
+    /// Encodes a snapshot.
+    #[must_use]
+    pub fn new(snap: &SnapFile) -> EncodedSnap {
+        EncodedSnap { id: snap.id, bytes: encode(snap) }
     }
-    written?;
-    let path = dir.join(name);
-    vfs.rename(&building, &path).map_err(Error::io(&path, "rename"))?;
-    vfs.sync_dir(dir).map_err(Error::io(dir, "sync"))
+
+    /// Saves it as [`save`] does.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn save(&self, vfs: &dyn Vfs, dir: &Path) -> Result<(), Error> {
+        let name = file_name(self.id);
+        // etcd removes files with this prefix when it starts.
+        let building = dir.join(format!("tmp-{name}"));
+        let written = write_synced(vfs, &building, &self.bytes);
+        if written.is_err() && matches!(vfs.exists(&building), Ok(true)) {
+            vfs.remove_file(&building).unwrap_or_default();
+        }
+        written?;
+        let path = dir.join(name);
+        vfs.rename(&building, &path).map_err(Error::io(&path, "rename"))?;
+        vfs.sync_dir(dir).map_err(Error::io(dir, "sync"))
+    }
 }
 
 fn write_synced(vfs: &dyn Vfs, path: &Path, bytes: &[u8]) -> Result<(), Error> {

@@ -86,12 +86,16 @@ impl<H: Host> Call<H> {
     }
 
     /// Splits a bidirectional stream into its counters and its requests, whose responses go to
-    /// `responses`.
-    pub(crate) fn into_stream(self, responses: &Feeder) -> (StreamCounters<H>, Requests<H>) {
+    /// `responses`. `api` is etcd's name for the stream, in its metrics.
+    pub(crate) fn into_stream(
+        self,
+        responses: &Feeder,
+        api: &'static str,
+    ) -> (StreamCounters<H>, Requests<H>) {
         let session =
             Session::new(self.service, &self.head.headers, self.certificate_name.as_deref());
         let tally = StreamCounters::new(session, self.streamed);
-        let requests = Requests::new(self.messages, responses.clone(), tally.clone());
+        let requests = Requests::new(self.messages, responses.clone(), tally.clone(), api);
         (tally, requests)
     }
 

@@ -4,6 +4,8 @@
 
 use crate::host::Host;
 use crate::session::Session;
+use http::HeaderValue;
+use http::request::Parts;
 use rpc::body::Reply;
 use rpc::{Code, Status};
 use server::metrics::grpc::{Kind, Method};
@@ -80,6 +82,28 @@ impl CallMetrics {
                 }
             }
         }
+    }
+}
+
+/// Counts a call by its kind and the version that its client gives. Calls of methods that do not
+/// exist, and versions that are refused since they are not UTF-8, are not counted.
+///
+/// Source: etcd v3.7 server/etcdserver/api/v3rpc/interceptor.go.
+pub(crate) fn count_client<H: Host>(host: &H, head: &Parts, metrics: Option<&CallMetrics>) {
+    let path = head.uri.path();
+    let kind = match metrics {
+        Some(CallMetrics::Unary(_)) => "unary",
+        Some(CallMetrics::Streamed(_)) => "stream",
+        // Locks and elections have no other metrics.
+        None if path == "/v3electionpb.Election/Observe" => "stream",
+        None if path.starts_with("/v3electionpb.Election/") => "unary",
+        None if path.starts_with("/v3lockpb.Lock/") => "unary",
+        None => return,
+    };
+    let version = head.headers.get("client-api-version");
+    let version = version.map_or(&b"unknown"[..], HeaderValue::as_bytes);
+    if std::str::from_utf8(version).is_ok() {
+        host.count_client(kind, version);
     }
 }
 

@@ -70,6 +70,13 @@ pub trait Host: Clone + 'static {
     /// The metrics of the method at `path`, if it has any.
     fn counters(&self, path: &str) -> Option<Arc<Method>>;
 
+    /// Counts a call of this kind, `unary` or `stream`, of a client of this version.
+    fn count_client(&self, kind: &'static str, version: &[u8]);
+
+    /// Counts a stream of this API, `watch` or `lease-keepalive`, whose next request could not be
+    /// received.
+    fn count_stream_failure(&self, api: &'static str);
+
     /// Counts a request that was refused before it became a call.
     fn count_refused(&self, why: RefusedRequest);
 

@@ -66,7 +66,7 @@ pub(crate) fn keep_alive<H: Host>(call: Call<H>) -> Result<Reply, Status> {
     let (feeder, receiver) = queue();
     let deadline = call.deadline;
     let requires_leader = call.requires_leader();
-    let (tally, requests) = call.into_stream(&feeder);
+    let (tally, requests) = call.into_stream(&feeder, "lease-keepalive");
     net::tasks::spawn_local("lease keep-alive stream", async move {
         let status = tokio::select! {
             ended = renew(&tally, requests, &feeder) => ended.err().unwrap_or(Status::OK),

@@ -20,6 +20,7 @@ pub use worker_host::WorkerHost;
 
 use cluster::{CLUSTER_VERSION_MIN, ENTRIES_OF_3_5};
 use errors::{denied_status, store_status};
+use mvcc::View;
 use proto::answer::{Answer, Origin, TxnAnswer};
 use proto::etcdserverpb::downgrade_request::DowngradeAction;
 use proto::etcdserverpb::{
@@ -27,7 +28,7 @@ use proto::etcdserverpb::{
     InternalRaftRequest, LeaseTimeToLiveRequest, LeaseTimeToLiveResponse, Member, RangeRequest,
     ResponseHeader, StatusResponse, TxnRequest, WatchRequest, watch_request::RequestUnion,
 };
-use proto::{LeaseId, NodeId};
+use proto::{LeaseId, NodeId, Op};
 use rpc::{Code, Error, Status};
 use server::Error as ServerError;
 use server::Worker;
@@ -92,6 +93,15 @@ impl Host for WorkerHost {
         self.worker.metrics().grpc.method(path).cloned()
     }
 
+    fn count_client(&self, kind: &'static str, version: &[u8]) {
+        self.worker.count_client(kind, version);
+    }
+
+    fn count_stream_failure(&self, api: &'static str) {
+        let failures = &self.worker.metrics().network.stream_failures;
+        failures.with_label_values(&["receive", api]).inc();
+    }
+
     fn count_refused(&self, why: RefusedRequest) {
         let cause = match why {
             RefusedRequest::Streams => "streams",
@@ -138,9 +148,13 @@ impl Host for WorkerHost {
     }
 
     async fn range(&self, request: RangeRequest) -> Result<RangeReply, Status> {
-        let view = self.view(request.serializable).await?;
-        let caller = self.caller().await?;
-        ranges::range(self, &caller, &view, &request).await
+        let begun = Instant::now();
+        let result = self.read_range(&request).await;
+        let took = begun.elapsed();
+        self.worker.count_read(took);
+        let requests = &self.worker.metrics().requests;
+        requests.total.observe(Op::Range, result.is_ok(), took.as_secs_f64());
+        result
     }
 
     async fn range_stream(&self, request: RangeRequest) -> Result<Box<dyn RangeChunks>, Status> {
@@ -152,8 +166,14 @@ impl Host for WorkerHost {
     async fn txn(&self, request: TxnRequest) -> Result<TxnAnswer, Status> {
         if state::txn::is_read_only(&request) {
             let view = self.view(state::txn::is_serializable(&request)).await?;
-            let caller = self.caller().await?;
-            return txns::read(self, &caller, &view, &request).await;
+            // As in etcd, the time does not include the wait for the other members.
+            let begun = Instant::now();
+            let result = self.read_txn(&view, &request).await;
+            let took = begun.elapsed();
+            self.worker.count_read(took);
+            let requests = &self.worker.metrics().requests;
+            requests.total.observe_readonly_txn(result.is_ok(), took.as_secs_f64());
+            return result;
         }
         let request = InternalRaftRequest { txn: Some(request), ..InternalRaftRequest::default() };
         let Answer::Txn(answer) = self.propose(request).await? else {
@@ -283,6 +303,7 @@ impl Host for WorkerHost {
     async fn defragment(&self) -> Result<(), Status> {
         let mut file = self.worker.flushed_file().await.map_err(status_of)?;
         let before = file.size();
+        let _timer = DefragTimer::start(&self.worker);
         tracing::info!(size_bytes = before, "starting defragment");
         let mut in_vain = 0;
         while in_vain < COMMITS_IN_VAIN_MAX {
@@ -313,12 +334,50 @@ impl Host for WorkerHost {
 
     async fn snapshot(&self) -> Result<Box<dyn SnapshotFile>, Status> {
         let file = self.worker.flushed_file().await.map_err(status_of)?;
-        Ok(Box::new(file::Image::new(&file)))
+        Ok(Box::new(file::Image::new(&file, Arc::clone(self.worker.metrics()))))
     }
 
     fn watch(&self, connection: ConnectionId, deliver: Deliver) -> WorkerWatchStream {
         let stream = self.worker.open_watch_stream(connection, deliver);
         WorkerWatchStream { stream, host: self.clone() }
+    }
+}
+
+/// Measures a defragmentation, also one whose client is gone.
+struct DefragTimer<'a> {
+    backend: &'a server::metrics::Backend,
+    begun: Instant,
+}
+
+impl DefragTimer<'_> {
+    fn start(worker: &Worker) -> DefragTimer<'_> {
+        let backend = &worker.metrics().disk.backend;
+        backend.defrag_inflight.inc();
+        DefragTimer { backend, begun: Instant::now() }
+    }
+}
+
+impl Drop for DefragTimer<'_> {
+    fn drop(&mut self) {
+        self.backend.defrag_inflight.dec();
+        self.backend.defrag.observe(self.begun.elapsed().as_secs_f64());
+    }
+}
+
+impl WorkerHost {
+    async fn read_range(&self, request: &RangeRequest) -> Result<RangeReply, Status> {
+        let view = self.view(request.serializable).await?;
+        let caller = self.caller().await?;
+        let begun = Instant::now();
+        let result = ranges::range(self, &caller, &view, request).await;
+        let metrics = &self.worker.metrics().requests.range;
+        metrics.observe(Op::Range, result.is_ok(), begun.elapsed().as_secs_f64());
+        result
+    }
+
+    async fn read_txn(&self, view: &View, request: &TxnRequest) -> Result<TxnAnswer, Status> {
+        let caller = self.caller().await?;
+        txns::read(self, &caller, view, request).await
     }
 }
 

@@ -26,6 +26,8 @@ pub(crate) struct Requests<H> {
     limit: Option<Pin<Box<Sleep>>>,
     responses: Feeder,
     tally: StreamCounters<H>,
+    /// etcd's name for the stream, in its metrics.
+    api: &'static str,
 }
 
 impl<H: Host> Requests<H> {
@@ -34,8 +36,9 @@ impl<H: Host> Requests<H> {
         messages: Messages<Inbound>,
         responses: Feeder,
         tally: StreamCounters<H>,
+        api: &'static str,
     ) -> Requests<H> {
-        Requests { messages, limit: None, responses, tally }
+        Requests { messages, limit: None, responses, tally, api }
     }
 
     /// Waits until there is room for responses and reads the next request; `None` when the client
@@ -48,6 +51,14 @@ impl<H: Host> Requests<H> {
         if !self.responses.room(RESPONSES_MAX).await {
             return Err(Status::new(Code::Cancelled, "context canceled"));
         }
+        let received = self.receive().await;
+        if received.as_ref().is_err_and(|status| status.code != Code::Cancelled) {
+            self.tally.service.host.count_stream_failure(self.api);
+        }
+        received
+    }
+
+    async fn receive<M: prost::Message + Default>(&mut self) -> Result<Option<M>, Status> {
         let message = poll_fn(|cx| self.poll_message(cx)).await?;
         let Some(message) = message else { return Ok(None) };
         self.tally.received(message.len());

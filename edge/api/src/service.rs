@@ -9,7 +9,8 @@ use crate::host::Host;
 use crate::inbound::Inbound;
 use crate::shared::{Limits, Shared};
 use crate::{
-    access, auth, cluster, election, gateway, health, kv, lease, lock, maintenance, watch,
+    access, auth, call_metrics, cluster, election, gateway, health, kv, lease, lock, maintenance,
+    watch,
 };
 use ::watch::ConnectionId;
 use connection::{ClientRequest, Settings};
@@ -173,6 +174,7 @@ impl<H: Host> Service<H> {
 async fn counted<H: Host>(mut call: Call<H>) -> Replied {
     let service = Rc::clone(&call.service);
     let metrics = CallMetrics::begin(&service.host, call.head.uri.path());
+    call_metrics::count_client(&service.host, &call.head, metrics.as_ref());
     call.streamed = metrics.as_ref().and_then(CallMetrics::streamed);
     let replied = match call.deadline {
         None => route(call).await,

@@ -17,7 +17,7 @@ pub(crate) fn watch<H: Host>(call: Call<H>) -> Result<Reply, Status> {
     let (feeder, receiver) = queue();
     let (deadline, connection) = (call.deadline, call.connection);
     let requires_leader = call.requires_leader();
-    let (tally, requests) = call.into_stream(&feeder);
+    let (tally, requests) = call.into_stream(&feeder, "watch");
     let (sink, counting) = (feeder.clone(), tally.clone());
     let deliver = move |responses: Vec<Response>| {
         counting.sent(responses.len(), responses.iter().map(Response::len).sum());

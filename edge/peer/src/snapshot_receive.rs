@@ -11,6 +11,7 @@ use bytes::Bytes;
 use executor::received;
 use net::plain::PlainRequest;
 use raft::{Body, Message, RaftSnapshot};
+use server::metrics::Metrics;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -137,7 +138,7 @@ async fn save(
     let (bytes_max, metrics) = (options.database_bytes_max, Arc::clone(&options.metrics));
     let writing = tokio::task::spawn_blocking(move || {
         let started = Instant::now();
-        let written = write_file(&*disk, &dir, &snapshot, (parts, bytes_max));
+        let written = write_file(&*disk, &dir, &snapshot, (parts, bytes_max), &metrics);
         metrics.disk.log.snap_db_save.observe(started.elapsed().as_secs_f64());
         written
     });
@@ -173,6 +174,7 @@ fn write_file(
     dir: &Path,
     snapshot: &RaftSnapshot,
     (mut parts, bytes_max): (mpsc::Receiver<Part>, u64),
+    metrics: &Metrics,
 ) -> io::Result<u64> {
     let index = snapshot.id.index;
     let temporary = dir.join(format!("{TEMPORARY}{:016x}", index.0));
@@ -197,7 +199,9 @@ fn write_file(
         if len < 2 * BLOCK || len % BLOCK != 0 {
             return Err(io::Error::other(format!("{len} bytes are no database")));
         }
+        let sync_started = Instant::now();
         file.sync_data()?;
+        metrics.disk.log.snap_db_fsync.observe(sync_started.elapsed().as_secs_f64());
         received::check(disk, &temporary, snapshot).map_err(io::Error::other)?;
         let name = dir.join(format!("{:016x}.snap.db", index.0));
         // If the file exists already, it is complete.

@@ -12,7 +12,8 @@ mod process;
 #[cfg(test)]
 mod tests;
 
-pub use ops::{ClientRequests, Op, OpHistogram};
+pub(crate) use ops::CLIENT_VERSIONS_MAX;
+pub use ops::{ClientRequests, OpHistogram};
 
 use prometheus::{
     CounterVec, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter,
@@ -450,6 +451,35 @@ impl Metrics {
         self.health.scrapes_in_flight.dec();
         let code = if written.is_ok() { "200" } else { "500" };
         self.health.scrapes.with_label_values(&[code]).inc();
-        text
+        with_bounds_of_go(text)
     }
+}
+
+/// Writes the upper bounds of buckets from a million on as Go does, since they are labels.
+fn with_bounds_of_go(text: Vec<u8>) -> Vec<u8> {
+    let text = match String::from_utf8(text) {
+        Ok(text) => text,
+        Err(error) => return error.into_bytes(),
+    };
+    let mut parts = text.split("le=\"");
+    let mut out = String::with_capacity(text.len());
+    out.push_str(parts.next().unwrap_or_default());
+    for part in parts {
+        out.push_str("le=\"");
+        let (bound, rest) = part.split_once('"').unwrap_or((part, ""));
+        match bound.parse::<f64>() {
+            Ok(number) if (1e6..1e21).contains(&number) => out.push_str(&go_exponent(number)),
+            Ok(_) | Err(_) => out.push_str(bound),
+        }
+        out.push('"');
+        out.push_str(rest);
+    }
+    out.into_bytes()
+}
+
+/// A number with an exponent as Go writes it: a sign and at least two digits.
+fn go_exponent(number: f64) -> String {
+    let text = format!("{number:e}");
+    let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    format!("{digits}e+{exponent:0>2}")
 }

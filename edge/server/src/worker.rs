@@ -5,7 +5,7 @@ use crate::door::Door;
 use crate::error::Error;
 use crate::gauges::WorkerGauges;
 use crate::mailbox::Mail;
-use crate::metrics::Metrics;
+use crate::metrics::{CLIENT_VERSIONS_MAX, Metrics};
 use crate::shared::{Identity, Shared};
 use crate::shared_reads::{JoinedGroup, SharedReads};
 use crate::worker_watches::WorkerWatches;
@@ -14,10 +14,11 @@ use bytes::Bytes;
 use executor::{ApplyInput, ConsensusInput, IdLane, Moment};
 use member::Proposal;
 use mvcc::View;
+use prometheus::IntCounter;
 use prost::Message as _;
 use proto::answer::{Answer, Origin};
 use proto::etcdserverpb::{InternalRaftRequest, RequestHeader};
-use proto::{ConfChange, Index, NodeId};
+use proto::{ConfChange, Index, NodeId, Op};
 use state::{Question, Reply};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -59,6 +60,8 @@ pub struct Limits {
     pub strict_reconfiguration: bool,
     /// The election timeout.
     pub election: Duration,
+    /// A read that takes longer is counted as slow.
+    pub slow_read: Duration,
 }
 
 /// A worker's handle. Clones are the same worker.
@@ -75,7 +78,16 @@ pub(crate) struct Inner {
     pub(crate) waiting: Waiting,
     reads: RefCell<SharedReads>,
     pub(crate) watches: RefCell<WorkerWatches>,
+    clients: RefCell<Vec<ClientVersion>>,
     pub(crate) started: Instant,
+}
+
+/// The counter of a version of clients. Few versions are in use, so a worker looks through them.
+#[derive(Debug)]
+struct ClientVersion {
+    kind: &'static str,
+    version: Box<[u8]>,
+    counter: IntCounter,
 }
 
 /// The waiters by the id of their requests.
@@ -146,13 +158,15 @@ impl Inner {
         Ok(UnderWay { worker: self, _permit: permit })
     }
 
-    /// Joins the reads that consensus will confirm next, or asks it to confirm this one.
-    fn join_reads(&self) -> JoinedGroup {
+    /// Joins the reads that consensus will confirm next, or asks it to confirm this one and sets
+    /// `opened`.
+    fn join_reads(&self, opened: &mut bool) -> JoinedGroup {
         let mut reads = self.reads.borrow_mut();
         let begun = self.shared.read_rounds();
         if let Some(joined) = reads.join(begun) {
             return joined;
         }
+        *opened = true;
         let id = self.next_id();
         let joined = reads.open(id, begun);
         if let Err(error) = self.shared.propose(ConsensusInput::Read(id)) {
@@ -181,6 +195,7 @@ impl Worker {
             waiting: Waiting::default(),
             reads: RefCell::default(),
             watches: RefCell::new(WorkerWatches::new(Shard::new(revision, shard_limits))),
+            clients: RefCell::default(),
             started: Instant::now(),
         }))
     }
@@ -217,7 +232,7 @@ impl Worker {
 
     /// The metrics.
     #[must_use]
-    pub fn metrics(&self) -> &Metrics {
+    pub fn metrics(&self) -> &Arc<Metrics> {
         &self.0.shared.metrics
     }
 
@@ -251,12 +266,18 @@ impl Worker {
         if moment.is_linearizable() {
             return Ok(moment.published.view.clone());
         }
+        let mut opened = false;
         let confirmed = async {
             let _under_way = self.0.enter(0).await?;
-            self.0.join_reads().ended().await
+            self.0.join_reads(&mut opened).ended().await
         };
         let timed = tokio::time::timeout(self.0.limits.request_time_max, confirmed).await;
-        timed.unwrap_or(Err(Error::Timeout))?;
+        let result = timed.unwrap_or(Err(Error::Timeout));
+        // One read counts for the group that it opened.
+        if let (true, Err(error)) = (opened, &result) {
+            self.count_read_index(error);
+        }
+        result?;
         Ok(self.view())
     }
 
@@ -266,6 +287,17 @@ impl Worker {
     /// # Errors
     /// See [`Error`]. After [`Error::Timeout`] the request may still be applied.
     pub async fn propose(
+        &self,
+        caller: Caller,
+        request: InternalRaftRequest,
+    ) -> Result<Answer, Error> {
+        let (op, begun) = (Op::of(&request), Instant::now());
+        let result = self.propose_as(caller, request).await;
+        self.count_proposed(op, begun, &result);
+        result
+    }
+
+    async fn propose_as(
         &self,
         caller: Caller,
         mut request: InternalRaftRequest,
@@ -283,6 +315,46 @@ impl Worker {
             physical.is_some_and(|it| it.revision <= view.compact_revision())
         })
         .await
+    }
+
+    /// Counts a request that was proposed at `begun`. As in etcd, a request that was applied and
+    /// rejected has succeeded, and one that was refused because there are too many is not counted.
+    fn count_proposed(&self, op: Op, begun: Instant, result: &Result<Answer, Error>) {
+        let succeeded = matches!(result, Ok(_) | Err(Error::Rejected(_)));
+        if !matches!(result, Err(Error::TooManyRequests)) {
+            let seconds = begun.elapsed().as_secs_f64();
+            self.metrics().requests.total.observe(op, succeeded, seconds);
+        }
+    }
+
+    fn count_read_index(&self, error: &Error) {
+        let metrics = &self.metrics().raft.consensus;
+        if *error == Error::Timeout {
+            metrics.read_indexes_slow.inc();
+        } else {
+            metrics.read_indexes_failed.inc();
+        }
+    }
+
+    /// Counts a read from a view that took this long, if that was slow.
+    pub fn count_read(&self, took: Duration) {
+        if took > self.0.limits.slow_read {
+            self.metrics().raft.apply.slow.inc();
+        }
+    }
+
+    /// Counts a call of this kind (`unary` or `stream`), by the version that the client gives.
+    pub fn count_client(&self, kind: &'static str, version: &[u8]) {
+        let mut clients = self.0.clients.borrow_mut();
+        let known = clients.iter().find(|it| it.kind == kind && *it.version == *version);
+        if let Some(known) = known {
+            return known.counter.inc();
+        }
+        let counter = self.metrics().requests.clients.counter(kind, version);
+        counter.inc();
+        if clients.len() < CLIENT_VERSIONS_MAX {
+            clients.push(ClientVersion { kind, version: version.into(), counter });
+        }
     }
 
     /// Proposes a membership change and waits until it is applied. Fills in its id.

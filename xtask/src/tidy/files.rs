@@ -11,22 +11,25 @@ const FOLDERS: [&str; 5] = ["core", "edge", "bin", "test", "xtask"];
 /// Lines of a source file without its tests.
 const LINES_MAX: usize = 800;
 
-/// Faults of every Rust file of the workspace.
+/// The path and the text of every Rust file of the workspace.
 ///
 /// # Errors
 /// When a folder or file cannot be read.
-pub(crate) fn sources(root: &Path) -> anyhow::Result<Vec<String>> {
+pub(crate) fn sources(root: &Path) -> anyhow::Result<Vec<(String, String)>> {
     let mut files = Vec::new();
     for folder in FOLDERS {
         walk(&root.join(folder), &mut files)?;
     }
-    let mut faults = Vec::new();
-    for file in files {
-        let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
-        let shown = file.strip_prefix(root).unwrap_or(&file).display().to_string();
-        faults.extend(source(&shown, &text));
-    }
-    Ok(faults)
+    let read = |file: &PathBuf| {
+        let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
+        Ok((file.strip_prefix(root).unwrap_or(file).display().to_string(), text))
+    };
+    files.iter().map(read).collect()
+}
+
+/// Faults of these files.
+pub(crate) fn faults(sources: &[(String, String)]) -> Vec<String> {
+    sources.iter().flat_map(|(shown, text)| source(shown, text)).collect()
 }
 
 fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {

@@ -5,6 +5,9 @@
 use crate::host::SnapshotFile;
 use bolt::{Copier, Error, View};
 use bytes::Bytes;
+use server::metrics::Metrics;
+use std::sync::Arc;
+use std::time::Instant;
 
 const META: &[u8] = b"meta";
 /// Keys of the bucket `meta` that are not hashed, because they differ between members with equal
@@ -45,14 +48,25 @@ pub(super) fn hash(file: &View) -> Result<u32, Error> {
 pub(super) struct Image {
     copier: Copier,
     version: String,
+    begun: Instant,
+    metrics: Arc<Metrics>,
+}
+
+impl Drop for Image {
+    /// Its client has the image, or is gone.
+    fn drop(&mut self) {
+        let seconds = &self.metrics.disk.backend.snapshot;
+        seconds.observe(self.begun.elapsed().as_secs_f64());
+    }
 }
 
 impl Image {
-    pub(super) fn new(file: &View) -> Image {
+    pub(super) fn new(file: &View, metrics: Arc<Metrics>) -> Image {
         // Only a version that is stored in the file; an inferred one is not reported.
         let stored = file.get(META, backend::meta::STORAGE_VERSION).ok().flatten();
         let version = stored.map(|text| String::from_utf8_lossy(&text).into_owned());
-        Image { copier: file.copy(), version: version.unwrap_or_default() }
+        let version = version.unwrap_or_default();
+        Image { copier: file.copy(), version, begun: Instant::now(), metrics }
     }
 }
 

@@ -216,6 +216,10 @@ impl Host for Fake {
         self.0.metrics.as_ref()?.grpc.method(path).cloned()
     }
 
+    fn count_client(&self, _: &'static str, _: &[u8]) {}
+
+    fn count_stream_failure(&self, _: &'static str) {}
+
     fn count_refused(&self, _: RefusedRequest) {}
 
     fn count_fault(&self, _: &ConnectionFault) {}

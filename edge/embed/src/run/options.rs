@@ -134,6 +134,7 @@ pub(super) fn server(config: &Config, metrics: &Arc<Metrics>, dialer: &Dialer) -
             quota: quota(config),
             strict_reconfiguration: config.limits.strict_reconfiguration,
             election: Duration::from_millis(config.member.election_ms),
+            slow_read: config.notices.slow_apply,
         },
         token_ttl: config.member.auth.token_ttl,
         unix_ms: u64::try_from(now().as_millis()).unwrap_or(0),

@@ -5,60 +5,20 @@ use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry,
     exponential_buckets,
 };
+use proto::Op;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-/// The kind of a replicated request, named as in etcd's `op` and `type` labels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Op {
-    /// Range.
-    Range,
-    /// Put.
-    Put,
-    /// DeleteRange.
-    DeleteRange,
-    /// Txn.
-    Txn,
-    /// Compaction.
-    Compaction,
-    /// LeaseGrant.
-    LeaseGrant,
-    /// LeaseRevoke.
-    LeaseRevoke,
-    /// LeaseCheckpoint.
-    LeaseCheckpoint,
-    /// Alarm.
-    Alarm,
-    /// Attributes of a member.
-    ClusterMemberAttrSet,
-    /// The cluster's version.
-    ClusterVersionSet,
-    /// A downgrade's state.
-    DowngradeInfoSet,
-}
-
-const OPS: [&str; 12] = [
-    "Range",
-    "Put",
-    "DeleteRange",
-    "Txn",
-    "Compaction",
-    "LeaseGrant",
-    "LeaseRevoke",
-    "LeaseCheckpoint",
-    "Alarm",
-    "ClusterMemberAttrSet",
-    "ClusterVersionSet",
-    "DowngradeInfoSet",
-];
+/// The place after those of all [`Op`]s: a transaction that only reads, which is not replicated.
+const READONLY_TXN: usize = Op::ALL.len();
 
 /// A histogram by [`Op`] and success.
 #[derive(Debug)]
 pub struct OpHistogram {
     vector: HistogramVec,
     labels: Labels,
-    /// Two per operation: success, failure.
-    rows: [OnceLock<Histogram>; OPS.len() * 2],
+    /// Two for each [`Op`] and for [`READONLY_TXN`]: success, failure.
+    rows: [[OnceLock<Histogram>; 2]; READONLY_TXN + 1],
 }
 
 /// The labels of an [`OpHistogram`].
@@ -109,15 +69,23 @@ impl OpHistogram {
         let buckets = exponential_buckets(start, 2.0, buckets)?;
         let vector = HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets), names)?;
         registry.register(Box::new(vector.clone()))?;
-        Ok(Self { vector, labels, rows: Default::default() })
+        Ok(Self { vector, labels, rows: [const { [const { OnceLock::new() }; 2] }; _] })
     }
 
     /// Records one operation that took `seconds`.
     pub fn observe(&self, op: Op, success: bool, seconds: f64) {
-        let row = &self.rows[op as usize * 2 + usize::from(!success)];
+        self.observe_row(op as usize, op.name(), success, seconds);
+    }
+
+    /// Records one transaction that only read.
+    pub fn observe_readonly_txn(&self, success: bool, seconds: f64) {
+        self.observe_row(READONLY_TXN, "ReadonlyTxn", success, seconds);
+    }
+
+    fn observe_row(&self, place: usize, name: &str, success: bool, seconds: f64) {
+        let row = &self.rows[place][usize::from(!success)];
         row.get_or_init(|| {
             let success = if success { "true" } else { "false" };
-            let name = OPS[op as usize];
             match self.labels {
                 Labels::Request => self.vector.with_label_values(&[name, success]),
                 Labels::Apply => self.vector.with_label_values(&["v3", name, success]),
@@ -130,7 +98,7 @@ impl OpHistogram {
 
 /// The maximum number of different client versions. Further versions count as `unknown`, so that
 /// clients cannot fill the registry.
-const CLIENT_VERSIONS_MAX: usize = 100;
+pub(crate) const CLIENT_VERSIONS_MAX: usize = 100;
 
 /// Requests by kind (`unary`, `stream`) and the version in the client's metadata.
 #[derive(Debug)]
@@ -149,7 +117,7 @@ impl ClientRequests {
         Ok(Self { vector, seen: Mutex::default() })
     }
 
-    /// The counter for one kind and version. Callers keep it per connection.
+    /// The counter for one kind and version. Callers keep it.
     ///
     /// Versions that are not printable ASCII, longer than 64 bytes, or beyond the first hundred
     /// share the row `unknown`.

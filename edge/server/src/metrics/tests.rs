@@ -1,6 +1,7 @@
 //! Compares the names with those of a Go server.
 
 use super::*;
+use proto::Op;
 use std::collections::BTreeSet;
 use std::process::Command;
 
@@ -66,6 +67,24 @@ fn names_without_labels_are_there_from_the_start() {
     assert!(!text.contains("grpc_server_handling_seconds"), "extensive only");
     let put = "grpc_method=\"Put\",grpc_service=\"etcdserverpb.KV\",grpc_type=\"unary\"} 0\n";
     assert!(text.contains(&format!("grpc_server_started_total{{{put}")));
+}
+
+#[test]
+fn bounds_from_a_million_on_are_written_as_by_go() {
+    let text = String::from_utf8(Metrics::new(true).text()).unwrap();
+    let bounds: Vec<&str> = text
+        .lines()
+        .filter_map(|line| {
+            line.strip_prefix("etcd_debugging_lease_ttl_total_bucket{le=\"")?.split_once('"')
+        })
+        .map(|(bound, _)| bound)
+        .collect();
+    let last = ["524288", "1.048576e+06", "2.097152e+06", "4.194304e+06", "8.388608e+06", "+Inf"];
+    assert_eq!(bounds[19..], last);
+    assert_eq!(bounds[0], "1");
+    assert_eq!(go_exponent(1e20), "1e+20");
+    // Nothing else changes.
+    assert!(text.contains("\netcd_server_has_leader 0\n") && text.ends_with('\n'));
 }
 
 #[test]

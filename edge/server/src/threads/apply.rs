@@ -4,6 +4,8 @@ use crate::metrics::Metrics;
 use crate::shared::Shared;
 use crate::threads::route::Router;
 use executor::{Applier, ApplyInput, Envelope};
+use proto::Op;
+use state::Executed;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -42,6 +44,31 @@ struct Loop {
     router: Router,
     out: Vec<Envelope>,
     slices: Slices,
+}
+
+/// Measures how long each request of a batch takes.
+struct ApplyTimer<'a> {
+    metrics: &'a Metrics,
+    /// A request that takes longer is counted as slow.
+    slow: Duration,
+    /// When the request before ended.
+    last: Instant,
+}
+
+impl ApplyTimer<'_> {
+    fn ended(&mut self, executed: Executed) {
+        let now = Instant::now();
+        let took = now - std::mem::replace(&mut self.last, now);
+        let Executed { op, succeeded } = executed;
+        self.metrics.requests.apply.observe(op, succeeded, took.as_secs_f64());
+        // A range through the log, of an older etcd, is timed as one from a view, too.
+        if op == Op::Range {
+            self.metrics.requests.range.observe(op, succeeded, took.as_secs_f64());
+        }
+        if took > self.slow {
+            self.metrics.raft.apply.slow.inc();
+        }
+    }
 }
 
 /// Works until its queue is closed or the member cannot continue.
@@ -84,7 +111,15 @@ impl Loop {
 
     fn take(&mut self, input: ApplyInput) -> Result<(), String> {
         let now = self.started.elapsed();
+        let restoring = &self.shared.metrics.raft.apply.snapshots_in_progress;
+        let is_restored = matches!(input, ApplyInput::DatabaseReplaced(_));
+        if let ApplyInput::Restore(_) = input {
+            restoring.set(1);
+        }
         let taken = self.applier.take(now, input, &mut self.out);
+        if is_restored {
+            restoring.set(0);
+        }
         self.router.route(&mut self.out);
         taken.map_err(|fatal| fatal.to_string())
     }
@@ -93,7 +128,16 @@ impl Loop {
     fn apply(&mut self) -> Result<(), String> {
         while self.applier.can_apply() {
             let begun = Instant::now();
-            let applied = self.applier.apply_next(self.started.elapsed(), &mut self.out);
+            let mut timer = ApplyTimer {
+                metrics: &self.shared.metrics,
+                slow: self.options.slow_apply,
+                last: begun,
+            };
+            let applied = self.applier.apply_next_observed(
+                self.started.elapsed(),
+                &mut |executed| timer.ended(executed),
+                &mut self.out,
+            );
             self.router.route(&mut self.out);
             let Some(applied) = applied.map_err(|fatal| fatal.to_string())? else { return Ok(()) };
             let took = begun.elapsed();

@@ -41,11 +41,18 @@ fn commit(
     router: &mut Router,
     started: Instant,
 ) -> Result<(), String> {
+    let metrics = &shared.metrics.disk.backend;
     let (begun, mut out) = (Instant::now(), Vec::new());
+    let mut writing = None;
     writer
-        .commit(started.elapsed(), &mut out)
+        .commit_observed(started.elapsed(), &mut || writing = Some(Instant::now()), &mut out)
         .map_err(|error| format!("the database cannot be written: {error}"))?;
-    shared.metrics.disk.backend.commit.observe(begun.elapsed().as_secs_f64());
+    metrics.commit.observe(begun.elapsed().as_secs_f64());
+    if let Some(writing) = writing {
+        metrics.spill.observe((writing - begun).as_secs_f64());
+        metrics.write.observe(writing.elapsed().as_secs_f64());
+    }
+    metrics.open_views.set(i64::try_from(writer.backend().open_views()).unwrap_or(i64::MAX));
     router.route(&mut out);
     Ok(())
 }

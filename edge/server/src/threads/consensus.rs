@@ -6,6 +6,7 @@ use crate::threads::route::Router;
 use executor::{
     ClientMessage, Consensus, ConsensusInput, Envelope, GATHERING_TIME, RequestFailure,
 };
+use raft::{Body, Message};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,10 +21,14 @@ pub(crate) fn run(mut consensus: Consensus, shared: &Arc<Shared>, tick: Duration
     loop {
         let now = Instant::now();
         if now >= next_tick {
+            let is_late = now > next_tick + tick;
             next_tick = now + tick;
             shared.ticks.ticked();
             consensus.take(ConsensusInput::Tick, &mut out);
             end_round(&mut consensus, shared, &mut out);
+            if is_late {
+                shared.metrics.raft.consensus.heartbeat_failures.inc_by(heartbeats(&out));
+            }
             deliver(&consensus, shared, &mut router, &mut out);
         }
         let deadline = gathering.deadline(&consensus).map_or(next_tick, |end| end.min(next_tick));
@@ -47,6 +52,21 @@ fn end_round(consensus: &mut Consensus, shared: &Shared, out: &mut Vec<Envelope>
         shared.begin_read_round();
     }
     consensus.end_round(out);
+}
+
+/// How many heartbeats are among the messages.
+fn heartbeats(out: &[Envelope]) -> u64 {
+    let peers = out.iter().filter_map(|envelope| match envelope {
+        Envelope::Peers(messages) => Some(messages),
+        Envelope::Consensus(_)
+        | Envelope::Apply(_)
+        | Envelope::Log(_)
+        | Envelope::Backend(_)
+        | Envelope::Client(_)
+        | Envelope::PeerSnapshot(..) => None,
+    });
+    let is_heartbeat = |message: &&Message| matches!(message.body, Body::Heartbeat { .. });
+    peers.flatten().filter(is_heartbeat).count() as u64
 }
 
 /// Decides when to stop gathering proposals after a round.
@@ -80,4 +100,25 @@ fn deliver(consensus: &Consensus, shared: &Shared, router: &mut Router, out: &mu
     }
     router.route(out);
     router.send_mail();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use executor::ApplyInput;
+    use proto::{Index, NodeId, Term};
+
+    #[test]
+    fn each_heartbeat_of_a_late_tick_is_counted_and_nothing_else() {
+        let message = |body| Message { to: NodeId(2), from: NodeId(1), term: Term(1), body };
+        let beat = || Body::Heartbeat { commit: Index(1), context: Bytes::new() };
+        let peers = |bodies: Vec<Body>| Envelope::Peers(bodies.into_iter().map(message).collect());
+        let out = [
+            peers(vec![beat(), Body::TimeoutNow, beat()]),
+            Envelope::Apply(ApplyInput::Tick),
+            peers(vec![beat()]),
+        ];
+        assert_eq!(heartbeats(&out), 3);
+    }
 }

@@ -16,6 +16,7 @@ pub(crate) fn run(mut writer: LogWriter, shared: &Arc<Shared>) -> Result<(), Str
     let failed = |error: wal::Error| format!("the log cannot be written: {error}");
     let mut router = Router::new(Arc::clone(shared));
     let (mut inputs, mut out) = (VecDeque::new(), Vec::new());
+    let mut encoding = Duration::ZERO;
     while shared.queues.log.drain(&mut inputs, None) {
         for input in inputs.drain(..) {
             writer.take(input);
@@ -23,7 +24,11 @@ pub(crate) fn run(mut writer: LogWriter, shared: &Arc<Shared>) -> Result<(), Str
         while writer.has_work() {
             let begun = Instant::now();
             if let Some(step) = writer.step(&mut out).map_err(failed)? {
-                observe(&shared.metrics, &writer, step, begun.elapsed());
+                let took = begun.elapsed();
+                if step == LogStep::EncodeSnapshot {
+                    encoding = took;
+                }
+                observe(&shared.metrics, &writer, step, (took, encoding));
             }
             router.route(&mut out);
         }
@@ -34,7 +39,13 @@ pub(crate) fn run(mut writer: LogWriter, shared: &Arc<Shared>) -> Result<(), Str
     Ok(())
 }
 
-fn observe(metrics: &Metrics, writer: &LogWriter, step: LogStep, took: Duration) {
+/// Records a step that `took` this long. `encoding` is the time of the last encoding of a snapshot.
+fn observe(
+    metrics: &Metrics,
+    writer: &LogWriter,
+    step: LogStep,
+    (took, encoding): (Duration, Duration),
+) {
     let metrics = &metrics.disk.log;
     match step {
         LogStep::Write => {
@@ -43,7 +54,11 @@ fn observe(metrics: &Metrics, writer: &LogWriter, step: LogStep, took: Duration)
             metrics.written_bytes.set(written);
         }
         LogStep::Sync => metrics.fsync.observe(took.as_secs_f64()),
-        LogStep::SaveSnapshot => metrics.snap_save.observe(took.as_secs_f64()),
+        LogStep::EncodeSnapshot => metrics.snap_marshal.observe(took.as_secs_f64()),
+        LogStep::SaveSnapshot => {
+            metrics.snap_fsync.observe(took.as_secs_f64());
+            metrics.snap_save.observe((encoding + took).as_secs_f64());
+        }
         LogStep::Read => metrics.reads.inc(),
         LogStep::Tend | LogStep::SkipSnapshot | LogStep::RecordSnapshot | LogStep::Purge => {}
     }

@@ -51,6 +51,7 @@ pub(crate) fn start_with(
             quota: Quota::from_flag(-1),
             strict_reconfiguration: true,
             election: Duration::from_millis(10),
+            slow_read: Duration::from_secs(1),
         },
         token_ttl: Duration::from_secs(300),
         unix_ms: 1,
