@@ -147,7 +147,8 @@ impl<H: Host> Service<H> {
     async fn answer_plain(self, request: ClientRequest, connection: ConnectionId) -> Reply {
         let options = &self.shared.limits.http;
         let origin = options.allowed_origin(&request.head.headers);
-        let mut reply = match options.answer(&request.head, self.is_secure) {
+        let moved = || gateway::redirect(&request.head).filter(|_| options.gateway);
+        let mut reply = match options.answer(&request.head, self.is_secure).or_else(moved) {
             Some(reply) => reply,
             None if options.gateway && gateway::has(request.head.uri.path()) => {
                 if self.certificate_name.is_some() && self.shared.host.require_user().await.is_err()
