@@ -132,8 +132,10 @@ pub const EXCHANGES: &[Exchange] = &[
     post("POST /v3/maintenance/hashkv", r#"{"revision":"1000"}"#),
     lines("POST /v3/maintenance/snapshot", "{}", 1),
     post("POST /v3/maintenance/transfer-leadership", r#"{"targetID":"5"}"#),
-    post("POST /v3/maintenance/downgrade", r#"{"action":"VALIDATE","version":"9"}"#),
-    post("POST /v3/maintenance/downgrade", r#"{"action":"CANCEL"}"#),
+    // Versions that 3.5 and 3.7 refuse alike, and an action that neither knows.
+    post("POST /v3/maintenance/downgrade", r#"{"action":"VALIDATE","version":"9.9"}"#),
+    post("POST /v3/maintenance/downgrade", r#"{"action":"ENABLE","version":"x"}"#),
+    post("POST /v3/maintenance/downgrade", r#"{"action":7}"#),
     post("POST /v3", "{}"),
     post("POST //v3/kv/range", "{}"),
     post("POST /v3/kv/../kv/range?a=b", "{}"),
