@@ -280,15 +280,42 @@ const DOWNGRADE: Command = Command {
     ..Command::NONE
 };
 
+/// The flags of `snapshot restore` in etcdctl 3.5, so that its command lines get an answer that
+/// names the new command.
+const MOVED_RESTORE: &[Flag] = &[
+    Flag::new("data-dir", Kind::Text, "", "see `etcdutl snapshot restore`"),
+    Flag::new("initial-advertise-peer-urls", Kind::Text, "", "see `etcdutl snapshot restore`"),
+    Flag::new("initial-cluster", Kind::Text, "", "see `etcdutl snapshot restore`"),
+    Flag::new("initial-cluster-token", Kind::Text, "", "see `etcdutl snapshot restore`"),
+    Flag::new("name", Kind::Text, "", "see `etcdutl snapshot restore`"),
+    Flag::switch("skip-hash-check", "see `etcdutl snapshot restore`"),
+    Flag::new("wal-dir", Kind::Text, "", "see `etcdutl snapshot restore`"),
+];
+
 const SNAPSHOT: Command = Command {
     usage: "snapshot <subcommand>",
     short: "Snapshots of a member's database",
     group: MAINTENANCE,
-    commands: &[Command {
-        usage: "save <filename>",
-        short: "Saves the database of a member to a file",
-        ..Command::NONE
-    }],
+    commands: &[
+        Command {
+            usage: "restore <filename> [options]",
+            short: "Moved to `etcdutl snapshot restore`",
+            is_unlisted: true,
+            flags: MOVED_RESTORE,
+            ..Command::NONE
+        },
+        Command {
+            usage: "save <filename>",
+            short: "Saves the database of a member to a file",
+            ..Command::NONE
+        },
+        Command {
+            usage: "status <filename>",
+            short: "Moved to `etcdutl snapshot status`",
+            is_unlisted: true,
+            ..Command::NONE
+        },
+    ],
     ..Command::NONE
 };
 
@@ -539,13 +566,18 @@ pub(crate) static ROOT: Command = Command {
                    for zsh\nand etcdctl.fish for fish.",
             group: UTILITY,
             arguments: Arguments::OneOf(cli::SHELLS),
+            flags: &[cli::NO_DESCRIPTIONS],
             ..Command::NONE
         },
         Command {
             usage: "defrag",
             short: "Defragments the databases of the members",
             group: MAINTENANCE,
-            persistent: &[CLUSTER],
+            persistent: &[
+                CLUSTER,
+                Flag::new("data-dir", Kind::Text, "", "moved to `etcdutl defrag --data-dir`")
+                    .offering(Offer::Directories),
+            ],
             ..Command::NONE
         },
         DEL_COMMAND,

@@ -30,6 +30,9 @@ use std::os::unix::ffi::OsStringExt;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
+    if let Err(failure) = session::check_api() {
+        output::end(failure);
+    }
     let words: cli::Words = std::env::args_os().skip(1).map(OsStringExt::into_vec).collect();
     if let Some(completion) = cli::completion(&commands::ROOT, &words) {
         output::error_text(&completion.notes);
@@ -74,6 +77,9 @@ async fn run(session: Session) -> CommandResult {
         "endpoint health" => endpoint::health(session).await,
         "endpoint status" => endpoint::status(session).await,
         "endpoint hashkv" => endpoint::hashkv(session).await,
+        "defrag" if session.flags.changed("data-dir") => {
+            maintenance::moved("defrag --data-dir", "<data dir>")
+        }
         "defrag" => endpoint::defrag(session).await,
         "member add" => member::add(session).await,
         "member list" => member::list(session).await,
@@ -88,10 +94,13 @@ async fn run(session: Session) -> CommandResult {
         "downgrade enable" => maintenance::downgrade(session, DowngradeAction::Enable).await,
         "downgrade validate" => maintenance::downgrade(session, DowngradeAction::Validate).await,
         "snapshot save" => maintenance::snapshot_save(session).await,
+        "snapshot restore" => maintenance::moved(&name, "<filename> --data-dir {output dir}"),
+        "snapshot status" => maintenance::moved(&name, "<filename>"),
         "check datascale" => check::datascale(session).await,
         "check perf" => check::perf(session).await,
         "completion" => {
-            let script = session.args.first().and_then(|shell| cli::script(shell, "etcdctl"));
+            let shell = session.args.first().map_or(&[][..], Vec::as_slice);
+            let script = cli::completion_script(shell, &session.flags, "etcdctl");
             output::out(script.unwrap_or_default().as_bytes());
             Ok(())
         }

@@ -65,6 +65,12 @@ pub(crate) async fn downgrade(mut session: Session, action: DowngradeAction) -> 
     Ok(())
 }
 
+/// Refuses a command of etcdctl 3.5 that works on files. Scripts must not believe that it worked.
+pub(crate) fn moved(command: &str, arguments: &str) -> CommandResult {
+    let why = format!("etcdctl has no `{command}` since 3.6; use `etcdutl {command} {arguments}`");
+    Err(Code::Error.with(why))
+}
+
 pub(crate) async fn snapshot_save(mut session: Session) -> CommandResult {
     let [path] = &session.words()[..] else {
         return Err(Code::BadArgs.with("snapshot save expects one argument <filename>"));

@@ -19,6 +19,17 @@ use std::time::Duration;
 const PREFIX: &str = "ETCDCTL";
 /// Variables that only `watch` reads. They do not belong to flags.
 const WATCH_VARIABLES: [&str; 2] = ["ETCDCTL_WATCH_KEY", "ETCDCTL_WATCH_RANGE_END"];
+/// Chooses the version of the API. There is only 3.
+const API_VARIABLE: &str = "ETCDCTL_API";
+
+/// Refuses every version of the API but 3, in the words of etcdctl 3.5.
+pub(crate) fn check_api() -> CommandResult {
+    let version = std::env::var_os(API_VARIABLE).unwrap_or_default();
+    if version.is_empty() || version == "3" {
+        return Ok(());
+    }
+    Err(Code::Error.with(format!("unsupported API version: {}", version.display())))
+}
 
 /// One of the clusters that a command may talk to. Each has its own flags for TLS and the user.
 struct Side {
@@ -132,7 +143,9 @@ impl Session {
                 fields: Object::zap().string("environment-variable", variable),
             });
         };
-        for variable in &unused.unrecognized {
+        // Scripts for 3.4 set it; `main` has checked its value.
+        let chosen = format!("{API_VARIABLE}=");
+        for variable in unused.unrecognized.iter().filter(|it| !it.starts_with(&chosen)) {
             log(Level::Warn, "unrecognized environment variable", variable);
         }
         let Some(variable) = &unused.shadowed else { return Ok(()) };

@@ -58,6 +58,7 @@ const COMPLETION: Command = Command {
            powershell | Out-String | Invoke-Expression\n\nor write it to the shell's directory of \
            completions, as etcdutl for bash, _etcdutl for zsh\nand etcdutl.fish for fish.",
     arguments: Arguments::OneOf(cli::SHELLS),
+    flags: &[cli::NO_DESCRIPTIONS],
     ..Command::NONE
 };
 
@@ -115,6 +116,12 @@ pub(crate) static ROOT: Command = Command {
                     usage: "restore <filename> --data-dir {output dir} [options]",
                     short: "Creates the data directory of a member of a new cluster from a snapshot",
                     flags: RESTORE,
+                    ..Command::NONE
+                },
+                Command {
+                    usage: "save <filename>",
+                    short: "Moved to `etcdctl snapshot save`",
+                    is_unlisted: true,
                     ..Command::NONE
                 },
                 Command {

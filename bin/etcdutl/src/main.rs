@@ -58,13 +58,18 @@ fn exit(code: Code) -> ExitCode {
 fn run(parsed: &Parsed) -> CommandResult {
     match parsed.name().as_str() {
         "completion" => {
-            let script = parsed.args.first().and_then(|shell| cli::script(shell, "etcdutl"));
+            let shell = parsed.args.first().map_or(&[][..], Vec::as_slice);
+            let script = cli::completion_script(shell, &parsed.flags, "etcdutl");
             output::out(&script.unwrap_or_default());
             Ok(())
         }
         "defrag" => defrag::defrag(parsed),
         "hashkv" => hashkv::hashkv(parsed),
         "migrate" => migrate::migrate(parsed),
+        "snapshot save" => {
+            Err(Code::BadArgs
+                .with("In order to download snapshot use: `etcdctl snapshot save ...`"))
+        }
         "snapshot status" => status::status(parsed),
         "snapshot restore" => restore::restore(parsed),
         "version" => {

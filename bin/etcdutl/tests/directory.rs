@@ -278,3 +278,13 @@ fn what_the_older_etcd_cannot_read_is_forced_only() {
     drop(db);
     oldest.refuses(&["migrate", "--target-version=3.6"], "Error: missing term information");
 }
+
+#[test]
+fn snapshot_save_fails_and_names_etcdctl() {
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_etcdutl")).args(["snapshot", "save", "s.db"]).output();
+    let output = output.unwrap();
+    assert_eq!(output.status.code(), Some(128));
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(errors.contains("use: `etcdctl snapshot save ...`"), "{errors}");
+}

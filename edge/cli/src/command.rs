@@ -114,6 +114,8 @@ pub struct Command {
     pub persistent: &'static [Flag],
     /// Whether the help leaves the persistent flags out.
     pub hidden: bool,
+    /// Whether help and completion leave this command out.
+    pub is_unlisted: bool,
     /// The headings of the commands below, in their order.
     pub groups: &'static [&'static str],
     /// Commands below, sorted by name. A command that has some does nothing itself.
@@ -131,6 +133,7 @@ impl Command {
         flags: &[],
         persistent: &[],
         hidden: false,
+        is_unlisted: false,
         groups: &[],
         commands: &[],
     };
@@ -139,6 +142,11 @@ impl Command {
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.usage.split(' ').next().unwrap_or_default()
+    }
+
+    /// The commands below that help and completion show.
+    pub(crate) fn listed(&self) -> impl Iterator<Item = &'static Command> {
+        self.commands.iter().filter(|command| !command.is_unlisted)
     }
 
     pub(crate) fn is_runnable(&self) -> bool {
@@ -150,9 +158,12 @@ impl Command {
         if let Some(exact) = self.commands.iter().find(|c| c.name().as_bytes() == word) {
             return Some(exact);
         }
-        let mut matching = self.commands.iter().filter(|c| c.name().as_bytes().starts_with(word));
-        match (matching.next(), matching.next()) {
-            (Some(only), None) => Some(only),
+        // A command that is not listed does not make the beginning of another name ambiguous.
+        let matches = |command: &&Command| command.name().as_bytes().starts_with(word);
+        let listed: Vec<_> = self.listed().filter(matches).collect();
+        let all: Vec<_> = self.commands.iter().filter(matches).collect();
+        match (&listed[..], &all[..]) {
+            ([only], _) | ([], [only]) => Some(only),
             _ => None,
         }
     }

@@ -200,7 +200,7 @@ fn below(command: &'static Command, typed: &str) -> (Vec<Candidate>, Directive) 
     if command.commands.is_empty() {
         return (Vec::new(), Directive::Default);
     }
-    let matching = command.commands.iter().filter(|below| below.name().starts_with(typed));
+    let matching = command.listed().filter(|below| below.name().starts_with(typed));
     let found = matching.map(|below| Candidate::new(below.name(), below.short)).collect();
     (found, Directive::NoFiles)
 }

@@ -75,10 +75,10 @@ fn commands(text: &mut String, command: &Command) {
     if command.commands.is_empty() {
         return;
     }
-    let width = command.commands.iter().map(|c| c.name().len()).max().unwrap_or(0).max(11);
+    let width = command.listed().map(|c| c.name().len()).max().unwrap_or(0).max(11);
     let line = |c: &Command| format!("  {:width$} {}\n", c.name(), c.short);
     let mut under = |heading: &str, group: &str| {
-        let below: Vec<_> = command.commands.iter().filter(|c| c.group == group).collect();
+        let below: Vec<_> = command.listed().filter(|c| c.group == group).collect();
         if !below.is_empty() {
             _ = writeln!(text, "\n{heading}");
             below.into_iter().for_each(|below| text.push_str(&line(below)));

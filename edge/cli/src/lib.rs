@@ -23,7 +23,7 @@ pub use flags::{Environment, Flags};
 pub use format::Format;
 pub use help::{flag_usages, help, usage};
 pub use parse::{Invocation, Parsed, Words, parse, parse_flags};
-pub use shell::{SHELLS, script};
+pub use shell::{NO_DESCRIPTIONS, SHELLS, completion_script};
 pub use table::table;
 
 #[cfg(test)]

@@ -304,8 +304,7 @@ fn unknown_command(root: &'static Command, word: &[u8]) -> String {
     let name = root.name();
     let typed = String::from_utf8_lossy(word).to_lowercase();
     let near: Vec<_> = root
-        .commands
-        .iter()
+        .listed()
         .map(Command::name)
         .filter(|name| distance(&typed, name) <= 2 || name.starts_with(&typed))
         .collect();

@@ -48,6 +48,13 @@ static ROOT: Command = Command {
             ],
             ..Command::NONE
         },
+        Command {
+            usage: "leave",
+            short: "Moved away",
+            group: "Keys",
+            is_unlisted: true,
+            ..Command::NONE
+        },
         Command { usage: "lock", short: "Locks", group: "Rest", ..Command::NONE },
         Command {
             usage: "script [bash|zsh]",
@@ -216,4 +223,13 @@ fn tables_are_boxes() {
         "┌─────────┬──────┐\n│ SOME ID │  X   │\n├─────────┼──────┤\n│       1 │ long │\n\
          └─────────┴──────┘\n"
     );
+}
+
+#[test]
+fn a_command_that_is_not_listed_runs_and_is_not_shown() {
+    assert_eq!(run("leave").name(), "leave");
+    assert_eq!(run("leav").name(), "leave");
+    assert_eq!(run("le list").name(), "lease list", "`le` means the one that is listed");
+    let Invocation::Help(text) = parse(&ROOT, &words("--help")) else { panic!() };
+    assert!(text.contains("lease") && !text.contains("leave"), "{text}");
 }

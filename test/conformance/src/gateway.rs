@@ -132,6 +132,47 @@ pub const EXCHANGES: &[Exchange] = &[
     post("POST /v3/maintenance/hashkv", r#"{"revision":"1000"}"#),
     lines("POST /v3/maintenance/snapshot", "{}", 1),
     post("POST /v3/maintenance/transfer-leadership", r#"{"targetID":"5"}"#),
+    // Versions that 3.5 and 3.7 refuse alike, and an action that neither knows.
+    post("POST /v3/maintenance/downgrade", r#"{"action":"VALIDATE","version":"9.9"}"#),
+    post("POST /v3/maintenance/downgrade", r#"{"action":"ENABLE","version":"x"}"#),
+    post("POST /v3/maintenance/downgrade", r#"{"action":7}"#),
+    post("POST /v3", "{}"),
+    post("POST //v3/kv/range", "{}"),
+    post("POST /v3/kv/../kv/range?a=b", "{}"),
+    post("POST /v3/kv%2Frange", r#"{"key":"Zm9v"}"#),
+    post("POST /v3/auth/status", "{}"),
+    post("POST /v3/auth/user/add", r#"{"name":"root","password":"p"}"#),
+    post("POST /v3/auth/user/add", r#"{"name":"root","password":"p"}"#),
+    post("POST /v3/auth/user/add", r#"{"name":"u","options":{"no_password":true}}"#),
+    post("POST /v3/auth/user/add", "{}"),
+    post("POST /v3/auth/user/get", r#"{"name":"u"}"#),
+    post("POST /v3/auth/user/get", r#"{"name":"none"}"#),
+    post("POST /v3/auth/user/list", "{}"),
+    post("POST /v3/auth/role/add", r#"{"name":"root"}"#),
+    post("POST /v3/auth/role/add", r#"{"name":"r"}"#),
+    post("POST /v3/auth/role/add", r#"{"name":"r"}"#),
+    post("POST /v3/auth/role/add", "{}"),
+    post(
+        "POST /v3/auth/role/grant",
+        r#"{"name":"r","perm":{"permType":"READWRITE","key":"YQ==","range_end":"Yg=="}}"#,
+    ),
+    post("POST /v3/auth/role/grant", r#"{"name":"none","perm":{"key":"YQ=="}}"#),
+    post("POST /v3/auth/role/get", r#"{"role":"r"}"#),
+    post("POST /v3/auth/role/list", "{}"),
+    post("POST /v3/auth/user/grant", r#"{"user":"root","role":"root"}"#),
+    post("POST /v3/auth/user/grant", r#"{"user":"u","role":"r"}"#),
+    post("POST /v3/auth/user/revoke", r#"{"name":"u","role":"none"}"#),
+    post("POST /v3/auth/user/revoke", r#"{"name":"u","role":"r"}"#),
+    post("POST /v3/auth/role/revoke", r#"{"role":"r","key":"YQ==","range_end":"Yg=="}"#),
+    post("POST /v3/auth/role/revoke", r#"{"role":"r","key":"YQ=="}"#),
+    post("POST /v3/auth/role/delete", r#"{"role":"r"}"#),
+    post("POST /v3/auth/user/changepw", r#"{"name":"root","password":"q"}"#),
+    post("POST /v3/auth/user/delete", r#"{"name":"u"}"#),
+    post("POST /v3/auth/enable", "{}"),
+    post("POST /v3/auth/authenticate", r#"{"name":"root","password":"wrong"}"#),
+    post("POST /v3/auth/authenticate", r#"{"name":"root","password":"q"}"#),
+    post("POST /v3/kv/put", r#"{"key":"Zm9v","value":"YmFy"}"#),
+    post("POST /v3/auth/disable", "{}"),
 ];
 
 /// The compared parts of a response: its HTTP status, its JSON values, and some headers.
@@ -177,7 +218,7 @@ async fn exchanged(port: u16, exchange: &Exchange) -> Result<Answer> {
     let (head, body) = parts(&bytes).context("no head of an answer")?;
     let mut lines = head.lines();
     let status = lines.next().and_then(|line| line.split(' ').nth(1)).context("no status")?;
-    let compared = ["content-type", "access-control-", "grpc-metadata-"];
+    let compared = ["content-type", "access-control-", "grpc-metadata-", "location"];
     let mut headers: Vec<String> = lines
         .filter(|line| {
             let line = line.to_ascii_lowercase();
@@ -219,7 +260,7 @@ fn parts(bytes: &[u8]) -> Option<(String, Vec<u8>)> {
 fn mask(value: &mut Value) {
     const NEWER: [&str; 5] =
         ["hash_revision", "storageVersion", "dbSizeQuota", "downgradeInfo", "details"];
-    const CHANGING: [&str; 15] = [
+    const CHANGING: [&str; 16] = [
         "cluster_id",
         "member_id",
         "raft_term",
@@ -235,6 +276,7 @@ fn mask(value: &mut Value) {
         "name",
         "clientURLs",
         "peerURLs",
+        "token",
     ];
     match value {
         Value::Array(values) => values.iter_mut().for_each(mask),

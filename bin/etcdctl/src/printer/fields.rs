@@ -3,6 +3,7 @@
 //! Source: etcd v3.7.1 etcdctl/ctlv3/command/printer_fields.go.
 
 use super::Printer;
+use super::simple::alarm_name;
 use cli::go::quote;
 use proto::etcdserverpb as pb;
 use proto::etcdserverpb::response_op::Response;
@@ -121,7 +122,7 @@ pub(super) fn leases(printer: Printer, answer: &pb::LeaseLeasesResponse) -> Vec<
 pub(super) fn alarm(printer: Printer, answer: &pb::AlarmResponse) -> Vec<u8> {
     let mut out = header(printer, answer.header.as_ref());
     for member in &answer.alarms {
-        let (id, alarm) = (id(printer, member.member_id), member.alarm().as_str_name());
+        let (id, alarm) = (id(printer, member.member_id), alarm_name(member.alarm));
         out.push_str(&format!("\"MemberID\" : {id}\n\"AlarmType\" : {alarm}\n\n"));
     }
     out.into_bytes()

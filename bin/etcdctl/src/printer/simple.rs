@@ -88,12 +88,18 @@ pub(super) fn leases(answer: &pb::LeaseLeasesResponse) -> Vec<u8> {
     text.into_bytes()
 }
 
+/// The name of an alarm's type; the number of a type that is not known.
+pub(super) fn alarm_name(alarm: i32) -> String {
+    let known = pb::AlarmType::try_from(alarm);
+    known.map_or_else(|_| alarm.to_string(), |alarm| alarm.as_str_name().to_owned())
+}
+
 pub(super) fn alarm(answer: &pb::AlarmResponse) -> Vec<u8> {
     let mut out = String::new();
     for member in &answer.alarms {
         // protobuf's text format, which leaves out fields that are 0.
         let id = (member.member_id != 0).then(|| format!("memberID:{}", member.member_id));
-        let alarm = (member.alarm != 0).then(|| format!("alarm:{}", member.alarm().as_str_name()));
+        let alarm = (member.alarm != 0).then(|| format!("alarm:{}", alarm_name(member.alarm)));
         out.push_str(&id.into_iter().chain(alarm).collect::<Vec<_>>().join(" "));
         out.push('\n');
     }

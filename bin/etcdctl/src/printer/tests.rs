@@ -77,3 +77,13 @@ fn formats_say_what_they_cannot_print() {
     let protobuf = Printer { format: Format::Protobuf, ..table };
     assert!(protobuf.status(&[]).is_err() && protobuf.hash(&[]).is_err());
 }
+
+#[test]
+fn an_unknown_type_of_alarm_is_printed_as_its_number() {
+    let alarms = vec![pb::AlarmMember { member_id: 1, alarm: 7 }];
+    let answer = pb::AlarmResponse { header: None, alarms };
+    assert_eq!(simple::alarm(&answer), b"memberID:1 alarm:7\n");
+    let printer = Printer { format: Format::Fields, hex: false, value_only: false };
+    let fields = String::from_utf8(fields::alarm(printer, &answer)).unwrap();
+    assert!(fields.contains("\"AlarmType\" : 7\n"), "{fields}");
+}

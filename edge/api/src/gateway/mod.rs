@@ -56,6 +56,33 @@ pub(crate) fn has(path: &str) -> bool {
     path.starts_with("/v3/") || path.starts_with("/v3beta/")
 }
 
+/// The response to a request whose path has empty segments or dots, or is only the prefix of the
+/// gateway: the clean path, as Go's server tells it. `None` for any other path.
+///
+/// Source: Go 1.25 net/http/server.go `cleanPath`, `redirectToPathSlash`.
+pub(crate) fn redirect(request: &Parts) -> Option<Reply> {
+    let path = request.uri.path();
+    let clean = match paths::cleaned(path) {
+        Some(clean) => clean,
+        None if path == "/v3" || path == "/v3beta" => format!("{path}/"),
+        None => return None,
+    };
+    let query = request.uri.query().map_or_else(String::new, |query| format!("?{query}"));
+    let location = HeaderValue::from_str(&format!("{clean}{query}")).ok()?;
+    let text = match request.method {
+        Method::GET => format!("<a href=\"{clean}{query}\">Moved Permanently</a>.\n\n"),
+        _ => String::new(),
+    };
+    let mut reply = http::Response::new(Body::plain(text.into()));
+    *reply.status_mut() = http::StatusCode::MOVED_PERMANENTLY;
+    reply.headers_mut().insert(http::header::LOCATION, location);
+    if request.method == Method::GET || request.method == Method::HEAD {
+        let html = HeaderValue::from_static("text/html; charset=utf-8");
+        reply.headers_mut().insert(http::header::CONTENT_TYPE, html);
+    }
+    Some(reply)
+}
+
 /// Answers a request to a path of the gateway.
 pub(crate) async fn answer<H: Host>(
     service: Rc<Shared<H>>,
@@ -107,9 +134,10 @@ struct Transcoded<H> {
 
 impl<H: Host> Transcoded<H> {
     async fn call(self, head: &Parts, mut objects: Objects) -> Result<Reply, Status> {
-        let deadline = rpc::status::timeout(&head.headers).map_err(|status| Status {
-            code: Code::InvalidArgument,
-            message: format!("invalid grpc-timeout: {}", status.message).into(),
+        let deadline = rpc::status::timeout(&head.headers).map_err(|_| {
+            let value = head.headers.get("grpc-timeout").map_or(&b""[..], HeaderValue::as_bytes);
+            let value = String::from_utf8_lossy(value);
+            Status::new(Code::InvalidArgument, format!("invalid grpc-timeout: {value}"))
         })?;
         let first = tokio::time::timeout(REQUEST_TIME_MAX, objects.next()).await;
         let first = first.unwrap_or_else(|_| Err(crate::requests::too_late()))?;
@@ -142,7 +170,14 @@ impl<H: Host> Transcoded<H> {
             certificate_name: None,
             router: self.door.router,
         });
-        let mut messages = Responses::new(reply.await?.into_body());
+        let reply = match reply.await {
+            Ok(reply) => reply,
+            Err(status) if self.method.streams_responses() => {
+                return Ok(responses::stream_refused(&status));
+            }
+            Err(status) => return Err(status),
+        };
+        let mut messages = Responses::new(reply.into_body());
         if self.method.streams_responses() {
             return responses::stream(self.method, messages).await;
         }

@@ -61,12 +61,57 @@ const PATHS: &[(&str, &str)] = &[
 /// The gRPC path for a path of the gateway. Like etcd, it also accepts the old prefix `/v3beta`.
 pub(super) fn grpc(path: &str) -> Option<&'static str> {
     let below = path.strip_prefix("/v3beta").or_else(|| path.strip_prefix("/v3"))?;
+    // No path has a character that must be escaped, but a client may escape a slash.
+    let below = below.replace("%2F", "/").replace("%2f", "/");
     PATHS.iter().find(|(path, _)| *path == below).map(|(_, method)| *method)
+}
+
+/// A path without empty segments and dots; `None` if it has none. Only the path of a gateway's
+/// method matters, so escaped bytes are left as they are.
+pub(super) fn cleaned(path: &str) -> Option<String> {
+    let rest = path.strip_prefix('/')?;
+    let (inner, last) = rest.rsplit_once('/').unwrap_or(("", rest));
+    let is_dotted = |segment: &str| matches!(segment, "." | "..");
+    let is_unclean = |segment: &str| segment.is_empty() || is_dotted(segment);
+    if (!rest.contains('/') || !inner.split('/').any(is_unclean)) && !is_dotted(last) {
+        return None;
+    }
+    let mut segments = Vec::new();
+    for segment in rest.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => drop(segments.pop()),
+            _ => segments.push(segment),
+        }
+    }
+    let slash = if last.is_empty() && !segments.is_empty() { "/" } else { "" };
+    Some(format!("/{}{slash}", segments.join("/")))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_paths_with_empty_segments_or_dots_are_cleaned() {
+        for (path, clean) in [
+            ("//v3/kv/range", Some("/v3/kv/range")),
+            ("/v3//kv/range", Some("/v3/kv/range")),
+            ("/v3/kv/../kv/range", Some("/v3/kv/range")),
+            ("/v3/./kv/range/", Some("/v3/kv/range/")),
+            ("/v3/kv/..", Some("/v3")),
+            ("//", Some("/")),
+            ("/../..", Some("/")),
+            ("/v3/kv/range", None),
+            ("/v3/kv/range/", None),
+            ("/v3/..kv/range.", None),
+            ("/version", None),
+            ("/", None),
+            ("*", None),
+        ] {
+            assert_eq!(cleaned(path).as_deref(), clean, "{path}");
+        }
+    }
 
     #[test]
     fn each_method_but_two_has_a_path_and_each_path_a_method() {

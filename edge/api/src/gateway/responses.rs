@@ -27,6 +27,11 @@ pub(super) fn refused(status: &Status) -> Reply {
     with_status(status, error_object(status))
 }
 
+/// The response of a call with a stream of responses that has failed before the first one.
+pub(super) fn stream_refused(status: &Status) -> Reply {
+    with_status(status, error_line(status))
+}
+
 fn with_status(status: &Status, text: String) -> Reply {
     let mut response = Response::new(Body::plain(text.into()));
     *response.status_mut() = http_status(status.code);
@@ -48,7 +53,7 @@ pub(super) async fn stream(method: json::Method, mut messages: Responses) -> Res
     let first = match messages.next_message().await {
         Ok(Some(message)) => method.response(message, true).await?,
         Ok(None) => return Ok(succeeded(Body::plain(Bytes::new()))),
-        Err(status) => return Ok(with_status(&status, error_line(&status))),
+        Err(status) => return Ok(stream_refused(&status)),
     };
     let lines = lines(method, messages);
     let body = Lines { first: Some(first), rest: Some(Box::pin(lines)) };

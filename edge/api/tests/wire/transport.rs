@@ -158,6 +158,61 @@ fn plain_http_reaches_its_handler_by_both_versions() {
     });
 }
 
+/// Posts JSON to the gateway, and returns the whole answer.
+async fn posted(address: std::net::SocketAddr, target: &str, headers: &str, json: &str) -> String {
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let head = format!(
+        "POST {target} HTTP/1.1\r\nhost: x\r\n{headers}content-length: {}\r\n\
+         connection: close\r\n\r\n",
+        json.len()
+    );
+    stream.write_all(&[head.as_bytes(), json.as_bytes()].concat()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[test]
+fn a_stream_of_the_gateway_that_fails_at_once_answers_as_a_stream() {
+    let fake = Fake::default();
+    fake.0.learner.set(true);
+    serve(&fake, Limits::default(), |address| async move {
+        let text = "etcdserver: rpc not supported for learner";
+        let stream = posted(address, "/v3/watch", "", "{}").await;
+        let line = format!("{{\"error\":{{\"code\":9,\"message\":\"{text}\"}}}}");
+        assert!(stream.starts_with("HTTP/1.1 400") && stream.contains(&line), "{stream}");
+        let unary = posted(address, "/v3/kv/put", "", "{}").await;
+        let object = format!("\r\n\r\n{{\"code\":9,\"message\":\"{text}\"}}");
+        assert!(unary.contains(&object), "{unary}");
+    });
+}
+
+#[test]
+fn a_bad_timeout_of_the_gateway_is_named_as_it_came() {
+    serve(&Fake::default(), Limits::default(), |address| async move {
+        let answer = posted(address, "/v3/kv/range", "grpc-timeout: bad\r\n", "{}").await;
+        let object = "{\"code\":3,\"message\":\"invalid grpc-timeout: bad\"}";
+        assert!(answer.starts_with("HTTP/1.1 400") && answer.ends_with(object), "{answer}");
+    });
+}
+
+#[test]
+fn unclean_paths_are_redirected_and_an_escaped_slash_is_one() {
+    serve(&Fake::default(), Limits::default(), |address| async move {
+        for (path, location) in [
+            ("/v3", "/v3/"),
+            ("//v3/kv/range", "/v3/kv/range"),
+            ("/v3/kv/../kv/range?a=b", "/v3/kv/range?a=b"),
+        ] {
+            let answer = posted(address, path, "", "{}").await;
+            assert!(answer.starts_with("HTTP/1.1 301 Moved Permanently"), "{answer}");
+            assert!(answer.contains(&format!("\r\nlocation: {location}\r\n")), "{answer}");
+        }
+        let answer = posted(address, "/v3/kv%2Frange", "", "{\"key\":\"aw==\"}").await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    });
+}
+
 /// A client that never ends its side still gets the answer to its one message.
 #[test]
 fn an_answer_does_not_wait_for_the_client_to_half_close() {
