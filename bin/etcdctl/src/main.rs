@@ -98,12 +98,7 @@ async fn run(session: Session) -> CommandResult {
         "snapshot status" => maintenance::moved(&name, "<filename>"),
         "check datascale" => check::datascale(session).await,
         "check perf" => check::perf(session).await,
-        "completion" => {
-            let shell = session.args.first().map_or(&[][..], Vec::as_slice);
-            let script = cli::completion_script(shell, &session.flags, "etcdctl");
-            output::out(script.unwrap_or_default().as_bytes());
-            Ok(())
-        }
+        "completion" => completion(&session),
         "auth status" => auth::status(session).await,
         "auth enable" => auth::enable(session).await,
         "auth disable" => auth::disable(session).await,
@@ -130,4 +125,12 @@ async fn run(session: Session) -> CommandResult {
         }
         other => unreachable!("the table of commands has `{other}`, which has no code"),
     }
+}
+
+/// Prints the script that completes command lines in a shell.
+fn completion(session: &Session) -> CommandResult {
+    let shell = session.args.first().map_or(&[][..], Vec::as_slice);
+    let script = cli::completion_script(shell, &session.flags, "etcdctl");
+    output::out(script.unwrap_or_default().as_bytes());
+    Ok(())
 }

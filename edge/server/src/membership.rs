@@ -237,17 +237,25 @@ impl Worker {
 
 /// The error of a promotion in etcd's words, as the metric has it.
 fn etcds_words(error: &Error) -> String {
-    let invalid = match error {
-        Error::Rejected(Reject::MemberRemoved) => InvalidChange::IdRemoved,
-        Error::Rejected(Reject::MemberExists) => InvalidChange::IdExists,
-        Error::Rejected(Reject::MemberNotFound) => InvalidChange::IdNotFound,
-        Error::Rejected(Reject::PeerUrlExists) => InvalidChange::PeerUrlExists,
-        Error::Rejected(Reject::NotLearner) => InvalidChange::NotLearner,
-        Error::Rejected(Reject::TooManyLearners) => InvalidChange::TooManyLearners,
-        Error::Unsafe(change) => return change.to_string(),
-        other => return format!("etcdserver: {other}"),
+    let Some(invalid) = invalid_change(error) else {
+        let prefix = if let Error::Unsafe(_) = error { "" } else { "etcdserver: " };
+        return format!("{prefix}{error}");
     };
     invalid.to_string()
+}
+
+/// Why the change of the members was rejected when it was applied.
+fn invalid_change(error: &Error) -> Option<InvalidChange> {
+    let rejects = [
+        (Reject::MemberRemoved, InvalidChange::IdRemoved),
+        (Reject::MemberExists, InvalidChange::IdExists),
+        (Reject::MemberNotFound, InvalidChange::IdNotFound),
+        (Reject::PeerUrlExists, InvalidChange::PeerUrlExists),
+        (Reject::NotLearner, InvalidChange::NotLearner),
+        (Reject::TooManyLearners, InvalidChange::TooManyLearners),
+    ];
+    let Error::Rejected(reject) = error else { return None };
+    rejects.into_iter().find(|(known, _)| known == reject).map(|(_, invalid)| invalid)
 }
 
 /// The final error of the leader; `None` if the request should be repeated.
