@@ -71,20 +71,6 @@ fn messages_of_all_kinds_arrive_over_streams_and_as_single_requests() {
 }
 
 #[test]
-fn only_the_last_answer_to_appends_is_sent() {
-    let (one, two) = (Node::new(1), Node::new(2));
-    introduce(&[&one, &two]);
-    let answer = |index| one.message(two.id, Body::AppendAccepted { index: Index(index) });
-    let last = one.message(two.id, Body::TimeoutNow);
-    one.transport.send(vec![answer(1), answer(2), last.clone()]);
-    two.inbox.take(&last);
-    two.inbox.take(&answer(2));
-    two.inbox.wait("the first answer is not sent", |told| {
-        told.messages.iter().all(|message| *message != answer(1)).then_some(())
-    });
-}
-
-#[test]
 fn a_member_that_starts_again_is_reached_again() {
     let (one, two) = (Node::new(1), Node::new(2));
     introduce(&[&one, &two]);
