@@ -1,6 +1,6 @@
 //! Joins the messages to other members that one round has made, and drops those that a later one
-//! includes. A commit and the next proposals come in the same round, so this halves the appends of a
-//! busy leader, and the answers to them.
+//! includes. For example, if a round commits entries and appends the next ones, the append tells of
+//! the commit, so that no empty append is sent for it.
 
 use crate::message::Envelope;
 use proto::NodeId;
@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 /// The kinds of messages that a later one of the same kind to the same member includes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
-    /// An append. Another one with or without entries includes the commit index of an empty one.
+    /// An append. A later one also has the commit index, which is all that an empty one has.
     Append,
-    /// An answer to an append. It tells of all entries up to its index.
+    /// An answer to an append. It covers all entries up to its index.
     Answer,
 }
 

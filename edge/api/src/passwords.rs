@@ -23,7 +23,6 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 /// The longest password in bytes; bcrypt ignores further bytes.
 const PASSWORD_MAX: usize = 72;
 /// The costs that bcrypt permits.
-/// The costs that bcrypt permits.
 pub const BCRYPT_COSTS: std::ops::RangeInclusive<u64> = 4..=31;
 const COST_DEFAULT: u32 = 10;
 /// The salt and the digest of a hash that matches no known password.

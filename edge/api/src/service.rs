@@ -147,7 +147,7 @@ impl<H: Host> Service<H> {
     async fn answer_plain(self, request: ClientRequest, connection: ConnectionId) -> Reply {
         let options = &self.shared.limits.http;
         let origin = options.allowed_origin(&request.head.headers);
-        let moved = || gateway::redirect(&request.head).filter(|_| options.gateway);
+        let moved = || options.gateway.then(|| gateway::redirect(&request.head)).flatten();
         let mut reply = match options.answer(&request.head, self.is_secure).or_else(moved) {
             Some(reply) => reply,
             None if options.gateway && gateway::has(request.head.uri.path()) => {

@@ -70,7 +70,10 @@ pub(crate) fn redirect(request: &Parts) -> Option<Reply> {
     let query = request.uri.query().map_or_else(String::new, |query| format!("?{query}"));
     let location = HeaderValue::from_str(&format!("{clean}{query}")).ok()?;
     let text = match request.method {
-        Method::GET => format!("<a href=\"{clean}{query}\">Moved Permanently</a>.\n\n"),
+        Method::GET => {
+            let link = escaped(&format!("{clean}{query}"));
+            format!("<a href=\"{link}\">Moved Permanently</a>.\n\n")
+        }
         _ => String::new(),
     };
     let mut reply = http::Response::new(Body::plain(text.into()));
@@ -81,6 +84,22 @@ pub(crate) fn redirect(request: &Parts) -> Option<Reply> {
         reply.headers_mut().insert(http::header::CONTENT_TYPE, html);
     }
     Some(reply)
+}
+
+/// A text as HTML, so that a path cannot add markup to the page that names it.
+fn escaped(text: &str) -> String {
+    let mut html = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => html.push_str("&amp;"),
+            '<' => html.push_str("&lt;"),
+            '>' => html.push_str("&gt;"),
+            '"' => html.push_str("&#34;"),
+            '\'' => html.push_str("&#39;"),
+            _ => html.push(c),
+        }
+    }
+    html
 }
 
 /// Answers a request to a path of the gateway.

@@ -158,18 +158,34 @@ fn plain_http_reaches_its_handler_by_both_versions() {
     });
 }
 
-/// Posts JSON to the gateway, and returns the whole answer.
-async fn posted(address: std::net::SocketAddr, target: &str, headers: &str, json: &str) -> String {
+/// Sends a request over HTTP/1.1, and returns the whole answer.
+async fn answered(address: std::net::SocketAddr, request: &str) -> String {
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-    let head = format!(
-        "POST {target} HTTP/1.1\r\nhost: x\r\n{headers}content-length: {}\r\n\
-         connection: close\r\n\r\n",
-        json.len()
-    );
-    stream.write_all(&[head.as_bytes(), json.as_bytes()].concat()).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     answer
+}
+
+/// Posts JSON to the gateway, and returns the whole answer.
+async fn posted(address: std::net::SocketAddr, target: &str, headers: &str, json: &str) -> String {
+    let request = format!(
+        "POST {target} HTTP/1.1\r\nhost: x\r\n{headers}content-length: {}\r\n\
+         connection: close\r\n\r\n{json}",
+        json.len()
+    );
+    answered(address, &request).await
+}
+
+#[test]
+fn a_path_adds_no_markup_to_the_page_of_its_redirection() {
+    serve(&Fake::default(), Limits::default(), |address| async move {
+        let request = "GET //v3/\"a'b?c&d HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        let answer = answered(address, request).await;
+        assert!(answer.starts_with("HTTP/1.1 301 Moved Permanently"), "{answer}");
+        let page = "<a href=\"/v3/&#34;a&#39;b?c&amp;d\">Moved Permanently</a>.\n\n";
+        assert!(answer.ends_with(page), "{answer}");
+    });
 }
 
 #[test]
