@@ -1,6 +1,7 @@
 //! The machine around `member`: it gathers proposals into rounds, sends batches to the log, and
 //! sends committed entries to the applier as far as there is credit.
 
+use crate::gathered::{Gathered, GatheringEnd};
 use crate::ids::{IdLane, RequestIds};
 use crate::joined::join_messages;
 use crate::message::{
@@ -8,7 +9,7 @@ use crate::message::{
     is_proposal,
 };
 use crate::reads::ReadRounds;
-use member::{Effect, Input, Leadership, Member, Proposal, Refusal};
+use member::{Effect, Input, Leadership, Member, Refusal};
 use proto::{Entry, EntryId, Index, NodeId};
 use raft::{Body, Message, RaftSnapshot, Read};
 use state::Snapshot;
@@ -28,8 +29,10 @@ const PEER_SNAPSHOT_TICKS: u32 = 300;
 const STALLED_WRITE_TIMEOUTS: u64 = 2;
 
 /// How long proposals are gathered for the next round before the current one has ended. If a round
-/// takes longer in the network, rounds overlap.
-pub const GATHERING_TIME: Duration = Duration::from_millis(1);
+/// takes longer in the network, rounds overlap. Longer rounds need less CPU for each proposal, since a
+/// round costs each member a sync, two messages and several wake-ups. Between distant members, a
+/// proposal may wait this long before it is sent.
+pub const GATHERING_TIME: Duration = Duration::from_millis(5);
 /// How many bytes are gathered at most.
 const GATHERED_BYTES_MAX: usize = 8 << 20;
 
@@ -54,45 +57,6 @@ struct Transfers {
     ticks: u32,
     /// A member that needs an entry up to this one gets a snapshot.
     released: Index,
-}
-
-/// The event that ends the gathering of proposals for the next round.
-#[derive(Clone, Copy, Debug, Default)]
-enum GatheringEnd {
-    /// There is no current round: a proposal is made at once.
-    #[default]
-    Now,
-    /// The commit of this entry, the last of the leader's round.
-    Commit(Index),
-    /// The next append of the leader, to which a follower has forwarded its round.
-    Append,
-}
-
-/// The proposals of the next round.
-#[derive(Debug, Default)]
-struct Gathered {
-    /// Proposals of this member.
-    own: Vec<Proposal>,
-    /// Messages with proposals of other members; only at a leader.
-    forwarded: Vec<Message>,
-    /// The bytes of all proposals.
-    bytes: usize,
-    end: GatheringEnd,
-    /// The number of rounds so far.
-    rounds: u64,
-}
-
-impl Gathered {
-    fn is_empty(&self) -> bool {
-        self.own.is_empty() && self.forwarded.is_empty()
-    }
-
-    /// Begins the next round. Returns its proposals: this member's, and those of other members.
-    fn take(&mut self) -> (Vec<Proposal>, Vec<Message>) {
-        self.bytes = 0;
-        self.rounds += 1;
-        (std::mem::take(&mut self.own), std::mem::take(&mut self.forwarded))
-    }
 }
 
 /// How far the applier is.
@@ -187,7 +151,7 @@ impl Consensus {
     fn gathers(&self) -> bool {
         let is_writing_alone = self.member.is_sole_voter() && self.member.is_writing();
         (is_writing_alone || self.overlapping_round().is_some())
-            && self.gathered.bytes < GATHERED_BYTES_MAX
+            && self.gathered.bytes() < GATHERED_BYTES_MAX
     }
 
     /// The number of the current round, if proposals are gathered for the next one. If it takes
@@ -199,7 +163,7 @@ impl Consensus {
             GatheringEnd::Commit(index) => self.member.leads() && self.member.commit() < index,
             GatheringEnd::Append => !self.member.leads(),
         };
-        (is_under_way && !self.member.is_sole_voter()).then_some(self.gathered.rounds)
+        (is_under_way && !self.member.is_sole_voter()).then_some(self.gathered.rounds())
     }
 
     /// Lets the next round begin although the last one has not ended.
@@ -218,10 +182,7 @@ impl Consensus {
                 self.step(Input::Tick, out);
                 self.yield_if_stalled(out);
             }
-            ConsensusInput::Propose(proposal) => {
-                self.gathered.bytes += proposal.data.len();
-                self.gathered.own.push(proposal);
-            }
+            ConsensusInput::Propose(proposal) => self.gathered.add(proposal),
             ConsensusInput::Durable(receipt) => {
                 self.writing_ticks = 0;
                 // There is one write at a time, so this is the one with the snapshot.
@@ -248,8 +209,7 @@ impl Consensus {
                 self.step(Input::Compact(Index(keep)), out);
             }
             ConsensusInput::Message(message) if is_proposal(&message) => {
-                self.gathered.bytes += message.body.entry_bytes();
-                self.gathered.forwarded.push(message);
+                self.gathered.add_forwarded(message);
             }
             ConsensusInput::Message(message) => {
                 let is_append = matches!(message.body, Body::Append { .. });
@@ -282,7 +242,8 @@ impl Consensus {
         }
     }
 
-    /// Proposes the gathered requests as one batch, and requests an index for the reads.
+    /// Proposes the gathered requests as one batch, as far as they fit, and requests an index for the
+    /// reads.
     pub fn end_round(&mut self, out: &mut Vec<Envelope>) {
         if !self.gathered.is_empty() && !self.gathers() {
             let (own, forwarded) = self.gathered.take();

@@ -34,6 +34,7 @@ pub mod boot;
 mod consensus;
 mod forcing;
 mod founding;
+mod gathered;
 mod ids;
 mod joined;
 mod log_writer;

@@ -6,7 +6,7 @@ use crate::tracker::InflightLimits;
 use proto::{ConfState, Entry, EntryId, HardState, Index, NodeId};
 
 /// The default of [`RaftLimits::log_window_bytes_max`].
-pub const LOG_WINDOW_BYTES_MAX: usize = 8 << 20;
+pub const LOG_WINDOW_BYTES_MAX: usize = 4 << 20;
 
 /// The settings of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]

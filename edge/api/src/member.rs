@@ -31,8 +31,8 @@ use proto::etcdserverpb::{
 use proto::{LeaseId, NodeId, Op};
 use rpc::{Code, Error, Status};
 use server::Error as ServerError;
-use server::Worker;
 use server::metrics::grpc::Method;
+use server::{EncodedRequest, Worker};
 use state::{LeaseQuery, Reject, Reply, quota};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -182,17 +182,24 @@ impl Host for WorkerHost {
         Ok(answer)
     }
 
-    async fn propose(&self, mut request: InternalRaftRequest) -> Result<Answer, Status> {
+    // Not an `async fn`: its future would have room for the request. See `EncodedRequest`.
+    fn propose(
+        &self,
+        mut request: InternalRaftRequest,
+    ) -> impl Future<Output = Result<Answer, Status>> {
         if let Some(grant) = &mut request.lease_grant
             && grant.id == 0
         {
             grant.id = self.worker.new_lease_id();
         }
-        let caller = self.caller().await?;
-        if request.lease_grant.is_some() || request.lease_revoke.is_some() {
-            self.auth().permit_user(&caller).map_err(denied_status)?;
+        let request = EncodedRequest::new(&request);
+        async move {
+            let caller = self.caller().await?;
+            if matches!(request.op(), Op::LeaseGrant | Op::LeaseRevoke) {
+                self.auth().permit_user(&caller).map_err(denied_status)?;
+            }
+            self.worker.propose(caller, request).await.map_err(status_of)
         }
-        self.worker.propose(caller, request).await.map_err(status_of)
     }
 
     async fn lease_renew(&self, id: i64) -> Result<i64, Status> {

@@ -22,7 +22,7 @@ use peer::remote::{self, RemoteError};
 use proto::NodeId;
 use proto::etcdserverpb::alarm_request::AlarmAction;
 use proto::etcdserverpb::{AlarmRequest, AlarmType, InternalRaftRequest};
-use server::Identity;
+use server::{EncodedRequest, Identity};
 use std::io;
 use std::sync::Arc;
 use std::thread;
@@ -334,6 +334,7 @@ impl Checker {
             alarm: AlarmType::Corrupt.into(),
         };
         let request = InternalRaftRequest { alarm: Some(alarm), ..InternalRaftRequest::default() };
+        let request = EncodedRequest::new(&request);
         let raised = remote::blocking(async {
             let proposed = self.port.on_worker(move |worker| async move {
                 worker.propose(auth::Caller::default(), request).await.map(drop)

@@ -265,7 +265,7 @@ flags! {
     Retcd {
         "cluster-version-upgrade" Kind::Choice(&["", "auto", "manual"]), "", YES, "Whether the cluster's version is raised to this server's: auto or manual. If not given, auto for a cluster that this server created and manual for older data, so that the way back stays open.";
         "auto-promote-learners" Kind::Bool, "false", YES, "While this member leads, make each learner a voter as soon as its log is in sync and the change is safe.";
-        "backend-cache-bytes" Kind::Uint, "16777216", YES, "The size of the cache of database pages, in bytes.";
+        "backend-cache-bytes" Kind::Uint, "8388608", YES, "The size of the cache of database pages, in bytes.";
         "max-watchers-per-stream" Kind::Uint, "100000", YES, "Watchers on one stream; 0 for no limit. A further one is refused with 'etcdserver: too many requests'.";
         "max-watchers-per-connection" Kind::Uint, "250000", YES, "Watchers on all streams of one connection; 0 for no limit.";
         "client-cert-allowed-cn" Kind::Words, "", YES, "Common names that a client's certificate may have; in etcd only the configuration file can set them.";

@@ -4,6 +4,7 @@
 //! Source: etcd v3.7 server/etcdserver/v3_server.go (`Downgrade`), version/version.go.
 
 use crate::error::Error;
+use crate::request::EncodedRequest;
 use crate::worker::Worker;
 use auth::Caller;
 use cluster::{ENTRIES_OF_3_5, InvalidDowngrade, Version};
@@ -71,6 +72,6 @@ impl Worker {
         let ver = target.map(|target| target.to_string()).unwrap_or_default();
         let set = DowngradeInfoSetRequest { enabled: target.is_some(), ver };
         let request = InternalRaftRequest { downgrade_info_set: Some(set), ..Default::default() };
-        self.propose(Caller::default(), request).await.map(drop)
+        self.propose(Caller::default(), EncodedRequest::new(&request)).await.map(drop)
     }
 }

@@ -6,18 +6,17 @@ use crate::error::Error;
 use crate::gauges::WorkerGauges;
 use crate::mailbox::Mail;
 use crate::metrics::{CLIENT_VERSIONS_MAX, Metrics};
+use crate::request::EncodedRequest;
 use crate::shared::{Identity, Shared};
 use crate::shared_reads::{JoinedGroup, SharedReads};
 use crate::worker_watches::WorkerWatches;
 use auth::Caller;
-use bytes::Bytes;
 use executor::{ApplyInput, ConsensusInput, IdLane, Moment};
 use member::Proposal;
 use mvcc::View;
 use prometheus::IntCounter;
-use prost::Message as _;
 use proto::answer::{Answer, Origin};
-use proto::etcdserverpb::{InternalRaftRequest, RequestHeader};
+use proto::etcdserverpb::RequestHeader;
 use proto::{ConfChange, Index, NodeId, Op};
 use state::{Question, Reply};
 use std::cell::RefCell;
@@ -281,40 +280,26 @@ impl Worker {
         Ok(self.view())
     }
 
-    /// Proposes a request and waits until it is applied. Fills in its header, from which the
-    /// permission is checked when the entry is applied.
+    /// Proposes a request and waits until it is applied. Adds its header, from which the permission is
+    /// checked when the entry is applied.
     ///
     /// # Errors
     /// See [`Error`]. After [`Error::Timeout`] the request may still be applied.
-    pub async fn propose(
-        &self,
-        caller: Caller,
-        request: InternalRaftRequest,
-    ) -> Result<Answer, Error> {
-        let (op, begun) = (Op::of(&request), Instant::now());
-        let result = self.propose_as(caller, request).await;
-        self.count_proposed(op, begun, &result);
-        result
-    }
-
-    async fn propose_as(
-        &self,
-        caller: Caller,
-        mut request: InternalRaftRequest,
-    ) -> Result<Answer, Error> {
+    pub async fn propose(&self, caller: Caller, request: EncodedRequest) -> Result<Answer, Error> {
+        let (op, begun) = (request.op(), Instant::now());
         let id = self.0.next_id();
         let Caller { user, auth_revision } = caller;
-        request.header = Some(RequestHeader { id, username: user, auth_revision });
-        let data = Bytes::from(request.encode_to_vec());
-        if data.len() > self.0.limits.request_bytes_max {
-            return Err(Error::RequestTooLarge);
-        }
-        let physical = request.compaction.filter(|compaction| compaction.physical);
-        let proposal = Proposal::request(id, data);
-        self.proposed(proposal, |view| {
-            physical.is_some_and(|it| it.revision <= view.compact_revision())
-        })
-        .await
+        let physical = request.physical_compaction();
+        let data = request.with_header(&RequestHeader { id, username: user, auth_revision });
+        let result = if data.len() > self.0.limits.request_bytes_max {
+            Err(Error::RequestTooLarge)
+        } else {
+            let is_scheduled =
+                |view: &View| physical.is_some_and(|at| at <= view.compact_revision());
+            self.proposed(Proposal::request(id, data), is_scheduled).await
+        };
+        self.count_proposed(op, begun, &result);
+        result
     }
 
     /// Counts a request that was proposed at `begun`. As in etcd, a request that was applied and

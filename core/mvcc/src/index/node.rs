@@ -13,11 +13,11 @@ use super::older::Older;
 use super::stored::NewestVersion;
 use std::sync::Arc;
 
-/// The maximum number of keys in a leaf. A leaf is copied whole: 32 keys of 30 bytes are about 3
+/// The maximum number of keys in a leaf. A leaf is copied whole: 16 keys of 30 bytes are about 1.5
 /// KiB.
-pub(crate) const LEAF_MAX: usize = 32;
+pub(crate) const LEAF_MAX: usize = 16;
 /// A leaf with fewer keys is merged with a neighbour if possible.
-const LEAF_MIN: usize = 8;
+const LEAF_MIN: usize = 4;
 /// The maximum number of key bytes in a leaf, unless it has a single longer key.
 const LEAF_BYTES_MAX: usize = 16 * 1024;
 /// The maximum number of children of an inner node. Copying one increments this many reference

@@ -13,6 +13,7 @@ use proto::etcdserverpb::{InternalAuthenticateRequest, InternalRaftRequest};
 use rand::rngs::OsRng;
 use rand::{Rng as _, TryRngCore as _};
 use rpc::{Error, Status};
+use server::EncodedRequest;
 
 /// The letters and the length of the random part of a simple token.
 const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
@@ -75,8 +76,11 @@ impl WorkerHost {
             let authenticate = InternalAuthenticateRequest { name, password, simple_token };
             let request =
                 InternalRaftRequest { authenticate: Some(authenticate), ..Default::default() };
-            let answer =
-                self.worker.propose(Caller::default(), request).await.map_err(status_of)?;
+            let answer = self
+                .worker
+                .propose(Caller::default(), EncodedRequest::new(&request))
+                .await
+                .map_err(status_of)?;
             let Answer::Auth(AuthAnswer::Authenticated { token, .. }) = answer else {
                 return Err(mismatch());
             };

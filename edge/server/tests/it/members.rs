@@ -7,10 +7,12 @@ use cluster::{Member, UnsafeChange};
 use executor::BootOptions;
 use proto::etcdserverpb::{
     InternalRaftRequest, LeaseGrantRequest, LeaseTimeToLiveRequest, LeaseTimeToLiveResponse,
+    PutRequest,
 };
 use proto::{Index, LeaseId, NodeId, Term};
 use server::{
-    Connections, Error, Forwarded, Forwarding, ForwardingError, Handle, Running, TakeOver, Worker,
+    Connections, EncodedRequest, Error, Forwarded, Forwarding, ForwardingError, Handle, Running,
+    TakeOver, Worker,
 };
 use state::Reject;
 use std::collections::VecDeque;
@@ -257,12 +259,28 @@ fn the_leader_answers_about_leases_itself() {
     let setting = Setting::new();
     let grant = LeaseGrantRequest { id: 5, ttl: 60 };
     let request = InternalRaftRequest { lease_grant: Some(grant), ..Default::default() };
+    let request = EncodedRequest::new(&request);
     setting
         .run(|worker| async move { worker.propose(auth::Caller::default(), request).await })
         .unwrap();
     assert_eq!(setting.renew(5), Ok(60));
     assert_eq!(setting.renew(6), rejected(Reject::LeaseNotFound));
     assert_eq!(setting.asked(), [""; 0]);
+}
+
+#[test]
+fn a_proposal_that_waits_takes_less_than_a_kibibyte() {
+    let put = PutRequest { key: "k".into(), ..PutRequest::default() };
+    let request = InternalRaftRequest { put: Some(put), ..InternalRaftRequest::default() };
+    assert!(size_of_val(&request) > 1024, "it would not fit");
+    let request = EncodedRequest::new(&request);
+    let size =
+        Setting::new()
+            .run(|worker| async move {
+                Ok(size_of_val(&worker.propose(auth::Caller::default(), request)))
+            })
+            .unwrap();
+    assert!(size < 1024, "{size} bytes");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use crate::member;
 use proto::etcdserverpb::{InternalRaftRequest, PutRequest};
-use server::{Connections, Error, Running, TakeOver, Worker};
+use server::{Connections, EncodedRequest, Error, Running, TakeOver, Worker};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -152,7 +152,12 @@ impl Connections for Flood {
                     let (worker, answers) = (worker.clone(), answers.clone());
                     tokio::task::spawn_local(async move {
                         answers
-                            .send(worker.propose(auth::Caller::default(), put()).await.map(drop))
+                            .send(
+                                worker
+                                    .propose(auth::Caller::default(), EncodedRequest::new(&put()))
+                                    .await
+                                    .map(drop),
+                            )
                             .unwrap();
                     });
                 }
