@@ -31,23 +31,26 @@ enum Needs {
     Own(&'static str),
 }
 
+/// The first key of a range and its end, if there is one.
+type Keys = Option<(&'static str, &'static str)>;
+
 /// A user of the matrix, with the token that its calls have.
 struct Who {
     name: &'static str,
     token: Option<String>,
-    may_read: Option<(&'static str, &'static str)>,
-    may_write: Option<(&'static str, &'static str)>,
+    may_read: Keys,
+    may_write: Keys,
 }
 
-const ALL: Option<(&str, &str)> = Some(("\0", "\0"));
-const KEYS: Option<(&str, &str)> = Some(("a", "d"));
-const PART: Option<(&str, &str)> = Some(("a", "b"));
+const ALL: Keys = Some(("\0", "\0"));
+const KEYS: Keys = Some(("a", "d"));
+const PART: Keys = Some(("a", "b"));
 
 /// What a call that is let in does not say.
 const REFUSALS: [&str; 4] = [EMPTY, DENIED, "etcdserver: invalid auth token", "no answer"];
 
 /// The users, and the keys that they may read and write. All passwords are `p`.
-const USERS: [(&str, Option<(&str, &str)>, Option<(&str, &str)>); 5] = [
+const USERS: [(&str, Keys, Keys); 5] = [
     ("norole", None, None),
     ("reader", KEYS, None),
     ("writer", None, KEYS),
@@ -55,7 +58,7 @@ const USERS: [(&str, Option<(&str, &str)>, Option<(&str, &str)>); 5] = [
     ("all", ALL, ALL),
 ];
 
-fn covers(permission: Option<(&str, &str)>, (key, end): (&str, &str)) -> bool {
+fn covers(permission: Keys, (key, end): (&str, &str)) -> bool {
     let Some((from, until)) = permission else { return false };
     let is_open = until == "\0";
     let fits = match end {

@@ -67,14 +67,14 @@ impl fmt::Display for KeyError {
 }
 
 enum PrivateKey {
-    Secret(hmac::Key),
+    Secret(Box<hmac::Key>),
     Rsa(RsaKeyPair, &'static RsaSignatureEncoding),
     Ecdsa(EcdsaKeyPair),
     Ed25519(Ed25519KeyPair),
 }
 
 enum PublicKey {
-    Secret(hmac::Key),
+    Secret(Box<hmac::Key>),
     Key(ParsedPublicKey),
 }
 
@@ -206,7 +206,7 @@ fn private_key(method: SignMethod, path: &Path) -> Result<Option<PrivateKey>, Ke
         return Ok(None);
     }
     if let Algorithms::Hmac(algorithm) = method.algorithms {
-        return Ok(Some(PrivateKey::Secret(hmac::Key::new(algorithm, &text))));
+        return Ok(Some(PrivateKey::Secret(Box::new(hmac::Key::new(algorithm, &text)))));
     }
     let blocks = blocks(path, &text)?;
     let der = &blocks[0].contents;

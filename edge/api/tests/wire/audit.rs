@@ -71,7 +71,7 @@ fn a_call_has_a_line_with_its_keys_and_its_revision() {
             line("/etcdserverpb.KV/Put", ok(puts("a"), 1)),
             line("/etcdserverpb.KV/Txn", ok(puts("b"), 2)),
             line("/etcdserverpb.KV/Range", ok(range.clone(), 2)),
-            line("/etcdserverpb.KV/RangeStream", ok(range.clone(), 2)),
+            line("/etcdserverpb.KV/RangeStream", ok(range, 2)),
             line("/etcdserverpb.KV/Range", failed),
         ];
         assert_eq!(lines.take(), want);
