@@ -23,4 +23,4 @@ pub use mvcc::{Event, EventBatch, EventKind, KeyRange};
 pub use request::CreateRequest;
 pub use response::Response;
 pub use shard::{Budget, CatchUp, Limits, Shard, Stats};
-pub use stream::{ConnectionId, StreamId};
+pub use stream::{ConnectionId, StreamId, WatcherPlace};

@@ -11,7 +11,9 @@ pub use catch_up::{Budget, CatchUp};
 
 use crate::interest::{Interests, WatcherKey};
 use crate::response::{NO_WATCH, Response, ResponseHead};
-use crate::stream::{ConnectionId, RESPONSE_BYTES, Stream, Waiting, Watcher, WatcherState};
+use crate::stream::{
+    ConnectionId, RESPONSE_BYTES, Stream, Waiting, Watcher, WatcherPlace, WatcherState,
+};
 use crate::{CreateRequest, History, StreamId};
 use auth::Permitted;
 use bytes::BytesMut;
@@ -204,6 +206,17 @@ impl Shard {
         request: Permitted<CreateRequest>,
         view: &impl History,
     ) {
+        self.create_holding(stream, request, view, None);
+    }
+
+    /// As [`create`](Self::create). `held` is dropped when the watcher ends or is refused.
+    pub fn create_holding(
+        &mut self,
+        stream: StreamId,
+        request: Permitted<CreateRequest>,
+        view: &impl History,
+        held: Option<WatcherPlace>,
+    ) {
         if self.is_at_limit(stream) {
             return self.refuse_for_limit(stream);
         }
@@ -233,6 +246,7 @@ impl Shard {
             fragment: request.fragment,
             progress_notify: request.progress_notify,
             was_notified: false,
+            _held: held,
         });
         self.counts.parked += 1;
         self.stream(stream).parked.insert(watcher);

@@ -2,6 +2,7 @@
 
 use crate::interest::{GroupId, WatcherKey};
 use crate::response::{Events, ResponseHead};
+use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// The id of a stream in its shard. It may be reused after the stream is closed.
@@ -56,6 +57,9 @@ pub(crate) enum WatcherState {
     Parked,
 }
 
+/// Something that a watcher holds until it ends, such as a place in a limit that the caller counts.
+pub type WatcherPlace = Box<dyn Any>;
+
 #[derive(Debug)]
 pub(crate) struct Watcher {
     pub(crate) stream: StreamId,
@@ -71,6 +75,8 @@ pub(crate) struct Watcher {
     pub(crate) progress_notify: bool,
     /// Whether events were sent since the last progress check.
     pub(crate) was_notified: bool,
+    /// Only to be dropped with the watcher.
+    pub(crate) _held: Option<WatcherPlace>,
 }
 
 impl Stream {

@@ -1,10 +1,12 @@
 //! A gRPC call on its way to its handler, and the first steps of every handler: receiving the
 //! request and checking its metadata.
 
+use crate::audit::{AuditRecord, Audited};
 use crate::call_metrics::{StreamCounters, StreamMetrics};
 use crate::host::Host;
 use crate::inbound::Inbound;
 use crate::needs::{Need, need};
+use crate::origin::CallOrigin;
 use crate::requests::{Requests, too_late};
 use crate::session::Session;
 use crate::shared::{Shared, requires_leader};
@@ -17,7 +19,6 @@ use rpc::{Code, Error, Status};
 use std::pin::Pin;
 use std::rc::Rc;
 use tokio::time::Instant;
-use watch::ConnectionId;
 
 /// Calls the handler of a call's method.
 pub(crate) type Router<H> = fn(Call<H>) -> Pin<Box<dyn Future<Output = Result<Reply, Status>>>>;
@@ -31,10 +32,11 @@ pub(crate) struct Call<H> {
     pub(crate) deadline: Option<Instant>,
     /// The metrics of a streaming call.
     pub(crate) streamed: Option<Rc<StreamMetrics>>,
-    /// The connection that it came on.
-    pub(crate) connection: ConnectionId,
-    /// The common name in the client's certificate. It is the user of a call without a token.
-    pub(crate) certificate_name: Option<Rc<str>>,
+    pub(crate) origin: Rc<CallOrigin>,
+    /// The call of the client, if this one is made on behalf of it.
+    pub(crate) outer: Option<Rc<http::request::Parts>>,
+    /// Its line in the audit log, if there is one.
+    pub(crate) audit: Option<Rc<AuditRecord>>,
     /// For handlers that call other handlers (see [`crate::onward`]).
     pub(crate) router: Router<H>,
 }
@@ -42,25 +44,28 @@ pub(crate) struct Call<H> {
 impl<H: Host> Call<H> {
     /// Receives the request of a unary call and checks its metadata. `for_learners` decides whether
     /// a learner may answer the request.
-    pub(crate) async fn request<M: prost::Message + Default>(
+    pub(crate) async fn request<M: prost::Message + Default + Audited>(
         self,
         for_learners: impl FnOnce(&M) -> bool,
     ) -> Result<(Session<H>, M), Status> {
-        let Call { service, head, messages, certificate_name, .. } = self;
+        let Call { service, head, messages, origin, audit, .. } = self;
         let message = in_time(messages.only()).await?;
         service.host.count_received(message.len());
         let request: M = rpc::frame::decode(message)?;
+        if let Some(audit) = &audit {
+            audit.about(&request);
+        }
         if service.host.is_learner() && !for_learners(&request) {
             return Err(Error::NotSupportedForLearner.into());
         }
         service.check_metadata(&head.headers)?;
-        let session = Session::new(service, &head.headers, certificate_name.as_deref());
+        let session = Session::new(service, &head.headers, &origin, audit).admitted().await?;
         check_access(&session.host, head.uri.path()).await?;
         Ok((session, request))
     }
 
     /// As [`Call::request`], for a call with one request and a stream of responses.
-    pub(crate) async fn stream_request<M: prost::Message + Default>(
+    pub(crate) async fn stream_request<M: prost::Message + Default + Audited>(
         mut self,
         for_learners: bool,
     ) -> Result<(StreamCounters<H>, M), Status> {
@@ -69,12 +74,17 @@ impl<H: Host> Call<H> {
         }
         self.service.check_metadata(&self.head.headers)?;
         let message = in_time(self.messages.first()).await?;
-        let session =
-            Session::new(self.service, &self.head.headers, self.certificate_name.as_deref());
+        let bytes = message.len();
+        let request: Result<M, Status> = rpc::frame::decode_in_stream(message);
+        if let (Some(audit), Ok(request)) = (&self.audit, &request) {
+            audit.about(request);
+        }
+        let session = Session::new(self.service, &self.head.headers, &self.origin, self.audit);
+        let session = session.admitted().await?;
         check_access(&session.host, self.head.uri.path()).await?;
         let tally = StreamCounters::new(session, self.streamed);
-        tally.received(message.len());
-        Ok((tally, rpc::frame::decode_in_stream(message)?))
+        tally.received(bytes);
+        Ok((tally, request?))
     }
 
     /// Checks the metadata of a bidirectional stream.
@@ -92,8 +102,10 @@ impl<H: Host> Call<H> {
         responses: &Feeder,
         api: &'static str,
     ) -> (StreamCounters<H>, Requests<H>) {
-        let session =
-            Session::new(self.service, &self.head.headers, self.certificate_name.as_deref());
+        if let Some(audit) = &self.audit {
+            audit.is_stream();
+        }
+        let session = Session::new(self.service, &self.head.headers, &self.origin, self.audit);
         let tally = StreamCounters::new(session, self.streamed);
         let requests = Requests::new(self.messages, responses.clone(), tally.clone(), api);
         (tally, requests)

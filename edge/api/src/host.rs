@@ -3,6 +3,7 @@
 //!
 //! All calls are made on one thread, so nothing needs to be `Send`.
 
+use crate::users::Admitted;
 use bytes::Bytes;
 use connection::{ConnectionFault, RefusedRequest};
 use proto::answer::{Answer, Origin, RangeAnswer, TxnAnswer};
@@ -41,6 +42,17 @@ pub trait Host: Clone + 'static {
     /// # Errors
     /// The status for the client.
     async fn require_admin(&self) -> Result<(), Status>;
+
+    /// Takes a place among the requests of the client's user. The user is named if `names_user`, or
+    /// if there is such a limit.
+    ///
+    /// # Errors
+    /// The status for the client, when its user has too many requests. A token that is not valid is
+    /// refused later, so that the order of errors is etcd's.
+    async fn admit(&self, names_user: bool) -> Result<Admitted, Status>;
+
+    /// The client's user, if authentication is enabled and it has one.
+    async fn user(&self) -> Option<Rc<str>>;
 
     /// Creates a token for a user.
     ///
@@ -298,7 +310,10 @@ pub type Deliver = Rc<dyn Fn(Vec<watch::Response>)>;
 #[expect(async_fn_in_trait, reason = "used on one thread, where nothing has to be Send")]
 pub trait WatchStream: 'static {
     /// Handles a request of the client: create, cancel or progress.
-    async fn request(&self, request: WatchRequest);
+    ///
+    /// # Errors
+    /// When the request was refused; the client has been told so in the stream.
+    async fn request(&self, request: WatchRequest) -> Result<(), Status>;
 
     /// The client has taken this many bytes.
     fn drained(&self, bytes: usize);

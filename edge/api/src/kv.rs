@@ -26,10 +26,13 @@ pub(crate) async fn range<H: Host>(call: Call<H>) -> Result<Reply, Status> {
     checks::range(&request)?;
     match service.host.range(request).await? {
         RangeReply::Answer(answer) => {
+            service.audit_revision(answer.revision);
+            service.audit_revision(answer.revision);
             let encoding = answer.encode(service.host.origin());
             Ok(message(encoding.len(), deadline, |to| encoding.write(to)))
         }
         RangeReply::Large(large) => {
+            service.audit_revision(large.answer.revision);
             let body = LargeBody::new(large, service.host.origin())?;
             Ok(held(body, HoldLimits::range(deadline)))
         }
@@ -47,6 +50,7 @@ pub(crate) async fn put<H: Host>(call: Call<H>) -> Result<Reply, Status> {
     let Answer::Put(answer) = service.host.propose(request).await? else {
         return Err(mismatch());
     };
+    service.audit_revision(answer.revision);
     let encoding = answer.encode(service.host.origin());
     Ok(message(encoding.len(), deadline, |to| encoding.write(to)))
 }
@@ -60,6 +64,7 @@ pub(crate) async fn delete_range<H: Host>(call: Call<H>) -> Result<Reply, Status
     let Answer::Delete(answer) = service.host.propose(request).await? else {
         return Err(mismatch());
     };
+    service.audit_revision(answer.revision);
     let encoding = answer.encode(service.host.origin());
     Ok(message(encoding.len(), deadline, |to| encoding.write(to)))
 }
@@ -72,6 +77,7 @@ pub(crate) async fn txn<H: Host>(call: Call<H>) -> Result<Reply, Status> {
     }
     checks::txn(&request, service.limits.txn_ops_max)?;
     let answer = service.host.txn(request).await?;
+    service.audit_revision(answer.revision);
     let encoding = answer.encode(service.host.origin());
     Ok(message(encoding.len(), deadline, |to| encoding.write(to)))
 }
@@ -83,6 +89,7 @@ pub(crate) async fn compact<H: Host>(call: Call<H>) -> Result<Reply, Status> {
     let Answer::Compact { revision } = service.host.propose(request).await? else {
         return Err(mismatch());
     };
+    service.audit_revision(revision);
     Ok(encoded(&CompactionResponse { header: service.header_or_current(revision) }))
 }
 

@@ -84,11 +84,14 @@ async fn renew<H: Host>(
     mut requests: Requests<H>,
     feeder: &Feeder,
 ) -> Result<(), Status> {
-    while let Some(LeaseKeepAliveRequest { id }) = requests.next().await? {
+    while let Some(request) = requests.next::<LeaseKeepAliveRequest>().await? {
+        let id = request.id;
         // The header is taken before the renewal, so that a response never shows a lease alive at
         // a revision after its revocation.
         let header = tally.service.header();
-        let ttl = tally.service.host.lease_renew(id).await?;
+        let renewed = tally.service.host.lease_renew(id).await;
+        tally.service.audit_request(&request, renewed.as_ref().map(|_| ())).await;
+        let ttl = renewed?;
         let answer = LeaseKeepAliveResponse { header, id, ttl };
         tally.sent(1, answer.encoded_len());
         feeder.encoded(&answer);

@@ -5,6 +5,7 @@
 //! One [`Service`] serves all connections of one worker thread; nothing in it is `Send`.
 
 mod access;
+mod audit;
 mod auth;
 mod call;
 mod call_metrics;
@@ -18,6 +19,7 @@ mod health;
 mod held;
 mod host;
 mod inbound;
+mod jwt;
 mod kv;
 mod large;
 mod lease;
@@ -26,20 +28,27 @@ mod maintenance;
 mod member;
 mod needs;
 mod onward;
+mod origin;
 mod passwords;
 mod requests;
 mod service;
 mod session;
 mod shared;
+mod users;
 mod waiting;
 mod watch;
 
 pub use access::HttpOptions;
+pub use audit::{AuditLine, AuditSink};
 pub use host::{
     Deliver, Growth, Host, Item, Items, LargeRange, RangeChunks, RangeReply, SnapshotFile,
     WatchStream,
 };
-pub use member::{Authenticator, WorkerHost, WorkerWatchStream, hash_kv, permit_admin, status_of};
+pub use jwt::{JwtKeyFiles, JwtOptions, SignMethod, failed_reloads as failed_jwt_reloads};
+pub use member::{
+    Authenticator, TokenKind, WorkerHost, WorkerWatchStream, hash_kv, permit_admin, status_of,
+};
 pub use passwords::{BCRYPT_COSTS, bcrypt_cost};
 pub use service::{HttpAnswer, HttpHandler, Service};
 pub use shared::Limits;
+pub use users::{Admitted, UserLimits, UserPlace};

@@ -12,8 +12,9 @@ mod txns;
 mod worker_host;
 
 use crate::host::{Deliver, Growth, Host, RangeChunks, RangeReply, SnapshotFile, WatchStream};
+use crate::users::Admitted;
 use connection::{ConnectionFault, RefusedRequest};
-pub use credentials::Authenticator;
+pub use credentials::{Authenticator, TokenKind};
 pub(crate) use errors::refusal_status;
 pub use errors::status_of;
 pub use worker_host::WorkerHost;
@@ -26,7 +27,8 @@ use proto::etcdserverpb::downgrade_request::DowngradeAction;
 use proto::etcdserverpb::{
     AlarmMember, DowngradeInfo, DowngradeRequest, HashKvResponse, HashResponse,
     InternalRaftRequest, LeaseTimeToLiveRequest, LeaseTimeToLiveResponse, Member, RangeRequest,
-    ResponseHeader, StatusResponse, TxnRequest, WatchRequest, watch_request::RequestUnion,
+    ResponseHeader, StatusResponse, TxnRequest, WatchCreateRequest, WatchRequest,
+    watch_request::RequestUnion,
 };
 use proto::{LeaseId, NodeId, Op};
 use rpc::{Code, Error, Status};
@@ -34,6 +36,7 @@ use server::Error as ServerError;
 use server::metrics::grpc::Method;
 use server::{EncodedRequest, Worker};
 use state::{LeaseQuery, Reject, Reply, quota};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use watch::{ConnectionId, CreateRequest};
@@ -62,6 +65,20 @@ impl Host for WorkerHost {
 
     async fn require_admin(&self) -> Result<(), Status> {
         self.permit_admin().await
+    }
+
+    async fn admit(&self, names_user: bool) -> Result<Admitted, Status> {
+        let requests = &self.authenticator.requests;
+        if !names_user && !requests.is_limited() {
+            return Ok(Admitted::default());
+        }
+        let Some(user) = self.user().await else { return Ok(Admitted::default()) };
+        let place = requests.take(&user).inspect_err(|_| self.count_over_limit("requests"))?;
+        Ok(Admitted { user: Some(user), place: place.map(Rc::new) })
+    }
+
+    async fn user(&self) -> Option<Rc<str>> {
+        self.named_user().await
     }
 
     async fn authenticate(&self, name: String, password: String) -> Result<String, Status> {
@@ -471,24 +488,40 @@ pub struct WorkerWatchStream {
     host: WorkerHost,
 }
 
+impl WorkerWatchStream {
+    /// Creates a watcher if the user has permission and not too many. The answer comes in the
+    /// stream, also a refusal.
+    async fn create(&self, request: WatchCreateRequest) -> Result<(), Status> {
+        let refuse = |error: Error| {
+            self.stream.refuse(&error.go_text());
+            Err(error.into())
+        };
+        let Ok(caller) = self.host.caller().await else {
+            return refuse(Error::InvalidAuthToken);
+        };
+        let request = match self.host.auth().permit(&caller, CreateRequest::new(request)) {
+            Ok(request) => request,
+            Err(denied) => return refuse(errors::denied(denied)),
+        };
+        let place = self.host.authenticator.watches.take(&caller.user).inspect_err(|status| {
+            self.host.count_over_limit("watches");
+            self.stream.refuse(&status.message);
+        })?;
+        self.stream.create(request, place.map(|place| Box::new(place) as watch::WatcherPlace));
+        Ok(())
+    }
+}
+
 impl WatchStream for WorkerWatchStream {
-    async fn request(&self, request: WatchRequest) {
+    async fn request(&self, request: WatchRequest) -> Result<(), Status> {
         match request.request_union {
-            Some(RequestUnion::CreateRequest(request)) => {
-                let Ok(caller) = self.host.caller().await else {
-                    return self.stream.refuse(&Error::InvalidAuthToken.go_text());
-                };
-                let request = CreateRequest::new(request);
-                match self.host.auth().permit(&caller, request) {
-                    Ok(request) => self.stream.create(request),
-                    Err(denied) => self.stream.refuse(&errors::denied(denied).go_text()),
-                }
-            }
+            Some(RequestUnion::CreateRequest(request)) => return self.create(request).await,
             Some(RequestUnion::CancelRequest(request)) => self.stream.cancel(request.watch_id),
             Some(RequestUnion::ProgressRequest(_)) => self.stream.request_progress(),
             // As in etcd, an unknown request does not end the stream.
             None => tracing::info!("invalid watch request received in gRPC stream"),
         }
+        Ok(())
     }
 
     fn drained(&self, bytes: usize) {

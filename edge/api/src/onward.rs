@@ -5,6 +5,7 @@
 use crate::call::{Call, Router};
 use crate::host::Host;
 use crate::inbound::Inbound;
+use crate::origin::CallOrigin;
 use crate::shared::Shared;
 use bytes::{BufMut, Bytes, BytesMut};
 use http::HeaderMap;
@@ -17,7 +18,6 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use tokio::sync::mpsc;
-use watch::ConnectionId;
 
 /// Requests of a stream that wait for their handler.
 const REQUESTS_MAX: usize = 1;
@@ -27,8 +27,9 @@ pub(crate) struct Onward<H> {
     service: Rc<Shared<H>>,
     /// The client's metadata.
     metadata: HeaderMap,
-    connection: ConnectionId,
-    certificate_name: Option<Rc<str>>,
+    origin: Rc<CallOrigin>,
+    /// The client's own call.
+    outer: Rc<http::request::Parts>,
     router: Router<H>,
 }
 
@@ -43,8 +44,8 @@ impl<H: Host> Onward<H> {
         Onward {
             service: Rc::clone(&call.service),
             metadata,
-            connection: call.connection,
-            certificate_name: call.certificate_name.clone(),
+            origin: Rc::clone(&call.origin),
+            outer: Rc::clone(&call.head),
             router: call.router,
         }
     }
@@ -89,8 +90,9 @@ impl<H: Host> Onward<H> {
             messages: Messages::new(Inbound::Own(body), self.service.limits.message_max()),
             deadline: None,
             streamed: None,
-            connection: self.connection,
-            certificate_name: self.certificate_name.clone(),
+            origin: Rc::clone(&self.origin),
+            outer: Some(Rc::clone(&self.outer)),
+            audit: None,
             router: self.router,
         };
         let reply = (self.router)(call).await?;

@@ -3,16 +3,17 @@
 //!
 //! Source: etcd v3.7 server/etcdserver/api/v3rpc/{grpc,interceptor}.go; words of grpc-go 1.82.
 
+use crate::audit::{AuditGuard, AuditRecord};
 use crate::call::Call;
 use crate::call_metrics::CallMetrics;
 use crate::host::Host;
 use crate::inbound::Inbound;
+use crate::origin::CallOrigin;
 use crate::shared::{Limits, Shared};
 use crate::{
     access, auth, call_metrics, cluster, election, gateway, health, kv, lease, lock, maintenance,
     watch,
 };
-use ::watch::ConnectionId;
 use connection::{ClientRequest, Settings};
 use net::Seat;
 use rpc::body::{Reply, is_grpc, refuse};
@@ -20,6 +21,7 @@ use rpc::compressed::compressed;
 use rpc::frame::{Messages, check_encoding};
 use rpc::{Code, Status, gzip};
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -36,15 +38,14 @@ pub struct Service<H> {
     http: HttpHandler,
     /// Whether the connection has TLS.
     is_secure: bool,
-    /// The common name in the client's certificate.
-    certificate_name: Option<Rc<str>>,
+    /// Of the connection, whose number is set when it is served.
+    origin: CallOrigin,
 }
 
 impl<H> Clone for Service<H> {
     fn clone(&self) -> Service<H> {
         let (shared, http) = (Rc::clone(&self.shared), Rc::clone(&self.http));
-        let certificate_name = self.certificate_name.clone();
-        Service { shared, http, is_secure: self.is_secure, certificate_name }
+        Service { shared, http, is_secure: self.is_secure, origin: self.origin.clone() }
     }
 }
 
@@ -58,14 +59,22 @@ impl<H: Host> Service<H> {
     /// The services of `host`.
     pub fn new(host: H, limits: Limits, http: HttpHandler) -> Service<H> {
         let shared = Rc::new(Shared::new(host, limits));
-        Service { shared, http, is_secure: false, certificate_name: None }
+        Service { shared, http, is_secure: false, origin: CallOrigin::default() }
+    }
+
+    /// The same services for a connection from this address.
+    #[must_use]
+    pub fn from_address(mut self, address: Option<SocketAddr>) -> Service<H> {
+        self.origin.address = address;
+        self
     }
 
     /// The same services for a connection with TLS, where requests may carry any host name.
     /// `certificate_name` is the user of calls without a token.
     #[must_use]
-    pub fn secured(self, certificate_name: Option<&str>) -> Service<H> {
-        Service { is_secure: true, certificate_name: certificate_name.map(Rc::from), ..self }
+    pub fn secured(mut self, certificate_name: Option<&str>) -> Service<H> {
+        self.origin.certificate_name = certificate_name.map(Rc::from);
+        Service { is_secure: true, ..self }
     }
 
     /// Serves one connection until the client closes it, a time limit of [`net::limits`] has passed,
@@ -91,8 +100,9 @@ impl<H: Host> Service<H> {
             pings: shared.limits.pings,
             refused: Rc::new(move |why| counting.host.count_refused(why)),
         };
-        let connection = shared.connection();
-        let answer = move |request| self.clone().answer(request, connection);
+        let origin = CallOrigin { connection: shared.connection(), ..self.origin.clone() };
+        let origin = Rc::new(origin);
+        let answer = move |request| self.clone().answer(request, Rc::clone(&origin));
         let served = connection::serve(io, &settings, seat, stop, answer).await;
         if let Err(connection::Error::Client(fault)) = &served {
             shared.host.count_fault(fault);
@@ -101,11 +111,11 @@ impl<H: Host> Service<H> {
     }
 
     /// Answers one request of a connection.
-    async fn answer(self, request: ClientRequest, connection: ConnectionId) -> Reply {
+    async fn answer(self, request: ClientRequest, origin: Rc<CallOrigin>) -> Reply {
         if request.head.version != http::Version::HTTP_2 || !is_grpc(&request.head.headers) {
-            return Box::pin(self.answer_plain(request, connection)).await;
+            return Box::pin(self.answer_plain(request, origin)).await;
         }
-        let (service, certificate_name) = (self.shared, self.certificate_name);
+        let service = self.shared;
         let ClientRequest { head, body } = request;
         if head.method != http::Method::POST {
             let why = format!(
@@ -135,8 +145,9 @@ impl<H: Host> Service<H> {
             messages,
             deadline,
             streamed,
-            connection,
-            certificate_name,
+            origin,
+            outer: None,
+            audit: None,
             router,
         };
         let reply = counted(call).await.unwrap_or_else(|status| refuse(&status));
@@ -144,28 +155,29 @@ impl<H: Host> Service<H> {
     }
 
     /// Answers a request that is not a gRPC call.
-    async fn answer_plain(self, request: ClientRequest, connection: ConnectionId) -> Reply {
+    async fn answer_plain(self, request: ClientRequest, origin: Rc<CallOrigin>) -> Reply {
         let options = &self.shared.limits.http;
-        let origin = options.allowed_origin(&request.head.headers);
+        let allowed = options.allowed_origin(&request.head.headers);
         let moved = || options.gateway.then(|| gateway::redirect(&request.head)).flatten();
         let mut reply = match options.answer(&request.head, self.is_secure).or_else(moved) {
             Some(reply) => reply,
             None if options.gateway && gateway::has(request.head.uri.path()) => {
-                if self.certificate_name.is_some() && self.shared.host.require_user().await.is_err()
+                if origin.certificate_name.is_some()
+                    && self.shared.host.require_user().await.is_err()
                 {
                     return gateway::name_ignored();
                 }
                 let make = |call| Box::pin(counted(call)) as Pin<Box<dyn Future<Output = Replied>>>;
                 let router = |call| Box::pin(route(call)) as Pin<Box<dyn Future<Output = Replied>>>;
                 let door = gateway::Door { make, router };
-                gateway::answer(Rc::clone(&self.shared), door, request, connection).await
+                gateway::answer(Rc::clone(&self.shared), door, request, origin).await
             }
             None => (self.http)(request).await,
         };
-        if let Some(origin) =
-            origin.filter(|_| reply.status() != http::StatusCode::MISDIRECTED_REQUEST)
+        if let Some(allowed) =
+            allowed.filter(|_| reply.status() != http::StatusCode::MISDIRECTED_REQUEST)
         {
-            access::allow(&mut reply, origin);
+            access::allow(&mut reply, allowed);
         }
         reply
     }
@@ -195,9 +207,26 @@ async fn counted<H: Host>(mut call: Call<H>) -> Replied {
 
 type Replied = Result<Reply, Status>;
 
+/// Calls the handler of the method, and writes the call's line in the audit log. Every call passes
+/// here: those of gRPC and of the gateway, and those that a handler makes.
+async fn route<H: Host>(mut call: Call<H>) -> Replied {
+    let service = Rc::clone(&call.service);
+    let Some(sink) = &service.limits.audit else { return handled(call).await };
+    let via = match &call.outer {
+        Some(outer) => Some(outer.uri.path().to_owned()),
+        None => call.origin.is_gateway.then(|| "gateway".to_owned()),
+    };
+    let record = AuditRecord::begin(sink, &call.head, via, call.origin.address);
+    call.audit = Some(Rc::clone(&record));
+    let guard = AuditGuard(Some(record));
+    let replied = handled(call).await;
+    guard.end(&replied, || service.host.revision());
+    replied
+}
+
 /// Calls the handler of the method. The futures of rare methods are boxed, which keeps the task of
 /// a frequent call small.
-async fn route<H: Host>(call: Call<H>) -> Replied {
+async fn handled<H: Host>(call: Call<H>) -> Replied {
     check_encoding(&call.head.headers)?;
     let path = call.head.uri.path();
     match path {

@@ -1,9 +1,13 @@
 //! The service as one call uses it: the state that all connections of the worker share, and the
 //! host with the permissions of the call's client.
 
+use crate::audit::{AuditRecord, Audited};
 use crate::host::Host;
+use crate::origin::CallOrigin;
 use crate::shared::Shared;
+use crate::users::Admitted;
 use http::HeaderMap;
+use rpc::Status;
 use std::ops::Deref;
 use std::rc::Rc;
 
@@ -12,6 +16,9 @@ pub(crate) struct Session<H> {
     shared: Rc<Shared<H>>,
     /// The host for this call's client. (It hides the host of [`Shared`], which has no client.)
     pub(crate) host: H,
+    audit: Option<Rc<AuditRecord>>,
+    /// Held as long as the call runs.
+    admitted: Admitted,
 }
 
 impl<H: Host> Session<H> {
@@ -22,11 +29,12 @@ impl<H: Host> Session<H> {
     pub(crate) fn new(
         shared: Rc<Shared<H>>,
         headers: &HeaderMap,
-        name: Option<&str>,
+        origin: &CallOrigin,
+        audit: Option<Rc<AuditRecord>>,
     ) -> Session<H> {
         let token = headers.get("token").or_else(|| headers.get("authorization"));
         let host = match token {
-            None => match name {
+            None => match &origin.certificate_name {
                 None => shared.host.clone(),
                 Some(name) => shared.host.with_certificate_name(name),
             },
@@ -35,13 +43,54 @@ impl<H: Host> Session<H> {
                 shared.host.with_token(token.strip_prefix("Bearer ").unwrap_or(&token))
             }
         };
-        Session { shared, host }
+        Session { shared, host, audit, admitted: Admitted::default() }
+    }
+
+    /// Takes a place among the requests of the client's user, and names the user in the audit log.
+    ///
+    /// # Errors
+    /// The status for the client, when its user has too many requests.
+    pub(crate) async fn admitted(mut self) -> Result<Session<H>, Status> {
+        let admitted = self.host.admit(self.audit.is_some()).await;
+        if let Some(audit) = &self.audit {
+            audit.identify(match &admitted {
+                Ok(admitted) => admitted.user.clone(),
+                Err(_) => self.host.user().await,
+            });
+        }
+        self.admitted = admitted?;
+        Ok(self)
+    }
+
+    /// Tells the audit log the revision in the response's header.
+    pub(crate) fn audit_revision(&self, revision: i64) {
+        if let Some(audit) = &self.audit {
+            audit.at(revision);
+        }
+    }
+
+    /// Writes the line of one request of a stream.
+    pub(crate) async fn audit_request(&self, request: &impl Audited, result: Result<(), &Status>) {
+        if let Some(audit) = &self.audit {
+            let user = self.host.user().await;
+            audit.request(user.as_deref(), request, result.map(|()| self.host.revision()));
+        }
+    }
+
+    /// Whether there is an audit log.
+    pub(crate) fn is_audited(&self) -> bool {
+        self.audit.is_some()
     }
 }
 
 impl<H: Clone> Clone for Session<H> {
     fn clone(&self) -> Session<H> {
-        Session { shared: Rc::clone(&self.shared), host: self.host.clone() }
+        Session {
+            shared: Rc::clone(&self.shared),
+            host: self.host.clone(),
+            audit: self.audit.clone(),
+            admitted: self.admitted.clone(),
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! Source: etcd v3.7 server/etcdserver/api/v3rpc/interceptor.go.
 
 use crate::access::HttpOptions;
+use crate::audit::AuditSink;
 use crate::framed::LastFramed;
 use crate::host::Host;
 use http::HeaderMap;
@@ -34,6 +35,8 @@ pub struct Limits {
     pub slow_request: Duration,
     /// Plain HTTP on the same port.
     pub http: HttpOptions,
+    /// Takes the lines of the audit log: `--audit-log`.
+    pub audit: Option<AuditSink>,
 }
 
 impl Default for Limits {
@@ -46,6 +49,7 @@ impl Default for Limits {
             pings: None,
             slow_request: Duration::from_millis(300),
             http: HttpOptions::default(),
+            audit: None,
         }
     }
 }

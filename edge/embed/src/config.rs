@@ -146,6 +146,8 @@ pub struct Limits {
     pub backend_cache_bytes: u64,
     /// Watchers.
     pub watchers: server::WatcherLimits,
+    /// Requests and watches of each user.
+    pub users: api::UserLimits,
     /// Learners of the cluster.
     pub learners_max: usize,
     /// Whether a leader makes a learner that is in sync a voter.
@@ -155,10 +157,10 @@ pub struct Limits {
 }
 
 /// Passwords and tokens.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Auth {
-    /// Whether there are tokens, which are simple ones.
-    pub has_tokens: bool,
+    /// The kind of tokens.
+    pub tokens: api::TokenKind,
     /// How long a simple token is valid after its last use.
     pub token_ttl: Duration,
     /// The cost of hashing a password.
@@ -222,6 +224,19 @@ pub struct Logging {
     pub level: String,
     /// `json` or `console`.
     pub format: String,
+    /// The audit log; `None` for none.
+    pub audit: Option<AuditFile>,
+}
+
+/// The file of the audit log.
+#[derive(Clone, Debug)]
+pub struct AuditFile {
+    /// The file.
+    pub path: PathBuf,
+    /// The size at which it is renamed, in bytes.
+    pub bytes_max: u64,
+    /// How many renamed files are kept.
+    pub files_max: u64,
 }
 
 /// `--cluster-version-upgrade`.
@@ -315,7 +330,8 @@ fn member(s: &Settings) -> Member {
         election_ms: s.uint("election-timeout"),
         initial_election_tick_advance: s.bool("initial-election-tick-advance"),
         auth: Auth {
-            has_tokens: !s.text("auth-token").is_empty(),
+            // Set by the validation.
+            tokens: api::TokenKind::Simple,
             token_ttl: Duration::from_secs(non_zero(s, "auth-token-ttl", 300)),
             bcrypt_cost: api::bcrypt_cost(s.uint("bcrypt-cost")),
             bcrypt_cost_given: s.uint("bcrypt-cost"),
@@ -380,6 +396,10 @@ fn limits(s: &Settings) -> Limits {
             connection: count_limit(s, "max-watchers-per-connection"),
             total: count_limit(s, "max-watchers"),
         },
+        users: api::UserLimits {
+            requests: count_limit(s, "max-requests-per-user"),
+            watches: count_limit(s, "max-watches-per-user"),
+        },
         learners_max: usize::try_from(s.int("max-learners")).unwrap_or(0),
         promotes_learners: s.bool("auto-promote-learners"),
         strict_reconfiguration: s.bool("strict-reconfig-check"),
@@ -395,5 +415,10 @@ pub(crate) fn logging(s: &Settings) -> Logging {
             none if none.is_empty() => "json".to_owned(),
             given => given,
         },
+        audit: Some(s.text("audit-log")).filter(|path| !path.is_empty()).map(|path| AuditFile {
+            path: path.into(),
+            bytes_max: s.uint("audit-log-max-bytes"),
+            files_max: s.uint("audit-log-max-files"),
+        }),
     }
 }

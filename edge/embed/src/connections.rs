@@ -73,6 +73,7 @@ async fn serve(
         Ok(stream) => stream,
         Err(error) => return tls::log_rejected("client", remote, &error),
     };
+    let service = service.from_address(remote);
     let service = match stream.is_secure() {
         true => service.secured(stream.common_name()),
         false => service,

@@ -222,7 +222,7 @@ flags! {
         "host-whitelist" Kind::UniqueWords, "*", YES, "Host names that plain HTTP requests may carry; * for all.";
     }
     Auth {
-        "auth-token" Kind::Text, "simple", YES, "The kind of token: simple; jwt is not built yet.";
+        "auth-token" Kind::Text, "simple", YES, "The kind of token: simple, or jwt,sign-method=RS256,pub-key=FILE,priv-key=FILE,ttl=5m with any of RS, PS and ES 256, 384 and 512, HS256 to HS512, and EdDSA. HS methods have one secret, in priv-key; without priv-key, others only verify tokens. Changed key files are read again.";
         "bcrypt-cost" Kind::Uint, "10", YES, "The cost of hashing a password, 4 to 31.";
         "auth-token-ttl" Kind::Uint, "300", YES, "Seconds that a simple token lasts after its last use.";
     }
@@ -269,6 +269,11 @@ flags! {
         "max-watchers-per-stream" Kind::Uint, "100000", YES, "Watchers on one stream; 0 for no limit. A further one is refused with 'etcdserver: too many requests'.";
         "max-watchers-per-connection" Kind::Uint, "250000", YES, "Watchers on all streams of one connection; 0 for no limit.";
         "client-cert-allowed-cn" Kind::Words, "", YES, "Common names that a client's certificate may have; in etcd only the configuration file can set them.";
+        "audit-log" Kind::Text, "", YES, "The file of the audit log: a line of JSON for each call of a client, with its user, address, keys and result. If not given, none is written.";
+        "audit-log-max-bytes" Kind::Uint, "104857600", YES, "The size at which the audit log is renamed to FILE.1, and FILE.1 to FILE.2, and so on.";
+        "audit-log-max-files" Kind::Uint, "10", YES, "How many renamed files of the audit log are kept.";
+        "max-requests-per-user" Kind::Uint, "0", YES, "Requests in progress of one user at this member; 0 for no limit. A further one is refused with ResourceExhausted.";
+        "max-watches-per-user" Kind::Uint, "0", YES, "Open watches of one user at this member; 0 for no limit. A further one is not created.";
         "max-watchers" Kind::Uint, "1000000", YES, "Watchers on all connections of this member; 0 for no limit.";
     }
     Hidden {

@@ -6,6 +6,8 @@
 //! Source: etcd server/etcdmain and server/embed @ v3.7.1.
 
 pub mod arguments;
+mod audit;
+mod certificates;
 pub mod config;
 mod connections;
 mod corruption;
@@ -29,6 +31,7 @@ pub mod start;
 mod status;
 mod system;
 pub mod tls;
+mod token;
 pub mod validate;
 pub mod value;
 

@@ -23,6 +23,11 @@ pub(crate) struct Listening {
 }
 
 impl Listening {
+    /// The TLS of the listeners, if there is any.
+    pub(crate) fn tls(&self) -> Option<Arc<ServerTls>> {
+        self.tls.clone()
+    }
+
     /// What one listener expects: plain text, TLS or both. Its URLs have the same address.
     pub(crate) fn security(&self, urls: &[&Url]) -> Security {
         let has_plain = urls.iter().any(|url| !url.scheme().is_secure());

@@ -312,6 +312,7 @@ mod tests {
             outputs: vec![path.display().to_string()],
             level: "info".to_owned(),
             format: format.to_owned(),
+            audit: None,
         })
         .unwrap();
         tracing::subscriber::with_default(tracing_subscriber::registry().with(log), event);

@@ -11,6 +11,8 @@ mod banner;
 mod failure;
 mod options;
 
+use crate::audit::AuditLog;
+use crate::certificates::Certificates;
 use crate::config::Config;
 use crate::connections::{Clients, Place};
 use crate::corruption;
@@ -21,7 +23,7 @@ use crate::{promotion, system};
 use api::Authenticator;
 use failure::StartFailure;
 use net::limits::PlacesOfPorts;
-use net::tls::Security;
+use net::tls::{Security, ServerTls};
 use net::{Acceptor, Listener, Seats, Url, plain};
 use nix::sys::signal::Signal;
 use peer::Transport;
@@ -54,6 +56,7 @@ struct Listeners {
     peers: Vec<(Listener, Security)>,
     clients: Vec<(Listener, Security)>,
     metrics: Vec<(Listener, Security)>,
+    certificates: Certificates,
 }
 
 /// A server that serves.
@@ -71,6 +74,7 @@ struct Serving {
     stop_causes: mpsc::Receiver<StopCause>,
     /// What has ended the wait for a leader.
     early_stop: Option<StopCause>,
+    audit: Option<AuditLog>,
 }
 
 /// Serves until a signal or a fault. Returns the exit code 1 after a fault, and 0 after the member
@@ -156,12 +160,17 @@ fn start(config: &Config) -> Result<Serving, StartFailure> {
     }
     let listeners = bind_all(config)?;
     let dialer = listening::dialer(config)?;
+    let authenticator = Arc::new(authenticator(config)?);
     let disk: Arc<dyn Vfs> = Arc::new(RealDisk);
     let has_data = options::has_data(&disk, config)?;
     let (members, founding) = options::founding(config, has_data, &dialer)?;
     banner::starting(config, members.as_ref(), has_data);
     let metrics = Arc::new(Metrics::new(config.metrics_extensive));
-    let status = Arc::new(MemberStatus::new(Arc::clone(&metrics), config.member.request_timeout()));
+    let status = Arc::new(MemberStatus::new(
+        Arc::clone(&metrics),
+        config.member.request_timeout(),
+        listeners.certificates.clone(),
+    ));
     let started = Instant::now();
     let boot_options = options::boot(config, founding);
     let mut booted = server::boot(&disk, &boot_options).map_err(StartFailure::Data)?;
@@ -175,10 +184,9 @@ fn start(config: &Config) -> Result<Serving, StartFailure> {
     let (stop, stopping) = watch::channel(false);
     let places = places(fds);
     let seats = Seats::new(places.clients);
-    let auth = &config.member.auth;
-    let authenticator = Arc::new(Authenticator::new(auth.bcrypt_cost, auth.has_tokens)?);
     let port = PeerPort { status: Arc::clone(&status), authenticator: Arc::clone(&authenticator) };
-    let limits = options::api_limits(config);
+    let audit = open_audit_log(config, &metrics)?;
+    let limits = options::api_limits(config, audit.as_ref().map(AuditLog::sink));
     let clients =
         Arc::new(Clients { status: Arc::clone(&status), limits, authenticator, stopping });
     let no_thread = |e: std::io::Error| format!("cannot start the server's threads: {e}");
@@ -204,9 +212,28 @@ fn start(config: &Config) -> Result<Serving, StartFailure> {
     if config.limits.promotes_learners {
         promotion::watch(port.clone()).map_err(no_thread)?;
     }
+    listeners.certificates.clone().watch().map_err(no_thread)?;
     let stop_causes = watch_for_stop(running).map_err(no_thread)?;
-    let member = StartedMember { handle, transport, stop, seats, stop_causes };
+    let member = StartedMember { handle, transport, stop, seats, stop_causes, audit };
     serve(config, port, member, (listeners, places.plain))
+}
+
+fn authenticator(config: &Config) -> Result<Authenticator, String> {
+    let auth = &config.member.auth;
+    Authenticator::new(auth.bcrypt_cost, &auth.tokens, config.limits.users)
+        .inspect_err(|error| tracing::warn!(error, "failed to create token provider"))
+}
+
+fn open_audit_log(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+) -> Result<Option<AuditLog>, StartFailure> {
+    let Some(file) = &config.logging.audit else { return Ok(None) };
+    let log = AuditLog::start(file, metrics).map_err(|error| {
+        let path = file.path.display();
+        StartFailure::Other(format!("cannot open the audit log {path}: {error}"))
+    })?;
+    Ok(Some(log))
 }
 
 /// A member that runs and is not served yet.
@@ -216,6 +243,7 @@ struct StartedMember {
     stop: watch::Sender<bool>,
     seats: Arc<Seats>,
     stop_causes: mpsc::Receiver<StopCause>,
+    audit: Option<AuditLog>,
 }
 
 /// The places for connections within the limit of files, less what the server itself needs.
@@ -232,11 +260,20 @@ fn bind_all(config: &Config) -> Result<Listeners, StartFailure> {
     let clients = texts(&config.urls.listen_client);
     tracing::info!("listen-client-urls" = ?clients, "configuring client listeners");
     let clients = bind(config, Port::Clients)?;
-    Ok(Listeners { peers, clients, metrics: bind(config, Port::Metrics)? })
+    let metrics = bind(config, Port::Metrics)?;
+    let mut ports = Vec::new();
+    for (port, tls) in [(Port::Clients, clients.1), (Port::Peers, peers.1)] {
+        ports.extend(tls.map(|tls| (port.name(), tls)));
+    }
+    let certificates = Certificates::new(ports);
+    Ok(Listeners { peers: peers.0, clients: clients.0, metrics: metrics.0, certificates })
 }
 
+/// The listeners of a port, and its TLS.
+type Bound = (Vec<(Listener, Security)>, Option<Arc<ServerTls>>);
+
 /// Binds the URLs of a port. URLs with the same address share a listener.
-fn bind(config: &Config, port: Port) -> Result<Vec<(Listener, Security)>, StartFailure> {
+fn bind(config: &Config, port: Port) -> Result<Bound, StartFailure> {
     let expected = listening::listening(config, port)?;
     let mut addresses: BTreeMap<&str, Vec<&Url>> = BTreeMap::new();
     for url in port.urls(config) {
@@ -247,7 +284,8 @@ fn bind(config: &Config, port: Port) -> Result<Vec<(Listener, Security)>, StartF
         let listener = listener.map_err(|error| StartFailure::Port(port.name(), error))?;
         Ok((listener, expected.security(&urls)))
     });
-    bound.collect()
+    let bound: Result<Vec<_>, StartFailure> = bound.collect();
+    Ok((bound?, expected.tls()))
 }
 
 /// Starts two threads: one waits for the end of the member, the other for a signal.
@@ -280,7 +318,7 @@ fn serve(
     member: StartedMember,
     (listeners, plain_places): (Listeners, usize),
 ) -> Result<Serving, StartFailure> {
-    let StartedMember { handle, transport, stop, seats, stop_causes } = member;
+    let StartedMember { handle, transport, stop, seats, stop_causes, audit } = member;
     let failed = |e: std::io::Error| format!("cannot serve: {e}");
     let handler = Arc::new(MetricsPort(Arc::clone(&port.status)));
     let metrics = plain::Server::start("metrics", handler, plain_places).map_err(failed)?;
@@ -311,6 +349,7 @@ fn serve(
         seats,
         stop_causes,
         early_stop,
+        audit,
     })
 }
 
@@ -425,6 +464,9 @@ fn shut_down(config: &Config, mut serving: Serving) -> bool {
     }
     serving.peers.stop();
     serving.metrics.stop();
+    if let Some(audit) = &serving.audit {
+        audit.flush();
+    }
     banner::end(config, "closed etcd server");
     clean
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 /// A log line that is recorded before the log is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
-    /// `info`, `warn` or `fatal`.
+    /// `info`, `warn`, `error` or `fatal`.
     pub level: &'static str,
     /// The message.
     pub message: String,

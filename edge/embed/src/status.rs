@@ -1,5 +1,6 @@
 //! The state of a running member, as the HTTP endpoints report it.
 
+use crate::certificates::Certificates;
 use api::Authenticator;
 use bytes::Bytes;
 use cluster::Version;
@@ -11,7 +12,7 @@ use proto::etcdserverpb::AlarmType;
 use server::Handle;
 use server::metrics::Metrics;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// The interval at which a waiting read checks whether the member runs.
 const POLL: Duration = Duration::from_millis(10);
@@ -30,12 +31,17 @@ pub(crate) struct MemberStatus {
     announcement: OnceLock<(Version, bool)>,
     metrics: Arc<Metrics>,
     read_time_max: Duration,
+    certificates: Certificates,
 }
 
 impl MemberStatus {
-    pub(crate) fn new(metrics: Arc<Metrics>, read_time_max: Duration) -> Self {
+    pub(crate) fn new(
+        metrics: Arc<Metrics>,
+        read_time_max: Duration,
+        certificates: Certificates,
+    ) -> Self {
         let (handle, announcement) = (OnceLock::new(), OnceLock::new());
-        Self { handle, announcement, metrics, read_time_max }
+        Self { handle, announcement, metrics, read_time_max, certificates }
     }
 
     /// Sets the handle of the running member.
@@ -91,6 +97,10 @@ impl MemberStatus {
         Metrics::raise(&m.network.task_panics, net::tasks::panics());
         Metrics::raise(&m.network.tls_rejected, net::tls::rejected_connections());
         Metrics::raise(&m.network.tls_failed_reloads, net::tls::failed_reloads());
+        Metrics::raise(&m.security.jwt_failed_reloads, api::failed_jwt_reloads());
+        for (port, seconds) in self.certificates.seconds_left(SystemTime::now()) {
+            m.security.certificate_expiry.with_label_values(&[port]).set(seconds);
+        }
         let watches = handle.watch_stats();
         m.store.watch.watchers.set(signed(watches.watchers as u64));
         m.store.watch.slow_watchers.set(signed(watches.slow_watchers as u64));

@@ -8,7 +8,7 @@ use crate::config::{Config, Logging};
 use crate::flags::{self, Built};
 use crate::gates::Gates;
 use crate::settings::{Notice, Settings};
-use crate::{listening, tls};
+use crate::{listening, tls, token};
 use cli::duration::GoDuration;
 use executor::AutoCompaction;
 use net::Url;
@@ -99,7 +99,7 @@ fn checked(s: &Settings, notices: &mut Vec<Notice>) -> Result<Config, String> {
     }
     tls::check(s)?;
     notices.extend(listening::ignored(&config));
-    check_token(&s.text("auth-token"))?;
+    config.member.auth.tokens = token::parse(&s.text("auth-token"), notices)?;
     refuse_not_built(s, &config.gates, notices)?;
     config.commits.auto_compaction = auto_compaction(s)?;
     check_limits(&config, notices)?;
@@ -237,24 +237,6 @@ fn check_features(s: &Settings, gates: &Gates, notices: &mut Vec<Notice>) -> Res
         return Err(format!("--compact-hash-check-time must be >0 (set to {check_time})"));
     }
     Ok(())
-}
-
-/// Source: etcd server/auth/store.go `NewTokenProvider` @ v3.7.1.
-fn check_token(text: &str) -> Result<(), String> {
-    let invalid = || Err("auth: invalid auth options".to_owned());
-    let (kind, options) = text.split_once(',').unwrap_or((text, ""));
-    let mut names = std::collections::BTreeSet::new();
-    for option in options.split(',').filter(|_| text.contains(',')) {
-        match option.split('=').collect::<Vec<_>>()[..] {
-            [name, _] if names.insert(name) => {}
-            _ => return invalid(),
-        }
-    }
-    match kind {
-        "" | "simple" => Ok(()),
-        "jwt" => Err(not_built(&format!("auth-token={text}"), "JWT")),
-        _ => invalid(),
-    }
 }
 
 /// No flag is ignored silently: it is implemented, refused, or logged as having no effect.

@@ -11,6 +11,7 @@ pub mod endpoints;
 pub mod limits;
 pub mod listen;
 pub mod plain;
+mod reload;
 pub mod seats;
 pub mod tasks;
 pub mod timed;
@@ -18,6 +19,7 @@ pub mod tls;
 pub mod url;
 
 pub use listen::{Acceptor, BindError, Listener, SocketOptions, plain_address};
+pub use reload::{FileKind, Reloaded, system_words};
 pub use seats::{Seat, SeatInUse, Seats};
 pub use timed::TimedStream;
 pub use url::{Scheme, Url, UrlError};

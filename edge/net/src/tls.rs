@@ -14,7 +14,6 @@ mod crypto;
 mod error;
 mod files;
 mod names;
-mod reload;
 mod security;
 mod self_signed;
 mod server;
@@ -26,12 +25,20 @@ pub use client::{ClientOptions, ClientTls};
 pub use crypto::{Crypto, Version};
 pub use error::{HandshakeError, TlsError};
 pub use files::KeyPair;
-pub use reload::failed_reloads;
 pub use security::{Security, log_rejected, rejected_connections};
 pub use self_signed::{NO_VALIDITY, self_signed};
 pub use server::{ServerOptions, ServerTls};
 pub use stream::Stream;
 pub use verify::Allowed;
+
+/// The files that are read again when they change.
+static FILES: crate::FileKind = crate::FileKind::new("TLS files");
+
+/// How many times changed files were not valid since the process started.
+#[must_use]
+pub fn failed_reloads() -> u64 {
+    FILES.failed_reloads()
+}
 
 #[cfg(test)]
 mod tests;

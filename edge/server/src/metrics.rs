@@ -296,6 +296,17 @@ group! {
 }
 
 group! {
+    /// Tokens, certificates, the audit log and limits of users. The names are our own.
+    Security {
+        jwt_failed_reloads: IntCounter = "retcd_jwt_failed_reloads_total", "Changed key files of JSON Web Tokens that were not valid.";
+        certificate_expiry: IntGaugeVec = "retcd_tls_certificate_expiry_seconds", "Seconds until the certificate of a port expires, or the first of its issuers in the same file; negative after that.", ["port"];
+        over_limit: IntCounterVec = "retcd_user_limit_refusals_total", "Requests and watches that were refused because their user has too many.", ["what"];
+        audit_written: IntCounter = "retcd_audit_lines_written_total", "Lines written to the audit log.";
+        audit_dropped: IntCounter = "retcd_audit_lines_dropped_total", "Lines that are missing in the audit log: the queue was full, or the file could not be written.";
+    }
+}
+
+group! {
     /// Memory that has a limit, in bytes. The names are our own.
     Memory {
         page_cache: IntGauge = "retcd_page_cache_bytes", "Bytes in the page cache.";
@@ -330,8 +341,8 @@ pub struct Metrics {
     pub grpc: grpc::Table,
     /// Limits of memory.
     pub memory: Memory,
-    /// Rows that stay at 0.
-    pub legacy: Legacy,
+    /// Tokens, certificates, the audit log and limits of users.
+    pub security: Security,
     process: process::Process,
 }
 
@@ -359,6 +370,8 @@ pub struct StoreMetrics {
     pub watch: Watch,
     /// Leases.
     pub lease: Lease,
+    /// Rows of the v2 store and the gRPC proxy, which stay at 0.
+    pub legacy: Legacy,
 }
 
 /// The log and the database.
@@ -416,12 +429,13 @@ impl Metrics {
                 compaction: Compaction::register(r)?,
                 watch: Watch::register(r)?,
                 lease: Lease::register(r)?,
+                legacy: Legacy::register(r)?,
             },
             disk: Disk { log: Log::register(r)?, backend: Backend::register(r)? },
             network: Network::register(r)?,
             grpc: grpc::Table::register(r, extensive)?,
             memory: Memory::register(r)?,
-            legacy: Legacy::register(r)?,
+            security: Security::register(r)?,
             process: process::Process::register(r)?,
             registry,
         };
@@ -433,6 +447,9 @@ impl Metrics {
         }
         for code in ["ENHANCE_YOUR_CALM", "PROTOCOL_ERROR"] {
             metrics.network.closed.with_label_values(&[code]).inc_by(0);
+        }
+        for what in ["requests", "watches"] {
+            metrics.security.over_limit.with_label_values(&[what]).inc_by(0);
         }
         Ok(metrics)
     }

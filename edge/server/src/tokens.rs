@@ -49,6 +49,9 @@ impl Tokens {
         }
         for change in changes {
             match change {
+                // A member with JSON Web Tokens proposes logins without a random part. Their tokens
+                // could be guessed.
+                TokenChange::Assigned { token, .. } if token.starts_with('.') => {}
                 TokenChange::Assigned { token, user } if tokens.len() < TOKENS_MAX => {
                     tokens.insert(token, Token { user, used: now });
                 }
@@ -92,6 +95,13 @@ mod tests {
         assert_eq!(user("t.1", 2 * TTL).as_deref(), Some("u"), "it was used meanwhile");
         assert_eq!(user("t.2", 2 * TTL), None);
         assert_eq!(user("t.3", Duration::ZERO), None);
+    }
+
+    #[test]
+    fn a_token_without_a_random_part_is_not_valid() {
+        let (tokens, now) = (Tokens::new(TTL), Instant::now());
+        tokens.change(vec![assigned(".1", "u")], now);
+        assert_eq!(tokens.user_of(".1", now), None);
     }
 
     #[test]

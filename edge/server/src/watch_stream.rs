@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use watch::{Budget, CatchUp, ConnectionId, CreateRequest, Shard, StreamId};
+use watch::{Budget, CatchUp, ConnectionId, CreateRequest, Shard, StreamId, WatcherPlace};
 
 /// The bytes in flight to one client above which its stream waits.
 const IN_FLIGHT_MAX: usize = 1024 * 1024;
@@ -177,8 +177,9 @@ impl Worker {
 }
 
 impl Stream {
-    /// Creates a watcher; the response comes in the stream.
-    pub fn create(&self, request: Permitted<CreateRequest>) {
+    /// Creates a watcher; the response comes in the stream. `held` is dropped when the watcher ends
+    /// or is refused.
+    pub fn create(&self, request: Permitted<CreateRequest>, held: Option<WatcherPlace>) {
         let worker = &self.worker;
         // The worker gets every event that is published after `wants_events` is set. The view is
         // read after that, so it contains all earlier events.
@@ -195,7 +196,7 @@ impl Stream {
             if worker.watchers() >= worker.0.limits.watchers.total {
                 watches.shard.refuse_for_limit(self.id);
             } else {
-                watches.shard.create(self.id, request, &view);
+                watches.shard.create_holding(self.id, request, &view, held);
             }
         }
         worker.send_ready();

@@ -532,6 +532,28 @@ fn watchers_over_a_limit_are_refused_and_canceled_ones_make_room() {
 }
 
 #[test]
+fn what_a_watcher_holds_is_dropped_when_it_ends_or_is_refused() {
+    let limits = Limits { stream_watchers: 2, ..Limits::default() };
+    let Setting { store, mut shard, stream } = Setting::with(limits);
+    let place = std::rc::Rc::new(());
+    let held = || std::rc::Rc::strong_count(&place) - 1;
+    let create = |shard: &mut Shard| {
+        let request = WatchCreateRequest { key: "a".into(), ..Default::default() };
+        let request = permitted(CreateRequest::new(request));
+        let holds: WatcherPlace = Box::new(std::rc::Rc::clone(&place));
+        shard.create_holding(stream, request, &store, Some(holds));
+    };
+    create(&mut shard);
+    create(&mut shard);
+    create(&mut shard);
+    assert_eq!(held(), 2, "the third is refused");
+    shard.cancel(stream, 0);
+    assert_eq!(held(), 1);
+    shard.close_stream(stream);
+    assert_eq!(held(), 0);
+}
+
+#[test]
 fn watchers_of_the_same_events_share_their_bytes() {
     let mut setting = Setting::new();
     let mut streams = vec![setting.stream];

@@ -19,6 +19,7 @@ use crate::call::{Call, Router};
 use crate::host::Host;
 use crate::inbound::Inbound;
 use crate::onward::Responses;
+use crate::origin::CallOrigin;
 use crate::shared::Shared;
 use bytes::Bytes;
 use connection::ClientRequest;
@@ -31,7 +32,6 @@ use rpc::{Code, Status};
 use std::rc::Rc;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use watch::ConnectionId;
 
 /// Marks a call that came through the gateway.
 const THROUGH_GATEWAY: HeaderName = HeaderName::from_static("grpcgateway-accept");
@@ -107,14 +107,14 @@ pub(crate) async fn answer<H: Host>(
     service: Rc<Shared<H>>,
     door: Door<H>,
     request: ClientRequest,
-    connection: ConnectionId,
+    origin: Rc<CallOrigin>,
 ) -> Reply {
     let ClientRequest { head, body } = request;
     let call = async {
         let method = method_of(&head)?;
         let objects =
             Objects::new(body, service.limits.message_max().saturating_mul(TEXT_PER_BYTE));
-        Transcoded { service, door, method, connection }.call(&head, objects).await
+        Transcoded { service, door, method, origin }.call(&head, objects).await
     };
     call.await.unwrap_or_else(|status| responses::refused(&status))
 }
@@ -148,7 +148,7 @@ struct Transcoded<H> {
     service: Rc<Shared<H>>,
     door: Door<H>,
     method: json::Method,
-    connection: ConnectionId,
+    origin: Rc<CallOrigin>,
 }
 
 impl<H: Host> Transcoded<H> {
@@ -185,8 +185,14 @@ impl<H: Host> Transcoded<H> {
             head: Rc::new(onward),
             deadline: deadline.and_then(|limit| Instant::now().checked_add(limit)),
             streamed: None,
-            connection: self.connection,
-            certificate_name: None,
+            // The name in the certificate is not used.
+            origin: Rc::new(CallOrigin {
+                certificate_name: None,
+                is_gateway: true,
+                ..(*self.origin).clone()
+            }),
+            outer: None,
+            audit: None,
             router: self.door.router,
         });
         let reply = match reply.await {

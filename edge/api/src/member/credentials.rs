@@ -1,25 +1,60 @@
 //! The credentials of clients.
 
+use crate::jwt::{Jwt, JwtOptions};
 use crate::passwords::Passwords;
+use crate::users::{UserCounts, UserLimits};
 use std::rc::Rc;
 
 /// Verifies the credentials of clients. Shared by all workers.
 #[derive(Debug)]
 pub struct Authenticator {
     pub(crate) passwords: Passwords,
-    /// Whether tokens are used: `--auth-token=` turns them off.
-    pub(super) has_tokens: bool,
+    pub(super) tokens: TokenProvider,
+    /// The requests in progress of each user.
+    pub(super) requests: UserCounts,
+    /// The open watches of each user.
+    pub(super) watches: UserCounts,
+}
+
+/// The kind of tokens: `--auth-token`.
+#[derive(Clone, Debug)]
+pub enum TokenKind {
+    /// None: clients are known by their certificates only.
+    Off,
+    /// Random ones that each member remembers.
+    Simple,
+    /// Signed ones.
+    Jwt(JwtOptions),
+}
+
+/// Creates and reads tokens.
+#[derive(Debug)]
+pub(super) enum TokenProvider {
+    Off,
+    Simple,
+    Jwt(Box<Jwt>),
 }
 
 impl Authenticator {
-    /// With simple tokens if `has_tokens`, and passwords hashed with this cost of bcrypt.
+    /// With tokens of this kind, and passwords hashed with this cost of bcrypt. Reads the keys of
+    /// JSON Web Tokens.
     ///
     /// # Errors
-    /// When the system has no random numbers.
-    pub fn new(bcrypt_cost: u32, has_tokens: bool) -> Result<Authenticator, String> {
+    /// When the system has no random numbers, or the keys cannot be used; with etcd's message.
+    pub fn new(
+        bcrypt_cost: u32,
+        tokens: &TokenKind,
+        limits: UserLimits,
+    ) -> Result<Authenticator, String> {
         let passwords =
             Passwords::new(bcrypt_cost).map_err(|status| status.message.into_owned())?;
-        Ok(Authenticator { passwords, has_tokens })
+        let tokens = match tokens {
+            TokenKind::Off => TokenProvider::Off,
+            TokenKind::Simple => TokenProvider::Simple,
+            TokenKind::Jwt(options) => TokenProvider::Jwt(Box::new(Jwt::open(options)?)),
+        };
+        let (requests, watches) = (UserCounts::requests(limits), UserCounts::watches(limits));
+        Ok(Authenticator { passwords, tokens, requests, watches })
     }
 }
 

@@ -1,23 +1,33 @@
 //! Finds the user of a client by its token or the name in its certificate, for each request.
 //!
-//! Source: etcd v3.7 server/auth/{store,simple_token}.go, server/etcdserver/v3_server.go
+//! Source: etcd v3.7 server/auth/{store,simple_token,jwt}.go, server/etcdserver/v3_server.go
 //! (`AuthInfoFromCtx`, `Authenticate`).
 
+use super::credentials::TokenProvider;
 use super::errors::{denied_status, refusal_status, status_of};
 use super::worker_host::WorkerHost;
 use crate::call::mismatch;
+use crate::jwt::{InvalidJwt, JwtClaims, fingerprint};
 use auth::Caller;
 use proto::Index;
 use proto::answer::{Answer, AuthAnswer};
 use proto::etcdserverpb::{InternalAuthenticateRequest, InternalRaftRequest};
 use rand::rngs::OsRng;
 use rand::{Rng as _, TryRngCore as _};
-use rpc::{Error, Status};
+use rpc::{Code, Error, Status};
 use server::EncodedRequest;
+use std::rc::Rc;
+use std::time::SystemTime;
 
 /// The letters and the length of the random part of a simple token.
 const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
 const TOKEN_LETTERS: usize = 16;
+
+/// Why a token is not valid.
+enum InvalidToken {
+    Unknown,
+    Jwt(InvalidJwt),
+}
 
 /// The index in a simple token.
 fn index_of(token: &str) -> Option<Index> {
@@ -35,18 +45,51 @@ impl WorkerHost {
         if !self.auth().is_enabled() {
             return Ok(Caller::default());
         }
+        let caller = self.found_caller().await;
+        caller.map_err(|invalid| {
+            if let InvalidToken::Jwt(error) = invalid {
+                let token = self.credentials.token.as_deref().map(fingerprint);
+                let message = "failed to parse a JWT token";
+                tracing::warn!(%error, "token-fingerprint" = token, "{message}");
+            }
+            Error::InvalidAuthToken.into()
+        })
+    }
+
+    /// The name of the client's user, if it has one. Logs nothing.
+    pub(super) async fn named_user(&self) -> Option<Rc<str>> {
+        if !self.auth().is_enabled() {
+            return None;
+        }
+        let caller = self.found_caller().await.ok()?;
+        (!caller.user.is_empty()).then(|| caller.user.into())
+    }
+
+    async fn found_caller(&self) -> Result<Caller, InvalidToken> {
         if let Some(token) = &self.credentials.token {
-            let user = match index_of(token).filter(|_| self.authenticator.has_tokens) {
-                Some(index) => self.worker.user_of_token(token, index).await,
-                None => None,
-            };
-            let user = user.ok_or(Error::InvalidAuthToken)?;
-            return Ok(Caller { user, auth_revision: self.auth().revision() });
+            return self.caller_of_token(token).await;
         }
         Ok(match &self.credentials.certificate_name {
             None => Caller::default(),
             Some(name) => Caller { user: name.to_string(), auth_revision: self.auth().revision() },
         })
+    }
+
+    async fn caller_of_token(&self, token: &str) -> Result<Caller, InvalidToken> {
+        let user = match &self.authenticator.tokens {
+            TokenProvider::Off => None,
+            TokenProvider::Simple => match index_of(token) {
+                Some(index) => self.worker.user_of_token(token, index).await,
+                None => None,
+            },
+            TokenProvider::Jwt(jwt) => {
+                let claims = jwt.verify(token, SystemTime::now()).map_err(InvalidToken::Jwt)?;
+                let JwtClaims { user, auth_revision } = claims;
+                return Ok(Caller { user, auth_revision });
+            }
+        };
+        let user = user.ok_or(InvalidToken::Unknown)?;
+        Ok(Caller { user, auth_revision: self.auth().revision() })
     }
 
     /// Refuses a client without a user.
@@ -68,8 +111,16 @@ impl WorkerHost {
             let store = self.auth();
             let passwords = &self.authenticator.passwords;
             let checked_at = passwords.check(&store, &name, password.clone()).await?;
-            if !self.authenticator.has_tokens {
-                return Err(Error::AuthFailed.into());
+            match &self.authenticator.tokens {
+                TokenProvider::Off => return Err(Error::AuthFailed.into()),
+                TokenProvider::Simple => {}
+                // No entry is needed: the token has the revision that the password was checked at,
+                // so it is not valid once the password has changed.
+                TokenProvider::Jwt(jwt) => {
+                    let claims = JwtClaims { user: name, auth_revision: checked_at };
+                    let token = jwt.sign(&claims, SystemTime::now());
+                    return token.map_err(|error| Status::new(Code::Unknown, error.to_string()));
+                }
             }
             let simple_token = random_letters();
             let (name, password) = (name.clone(), String::new());

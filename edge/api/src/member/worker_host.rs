@@ -39,6 +39,11 @@ impl WorkerHost {
         self.worker.linearizable_view().await.map_err(status_of)
     }
 
+    /// Counts a request that was refused because its user has too many `requests` or `watches`.
+    pub(super) fn count_over_limit(&self, what: &'static str) {
+        self.worker.metrics().security.over_limit.with_label_values(&[what]).inc();
+    }
+
     /// Queries leases with the permissions of the client.
     pub(super) async fn ask(&self, query: LeaseQuery) -> Result<Reply, Status> {
         let caller = Some(self.caller().await?);

@@ -1,8 +1,8 @@
 //! A small member in memory, and a server of the services on a loopback socket.
 
 use api::{
-    Deliver, Growth, Host, HttpAnswer, Item, Items, LargeRange, Limits, RangeChunks, RangeReply,
-    Service, SnapshotFile, WatchStream,
+    Admitted, Deliver, Growth, Host, HttpAnswer, Item, Items, LargeRange, Limits, RangeChunks,
+    RangeReply, Service, SnapshotFile, WatchStream,
 };
 use bytes::Bytes;
 use connection::{ConnectionFault, RefusedRequest};
@@ -113,10 +113,12 @@ pub(crate) struct FakeWatch(Fake, Deliver);
 impl WatchStream for FakeWatch {
     /// Answers with as many messages as the request's start revision says, each with the event's
     /// value as long as the watch id.
-    async fn request(&self, request: WatchRequest) {
+    async fn request(&self, request: WatchRequest) -> Result<(), Status> {
         use proto::etcdserverpb::watch_request::RequestUnion;
         self.0.count_stream_request();
-        let Some(RequestUnion::CreateRequest(create)) = request.request_union else { return };
+        let Some(RequestUnion::CreateRequest(create)) = request.request_union else {
+            return Ok(());
+        };
         for round in 0..create.start_revision.min(10) {
             let kv = KeyValue {
                 value: vec![7; usize::try_from(create.watch_id.clamp(0, 100_000)).unwrap()].into(),
@@ -131,6 +133,7 @@ impl WatchStream for FakeWatch {
             let (head, tail) = (bytes.slice(..1), bytes.slice(1..));
             (self.1)(vec![watch::Response { head, events: tail }]);
         }
+        Ok(())
     }
 
     fn drained(&self, bytes: usize) {
@@ -192,6 +195,14 @@ impl Host for Fake {
 
     fn with_token(&self, _: &str) -> Fake {
         self.clone()
+    }
+
+    async fn admit(&self, _: bool) -> Result<Admitted, Status> {
+        Ok(Admitted { user: self.user().await, place: None })
+    }
+
+    async fn user(&self) -> Option<Rc<str>> {
+        Some("alice".into())
     }
 
     async fn require_user(&self) -> Result<(), Status> {

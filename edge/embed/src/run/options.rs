@@ -200,7 +200,7 @@ pub(super) fn founding(
     Ok((Some(members), Some(founding)))
 }
 
-pub(super) fn api_limits(config: &Config) -> api::Limits {
+pub(super) fn api_limits(config: &Config, audit: Option<api::AuditSink>) -> api::Limits {
     let keepalive = config.keepalive;
     api::Limits {
         request_bytes_max: to_usize(config.limits.max_request_bytes),
@@ -211,6 +211,7 @@ pub(super) fn api_limits(config: &Config) -> api::Limits {
             .then_some((keepalive.interval, keepalive.timeout)),
         slow_request: config.notices.slow_request,
         http: config.urls.http.clone(),
+        audit,
     }
 }
 

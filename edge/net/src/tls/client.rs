@@ -1,10 +1,10 @@
 //! The side that makes connections.
 
 use super::files::{KeyPair, authorities, content, system_authorities};
-use super::reload::Reloaded;
 use super::server::pair_error;
 use super::verify::{OfAnyServer, OfServers, Rules};
-use super::{Allowed, Crypto, HandshakeError, TlsError};
+use super::{Allowed, Crypto, FILES, HandshakeError, TlsError};
+use crate::Reloaded;
 use rustls::ClientConfig;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{Resumption, WebPkiServerVerifier};
@@ -86,7 +86,7 @@ impl ClientOptions {
 /// Makes TLS connections.
 pub struct ClientTls {
     options: ClientOptions,
-    config: Reloaded<ClientConfig>,
+    config: Reloaded<ClientConfig, TlsError>,
 }
 
 impl fmt::Debug for ClientTls {
@@ -102,7 +102,7 @@ impl ClientTls {
     /// When a file cannot be read or is not valid, or the settings do not fit together.
     pub fn new(options: ClientOptions) -> Result<ClientTls, TlsError> {
         let of_config = options.clone();
-        let config = Reloaded::new(options.files(), Box::new(move || of_config.config()))?;
+        let config = Reloaded::new(&FILES, options.files(), Box::new(move || of_config.config()))?;
         Ok(ClientTls { options, config })
     }
 

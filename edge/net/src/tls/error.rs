@@ -32,7 +32,7 @@ impl fmt::Display for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File { path, source } => {
-                write!(f, "open {}: {}", path.display(), system_words(source))
+                write!(f, "open {}: {}", path.display(), crate::system_words(source))
             }
             Self::Content { path, what } => write!(f, "{}: {what}", path.display()),
             Self::Settings(what) => f.write_str(what),
@@ -90,12 +90,6 @@ impl fmt::Display for HandshakeError {
 
 impl std::error::Error for HandshakeError {}
 
-fn system_words(error: &io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
-    text.to_lowercase()
-}
-
 fn words(error: &io::Error) -> String {
     if let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         return tls_words(error);
@@ -103,7 +97,7 @@ fn words(error: &io::Error) -> String {
     if error.kind() == io::ErrorKind::UnexpectedEof {
         return "EOF".to_owned();
     }
-    system_words(error)
+    crate::system_words(error)
 }
 
 fn tls_words(error: &rustls::Error) -> String {

@@ -6,6 +6,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
 use x509_parser::revocation_list::CertificateRevocationList;
 
@@ -27,6 +28,18 @@ pub(super) struct Identity {
 /// Serial numbers of revoked certificates, without leading zeros.
 #[derive(Debug, Default)]
 pub(super) struct RevokedSerials(BTreeSet<Vec<u8>>);
+
+impl Identity {
+    /// When the first certificate of the chain expires, in seconds since 1970; the largest number
+    /// if none can be read.
+    pub(super) fn expires_unix_s(&self) -> i64 {
+        let of = |der: &CertificateDer<'_>| {
+            let (_, certificate) = X509Certificate::from_der(der).ok()?;
+            Some(certificate.validity().not_after.timestamp())
+        };
+        self.chain.iter().filter_map(of).min().unwrap_or(i64::MAX)
+    }
+}
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     std::fs::read(path).map_err(|source| TlsError::File { path: path.to_owned(), source })

@@ -2,9 +2,9 @@
 
 use super::files::{KeyPair, RevokedSerials, authorities, content, system_authorities};
 use super::names::Names;
-use super::reload::Reloaded;
 use super::verify::{OfClients, Rules};
-use super::{Allowed, Crypto, HandshakeError, Stream, TlsError, source};
+use super::{Allowed, Crypto, FILES, HandshakeError, Stream, TlsError, source};
+use crate::Reloaded;
 use crate::limits::HANDSHAKE_TIME_MAX;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
@@ -65,8 +65,9 @@ impl ServerOptions {
         self.pair.paths().into_iter().chain(more).collect()
     }
 
-    fn config(&self) -> Result<ServerConfig, TlsError> {
+    fn accepting(&self) -> Result<Accepting, TlsError> {
         let identity = self.pair.read()?;
+        let expires_unix_s = identity.expires_unix_s();
         let provider = self.crypto.provider();
         let wrong = |error: rustls::Error| TlsError::Settings(format!("tls: {error}"));
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -84,7 +85,7 @@ impl ServerOptions {
         // Without resumption, every connection's certificate is checked.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        Ok(config)
+        Ok(Accepting { config: Arc::new(config), expires_unix_s })
     }
 
     fn verifier(&self, provider: Arc<CryptoProvider>) -> Result<OfClients, TlsError> {
@@ -107,10 +108,17 @@ pub(super) fn pair_error(error: &rustls::Error) -> String {
     format!("tls: {error}")
 }
 
+/// What is made of the files.
+struct Accepting {
+    config: Arc<ServerConfig>,
+    /// When the first certificate of the server's chain expires, in seconds since 1970.
+    expires_unix_s: i64,
+}
+
 /// Accepts TLS connections.
 pub struct ServerTls {
     options: ServerOptions,
-    config: Reloaded<ServerConfig>,
+    config: Reloaded<Accepting, TlsError>,
 }
 
 impl fmt::Debug for ServerTls {
@@ -126,7 +134,8 @@ impl ServerTls {
     /// When a file cannot be read or is not valid, or the settings do not fit together.
     pub fn new(options: ServerOptions) -> Result<ServerTls, TlsError> {
         let of_config = options.clone();
-        let config = Reloaded::new(options.files(), Box::new(move || of_config.config()))?;
+        let config =
+            Reloaded::new(&FILES, options.files(), Box::new(move || of_config.accepting()))?;
         Ok(ServerTls { options, config })
     }
 
@@ -134,6 +143,13 @@ impl ServerTls {
     #[must_use]
     pub fn options(&self) -> &ServerOptions {
         &self.options
+    }
+
+    /// When the server's certificate expires, or the first of its issuers in the same file: in
+    /// seconds since 1970.
+    #[must_use]
+    pub fn expires_unix_s(&self) -> i64 {
+        self.config.current().expires_unix_s
     }
 
     /// Makes the handshake, within [`HANDSHAKE_TIME_MAX`], and checks the client.
@@ -148,7 +164,7 @@ impl ServerTls {
 
     async fn handshake(&self, tcp: TcpStream) -> Result<Stream, HandshakeError> {
         let from = tcp.peer_addr().map_err(HandshakeError::Io)?.ip();
-        let acceptor = TlsAcceptor::from(self.config.current());
+        let acceptor = TlsAcceptor::from(Arc::clone(&self.config.current().config));
         let stream = acceptor.accept(tcp).await.map_err(HandshakeError::Io)?;
         let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
         let names = certificate.and_then(Names::of);

@@ -1,9 +1,10 @@
 //! Files that are wrong at the start, and files that change.
 
-use super::authority::{Authority, Wish};
+use super::authority::{Authority, Wish, days};
 use super::{Client, World, meet, run};
 use crate::tls::{ClientOptions, ClientTls, ServerOptions, ServerTls, failed_reloads, self_signed};
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::{Duration, UNIX_EPOCH};
 
 const REVOKED: &str = "tls: failed to verify certificate: transport: certificate serial 09 revoked";
 
@@ -177,4 +178,20 @@ fn a_made_certificate_is_kept_and_only_its_owner_reads_the_key() {
     for years in [0, u64::from(u32::MAX)] {
         assert!(self_signed(&folder.path().join("other"), &hosts, years).is_err(), "{years}");
     }
+}
+
+#[test]
+fn the_expiry_is_that_of_the_first_certificate_in_the_files_as_they_are() {
+    let world = World::new();
+    let until = |seconds: u64| Wish {
+        valid: (days(-1, 1).0, UNIX_EPOCH + Duration::from_secs(seconds)),
+        ..Wish::default()
+    };
+    let pair = world.ca.issue(&until(4_000_000_000)).write(world.path(), "expiring");
+    let server = ServerTls::new(ServerOptions::new(pair)).unwrap();
+    assert_eq!(server.expires_unix_s(), 4_000_000_000);
+    let issuer = Authority::self_signed(&until(3_000_000_000)).cert;
+    let renewed = world.ca.issue(&until(4_100_000_000)).with_issuers(&[&issuer]);
+    renewed.write(world.path(), "expiring");
+    assert_eq!(server.expires_unix_s(), 3_000_000_000);
 }

@@ -2,6 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod audit;
+mod limits;
+mod matrix;
+mod tokens;
+
 use client::{Client, Config, Error};
 use proto::authpb::{Permission, UserAddOptions, permission::Type};
 use proto::etcdserverpb as pb;
@@ -31,6 +36,10 @@ impl Drop for Server {
 
 impl Server {
     fn start() -> Server {
+        Server::start_with(&[])
+    }
+
+    fn start_with(flags: &[String]) -> Server {
         let data = tempfile::tempdir().unwrap();
         let [endpoint, peer] =
             [(); 2].map(|()| format!("http://127.0.0.1:{}", ports::free().unwrap()));
@@ -41,6 +50,7 @@ impl Server {
             .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
             .args(["--initial-cluster", &format!("default={peer}"), "--bcrypt-cost", "4"])
             .args(["--log-level", "debug"])
+            .args(flags)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -51,6 +61,24 @@ impl Server {
             assert!(log.read_line(&mut line).unwrap() > 0, "the server has ended");
         }
         Server { child, endpoint, peer, data, log: Some(log) }
+    }
+
+    /// Ends the server in order.
+    fn stop(&mut self) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.child.wait().unwrap();
+    }
+
+    fn metrics(&self) -> String {
+        let address = self.endpoint.strip_prefix("http://").unwrap();
+        let mut stream = TcpStream::connect(address).unwrap();
+        let request =
+            format!("GET /metrics HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
     }
 
     async fn client(&self, user: Option<(&str, &str)>) -> Result<Client, Error> {
