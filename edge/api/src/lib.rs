@@ -34,7 +34,7 @@ mod shared;
 mod waiting;
 mod watch;
 
-pub use access::HttpOptions;
+pub use access::{HttpOptions, Traffic};
 pub use host::{
     Deliver, Growth, Host, Item, Items, LargeRange, RangeChunks, RangeReply, SnapshotFile,
     WatchStream,

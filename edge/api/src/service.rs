@@ -3,6 +3,7 @@
 //!
 //! Source: etcd v3.7 server/etcdserver/api/v3rpc/{grpc,interceptor}.go; words of grpc-go 1.82.
 
+use crate::access::Traffic;
 use crate::call::Call;
 use crate::call_metrics::CallMetrics;
 use crate::host::Host;
@@ -34,6 +35,7 @@ pub type HttpAnswer = Pin<Box<dyn Future<Output = Reply>>>;
 pub struct Service<H> {
     shared: Rc<Shared<H>>,
     http: HttpHandler,
+    traffic: Traffic,
     /// Whether the connection has TLS.
     is_secure: bool,
     /// The common name in the client's certificate.
@@ -44,7 +46,8 @@ impl<H> Clone for Service<H> {
     fn clone(&self) -> Service<H> {
         let (shared, http) = (Rc::clone(&self.shared), Rc::clone(&self.http));
         let certificate_name = self.certificate_name.clone();
-        Service { shared, http, is_secure: self.is_secure, certificate_name }
+        let (traffic, is_secure) = (self.traffic, self.is_secure);
+        Service { shared, http, traffic, is_secure, certificate_name }
     }
 }
 
@@ -58,7 +61,14 @@ impl<H: Host> Service<H> {
     /// The services of `host`.
     pub fn new(host: H, limits: Limits, http: HttpHandler) -> Service<H> {
         let shared = Rc::new(Shared::new(host, limits));
-        Service { shared, http, is_secure: false, certificate_name: None }
+        let traffic = Traffic::default();
+        Service { shared, http, traffic, is_secure: false, certificate_name: None }
+    }
+
+    /// The same services for a connection of a port that may serve only a part of them.
+    #[must_use]
+    pub fn serving(self, traffic: Traffic) -> Service<H> {
+        Service { traffic, ..self }
     }
 
     /// The same services for a connection with TLS, where requests may carry any host name.
@@ -102,11 +112,16 @@ impl<H: Host> Service<H> {
 
     /// Answers one request of a connection.
     async fn answer(self, request: ClientRequest, connection: ConnectionId) -> Reply {
-        if request.head.version != http::Version::HTTP_2 || !is_grpc(&request.head.headers) {
+        let is_call =
+            request.head.version == http::Version::HTTP_2 && is_grpc(&request.head.headers);
+        if !is_call && self.traffic == Traffic::Grpc {
+            return access::only_grpc(&request.head);
+        }
+        if !is_call || self.traffic == Traffic::Http {
             return Box::pin(self.answer_plain(request, connection)).await;
         }
         let (service, certificate_name) = (self.shared, self.certificate_name);
-        let ClientRequest { head, body } = request;
+        let ClientRequest { head, body, .. } = request;
         if head.method != http::Method::POST {
             let why = format!(
                 "Received a HEADERS frame with :method \"{}\" which should be POST",
