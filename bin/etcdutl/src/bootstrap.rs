@@ -87,7 +87,7 @@ fn resolved(text: &str) -> String {
     let address = address.to_string();
     let fields = Object::zap()
         .string("url", text)
-        .string("host", url.address())
+        .string("host", &url.address())
         .string("resolved-addr", &address);
     output::log(Level::Info, concat!(file!(), ":", line!()), "resolved URL Host", fields);
     format!("{}://{address}", url.scheme().name())

@@ -1,5 +1,5 @@
-//! Access rules of plain HTTP on the clients' port: the host names and origins that are allowed,
-//! and whether the JSON gateway is served.
+//! Access rules of plain HTTP on the clients' ports: the host names and origins that are allowed,
+//! whether the JSON gateway is served, and whether a port serves HTTP at all.
 //!
 //! Source: etcd v3.7 server/embed/serve.go accessController, server/etcdserver/server_access_control.go.
 
@@ -10,6 +10,51 @@ use http::header::{
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use rpc::body::{Body, Reply};
+use rpc::{Code, Status};
+
+/// What a clients' port serves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Traffic {
+    /// gRPC and plain HTTP.
+    #[default]
+    All,
+    /// gRPC alone, since plain HTTP has a port of its own.
+    Grpc,
+    /// Plain HTTP alone: `--listen-client-http-urls`.
+    Http,
+}
+
+impl Traffic {
+    /// Its name in the log, as in etcd.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Traffic::All => "grpc+http",
+            Traffic::Grpc => "grpc",
+            Traffic::Http => "http",
+        }
+    }
+}
+
+/// The response to a request of plain HTTP on a port of [`Traffic::Grpc`]. Over HTTP/2 it is that of
+/// grpc-go 1.82; etcd answers HTTP/1.1 there with bytes of HTTP/2, which say nothing to the client.
+pub(crate) fn only_grpc(request: &Parts) -> Reply {
+    let mut reply = if request.version == http::Version::HTTP_2 {
+        let kind = request.headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+        let kind = rpc::status::go_quoted(kind);
+        let why = format!("invalid gRPC request content-type {kind}");
+        rpc::body::refuse(&Status::new(Code::InvalidArgument, why))
+    } else {
+        let text =
+            "this port serves gRPC only; the ports of --listen-client-http-urls serve HTTP\n";
+        let mut reply = Response::new(Body::plain(text.into()));
+        let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+        reply.headers_mut().insert(CONTENT_TYPE, plain);
+        reply
+    };
+    *reply.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+    reply
+}
 
 /// The options of plain HTTP.
 #[derive(Clone, Debug)]

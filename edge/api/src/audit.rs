@@ -11,12 +11,12 @@ mod subject;
 pub(crate) use subject::{Audited, Subject};
 
 use http::request::Parts;
+use net::RemoteName;
 use rpc::body::Reply;
 use rpc::{Code, Error, Status};
 use serde_json::{Map, Value};
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -59,7 +59,7 @@ pub(crate) struct AuditRecord {
     head: Rc<Parts>,
     /// The client's own call, if this one is made on behalf of it; or `gateway`.
     via: Option<String>,
-    address: Option<SocketAddr>,
+    address: Option<RemoteName>,
     user: RefCell<Option<Rc<str>>>,
     subject: RefCell<Subject>,
     /// The revision in the response's header, if the handler has told it.
@@ -83,7 +83,7 @@ impl AuditRecord {
         sink: &AuditSink,
         head: &Rc<Parts>,
         via: Option<String>,
-        address: Option<SocketAddr>,
+        address: Option<RemoteName>,
     ) -> Rc<AuditRecord> {
         Rc::new(AuditRecord {
             sink: sink.clone(),
@@ -154,7 +154,7 @@ impl AuditRecord {
             set("user", user.into());
         }
         if let Some(address) = self.address {
-            set("address", net::plain_address(address).to_string().into());
+            set("address", address.to_string().into());
         }
         set("method", self.head.uri.path().into());
         if let Some(via) = &self.via {

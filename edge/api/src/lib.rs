@@ -38,7 +38,7 @@ mod users;
 mod waiting;
 mod watch;
 
-pub use access::HttpOptions;
+pub use access::{HttpOptions, Traffic};
 pub use audit::{AuditLine, AuditSink};
 pub use host::{
     Deliver, Growth, Host, Item, Items, LargeRange, RangeChunks, RangeReply, SnapshotFile,

@@ -1,6 +1,6 @@
 //! Where a call comes from.
 
-use std::net::SocketAddr;
+use net::RemoteName;
 use std::rc::Rc;
 use watch::ConnectionId;
 
@@ -9,8 +9,8 @@ use watch::ConnectionId;
 pub(crate) struct CallOrigin {
     /// The connection.
     pub(crate) connection: ConnectionId,
-    /// The client's address; `None` for a unix socket.
-    pub(crate) address: Option<SocketAddr>,
+    /// The client; `None` if it was gone before its address was read.
+    pub(crate) address: Option<RemoteName>,
     /// The common name in the client's certificate. It is the user of a call without a token.
     pub(crate) certificate_name: Option<Rc<str>>,
     /// Whether the call comes through the JSON gateway.

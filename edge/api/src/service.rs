@@ -3,6 +3,7 @@
 //!
 //! Source: etcd v3.7 server/etcdserver/api/v3rpc/{grpc,interceptor}.go; words of grpc-go 1.82.
 
+use crate::access::Traffic;
 use crate::audit::{AuditGuard, AuditRecord};
 use crate::call::Call;
 use crate::call_metrics::CallMetrics;
@@ -15,13 +16,12 @@ use crate::{
     watch,
 };
 use connection::{ClientRequest, Settings};
-use net::Seat;
+use net::{RemoteName, Seat};
 use rpc::body::{Reply, is_grpc, refuse};
 use rpc::compressed::compressed;
 use rpc::frame::{Messages, check_encoding};
 use rpc::{Code, Status, gzip};
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -36,6 +36,7 @@ pub type HttpAnswer = Pin<Box<dyn Future<Output = Reply>>>;
 pub struct Service<H> {
     shared: Rc<Shared<H>>,
     http: HttpHandler,
+    traffic: Traffic,
     /// Whether the connection has TLS.
     is_secure: bool,
     /// Of the connection, whose number is set when it is served.
@@ -45,7 +46,8 @@ pub struct Service<H> {
 impl<H> Clone for Service<H> {
     fn clone(&self) -> Service<H> {
         let (shared, http) = (Rc::clone(&self.shared), Rc::clone(&self.http));
-        Service { shared, http, is_secure: self.is_secure, origin: self.origin.clone() }
+        let (traffic, is_secure, origin) = (self.traffic, self.is_secure, self.origin.clone());
+        Service { shared, http, traffic, is_secure, origin }
     }
 }
 
@@ -59,14 +61,21 @@ impl<H: Host> Service<H> {
     /// The services of `host`.
     pub fn new(host: H, limits: Limits, http: HttpHandler) -> Service<H> {
         let shared = Rc::new(Shared::new(host, limits));
-        Service { shared, http, is_secure: false, origin: CallOrigin::default() }
+        let (traffic, origin) = (Traffic::default(), CallOrigin::default());
+        Service { shared, http, traffic, is_secure: false, origin }
     }
 
     /// The same services for a connection from this address.
     #[must_use]
-    pub fn from_address(mut self, address: Option<SocketAddr>) -> Service<H> {
+    pub fn from_address(mut self, address: Option<RemoteName>) -> Service<H> {
         self.origin.address = address;
         self
+    }
+
+    /// The same services for a connection of a port that may serve only a part of them.
+    #[must_use]
+    pub fn serving(self, traffic: Traffic) -> Service<H> {
+        Service { traffic, ..self }
     }
 
     /// The same services for a connection with TLS, where requests may carry any host name.
@@ -112,11 +121,16 @@ impl<H: Host> Service<H> {
 
     /// Answers one request of a connection.
     async fn answer(self, request: ClientRequest, origin: Rc<CallOrigin>) -> Reply {
-        if request.head.version != http::Version::HTTP_2 || !is_grpc(&request.head.headers) {
+        let is_call =
+            request.head.version == http::Version::HTTP_2 && is_grpc(&request.head.headers);
+        if !is_call && self.traffic == Traffic::Grpc {
+            return access::only_grpc(&request.head);
+        }
+        if !is_call || self.traffic == Traffic::Http {
             return Box::pin(self.answer_plain(request, origin)).await;
         }
         let service = self.shared;
-        let ClientRequest { head, body } = request;
+        let ClientRequest { head, body, .. } = request;
         if head.method != http::Method::POST {
             let why = format!(
                 "Received a HEADERS frame with :method \"{}\" which should be POST",

@@ -26,6 +26,7 @@ mod reply;
 mod request;
 mod settings;
 mod streams;
+mod switch;
 #[cfg(test)]
 mod wakes;
 
@@ -34,6 +35,7 @@ pub use error::Error;
 pub use http2::{ConnectionFault, RefusedRequest};
 pub use request::ClientRequest;
 pub use settings::Settings;
+pub use switch::{Conversation, Duplex, Switch};
 
 use driver::Driver;
 use net::{Seat, TimedStream};
@@ -57,7 +59,7 @@ pub async fn serve<I, F>(
     service: impl Fn(ClientRequest) -> F,
 ) -> Result<(), Error>
 where
-    I: AsyncRead + AsyncWrite + Unpin,
+    I: AsyncRead + AsyncWrite + Unpin + 'static,
     F: Future<Output = Reply>,
 {
     let seat = Rc::new(seat);

@@ -1,6 +1,7 @@
 //! A request as it is passed to a handler.
 
 use crate::body::RequestBody;
+use crate::switch::Switch;
 use http::request::Parts;
 use std::rc::Rc;
 
@@ -12,4 +13,6 @@ pub struct ClientRequest {
     pub head: Rc<Parts>,
     /// The body. Dropping it discards the rest.
     pub body: RequestBody,
+    /// Where the connection can go on with another protocol: in HTTP/1.1.
+    pub switch: Option<Switch>,
 }

@@ -95,7 +95,7 @@ where
         let inbound = (!ended).then(|| Inbound::new(self.calls.waker(stream.slot).clone()));
         let body = inbound.as_ref().map_or_else(RequestBody::empty, Inbound::reader);
         let is_head = head.method == Method::HEAD;
-        let handler = Box::pin((self.service)(ClientRequest { head, body }));
+        let handler = Box::pin((self.service)(ClientRequest { head, body, switch: None }));
         self.calls.begin(Call { stream, stage: Stage::Handler(handler), inbound, is_head });
     }
 

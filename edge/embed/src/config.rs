@@ -3,6 +3,7 @@
 //! Source: etcd server/embed/config.go `Config` @ v3.7.1.
 
 use crate::gates::Gates;
+use crate::log_rotation::Rotation;
 use crate::settings::Settings;
 use crate::tls::{self, Tls};
 use cli::duration::GoDuration;
@@ -93,8 +94,10 @@ impl Member {
 pub struct Urls {
     /// For peers.
     pub listen_peer: Vec<Url>,
-    /// For clients.
+    /// For clients: of gRPC, and of HTTP unless that has URLs of its own.
     pub listen_client: Vec<Url>,
+    /// For clients of HTTP alone.
+    pub listen_client_http: Vec<Url>,
     /// For metrics and health alone.
     pub listen_metrics: Vec<Url>,
     /// Advertised to peers.
@@ -218,12 +221,14 @@ pub struct Notices {
 /// Where log lines go.
 #[derive(Clone, Debug)]
 pub struct Logging {
-    /// `stderr`, `stdout`, or paths.
+    /// `stderr`, `stdout`, `systemd/journal`, or paths.
     pub outputs: Vec<String>,
     /// The lowest level that is written.
     pub level: String,
     /// `json` or `console`.
     pub format: String,
+    /// When the file is renamed; `None` for never.
+    pub rotation: Option<Rotation>,
     /// The audit log; `None` for none.
     pub audit: Option<AuditFile>,
 }
@@ -252,7 +257,11 @@ pub enum VersionUpgrade {
 
 impl Config {
     /// Converts settings that the validation has accepted.
-    pub(crate) fn from_settings(s: &Settings, auto_compaction: AutoCompaction) -> Self {
+    pub(crate) fn from_settings(
+        s: &Settings,
+        logging: Logging,
+        auto_compaction: AutoCompaction,
+    ) -> Self {
         let member = member(s);
         Self {
             urls: urls(s),
@@ -285,7 +294,7 @@ impl Config {
                 slow_apply: s.duration("warning-apply-duration").to_std(),
                 slow_request: or(s.duration("warning-unary-request-duration"), 300),
             },
-            logging: logging(s),
+            logging,
             metrics_extensive: s.text("metrics") == "extensive",
             version_upgrade: match s.text("cluster-version-upgrade").as_str() {
                 "auto" => VersionUpgrade::Auto,
@@ -353,6 +362,7 @@ fn urls(s: &Settings) -> Urls {
     Urls {
         listen_peer: listed("listen-peer-urls"),
         listen_client: listed("listen-client-urls"),
+        listen_client_http: s.urls("listen-client-http-urls"),
         listen_metrics: s.urls("listen-metrics-urls"),
         advertise_peer: listed("initial-advertise-peer-urls"),
         advertise_client: if unset { Vec::new() } else { listed("advertise-client-urls") },
@@ -406,6 +416,7 @@ fn limits(s: &Settings) -> Limits {
     }
 }
 
+/// The settings of the log, without its rotation.
 pub(crate) fn logging(s: &Settings) -> Logging {
     let outputs = s.words("log-outputs");
     Logging {
@@ -420,5 +431,6 @@ pub(crate) fn logging(s: &Settings) -> Logging {
             bytes_max: s.uint("audit-log-max-bytes"),
             files_max: s.uint("audit-log-max-files"),
         }),
+        rotation: None,
     }
 }

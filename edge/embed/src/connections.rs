@@ -1,23 +1,24 @@
 //! Serves the client connections of each worker: the gRPC services and the HTTP endpoints.
 
 use crate::status::MemberStatus;
-use api::{Authenticator, HttpAnswer, Limits, Service, WorkerHost};
+use api::{Authenticator, HttpAnswer, Limits, Service, Traffic, WorkerHost};
 use connection::ClientRequest;
-use net::Seat;
 use net::tls::{self, Security};
+use net::{AcceptedSocket, RemoteName, Seat};
 use rpc::body::Body;
 use server::{Connections, TakeOver, Worker};
-use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio::sync::watch;
 
-/// Passed to the worker with a client's connection.
+/// A client's connection as it is passed to a worker.
 #[derive(Debug)]
 pub(crate) struct Place {
+    pub(crate) socket: AcceptedSocket,
     pub(crate) seat: Seat,
-    /// That of the listener.
+    /// Those of the listener.
     pub(crate) security: Security,
+    pub(crate) traffic: Traffic,
 }
 
 /// Serves the clients' port on every worker.
@@ -37,12 +38,12 @@ impl Connections for Clients {
         let http = Rc::new(move |request| answer(Arc::clone(&status), request));
         let service = Service::new(host, self.limits.clone(), http);
         let stopping = self.stopping.clone();
-        Box::new(move |stream, mut guard| {
-            let Some(place) = guard.take_attachment::<Place>() else {
+        Box::new(move |mut guard| {
+            let Some(place) = guard.take::<Place>() else {
                 tracing::error!("a client's connection was closed: it came without a place");
                 return;
             };
-            spawn(guard, serve(service.clone(), stream, *place, stopping.clone()));
+            spawn(guard, serve(service.clone(), *place, stopping.clone()));
         })
     }
 }
@@ -57,23 +58,22 @@ fn spawn(guard: impl Sized + 'static, work: impl Future<Output = ()> + 'static) 
 
 async fn serve(
     service: Service<WorkerHost>,
-    stream: TcpStream,
-    Place { seat, security }: Place,
+    Place { socket, seat, security, traffic }: Place,
     mut stopping: watch::Receiver<bool>,
 ) {
-    let io = match tokio::net::TcpStream::from_std(stream) {
+    let io = match socket.into_stream() {
         Ok(io) => io,
         Err(error) => {
             tracing::warn!(%error, "cannot serve a connection");
             return;
         }
     };
-    let remote = io.peer_addr().ok();
+    let remote = io.remote();
     let stream = match security.open(io, &seat).await {
         Ok(stream) => stream,
         Err(error) => return tls::log_rejected("client", remote, &error),
     };
-    let service = service.from_address(remote);
+    let service = service.from_address(remote).serving(traffic);
     let service = match stream.is_secure() {
         true => service.secured(stream.common_name()),
         false => service,
@@ -89,8 +89,8 @@ async fn serve(
 }
 
 /// Clients that break off are common; one that breaks the rules of HTTP/2 is not.
-fn log_broken(remote: Option<SocketAddr>, error: &connection::Error) {
-    let remote = remote.map(|remote| net::plain_address(remote).to_string());
+fn log_broken(remote: Option<RemoteName>, error: &connection::Error) {
+    let remote = remote.map(|remote| remote.to_string());
     if matches!(error, connection::Error::Client(_)) {
         tracing::warn!("remote-addr" = remote, %error, "closed a client's connection");
     } else {

@@ -142,7 +142,7 @@ flags! {
         "initial-election-tick-advance" Kind::Bool, "true", Built::NoEffect("a member that is alone elects itself at once"), "Hold the first election sooner after a start.";
         "listen-peer-urls" Kind::Urls, "http://localhost:2380", YES, "URLs to listen on for other members.";
         "listen-client-urls" Kind::Urls, "http://localhost:2379", YES, "URLs to listen on for clients: gRPC and HTTP on one port.";
-        "listen-client-http-urls" Kind::Urls, "", Built::No("a port for HTTP alone"), "URLs to listen on for HTTP alone.";
+        "listen-client-http-urls" Kind::Urls, "", YES, "URLs to listen on for HTTP alone: JSON, health, metrics. --listen-client-urls then serve gRPC alone.";
         "max-snapshots" Kind::Uint, "5", YES, "Snapshot files to keep; 0 keeps all. Deprecated in 3.6.";
         "max-wals" Kind::Uint, "5", YES, "Log files to keep; 0 keeps all.";
         "memory-mlock" Kind::Bool, "false", Built::No("locking memory"), "Keep the database's pages in memory.";
@@ -233,11 +233,11 @@ flags! {
     }
     Logging {
         "logger" Kind::Text, "zap", YES, "zap: structured lines with zap's field names.";
-        "log-outputs" Kind::UniqueWords, "default", YES, "stderr, stdout or files, comma separated. default means stderr.";
+        "log-outputs" Kind::UniqueWords, "default", YES, "stderr, stdout or files, comma separated, or systemd/journal alone. default means stderr.";
         "log-level" Kind::Text, "info", YES, "debug, info, warn, error, panic or fatal.";
         "log-format" Kind::Text, "json", YES, "json or console.";
-        "enable-log-rotation" Kind::Bool, "false", Built::No("log rotation"), "Rotate the log file.";
-        "log-rotation-config-json" Kind::Text, DEFAULT_ROTATION, Built::No("log rotation"), "The options of log rotation.";
+        "enable-log-rotation" Kind::Bool, "false", YES, "Rename the log file when it is full, and begin a new one. Needs one file in --log-outputs.";
+        "log-rotation-config-json" Kind::Text, DEFAULT_ROTATION, YES, "When a log file is full (maxsize, in MB), and which renamed files are kept (maxage in days, maxbackups; 0 for all), with the local time in their names (localtime) or compressed (compress).";
         "warning-unary-request-duration" Kind::Duration, "300ms", YES, "A request that takes longer than this is logged.";
     }
     Tracing {

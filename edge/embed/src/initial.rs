@@ -97,8 +97,11 @@ fn quoted(urls: &[Url]) -> String {
     urls.iter().map(|url| format!("{:?}", url.as_str())).collect::<Vec<_>>().join(" ")
 }
 
-/// The URL with its host's first address, or as it is when that is unknown.
+/// The URL with its host's first address, or as it is when that is unknown. A unix socket has none.
 pub(crate) fn resolve(url: &Url) -> String {
+    if url.scheme().is_unix() {
+        return url.to_string();
+    }
     let Ok(port) = url.port().parse::<u16>() else { return url.to_string() };
     let found = (url.host(), port).to_socket_addrs().ok().and_then(|all| {
         let all: Vec<_> = all.collect();

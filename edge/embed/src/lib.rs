@@ -19,6 +19,7 @@ pub mod gates;
 pub mod help;
 pub mod initial;
 mod listening;
+pub mod log_rotation;
 pub mod logging;
 mod old;
 mod others;

@@ -7,6 +7,7 @@
 use crate::config::Config;
 use crate::settings::Notice;
 use crate::tls::Side;
+use api::Traffic;
 use net::Url;
 use net::tls::{
     ClientOptions, ClientTls, KeyPair, Security, ServerOptions, ServerTls, TlsError, self_signed,
@@ -49,11 +50,12 @@ pub(crate) enum Port {
 
 impl Port {
     /// The URLs to listen on.
-    pub(crate) fn urls(self, config: &Config) -> &[Url] {
+    pub(crate) fn urls(self, config: &Config) -> Vec<&Url> {
+        let urls = &config.urls;
         match self {
-            Port::Clients => &config.urls.listen_client,
-            Port::Peers => &config.urls.listen_peer,
-            Port::Metrics => &config.urls.listen_metrics,
+            Port::Clients => urls.listen_client.iter().chain(&urls.listen_client_http).collect(),
+            Port::Peers => urls.listen_peer.iter().collect(),
+            Port::Metrics => urls.listen_metrics.iter().collect(),
         }
     }
 
@@ -64,6 +66,20 @@ impl Port {
             Port::Peers => "peer",
             Port::Metrics => "metrics",
         }
+    }
+}
+
+/// Where a URL is listened on: whether it is a unix socket, and its address.
+pub(crate) fn place(url: &Url) -> (bool, String) {
+    (url.scheme().is_unix(), url.address())
+}
+
+/// What a URL for clients serves.
+pub(crate) fn traffic(config: &Config, url: &Url) -> Traffic {
+    match &config.urls.listen_client_http[..] {
+        [] => Traffic::All,
+        http if http.contains(url) => Traffic::Http,
+        _ => Traffic::Grpc,
     }
 }
 
@@ -81,7 +97,7 @@ pub(crate) fn listening(config: &Config, port: Port) -> Result<Listening, String
         return Ok(Listening { tls: None });
     };
     let of = if port == Port::Peers { "peer" } else { "client" };
-    make_certificate(config, of, urls, &mut side).map_err(|error| error.to_string())?;
+    make_certificate(config, of, &urls, &mut side).map_err(|error| error.to_string())?;
     if side.is_empty() {
         return Err(match port {
             Port::Clients => format!(
@@ -128,7 +144,7 @@ pub(crate) fn listening(config: &Config, port: Port) -> Result<Listening, String
 pub(crate) fn dialer(config: &Config) -> Result<Dialer, String> {
     let mut side = config.urls.tls.peers.clone();
     let is_made = side.auto && side.is_empty();
-    make_certificate(config, "peer", &config.urls.listen_peer, &mut side)
+    make_certificate(config, "peer", &Port::Peers.urls(config), &mut side)
         .map_err(|error| error.to_string())?;
     if side.client_cert.is_empty() != side.client_key.is_empty() {
         let (key, cert) = (side.client_key, side.client_cert);
@@ -173,13 +189,14 @@ fn pair(cert: &str, key: &str) -> Result<KeyPair, String> {
 fn make_certificate(
     config: &Config,
     of: &str,
-    urls: &[Url],
+    urls: &[&Url],
     side: &mut Side,
 ) -> Result<(), TlsError> {
     if !side.auto || !side.is_empty() {
         return Ok(());
     }
-    let hosts: Vec<String> = urls.iter().map(|url| url.host().to_owned()).collect();
+    let hosts = urls.iter().map(|url| url.host().to_owned()).filter(|host| !host.is_empty());
+    let hosts: Vec<String> = hosts.collect();
     let directory = config.member.data_dir.join("fixtures").join(of);
     let made = self_signed(&directory, &hosts, config.urls.tls.self_signed_years)?;
     side.cert = made.cert.display().to_string();

@@ -6,16 +6,21 @@
 //! an event of `tracing` has at most 32. A debug value that is a JSON array of texts stays an
 //! array. Times are UTC.
 //!
-//! Source: etcd client/pkg/logutil/zap.go @ v3.7.1.
+//! Source: etcd client/pkg/logutil/zap.go, server/embed/config_logging.go @ v3.7.1.
+
+mod journal;
 
 use crate::config::Logging;
+use crate::log_rotation::{NO_SINGLE_FILE, RotatingFile, Rotation};
 use crate::settings::Notice;
 use cli::json::Object;
 use cli::log::{self, Line};
+use journal::Journal;
 use serde_json::Value as Json;
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 use tracing::field::{Field, Visit};
@@ -52,16 +57,83 @@ enum Output {
     Stderr,
     Stdout,
     File(File),
+    Rotating(Box<RotatingFile>),
+    Journal(Journal),
 }
 
 impl Output {
-    fn write(&mut self, line: &str) -> io::Result<()> {
+    fn open(name: &str, rotation: Option<&Rotation>) -> Result<Self, String> {
+        let failed = |e: io::Error| format!("open sink {name:?}: open {name}: {}", plain(&e));
+        Ok(match (name, rotation) {
+            ("default" | "stderr", _) => Self::Stderr,
+            ("stdout", _) => Self::Stdout,
+            (JOURNAL, _) => {
+                let socket = Path::new(journal::SOCKET);
+                Self::Journal(Journal::connect(socket).map_err(|error| {
+                    let why = plain(&error);
+                    format!(
+                        "can't find journal (dial unixgram {}: connect: {why})",
+                        socket.display()
+                    )
+                })?)
+            }
+            (path, Some(rules)) => {
+                let file = RotatingFile::open(Path::new(path), rules.clone());
+                Self::Rotating(Box::new(file.map_err(failed)?))
+            }
+            (path, None) => {
+                let file = OpenOptions::new().append(true).create(true).open(path);
+                Self::File(file.map_err(failed)?)
+            }
+        })
+    }
+
+    fn write(&mut self, record: &Record, line: &str) -> io::Result<()> {
         match self {
             Self::Stderr => io::stderr().lock().write_all(line.as_bytes()),
             Self::Stdout => io::stdout().lock().write_all(line.as_bytes()),
             Self::File(file) => file.write_all(line.as_bytes()),
+            Self::Rotating(file) => file.write(line.as_bytes()),
+            Self::Journal(journal) => journal
+                .write(record.level, &record.caller, line)
+                .or_else(|_| io::stderr().lock().write_all(line.as_bytes())),
         }
     }
+}
+
+/// The output that is the journal of systemd.
+const JOURNAL: &str = "systemd/journal";
+
+/// Checks which outputs there are together, and reads the rules of rotation.
+///
+/// # Errors
+/// etcd's message.
+pub(crate) fn check_outputs(
+    outputs: &[String],
+    rotation: Option<&str>,
+) -> Result<Option<Rotation>, String> {
+    let has = |name: &str| outputs.iter().any(|output| output == name);
+    if outputs.len() > 1 && has("default") {
+        return Err("multi logoutput for \"default\" is not supported yet".to_owned());
+    }
+    let files = outputs.iter().filter(|o| !["default", "stderr", "stdout"].contains(&o.as_str()));
+    let files = files.count();
+    let rotation = match rotation {
+        Some(_) if files > 1 || files == 0 && outputs.len() == 1 => {
+            return Err(NO_SINGLE_FILE.to_owned());
+        }
+        Some(rules) => Some(Rotation::parse(rules)?),
+        None => None,
+    };
+    if outputs.len() > 1 && has(JOURNAL) {
+        let shown: Vec<String> = outputs.iter().map(|output| format!("{output:?}")).collect();
+        return Err(format!(
+            "running with systemd/journal but other '--log-outputs' values ([{}]) are configured \
+             with 'default'; override 'default' value with something else",
+            shown.join(" ")
+        ));
+    }
+    Ok(rotation)
 }
 
 /// A log: its format, its lowest level and its outputs.
@@ -89,22 +161,11 @@ impl LogOutput {
     /// Opens the outputs of the settings.
     ///
     /// # Errors
-    /// When a file cannot be opened; with Go's message.
+    /// When a file cannot be opened, or there is no journal; with etcd's message.
     pub fn open(logging: &Logging) -> Result<Self, String> {
         let mut outputs = Vec::new();
         for output in &logging.outputs {
-            outputs.push(match output.as_str() {
-                "default" | "stderr" => Output::Stderr,
-                "stdout" => Output::Stdout,
-                path => {
-                    let file = OpenOptions::new().append(true).create(true).open(path);
-                    Output::File(
-                        file.map_err(|e| {
-                            format!("open sink {path:?}: open {path}: {}", plain(&e))
-                        })?,
-                    )
-                }
-            });
+            outputs.push(Output::open(output, logging.rotation.as_ref())?);
         }
         // As in etcd, /dev/null disables the other outputs too.
         if logging.outputs.iter().any(|path| path == "/dev/null") {
@@ -150,7 +211,7 @@ impl LogOutput {
         let line = record.line(self.format, SystemTime::now());
         let mut outputs = self.outputs.lock().unwrap_or_else(PoisonError::into_inner);
         for output in outputs.iter_mut() {
-            if output.write(&line).is_err() {
+            if output.write(record, &line).is_err() {
                 // There is no place to report that the log cannot be written.
             }
         }
@@ -313,6 +374,7 @@ mod tests {
             level: "info".to_owned(),
             format: format.to_owned(),
             audit: None,
+            rotation: None,
         })
         .unwrap();
         tracing::subscriber::with_default(tracing_subscriber::registry().with(log), event);

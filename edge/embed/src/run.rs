@@ -20,18 +20,17 @@ use crate::listening::{self, Port};
 use crate::peers::{self, ToMember, ToPeers};
 use crate::status::{MemberStatus, MetricsPort, PeerPort};
 use crate::{promotion, system};
-use api::Authenticator;
+use api::{Authenticator, Traffic};
 use failure::StartFailure;
 use net::limits::PlacesOfPorts;
 use net::tls::{Security, ServerTls};
-use net::{Acceptor, Listener, Seats, Url, plain};
+use net::{AcceptedSocket, Acceptor, Listener, Seats, Url, plain};
 use nix::sys::signal::Signal;
 use peer::Transport;
 use proto::NodeId;
 use server::metrics::Metrics;
 use server::{Handle, Running};
 use std::collections::BTreeMap;
-use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -54,7 +53,7 @@ enum StopCause {
 /// Every listening socket of the server.
 struct Listeners {
     peers: Vec<(Listener, Security)>,
-    clients: Vec<(Listener, Security)>,
+    clients: Vec<(Listener, Security, Traffic)>,
     metrics: Vec<(Listener, Security)>,
     certificates: Certificates,
 }
@@ -259,25 +258,47 @@ fn bind_all(config: &Config) -> Result<Listeners, StartFailure> {
     let peers = bind(config, Port::Peers)?;
     let clients = texts(&config.urls.listen_client);
     tracing::info!("listen-client-urls" = ?clients, "configuring client listeners");
-    let clients = bind(config, Port::Clients)?;
-    let metrics = bind(config, Port::Metrics)?;
+    let (clients, client_tls) = bind_clients(config)?;
+    let (metrics, _) = bind(config, Port::Metrics)?;
+    let (peers, peer_tls) = peers;
     let mut ports = Vec::new();
-    for (port, tls) in [(Port::Clients, clients.1), (Port::Peers, peers.1)] {
+    for (port, tls) in [(Port::Clients, client_tls), (Port::Peers, peer_tls)] {
         ports.extend(tls.map(|tls| (port.name(), tls)));
     }
-    let certificates = Certificates::new(ports);
-    Ok(Listeners { peers: peers.0, clients: clients.0, metrics: metrics.0, certificates })
+    Ok(Listeners { peers, clients, metrics, certificates: Certificates::new(ports) })
 }
 
 /// The listeners of a port, and its TLS.
 type Bound = (Vec<(Listener, Security)>, Option<Arc<ServerTls>>);
+/// The listeners for clients with what they serve, and their TLS.
+type BoundClients = (Vec<(Listener, Security, Traffic)>, Option<Arc<ServerTls>>);
+
+/// Binds the URLs for clients.
+fn bind_clients(config: &Config) -> Result<BoundClients, StartFailure> {
+    let urls = &config.urls;
+    let is_shared = |http: &&Url| {
+        urls.listen_client.iter().any(|url| listening::place(url) == listening::place(http))
+    };
+    if let Some(url) = urls.listen_client_http.iter().find(is_shared) {
+        return Err(StartFailure::Other(format!(
+            "cannot bind both --listen-client-urls and --listen-client-http-urls on the same url \
+             {url}"
+        )));
+    }
+    let (bound, tls) = bind(config, Port::Clients)?;
+    let with_traffic = bound.into_iter().map(|(listener, security)| {
+        let traffic = listening::traffic(config, listener.url());
+        (listener, security, traffic)
+    });
+    Ok((with_traffic.collect(), tls))
+}
 
 /// Binds the URLs of a port. URLs with the same address share a listener.
 fn bind(config: &Config, port: Port) -> Result<Bound, StartFailure> {
     let expected = listening::listening(config, port)?;
-    let mut addresses: BTreeMap<&str, Vec<&Url>> = BTreeMap::new();
+    let mut addresses: BTreeMap<(bool, String), Vec<&Url>> = BTreeMap::new();
     for url in port.urls(config) {
-        addresses.entry(url.address()).or_default().push(url);
+        addresses.entry(listening::place(url)).or_default().push(url);
     }
     let bound = addresses.into_values().map(|urls| {
         let listener = Listener::bind(urls[0], config.urls.sockets);
@@ -358,21 +379,22 @@ fn serve_clients(
     config: &Config,
     handle: &Handle,
     seats: &Arc<Seats>,
-    listeners: Vec<(Listener, Security)>,
+    listeners: Vec<(Listener, Security, Traffic)>,
 ) -> std::io::Result<Vec<Acceptor>> {
     banner::published(config, handle);
     let mut clients = Vec::new();
     tracing::info!("ready to serve client requests");
-    for (listener, security) in listeners {
-        let address = listener.url().address().to_owned();
+    for (listener, security, kind) in listeners {
+        let traffic = kind.name();
+        let address = listener.url().address();
         if matches!(security, Security::Plain | Security::Either(_)) {
             let message = "serving client traffic insecurely; this is strongly discouraged!";
-            tracing::info!(traffic = "grpc+http", address, "{message}");
+            tracing::info!(traffic, address, "{message}");
         }
         if matches!(security, Security::Tls(_) | Security::Either(_)) {
-            tracing::info!(traffic = "grpc+http", address, "serving client traffic securely");
+            tracing::info!(traffic, address, "serving client traffic securely");
         }
-        let sink = client_sink(handle.clone(), Arc::clone(seats), security)?;
+        let sink = client_sink(handle.clone(), Arc::clone(seats), (security, kind))?;
         clients.push(listener.accept(sink)?);
     }
     tracing::info!("notifying init daemon");
@@ -387,12 +409,13 @@ fn serve_clients(
 fn client_sink(
     handle: Handle,
     seats: Arc<Seats>,
-    security: Security,
-) -> std::io::Result<impl Fn(TcpStream) + Send + 'static> {
+    (security, traffic): (Security, Traffic),
+) -> std::io::Result<impl Fn(AcceptedSocket) + Send + 'static> {
     let waiting = tokio::runtime::Builder::new_current_thread().build()?;
-    Ok(move |stream| {
+    Ok(move |socket| {
         if let Some(seat) = waiting.block_on(seats.take()) {
-            handle.accept(stream, Box::new(Place { seat, security: security.clone() }));
+            let security = security.clone();
+            handle.accept(Box::new(Place { socket, seat, security, traffic }));
         }
     })
 }

@@ -38,13 +38,10 @@ pub fn check_logging(s: &Settings) -> Result<Logging, String> {
         "capnslog" => return Err("--logger=capnslog is removed in v3.5".to_owned()),
         other => return Err(format!("unknown logger option {other:?}")),
     }
-    let logging = crate::config::logging(s);
-    if logging.outputs.len() > 1 && logging.outputs.iter().any(|o| o == "default") {
-        return Err("multi logoutput for \"default\" is not supported yet".to_owned());
-    }
-    if logging.outputs.iter().any(|o| o == "systemd/journal") {
-        return Err(not_built("log-outputs=systemd/journal", "writing to the journal"));
-    }
+    let mut logging = crate::config::logging(s);
+    let rules = s.text("log-rotation-config-json");
+    let rotation = s.bool("enable-log-rotation").then_some(&*rules);
+    logging.rotation = crate::logging::check_outputs(&logging.outputs, rotation)?;
     if !["debug", "info", "warn", "error", "dpanic", "panic", "fatal"]
         .contains(&logging.level.as_str())
     {
@@ -82,9 +79,9 @@ fn checked(s: &Settings, notices: &mut Vec<Notice>) -> Result<Config, String> {
                 .to_owned(),
         );
     }
-    check_logging(s)?;
-    let mut config = Config::from_settings(s, AutoCompaction::Off);
-    check_urls(s, &config, notices)?;
+    let logging = check_logging(s)?;
+    let mut config = Config::from_settings(s, logging, AutoCompaction::Off);
+    check_urls(&config, notices)?;
     check_bootstrap(s)?;
     check_times(&config)?;
     check_peer_times(s, notices);
@@ -107,11 +104,11 @@ fn checked(s: &Settings, notices: &mut Vec<Notice>) -> Result<Config, String> {
     Ok(config)
 }
 
-fn check_urls(s: &Settings, config: &Config, notices: &mut Vec<Notice>) -> Result<(), String> {
+fn check_urls(config: &Config, notices: &mut Vec<Notice>) -> Result<(), String> {
     check_bind(&config.urls.listen_peer)?;
     check_bind(&config.urls.listen_client)?;
-    check_bind(&s.urls("listen-client-http-urls"))?;
-    if s.urls("listen-client-http-urls").is_empty() {
+    check_bind(&config.urls.listen_client_http)?;
+    if config.urls.listen_client_http.is_empty() {
         let message =
             "Running http and grpc server on single port. This is not recommended for production.";
         notices.push(Notice::new("warn", message, []));
@@ -254,13 +251,6 @@ fn refuse_not_built(s: &Settings, gates: &Gates, notices: &mut Vec<Notice>) -> R
     }
     if let Some(gate) = gates.not_built() {
         return Err(not_built(&format!("feature-gates={gate}"), "this feature"));
-    }
-    for flag in ["listen-peer-urls", "listen-client-urls", "listen-metrics-urls"] {
-        for url in s.urls(flag) {
-            if url.scheme().is_unix() {
-                return Err(not_built(&format!("{flag}={url}"), "listening on a unix socket"));
-            }
-        }
     }
     for (name, message) in flags::DEPRECATED {
         if s.is_given(name) {

@@ -13,13 +13,16 @@ pub mod listen;
 pub mod plain;
 mod reload;
 pub mod seats;
+pub mod socket;
+mod socket_file;
 pub mod tasks;
 pub mod timed;
 pub mod tls;
 pub mod url;
 
-pub use listen::{Acceptor, BindError, Listener, SocketOptions, plain_address};
+pub use listen::{Acceptor, BindError, Listener, SocketOptions};
 pub use reload::{FileKind, Reloaded, system_words};
 pub use seats::{Seat, SeatInUse, Seats};
+pub use socket::{AcceptedSocket, RemoteName, SocketStream};
 pub use timed::TimedStream;
 pub use url::{Scheme, Url, UrlError};

@@ -7,6 +7,7 @@
 //! | head of an HTTP/1 request unfinished, idle keep-alive of HTTP/1 | [`HEAD_TIME_MAX`] | [`HEAD_TIME_MAX`] |
 //! | body of an HTTP/1 request unfinished | closed after the answer | [`BODY_CHUNK_TIME_MAX`] where it is read, and [`BODY_TIME_MAX`] where it is read whole; else closed after the answer |
 //! | message of a gRPC call unfinished | [`REQUEST_TIME_MAX`], or the deadline of the call | |
+//! | an open WebSocket | none, but for bytes that the client does not take | |
 //! | answer under way | the request's own limit | the request's own limit |
 //! | bytes that the client does not take from its socket | [`STALLED_TIME_MAX`] | [`STALLED_TIME_MAX`] |
 //! | idle HTTP/2, half an HTTP/2 frame, GOAWAY from the client | pings: `--grpc-keepalive-interval` and `--grpc-keepalive-timeout` | |

@@ -1,15 +1,20 @@
 //! Listening sockets, each with a thread that accepts connections.
 //!
 //! SO_REUSEPORT is set only if the flag asks for it, so a port in use is an error. As in Go,
-//! SO_REUSEADDR is set, and TCP_NODELAY and keep-alive for each connection.
+//! SO_REUSEADDR is set, and TCP_NODELAY and keep-alive for each connection. Unix sockets have none of
+//! these options.
 //!
 //! Source: etcd client/pkg/transport/{listener,sockopt}.go @ v3.7.1.
 
+use crate::socket::AcceptedSocket;
+use crate::socket_file::SocketFile;
 use crate::url::Url;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use std::fmt;
 use std::io;
-use std::net::{Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{Ipv6Addr, Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -33,6 +38,8 @@ pub struct SocketOptions {
 /// A URL could not be listened on.
 #[derive(Debug)]
 pub struct BindError {
+    /// `tcp` or `unix`.
+    pub network: &'static str,
     /// The address as the user wrote it.
     pub address: String,
     /// The error of the operating system.
@@ -44,14 +51,13 @@ impl fmt::Display for BindError {
         let kind = self.source.kind();
         let what = if kind == io::ErrorKind::AddrInUse {
             "address already in use".to_owned()
-        } else if kind == io::ErrorKind::PermissionDenied {
-            "permission denied".to_owned()
-        } else if kind == io::ErrorKind::AddrNotAvailable {
-            "cannot assign requested address".to_owned()
+        } else if kind == io::ErrorKind::InvalidInput && self.network == "unix" {
+            "invalid argument".to_owned()
         } else {
-            self.source.to_string()
+            let text = self.source.to_string().to_lowercase();
+            text.split(" (os error").next().unwrap_or_default().to_owned()
         };
-        write!(f, "listen tcp {}: bind: {what}", self.address)
+        write!(f, "listen {} {}: bind: {what}", self.network, self.address)
     }
 }
 
@@ -61,42 +67,40 @@ impl std::error::Error for BindError {
     }
 }
 
-/// An address as the logs have it: a client of IPv4 at a listener for both kinds has its address of
-/// IPv4.
-#[must_use]
-pub fn plain_address(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
-}
-
 /// A bound socket that does not accept connections yet.
 #[derive(Debug)]
 pub struct Listener {
-    socket: TcpListener,
+    socket: Socket,
+    /// That of a unix socket.
+    file: Option<SocketFile>,
     url: Url,
 }
 
 impl Listener {
-    /// Binds and listens on a URL's host and port. As in Go, `localhost` means its IPv4 address where
+    /// Binds and listens on a URL's host and port, or on a unix socket. As in Go, `localhost` means its IPv4 address where
     /// it has one, and `0.0.0.0` and an empty host mean every address, also of IPv6 where there is
     /// IPv6.
     ///
     /// # Errors
-    /// [`BindError`]; a unix socket is one too: not built.
+    /// [`BindError`].
     pub fn bind(url: &Url, options: SocketOptions) -> Result<Self, BindError> {
-        let error = |source| BindError { address: url.address().to_owned(), source };
+        let network = if url.scheme().is_unix() { "unix" } else { "tcp" };
+        let error = |source| BindError { network, address: url.address(), source };
         if url.scheme().is_unix() {
-            return Err(error(io::Error::other("unix sockets are not built yet")));
+            let (socket, file) = SocketFile::bind(Path::new(&url.address())).map_err(error)?;
+            socket.listen(BACKLOG).map_err(error)?;
+            return Ok(Self { socket, file: Some(file), url: url.clone() });
         }
         let port = port(url).map_err(error)?;
         let every = matches!(url.host(), "" | "0.0.0.0");
         if every && let Some(socket) = dual_stack(options) {
             listen(&socket, (Ipv6Addr::UNSPECIFIED, port).into()).map_err(error)?;
-            return Ok(Self { socket: socket.into(), url: url.clone() });
+            return Ok(Self { socket, file: None, url: url.clone() });
         }
         let address = resolve(url, port).map_err(error)?;
         let socket = open(address, options).map_err(error)?;
         listen(&socket, address).map_err(error)?;
-        Ok(Self { socket: socket.into(), url: url.clone() })
+        Ok(Self { socket, file: None, url: url.clone() })
     }
 
     /// The URL that was asked for.
@@ -107,9 +111,10 @@ impl Listener {
     /// The address that was bound; for port 0 the one that the kernel chose.
     ///
     /// # Errors
-    /// What the system says.
+    /// What the system says; a unix socket has no such address.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
+        let no_tcp = || io::Error::other("a unix socket has no port");
+        self.socket.local_addr()?.as_socket().ok_or_else(no_tcp)
     }
 
     /// Starts a thread that passes each accepted connection to `sink`, in non-blocking mode and
@@ -118,15 +123,16 @@ impl Listener {
     ///
     /// # Errors
     /// When the thread cannot be started or the socket cannot be cloned.
-    pub fn accept(self, sink: impl Fn(TcpStream) + Send + 'static) -> io::Result<Acceptor> {
+    pub fn accept(self, sink: impl Fn(AcceptedSocket) + Send + 'static) -> io::Result<Acceptor> {
         let stopping = Arc::new(AtomicBool::new(false));
-        let address = self.url.address().to_owned();
+        let address = self.url.address();
         let shared = self.socket.try_clone()?;
-        let flag = Arc::clone(&stopping);
+        let (flag, is_unix) = (Arc::clone(&stopping), self.file.is_some());
         let thread = std::thread::Builder::new()
             .name(format!("accept {}", self.url.port()))
-            .spawn(move || accept_loop(&shared, &flag, &sink))?;
-        Ok(Acceptor { socket: self.socket.into(), stopping, thread: Some(thread), address })
+            .spawn(move || accept_loop(&shared, is_unix, &flag, &sink))?;
+        let Listener { socket, file, .. } = self;
+        Ok(Acceptor { socket, file, stopping, thread: Some(thread), address })
     }
 }
 
@@ -169,20 +175,24 @@ fn listen(socket: &Socket, address: SocketAddr) -> io::Result<()> {
     socket.listen(BACKLOG)
 }
 
-fn accept_loop(socket: &TcpListener, stopping: &AtomicBool, sink: &(impl Fn(TcpStream) + Send)) {
+fn accept_loop(
+    socket: &Socket,
+    is_unix: bool,
+    stopping: &AtomicBool,
+    sink: &(impl Fn(AcceptedSocket) + Send),
+) {
     loop {
         let accepted = socket.accept();
         if stopping.load(Ordering::Acquire) {
             return;
         }
         match accepted {
-            Ok((stream, _)) => {
-                if let Err(error) = prepare(&stream) {
+            Ok((connection, _)) => match prepared(connection, is_unix) {
+                Ok(connection) => sink(connection),
+                Err(error) => {
                     tracing::debug!(%error, "dropping a connection whose options cannot be set");
-                    continue;
                 }
-                sink(stream);
-            }
+            },
             // The client closed the connection before it was accepted, or a signal arrived.
             Err(e)
                 if matches!(
@@ -198,17 +208,23 @@ fn accept_loop(socket: &TcpListener, stopping: &AtomicBool, sink: &(impl Fn(TcpS
     }
 }
 
-fn prepare(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nonblocking(true)?;
-    stream.set_nodelay(true)?;
+/// Sets the options of a connection.
+fn prepared(connection: Socket, is_unix: bool) -> io::Result<AcceptedSocket> {
+    connection.set_nonblocking(true)?;
+    if is_unix {
+        return Ok(AcceptedSocket::Unix(UnixStream::from(connection)));
+    }
+    connection.set_tcp_nodelay(true)?;
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
-    socket2::SockRef::from(stream).set_tcp_keepalive(&keepalive)
+    connection.set_tcp_keepalive(&keepalive)?;
+    Ok(AcceptedSocket::Tcp(TcpStream::from(connection)))
 }
 
 /// A listening socket with its thread. Dropping it stops accepting and waits for the thread.
 #[derive(Debug)]
 pub struct Acceptor {
     socket: Socket,
+    file: Option<SocketFile>,
     stopping: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
     address: String,
@@ -220,7 +236,8 @@ impl Acceptor {
         &self.address
     }
 
-    /// Stops accepting: the port is closed when this returns. Connections are not touched.
+    /// Stops accepting: the port is closed, and the file of a unix socket is removed, when this
+    /// returns. Connections are not touched.
     pub fn stop(&mut self) {
         self.stopping.store(true, Ordering::Release);
         // On Linux this wakes a thread that waits in `accept`.
@@ -232,6 +249,7 @@ impl Acceptor {
         {
             tracing::error!(address = self.address, "the accepting thread panicked");
         }
+        self.file = None;
     }
 }
 
@@ -244,7 +262,8 @@ impl Drop for Acceptor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write;
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
     use std::sync::mpsc;
 
     fn any_port() -> Url {
@@ -268,7 +287,7 @@ mod tests {
         let client = TcpStream::connect((from, port))?;
         let (served, _) = listener.socket.accept()?;
         drop(client);
-        served.peer_addr()
+        TcpStream::from(served).peer_addr()
     }
 
     #[test]
@@ -302,10 +321,35 @@ mod tests {
             .accept(move |stream| sender.send(stream).expect("the test still listens"))
             .unwrap();
         let mut client = TcpStream::connect(address).unwrap();
-        let server = receiver.recv().unwrap();
+        let AcceptedSocket::Tcp(server) = receiver.recv().unwrap() else { panic!("it is TCP") };
         assert!(server.nodelay().unwrap());
         client.write_all(b"x").unwrap();
         acceptor.stop();
         assert!(TcpStream::connect(address).is_err(), "the port is closed");
+    }
+
+    #[test]
+    fn a_unix_socket_is_served_until_the_acceptor_stops_and_removes_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("localhost:1");
+        let url = Url::parse(&format!("unix://{}", path.display())).unwrap();
+        let listener = Listener::bind(&url, SocketOptions::default()).unwrap();
+        let in_use = Listener::bind(&url, SocketOptions::default()).unwrap_err().to_string();
+        assert_eq!(in_use, format!("listen unix {}: bind: address already in use", path.display()));
+        let echo = |connection| {
+            let AcceptedSocket::Unix(mut connection) = connection else { panic!("it is local") };
+            if connection.write_all(b"served").is_err() {
+                // It was the question whether the socket is in use.
+            }
+        };
+        let mut acceptor = listener.accept(echo).unwrap();
+        let mut text = String::new();
+        UnixStream::connect(&path).unwrap().read_to_string(&mut text).unwrap();
+        assert_eq!(text, "served");
+        acceptor.stop();
+        assert!(!path.exists());
+        let absent = Url::parse("unix:///absent/s").unwrap();
+        let error = Listener::bind(&absent, SocketOptions::default()).unwrap_err().to_string();
+        assert_eq!(error, "listen unix /absent/s: bind: no such file or directory");
     }
 }

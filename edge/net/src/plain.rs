@@ -9,6 +9,7 @@ pub use body::{BodyError, ChunkSource, PlainBody, PlainRequest};
 
 use crate::limits::{HEAD_TIME_MAX, PLAIN_WAITING_MAX};
 use crate::seats::{Seat, Seats};
+use crate::socket::AcceptedSocket;
 use crate::tasks;
 use crate::timed::TimedStream;
 use crate::tls::{self, Security};
@@ -19,7 +20,6 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::io;
-use std::net::TcpStream;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -48,7 +48,7 @@ pub trait Handler: Send + Sync + 'static {
 }
 
 /// A connection, and the security of its listener.
-type Accepted = (TcpStream, Security);
+type Accepted = (AcceptedSocket, Security);
 
 /// The running thread.
 #[derive(Debug)]
@@ -76,7 +76,7 @@ impl Server {
     /// The sink for the connections of a listener with this security: see
     /// [`crate::Listener::accept`]. While the queue is full the sink waits, and further connections
     /// wait in the kernel.
-    pub fn sink(&self, security: Security) -> impl Fn(TcpStream) + Send + 'static {
+    pub fn sink(&self, security: Security) -> impl Fn(AcceptedSocket) + Send + 'static {
         let queue = self.queue.clone();
         move |stream| {
             if let Some(queue) = &queue
@@ -113,11 +113,11 @@ async fn serve<H: Handler>(
 ) {
     let seats = Seats::new(served_max);
     while let Some((stream, security)) = connections.recv().await {
-        let Ok(stream) = tokio::net::TcpStream::from_std(stream) else { continue };
+        let Ok(stream) = stream.into_stream() else { continue };
         let (Some(seat), handler) = (seats.take().await, Arc::clone(&handler)) else { return };
         let endpoint = Rc::clone(&endpoint);
         tasks::spawn_local("connection for peers or metrics", async move {
-            let remote = stream.peer_addr().ok();
+            let remote = stream.remote();
             match security.open(stream, &seat).await {
                 Ok(stream) => serve_one(stream, seat, handler).await,
                 Err(error) => tls::log_rejected(&endpoint, remote, &error),
@@ -161,6 +161,7 @@ mod tests {
     use crate::limits::PLAIN_SERVED_MAX;
     use crate::{Listener, SocketOptions, Url};
     use std::io::{Read, Write};
+    use std::net::TcpStream;
     use std::time::Duration;
 
     struct Echo;

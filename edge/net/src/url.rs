@@ -44,6 +44,10 @@ impl Scheme {
 pub struct Url {
     text: String,
     scheme: Scheme,
+    /// `host:port`.
+    authority: String,
+    /// The path of a unix socket after the authority, without escapes; otherwise empty.
+    path: String,
 }
 
 /// Why a URL is invalid, with the messages of etcd and Go.
@@ -87,10 +91,6 @@ impl Url {
             "unixs" => Scheme::Unixs,
             _ => return error(format!("URL scheme must be http, https, unix, or unixs: {text}")),
         };
-        let url = Self { text: text.to_owned(), scheme };
-        if scheme.is_unix() {
-            return Ok(url);
-        }
         let authority = rest.strip_prefix("//").unwrap_or("");
         let (host, path) = match authority.find(['/', '?', '#']) {
             Some(at) => authority.split_at(at),
@@ -98,6 +98,10 @@ impl Url {
         };
         if let Some(bad) = host.chars().find(|c| " <>\"{}|\\^`".contains(*c)) {
             return go(&format!("invalid character {:?} in host name", bad.to_string()));
+        }
+        if scheme.is_unix() {
+            let path = if rest.starts_with("//") { path } else { rest };
+            return Self::unix(text, scheme, host, path);
         }
         let Some((name, port)) = split_host_port(host) else {
             return error(format!("URL address does not have the form \"host:port\": {text}"));
@@ -108,7 +112,28 @@ impl Url {
         if name.contains('@') || !path.is_empty() {
             return error(format!("URL must not contain a path: {text}"));
         }
+        let (authority, path) = (host.to_owned(), String::new());
+        let url = Self { text: text.to_owned(), scheme, authority, path };
         Ok(url)
+    }
+
+    /// The URL of a socket in the file system: `host` and `path` are its parts. As in Go, the name of
+    /// the file is `host:port` and the path, and a port has digits only.
+    fn unix(text: &str, scheme: Scheme, host: &str, path: &str) -> Result<Self, UrlError> {
+        let go = |why: &str| UrlError(format!("parse {text:?}: {why}"));
+        let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+        if let Some(at) = host.find('%') {
+            let escape: String = host[at..].chars().take(3).collect();
+            return Err(go(&format!("invalid URL escape {escape:?}")));
+        }
+        let port = host.rsplit_once(':').map_or("", |(_, port)| port);
+        if !port.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(go(&format!("invalid port \":{port}\" after host")));
+        }
+        let path = path.split(['?', '#']).next().unwrap_or("");
+        let path =
+            unescaped(path).map_err(|escape| go(&format!("invalid URL escape {escape:?}")))?;
+        Ok(Self { text: text.to_owned(), scheme, authority: host.to_owned(), path })
     }
 
     /// Parses a list separated by commas; the result is sorted and has no duplicates.
@@ -132,26 +157,21 @@ impl Url {
         &self.text
     }
 
-    /// What follows the scheme: `host:port`, or for unix sockets the path.
-    pub fn address(&self) -> &str {
-        self.text.split_once("://").map_or("", |(_, rest)| rest)
+    /// `host:port`, or the name of a unix socket's file: `host:port` and the path.
+    pub fn address(&self) -> String {
+        format!("{}{}", self.authority, self.path)
     }
 
-    /// The host, without the brackets of an IPv6 address; empty for unix sockets.
+    /// The host, without the brackets of an IPv6 address. That of a unix socket is the beginning of
+    /// its file's name, and may be empty.
     pub fn host(&self) -> &str {
-        if self.scheme.is_unix() {
-            return "";
-        }
-        let host = split_host_port(self.address()).map_or("", |(host, _)| host);
+        let host = split_host_port(&self.authority).map_or("", |(host, _)| host);
         host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host)
     }
 
-    /// The port as it was written; empty for unix sockets.
+    /// The port as it was written. It belongs to the name of a unix socket's file, and may be empty.
     pub fn port(&self) -> &str {
-        if self.scheme.is_unix() {
-            return "";
-        }
-        split_host_port(self.address()).map_or("", |(_, port)| port)
+        split_host_port(&self.authority).map_or("", |(_, port)| port)
     }
 
     /// The same URL with another host.
@@ -181,6 +201,21 @@ fn split_scheme(text: &str) -> Result<(&str, &str), &'static str> {
     Ok(("", text))
 }
 
+/// A path without escapes; the error is the first wrong escape.
+fn unescaped(path: &str) -> Result<String, String> {
+    let mut bytes = Vec::with_capacity(path.len());
+    let mut rest = path;
+    while let Some((before, after)) = rest.split_once('%') {
+        bytes.extend_from_slice(before.as_bytes());
+        let byte = after.get(..2).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        let byte = byte.ok_or_else(|| format!("%{}", after.chars().take(2).collect::<String>()))?;
+        bytes.push(byte);
+        rest = &after[2..];
+    }
+    bytes.extend_from_slice(rest.as_bytes());
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
 fn split_host_port(host: &str) -> Option<(&str, &str)> {
     let (name, port) = host.rsplit_once(':')?;
     // `[::1]` has colons and no port; a bare `::1` is ambiguous.
@@ -206,6 +241,22 @@ mod tests {
     }
 
     #[test]
+    fn the_file_of_a_unix_socket_has_the_name_that_go_gives_it() {
+        for (text, file) in [
+            ("unix://localhost:31501", "localhost:31501"),
+            ("unixs://localhost:31501", "localhost:31501"),
+            ("unix:///tmp/a%20b", "/tmp/a b"),
+            ("unix:/tmp/s", "/tmp/s"),
+            ("unix://relative/s?query#fragment", "relative/s"),
+            ("unix://user@h:1/x", "h:1/x"),
+        ] {
+            assert_eq!(Url::parse(text).unwrap().address(), file, "{text}");
+        }
+        assert_eq!(Url::parse("unix://localhost:1").unwrap().host(), "localhost");
+        assert_eq!(Url::parse("unix:///tmp/s:1").unwrap().host(), "");
+    }
+
+    #[test]
     fn refusals_have_etcds_words() {
         for (text, error) in [
             ("foo", "URL scheme must be http, https, unix, or unixs: foo"),
@@ -224,6 +275,12 @@ mod tests {
             ("http://x:y", "parse \"http://x:y\": invalid port \":y\" after host"),
             ("http://a b:1", "parse \"http://a b:1\": invalid character \" \" in host name"),
             ("", "URL scheme must be http, https, unix, or unixs: "),
+            (
+                "unix://localhost:m0",
+                "parse \"unix://localhost:m0\": invalid port \":m0\" after host",
+            ),
+            ("unix://%41:1", "parse \"unix://%41:1\": invalid URL escape \"%41\""),
+            ("unix:///a%z", "parse \"unix:///a%z\": invalid URL escape \"%z\""),
         ] {
             assert_eq!(Url::parse(text).unwrap_err().to_string(), error, "{text}");
         }

@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, timeout_at};
 
 /// The interval of TCP keep-alive probes.
@@ -41,10 +41,15 @@ impl Dialer {
 
     /// Connects to a URL. The error has Go's words.
     pub(crate) async fn dial(&self, url: &Url) -> Result<Pin<Box<dyn Duplex>>, String> {
-        if url.scheme().is_unix() {
-            return Err(format!("peers at {} URLs are not built yet", url.scheme().name()));
-        }
         let end = Instant::now() + self.time_max;
+        if url.scheme().is_unix() {
+            let text = |error: &dyn Display| format!("dial unix {}: {error}", url.address());
+            let stream = timeout_at(end, UnixStream::connect(url.address()))
+                .await
+                .map_err(|_| text(&"i/o timeout"))?
+                .map_err(|error| text(&format!("connect: {}", plain(&error))))?;
+            return self.secure(url, stream, end).await;
+        }
         let text = |error: &dyn Display| format!("dial tcp {}: {error}", url.address());
         let port: u16 = url.port().parse().map_err(|_| format!("bad port in {url}"))?;
         let stream = timeout_at(end, TcpStream::connect((url.host(), port)))
@@ -54,11 +59,24 @@ impl Dialer {
         stream.set_nodelay(true).map_err(|error| text(&error))?;
         let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
         SockRef::from(&stream).set_tcp_keepalive(&keepalive).map_err(|error| text(&error))?;
+        self.secure(url, stream, end).await
+    }
+
+    /// Makes the TLS handshake, if the URL asks for it.
+    async fn secure<S>(
+        &self,
+        url: &Url,
+        stream: S,
+        end: Instant,
+    ) -> Result<Pin<Box<dyn Duplex>>, String>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         if !url.scheme().is_secure() {
             return Ok(Box::pin(stream));
         }
         let Some(tls) = &self.tls else {
-            return Err(text(&"there are no TLS settings for peers"));
+            return Err(format!("dial {}: there are no TLS settings for peers", url.address()));
         };
         let secured = timeout_at(end, tls.connect(stream, url.host())).await;
         let secured = secured.map_err(|_| "net/http: TLS handshake timeout".to_owned())?;

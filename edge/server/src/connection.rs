@@ -2,32 +2,31 @@
 
 use crate::gauges::WorkerGauges;
 use std::any::Any;
-use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// Data that the acceptor passes to the code that serves a connection. It is dropped if the
-/// connection is closed before it is served.
-pub type Attachment = Box<dyn Any + Send>;
+/// A connection with what the code that serves it needs, of a type that this crate does not know.
+/// Dropping it closes the connection.
+pub type Accepted = Box<dyn Any + Send>;
 
 /// Counts a connection at its worker until this is dropped, however the connection ends.
 #[derive(Debug)]
 pub struct ConnectionGuard {
     gauges: Arc<WorkerGauges>,
-    attachment: Option<Attachment>,
+    accepted: Option<Accepted>,
 }
 
 impl ConnectionGuard {
     /// Counts one more connection.
-    pub(crate) fn new(gauges: &Arc<WorkerGauges>, attachment: Attachment) -> ConnectionGuard {
+    pub(crate) fn new(gauges: &Arc<WorkerGauges>, accepted: Accepted) -> ConnectionGuard {
         gauges.connections.fetch_add(1, Ordering::Relaxed);
-        ConnectionGuard { gauges: Arc::clone(gauges), attachment: Some(attachment) }
+        ConnectionGuard { gauges: Arc::clone(gauges), accepted: Some(accepted) }
     }
 
-    /// Takes the acceptor's attachment; `None` if it is of another type or was taken before. An
-    /// attachment of another type is dropped.
-    pub fn take_attachment<T: 'static>(&mut self) -> Option<Box<T>> {
-        self.attachment.take()?.downcast().ok()
+    /// Takes the connection; `None` if it is of another type or was taken before. One of another type
+    /// is dropped.
+    pub fn take<T: 'static>(&mut self) -> Option<Box<T>> {
+        self.accepted.take()?.downcast().ok()
     }
 }
 
@@ -38,7 +37,7 @@ impl Drop for ConnectionGuard {
 }
 
 /// Takes over a connection, and keeps the guard as long as it is open.
-pub type TakeOver = Box<dyn Fn(TcpStream, ConnectionGuard)>;
+pub type TakeOver = Box<dyn Fn(ConnectionGuard)>;
 
 #[cfg(test)]
 mod tests {

@@ -33,7 +33,7 @@ mod worker;
 mod worker_watches;
 
 pub use boot::{StartError, boot};
-pub use connection::{Attachment, ConnectionGuard, TakeOver};
+pub use connection::{Accepted, ConnectionGuard, TakeOver};
 pub use error::Error;
 pub use forwarding::{Forwarded, Forwarding, ForwardingError, NoForwarding};
 pub use peers::{NoPeers, Peers};

@@ -12,7 +12,6 @@ use crate::error::Error;
 use mvcc::EventBatch;
 use proto::answer::Answer;
 use state::Reply;
-use std::net::TcpStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
@@ -110,7 +109,7 @@ impl Mail {
 #[derive(Debug, Default)]
 pub(crate) struct Taken {
     pub(crate) mail: Mail,
-    pub(crate) connections: Vec<(TcpStream, ConnectionGuard)>,
+    pub(crate) connections: Vec<ConnectionGuard>,
     /// True if the worker must end.
     pub(crate) stopped: bool,
 }
@@ -136,12 +135,12 @@ impl Mailbox {
     }
 
     /// Hands over a connection. If too many wait or the worker ends, closes it and returns false.
-    pub(crate) fn connect(&self, connection: TcpStream, guard: ConnectionGuard) -> bool {
+    pub(crate) fn connect(&self, connection: ConnectionGuard) -> bool {
         let mut taken = self.lock();
         if taken.stopped || taken.connections.len() >= CONNECTIONS_MAX {
             return false;
         }
-        taken.connections.push((connection, guard));
+        taken.connections.push(connection);
         drop(taken);
         self.ready.notify_one();
         true

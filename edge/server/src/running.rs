@@ -1,6 +1,6 @@
 //! Starts the threads of a booted member, and ends them.
 
-use crate::connection::{Attachment, ConnectionGuard};
+use crate::connection::{Accepted, ConnectionGuard};
 use crate::error::Error;
 use crate::forwarding::Forwarding;
 use crate::metrics::Metrics;
@@ -19,7 +19,6 @@ use executor::{
 use proto::{Index, NodeId};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::TcpStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -105,14 +104,13 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Gives a connection and its attachment to the worker that has the fewest connections.
-    pub fn accept(&self, connection: TcpStream, attachment: Attachment) {
+    /// Gives a connection to the worker that has the fewest connections.
+    pub fn accept(&self, connection: Accepted) {
         let workers = self.shared.workers.iter();
         let connections =
             |gauges: &crate::gauges::WorkerGauges| gauges.connections.load(Ordering::Relaxed);
         let Some(worker) = workers.min_by_key(|worker| connections(&worker.gauges)) else { return };
-        let guard = ConnectionGuard::new(&worker.gauges, attachment);
-        if !worker.mailbox.connect(connection, guard) {
+        if !worker.mailbox.connect(ConnectionGuard::new(&worker.gauges, connection)) {
             tracing::warn!("a connection was closed: too many wait for a worker");
         }
     }

@@ -6,7 +6,7 @@
 //! files. A stream is a sequence of objects: the requests follow each other in the body; each
 //! response is a line `{"result":…}`, and a stream that fails ends with a line `{"error":…}`.
 //!
-//! Not here: WebSockets.
+//! Over a WebSocket, each message is an object.
 //!
 //! Source: etcd v3.7 server/embed/serve.go; grpc-gateway v2 runtime/{handler,errors,mux,context}.go.
 
@@ -14,6 +14,7 @@ mod json;
 mod objects;
 mod paths;
 mod responses;
+mod websocket;
 
 use crate::call::{Call, Router};
 use crate::host::Host;
@@ -109,14 +110,37 @@ pub(crate) async fn answer<H: Host>(
     request: ClientRequest,
     origin: Rc<CallOrigin>,
 ) -> Reply {
-    let ClientRequest { head, body } = request;
+    let ClientRequest { head, body, switch } = request;
+    if let Some(switch) = switch.filter(|_| websocket::is_asked_for(&head.headers)) {
+        let max = text_max(&service);
+        return websocket::answer(&head, &switch, max, move |head, messages| async move {
+            called(service, door, (&head, messages), origin).await
+        });
+    }
+    called(service, door, (&head, body), origin).await
+}
+
+/// Makes the call of a request.
+async fn called<H: Host, B>(
+    service: Rc<Shared<H>>,
+    door: Door<H>,
+    (head, body): (&Parts, B),
+    origin: Rc<CallOrigin>,
+) -> Reply
+where
+    B: http_body::Body<Data = Bytes> + Unpin + 'static,
+{
     let call = async {
-        let method = method_of(&head)?;
-        let objects =
-            Objects::new(body, service.limits.message_max().saturating_mul(TEXT_PER_BYTE));
-        Transcoded { service, door, method, origin }.call(&head, objects).await
+        let method = method_of(head)?;
+        let objects = Objects::new(body, text_max(&service));
+        Transcoded { service, door, method, origin }.call(head, objects).await
     };
     call.await.unwrap_or_else(|status| responses::refused(&status))
+}
+
+/// The length of the longest request, as JSON, in bytes.
+fn text_max<H: Host>(service: &Shared<H>) -> usize {
+    service.limits.message_max().saturating_mul(TEXT_PER_BYTE)
 }
 
 /// Refuses a client whose certificate has a common name. Over gRPC that name would be its user;
@@ -152,7 +176,10 @@ struct Transcoded<H> {
 }
 
 impl<H: Host> Transcoded<H> {
-    async fn call(self, head: &Parts, mut objects: Objects) -> Result<Reply, Status> {
+    async fn call<B>(self, head: &Parts, mut objects: Objects<B>) -> Result<Reply, Status>
+    where
+        B: http_body::Body<Data = Bytes> + Unpin + 'static,
+    {
         let deadline = rpc::status::timeout(&head.headers).map_err(|_| {
             let value = head.headers.get("grpc-timeout").map_or(&b""[..], HeaderValue::as_bytes);
             let value = String::from_utf8_lossy(value);
@@ -220,7 +247,10 @@ fn send(requests: &mpsc::Sender<Bytes>, message: Bytes) {
 
 /// Sends the further requests of a stream until the last one, the first invalid one, or the end of
 /// the call.
-async fn forward(method: &json::Method, mut objects: Objects, requests: &mpsc::Sender<Bytes>) {
+async fn forward<B>(method: &json::Method, mut objects: Objects<B>, requests: &mpsc::Sender<Bytes>)
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+{
     let forwarded = async {
         while let Ok(Some(object)) = objects.next().await {
             let Ok(message) = method.request(&object) else { return };

@@ -8,7 +8,7 @@ use std::pin::Pin;
 
 /// Reads the objects of a body.
 #[derive(Debug)]
-pub(super) struct Objects<B = connection::RequestBody> {
+pub(super) struct Objects<B> {
     body: B,
     /// The length of the longest object, in bytes.
     max: usize,

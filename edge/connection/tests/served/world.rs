@@ -134,7 +134,7 @@ async fn read_all(mut body: connection::RequestBody) -> Result<Vec<u8>, String> 
 
 /// Answers a request according to its path.
 async fn answer(seen: Rc<Seen>, request: ClientRequest) -> Reply {
-    let ClientRequest { head, body } = request;
+    let ClientRequest { head, body, .. } = request;
     match head.uri.path() {
         "/unary" => {
             let all = read_all(body).await.unwrap();

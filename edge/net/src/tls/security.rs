@@ -2,12 +2,10 @@
 
 use super::{HandshakeError, ServerTls, Stream};
 use crate::limits::OPENING_TIME_MAX;
-use crate::listen::plain_address;
 use crate::seats::Seat;
-use std::net::SocketAddr;
+use crate::socket::{RemoteName, SocketStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tokio::net::TcpStream;
 
 static REJECTED: AtomicU64 = AtomicU64::new(0);
 
@@ -31,28 +29,27 @@ impl Security {
     ///
     /// # Errors
     /// [`HandshakeError`]; the connection is closed then.
-    pub async fn open(&self, tcp: TcpStream, seat: &Seat) -> Result<Stream, HandshakeError> {
+    pub async fn open(&self, socket: SocketStream, seat: &Seat) -> Result<Stream, HandshakeError> {
         tokio::select! {
-            opened = self.handshake(tcp) => opened,
+            opened = self.handshake(socket) => opened,
             () = seat.closing() => Err(HandshakeError::Displaced),
         }
     }
 
-    async fn handshake(&self, tcp: TcpStream) -> Result<Stream, HandshakeError> {
+    async fn handshake(&self, socket: SocketStream) -> Result<Stream, HandshakeError> {
         let tls = match self {
-            Security::Plain => return Ok(Stream::Plain(tcp)),
+            Security::Plain => return Ok(Stream::Plain(socket)),
             Security::Tls(tls) => tls,
             Security::Either(tls) => {
-                let mut first = [0];
-                let peeked = tokio::time::timeout(OPENING_TIME_MAX, tcp.peek(&mut first)).await;
-                peeked.map_err(|_| HandshakeError::Timeout)?.map_err(HandshakeError::Io)?;
-                if first != [HANDSHAKE_RECORD] {
-                    return Ok(Stream::Plain(tcp));
+                let peeked = tokio::time::timeout(OPENING_TIME_MAX, socket.peek()).await;
+                let first = peeked.map_err(|_| HandshakeError::Timeout)?;
+                if first.map_err(HandshakeError::Io)? != Some(HANDSHAKE_RECORD) {
+                    return Ok(Stream::Plain(socket));
                 }
                 tls
             }
         };
-        tls.accept(tcp).await
+        tls.accept(socket).await
     }
 }
 
@@ -64,8 +61,8 @@ pub fn rejected_connections() -> u64 {
 }
 
 /// Logs and counts a connection that was not opened; `endpoint` is `client`, `peer` or `metrics`.
-pub fn log_rejected(endpoint: &str, remote: Option<SocketAddr>, error: &HandshakeError) {
-    let remote = remote.map(|address| plain_address(address).to_string()).unwrap_or_default();
+pub fn log_rejected(endpoint: &str, remote: Option<RemoteName>, error: &HandshakeError) {
+    let remote = remote.map(|remote| remote.to_string()).unwrap_or_default();
     if error.is_eof() || matches!(error, HandshakeError::Displaced) {
         tracing::debug!("remote-addr" = remote, %error, "rejected connection on {endpoint} endpoint");
         return;

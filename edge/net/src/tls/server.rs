@@ -6,13 +6,13 @@ use super::verify::{OfClients, Rules};
 use super::{Allowed, Crypto, FILES, HandshakeError, Stream, TlsError, source};
 use crate::Reloaded;
 use crate::limits::HANDSHAKE_TIME_MAX;
+use crate::socket::{RemoteName, SocketStream};
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 /// The server's certificate, and the requirements for clients' certificates.
@@ -152,23 +152,28 @@ impl ServerTls {
         self.config.current().expires_unix_s
     }
 
-    /// Makes the handshake, within [`HANDSHAKE_TIME_MAX`], and checks the client.
+    /// Makes the handshake, within [`HANDSHAKE_TIME_MAX`], and checks the client. A client on this
+    /// machine that comes through a unix socket has no address that its certificate could fit.
     ///
     /// # Errors
     /// [`HandshakeError`]; the connection is closed then.
-    pub async fn accept(&self, tcp: TcpStream) -> Result<Stream, HandshakeError> {
-        tokio::time::timeout(HANDSHAKE_TIME_MAX, self.handshake(tcp))
+    pub async fn accept(&self, socket: impl Into<SocketStream>) -> Result<Stream, HandshakeError> {
+        tokio::time::timeout(HANDSHAKE_TIME_MAX, self.handshake(socket.into()))
             .await
             .unwrap_or(Err(HandshakeError::Timeout))
     }
 
-    async fn handshake(&self, tcp: TcpStream) -> Result<Stream, HandshakeError> {
-        let from = tcp.peer_addr().map_err(HandshakeError::Io)?.ip();
+    async fn handshake(&self, socket: SocketStream) -> Result<Stream, HandshakeError> {
+        let closed = || HandshakeError::Io(std::io::ErrorKind::NotConnected.into());
+        let from = match socket.remote().ok_or_else(closed)? {
+            RemoteName::Address(address) => Some(address.ip()),
+            RemoteName::Local => None,
+        };
         let acceptor = TlsAcceptor::from(Arc::clone(&self.config.current().config));
-        let stream = acceptor.accept(tcp).await.map_err(HandshakeError::Io)?;
+        let stream = acceptor.accept(socket).await.map_err(HandshakeError::Io)?;
         let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
         let names = certificate.and_then(Names::of);
-        if let Some(names) = names.clone().filter(|_| self.options.checks_source) {
+        if let (Some(names), Some(from), true) = (names.clone(), from, self.options.checks_source) {
             source::check(names, from).await.map_err(HandshakeError::Source)?;
         }
         let names = names.filter(|_| self.options.client_cert_auth);

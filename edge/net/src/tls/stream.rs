@@ -1,21 +1,21 @@
 //! The bytes of an accepted connection, with TLS or without.
 
+use crate::socket::SocketStream;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 /// An accepted connection.
 #[derive(Debug)]
 pub enum Stream {
     /// Without TLS.
-    Plain(TcpStream),
+    Plain(SocketStream),
     /// With TLS.
     Tls {
         /// The connection.
-        stream: Box<TlsStream<TcpStream>>,
+        stream: Box<TlsStream<SocketStream>>,
         /// The common name in the client's certificate, if that has one and the server asks for
         /// certificates (`--client-cert-auth`). An authority that is trusted has issued it.
         common_name: Option<String>,

@@ -39,8 +39,8 @@ pub(crate) fn run(
             if !mail.events.is_empty() {
                 worker.on_events(mail.events.into_batches().as_deref());
             }
-            for (connection, guard) in connections {
-                open(connection, guard);
+            for connection in connections {
+                open(connection);
             }
             if stopped {
                 return Ok(());

@@ -2,7 +2,6 @@
 
 use crate::member;
 use server::{Connections, Running, TakeOver, Worker};
-use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 use vfs::{Fault, Injection, Operation, SimDisk, Vfs};
@@ -12,7 +11,7 @@ struct Panicking;
 
 impl Connections for Panicking {
     fn open(&self, _: Worker) -> TakeOver {
-        Box::new(|_, _| panic!("this worker cannot take connections"))
+        Box::new(|_| panic!("this worker cannot take connections"))
     }
 }
 
@@ -24,9 +23,7 @@ fn start(disk: &SimDisk) -> Running {
 #[test]
 fn a_worker_that_panics_ends_the_member_by_name() {
     let running = start(&SimDisk::new(1));
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let connection = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    running.handle().accept(connection, Box::new(()));
+    running.handle().accept(Box::new(()));
     let why = running.wait().unwrap_err();
     assert!(why.starts_with("worker-"), "{why}");
 }
