@@ -151,7 +151,7 @@ async fn every_alert_and_panel_of_etcd_finds_its_metrics() {
     // What counts only with a member that cannot be reached.
     let later = |row: &&str| row.starts_with("etcd_network_peer_sent_failures_total");
     let shown = async {
-        while !missing(&[&one]).iter().all(|row| later(row)) {
+        while !missing(&[&one]).iter().all(&later) {
             tokio::task::yield_now().await;
         }
     };
@@ -160,7 +160,7 @@ async fn every_alert_and_panel_of_etcd_finds_its_metrics() {
     }
     drop(other);
     let shown = async {
-        while missing(&[&one]).iter().any(|row| later(row)) {
+        while missing(&[&one]).iter().any(&later) {
             tokio::task::yield_now().await;
         }
     };

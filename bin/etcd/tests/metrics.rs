@@ -270,8 +270,8 @@ async fn streams_of_answers_are_counted_to_their_end() {
         server.shows_call(("server_stream", "etcdserverpb.KV", "RangeStream"), "OK").await;
         let mut parts = client.snapshot().await.unwrap();
         let mut bytes = 0;
-        while let Some(part) = parts.message().await.unwrap() {
-            bytes += part.blob.len();
+        while let Some(part) = parts.next().await.unwrap() {
+            bytes += part.len();
         }
         let maintenance = "etcdserverpb.Maintenance";
         server.shows_call(("server_stream", maintenance, "Snapshot"), "OK").await;
@@ -358,7 +358,7 @@ async fn calls_are_counted_by_the_version_of_the_client() {
         put(&client, "k", 0).await;
         server.shows(&row("unary"), before + 2.0).await;
         let mut parts = client.snapshot().await.unwrap();
-        while parts.message().await.unwrap().is_some() {}
+        while parts.next().await.unwrap().is_some() {}
         server.shows(&row("stream"), 1.0).await;
     })
     .await;
@@ -371,7 +371,7 @@ async fn the_work_of_the_disk_is_timed() {
             put(&client, "k", 0).await;
         }
         let mut parts = client.snapshot().await.unwrap();
-        while parts.message().await.unwrap().is_some() {}
+        while parts.next().await.unwrap().is_some() {}
         drop(parts);
         server.shows("etcd_disk_backend_snapshot_duration_seconds_count", 1.0).await;
         client.defragment(pb::DefragmentRequest {}).await.unwrap();

@@ -5,13 +5,14 @@
 use crate::failure::{Code, CommandResult};
 use crate::output;
 use crate::printer::AuthChange;
-use crate::session::{Session, ask_password};
+use crate::session::Session;
 use bytes::Bytes;
 use client::{Client, Error, prefix_end};
 use proto::authpb::permission::Type;
 use proto::authpb::{Permission, UserAddOptions};
 use proto::etcdserverpb as pb;
 use std::io::Read as _;
+use terminal::ask_password;
 
 const ROOT: &str = "root";
 const EXCLUSIVE: &str = "--from-key and --prefix flags are mutually exclusive";

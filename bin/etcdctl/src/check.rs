@@ -4,13 +4,16 @@
 //! Source: etcd v3.7.1 etcdctl/ctlv3/command/{check,util}.go.
 
 use crate::failure::{Code, CommandResult};
-use crate::load::{self, Pace, Pairs};
 use crate::output;
+use crate::pairs::Pairs;
 use crate::session::{Session, connect};
-use crate::summary::Summary;
+use crate::verdict::{errors, verdict};
 use cli::{Flags, go};
 use client::{Client, Config, prefix_end};
+use load::{Pace, Statistics};
 use proto::etcdserverpb as pb;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -55,8 +58,8 @@ pub(crate) async fn perf(mut session: Session) -> CommandResult {
     let Rate { per_second, clients } = workload(&session.flags, workloads)?;
     let check = Check::begin(&mut session, clients).await?;
     check.refuse_keys(|prefix| format!("'etcdctl del --prefix {prefix}'")).await?;
-    let pace = Pace::Rate { per_second, time: PERF_TIME };
-    let summary = check.write(pace, (256, 1024), &stop_on_interrupt()).await;
+    let pace = Pace { per_second: Some(per_second), time: Some(PERF_TIME), count: None };
+    let statistics = check.write(pace, (256, 1024), &stop_on_interrupt()).await;
     match check.client().with_timeout(CLEANUP_TIME).delete_range(check.all_keys()).await {
         Ok(deleted) => check.compact(revision(deleted.header)).await?,
         Err(error) => {
@@ -64,7 +67,7 @@ pub(crate) async fn perf(mut session: Session) -> CommandResult {
         }
     }
     check.defragment().await?;
-    let (text, passed) = summary.verdict(per_second);
+    let (text, passed) = verdict(&statistics, per_second);
     output::out(text.as_bytes());
     if passed { Ok(()) } else { Err(Code::Error.silent()) }
 }
@@ -82,7 +85,8 @@ pub(crate) async fn datascale(mut session: Session) -> CommandResult {
          {clients} concurrent clients]."
     ));
     let stop = stop_on_interrupt();
-    let summary = check.write(Pace::Count(keys), (512, 512), &stop).await;
+    let pace = Pace { count: Some(keys), ..Pace::default() };
+    let statistics = check.write(pace, (512, 512), &stop).await;
     let after = check.memory().await;
     // Deleting many keys may take long. While there is no connection, the reason is printed.
     let client = Client::connect(check.config.clone()).await?;
@@ -91,7 +95,7 @@ pub(crate) async fn datascale(mut session: Session) -> CommandResult {
     check.compact(revision(deleted.header)).await?;
     check.defragment().await?;
     let Some(after) = after else { return unreadable("after") };
-    let errors = summary.errors();
+    let errors = errors(&statistics);
     if !errors.is_empty() {
         output::out(errors.as_bytes());
         return Err(Code::Error.silent());
@@ -198,9 +202,15 @@ impl Check {
         pace: Pace,
         (key_bytes, value_bytes): (usize, usize),
         stop: &watch::Receiver<bool>,
-    ) -> Summary {
+    ) -> Statistics {
         let prefix = self.prefix.clone().into_bytes();
-        load::run(&self.clients, pace, Pairs { prefix, key_bytes, value_bytes }, stop).await
+        let pairs = Arc::new(Pairs { prefix, key_bytes, value_bytes });
+        let numbers = RandomState::new();
+        let put = move |client: Client, number| {
+            let put = pairs.pair(numbers.hash_one(number));
+            async move { client.put(put).await.map(drop).map_err(|error| error.to_string()) }
+        };
+        load::run(self.clients.clone(), pace, stop, put).await.statistics()
     }
 
     /// The resident memory of the first endpoint's server in bytes. If it cannot be read, prints

@@ -11,6 +11,7 @@ use cli::duration::GoDuration;
 use client::{Client, Config};
 use proto::etcdserverpb as pb;
 use std::time::Instant;
+use terminal::{Bar, Unit};
 
 /// The endpoints to call, and the configuration to use with each of them.
 async fn endpoints(session: &mut Session) -> CommandResult<(Vec<String>, Config)> {
@@ -153,7 +154,10 @@ pub(crate) async fn defrag(mut session: Session) -> CommandResult {
     for endpoint in endpoints {
         let client = one(&session, &config, &endpoint).await?;
         let start = Instant::now();
+        // The server does not say how far it is.
+        let bar = Bar::start(0, Unit::Steps);
         let answer = client.defragment(pb::DefragmentRequest {}).await;
+        drop(bar);
         let took = since(start);
         match answer {
             Ok(_) => output::line(&format!(

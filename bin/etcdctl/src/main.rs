@@ -1,23 +1,22 @@
 //! etcdctl: the command line client of etcd's v3 API.
 
 mod auth;
-mod bar;
 mod check;
 mod commands;
 mod endpoint;
 mod failure;
 mod kv;
 mod lease;
-mod load;
 mod lock;
 mod maintenance;
 mod member;
 mod mirror;
 mod output;
+mod pairs;
 mod printer;
 mod session;
-mod summary;
 mod txn;
+mod verdict;
 mod watch;
 
 use cli::Invocation;

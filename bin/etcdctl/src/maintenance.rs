@@ -11,16 +11,15 @@ use cli::duration::GoDuration;
 use cli::go;
 use cli::json::Object;
 use cli::log::{Level, Line};
-use client::Client;
+use client::{Client, Snapshot};
 use proto::etcdserverpb as pb;
 use proto::etcdserverpb::alarm_request::AlarmAction;
 use proto::etcdserverpb::downgrade_request::DowngradeAction;
-use sha2::{Digest as _, Sha256};
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::time::{Duration, Instant};
-use tokio_stream::StreamExt as _;
+use terminal::{Bar, Unit};
 
 pub(crate) async fn alarm_list(mut session: Session) -> CommandResult {
     if !session.args.is_empty() {
@@ -138,44 +137,56 @@ async fn save(
             "waiting for the snapshot from {endpoint}: no response for {seconds} s"
         ));
     };
-    let mut stream = reporting(pause, client.snapshot(), waiting).await.map_err(interrupted)?;
+    let mut snapshot = reporting(pause, client.snapshot(), waiting).await.map_err(interrupted)?;
     log("client", "opened snapshot stream; downloading", Object::zap());
-    let mut fetched = Fetched::default();
-    let mut first = true;
-    loop {
-        let waiting = |seconds| {
-            let size = go::bytes(fetched.size);
-            output::error_line(&format!(
-                "waiting for the rest of the snapshot from {endpoint}: received {size}, nothing \
-                 for {seconds} s"
-            ));
-        };
-        let Some(piece) = reporting(pause, stream.next(), waiting).await else { break };
-        let wrong = |why: String| interrupted(format!("could not write snapshot: {why}"));
-        let piece = piece.map_err(|status| {
-            let error = client::Error::from(status);
-            if first { interrupted(error) } else { wrong(error.to_string()) }
-        })?;
-        if std::mem::take(&mut first) {
-            fetched.version.clone_from(&piece.version);
-            log("", "fetching snapshot", Object::zap().string("endpoint", endpoint));
-        }
-        file.write_all(&piece.blob).map_err(|error| wrong(error.to_string()))?;
-        fetched.add(&piece.blob);
-    }
+    receive(&mut snapshot, (endpoint, pause), &mut file).await?;
     log("client", "completed snapshot read; closing", Object::zap());
-    fetched.check().map_err(interrupted)?;
     sync(&file).map_err(|error| interrupted(format!("could not fsync snapshot: {error}")))?;
     let fields = Object::zap()
         .string("endpoint", endpoint)
-        .string("size", &go::bytes(fetched.size))
+        .string("size", &go::bytes(snapshot.received()))
         .string("took", &GoDuration::from(start.elapsed()).to_string())
-        .string("etcd-version", &fetched.version);
+        .string("etcd-version", snapshot.version());
     log("", "fetched snapshot", fields);
     let renamed = std::fs::rename(part, path);
     renamed.map_err(|error| could_not(&format!("rename {part} to {path}"), &error))?;
     log("", "saved", Object::zap().string("path", path));
-    Ok(fetched.version)
+    Ok(snapshot.version().to_string())
+}
+
+/// Writes all pieces of a snapshot to a file, and draws a progress bar.
+async fn receive(
+    snapshot: &mut Snapshot,
+    (endpoint, pause): (&str, Duration),
+    file: &mut File,
+) -> CommandResult {
+    let wrong =
+        |why: &dyn ToString| interrupted(format!("could not write snapshot: {}", why.to_string()));
+    let mut bar = None;
+    loop {
+        let size = go::bytes(snapshot.received());
+        let waiting = |seconds| {
+            let line = format!(
+                "waiting for the rest of the snapshot from {endpoint}: received {size}, nothing \
+                 for {seconds} s"
+            );
+            bar.as_ref().map_or_else(|| output::error_line(&line), |bar: &Bar| bar.say(&line));
+        };
+        let piece = match reporting(pause, snapshot.next(), waiting).await {
+            Ok(Some(piece)) => piece,
+            Ok(None) => return Ok(()),
+            Err(error @ client::Error::Snapshot(_)) => return Err(interrupted(error)),
+            Err(error) if bar.is_none() => return Err(interrupted(error)),
+            Err(error) => return Err(wrong(&error)),
+        };
+        let bar = bar.get_or_insert_with(|| {
+            log("", "fetching snapshot", Object::zap().string("endpoint", endpoint));
+            Bar::start(snapshot.size(), Unit::Bytes)
+        });
+        file.write_all(&piece).map_err(|error| wrong(&error))?;
+        bar.set_total(snapshot.size());
+        bar.set(snapshot.received());
+    }
 }
 
 /// Waits for `work`, and after each pause calls `report` with the seconds that have passed.
@@ -203,63 +214,4 @@ fn io_text(path: &str, error: &std::io::Error) -> String {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or_default().to_lowercase();
     format!("open {path}: {text}")
-}
-
-/// The received part of a snapshot: the database and, in its last 32 bytes, the hash of the rest.
-#[derive(Default)]
-struct Fetched {
-    size: u64,
-    version: String,
-    hash: Sha256,
-    /// The last bytes. They may be the hash, so they are not hashed yet.
-    tail: Vec<u8>,
-}
-
-const HASH_LENGTH: usize = 32;
-
-impl Fetched {
-    fn add(&mut self, bytes: &[u8]) {
-        self.size += bytes.len() as u64;
-        self.tail.extend_from_slice(bytes);
-        let sure = self.tail.len().saturating_sub(HASH_LENGTH);
-        self.hash.update(&self.tail[..sure]);
-        self.tail.drain(..sure);
-    }
-
-    /// Checks that the snapshot is complete: the length of the database is a multiple of 512 bytes,
-    /// and its hash follows.
-    fn check(&mut self) -> Result<(), String> {
-        let size = self.size;
-        if size % 512 != HASH_LENGTH as u64 {
-            return Err(format!("sha256 checksum not found [bytes: {size}]"));
-        }
-        let hash = std::mem::take(&mut self.hash).finalize();
-        if hash[..] != self.tail[..] {
-            return Err(format!("sha256 checksum does not match [bytes: {size}]"));
-        }
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_snapshot_must_end_with_the_hash_of_the_rest() {
-        let database = vec![7; 1024];
-        let hash = Sha256::digest(&database);
-        let mut whole = Fetched::default();
-        for piece in [&database[..1000], &database[1000..], &hash[..5], &hash[5..]] {
-            whole.add(piece);
-        }
-        assert_eq!(whole.check(), Ok(()));
-        let mut cut = Fetched::default();
-        cut.add(&database);
-        assert_eq!(cut.check(), Err("sha256 checksum not found [bytes: 1024]".to_string()));
-        let mut changed = Fetched::default();
-        changed.add(&database);
-        changed.add(&[0; 32]);
-        assert!(changed.check().is_err());
-    }
 }

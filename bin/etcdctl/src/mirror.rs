@@ -8,9 +8,12 @@ use crate::session::{Session, connect};
 use cli::Flags;
 use client::{Mirror, MirrorOptions};
 use std::time::Duration;
+use terminal::{Bar, Unit};
 
 /// The time between two lines with the number of keys.
 const REPORT_INTERVAL: Duration = Duration::from_secs(30);
+/// The time between two readings of the number of keys, for the progress bar.
+const SHOW_INTERVAL: Duration = Duration::from_millis(100);
 
 pub(crate) async fn make_mirror(mut session: Session) -> CommandResult {
     let words = session.words();
@@ -35,12 +38,26 @@ async fn run(mirror: &Mirror, first_revision: i64) -> CommandResult {
     let first = if first_revision > 1 {
         first_revision
     } else {
-        let revision = mirror.copy().await?;
-        let copied = mirror.copied();
-        output::progress_line(&format!("{copied} keys of revision {revision} are copied"));
-        revision + 1
+        let bar = Bar::start(0, Unit::Steps);
+        tokio::select! {
+            copied = mirror.copy() => {
+                bar.set_total(mirror.total());
+                bar.set(mirror.copied());
+                copied? + 1
+            }
+            () = show(mirror, &bar) => first_revision,
+        }
     };
     Err(mirror.follow(first).await.into())
+}
+
+/// Draws how many keys are copied, for ever.
+async fn show(mirror: &Mirror, bar: &Bar) {
+    loop {
+        tokio::time::sleep(SHOW_INTERVAL).await;
+        bar.set_total(mirror.total());
+        bar.set(mirror.copied());
+    }
 }
 
 async fn report(mirror: &Mirror) {

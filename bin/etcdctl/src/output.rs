@@ -3,7 +3,7 @@
 
 use crate::failure::Failure;
 use cli::log::Line;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::time::SystemTime;
 
 /// Writes to standard output and flushes it. If the reader is gone, the process exits, as Go's
@@ -23,18 +23,6 @@ pub(crate) fn line(text: &str) {
 /// Writes a line to standard error.
 pub(crate) fn error_line(text: &str) {
     eprintln!("{text}");
-}
-
-/// Whether standard error is a terminal, so that a user sees the progress.
-pub(crate) fn is_watched() -> bool {
-    std::io::stderr().is_terminal()
-}
-
-/// Writes a line about the progress to standard error, if that is a terminal.
-pub(crate) fn progress_line(text: &str) {
-    if is_watched() {
-        error_line(text);
-    }
 }
 
 /// Writes text to standard error without a line feed.

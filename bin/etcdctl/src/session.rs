@@ -10,11 +10,11 @@ use cli::json::Object;
 use cli::log::{Level, Line};
 use cli::{Flags, Format, Parsed};
 use client::{Client, Config, KeyPair, TlsOptions, Warning};
-use nix::sys::termios;
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStringExt as _;
 use std::sync::Arc;
 use std::time::Duration;
+use terminal::ask_password;
 
 const PREFIX: &str = "ETCDCTL";
 /// Variables that only `watch` reads. They do not belong to flags.
@@ -312,36 +312,6 @@ fn warn(logger: &'static str, warning: &Warning) {
             .plain("attempt", warning.attempt)
             .string("error", &warning.error),
     });
-}
-
-/// Asks for a password. A terminal does not show the characters.
-///
-/// # Errors
-/// When the standard input ends or cannot be read.
-pub(crate) fn ask_password(prompt: &str) -> Result<String, String> {
-    output::out(prompt.as_bytes());
-    let shown = termios::tcgetattr(std::io::stdin()).ok();
-    if let Some(shown) = &shown {
-        let mut hidden = shown.clone();
-        hidden.local_flags.remove(termios::LocalFlags::ECHO);
-        hidden.local_flags.insert(termios::LocalFlags::ECHONL);
-        set_terminal(&hidden)?;
-    }
-    let mut line = String::new();
-    let read = std::io::stdin().read_line(&mut line);
-    if let Some(shown) = &shown {
-        set_terminal(shown)?;
-    }
-    match read {
-        Ok(1..) => Ok(line.trim_end_matches(['\r', '\n']).to_string()),
-        Ok(0) => Err("EOF".to_owned()),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-fn set_terminal(settings: &termios::Termios) -> Result<(), String> {
-    let set = termios::tcsetattr(std::io::stdin(), termios::SetArg::TCSADRAIN, settings);
-    set.map_err(|error| error.to_string())
 }
 
 /// The output of `options`.

@@ -76,6 +76,46 @@ const MIGRATE: Command = Command {
     ..Command::NONE
 };
 
+/// The log of a member, for `check v2store` and `backup`.
+const WAL_DIR: Flag =
+    Flag::new("wal-dir", Kind::Text, "", "the directory of the log, if not in the data directory")
+        .offering(Offer::Directories);
+
+const BACKUP: Command = Command {
+    usage: "backup",
+    short: "Copies a data directory for a new cluster (prefer `etcdctl snapshot save`)",
+    long: "Copies the data directory of a member that is not running into one for a new cluster of one \
+           member.\nStart an etcd on it with --force-new-cluster. Prefer `etcdctl snapshot save`.",
+    flags: &[
+        Flag::new("backup-dir", Kind::Text, "", "the data directory to create")
+            .required()
+            .offering(Offer::Directories),
+        Flag::new(
+            "backup-wal-dir",
+            Kind::Text,
+            "",
+            "the directory for the log, if not in --backup-dir",
+        )
+        .offering(Offer::Directories),
+        DATA_DIR,
+        WAL_DIR,
+        Flag::new("with-v3", Kind::Bool, "true", "copy the keys of the v3 API"),
+    ],
+    ..Command::NONE
+};
+
+const CHECK: Command = Command {
+    usage: "check <subcommand>",
+    short: "Checks of a data directory",
+    commands: &[Command {
+        usage: "v2store",
+        short: "Looks for data of the v2 API, which etcd 3.6 and later do not serve",
+        flags: &[DATA_DIR, WAL_DIR],
+        ..Command::NONE
+    }],
+    ..Command::NONE
+};
+
 /// The program.
 pub(crate) static ROOT: Command = Command {
     usage: "etcdutl",
@@ -92,6 +132,8 @@ pub(crate) static ROOT: Command = Command {
             .offering(Offer::Words(Format::NAMES)),
     ],
     commands: &[
+        BACKUP,
+        CHECK,
         COMPLETION,
         Command {
             usage: "defrag",

@@ -70,6 +70,15 @@ pub(crate) fn create(path: &Path, like: &View) -> CommandResult<Db> {
     Db::open(&RealDisk, path, options).map_err(|error| Code::Error.with(error))
 }
 
+/// Creates a database.
+///
+/// # Errors
+/// When it cannot be written.
+pub(crate) fn create_new(path: &Path) -> CommandResult<Db> {
+    let options = options(Access::Write, NEW_PAGE_SIZE);
+    Db::open(&RealDisk, path, options).map_err(|error| Code::Error.with(error))
+}
+
 fn options(access: Access, new_page_size: usize) -> Options {
     let cache = Arc::new(PageCache::new(PAGE_CACHE_BYTES));
     Options { new_page_size, cache, read_only: access == Access::Read }

@@ -16,6 +16,7 @@ use cli::{Parsed, go};
 use cluster::{SERVER_MINOR, Version};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use terminal::{Bar, Unit};
 use vfs::{RealDisk, Vfs as _};
 
 pub(crate) fn defrag(parsed: &Parsed) -> CommandResult {
@@ -51,7 +52,7 @@ fn failed(error: impl ToString) -> Failure {
 
 /// Fails if a newer etcd wrote the file: it may store data outside the buckets, which the copy
 /// would lose.
-fn refuse_newer(version: Option<Version>) -> CommandResult {
+pub(crate) fn refuse_newer(version: Option<Version>) -> CommandResult {
     match version {
         Some(version) if version > SERVER_MINOR => {
             Err(failed(format!("version \"{version}\" is not supported")))
@@ -91,16 +92,23 @@ impl Drop for Temporary {
     }
 }
 
-/// Writes all buckets into a new database, durably.
-fn copy(old: &View, path: &Path) -> CommandResult<Db> {
+/// Writes all buckets into a new database, durably, and draws a progress bar.
+pub(crate) fn copy(old: &View, path: &Path) -> CommandResult<Db> {
     let mut new = database::create(path, old)?;
+    let bar = Bar::start(old.size_in_use(), Unit::Bytes);
+    let mut copied = 0;
     let mut tx = new.begin();
     for bucket in old.buckets() {
         tx.create_bucket(bucket).map_err(failed)?;
         let mut cursor = old.cursor(bucket, false);
         let mut unreadable = None;
         let pairs = std::iter::from_fn(|| match cursor.next() {
-            Ok(pair) => pair.map(|(key, value)| (key, Some(value))),
+            Ok(pair) => {
+                let (key, value) = pair?;
+                copied += (key.len() + value.len()) as u64;
+                bar.set(copied);
+                Some((key, Some(value)))
+            }
             Err(error) => {
                 unreadable = Some(error);
                 None
@@ -112,6 +120,7 @@ fn copy(old: &View, path: &Path) -> CommandResult<Db> {
         }
     }
     tx.commit().map_err(failed)?;
+    bar.set(old.size_in_use());
     Ok(new)
 }
 

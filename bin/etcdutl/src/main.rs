@@ -1,7 +1,9 @@
 //! etcdutl: a tool for the files of an etcd that is not running.
 
 mod arguments;
+mod backup;
 mod bootstrap;
+mod check;
 mod commands;
 mod database;
 mod defrag;
@@ -57,6 +59,8 @@ fn exit(code: Code) -> ExitCode {
 
 fn run(parsed: &Parsed) -> CommandResult {
     match parsed.name().as_str() {
+        "backup" => backup::backup(parsed),
+        "check v2store" => check::v2store(parsed),
         "completion" => {
             let shell = parsed.args.first().map_or(&[][..], Vec::as_slice);
             let script = cli::completion_script(shell, &parsed.flags, "etcdutl");

@@ -20,6 +20,7 @@ use std::io::{Read, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use terminal::{Bar, Unit};
 use vfs::{RealDisk, Vfs as _};
 use wal::snap::SnapFile;
 use wal::{Metadata, SnapshotRecord, Wal};
@@ -143,7 +144,7 @@ fn copy(plan: &Plan) -> CommandResult {
         return Err(failed("snapshot missing hash but --skip-hash-check=false"));
     }
     let length = if has_hash { size - HASH_LENGTH } else { size };
-    let hash = write_copy(plan, (&mut file).take(length))?;
+    let hash = write_copy(plan, (&mut file).take(length), length)?;
     if has_hash && !plan.skip_hash_check {
         let mut expected = [0; 32];
         file.seek(SeekFrom::Start(length)).map_err(io("seek"))?;
@@ -160,8 +161,8 @@ fn copy(plan: &Plan) -> CommandResult {
     Ok(())
 }
 
-/// Writes the database file; returns its hash.
-fn write_copy(plan: &Plan, mut source: impl Read) -> CommandResult<[u8; 32]> {
+/// Writes the database file of this length, and draws a progress bar; returns its hash.
+fn write_copy(plan: &Plan, mut source: impl Read, length: u64) -> CommandResult<[u8; 32]> {
     const CHUNK: usize = 1 << 20;
     let path = plan.db();
     let shown = path.display().to_string();
@@ -170,6 +171,7 @@ fn write_copy(plan: &Plan, mut source: impl Read) -> CommandResult<[u8; 32]> {
         move |error: std::io::Error| io_failure(call, &shown, &error)
     };
     let file = RealDisk.open(&path, vfs::Mode::CreateNew).map_err(io("open"))?;
+    let bar = Bar::start(length, Unit::Bytes);
     let (mut hash, mut chunk, mut offset) = (Sha256::new(), vec![0; CHUNK], 0);
     loop {
         let length = source.read(&mut chunk).map_err(io("copy"))?;
@@ -179,6 +181,7 @@ fn write_copy(plan: &Plan, mut source: impl Read) -> CommandResult<[u8; 32]> {
         hash.update(&chunk[..length]);
         file.write_at(&chunk[..length], offset).map_err(io("write"))?;
         offset += length as u64;
+        bar.set(offset);
     }
     file.sync_data().map_err(io("sync"))?;
     RealDisk.sync_dir(&plan.snap_dir()).map_err(io("sync"))?;

@@ -9,13 +9,15 @@ use prost::Message as _;
 use proto::etcdserverpb::{DowngradeVersionTestRequest, InternalRaftRequest};
 use proto::mvccpb::KeyValue;
 use proto::{Entry, EntryKind, HardState, Index, NodeId, Revision, Term};
-use std::path::PathBuf;
-use std::process::Command;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::SystemTime;
 use tempfile::TempDir;
 use vfs::RealDisk;
-use wal::{Metadata, Wal};
+use wal::snap::SnapFile;
+use wal::{Metadata, OpenAt, SnapshotRecord, Wal};
 
 /// A data directory whose last entry has term 1.
 struct Directory {
@@ -287,4 +289,111 @@ fn snapshot_save_fails_and_names_etcdctl() {
     assert_eq!(output.status.code(), Some(128));
     let errors = String::from_utf8(output.stderr).unwrap();
     assert!(errors.contains("use: `etcdctl snapshot save ...`"), "{errors}");
+}
+
+/// Opens a database to read it.
+fn open(path: &Path) -> Db {
+    let cache = Arc::new(PageCache::new(1 << 20));
+    Db::open(&RealDisk, path, Options { new_page_size: 4096, cache, read_only: true }).unwrap()
+}
+
+#[test]
+fn a_backup_has_the_keys_and_one_new_member() {
+    let put = InternalRaftRequest { put: Some(Default::default()), ..Default::default() };
+    let directory = Directory::with_log(Some("3.7.0"), &put);
+    let mut db = directory.open();
+    let mut tx = db.begin();
+    for bucket in [&b"members"[..], b"cluster"] {
+        tx.create_bucket(bucket).unwrap();
+        self::put(&mut tx, bucket, b"old", b"{}");
+    }
+    tx.commit().unwrap();
+    drop(db);
+    let backup = directory.dir.path().join("backup");
+    let flag = format!("--backup-dir={}", backup.display());
+    directory.done(&["backup", &flag]);
+    let copy = backup.join("member/snap/db");
+    let view = open(&copy).view();
+    let mut members = view.cursor(b"members", false);
+    let (_, member) = members.next().unwrap().unwrap();
+    let member = String::from_utf8(member.to_vec()).unwrap();
+    assert!(member.contains("\"name\":\"etcdctl-v2-backup\""), "{member}");
+    assert!(member.contains("[\"http://use-flag--force-new-cluster:2080\"]"), "{member}");
+    assert!(members.next().unwrap().is_none() && !view.has_bucket(b"cluster"));
+    let read = |dir: &Path| {
+        wal::read(&RealDisk, &dir.join("member/wal"), &OpenAt::new(Default::default(), Index(0)))
+    };
+    assert_eq!(read(&backup).unwrap(), read(&directory.path()).unwrap());
+    for key in [&b"consistent_index"[..], b"storageVersion"] {
+        let old = directory.open().view().get(b"meta", key).unwrap();
+        assert_eq!(view.get(b"meta", key).unwrap(), old);
+    }
+    drop(view);
+
+    // A second backup would mix with the first one.
+    let (code, errors) = directory.run(&["backup", &flag]);
+    assert!(code == Some(1) && errors.contains("backup/member/snap/db exists"), "{errors}");
+    let without = directory.dir.path().join("without");
+    let flag = format!("--backup-dir={}", without.display());
+    directory.done(&["backup", &flag, "--with-v3=false"]);
+    let view = open(&without.join("member/snap/db")).view();
+    assert!(!view.has_bucket(b"key"));
+    assert_eq!(
+        view.get(b"meta", b"consistent_index").unwrap().unwrap(),
+        [0, 0, 0, 0, 0, 0, 0, 1][..]
+    );
+    assert_eq!(read(&without).unwrap().entries[0].data, put.encode_to_vec());
+}
+
+#[test]
+fn data_of_the_v2_api_is_found_in_the_newest_snapshot() {
+    let put = InternalRaftRequest { put: Some(Default::default()), ..Default::default() };
+    let directory = Directory::with_log(None, &put);
+    directory.done(&["check", "v2store"]);
+    let node = |path: &str, children: &str| {
+        format!(
+            r#"{{"Path":"{path}","CreatedIndex":1,"ModifiedIndex":1,"ExpireTime":"0001-01-01T00:00:00Z","Value":"","Children":{children}}}"#
+        )
+    };
+    let save = |index: u64, keys: &str| {
+        let root = node("/", &format!(r#"{{"1":{}}}"#, node("/1", keys)));
+        let data = format!(r#"{{"Root":{root},"CurrentIndex":1,"CurrentVersion":2}}"#);
+        let id = proto::EntryId { term: Term(1), index: Index(index) };
+        let snap = SnapFile { id, conf_state: Default::default(), data: data.into() };
+        let dir = directory.path().join("member/snap");
+        wal::snap::save(&RealDisk, &dir, &snap).unwrap();
+        let wal = directory.path().join("member/wal");
+        let at = OpenAt::new(Default::default(), Index(0));
+        let (mut log, _) = Wal::open(Arc::new(RealDisk), &wal, &at).unwrap();
+        log.save_snapshot(&SnapshotRecord { id, conf_state: None }).unwrap();
+        log.close().unwrap();
+    };
+    save(1, &format!(r#"{{"a":{}}}"#, node("/1/a", "null")));
+    let (code, errors) = directory.run(&["check", "v2store"]);
+    assert_eq!((code, &*errors), (Some(1), "Error: detected custom content in v2store\n"));
+    save(2, "{}");
+    directory.done(&["check", "v2store"]);
+}
+
+#[test]
+fn a_progress_bar_is_drawn_on_a_terminal_only() {
+    let directory = Directory::new(Some("3.7.0"));
+    let piped = directory.done(&["defrag"]);
+    assert!(!piped.contains(['\r', '\x1b', '%']), "{piped}");
+    let terminal = nix::pty::openpty(None, None).unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_etcdutl"))
+        .args(["defrag", "--data-dir"])
+        .arg(directory.path())
+        .stderr(Stdio::from(terminal.slave))
+        .spawn()
+        .unwrap();
+    assert!(child.wait().unwrap().success());
+    let mut shown = Vec::new();
+    // At the end, a terminal whose other side is closed reports an error.
+    _ = std::fs::File::from(terminal.master).read_to_end(&mut shown);
+    let shown = String::from_utf8(shown).unwrap();
+    assert!(
+        shown.contains("########################################] ") && shown.contains(" 100%"),
+        "{shown}"
+    );
 }

@@ -222,6 +222,20 @@ impl V2Tree {
         self.node(&["0", "version"]).map(|node| node.value.as_str())
     }
 
+    /// Whether there is anything but the members and the version of the cluster: keys of users, or
+    /// users and roles of the v2 API. Their empty directories do not count.
+    ///
+    /// Source: etcd v3.5.30 server/etcdserver/api/membership/storev2.go `IsMetaStoreOnly`.
+    #[must_use]
+    pub fn has_user_data(&self) -> bool {
+        let has_children = |node: &Node| node.children().next().is_some();
+        self.root.children().any(|(name, node)| match name {
+            "0" => false,
+            "2" => node.children().any(|(_, below)| has_children(below)),
+            _ => has_children(node),
+        })
+    }
+
     /// Generates `/0` from the cluster, as etcd does for each .snap since 3.6. The rest stays.
     pub fn set_cluster<'a>(
         &mut self,
@@ -322,6 +336,22 @@ mod tests {
 
     fn sync(unix_ns: i64) -> Request {
         Request { method: Some("SYNC".into()), time: Some(unix_ns), ..Request::default() }
+    }
+
+    #[test]
+    fn empty_directories_of_users_are_no_user_data() {
+        let mut tree = V2Tree::default();
+        tree.set_cluster([("a", "R", None)], [], Some("3.5.0"));
+        assert!(!tree.has_user_data());
+        tree.set(&["2", "enabled"], "false");
+        tree.root.children.as_mut().unwrap().insert("1".into(), Node::dir("/1", 0));
+        assert!(!tree.has_user_data());
+        let with = |path: &[&str]| {
+            let mut tree = tree.clone();
+            tree.set(path, "x");
+            tree.has_user_data()
+        };
+        assert!(with(&["1", "key"]) && with(&["2", "users", "u"]) && with(&["3", "key"]));
     }
 
     #[test]

@@ -11,6 +11,8 @@ pub enum Kind {
     Int,
     /// A number without sign.
     Uint,
+    /// A decimal number.
+    Float,
     /// Go's notation: `1m30s`.
     Duration,
     /// Separated by commas; given again, it adds.
@@ -34,6 +36,8 @@ pub struct Flag {
     pub required: bool,
     /// What a shell offers as its value.
     pub offer: Offer,
+    /// Whether help and completion leave it out.
+    pub is_unlisted: bool,
 }
 
 /// What a shell's completion offers as the value of a flag.
@@ -62,7 +66,8 @@ impl Flag {
         default: &'static str,
         help: &'static str,
     ) -> Flag {
-        Flag { name, short: None, kind, default, help, required: false, offer: Offer::Files }
+        let (required, offer, is_unlisted) = (false, Offer::Files, false);
+        Flag { name, short: None, kind, default, help, required, offer, is_unlisted }
     }
 
     /// The same flag with a letter.
@@ -81,6 +86,12 @@ impl Flag {
     #[must_use]
     pub const fn offering(self, offer: Offer) -> Flag {
         Flag { offer, ..self }
+    }
+
+    /// The same flag, which help and completion leave out.
+    #[must_use]
+    pub const fn unlisted(self) -> Flag {
+        Flag { is_unlisted: true, ..self }
     }
 }
 

@@ -227,7 +227,8 @@ fn required(path: &[&'static Command], flags: &Flags, typed: &str) -> Vec<Candid
 /// then those of the command itself.
 fn names(path: &[&'static Command], flags: &Flags, typed: &str) -> Vec<Candidate> {
     let Some((command, above)) = path.split_last() else { return Vec::new() };
-    let can_be_given = |flag: &&Flag| flag.kind == Kind::List || !flags.changed(flag.name);
+    let can_be_given =
+        |flag: &&Flag| !flag.is_unlisted && (flag.kind == Kind::List || !flags.changed(flag.name));
     let mut inherited: Vec<&Flag> =
         above.iter().flat_map(|command| command.persistent).filter(can_be_given).collect();
     inherited.sort_by_key(|flag| flag.name);

@@ -9,12 +9,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The value of a flag.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 enum Value {
     Bool(bool),
     Text(Vec<u8>),
     Int(i64),
     Uint(u64),
+    Float(f64),
     Duration(GoDuration),
     List(Vec<String>),
 }
@@ -51,6 +52,7 @@ fn read(kind: Kind, text: &[u8]) -> Result<Value, String> {
         Kind::Text => Value::Text(text.to_vec()),
         Kind::Int => Value::Int(go::parse_int(&lossy, 0)?),
         Kind::Uint => Value::Uint(go::parse_uint(&lossy, 0)?),
+        Kind::Float => Value::Float(go::parse_float(&lossy)?),
         Kind::Duration => {
             Value::Duration(GoDuration::parse(&lossy).map_err(|why| format!("time: {why}"))?)
         }
@@ -133,6 +135,15 @@ impl Flags {
         *number
     }
 
+    /// The value of a decimal number.
+    #[must_use]
+    pub fn float(&self, name: &str) -> f64 {
+        let Value::Float(number) = self.value(name) else {
+            panic!("--{name} is no decimal number")
+        };
+        *number
+    }
+
     /// The bytes of a text.
     #[must_use]
     pub fn bytes(&self, name: &str) -> &[u8] {
@@ -168,6 +179,7 @@ impl Flags {
             Value::Text(text) => String::from_utf8_lossy(text).into_owned(),
             Value::Int(number) => number.to_string(),
             Value::Uint(number) => number.to_string(),
+            Value::Float(number) => go::float(*number),
             Value::Duration(duration) => duration.to_string(),
             Value::List(list) => format!("[{}]", list.join(",")),
         };

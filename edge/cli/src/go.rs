@@ -215,6 +215,40 @@ pub fn bytes(number: u64) -> String {
     if value < 10.0 { format!("{value:.1} {unit}") } else { format!("{value:.0} {unit}") }
 }
 
+/// A number as Go's `%g` writes it: with as few digits as name it exactly.
+#[must_use]
+pub fn float(number: f64) -> String {
+    let text = format!("{number:e}");
+    let Some((digits, exponent)) = text.split_once('e') else { return infinite(number) };
+    let exponent: i32 = exponent.parse().unwrap_or_default();
+    if (-4..6).contains(&exponent) {
+        return number.to_string();
+    }
+    let sign = if exponent < 0 { '-' } else { '+' };
+    format!("{digits}e{sign}{:02}", exponent.unsigned_abs())
+}
+
+fn infinite(number: f64) -> String {
+    if number.is_nan() {
+        "NaN"
+    } else if number > 0.0 {
+        "+Inf"
+    } else {
+        "-Inf"
+    }
+    .to_string()
+}
+
+/// `strconv.ParseFloat(text, 64)` of a decimal number.
+///
+/// # Errors
+/// Go's sentence.
+pub fn parse_float(text: &str) -> Result<f64, String> {
+    let is_decimal = text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte));
+    let number = text.parse().ok().filter(|_| is_decimal);
+    number.ok_or_else(|| number_error("ParseFloat", text, "invalid syntax"))
+}
+
 /// Bytes as `\x61\x62`, which `--hex` prints.
 #[must_use]
 pub fn hex_escaped(bytes: &[u8]) -> String {
@@ -259,6 +293,28 @@ mod tests {
         let syntax = "strconv.ParseInt: parsing \"zz\": invalid syntax";
         assert_eq!(parse_int("zz", 16), Err(syntax.to_string()));
         assert!(parse_int("", 10).is_err() && parse_uint("-1", 10).is_err());
+    }
+
+    #[test]
+    fn floats_are_gos() {
+        for (number, text) in [
+            (0.0, "0"),
+            (1.0, "1"),
+            (0.25, "0.25"),
+            (0.0001, "0.0001"),
+            (0.000_012_5, "1.25e-05"),
+            (123_456.5, "123456.5"),
+            (1_234_567.0, "1.234567e+06"),
+            (1e100, "1e+100"),
+            (-0.5, "-0.5"),
+            (f64::NAN, "NaN"),
+            (f64::NEG_INFINITY, "-Inf"),
+        ] {
+            assert_eq!(float(number), text);
+        }
+        assert_eq!(parse_float("-1.5e3"), Ok(-1500.0));
+        let syntax = "strconv.ParseFloat: parsing \"x\": invalid syntax";
+        assert_eq!(parse_float("x"), Err(syntax.to_string()));
     }
 
     #[test]

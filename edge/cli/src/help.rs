@@ -50,7 +50,7 @@ pub fn usage(path: &[&'static Command]) -> String {
     text.push('\n');
     commands(&mut text, command);
     let own = command.flags.iter().chain(if command.hidden { &[] } else { command.persistent });
-    let mut own: Vec<&Flag> = own.collect();
+    let mut own: Vec<&Flag> = own.filter(|flag| !flag.is_unlisted).collect();
     let help = format!("help for {}", command.name());
     // The text of the help flag is made here, so the flag cannot be one of the constants.
     let help_line = flag_line("  -h, --help", &help);
@@ -123,6 +123,8 @@ fn describe(flag: &Flag) -> Line {
         Kind::Int => (" int", format!(" (default {})", flag.default)),
         Kind::Uint if flag.default == "0" => (" uint", String::new()),
         Kind::Uint => (" uint", format!(" (default {})", flag.default)),
+        Kind::Float if flag.default == "0" => (" float", String::new()),
+        Kind::Float => (" float", format!(" (default {})", flag.default)),
         Kind::Duration => (" duration", format!(" (default {})", flag.default)),
         Kind::List => (" strings", format!(" (default [{}])", flag.default)),
     };

@@ -9,9 +9,10 @@ pub const SHELLS: &[&str] = &["bash", "zsh", "fish", "powershell"];
 /// Stands in the scripts for the name of the program.
 const PROGRAM: &str = "PROGRAM";
 
-/// Leaves the descriptions of the offered words out.
+/// Leaves the descriptions of the offered words out. Only the tools of 3.5 have it, so the help does
+/// not show it.
 pub const NO_DESCRIPTIONS: Flag =
-    Flag::switch("no-descriptions", "offer words without their descriptions");
+    Flag::switch("no-descriptions", "offer words without their descriptions").unlisted();
 
 /// The script that the command `completion` prints for a shell, or nothing for one that has none.
 #[must_use]

@@ -8,6 +8,7 @@ use crate::credentials::Credentials;
 use crate::transport::{Network, Sockets};
 use crate::{Error, Error::Config as Misused};
 use proto::etcdserverpb as pb;
+use proto::v3lockpb::{LockRequest, LockResponse, UnlockRequest, UnlockResponse};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_stream::StreamExt as _;
@@ -111,6 +112,23 @@ calls! {
 }
 
 impl Client {
+    /// Waits for a lock of the server's lock service, and takes it. [`Mutex`](crate::Mutex) does the
+    /// same with requests of its own.
+    ///
+    /// # Errors
+    /// When the response is an error, or does not come in time.
+    pub async fn lock(&self, request: LockRequest) -> Result<LockResponse, Error> {
+        self.unary("/v3lockpb.Lock/Lock", Once, request).await
+    }
+
+    /// Releases a lock of the server's lock service.
+    ///
+    /// # Errors
+    /// When the response is an error, or does not come in time.
+    pub async fn unlock(&self, request: UnlockRequest) -> Result<UnlockResponse, Error> {
+        self.unary("/v3lockpb.Lock/Unlock", Once, request).await
+    }
+
     /// A client of these servers. The first call connects; if the configuration has a name and a
     /// password, this function connects already, to exchange them for a token.
     ///
@@ -182,17 +200,5 @@ impl Client {
             Ok(whole)
         };
         self.retry(METHOD, Read, attempt).await
-    }
-
-    /// The database as a stream of chunks.
-    ///
-    /// # Errors
-    /// When there is no connection in time, or the server refuses. The response has no time limit,
-    /// since the server may need long to read its disk. Later errors come through the stream.
-    pub async fn snapshot(&self) -> Result<tonic::Streaming<pb::SnapshotResponse>, Error> {
-        let connecting = async { Ok(self.balancer.pick().await) };
-        let connection = self.within_timeout(connecting).await?;
-        let request = self.request(tokio_stream::once(pb::SnapshotRequest {}), None)?;
-        Ok(self.stream_on(connection, "/etcdserverpb.Maintenance/Snapshot", request).await?)
     }
 }

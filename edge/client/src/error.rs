@@ -18,7 +18,15 @@ pub enum Error {
     Contention(Contention),
     /// A request over HTTP/1.1 failed.
     Http(String),
+    /// No endpoint has the state that an [`OrderedClient`](crate::OrderedClient) has returned last.
+    NoGreaterRevision,
+    /// A snapshot was received that is incomplete or damaged.
+    Snapshot(String),
 }
+
+/// The text of [`Error::NoGreaterRevision`], which is Go's.
+const NO_GREATER_REVISION: &str = "etcdclient: no cluster members have a revision higher than the \
+                                   previously received revision";
 
 /// Why a contender does not own its name. The texts are Go's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,13 +63,17 @@ impl fmt::Display for Contention {
 }
 
 impl Error {
-    /// The gRPC code; `Unknown` for errors of the configuration, of recipes and of HTTP.
+    /// The gRPC code; `Unknown` for errors that no server has sent.
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
             Error::Status(status) => status.code(),
             Error::DeadlineExceeded(_) => Code::DeadlineExceeded,
-            Error::Config(_) | Error::Contention(_) | Error::Http(_) => Code::Unknown,
+            Error::Config(_)
+            | Error::Contention(_)
+            | Error::Http(_)
+            | Error::NoGreaterRevision
+            | Error::Snapshot(_) => Code::Unknown,
         }
     }
 
@@ -70,8 +82,9 @@ impl Error {
     pub fn message(&self) -> &str {
         match self {
             Error::Status(status) | Error::DeadlineExceeded(status) => status.message(),
-            Error::Config(message) | Error::Http(message) => message,
+            Error::Config(message) | Error::Http(message) | Error::Snapshot(message) => message,
             Error::Contention(contention) => contention.text(),
+            Error::NoGreaterRevision => NO_GREATER_REVISION,
         }
     }
 
@@ -80,8 +93,11 @@ impl Error {
     pub fn as_rpc_error(&self) -> String {
         match self {
             Error::Status(status) | Error::DeadlineExceeded(status) => rpc_error(status),
-            Error::Config(message) | Error::Http(message) => message.clone(),
-            Error::Contention(contention) => contention.to_string(),
+            other @ (Error::Config(_)
+            | Error::Http(_)
+            | Error::Contention(_)
+            | Error::NoGreaterRevision
+            | Error::Snapshot(_)) => other.message().to_string(),
         }
     }
 }
@@ -112,8 +128,11 @@ impl fmt::Display for Error {
             }
             Error::Status(status) => f.write_str(&rpc_error(status)),
             Error::DeadlineExceeded(_) => f.write_str("context deadline exceeded"),
-            Error::Config(message) | Error::Http(message) => f.write_str(message),
-            Error::Contention(contention) => contention.fmt(f),
+            other @ (Error::Config(_)
+            | Error::Http(_)
+            | Error::Contention(_)
+            | Error::NoGreaterRevision
+            | Error::Snapshot(_)) => f.write_str(other.message()),
         }
     }
 }

@@ -24,6 +24,20 @@ const FIRST_TTL: Duration = Duration::from_secs(5);
 const ANSWERS_MAX: usize = 16;
 
 /// Keeps a lease alive until it is dropped; the lease then lives until its TTL ends.
+///
+/// ```no_run
+/// # async fn example(client: client::Client) -> Result<(), client::Error> {
+/// use proto::etcdserverpb::{LeaseGrantRequest, PutRequest};
+///
+/// let lease = client.lease_grant(LeaseGrantRequest { ttl: 30, id: 0 }).await?.id;
+/// client.put(PutRequest { key: "alive".into(), lease, ..PutRequest::default() }).await?;
+/// let mut keep_alive = client.keep_alive(lease);
+/// while let Some(confirmed) = keep_alive.next().await? {
+///     println!("{} s left", confirmed.ttl);
+/// }
+/// // The lease has expired, and its keys are deleted.
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct KeepAlive {
     answers: mpsc::Receiver<pb::LeaseKeepAliveResponse>,

@@ -43,7 +43,10 @@ impl Client {
         self.renew_token().await.map_err(|error| match error {
             Error::Status(status) | Error::DeadlineExceeded(status) => *status,
             Error::Config(why) => Status::unknown(why),
-            error @ (Error::Contention(_) | Error::Http(_)) => Status::unknown(error.to_string()),
+            error @ (Error::Contention(_)
+            | Error::Http(_)
+            | Error::NoGreaterRevision
+            | Error::Snapshot(_)) => Status::unknown(error.to_string()),
         })
     }
 }

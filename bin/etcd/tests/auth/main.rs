@@ -167,7 +167,7 @@ async fn admin_calls(client: &Client) -> Vec<(&'static str, String)> {
     alarm.action = pb::alarm_request::AlarmAction::Deactivate.into();
     let snapshot = async {
         let mut chunks = client.snapshot().await?;
-        chunks.message().await?.ok_or(Error::Config("no chunk".to_owned()))
+        chunks.next().await?.ok_or(Error::Config("no chunk".to_owned()))
     };
     vec![
         ("Snapshot", said(snapshot.await)),

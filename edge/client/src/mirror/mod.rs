@@ -45,19 +45,28 @@ pub struct Mirror {
     destination: Client,
     options: MirrorOptions,
     copied: AtomicU64,
+    /// The number of keys of the copy; 0 before the first page.
+    total: AtomicU64,
 }
 
 impl Mirror {
     /// A mirror from `source` to `destination`.
     #[must_use]
     pub fn new(source: Client, destination: Client, options: MirrorOptions) -> Mirror {
-        Mirror { source, destination, options, copied: AtomicU64::new(0) }
+        let (copied, total) = (AtomicU64::new(0), AtomicU64::new(0));
+        Mirror { source, destination, options, copied, total }
     }
 
     /// The number of keys and changes that the destination has confirmed.
     #[must_use]
     pub fn copied(&self) -> u64 {
         self.copied.load(Ordering::Relaxed)
+    }
+
+    /// The number of keys that [`Mirror::copy`] copies; 0 before it knows.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.total.load(Ordering::Relaxed)
     }
 
     /// Copies all keys to the destination as they are at one revision of the source. Returns that
@@ -70,6 +79,7 @@ impl Mirror {
         let mut pages = Pages::new(&self.source, first, end);
         let mut puts = JoinSet::new();
         while let Some(page) = pages.next().await? {
+            self.total.store(pages.total(), Ordering::Relaxed);
             for kv in page {
                 if puts.len() >= PUTS_MAX {
                     self.finish_one(&mut puts).await?;

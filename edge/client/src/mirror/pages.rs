@@ -17,12 +17,14 @@ pub(super) struct Pages<'a> {
     /// The revision of the first page, at which the other pages are read too; 0 before the first
     /// page.
     revision: i64,
+    /// The number of keys on all pages; 0 before the first page.
+    total: u64,
 }
 
 impl<'a> Pages<'a> {
     /// The pages of the range `[first, end)`.
     pub(super) fn new(client: &'a Client, first: Vec<u8>, end: Vec<u8>) -> Pages<'a> {
-        Pages { client, next: Some(first), end, revision: 0 }
+        Pages { client, next: Some(first), end, revision: 0, total: 0 }
     }
 
     /// The next page; `None` after the last one.
@@ -38,6 +40,7 @@ impl<'a> Pages<'a> {
         let page = self.client.range(request).await?;
         if self.revision == 0 {
             self.revision = page.header.map_or(0, |header| header.revision);
+            self.total = u64::try_from(page.count).unwrap_or_default();
         }
         if page.more {
             // The smallest key after the last one.
@@ -49,5 +52,10 @@ impl<'a> Pages<'a> {
     /// The revision at which the pages are read; 0 before the first one.
     pub(super) fn revision(&self) -> i64 {
         self.revision
+    }
+
+    /// The number of keys on all pages; 0 before the first one.
+    pub(super) fn total(&self) -> u64 {
+        self.total
     }
 }

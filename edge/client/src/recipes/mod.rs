@@ -1,4 +1,4 @@
-//! Recipes over the API: sessions, mutexes and elections. A session is a lease that is kept alive.
+//! Recipes over the API: sessions, mutexes, elections and transactional memory. A session is a lease that is kept alive.
 //! Each contender has a key under a prefix, attached to the lease of its session, and the owner of
 //! the oldest key owns the name. A contender that fails loses its place when its lease expires.
 //!
@@ -8,7 +8,9 @@ mod election;
 mod mutex;
 mod place;
 mod session;
+mod stm;
 
 pub use election::{Election, Observer};
 pub use mutex::Mutex;
 pub use session::Session;
+pub use stm::{Isolation, Stm};

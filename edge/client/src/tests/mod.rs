@@ -4,7 +4,11 @@
 mod balance;
 mod calls;
 mod metrics;
+mod namespace;
+mod ordering;
 pub(crate) mod server;
+mod snapshot;
+mod stm;
 
 use std::time::Duration;
 use tokio::time::timeout;

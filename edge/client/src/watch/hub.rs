@@ -102,6 +102,16 @@ impl Hub {
         self.watches.is_empty()
     }
 
+    /// The watch whose creation was requested and not answered yet.
+    pub(super) fn creating(&self) -> Option<Number> {
+        self.creating
+    }
+
+    /// Whether the server has the watch.
+    pub(super) fn is_live(&self, number: Number) -> bool {
+        self.watches.get(&number).is_some_and(|watch| watch.id.is_some())
+    }
+
     /// Whether [`Hub::next_request`] returns a request.
     pub(super) fn has_request(&self) -> bool {
         !self.to_cancel.is_empty() || self.can_create() || self.progress_wanted

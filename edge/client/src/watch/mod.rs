@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataValue;
@@ -41,9 +41,31 @@ const COMMANDS_MAX: usize = 64;
 const REQUESTS_MAX: usize = 16;
 
 /// One watch. Dropping it cancels it.
+///
+/// ```no_run
+/// # async fn example(client: client::Client) -> Result<(), client::Error> {
+/// use proto::etcdserverpb::WatchCreateRequest;
+///
+/// let request = WatchCreateRequest { key: "a".into(), start_revision: 7, ..Default::default() };
+/// let mut watcher = client.watch(request).await;
+/// // When the connection breaks, the watch goes on at another endpoint after the last event that
+/// // was delivered here: no event is missed, and none comes twice.
+/// while let Some(update) = watcher.next().await {
+///     // For example, the first revision was compacted.
+///     if let Some(error) = update.error {
+///         return Err(error);
+///     }
+///     for event in update.response.events {
+///         println!("{:?} of {:?}", event.r#type(), event.kv);
+///     }
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct Watcher {
     answers: mpsc::Receiver<WatchUpdate>,
+    /// Gets a message when the server has the watch; `None` once it was received.
+    created: Option<oneshot::Receiver<()>>,
     /// Wakes the task of the hub, which looks for watches whose receiver is closed.
     dropped: Arc<Notify>,
     /// The last response was returned.
@@ -51,6 +73,17 @@ pub struct Watcher {
 }
 
 impl Watcher {
+    /// Waits until the server has the watch, so that it sends every later event. Returns false if
+    /// the watch has ended before; [`Watcher::next`] then has the reason.
+    pub async fn created(&mut self) -> bool {
+        let Some(created) = &mut self.created else { return true };
+        let is_created = created.await.is_ok();
+        if is_created {
+            self.created = None;
+        }
+        is_created
+    }
+
     /// The next response; `None` once the watch has ended.
     pub async fn next(&mut self) -> Option<WatchUpdate> {
         if self.ended {
@@ -74,6 +107,20 @@ impl Drop for Watcher {
 }
 
 /// Watches that share one stream. They continue when the hub is dropped.
+///
+/// ```no_run
+/// # async fn example(client: client::Client) {
+/// use proto::etcdserverpb::WatchCreateRequest;
+///
+/// let mut hub = client.watch_hub();
+/// let mut first = hub.watch(WatchCreateRequest { key: "a".into(), ..Default::default() }).await;
+/// let mut second = hub.watch(WatchCreateRequest { key: "b".into(), ..Default::default() }).await;
+/// tokio::select! {
+///     update = first.next() => println!("a: {update:?}"),
+///     update = second.next() => println!("b: {update:?}"),
+/// }
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct WatchHub {
     next: Number,
@@ -82,9 +129,17 @@ pub struct WatchHub {
     dropped: Arc<Notify>,
 }
 
+/// The sides of a watch that its [`Watcher`] does not have.
+#[derive(Debug)]
+struct Reader {
+    updates: mpsc::Sender<WatchUpdate>,
+    /// `None` once the server has the watch.
+    created: Option<oneshot::Sender<()>>,
+}
+
 #[derive(Debug)]
 enum Command {
-    Watch(Number, Box<pb::WatchCreateRequest>, mpsc::Sender<WatchUpdate>),
+    Watch(Number, Box<pb::WatchCreateRequest>, Reader),
     Progress,
 }
 
@@ -116,14 +171,17 @@ impl Client {
 impl WatchHub {
     /// Starts a watch. Waits while too many commands are queued.
     pub async fn watch(&mut self, request: pb::WatchCreateRequest) -> Watcher {
-        let (sender, answers) = mpsc::channel(RESPONSES_MAX);
+        let (updates, answers) = mpsc::channel(RESPONSES_MAX);
+        let (creation, created) = oneshot::channel();
+        let reader = Reader { updates, created: Some(creation) };
         let number = self.next;
         self.next += 1;
         if let Some(commands) = &self.commands {
             // If the task of the hub has failed, the watcher reports it.
-            _ = commands.send(Command::Watch(number, Box::new(request), sender)).await;
+            _ = commands.send(Command::Watch(number, Box::new(request), reader)).await;
         }
-        Watcher { answers, dropped: Arc::clone(&self.dropped), ended: false }
+        let dropped = Arc::clone(&self.dropped);
+        Watcher { answers, created: Some(created), dropped, ended: false }
     }
 
     /// Requests a progress notification for each watch.
@@ -148,7 +206,7 @@ struct Task {
     dropped: Arc<Notify>,
     hub: Hub,
     /// The queues of the readers, until they are dropped or their watch has ended.
-    readers: BTreeMap<Number, mpsc::Sender<WatchUpdate>>,
+    readers: BTreeMap<Number, Reader>,
     /// The deliveries of one response of the server. The next response is read when all are made.
     pending: VecDeque<Delivery>,
     /// The queue of the stream's requests, while there is a stream.
@@ -283,9 +341,18 @@ impl Task {
     }
 
     fn forget_dropped(&mut self) {
-        let dropped = self.readers.extract_if(.., |_, reader| reader.is_closed());
+        let dropped = self.readers.extract_if(.., |_, reader| reader.updates.is_closed());
         for (number, _) in dropped {
             self.hub.forget(number);
+        }
+    }
+
+    /// Tells a watcher that the server has its watch, if it has.
+    fn announce_created(&mut self, number: Number) {
+        let reader = self.readers.get_mut(&number).filter(|_| self.hub.is_live(number));
+        if let Some(created) = reader.and_then(|reader| reader.created.take()) {
+            // An error means that nobody waits.
+            _ = created.send(());
         }
     }
 
@@ -301,10 +368,16 @@ impl Task {
             {
                 self.take(Happened::Broke, stream);
             }
-            Happened::Answered(answer) => match self.hub.receive(answer) {
-                Ok(deliveries) => self.pending.extend(deliveries),
-                Err(ProtocolViolation) => self.take(Happened::Broke, stream),
-            },
+            Happened::Answered(answer) => {
+                let creating = self.hub.creating().filter(|_| answer.created);
+                match self.hub.receive(answer) {
+                    Ok(deliveries) => self.pending.extend(deliveries),
+                    Err(ProtocolViolation) => return self.take(Happened::Broke, stream),
+                }
+                if let Some(number) = creating {
+                    self.announce_created(number);
+                }
+            }
             Happened::Rested => *stream = Stream::Closed,
             Happened::Broke => {
                 self.hub.stream_ended();
@@ -328,14 +401,11 @@ fn is_stale_reason(reason: &str) -> bool {
 }
 
 /// Passes the first delivery to its reader; waits while the reader's queue is full. Safe to cancel.
-async fn deliver(
-    pending: &mut VecDeque<Delivery>,
-    readers: &mut BTreeMap<Number, mpsc::Sender<WatchUpdate>>,
-) {
+async fn deliver(pending: &mut VecDeque<Delivery>, readers: &mut BTreeMap<Number, Reader>) {
     let Some(Delivery { number, update }) = pending.front() else { return };
     let (number, last) = (*number, update.error.is_some());
     let permit = match readers.get(&number) {
-        Some(reader) => reader.reserve().await.ok(),
+        Some(reader) => reader.updates.reserve().await.ok(),
         None => None,
     };
     // There is no permit if the reader was dropped; the delivery is dropped with it.

@@ -266,11 +266,40 @@ fn a_hub_without_watches_ends_its_stream() {
 fn a_task_that_fails_is_the_error_of_its_watches() {
     run(async {
         let (answers, receiver) = tokio::sync::mpsc::channel(1);
-        let mut watcher =
-            super::Watcher { answers: receiver, dropped: Arc::default(), ended: false };
+        let mut watcher = super::Watcher {
+            answers: receiver,
+            created: None,
+            dropped: Arc::default(),
+            ended: false,
+        };
         drop(answers);
         let error = watcher.next().await.unwrap().error.unwrap();
         assert_eq!(error.message(), "the client's task for watches has failed");
         assert!(watcher.next().await.is_none());
+    });
+}
+
+#[test]
+fn a_watcher_knows_when_the_server_has_its_watch() {
+    run(async {
+        let (client, mut listener) = one().await;
+        let mut hub = client.watch_hub();
+        let mut first = hub.watch(key("a", 0)).await;
+        let mut second = hub.watch(key("b", 0)).await;
+        let mut server = listener.serve().await;
+        let mut call = server.call("Watch/Watch").await;
+        expect_create(&mut call).await;
+        call.answer(&created(1, 5));
+        assert!(first.created().await && first.created().await);
+        expect_create(&mut call).await;
+        tokio::select! {
+            biased;
+            _ = second.created() => panic!("the server has not answered"),
+            () = tokio::task::yield_now() => {}
+        }
+        let refused = pb::WatchResponse { canceled: true, ..created(-1, 5) };
+        call.answer(&refused);
+        assert!(!second.created().await);
+        assert!(second.next().await.unwrap().error.is_some());
     });
 }

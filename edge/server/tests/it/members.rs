@@ -31,7 +31,7 @@ struct NoClients;
 
 impl Connections for NoClients {
     fn open(&self, _: Worker) -> TakeOver {
-        Box::new(|_, _| {})
+        Box::new(|_| {})
     }
 }
 

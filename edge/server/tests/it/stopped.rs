@@ -163,7 +163,7 @@ impl Connections for Flood {
                 }
             }
         });
-        Box::new(|_, _| panic!("there are no connections"))
+        Box::new(|_| panic!("there are no connections"))
     }
 }
 
