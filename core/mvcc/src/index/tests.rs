@@ -1,6 +1,6 @@
 //! Compares the index with a `BTreeMap` of lists.
 
-use super::node::{self, Node, Sum, Summary};
+use super::node::{self, LEAF_MAX, Node, Sum, Summary};
 use super::*;
 use bytes::Bytes;
 use proto::Revision;
@@ -280,7 +280,7 @@ fn ascending_keys_fill_the_leaves() {
             Node::Inner(inner) => nodes.extend(inner.children.iter().cloned()),
         }
     }
-    assert!(leaves <= 10_000 / 32 + 1, "{leaves}");
+    assert!(leaves <= 10_000 / LEAF_MAX + 1, "{leaves}");
 }
 
 fn put_at(index: &mut Index, key: &str, main: i64) {
