@@ -53,7 +53,7 @@ fn check_node(
         Node::Leaf(leaf) => {
             depths.push(depth);
             assert!(depth == 0 || leaf.keys.len() > 0, "no empty leaf");
-            assert!(leaf.keys.len() <= node::LEAF_MAX, "no leaf is too large");
+            assert!(leaf.keys.len() <= LEAF_MAX, "no leaf is too large");
             assert_eq!(leaf.keys.len(), leaf.heads.len());
             assert_eq!(leaf.keys.len(), leaf.older.len());
             for at in 0..leaf.keys.len() {
