@@ -143,6 +143,32 @@ fn a_call_without_an_answer_is_placed_where_its_value_was_put() {
     verdict_with(&history, &changes).unwrap();
 }
 
+/// Either call can have made revision 3, but only one of them can have made revision 6.
+#[test]
+fn a_call_without_an_answer_leaves_an_earlier_revision_to_another_one() {
+    let of_both = || KvCall {
+        conditions: Vec::new(),
+        then: vec![Operation::Delete(bytes("k")), Operation::Delete(bytes("l"))],
+        otherwise: Vec::new(),
+    };
+    for order in [[delete("k"), of_both()], [of_both(), delete("k")]] {
+        let [first, second] = order;
+        let history = history(vec![
+            timed(0, 10, put("k", "a"), answer(2, Part::Put)),
+            timed(11, 0, first, None),
+            timed(12, 0, second, None),
+            timed(21, 30, put("k", "b"), answer(4, Part::Put)),
+            timed(31, 40, put("l", "c"), answer(5, Part::Put)),
+            timed(41, 50, get("k"), answer(6, Part::Keys(Vec::new()))),
+        ]);
+        let gone = |key| KeyChange { key: bytes(key), now: None };
+        let changes = Changes::from([(3, vec![gone("k")]), (6, vec![gone("k"), gone("l")])]);
+        verdict_with(&history, &changes).unwrap();
+        let of_none = Changes::from([(3, vec![gone("k")]), (6, vec![gone("l")])]);
+        verdict_with(&history, &of_none).unwrap_err();
+    }
+}
+
 #[test]
 fn a_stale_read_is_illegal() {
     let calls = vec![

@@ -9,13 +9,49 @@
 use super::calls::{Answered, KeyChange, KvAnswer, KvCall, KvHistory, SmallStore};
 use crate::linearizable::Timed;
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The changes of each revision. Only revisions that are in no answer are needed.
 pub type Changes = BTreeMap<i64, Vec<KeyChange>>;
 
 /// A key, and the value that a call puts; `None` if it deletes the key.
 type Write<'a> = (&'a Bytes, Option<&'a Bytes>);
+
+/// Which calls without an answer made which revisions. A call makes at most one.
+#[derive(Debug, Default)]
+struct Makers {
+    /// For each of these revisions, the calls that can have made it.
+    candidates: Vec<Vec<usize>>,
+    /// The place in `candidates` of the revision that a call makes.
+    makes: BTreeMap<usize, usize>,
+}
+
+impl Makers {
+    /// Chooses a maker among these calls, the preferred ones first. If all make earlier revisions, one
+    /// of these gets another maker, if possible. Returns false if there is no such choice.
+    fn choose(&mut self, candidates: Vec<usize>) -> bool {
+        let at = self.candidates.len();
+        self.candidates.push(candidates);
+        self.assign(at, &mut BTreeSet::new())
+    }
+
+    /// Finds a maker for a revision: an augmenting path of a bipartite matching.
+    fn assign(&mut self, at: usize, tried: &mut BTreeSet<usize>) -> bool {
+        let free = |place: &&usize| !self.makes.contains_key(place);
+        if let Some(place) = self.candidates[at].iter().find(free) {
+            self.makes.insert(*place, at);
+            return true;
+        }
+        for place in self.candidates[at].clone() {
+            if tried.insert(place) && self.assign(self.makes[&place], tried) {
+                self.makes.insert(place, at);
+                return true;
+            }
+        }
+        false
+    }
+}
 
 /// The calls at one revision, as positions in the history.
 #[derive(Debug, Default)]
@@ -40,9 +76,10 @@ struct Order<'a> {
     put_at: BTreeMap<Write<'a>, i64>,
     /// By revision, up to the last one in an answer.
     revisions: Vec<AtRevision>,
-    /// The calls without an answer that have no position in the order yet, by each of their writes.
-    unplaced: BTreeMap<Write<'a>, Vec<usize>>,
-    is_placed: Vec<bool>,
+    /// The calls without an answer, by each of their writes.
+    unanswered: BTreeMap<Write<'a>, Vec<usize>>,
+    /// The calls without an answer that were chosen as the maker of a revision.
+    makers: Makers,
     store: SmallStore,
     /// The latest start time of the executed calls. None of the next calls may have ended before
     /// it.
@@ -57,8 +94,8 @@ impl<'a> Order<'a> {
             changes,
             put_at: BTreeMap::new(),
             revisions: Vec::new(),
-            unplaced: BTreeMap::new(),
-            is_placed: vec![false; history.calls.len()],
+            unanswered: BTreeMap::new(),
+            makers: Makers::default(),
             store: SmallStore::default(),
             now: 0,
         };
@@ -87,7 +124,7 @@ impl<'a> Order<'a> {
         let Answered { call, answer, .. } = &self.calls[place].call;
         let Some(answer) = answer else {
             for write in call.operations().filter_map(|operation| operation.write()) {
-                self.unplaced.entry(write).or_default().push(place);
+                self.unanswered.entry(write).or_default().push(place);
             }
             return Ok(());
         };
@@ -138,39 +175,39 @@ impl<'a> Order<'a> {
         let unknown = || format!("nothing is known to have made revision {revision}");
         let changes = self.changes.get(&revision).filter(|changes| !changes.is_empty());
         let changes = changes.ok_or_else(unknown)?;
-        let place = self.unanswered_maker(revision, changes, deadline).ok_or_else(|| {
-            format!("no call that had begun can have made revision {revision}: {changes:?}")
-        })?;
-        self.is_placed[place] = true;
-        self.now = self.now.max(self.calls[place].begun);
+        let candidates = self.unanswered_makers(revision, changes, deadline);
+        if !self.makers.choose(candidates) {
+            return Err(format!(
+                "no call that had begun can have made revision {revision}: {changes:?}"
+            ));
+        }
         self.store.change(changes.clone());
         Ok(())
     }
 
-    /// Finds a call without an answer that makes these changes now, and none of whose values was
-    /// put at another revision. With regard to time, any of several such calls will do: all have
-    /// begun, so they also fit every later revision. A call without conditions can make the same
-    /// changes later, so it is chosen last.
-    fn unanswered_maker(
-        &mut self,
+    /// The calls without an answer that make these changes now, and none of whose values was put at
+    /// another revision. With regard to time, any of them will do: all had begun when the first call
+    /// at this or a later revision ended. A call without conditions can make the same changes later,
+    /// so it comes last.
+    fn unanswered_makers(
+        &self,
         revision: i64,
         changes: &'a [KeyChange],
         deadline: u64,
-    ) -> Option<usize> {
-        let first = changes.first()?;
+    ) -> Vec<usize> {
+        let Some(first) = changes.first() else { return Vec::new() };
         let write = (&first.key, first.now.as_ref().map(|now| &now.value));
-        let (calls, is_placed) = (self.calls, &self.is_placed);
-        let candidates = self.unplaced.get_mut(&write)?;
-        candidates.retain(|place| !is_placed[*place]);
         let makes = |place: &usize| {
-            let Timed { begun, call, .. } = &calls[*place];
+            let Timed { begun, call, .. } = &self.calls[*place];
             let mut writes = call.call.operations().filter_map(|operation| operation.write());
             *begun <= deadline
                 && writes.all(|write| self.put_at.get(&write).is_none_or(|at| *at == revision))
                 && self.store.answer(&call.call).1 == changes
         };
-        let fitting = candidates.iter().copied().filter(makes);
-        fitting.max_by_key(|place| calls[*place].call.call.conditions.len())
+        let all = self.unanswered.get(&write).into_iter().flatten().copied();
+        let mut fitting: Vec<usize> = all.filter(makes).collect();
+        fitting.sort_by_key(|place| Reverse(self.calls[*place].call.call.conditions.len()));
+        fitting
     }
 
     /// Executes a call that has an answer, and compares the answer and the time.
