@@ -3,11 +3,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use backend::{Batch, Bucket};
 use bytes::Bytes;
 use executor::boot::Files;
 use executor::{
-    APPLY_BATCHES_MAX, ApplyInput, AutoCompaction, BootOptions, ClientMessage, ConsensusInput,
-    Envelope, LogInput, LogStep, MachineOptions, Machines, RequestIds,
+    APPLY_BATCHES_MAX, ApplyInput, AutoCompaction, BackendInput, BootOptions, ClientMessage,
+    ConsensusInput, Envelope, LogInput, LogStep, MachineOptions, Machines, RequestIds,
 };
 use member::Proposal;
 use prost::Message as _;
@@ -74,6 +75,28 @@ fn put(id: u64) -> ConsensusInput {
     let header = Some(RequestHeader { id, ..RequestHeader::default() });
     let request = InternalRaftRequest { header, put: Some(put), ..Default::default() };
     ConsensusInput::Propose(Proposal::request(id, request.encode_to_vec().into()))
+}
+
+#[test]
+fn the_thread_of_the_database_is_woken_by_the_first_batch_and_the_one_that_makes_it_full() {
+    let mut writer = machines().backend_writer;
+    let empty = || BackendInput::Batch(Arc::new(Batch::new(EntryId::default())));
+    let large = || {
+        let mut batch = Batch::new(EntryId::default());
+        batch.put(Bucket::Meta, Bytes::from_static(b"key"), Bytes::from(vec![0; 3 << 20]));
+        BackendInput::Batch(Arc::new(batch))
+    };
+    assert!(writer.wake_for().counts(&empty()));
+    writer.take(Duration::ZERO, empty());
+    let mut wake = writer.wake_for();
+    for _ in 2..100 {
+        assert!(!wake.counts(&empty()));
+    }
+    assert!(wake.counts(&empty()), "the limit of batches is 100");
+    let mut wake = writer.wake_for();
+    assert!(!wake.counts(&large()));
+    assert!(wake.counts(&BackendInput::CommitNow));
+    assert!(wake.counts(&large()), "4 MiB are half of the overlay");
 }
 
 fn committed(envelopes: Vec<Envelope>) -> Vec<ApplyInput> {
