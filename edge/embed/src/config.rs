@@ -417,6 +417,7 @@ fn limits(s: &Settings) -> Limits {
 }
 
 /// The settings of the log, without its rotation.
+            bytes: count_limit(s, "max-request-bytes-per-user"),
 pub(crate) fn logging(s: &Settings) -> Logging {
     let outputs = s.words("log-outputs");
     Logging {
