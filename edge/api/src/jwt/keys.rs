@@ -19,8 +19,6 @@ use zeroize::Zeroizing;
 
 /// Signed and verified to find out whether two keys belong together.
 const PROBE: &[u8] = b"a public key that belongs to the private key verifies its signature";
-/// The bytes of a file that are read: more than all keys of a rotation have.
-const KEY_FILE_BYTES_MAX: u64 = 1 << 20;
 /// Comes before a private key in the files of `openssl ecparam`, and holds no key.
 const PARAMETERS_LABEL: &str = "EC PARAMETERS";
 
@@ -182,10 +180,12 @@ fn parsed(method: SignMethod, bytes: &[u8]) -> Option<PublicKey> {
 /// The content of a file, which is overwritten with zeros when it is dropped.
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let failed = |source| KeyError::File { path: path.to_owned(), source };
+    let mut file = std::fs::File::open(path).map_err(failed)?;
     // In one piece: a buffer that grows would leave copies.
-    let len = std::fs::metadata(path).map_err(failed)?.len().min(KEY_FILE_BYTES_MAX);
-    let mut file = std::fs::File::open(path).map_err(failed)?.take(KEY_FILE_BYTES_MAX);
-    let mut content = Zeroizing::new(Vec::with_capacity(usize::try_from(len).unwrap_or(0) + 1));
+    let len = file.metadata().map_err(failed)?.len();
+    let len = usize::try_from(len).unwrap_or(usize::MAX);
+    let mut content = Zeroizing::new(Vec::new());
+    content.try_reserve_exact(len).map_err(|_| failed(std::io::ErrorKind::OutOfMemory.into()))?;
     file.read_to_end(&mut content).map_err(failed)?;
     Ok(content)
 }
