@@ -166,6 +166,15 @@ const PROOFS: &[Proof] = &[
         environment: &[],
     },
     Proof {
+        name: "security",
+        shows: "advisories, refusals of TLS, rotation under load and the permissions of every method",
+        command: &with_peers!(
+            "if [ -n \"${GO35:-}\" ]; then export GO35; fi; cargo test --release -p etcd --test auth \
+             --test tls && cargo xtask mutate --only sec-"
+        ),
+        environment: &[("RETCD_LONG", "1")],
+    },
+    Proof {
         name: "tour",
         shows: "ours prints what 3.7.1 printed",
         command: &with_peers!("target/release/tour $ours"),

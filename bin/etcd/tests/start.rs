@@ -160,6 +160,28 @@ fn etcds_sample_configuration_starts_the_server_and_what_has_no_effect_is_said()
     assert_eq!(unsaid, None, "{log}");
 }
 
+/// As in etcd, a directory that others may enter is used, with a warning.
+#[test]
+fn cve_2020_15113_the_data_directory_is_its_owners_and_others_are_warned_of() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("new");
+    serve_once(&data);
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    for dir in [&data, &data.join("member"), &data.join("member/snap"), &data.join("member/wal")] {
+        assert_eq!(mode(dir), 0o700, "{}", dir.display());
+    }
+    let mut files = content(&data).into_keys();
+    assert!(files.all(|file| mode(&file) == 0o600), "every file is its owner's");
+    let warning = "check file permission";
+    assert!(!log_until_served(etcd(&data, free_ports())).contains(warning));
+    std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let log = log_until_served(etcd(&data, free_ports()));
+    let words = "exist, but the permission is \\\"drwxr-xr-x\\\". The recommended permission is \
+                 \\\"-rwx------\\\" to prevent possible unprivileged access to the data";
+    contains_all(&log, &[warning, words]);
+}
+
 #[test]
 fn a_taken_port_is_named() {
     let data = tempfile::tempdir().unwrap();

@@ -50,7 +50,8 @@ impl<H: Host> Call<H> {
     ) -> Result<(Session<H>, M), Status> {
         let Call { service, head, messages, origin, audit, .. } = self;
         let message = in_time(messages.only()).await?;
-        service.host.count_received(message.len());
+        let bytes = message.len();
+        service.host.count_received(bytes);
         let request: M = rpc::frame::decode(message)?;
         if let Some(audit) = &audit {
             audit.about(&request);
@@ -59,7 +60,7 @@ impl<H: Host> Call<H> {
             return Err(Error::NotSupportedForLearner.into());
         }
         service.check_metadata(&head.headers)?;
-        let session = Session::new(service, &head.headers, &origin, audit).admitted().await?;
+        let session = Session::new(service, &head.headers, &origin, audit).admitted(bytes).await?;
         check_access(&session.host, head.uri.path()).await?;
         Ok((session, request))
     }
@@ -80,7 +81,7 @@ impl<H: Host> Call<H> {
             audit.about(request);
         }
         let session = Session::new(self.service, &self.head.headers, &self.origin, self.audit);
-        let session = session.admitted().await?;
+        let session = session.admitted(bytes).await?;
         check_access(&session.host, self.head.uri.path()).await?;
         let tally = StreamCounters::new(session, self.streamed);
         tally.received(bytes);

@@ -67,14 +67,16 @@ impl Host for WorkerHost {
         self.permit_admin().await
     }
 
-    async fn admit(&self, names_user: bool) -> Result<Admitted, Status> {
-        let requests = &self.authenticator.requests;
-        if !names_user && !requests.is_limited() {
+    async fn admit(&self, names_user: bool, bytes: usize) -> Result<Admitted, Status> {
+        let (requests, all_bytes) = (&self.authenticator.requests, &self.authenticator.bytes);
+        if !names_user && !requests.is_limited() && !all_bytes.is_limited() {
             return Ok(Admitted::default());
         }
         let Some(user) = self.user().await else { return Ok(Admitted::default()) };
         let place = requests.take(&user).inspect_err(|_| self.count_over_limit("requests"))?;
-        Ok(Admitted { user: Some(user), place: place.map(Rc::new) })
+        let bytes = all_bytes.take_some(&user, bytes);
+        let bytes = bytes.inspect_err(|_| self.count_over_limit("bytes"))?;
+        Ok(Admitted { user: Some(user), place: place.map(Rc::new), bytes: bytes.map(Rc::new) })
     }
 
     async fn user(&self) -> Option<Rc<str>> {

@@ -46,12 +46,13 @@ impl<H: Host> Session<H> {
         Session { shared, host, audit, admitted: Admitted::default() }
     }
 
-    /// Takes a place among the requests of the client's user, and names the user in the audit log.
+    /// Takes a place among the requests of the client's user, for a request of so many bytes, and
+    /// names the user in the audit log.
     ///
     /// # Errors
-    /// The status for the client, when its user has too many requests.
-    pub(crate) async fn admitted(mut self) -> Result<Session<H>, Status> {
-        let admitted = self.host.admit(self.audit.is_some()).await;
+    /// The status for the client, when its user has too many requests, or too many bytes of them.
+    pub(crate) async fn admitted(mut self, bytes: usize) -> Result<Session<H>, Status> {
+        let admitted = self.host.admit(self.audit.is_some(), bytes).await;
         if let Some(audit) = &self.audit {
             audit.identify(match &admitted {
                 Ok(admitted) => admitted.user.clone(),

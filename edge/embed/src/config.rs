@@ -238,10 +238,19 @@ pub struct Logging {
 pub struct AuditFile {
     /// The file.
     pub path: PathBuf,
-    /// The size at which it is renamed, in bytes.
-    pub bytes_max: u64,
-    /// How many renamed files are kept.
-    pub files_max: u64,
+    /// When it is renamed, and how many renamed files are kept.
+    pub rules: Rotation,
+}
+
+impl AuditFile {
+    /// A file of so many bytes, of which so many renamed ones are kept, with UTC in their names.
+    #[must_use]
+    pub fn new(path: PathBuf, bytes_max: u64, files_max: usize) -> AuditFile {
+        let backups_max = Some(files_max);
+        let rules =
+            Rotation { bytes_max, days_max: 0, backups_max, local_time: false, compress: false };
+        AuditFile { path, rules }
+    }
 }
 
 /// `--cluster-version-upgrade`.
@@ -408,6 +417,7 @@ fn limits(s: &Settings) -> Limits {
         },
         users: api::UserLimits {
             requests: count_limit(s, "max-requests-per-user"),
+            bytes: count_limit(s, "max-request-bytes-per-user"),
             watches: count_limit(s, "max-watches-per-user"),
         },
         learners_max: usize::try_from(s.int("max-learners")).unwrap_or(0),
@@ -426,10 +436,9 @@ pub(crate) fn logging(s: &Settings) -> Logging {
             none if none.is_empty() => "json".to_owned(),
             given => given,
         },
-        audit: Some(s.text("audit-log")).filter(|path| !path.is_empty()).map(|path| AuditFile {
-            path: path.into(),
-            bytes_max: s.uint("audit-log-max-bytes"),
-            files_max: s.uint("audit-log-max-files"),
+        audit: Some(s.text("audit-log")).filter(|path| !path.is_empty()).map(|path| {
+            let files_max = usize::try_from(s.uint("audit-log-max-files")).unwrap_or(usize::MAX);
+            AuditFile::new(path.into(), s.uint("audit-log-max-bytes"), files_max)
         }),
         rotation: None,
     }

@@ -270,9 +270,10 @@ flags! {
         "max-watchers-per-connection" Kind::Uint, "250000", YES, "Watchers on all streams of one connection; 0 for no limit.";
         "client-cert-allowed-cn" Kind::Words, "", YES, "Common names that a client's certificate may have; in etcd only the configuration file can set them.";
         "audit-log" Kind::Text, "", YES, "The file of the audit log: a line of JSON for each call of a client, with its user, address, keys and result. If not given, none is written.";
-        "audit-log-max-bytes" Kind::Uint, "104857600", YES, "The size at which the audit log is renamed to FILE.1, and FILE.1 to FILE.2, and so on.";
+        "audit-log-max-bytes" Kind::Uint, "104857600", YES, "The size at which the audit log gets the time into its name, as the log does, and a new file is begun.";
         "audit-log-max-files" Kind::Uint, "10", YES, "How many renamed files of the audit log are kept.";
         "max-requests-per-user" Kind::Uint, "0", YES, "Requests in progress of one user at this member; 0 for no limit. A further one is refused with ResourceExhausted.";
+        "max-request-bytes-per-user" Kind::Uint, "0", YES, "Bytes of the requests in progress of one user at this member; 0 for no limit. A further request is refused with ResourceExhausted.";
         "max-watches-per-user" Kind::Uint, "0", YES, "Open watches of one user at this member; 0 for no limit. A further one is not created.";
         "max-watchers" Kind::Uint, "1000000", YES, "Watchers on all connections of this member; 0 for no limit.";
     }

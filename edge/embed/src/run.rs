@@ -31,6 +31,7 @@ use proto::NodeId;
 use server::metrics::Metrics;
 use server::{Handle, Running};
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -40,6 +41,8 @@ use vfs::{RealDisk, Vfs};
 
 /// How long open requests may take after the signal to stop.
 const GRACE: Duration = Duration::from_millis(500);
+/// The permissions of a data directory.
+const DIR_MODE: u32 = 0o700;
 /// The polling interval for the start and the end of the member.
 const POLL: Duration = Duration::from_millis(2);
 
@@ -127,6 +130,7 @@ fn log_directory_kind(dir: &Path) -> Result<(), String> {
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
         .collect();
     names.sort();
+    warn_of_permissions(dir);
     if names.iter().any(|name| name == "proxy") {
         return Err(
             "the directory holds data of the v2 proxy, which has been removed in 3.6".to_owned()
@@ -143,6 +147,34 @@ fn log_directory_kind(dir: &Path) -> Result<(), String> {
         tracing::info!("data-dir" = data_dir, "dir-type" = "empty", "{message}");
     }
     Ok(())
+}
+
+/// Warns of a data directory that others may enter, in etcd's words (client/pkg/fileutil
+/// `CheckDirPermission`). A directory that the server makes is only for its owner.
+fn warn_of_permissions(dir: &Path) {
+    let Ok(data) = std::fs::metadata(dir) else { return };
+    let mode = data.permissions().mode() & 0o777;
+    if mode != DIR_MODE {
+        let error = format!(
+            "directory {:?} exist, but the permission is \"d{}\". The recommended permission is \
+             \"-{}\" to prevent possible unprivileged access to the data",
+            dir.display().to_string(),
+            letters(mode),
+            letters(DIR_MODE),
+        );
+        tracing::warn!(error, "check file permission");
+    }
+}
+
+/// Permissions as `ls` shows them.
+fn letters(mode: u32) -> String {
+    let letter = |at: u32| match (mode >> (8 - at) & 1, at % 3) {
+        (0, _) => '-',
+        (_, 0) => 'r',
+        (_, 1) => 'w',
+        (_, _) => 'x',
+    };
+    (0..9).map(letter).collect()
 }
 
 /// Binds, opens and starts everything.

@@ -151,6 +151,26 @@ fn an_old_flag_sets_what_its_newer_name_sets() {
     }
 }
 
+/// etcd accepts it, and then compacts without end or ends with a panic.
+#[test]
+fn ghsa_pm3m_32r3_7mfh_a_negative_retention_is_refused() {
+    for (mode, negative) in [
+        ("periodic", "-1"),
+        ("periodic", "-5m"),
+        ("periodic", "-1ns"),
+        ("periodic", "-9223372036854775808"),
+        ("revision", "-1"),
+        ("revision", "-5m"),
+    ] {
+        let arguments = [
+            format!("--auto-compaction-mode={mode}"),
+            format!("--auto-compaction-retention={negative}"),
+        ];
+        let said = show(decide(&arguments, &[]));
+        assert!(said.contains("CompactionRetention"), "{mode} {negative}: {said}");
+    }
+}
+
 #[test]
 fn the_defaults_are_etcds() {
     let config = Config::new();

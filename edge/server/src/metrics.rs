@@ -300,7 +300,7 @@ group! {
     Security {
         jwt_failed_reloads: IntCounter = "retcd_jwt_failed_reloads_total", "Changed key files of JSON Web Tokens that were not valid.";
         certificate_expiry: IntGaugeVec = "retcd_tls_certificate_expiry_seconds", "Seconds until the certificate of a port expires, or the first of its issuers in the same file; negative after that.", ["port"];
-        over_limit: IntCounterVec = "retcd_user_limit_refusals_total", "Requests and watches that were refused because their user has too many.", ["what"];
+        over_limit: IntCounterVec = "retcd_user_limit_refusals_total", "Requests and watches that were refused because their user has too many, or too many bytes of requests.", ["what"];
         audit_written: IntCounter = "retcd_audit_lines_written_total", "Lines written to the audit log.";
         audit_dropped: IntCounter = "retcd_audit_lines_dropped_total", "Lines that are missing in the audit log: the queue was full, or the file could not be written.";
     }
@@ -448,7 +448,7 @@ impl Metrics {
         for code in ["ENHANCE_YOUR_CALM", "PROTOCOL_ERROR"] {
             metrics.network.closed.with_label_values(&[code]).inc_by(0);
         }
-        for what in ["requests", "watches"] {
+        for what in ["requests", "bytes", "watches"] {
             metrics.security.over_limit.with_label_values(&[what]).inc_by(0);
         }
         Ok(metrics)
