@@ -3,7 +3,7 @@
 
 use crate::gathered::{Gathered, GatheringEnd};
 use crate::ids::{IdLane, RequestIds};
-use crate::joined::{LastAnswer, join_messages};
+use crate::joined::join_messages;
 use crate::message::{
     ApplyInput, ClientMessage, ConsensusInput, Envelope, LogInput, RequestFailure, WakeFor,
     is_proposal,
@@ -68,16 +68,6 @@ struct Applying {
     applied: Index,
 }
 
-/// The ids of requests and of rounds of reads.
-#[derive(Debug)]
-struct Ids {
-    requests: RequestIds,
-    /// The lane of the applier's own proposals.
-    own_lane: usize,
-    /// The contexts of the rounds of reads.
-    contexts: IdLane,
-}
-
 /// Drives `member`. See the crate's description.
 #[derive(Debug)]
 pub struct Consensus {
@@ -85,7 +75,9 @@ pub struct Consensus {
     /// How many entries before a snapshot are kept for members that are behind: in memory, or only
     /// in the log if they are too large.
     catch_up_entries: u64,
-    ids: Ids,
+    ids: RequestIds,
+    /// The lane of the applier's own proposals.
+    own_lane: usize,
     gathered: Gathered,
     /// Committed batches that have no credit yet, oldest first.
     committed: VecDeque<Committed>,
@@ -94,7 +86,8 @@ pub struct Consensus {
     unsent: Option<Leadership>,
     reads: ReadRounds,
     transfers: Transfers,
-    last_answer: LastAnswer,
+    /// The contexts of the rounds of reads.
+    contexts: IdLane,
     /// The ticks since the current log write began.
     writing_ticks: u64,
 }
@@ -103,7 +96,7 @@ impl Consensus {
     pub(crate) fn new(
         member: Member,
         catch_up_entries: u64,
-        requests: RequestIds,
+        ids: RequestIds,
         own_lane: usize,
         contexts: IdLane,
     ) -> Consensus {
@@ -111,14 +104,15 @@ impl Consensus {
         Consensus {
             member,
             catch_up_entries,
-            ids: Ids { requests, own_lane, contexts },
+            ids,
+            own_lane,
             gathered: Gathered::default(),
             committed: VecDeque::new(),
             applying: Applying::default(),
             unsent,
             reads: ReadRounds::default(),
             transfers: Transfers::default(),
-            last_answer: LastAnswer::default(),
+            contexts,
             writing_ticks: 0,
         }
     }
@@ -223,7 +217,6 @@ impl Consensus {
                 if is_append && matches!(self.gathered.end, GatheringEnd::Append) {
                     self.end_gathering();
                 }
-                self.last_answer.received(&message);
                 self.step(Input::Message(message), out);
             }
             ConsensusInput::Read(read) => {
@@ -265,11 +258,11 @@ impl Consensus {
             };
         }
         if self.reads.is_due() {
-            let context = self.ids.contexts.next_id();
+            let context = self.contexts.next_id();
             self.reads.begin(context);
             self.step(Input::Read(context), out);
         }
-        join_messages(out, &mut self.last_answer);
+        join_messages(out);
     }
 
     fn step(&mut self, input: Input, out: &mut Vec<Envelope>) {
@@ -396,7 +389,7 @@ impl Consensus {
     }
 
     fn refusal(&self, id: u64) -> Envelope {
-        if self.ids.requests.lane_of(id) == Some(self.ids.own_lane) {
+        if self.ids.lane_of(id) == Some(self.own_lane) {
             Envelope::Apply(ApplyInput::Refused(id))
         } else {
             Envelope::Client(ClientMessage::Answer(id, Err(RequestFailure::TooManyRequests)))
