@@ -129,8 +129,11 @@ pub(crate) fn ask(conn: &mut ClientConnection, socket: &mut Socket) -> String {
     "closed".to_owned()
 }
 
-/// The next record, with its head: `None` at the end.
-fn record(socket: &mut Socket) -> io::Result<Option<(u8, [u8; 5], Vec<u8>)>> {
+/// The type of a record, its head, and what is behind that.
+type TypeHeadAndPayload = (u8, [u8; 5], Vec<u8>);
+
+/// The next record; `None` at the end.
+fn record(socket: &mut Socket) -> io::Result<Option<TypeHeadAndPayload>> {
     let mut head = [0; 5];
     match socket.read_exact(&mut head) {
         Ok(()) => {}
@@ -148,16 +151,14 @@ fn record(socket: &mut Socket) -> io::Result<Option<(u8, [u8; 5], Vec<u8>)>> {
 /// How the server answers without encryption: the name of its alert, `closed`, or `answered` for a
 /// ServerHello.
 pub(crate) fn plain_answer(socket: &mut Socket) -> String {
-    loop {
-        match record(socket) {
-            Ok(Some((ALERT, _, payload))) if payload.len() == 2 => {
-                return format!("{:?}", AlertDescription::from(payload[1]));
-            }
-            Ok(Some((HANDSHAKE, _, _))) => return "answered".to_owned(),
-            Ok(Some((kind, ..))) => return format!("a record of type {kind}"),
-            Ok(None) => return "closed".to_owned(),
-            Err(error) => return format!("no answer: {error}"),
+    match record(socket) {
+        Ok(Some((ALERT, _, payload))) if payload.len() == 2 => {
+            format!("{:?}", AlertDescription::from(payload[1]))
         }
+        Ok(Some((HANDSHAKE, _, _))) => "answered".to_owned(),
+        Ok(Some((kind, ..))) => format!("a record of type {kind}"),
+        Ok(None) => "closed".to_owned(),
+        Err(error) => format!("no answer: {error}"),
     }
 }
 
