@@ -48,7 +48,8 @@ impl Called {
 fn qualified(name: &str, file: &str) -> String {
     let short = name.trim_start_matches("::");
     let is_short = short.len() < name.len() || !short.contains("::");
-    let Some((package, module)) = file.rsplit_once("/src/").filter(|_| is_short) else {
+    let is_rust = file.ends_with(".rs");
+    let Some((package, module)) = file.rsplit_once("/src/").filter(|_| is_short && is_rust) else {
         return name.to_owned();
     };
     let package = package.rsplit('/').next().unwrap_or_default();
@@ -154,8 +155,8 @@ struct Function {
     id: u64,
     #[prost(int64, tag = "2")]
     name: i64,
-    #[prost(int64, tag = "3")]
-    system_name: i64,
+    // Without `system_name`, pprof shows the name as it is: it removes what is in angle brackets if both
+    // are equal.
     #[prost(int64, tag = "4")]
     filename: i64,
 }
@@ -213,7 +214,7 @@ impl Content {
         if is_new {
             let name = self.text(&called.name);
             let filename = self.text(&called.file);
-            self.profile.function.push(Function { id, name, system_name: name, filename });
+            self.profile.function.push(Function { id, name, filename });
         }
         id
     }
@@ -296,6 +297,7 @@ mod tests {
             ("::poll", "/r/tokio-util-0.7.20/src/sync/mod.rs", "tokio_util::sync::poll"),
             ("std::io::read", "/rustc/1/library/std/src/io/mod.rs", "std::io::read"),
             ("clone3", "Unknown", "clone3"),
+            ("mi_free", "/r/registry/src/index/libmimalloc-sys-0.1.49/c_src/free.c", "mi_free"),
         ] {
             assert_eq!(qualified(name, file), full);
         }
