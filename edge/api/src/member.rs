@@ -328,20 +328,7 @@ impl Host for WorkerHost {
     /// system, but a page that a commit frees can only be returned by a later one. Other requests
     /// are served meanwhile.
     async fn defragment(&self) -> Result<(), Status> {
-        let mut file = self.worker.flushed_file().await.map_err(status_of)?;
-        let before = file.size();
-        let _timer = DefragTimer::start(&self.worker);
-        tracing::info!(size_bytes = before, "starting defragment");
-        let mut in_vain = 0;
-        while in_vain < COMMITS_IN_VAIN_MAX {
-            let size = file.size();
-            // Pages that the old view can reach cannot be freed, so it is dropped first.
-            drop(file);
-            file = self.worker.flushed_file().await.map_err(status_of)?;
-            in_vain = if file.size() < size { 0 } else { in_vain + 1 };
-        }
-        tracing::info!(size_bytes = file.size(), "finished defragment");
-        Ok(())
+        defragment(&self.worker).await
     }
 
     async fn hash(&self) -> Result<HashResponse, Status> {
@@ -368,6 +355,27 @@ impl Host for WorkerHost {
         let stream = self.worker.open_watch_stream(connection, deliver);
         WorkerWatchStream { stream, host: self.clone() }
     }
+}
+
+/// Returns free space of the database file to the file system.
+///
+/// # Errors
+/// The status for a client.
+pub async fn defragment(worker: &Worker) -> Result<(), Status> {
+    let mut file = worker.flushed_file().await.map_err(status_of)?;
+    let before = file.size();
+    let _timer = DefragTimer::start(worker);
+    tracing::info!(size_bytes = before, "starting defragment");
+    let mut in_vain = 0;
+    while in_vain < COMMITS_IN_VAIN_MAX {
+        let size = file.size();
+        // Pages that the old view can reach cannot be freed, so it is dropped first.
+        drop(file);
+        file = worker.flushed_file().await.map_err(status_of)?;
+        in_vain = if file.size() < size { 0 } else { in_vain + 1 };
+    }
+    tracing::info!(size_bytes = file.size(), "finished defragment");
+    Ok(())
 }
 
 /// Measures a defragmentation, also one whose client is gone.

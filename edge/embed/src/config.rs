@@ -36,8 +36,8 @@ pub struct Config {
     pub notices: Notices,
     /// Where log lines go.
     pub logging: Logging,
-    /// Whether the time of each kind of gRPC call is measured.
-    pub metrics_extensive: bool,
+    /// Metrics, profiles and traces.
+    pub monitoring: Monitoring,
     /// Whether the cluster's version is raised to this server's.
     pub version_upgrade: VersionUpgrade,
     /// Feature gates.
@@ -69,6 +69,8 @@ pub struct Member {
     pub initial_election_tick_advance: bool,
     /// Passwords and tokens at this member.
     pub auth: Auth,
+    /// How its files and their pages in memory are treated.
+    pub storage: StorageUse,
 }
 
 impl Member {
@@ -87,6 +89,41 @@ impl Member {
     pub fn request_timeout(&self) -> Duration {
         Duration::from_secs(5) + 2 * self.election_timeout()
     }
+}
+
+/// How the files of a member and their pages in memory are treated.
+#[derive(Clone, Copy, Debug)]
+pub struct StorageUse {
+    /// Whether files are synced. Without it, a crash of the machine loses data.
+    pub syncs_files: bool,
+    /// Whether the memory of the process is locked.
+    pub locks_memory: bool,
+    /// The free space in the database at which it is defragmented at the start, in bytes; 0 for never.
+    pub defragments_from: u64,
+}
+
+/// Metrics, profiles and traces.
+#[derive(Clone, Debug)]
+pub struct Monitoring {
+    /// Whether the time of each kind of gRPC call is measured.
+    pub has_extensive_metrics: bool,
+    /// Whether profiles are served.
+    pub has_profiles: bool,
+    /// The export of traces; `None` for none.
+    pub tracing: Option<Tracing>,
+}
+
+/// The export of traces.
+#[derive(Clone, Debug)]
+pub struct Tracing {
+    /// The host and port of the collector.
+    pub address: String,
+    /// The service's name.
+    pub service: String,
+    /// This server's id within the service.
+    pub instance: Option<String>,
+    /// How many of a million traces that begin here are recorded.
+    pub per_million: u32,
 }
 
 /// The URLs to listen on and to advertise.
@@ -303,8 +340,13 @@ impl Config {
                 slow_apply: s.duration("warning-apply-duration").to_std(),
                 slow_request: or(s.duration("warning-unary-request-duration"), 300),
             },
+            monitoring: Monitoring {
+                has_extensive_metrics: s.text("metrics") == "extensive",
+                // As in etcd, the level `debug` turns them on, too.
+                has_profiles: s.bool("enable-pprof") || logging.level == "debug",
+                tracing: tracing(s),
+            },
             logging,
-            metrics_extensive: s.text("metrics") == "extensive",
             version_upgrade: match s.text("cluster-version-upgrade").as_str() {
                 "auto" => VersionUpgrade::Auto,
                 "manual" => VersionUpgrade::Manual,
@@ -353,6 +395,13 @@ fn member(s: &Settings) -> Member {
             token_ttl: Duration::from_secs(non_zero(s, "auth-token-ttl", 300)),
             bcrypt_cost: api::bcrypt_cost(s.uint("bcrypt-cost")),
             bcrypt_cost_given: s.uint("bcrypt-cost"),
+        },
+        storage: StorageUse {
+            syncs_files: !s.bool("unsafe-no-fsync"),
+            locks_memory: s.bool("memory-mlock"),
+            defragments_from: s
+                .uint("bootstrap-defrag-threshold-megabytes")
+                .saturating_mul(1024 * 1024),
         },
     }
 }
@@ -424,6 +473,16 @@ fn limits(s: &Settings) -> Limits {
         promotes_learners: s.bool("auto-promote-learners"),
         strict_reconfiguration: s.bool("strict-reconfig-check"),
     }
+}
+
+fn tracing(s: &Settings) -> Option<Tracing> {
+    let text = |name| Some(s.text(name)).filter(|text| !text.is_empty());
+    s.bool("enable-distributed-tracing").then(|| Tracing {
+        address: s.text("distributed-tracing-address"),
+        service: s.text("distributed-tracing-service-name"),
+        instance: text("distributed-tracing-instance-id"),
+        per_million: u32::try_from(s.int("distributed-tracing-sampling-rate")).unwrap_or(0),
+    })
 }
 
 /// The settings of the log, without its rotation.

@@ -110,7 +110,6 @@ pub const DEPRECATED: [(&str, &str); 2] = [
 
 const IN_PROCESS: Built = Built::NoEffect("the JSON gateway calls the server without a connection");
 const DISCOVERY: Built = Built::No("discovery");
-const TRACING: Built = Built::No("tracing");
 const YES: Built = Built::Yes;
 
 const V2_STAGES: &[&str] = &["gone", "write-only", "write-only-drop-data", "write-only-skip-check"];
@@ -145,7 +144,7 @@ flags! {
         "listen-client-http-urls" Kind::Urls, "", YES, "URLs to listen on for HTTP alone: JSON, health, metrics. --listen-client-urls then serve gRPC alone.";
         "max-snapshots" Kind::Uint, "5", YES, "Snapshot files to keep; 0 keeps all. Deprecated in 3.6.";
         "max-wals" Kind::Uint, "5", YES, "Log files to keep; 0 keeps all.";
-        "memory-mlock" Kind::Bool, "false", Built::No("locking memory"), "Keep the database's pages in memory.";
+        "memory-mlock" Kind::Bool, "false", YES, "Lock the memory of the process, with the cache of database pages, so that it is never swapped out.";
         "quota-backend-bytes" Kind::Int, "0", YES, "The size that the database may reach, in bytes; then only reads and deletes are served. 0 means 2 GiB, a negative number no limit.";
         "backend-bbolt-freelist-type" Kind::Text, "map", Built::NoEffect("this server has its own freelist"), "The type of the freelist of a Go server: array or map.";
         "backend-batch-interval" Kind::Duration, "0s", YES, "The maximum time between commits of the database; 0 means 100ms.";
@@ -227,7 +226,7 @@ flags! {
         "auth-token-ttl" Kind::Uint, "300", YES, "Seconds that a simple token lasts after its last use.";
     }
     Monitoring {
-        "enable-pprof" Kind::Bool, "false", Built::NoEffect("profiles over HTTP are not built yet: /debug/pprof/ is answered with 404"), "Serve profiles under /debug/pprof/.";
+        "enable-pprof" Kind::Bool, "false", YES, "Serve CPU profiles under /debug/pprof/ of the client URLs. The log level debug turns it on, too.";
         "metrics" Kind::Text, "basic", YES, "basic, or extensive to measure the duration of gRPC calls too.";
         "listen-metrics-urls" Kind::Urls, "", YES, "URLs to listen on for /metrics and the health checks alone.";
     }
@@ -241,11 +240,11 @@ flags! {
         "warning-unary-request-duration" Kind::Duration, "300ms", YES, "A request that takes longer than this is logged.";
     }
     Tracing {
-        "enable-distributed-tracing" Kind::Bool, "false", TRACING, "Export traces.";
-        "distributed-tracing-address" Kind::Text, "localhost:4317", TRACING, "The address to export traces to.";
-        "distributed-tracing-service-name" Kind::Text, "etcd", TRACING, "The service's name in traces.";
-        "distributed-tracing-instance-id" Kind::Text, "", TRACING, "This server's id in traces.";
-        "distributed-tracing-sampling-rate" Kind::Int, "0", TRACING, "The number of traces to sample per million.";
+        "enable-distributed-tracing" Kind::Bool, "false", YES, "Send spans of gRPC calls to an OpenTelemetry collector, by OTLP over gRPC without TLS.";
+        "distributed-tracing-address" Kind::Text, "localhost:4317", YES, "The host and port of the collector.";
+        "distributed-tracing-service-name" Kind::Text, "etcd", YES, "The service's name in traces.";
+        "distributed-tracing-instance-id" Kind::Text, "", YES, "This server's id in traces.";
+        "distributed-tracing-sampling-rate" Kind::Int, "0", YES, "How many of a million traces that begin here are sent; a client's own trace decides for itself.";
     }
     Features {
         "corrupt-check-time" Kind::Duration, "0s", YES, "Time between comparisons of the members' data; 0 for never.";
@@ -254,13 +253,13 @@ flags! {
         "compaction-sleep-interval" Kind::Duration, "10ms", YES, "The interval of the batches of a compaction.";
         "watch-progress-notify-interval" Kind::Duration, "10m", YES, "Time between progress notifications of a watch.";
         "warning-apply-duration" Kind::Duration, "100ms", YES, "Applying an entry that takes longer than this is logged.";
-        "bootstrap-defrag-threshold-megabytes" Kind::Uint, "0", Built::NoEffect("the database is defragmented while serving"), "Defragment at the start if that frees this much.";
+        "bootstrap-defrag-threshold-megabytes" Kind::Uint, "0", YES, "Defragment the database at the start if that frees this many MiB; 0 for never.";
         "snapshot-catchup-entries" Kind::Uint, "5000", YES, "Entries that stay in the log for slow followers.";
         "downgrade-check-time" Kind::Duration, "5s", YES, "Time between checks of whether a downgrade is complete; 0 for never.";
     }
     Unsafe {
         "force-new-cluster" Kind::Bool, "false", YES, "Start a cluster of one member with the data of this member.";
-        "unsafe-no-fsync" Kind::Bool, "false", Built::No("writing without syncing"), "Do not sync files to disk. Can lose data.";
+        "unsafe-no-fsync" Kind::Bool, "false", YES, "Do not sync files to disk. A crash of the machine loses data.";
     }
     Retcd {
         "cluster-version-upgrade" Kind::Choice(&["", "auto", "manual"]), "", YES, "Whether the cluster's version is raised to this server's: auto or manual. If not given, auto for a cluster that this server created and manual for older data, so that the way back stays open.";

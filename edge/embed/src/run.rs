@@ -10,8 +10,8 @@
 mod banner;
 mod failure;
 mod options;
+mod records;
 
-use crate::audit::AuditLog;
 use crate::certificates::Certificates;
 use crate::config::Config;
 use crate::connections::{Clients, Place};
@@ -19,15 +19,17 @@ use crate::corruption;
 use crate::listening::{self, Port};
 use crate::peers::{self, ToMember, ToPeers};
 use crate::status::{MemberStatus, MetricsPort, PeerPort};
-use crate::{promotion, system};
+use crate::{defragmentation, profiles, promotion, system};
 use api::{Authenticator, Traffic};
+use executor::{Booted, Founding};
 use failure::StartFailure;
 use net::limits::PlacesOfPorts;
 use net::tls::{Security, ServerTls};
 use net::{AcceptedSocket, Acceptor, Listener, Seats, Url, plain};
 use nix::sys::signal::Signal;
-use peer::Transport;
+use peer::{Dialer, Transport};
 use proto::NodeId;
+use records::CallRecords;
 use server::metrics::Metrics;
 use server::{Handle, Running};
 use std::collections::BTreeMap;
@@ -37,7 +39,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
-use vfs::{RealDisk, Vfs};
+use vfs::Vfs;
 
 /// How long open requests may take after the signal to stop.
 const GRACE: Duration = Duration::from_millis(500);
@@ -76,7 +78,7 @@ struct Serving {
     stop_causes: mpsc::Receiver<StopCause>,
     /// What has ended the wait for a leader.
     early_stop: Option<StopCause>,
-    audit: Option<AuditLog>,
+    records: CallRecords,
 }
 
 /// Serves until a signal or a fault. Returns the exit code 1 after a fault, and 0 after the member
@@ -179,47 +181,34 @@ fn letters(mode: u32) -> String {
 
 /// Binds, opens and starts everything.
 fn start(config: &Config) -> Result<Serving, StartFailure> {
-    system::block_signals().map_err(|e| format!("cannot block signals: {e}"))?;
-    let fds =
-        system::raise_fd_limit().map_err(|e| format!("cannot read the limit of files: {e}"))?;
-    if fds <= system::FDS_RESERVED {
-        return Err(StartFailure::Other(format!(
-            "file descriptor limit of etcd process is too low; please set higher (limit {fds}, \
-             recommended {})",
-            system::FDS_RESERVED
-        )));
-    }
+    let fds = prepare_process(config)?;
     let listeners = bind_all(config)?;
     let dialer = listening::dialer(config)?;
     let authenticator = Arc::new(authenticator(config)?);
-    let disk: Arc<dyn Vfs> = Arc::new(RealDisk);
+    let disk = options::disk(config);
     let has_data = options::has_data(&disk, config)?;
     let (members, founding) = options::founding(config, has_data, &dialer)?;
     banner::starting(config, members.as_ref(), has_data);
-    let metrics = Arc::new(Metrics::new(config.metrics_extensive));
+    let metrics = Arc::new(Metrics::new(config.monitoring.has_extensive_metrics));
     let status = Arc::new(MemberStatus::new(
         Arc::clone(&metrics),
         config.member.request_timeout(),
         listeners.certificates.clone(),
     ));
-    let started = Instant::now();
-    let boot_options = options::boot(config, founding);
-    let mut booted = server::boot(&disk, &boot_options).map_err(StartFailure::Data)?;
-    banner::opened(config, &booted, started.elapsed());
-    if has_data && config.gates.enabled("InitialCorruptCheck") {
-        corruption::check_at_start(&mut booted, &dialer, config.member.request_timeout())
-            .inspect_err(|error| tracing::error!(error, "checkInitialHashKV failed"))?;
-    }
+    let booted = open_data(config, &disk, founding, (has_data, &dialer))?;
+    let defragments = defragmentation::is_due(config, &booted.backend.view());
     options::describe(config, &metrics);
     banner::bcrypt_cost(config);
     let (stop, stopping) = watch::channel(false);
     let places = places(fds);
     let seats = Seats::new(places.clients);
     let port = PeerPort { status: Arc::clone(&status), authenticator: Arc::clone(&authenticator) };
-    let audit = open_audit_log(config, &metrics)?;
-    let limits = options::api_limits(config, audit.as_ref().map(AuditLog::sink));
+    let records = CallRecords::open(config, &metrics)?;
+    let limits = options::api_limits(config, &records);
+    let has_profiles = config.monitoring.has_profiles;
+    let status_of_clients = Arc::clone(&status);
     let clients =
-        Arc::new(Clients { status: Arc::clone(&status), limits, authenticator, stopping });
+        Clients { status: status_of_clients, limits, authenticator, has_profiles, stopping };
     let no_thread = |e: std::io::Error| format!("cannot start the server's threads: {e}");
     let to_member = Arc::new(ToMember::default());
     let transport_options = options::transport(config, &booted, &disk, &metrics, &dialer);
@@ -233,8 +222,9 @@ fn start(config: &Config) -> Result<Serving, StartFailure> {
     };
     status.set_announcement(booted.announced_version, booted.raises_version);
     let server_options = options::server(config, &metrics, &dialer);
-    let running = server::start(disk, booted, server_options, clients, Arc::new(to_peers))
-        .map_err(no_thread)?;
+    let running =
+        server::start(disk, booted, server_options, Arc::new(clients), Arc::new(to_peers))
+            .map_err(no_thread)?;
     let handle = running.handle();
     to_member.set(handle.clone());
     status.set(handle.clone());
@@ -243,9 +233,12 @@ fn start(config: &Config) -> Result<Serving, StartFailure> {
     if config.limits.promotes_learners {
         promotion::watch(port.clone()).map_err(no_thread)?;
     }
+    if defragments {
+        defragmentation::begin(handle.clone()).map_err(no_thread)?;
+    }
     listeners.certificates.clone().watch().map_err(no_thread)?;
     let stop_causes = watch_for_stop(running).map_err(no_thread)?;
-    let member = StartedMember { handle, transport, stop, seats, stop_causes, audit };
+    let member = StartedMember { handle, transport, stop, seats, stop_causes, records };
     serve(config, port, member, (listeners, places.plain))
 }
 
@@ -255,16 +248,42 @@ fn authenticator(config: &Config) -> Result<Authenticator, String> {
         .inspect_err(|error| tracing::warn!(error, "failed to create token provider"))
 }
 
-fn open_audit_log(
+/// Blocks the signals that stop the server, raises the limit of open files and returns it, and locks
+/// the memory if the configuration says so.
+fn prepare_process(config: &Config) -> Result<u64, StartFailure> {
+    system::block_signals().map_err(|e| format!("cannot block signals: {e}"))?;
+    let fds =
+        system::raise_fd_limit().map_err(|e| format!("cannot read the limit of files: {e}"))?;
+    if fds <= system::FDS_RESERVED {
+        return Err(StartFailure::Other(format!(
+            "file descriptor limit of etcd process is too low; please set higher (limit {fds}, \
+             recommended {})",
+            system::FDS_RESERVED
+        )));
+    }
+    if config.member.storage.locks_memory {
+        system::lock_memory().map_err(StartFailure::Memory)?;
+    }
+    Ok(fds)
+}
+
+/// Opens the data, or creates it. With the gate `InitialCorruptCheck`, compares it with the data of the
+/// other members.
+fn open_data(
     config: &Config,
-    metrics: &Arc<Metrics>,
-) -> Result<Option<AuditLog>, StartFailure> {
-    let Some(file) = &config.logging.audit else { return Ok(None) };
-    let log = AuditLog::start(file, metrics).map_err(|error| {
-        let path = file.path.display();
-        StartFailure::Other(format!("cannot open the audit log {path}: {error}"))
-    })?;
-    Ok(Some(log))
+    disk: &Arc<dyn Vfs>,
+    founding: Option<Founding>,
+    (has_data, dialer): (bool, &Dialer),
+) -> Result<Booted, StartFailure> {
+    let started = Instant::now();
+    let boot_options = options::boot(config, founding);
+    let mut booted = server::boot(disk, &boot_options).map_err(StartFailure::Data)?;
+    banner::opened(config, &booted, started.elapsed());
+    if has_data && config.gates.enabled("InitialCorruptCheck") {
+        corruption::check_at_start(&mut booted, dialer, config.member.request_timeout())
+            .inspect_err(|error| tracing::error!(error, "checkInitialHashKV failed"))?;
+    }
+    Ok(booted)
 }
 
 /// A member that runs and is not served yet.
@@ -274,7 +293,7 @@ struct StartedMember {
     stop: watch::Sender<bool>,
     seats: Arc<Seats>,
     stop_causes: mpsc::Receiver<StopCause>,
-    audit: Option<AuditLog>,
+    records: CallRecords,
 }
 
 /// The places for connections within the limit of files, less what the server itself needs.
@@ -290,6 +309,9 @@ fn bind_all(config: &Config) -> Result<Listeners, StartFailure> {
     let peers = bind(config, Port::Peers)?;
     let clients = texts(&config.urls.listen_client);
     tracing::info!("listen-client-urls" = ?clients, "configuring client listeners");
+    if config.monitoring.has_profiles {
+        tracing::info!(path = profiles::PREFIX, "pprof is enabled");
+    }
     let (clients, client_tls) = bind_clients(config)?;
     let (metrics, _) = bind(config, Port::Metrics)?;
     let (peers, peer_tls) = peers;
@@ -371,7 +393,7 @@ fn serve(
     member: StartedMember,
     (listeners, plain_places): (Listeners, usize),
 ) -> Result<Serving, StartFailure> {
-    let StartedMember { handle, transport, stop, seats, stop_causes, audit } = member;
+    let StartedMember { handle, transport, stop, seats, stop_causes, records } = member;
     let failed = |e: std::io::Error| format!("cannot serve: {e}");
     let handler = Arc::new(MetricsPort(Arc::clone(&port.status)));
     let metrics = plain::Server::start("metrics", handler, plain_places).map_err(failed)?;
@@ -402,7 +424,7 @@ fn serve(
         seats,
         stop_causes,
         early_stop,
-        audit,
+        records,
     })
 }
 
@@ -519,9 +541,7 @@ fn shut_down(config: &Config, mut serving: Serving) -> bool {
     }
     serving.peers.stop();
     serving.metrics.stop();
-    if let Some(audit) = &serving.audit {
-        audit.flush();
-    }
+    serving.records.flush();
     banner::end(config, "closed etcd server");
     clean
 }

@@ -1,9 +1,10 @@
-//! Operating system: signals, the file descriptor limit, and systemd.
+//! Operating system: signals, the file descriptor limit, locked memory, and systemd.
 //!
 //! Source: etcd pkg/osutil/interrupt_unix.go and server/etcdmain/main.go @ v3.7.1.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal, raise};
+use rustix::mm::{MlockAllFlags, mlockall};
 use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -41,6 +42,14 @@ pub(crate) fn terminate_by(signal: Signal) {
     if let Err(error) = stop_signals().thread_unblock().and_then(|()| raise(signal)) {
         tracing::warn!(%error, "cannot terminate the process by the signal");
     }
+}
+
+/// Locks the memory of the process in RAM: what is used now, and what will be, page by page as it is
+/// used. The limit of locked memory applies, also later, unless the process may lock any amount
+/// (`CAP_IPC_LOCK`).
+pub(crate) fn lock_memory() -> io::Result<()> {
+    let flags = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT;
+    mlockall(flags).map_err(io::Error::from)
 }
 
 /// Raises the file descriptor limit to its maximum, as Go's runtime does, and returns it.

@@ -101,7 +101,6 @@ fn configured(arguments: &[&str], variables: &Variables) -> String {
 
 #[test]
 fn an_old_flag_sets_what_its_newer_name_sets() {
-    let defaults = configured(&[], &[]);
     for (old, new) in [
         ("stop-grpc-service-on-defrag=true", "feature-gates=StopGRPCServiceOnDefrag=true"),
         ("initial-corrupt-check=true", "feature-gates=InitialCorruptCheck=true"),
@@ -130,12 +129,16 @@ fn an_old_flag_sets_what_its_newer_name_sets() {
         ("distributed-tracing-instance-id=x", "distributed-tracing-instance-id=x"),
         ("distributed-tracing-sampling-rate=7", "distributed-tracing-sampling-rate=7"),
     ] {
-        let expected = configured(&[&format!("--{new}")], &[]);
-        assert_ne!(expected, defaults, "{new}");
-        assert_eq!(configured(&[&format!("--experimental-{old}")], &[]), expected, "{old}");
+        // The options of traces count only if traces are on.
+        let is_of_traces = old.starts_with("distributed-tracing");
+        let others = if is_of_traces { &["--enable-distributed-tracing"][..] } else { &[] };
+        let with = |argument: &str| configured(&[others, &[argument]].concat(), &[]);
+        let expected = with(&format!("--{new}"));
+        assert_ne!(expected, configured(others, &[]), "{new}");
+        assert_eq!(with(&format!("--experimental-{old}")), expected, "{old}");
         let (name, value) = old.split_once('=').unwrap();
         let variable = crate::environment::variable(&format!("experimental-{name}"));
-        assert_eq!(configured(&[], &[(variable, value.to_owned())]), expected, "{old}");
+        assert_eq!(configured(others, &[(variable, value.to_owned())]), expected, "{old}");
     }
     // Of 3.4, with other names.
     for (old, new) in [

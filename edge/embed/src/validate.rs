@@ -97,7 +97,7 @@ fn checked(s: &Settings, notices: &mut Vec<Notice>) -> Result<Config, String> {
     tls::check(s)?;
     notices.extend(listening::ignored(&config));
     config.member.auth.tokens = token::parse(&s.text("auth-token"), notices)?;
-    refuse_not_built(s, &config.gates, notices)?;
+    refuse_not_built(s, notices)?;
     config.commits.auto_compaction = auto_compaction(s)?;
     check_limits(&config, notices)?;
     follow_name(&mut config);
@@ -213,9 +213,9 @@ fn check_compaction_mode(s: &Settings) -> Result<(), String> {
 fn check_features(s: &Settings, gates: &Gates, notices: &mut Vec<Notice>) -> Result<(), String> {
     let rate = s.int("distributed-tracing-sampling-rate");
     if s.bool("enable-distributed-tracing") && !(0..=1_000_000).contains(&rate) {
+        let bound = if rate < 0 { "positive" } else { "less than 1000000" };
         return Err(format!(
-            "distributed tracing configurition is not valid: (distributed tracing sampling rate \
-             must be positive or zero and no more than 1000000, but {rate} is set)"
+            "distributed tracing configurition is not valid: (tracing sampling rate must be {bound})"
         ));
     }
     let (checkpoint, persist) =
@@ -237,7 +237,7 @@ fn check_features(s: &Settings, gates: &Gates, notices: &mut Vec<Notice>) -> Res
 }
 
 /// No flag is ignored silently: it is implemented, refused, or logged as having no effect.
-fn refuse_not_built(s: &Settings, gates: &Gates, notices: &mut Vec<Notice>) -> Result<(), String> {
+fn refuse_not_built(s: &Settings, notices: &mut Vec<Notice>) -> Result<(), String> {
     for (flag, _) in s.changed() {
         match flag.built {
             Built::Yes => {}
@@ -248,9 +248,6 @@ fn refuse_not_built(s: &Settings, gates: &Gates, notices: &mut Vec<Notice>) -> R
                 notices.push(Notice::new("warn", message, fields));
             }
         }
-    }
-    if let Some(gate) = gates.not_built() {
-        return Err(not_built(&format!("feature-gates={gate}"), "this feature"));
     }
     for (name, message) in flags::DEPRECATED {
         if s.is_given(name) {

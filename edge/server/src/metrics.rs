@@ -307,6 +307,14 @@ group! {
 }
 
 group! {
+    /// The export of traces. The names are our own.
+    Traces {
+        sent: IntCounter = "retcd_trace_spans_sent_total", "Spans that the collector of traces has accepted.";
+        dropped: IntCounter = "retcd_trace_spans_dropped_total", "Spans that were not sent: the queue was full, or the collector did not accept them.";
+    }
+}
+
+group! {
     /// Memory that has a limit, in bytes. The names are our own.
     Memory {
         page_cache: IntGauge = "retcd_page_cache_bytes", "Bytes in the page cache.";
@@ -383,7 +391,7 @@ pub struct Disk {
     pub backend: Backend,
 }
 
-/// Durations of requests by kind and result.
+/// Durations of requests by kind and result, and their traces.
 #[derive(Debug)]
 pub struct Requests {
     /// From the proposal to the answer; `etcd_server_request_duration_seconds`.
@@ -394,6 +402,8 @@ pub struct Requests {
     pub range: OpHistogram,
     /// Requests by kind and the client's version; `etcd_server_client_requests_total`.
     pub clients: ClientRequests,
+    /// The export of traces.
+    pub traces: Traces,
 }
 
 impl Metrics {
@@ -423,6 +433,7 @@ impl Metrics {
                 apply: OpHistogram::apply(r)?,
                 range: OpHistogram::range(r)?,
                 clients: ClientRequests::register(r)?,
+                traces: Traces::register(r)?,
             },
             store: StoreMetrics {
                 mvcc: Mvcc::register(r)?,

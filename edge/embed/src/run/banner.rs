@@ -77,6 +77,7 @@ fn effective(config: &Config, members: Option<&Members>, has_data: bool) -> serd
         "advertise-client-urls": shown(&urls.advertise_client),
         "listen-client-urls": shown(&urls.listen_client),
         "listen-metrics-urls": shown(&urls.listen_metrics),
+        "local-address": crate::listening::local_address(config).map_or(String::new(), |it| it.to_string()),
         "initial-cluster": members.map_or(String::new(), text),
         "initial-cluster-state": if config.bootstrap.new_cluster { "new" } else { "existing" },
         "initial-cluster-token": if has_data { "" } else { &config.bootstrap.token },

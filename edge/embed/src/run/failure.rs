@@ -17,6 +17,8 @@ pub(super) enum StartFailure {
     Data(StartError),
     /// The check whether there is a log has failed.
     Log(wal::Error),
+    /// The memory cannot be locked.
+    Memory(std::io::Error),
     /// Anything else, in words.
     Other(String),
 }
@@ -81,6 +83,12 @@ impl StartFailure {
                 tracing::error!(level = "fatal", file, error, "{message}");
             }
             StartFailure::Log(error) => log_log(error),
+            StartFailure::Memory(error) => {
+                let error = format!("mlock error: {}", crate::logging::plain(error));
+                let message = "cannot lock the memory: raise the limit (ulimit -l unlimited, or \
+                     LimitMEMLOCK=infinity) or start without --memory-mlock";
+                tracing::error!(level = "fatal", error, "{message}");
+            }
             StartFailure::Other(error) => {
                 tracing::error!(level = "fatal", error, "cannot start the server");
             }

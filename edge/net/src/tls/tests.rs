@@ -254,7 +254,7 @@ fn bad_clients_are_refused_and_good_ones_are_still_served() {
 #[test]
 fn cve_2026_73500_a_handshake_that_does_not_end_is_cut_off() {
     let world = World::new();
-    let server = ServerTls::new(world.server.clone()).unwrap();
+    let server = ServerTls::new(world.server).unwrap();
     let hello = old_hello();
     // Silent, silent after a part of the hello, and a byte in each second.
     for (sent, pause) in [(0, 0), (3, 0), (40, 0), (hello.len() - 1, 1)] {
