@@ -93,14 +93,12 @@ impl RaftLog {
     }
 
     /// Reports that the snapshot at `index` is durable, so that the state machine continues from
-    /// it. Returns false if another snapshot has replaced it.
+    /// it. Returns false if a newer snapshot has arrived meanwhile: the state machine continues from
+    /// this one first, and then from the newer one.
     pub(crate) fn snapshot_durable(&mut self, index: Index) -> bool {
-        let is_it = |pending: &mut Pending| pending.snapshot.id.index == index;
-        if self.pending.take_if(is_it).is_none() {
-            return false;
-        }
         self.applying.restart(index);
         self.applied = self.applied.max(index);
-        true
+        let is_it = |pending: &mut Pending| pending.snapshot.id.index == index;
+        self.pending.take_if(is_it).is_some()
     }
 }

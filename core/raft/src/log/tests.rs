@@ -155,6 +155,22 @@ fn a_snapshot_replaces_the_log_and_is_applied_before_what_follows() {
 }
 
 #[test]
+fn a_snapshot_is_applied_although_a_newer_one_arrived_before_it_was_durable() {
+    let mut log = log(&[1, 1]);
+    log.restore(RaftSnapshot { id: id(2, 9), ..RaftSnapshot::default() });
+    assert!(log.take_snapshot().is_some());
+    log.restore(RaftSnapshot { id: id(2, 12), ..RaftSnapshot::default() });
+    assert!(!log.snapshot_durable(Index(9)), "the newer one is pending");
+    log.applied_to(Index(9));
+    assert_eq!((log.applied(), log.has_applicable()), (Index(9), false));
+    log.check();
+    assert!(log.take_snapshot().is_some());
+    assert!(log.snapshot_durable(Index(12)));
+    assert_eq!(log.applied(), Index(12));
+    log.check();
+}
+
+#[test]
 fn the_window_stays_within_its_limit_and_keeps_unapplied_entries() {
     let one = memory(&entries(0, &[1])[0]);
     let limits = RaftLimits { log_window_bytes_max: 2 * one, ..limits() };
