@@ -1,4 +1,5 @@
-//! [`UnsyncedDisk`]: a disk whose files are not synced, for `--unsafe-no-fsync`.
+//! [`UnsyncedDisk`]: a disk whose files are not synced, for `--unsafe-no-fsync`, and for tests that must
+//! detect it.
 
 use crate::{File, LockKind, Mode, Vfs};
 use std::io;
@@ -9,47 +10,57 @@ use std::sync::Arc;
 /// directories included. A crash of the process loses nothing; one of the machine may lose or damage
 /// any file that was written.
 #[derive(Debug)]
-pub struct UnsyncedDisk(Arc<dyn Vfs>);
+pub struct UnsyncedDisk {
+    disk: Arc<dyn Vfs>,
+    is_unsynced: fn(&Path) -> bool,
+}
 
 impl UnsyncedDisk {
     /// The same disk without syncs of files.
     #[must_use]
     pub fn new(disk: Arc<dyn Vfs>) -> UnsyncedDisk {
-        UnsyncedDisk(disk)
+        UnsyncedDisk::of(disk, |_| true)
+    }
+
+    /// The same disk without syncs of the files with these paths.
+    #[must_use]
+    pub fn of(disk: Arc<dyn Vfs>, is_unsynced: fn(&Path) -> bool) -> UnsyncedDisk {
+        UnsyncedDisk { disk, is_unsynced }
     }
 }
 
 impl Vfs for UnsyncedDisk {
     fn open(&self, path: &Path, mode: Mode) -> io::Result<Arc<dyn File>> {
-        Ok(Arc::new(UnsyncedFile(self.0.open(path, mode)?)))
+        let file = self.disk.open(path, mode)?;
+        Ok(if (self.is_unsynced)(path) { Arc::new(UnsyncedFile(file)) } else { file })
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        self.0.list(dir)
+        self.disk.list(dir)
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
-        self.0.exists(path)
+        self.disk.exists(path)
     }
 
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        self.0.create_dir_all(dir)
+        self.disk.create_dir_all(dir)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.0.rename(from, to)
+        self.disk.rename(from, to)
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
-        self.0.remove_file(path)
+        self.disk.remove_file(path)
     }
 
     fn remove_dir_all(&self, dir: &Path) -> io::Result<()> {
-        self.0.remove_dir_all(dir)
+        self.disk.remove_dir_all(dir)
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.0.sync_dir(dir)
+        self.disk.sync_dir(dir)
     }
 }
 
