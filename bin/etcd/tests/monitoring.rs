@@ -2,55 +2,19 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod server;
+
 use bytes::Bytes;
 use client::{Client, Config};
 use flate2::read::GzDecoder;
 use proto::etcdserverpb as pb;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use server::Server;
+use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::mpsc;
 
-/// A server on a new directory; dropping it kills the process.
-struct Server {
-    child: Child,
-    address: String,
-    _data: tempfile::TempDir,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may have ended already.
-        self.child.kill().ok();
-        self.child.wait().unwrap();
-    }
-}
-
 impl Server {
-    /// Starts a server with these flags, and returns once it serves.
-    fn start(flags: &[&str]) -> Server {
-        let data = tempfile::tempdir().unwrap();
-        let address = format!("127.0.0.1:{}", ports::free().unwrap());
-        let url = format!("http://{address}");
-        let peer = format!("http://127.0.0.1:{}", ports::free().unwrap());
-        let mut child = Command::new(env!("CARGO_BIN_EXE_etcd"))
-            .arg("--data-dir")
-            .arg(data.path())
-            .args(["--listen-client-urls", &url, "--advertise-client-urls", &url])
-            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
-            .args(["--initial-cluster", &format!("default={peer}")])
-            .args(flags)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let serves = lines.any(|line| line.unwrap().contains("notified init daemon"));
-        assert!(serves, "the server has ended");
-        // Keep reading, so that the server does not block on a full pipe.
-        std::thread::spawn(move || lines.for_each(drop));
-        Server { child, address, _data: data }
-    }
-
     /// The head and the body of the answer to a request with further headers and a body.
     fn request(&self, target: &str, headers: &str, body: &str) -> (String, Vec<u8>) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
