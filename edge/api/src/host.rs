@@ -47,8 +47,8 @@ pub trait Host: Clone + 'static {
     /// user is named if `names_user`, or if there is such a limit.
     ///
     /// # Errors
-    /// The status for the client, when its user has too many requests, or too many bytes of them. A token that is not valid is
-    /// refused later, so that the order of errors is etcd's.
+    /// The status for the client, when its user has too many requests, or too many bytes of them. A
+    /// token that is not valid is refused later, so that the order of errors is etcd's.
     async fn admit(&self, names_user: bool, bytes: usize) -> Result<Admitted, Status>;
 
     /// The client's user, if authentication is enabled and it has one.

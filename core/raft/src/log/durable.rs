@@ -93,12 +93,13 @@ impl RaftLog {
     }
 
     /// Reports that the snapshot at `index` is durable, so that the state machine continues from
-    /// it. Returns false if a newer snapshot has arrived meanwhile: the state machine continues from
-    /// this one first, and then from the newer one.
-    pub(crate) fn snapshot_durable(&mut self, index: Index) -> bool {
+    /// it. If a newer snapshot has arrived meanwhile, it continues from this one first, and then from
+    /// the newer one, which stays pending.
+    pub(crate) fn snapshot_durable(&mut self, index: Index) {
         self.applying.restart(index);
         self.applied = self.applied.max(index);
-        let is_it = |pending: &mut Pending| pending.snapshot.id.index == index;
-        self.pending.take_if(is_it).is_some()
+        if self.pending.as_ref().is_some_and(|pending| pending.snapshot.id.index == index) {
+            self.pending = None;
+        }
     }
 }
