@@ -155,6 +155,10 @@ impl Turns {
             v2_keys::write(node, self.contents, step).await.context("v2 keys")?;
             v2 = v2_keys::all(node, self.contents).await?;
         }
+        if !node.runs(&self.ours.path) && self.theirs.lost_by_kill_max() > 0 {
+            // Without a commit here, the write that the kill may cost is one of the picture's.
+            access.force_commit().await?;
+        }
         let mut burst = Burst::begin(&access, step).await?;
         match self.ending {
             Ending::Clean => drop(node.stop().await?),
