@@ -8,6 +8,7 @@
 //! Source: etcd server/embed/etcd.go and server/etcdmain/etcd.go @ v3.7.1.
 
 mod banner;
+mod bootstrap;
 mod failure;
 mod options;
 
@@ -148,20 +149,13 @@ fn log_directory_kind(dir: &Path) -> Result<(), String> {
 /// Binds, opens and starts everything.
 fn start(config: &Config) -> Result<Serving, StartFailure> {
     system::block_signals().map_err(|e| format!("cannot block signals: {e}"))?;
-    let fds =
-        system::raise_fd_limit().map_err(|e| format!("cannot read the limit of files: {e}"))?;
-    if fds <= system::FDS_RESERVED {
-        return Err(StartFailure::Other(format!(
-            "file descriptor limit of etcd process is too low; please set higher (limit {fds}, \
-             recommended {})",
-            system::FDS_RESERVED
-        )));
-    }
+    let fds = fd_limit()?;
     let listeners = bind_all(config)?;
-    let dialer = listening::dialer(config)?;
     let authenticator = Arc::new(authenticator(config)?);
     let disk: Arc<dyn Vfs> = Arc::new(RealDisk);
     let has_data = options::has_data(&disk, config)?;
+    let config = &bootstrap::with_members(config, has_data)?;
+    let dialer = listening::dialer(config)?;
     let (members, founding) = options::founding(config, has_data, &dialer)?;
     banner::starting(config, members.as_ref(), has_data);
     let metrics = Arc::new(Metrics::new(config.metrics_extensive));
@@ -215,6 +209,20 @@ fn start(config: &Config) -> Result<Serving, StartFailure> {
     let stop_causes = watch_for_stop(running).map_err(no_thread)?;
     let member = StartedMember { handle, transport, stop, seats, stop_causes, audit };
     serve(config, port, member, (listeners, places.plain))
+}
+
+/// The limit of file descriptors, which is raised as far as it goes.
+fn fd_limit() -> Result<u64, String> {
+    let fds =
+        system::raise_fd_limit().map_err(|e| format!("cannot read the limit of files: {e}"))?;
+    if fds <= system::FDS_RESERVED {
+        return Err(format!(
+            "file descriptor limit of etcd process is too low; please set higher (limit {fds}, \
+             recommended {})",
+            system::FDS_RESERVED
+        ));
+    }
+    Ok(fds)
 }
 
 fn authenticator(config: &Config) -> Result<Authenticator, String> {
@@ -397,11 +405,7 @@ fn serve_clients(
         let sink = client_sink(handle.clone(), Arc::clone(seats), (security, kind))?;
         clients.push(listener.accept(sink)?);
     }
-    tracing::info!("notifying init daemon");
-    match system::notify_ready() {
-        Ok(_) => tracing::info!("successfully notified init daemon"),
-        Err(error) => tracing::error!(%error, "failed to notify systemd for readiness"),
-    }
+    system::log_ready();
     Ok(clients)
 }
 
