@@ -211,6 +211,17 @@ const PROOFS: &[Proof] = &[
         environment: &[],
     },
     Proof {
+        name: "dashboards",
+        shows: "a Prometheus finds data for every panel and alert of etcd's dashboards",
+        command: &[
+            "bash",
+            "-c",
+            "source .ci/prometheus.sh; target/release/dashboards --ours target/release/etcd \
+             --prometheus \"$PROMETHEUS\"",
+        ],
+        environment: &[],
+    },
+    Proof {
         name: "scripts",
         shows: "expiry, the grouping of watch responses and changes of members are as with 3.5.30",
         command: &with_peers!("target/release/scripts --ours target/release/etcd --theirs $GO35"),

@@ -5,6 +5,7 @@
 use crate::gates::Gates;
 use crate::log_rotation::Rotation;
 use crate::settings::Settings;
+use crate::srv::Domain;
 use crate::tls::{self, Tls};
 use cli::duration::GoDuration;
 use executor::AutoCompaction;
@@ -167,6 +168,30 @@ pub struct Bootstrap {
     pub token: String,
     /// Whether a member asks whether it would be elected before it campaigns.
     pub pre_vote: bool,
+    /// Where the members are found, unless `initial_cluster` names them.
+    pub discovery: Discovery,
+}
+
+/// Where the members of a new cluster are found.
+#[derive(Clone, Debug)]
+pub enum Discovery {
+    /// In `--initial-cluster`.
+    Off,
+    /// In the SRV records of a domain.
+    Srv(Domain),
+    /// At a discovery service.
+    Service(Box<DiscoveryService>),
+}
+
+/// A discovery service, and the place of a cluster in it.
+#[derive(Clone, Debug)]
+pub struct DiscoveryService {
+    /// The token of the cluster.
+    pub token: String,
+    /// How the service is reached.
+    pub client: client::Config,
+    /// The time limit of a request.
+    pub request_timeout: Duration,
 }
 
 /// Limits of requests and memory.
@@ -317,6 +342,7 @@ impl Config {
                 forces_new_cluster: s.bool("force-new-cluster"),
                 token: s.text("initial-cluster-token"),
                 pre_vote: s.bool("pre-vote"),
+                discovery: discovery(s),
             },
             limits: limits(s),
             commits: Commits {
@@ -374,6 +400,51 @@ fn non_zero(s: &Settings, name: &str, default: u64) -> u64 {
         0 => default,
         given => given,
     }
+}
+
+fn discovery(s: &Settings) -> Discovery {
+    let (domain, endpoints) = (s.text("discovery-srv"), s.words("discovery-endpoints"));
+    if !domain.is_empty() {
+        return Discovery::Srv(Domain { name: domain, suffix: s.text("discovery-srv-name") });
+    }
+    if endpoints.is_empty() {
+        return Discovery::Off;
+    }
+    let file = |name: &str| Some(s.text(name)).filter(|path| !path.is_empty()).map(PathBuf::from);
+    let (pair, trusted_ca) =
+        (file("discovery-cert").zip(file("discovery-key")), file("discovery-cacert"));
+    let skips_verification = s.bool("discovery-insecure-skip-tls-verify");
+    let is_secure = pair.is_some()
+        || trusted_ca.is_some()
+        || skips_verification
+        || !s.bool("discovery-insecure-transport");
+    let tls = client::TlsOptions {
+        pair: pair.map(|(cert, key)| client::KeyPair { cert, key }),
+        trusted_ca,
+        skips_verification,
+        ..client::TlsOptions::default()
+    };
+    let client = client::Config {
+        tls: is_secure.then_some(tls),
+        dial_timeout: s.duration("discovery-dial-timeout").to_std(),
+        keep_alive_time: s.duration("discovery-keepalive-time").to_std(),
+        keep_alive_timeout: s.duration("discovery-keepalive-timeout").to_std(),
+        user: discovery_user(s),
+        ..client::Config::new(endpoints)
+    };
+    let request_timeout = s.duration("discovery-request-timeout").to_std();
+    let token = s.text("discovery-token");
+    Discovery::Service(Box::new(DiscoveryService { token, client, request_timeout }))
+}
+
+/// The user at the discovery service, with the password.
+pub(crate) fn discovery_user(s: &Settings) -> Option<(String, String)> {
+    let (user, password) = (s.text("discovery-user"), s.text("discovery-password"));
+    if password.is_empty() {
+        let (name, password) = user.split_once(':')?;
+        return Some((name.to_owned(), password.to_owned()));
+    }
+    (!user.is_empty()).then_some((user, password))
 }
 
 fn member(s: &Settings) -> Member {

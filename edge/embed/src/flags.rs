@@ -109,7 +109,6 @@ pub const DEPRECATED: [(&str, &str); 2] = [
 ];
 
 const IN_PROCESS: Built = Built::NoEffect("the JSON gateway calls the server without a connection");
-const DISCOVERY: Built = Built::No("discovery");
 const YES: Built = Built::Yes;
 
 const V2_STAGES: &[&str] = &["gone", "write-only", "write-only-drop-data", "write-only-skip-check"];
@@ -169,22 +168,22 @@ flags! {
         "initial-cluster-state" Kind::Choice(&["new", "existing"]), "new", YES, "new for a new cluster, existing to join one. Ignored once there is data.";
         "initial-cluster-token" Kind::Text, "etcd-cluster", YES, "A token that makes the ids of a cluster and its members unique.";
         "advertise-client-urls" Kind::Urls, "http://localhost:2379", YES, "This member's URLs for clients. Needed when --listen-client-urls is given.";
-        "discovery-endpoints" Kind::UniqueWords, "", DISCOVERY, "Endpoints of the discovery service.";
-        "discovery-token" Kind::Text, "", DISCOVERY, "The token of the cluster to discover.";
-        "discovery-dial-timeout" Kind::Duration, "2s", DISCOVERY, "Time limit for connecting to the discovery service.";
-        "discovery-request-timeout" Kind::Duration, "5s", DISCOVERY, "Time limit of a request to the discovery service.";
-        "discovery-keepalive-time" Kind::Duration, "2s", DISCOVERY, "Time between pings to the discovery service.";
-        "discovery-keepalive-timeout" Kind::Duration, "6s", DISCOVERY, "Time limit for the answer to such a ping.";
-        "discovery-insecure-transport" Kind::Bool, "true", DISCOVERY, "Talk to the discovery service without TLS.";
-        "discovery-insecure-skip-tls-verify" Kind::Bool, "false", DISCOVERY, "Do not verify the discovery service.";
-        "discovery-cert" Kind::Text, "", DISCOVERY, "The client certificate for discovery.";
-        "discovery-key" Kind::Text, "", DISCOVERY, "The client key for discovery.";
-        "discovery-cacert" Kind::Text, "", DISCOVERY, "The authorities for discovery.";
-        "discovery-user" Kind::Text, "", DISCOVERY, "The user for discovery, name or name:password.";
-        "discovery-password" Kind::Text, "", DISCOVERY, "The password for discovery.";
+        "discovery-endpoints" Kind::UniqueWords, "", YES, "Endpoints of the discovery service.";
+        "discovery-token" Kind::Text, "", YES, "The token of the cluster to discover.";
+        "discovery-dial-timeout" Kind::Duration, "2s", YES, "Time limit for connecting to the discovery service.";
+        "discovery-request-timeout" Kind::Duration, "5s", YES, "Time limit of a request to the discovery service.";
+        "discovery-keepalive-time" Kind::Duration, "2s", YES, "Time between pings to the discovery service.";
+        "discovery-keepalive-timeout" Kind::Duration, "6s", YES, "Time limit for the answer to such a ping.";
+        "discovery-insecure-transport" Kind::Bool, "true", YES, "Talk to the discovery service without TLS.";
+        "discovery-insecure-skip-tls-verify" Kind::Bool, "false", YES, "Do not verify the discovery service.";
+        "discovery-cert" Kind::Text, "", YES, "The client certificate for discovery.";
+        "discovery-key" Kind::Text, "", YES, "The client key for discovery.";
+        "discovery-cacert" Kind::Text, "", YES, "The authorities for discovery.";
+        "discovery-user" Kind::Text, "", YES, "The user for discovery, name or name:password.";
+        "discovery-password" Kind::Text, "", YES, "The password for discovery.";
         "discovery-fallback" Kind::Choice(&["exit", "proxy"]), "exit", YES, "What to do when discovery fails: exit.";
-        "discovery-srv" Kind::Text, "", DISCOVERY, "The DNS domain whose SRV records name the cluster.";
-        "discovery-srv-name" Kind::Text, "", DISCOVERY, "A suffix to the name in the SRV records.";
+        "discovery-srv" Kind::Text, "", YES, "The DNS domain whose SRV records name the cluster.";
+        "discovery-srv-name" Kind::Text, "", YES, "A suffix to the name in the SRV records.";
         "strict-reconfig-check" Kind::Bool, "true", YES, "Refuse changes of members that would lose the quorum.";
         "pre-vote" Kind::Bool, "true", YES, "Ask for votes before raising the term.";
         "max-learners" Kind::Int, "1", YES, "Learners that the cluster may have. Must be the same for all members.";

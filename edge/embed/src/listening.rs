@@ -163,6 +163,7 @@ pub(crate) fn dialer(config: &Config) -> Result<Dialer, String> {
     let options = ClientOptions {
         pair,
         trusted_ca: side.trusted_ca,
+        server_name: side.server_name,
         // Each member has made its own certificate, which no authority has issued.
         skips_verification: is_made,
         allowed: side.allowed,

@@ -8,6 +8,7 @@
 //! Source: etcd server/embed/etcd.go and server/etcdmain/etcd.go @ v3.7.1.
 
 mod banner;
+mod bootstrap;
 mod failure;
 mod options;
 mod records;
@@ -183,10 +184,11 @@ fn letters(mode: u32) -> String {
 fn start(config: &Config) -> Result<Serving, StartFailure> {
     let fds = prepare_process(config)?;
     let listeners = bind_all(config)?;
-    let dialer = listening::dialer(config)?;
     let authenticator = Arc::new(authenticator(config)?);
     let disk = options::disk(config);
     let has_data = options::has_data(&disk, config)?;
+    let config = &bootstrap::with_members(config, has_data)?;
+    let dialer = listening::dialer(config)?;
     let (members, founding) = options::founding(config, has_data, &dialer)?;
     banner::starting(config, members.as_ref(), has_data);
     let metrics = Arc::new(Metrics::new(config.monitoring.has_extensive_metrics));
@@ -242,6 +244,20 @@ fn start(config: &Config) -> Result<Serving, StartFailure> {
     serve(config, port, member, (listeners, places.plain))
 }
 
+/// The limit of file descriptors, which is raised as far as it goes.
+fn fd_limit() -> Result<u64, String> {
+    let fds =
+        system::raise_fd_limit().map_err(|e| format!("cannot read the limit of files: {e}"))?;
+    if fds <= system::FDS_RESERVED {
+        return Err(format!(
+            "file descriptor limit of etcd process is too low; please set higher (limit {fds}, \
+             recommended {})",
+            system::FDS_RESERVED
+        ));
+    }
+    Ok(fds)
+}
+
 fn authenticator(config: &Config) -> Result<Authenticator, String> {
     let auth = &config.member.auth;
     Authenticator::new(auth.bcrypt_cost, &auth.tokens, config.limits.users)
@@ -252,15 +268,7 @@ fn authenticator(config: &Config) -> Result<Authenticator, String> {
 /// the memory if the configuration says so.
 fn prepare_process(config: &Config) -> Result<u64, StartFailure> {
     system::block_signals().map_err(|e| format!("cannot block signals: {e}"))?;
-    let fds =
-        system::raise_fd_limit().map_err(|e| format!("cannot read the limit of files: {e}"))?;
-    if fds <= system::FDS_RESERVED {
-        return Err(StartFailure::Other(format!(
-            "file descriptor limit of etcd process is too low; please set higher (limit {fds}, \
-             recommended {})",
-            system::FDS_RESERVED
-        )));
-    }
+    let fds = fd_limit()?;
     if config.member.storage.locks_memory {
         system::lock_memory().map_err(StartFailure::Memory)?;
     }
@@ -451,11 +459,7 @@ fn serve_clients(
         let sink = client_sink(handle.clone(), Arc::clone(seats), (security, kind))?;
         clients.push(listener.accept(sink)?);
     }
-    tracing::info!("notifying init daemon");
-    match system::notify_ready() {
-        Ok(_) => tracing::info!("successfully notified init daemon"),
-        Err(error) => tracing::error!(%error, "failed to notify systemd for readiness"),
-    }
+    system::log_ready();
     Ok(clients)
 }
 

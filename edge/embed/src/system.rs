@@ -23,6 +23,15 @@ pub(crate) fn block_signals() -> io::Result<()> {
     stop_signals().thread_block().map_err(io::Error::from)
 }
 
+/// Runs `work` while the terminating signals end the process by their default action, and blocks them
+/// again. For work that may take for ever, before the server serves. Its threads must end with it.
+pub(crate) fn with_signals<T>(work: impl FnOnce() -> T) -> io::Result<T> {
+    stop_signals().thread_unblock()?;
+    let result = work();
+    stop_signals().thread_block()?;
+    Ok(result)
+}
+
 /// Waits for a terminating signal.
 pub(crate) fn wait_for_signal() -> io::Result<Signal> {
     stop_signals().wait().map_err(io::Error::from)
@@ -66,14 +75,22 @@ pub(crate) fn fd_limit() -> io::Result<u64> {
     Ok(getrlimit(Resource::RLIMIT_NOFILE)?.0)
 }
 
-/// Notifies systemd that the server is ready. Returns `false` if systemd did not ask for it.
-pub(crate) fn notify_ready() -> io::Result<bool> {
-    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return Ok(false) };
+/// Notifies systemd that the program is ready, if systemd asks for it.
+pub(crate) fn log_ready() {
+    tracing::info!("notifying init daemon");
+    match notify_ready() {
+        Ok(()) => tracing::info!("successfully notified init daemon"),
+        Err(error) => tracing::error!(%error, "failed to notify systemd for readiness"),
+    }
+}
+
+fn notify_ready() -> io::Result<()> {
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return Ok(()) };
     let text = path.to_string_lossy();
     let address = match text.strip_prefix('@') {
         Some(name) => SocketAddr::from_abstract_name(name)?,
         None => SocketAddr::from_pathname(&path)?,
     };
     UnixDatagram::unbound()?.send_to_addr(b"READY=1", &address)?;
-    Ok(true)
+    Ok(())
 }

@@ -4,7 +4,7 @@
 //! Source: etcd server/embed/config.go `Validate` and server/embed/etcd.go
 //! `parseCompactionRetention` @ v3.7.1.
 
-use crate::config::{Config, Logging};
+use crate::config::{Config, Discovery, Logging};
 use crate::flags::{self, Built};
 use crate::gates::Gates;
 use crate::settings::{Notice, Settings};
@@ -163,6 +163,21 @@ fn check_bootstrap(s: &Settings) -> Result<(), String> {
     }
     if s.text("discovery-token").is_empty() != endpoints.is_empty() {
         return Err("both --discovery-token and --discovery-endpoints must be set".to_owned());
+    }
+    if endpoints.iter().any(|endpoint| endpoint.trim().is_empty()) {
+        return Err("--discovery-endpoints must not contain empty endpoints".to_owned());
+    }
+    let (cert, key) = (s.text("discovery-cert"), s.text("discovery-key"));
+    if cert.is_empty() != key.is_empty() {
+        return Err(format!("KeyFile and CertFile must both be present[key: {key}, cert: {cert}]"));
+    }
+    if !s.text("discovery-user").is_empty() && crate::config::discovery_user(s).is_none() {
+        return Err(
+            "--discovery-user needs a password: NAME:PASSWORD, or --discovery-password".to_owned()
+        );
+    }
+    if s.text("discovery-srv").is_empty() && !s.text("discovery-srv-name").is_empty() {
+        return Err("--discovery-srv-name needs --discovery-srv".to_owned());
     }
     Ok(())
 }
@@ -333,8 +348,9 @@ fn follow_name(config: &mut Config) {
     };
     // As in etcd, with the default name the default does not follow the advertised URLs.
     let default = "default=http://localhost:2380";
+    let is_static = matches!(config.bootstrap.discovery, Discovery::Off);
     let cluster = &mut config.bootstrap.initial_cluster;
-    if cluster.is_empty() {
+    if cluster.is_empty() && is_static {
         default.clone_into(cluster);
     }
     if name != "default" && cluster == default {

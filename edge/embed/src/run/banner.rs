@@ -2,7 +2,7 @@
 //!
 //! Source: etcd server/embed/etcd.go `print`, server/etcdserver/{bootstrap,server}.go @ v3.7.1.
 
-use crate::config::Config;
+use crate::config::{Config, Discovery};
 use crate::help;
 use crate::initial::{Members, text};
 use cli::duration::GoDuration;
@@ -92,6 +92,10 @@ fn effective(config: &Config, members: Option<&Members>, has_data: bool) -> serd
         "auto-compaction-interval": retention,
         "v2-deprecation": "write-only",
     });
+    if let Discovery::Service(service) = &config.bootstrap.discovery {
+        fields["discovery-token"] = json!(service.token);
+        fields["discovery-endpoints"] = json!(service.client.endpoints.join(","));
+    }
     let watchers = config.limits.watchers;
     fields["max-watchers-per-stream"] = json!(watchers.stream);
     fields["max-watchers-per-connection"] = json!(watchers.connection);

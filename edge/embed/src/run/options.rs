@@ -27,7 +27,7 @@ const COMPACTION_PARTS: u32 = 10;
 const DATABASE_BYTES_MAX: u64 = 1 << 40;
 
 /// Where the write-ahead log is.
-fn wal_dir(config: &Config) -> PathBuf {
+pub(super) fn wal_dir(config: &Config) -> PathBuf {
     let own = config.member.wal_dir.clone();
     own.unwrap_or_else(|| config.member.data_dir.join("member").join("wal"))
 }
