@@ -368,9 +368,7 @@ mod tests {
     fn tls(flags: &[&str]) -> Option<TlsOptions> {
         let words: cli::Words =
             flags.iter().chain(&["get", "k"]).map(|word| word.as_bytes().to_vec()).collect();
-        let Invocation::Run(parsed) = cli::parse(&crate::commands::ROOT, &words) else {
-            panic!("{flags:?}")
-        };
+        let Invocation::Run(parsed) = cli::parse(&ROOT, &words) else { panic!("{flags:?}") };
         Session::new(parsed).tls(&SERVERS).unwrap()
     }
 
