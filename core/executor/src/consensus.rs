@@ -3,7 +3,7 @@
 
 use crate::gathered::{Gathered, GatheringEnd};
 use crate::ids::{IdLane, RequestIds};
-use crate::joined::join_messages;
+use crate::joined::{LastAnswer, join_messages};
 use crate::message::{
     ApplyInput, ClientMessage, ConsensusInput, Envelope, LogInput, RequestFailure, WakeFor,
     is_proposal,
@@ -68,6 +68,16 @@ struct Applying {
     applied: Index,
 }
 
+/// The ids of requests and of rounds of reads.
+#[derive(Debug)]
+struct Ids {
+    requests: RequestIds,
+    /// The lane of the applier's own proposals.
+    own_lane: usize,
+    /// The contexts of the rounds of reads.
+    contexts: IdLane,
+}
+
 /// Drives `member`. See the crate's description.
 #[derive(Debug)]
 pub struct Consensus {
@@ -75,9 +85,7 @@ pub struct Consensus {
     /// How many entries before a snapshot are kept for members that are behind: in memory, or only
     /// in the log if they are too large.
     catch_up_entries: u64,
-    ids: RequestIds,
-    /// The lane of the applier's own proposals.
-    own_lane: usize,
+    ids: Ids,
     gathered: Gathered,
     /// Committed batches that have no credit yet, oldest first.
     committed: VecDeque<Committed>,
@@ -86,8 +94,7 @@ pub struct Consensus {
     unsent: Option<Leadership>,
     reads: ReadRounds,
     transfers: Transfers,
-    /// The contexts of the rounds of reads.
-    contexts: IdLane,
+    last_answer: LastAnswer,
     /// The ticks since the current log write began.
     writing_ticks: u64,
 }
@@ -96,7 +103,7 @@ impl Consensus {
     pub(crate) fn new(
         member: Member,
         catch_up_entries: u64,
-        ids: RequestIds,
+        requests: RequestIds,
         own_lane: usize,
         contexts: IdLane,
     ) -> Consensus {
@@ -104,15 +111,14 @@ impl Consensus {
         Consensus {
             member,
             catch_up_entries,
-            ids,
-            own_lane,
+            ids: Ids { requests, own_lane, contexts },
             gathered: Gathered::default(),
             committed: VecDeque::new(),
             applying: Applying::default(),
             unsent,
             reads: ReadRounds::default(),
             transfers: Transfers::default(),
-            contexts,
+            last_answer: LastAnswer::default(),
             writing_ticks: 0,
         }
     }
@@ -217,6 +223,7 @@ impl Consensus {
                 if is_append && matches!(self.gathered.end, GatheringEnd::Append) {
                     self.end_gathering();
                 }
+                self.last_answer.received(&message);
                 self.step(Input::Message(message), out);
             }
             ConsensusInput::Read(read) => {
@@ -258,11 +265,11 @@ impl Consensus {
             };
         }
         if self.reads.is_due() {
-            let context = self.contexts.next_id();
+            let context = self.ids.contexts.next_id();
             self.reads.begin(context);
             self.step(Input::Read(context), out);
         }
-        join_messages(out);
+        join_messages(out, &mut self.last_answer);
     }
 
     fn step(&mut self, input: Input, out: &mut Vec<Envelope>) {
@@ -270,7 +277,10 @@ impl Consensus {
         self.member.step(input, &mut effects);
         for effect in effects {
             match effect {
-                Effect::Append(append) => out.push(Envelope::Log(LogInput::Append(append))),
+                Effect::Append(append) => {
+                    self.last_answer.will_send(&append.answers);
+                    out.push(Envelope::Log(LogInput::Append(append)));
+                }
                 Effect::Apply(entries) => self.committed.push_back(Committed::Entries(entries)),
                 Effect::Leadership(leadership) => {
                     self.end_gathering();
@@ -389,7 +399,7 @@ impl Consensus {
     }
 
     fn refusal(&self, id: u64) -> Envelope {
-        if self.ids.lane_of(id) == Some(self.own_lane) {
+        if self.ids.requests.lane_of(id) == Some(self.ids.own_lane) {
             Envelope::Apply(ApplyInput::Refused(id))
         } else {
             Envelope::Client(ClientMessage::Answer(id, Err(RequestFailure::TooManyRequests)))

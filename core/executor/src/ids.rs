@@ -37,11 +37,16 @@ impl RequestIds {
         IdLane { next: self.first.wrapping_add(lane as u64), step: self.lanes }
     }
 
-    /// The lane of an id; `None` if this process cannot have created it. An id of another member
-    /// may fall into some lane, where nothing waits for it.
+    /// The lane of an id; `None` if this process cannot have created it. Ids of another member have no
+    /// lane, unless its id has the same low 16 bits, or the next number; then nothing waits for them.
     #[must_use]
     pub fn lane_of(&self, id: u64) -> Option<usize> {
-        usize::try_from(id.checked_sub(self.first)? % self.lanes).ok()
+        // The counter may exceed its bits.
+        let count = id.wrapping_sub(self.first);
+        if count >> COUNTER_BITS != 0 {
+            return None;
+        }
+        usize::try_from(count % self.lanes).ok()
     }
 }
 
@@ -75,5 +80,24 @@ mod tests {
         assert_eq!(id, 0x5678_0203_0405_0603);
         assert_eq!(ids.lane_of(id), Some(2));
         assert_eq!(ids.lane_of(7), None);
+    }
+
+    /// Otherwise each answer to another member's request would wake a worker.
+    #[test]
+    fn ids_of_other_members_have_no_lane() {
+        let of = |member| RequestIds::new(NodeId(member), 0x0102_0304_0506, 3);
+        let ids = of(0x5678);
+        for other in [0, 1, 0x5677, 0x5679, 0x8000, 0xffff] {
+            assert_eq!(ids.lane_of(of(other).lane(1).next_id()), None, "{other:x}");
+        }
+    }
+
+    #[test]
+    fn ids_whose_counter_exceeds_its_bits_have_their_lane() {
+        let ids = RequestIds::new(NodeId(0xffff), (1 << TIME_BITS) - 1, 3);
+        let mut lane = ids.lane(2);
+        let last = (0..300).map(|_| lane.next_id()).last().unwrap();
+        assert!(last < 0x1000, "{last:x}");
+        assert_eq!(ids.lane_of(last), Some(2));
     }
 }

@@ -4,7 +4,7 @@
 use crate::message::{ApplyInput, ConsensusInput, Envelope, LogInput};
 use member::{Append, Receipt};
 use proto::{HardState, Index};
-use raft::{LogPart, LogRead};
+use raft::{LogPart, LogRead, Message};
 use state::Snapshot;
 use std::collections::VecDeque;
 use std::io::ErrorKind;
@@ -59,7 +59,8 @@ enum Needed {
 #[derive(Debug)]
 enum Work {
     Write(Append),
-    Sync(Receipt),
+    /// Then these messages to other members report it.
+    Sync(Receipt, Vec<Message>),
     Tend,
     EncodeSnapshot(Snapshot, Needed),
     SaveSnapshot(EncodedSnap, Needed),
@@ -117,9 +118,9 @@ impl LogWriter {
     /// Queues the steps of one input. They are done after those queued before.
     pub fn take(&mut self, input: LogInput) {
         match input {
-            LogInput::Append(append) => {
-                let receipt = append.receipt;
-                self.work.extend([Work::Write(append), Work::Sync(receipt), Work::Tend]);
+            LogInput::Append(mut append) => {
+                let sync = Work::Sync(append.receipt, std::mem::take(&mut append.answers));
+                self.work.extend([Work::Write(append), sync, Work::Tend]);
             }
             LogInput::Read(read) => {
                 let LogRead { first, last, bytes_max, .. } = read;
@@ -177,8 +178,12 @@ impl LogWriter {
                 self.wal.append(&append.entries, append.hard_state)?;
                 Ok(LogStep::Write)
             }
-            Work::Sync(receipt) => {
+            Work::Sync(receipt, answers) => {
                 self.wal.sync()?;
+                // At once, not by way of consensus: the leader waits for them.
+                if !answers.is_empty() {
+                    out.push(Envelope::Peers(answers));
+                }
                 out.push(Envelope::Consensus(ConsensusInput::Durable(receipt)));
                 Ok(LogStep::Sync)
             }

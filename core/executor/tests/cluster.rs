@@ -6,7 +6,7 @@
 use executor::boot::Files;
 use executor::{
     ApplyInput, AutoCompaction, BootOptions, ClientMessage, ConsensusInput, Envelope, Founding,
-    IdLane, MachineOptions, Machines, Moment, RequestIds, received,
+    IdLane, LogStep, MachineOptions, Machines, Moment, RequestIds, received,
 };
 use member::Proposal;
 use prost::Message as _;
@@ -403,6 +403,30 @@ fn a_round_begins_before_the_last_one_is_committed_if_that_takes_long() {
     cluster.nodes[leader].queue.extend(out);
     let sent = cluster.nodes[leader].work(cluster.now);
     assert_eq!(appended(&sent, follower), [3]);
+}
+
+#[test]
+fn a_follower_answers_an_append_as_soon_as_it_is_synced() {
+    let (mut cluster, _, follower, first) = a_round_under_way();
+    let append = first.into_iter().find_map(|sent| match sent {
+        Sent::Message(message) if message.to == follower => Some(message),
+        Sent::Message(_) | Sent::Snapshot(..) => None,
+    });
+    let node = cluster.nodes.iter_mut().find(|node| node.id == follower).unwrap();
+    let Machines { consensus, log_writer, .. } = &mut node.machines;
+    let mut out = Vec::new();
+    consensus.take(ConsensusInput::Message(append.unwrap()), &mut out);
+    consensus.end_round(&mut out);
+    let [Envelope::Log(_)] = &out[..] else { panic!("{out:?}") };
+    let Some(Envelope::Log(input)) = out.pop() else { unreachable!() };
+    log_writer.take(input);
+    assert_eq!(log_writer.step(&mut out).unwrap(), Some(LogStep::Write));
+    assert!(out.is_empty(), "it is not durable: {out:?}");
+    assert_eq!(log_writer.step(&mut out).unwrap(), Some(LogStep::Sync));
+    let [Envelope::Peers(sent), Envelope::Consensus(ConsensusInput::Durable(_))] = &out[..] else {
+        panic!("{out:?}")
+    };
+    assert!(matches!(sent[..], [Message { body: Body::AppendAccepted { .. }, .. }]), "{sent:?}");
 }
 
 #[test]

@@ -35,7 +35,10 @@ fn step(member: &mut Member, input: Input) -> Vec<Message> {
         member.step(input, &mut effects);
         for effect in effects {
             match effect {
-                Effect::Append(append) => inputs.insert(0, Input::Durable(append.receipt)),
+                Effect::Append(append) => {
+                    inputs.insert(0, Input::Durable(append.receipt));
+                    sent.extend(append.answers);
+                }
                 Effect::Send(messages) => sent.extend(messages),
                 Effect::Apply(entries) => {
                     let last = entries.last().map_or(Index(0), |entry| entry.index);

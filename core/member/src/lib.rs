@@ -116,7 +116,7 @@ pub enum Effect {
     /// Replace the state and the log by this snapshot of the leader. It is durable together with
     /// the batch that follows.
     Restore(RaftSnapshot),
-    /// Append a batch to the log and sync it, then report [`Input::Durable`].
+    /// Append a batch to the log and sync it, then send its answers and report [`Input::Durable`].
     Append(Append),
     /// Send these messages to other members. They may get lost.
     Send(Vec<Message>),
@@ -146,6 +146,9 @@ pub struct Append {
     pub hard_state: HardState,
     /// To be returned with [`Input::Durable`].
     pub receipt: Receipt,
+    /// Send these messages to other members once the batch is durable, which they report. They may
+    /// get lost.
+    pub answers: Vec<Message>,
 }
 
 /// The reason for a refused request.
@@ -178,7 +181,7 @@ pub struct Member {
     waiting: VecDeque<Proposal>,
     waiting_bytes: usize,
     leadership: Leadership,
-    /// The batch that is not durable, and the messages that follow it.
+    /// The batch that is not durable, and the messages to this member itself that follow it.
     in_flight: Option<(Receipt, Vec<Message>)>,
     /// The number of batches that were handed out.
     batches: u64,
@@ -216,7 +219,7 @@ impl Member {
                 // If there is no answer, the caller asks again, so the reason does not matter.
                 self.raft.read_index(context).ok();
             }
-            Input::Durable(receipt) => self.batch_durable(receipt, effects),
+            Input::Durable(receipt) => self.batch_durable(receipt),
             Input::Applied(index) => self.raft.applied(index),
             Input::ConfChanged(change) => self.conf_changed(change),
             Input::Compact(index) => self.raft.compact(index),
@@ -389,26 +392,18 @@ impl Member {
         assert!(applied.is_ok(), "a change that the state accepted is valid for raft: {applied:?}");
     }
 
-    /// Carries out the messages that follow a batch, now that it is durable. A repeated receipt has
-    /// no effect.
-    fn batch_durable(&mut self, receipt: Receipt, effects: &mut Vec<Effect>) {
-        if let Some((_, after)) = self.in_flight.take_if(|(known, _)| *known == receipt) {
-            self.follow_up(after, effects);
+    /// Carries out the member's own messages that follow a batch, now that it is durable. A repeated
+    /// receipt has no effect.
+    fn batch_durable(&mut self, receipt: Receipt) {
+        if let Some((_, own)) = self.in_flight.take_if(|(known, _)| *known == receipt) {
+            self.step_own(own);
         }
     }
 
-    fn follow_up(&mut self, after: Vec<Message>, effects: &mut Vec<Effect>) {
-        let mut others = Vec::new();
-        for message in after {
-            if message.to != self.raft.id() {
-                others.push(message);
-            } else {
-                // Fails if this member was removed from the configuration, and can be ignored then.
-                self.raft.step_own(message).ok();
-            }
-        }
-        if !others.is_empty() {
-            effects.push(Effect::Send(others));
+    fn step_own(&mut self, messages: Vec<Message>) {
+        for message in messages {
+            // Fails if this member was removed from the configuration, and can be ignored then.
+            self.raft.step_own(message).ok();
         }
     }
 
@@ -450,16 +445,24 @@ impl Member {
     }
 
     fn write(&mut self, write: LogWrite, effects: &mut Vec<Effect>) {
+        let me = self.raft.id();
+        let (own, answers): (Vec<_>, Vec<_>) =
+            write.after.into_iter().partition(|message| message.to == me);
         if !write.must_sync {
             // Only the commit index has changed, which waits for the next batch.
-            return self.follow_up(write.after, effects);
+            self.step_own(own);
+            if !answers.is_empty() {
+                effects.push(Effect::Send(answers));
+            }
+            return;
         }
         self.batches += 1;
         let receipt = Receipt(self.batches);
-        self.in_flight = Some((receipt, write.after));
+        self.in_flight = Some((receipt, own));
         effects.extend(write.snapshot.map(Effect::Restore));
         let hard_state = self.raft.hard_state();
-        effects.push(Effect::Append(Append { entries: write.entries, hard_state, receipt }));
+        let append = Append { entries: write.entries, hard_state, receipt, answers };
+        effects.push(Effect::Append(append));
     }
 }
 
@@ -692,16 +695,19 @@ mod tests {
     }
 
     #[test]
-    fn a_response_leaves_when_the_batch_that_it_reports_is_durable() {
+    fn a_response_belongs_to_the_batch_that_it_reports() {
         let mut member = follower();
         let entry = Entry { term: Term(1), index: Index(1), ..Entry::default() };
         let prev = EntryId::default();
         let append = Body::Append { prev, entries: vec![entry], commit: Index(1) };
         let effects = step(&mut member, of_leader(1, append));
         assert_eq!((sent(&effects), applied(&effects).len()), (Vec::new(), 0));
-        let receipt = appended(&effects)[0].receipt;
+        let Append { receipt, answers, .. } = appended(&effects)[0];
+        let answers: Vec<&Body> = answers.iter().map(|message| &message.body).collect();
+        assert_eq!(answers, [&Body::AppendAccepted { index: Index(1) }]);
+        let receipt = *receipt;
         let effects = step(&mut member, Input::Durable(receipt));
-        assert_eq!(sent(&effects), [Body::AppendAccepted { index: Index(1) }]);
+        assert_eq!(sent(&effects), []);
         assert_eq!(applied(&effects), [Bytes::new()]);
         let again = step(&mut member, Input::Durable(receipt));
         assert!(again.is_empty(), "a receipt that comes twice has no effect");

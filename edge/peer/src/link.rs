@@ -8,6 +8,7 @@ use net::tasks::watched;
 use proto::NodeId;
 use raft::Message;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Waker;
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
@@ -47,8 +48,9 @@ impl Link {
         tasks.push(handle);
     }
 
-    pub(crate) fn send(&self, message: Message) -> Result<(), QueueFull> {
-        self.outgoing.push(message)
+    /// Queues a message. See [`Outgoing::push`].
+    pub(crate) fn send(&self, message: Message, wakers: &mut Vec<Waker>) -> Result<(), QueueFull> {
+        self.outgoing.push(message, wakers)
     }
 
     /// Closes the streams and ends the tasks.

@@ -124,8 +124,10 @@ impl Queues {
 
 impl Outgoing {
     /// Queues a message: an append for the append stream if that is open, any message for the
-    /// message stream if that is open, and otherwise as a request of its own.
-    pub(crate) fn push(&self, message: Message) -> Result<(), QueueFull> {
+    /// message stream if that is open, and otherwise as a request of its own. If a stream waits for
+    /// it, adds its waker to `wakers`: the caller wakes all streams once it holds no lock and has
+    /// queued all messages, so that their thread is woken once and finds them all.
+    pub(crate) fn push(&self, message: Message, wakers: &mut Vec<Waker>) -> Result<(), QueueFull> {
         let mut queues = self.lock();
         let is_append = matches!(message.body, Body::Append { .. });
         let stream = if is_append && queues.append.open.is_some() {
@@ -135,9 +137,7 @@ impl Outgoing {
         };
         if stream.open.is_some() {
             stream.queue.push(message, STREAM_QUEUE_MAX)?;
-            if let Some(waker) = stream.waker.take() {
-                waker.wake();
-            }
+            wakers.extend(stream.waker.take());
             return Ok(());
         }
         queues.pipeline.push(message, PIPELINE_QUEUE_MAX)?;
@@ -245,6 +245,10 @@ mod tests {
         message(body)
     }
 
+    fn push(outgoing: &Outgoing, message: Message) -> Result<(), QueueFull> {
+        outgoing.push(message, &mut Vec::new())
+    }
+
     fn poll(outgoing: &Outgoing, stream: (StreamKind, u64)) -> Poll<Option<Vec<Message>>> {
         outgoing.poll_chunk(stream, &Context::from_waker(Waker::noop()))
     }
@@ -252,44 +256,56 @@ mod tests {
     #[test]
     fn messages_go_to_the_best_open_channel() {
         let outgoing = Outgoing::default();
-        outgoing.push(append(1)).unwrap();
+        push(&outgoing, append(1)).unwrap();
         assert_eq!(outgoing.take_post(), Some(append(1)), "no stream is open");
         let others = (StreamKind::Message, outgoing.open(StreamKind::Message).unwrap());
-        outgoing.push(append(2)).unwrap();
-        outgoing.push(vote()).unwrap();
+        push(&outgoing, append(2)).unwrap();
+        push(&outgoing, vote()).unwrap();
         assert_eq!(poll(&outgoing, others), Poll::Ready(Some(vec![append(2), vote()])));
         let appends = (StreamKind::Append, outgoing.open(StreamKind::Append).unwrap());
-        outgoing.push(append(3)).unwrap();
-        outgoing.push(vote()).unwrap();
+        push(&outgoing, append(3)).unwrap();
+        push(&outgoing, vote()).unwrap();
         assert_eq!(poll(&outgoing, appends), Poll::Ready(Some(vec![append(3)])));
         assert_eq!(poll(&outgoing, others), Poll::Ready(Some(vec![vote()])));
         assert!(outgoing.end(others));
-        outgoing.push(vote()).unwrap();
+        push(&outgoing, vote()).unwrap();
         assert_eq!(outgoing.take_post(), Some(vote()));
+    }
+
+    #[test]
+    fn a_stream_that_waits_is_woken_by_the_caller_after_its_first_message() {
+        let outgoing = Outgoing::default();
+        let stream = (StreamKind::Message, outgoing.open(StreamKind::Message).unwrap());
+        assert_eq!(poll(&outgoing, stream), Poll::Pending);
+        let mut wakers = Vec::new();
+        outgoing.push(vote(), &mut wakers).unwrap();
+        outgoing.push(vote(), &mut wakers).unwrap();
+        assert_eq!(wakers.len(), 1);
+        assert_eq!(poll(&outgoing, stream), Poll::Ready(Some(vec![vote(), vote()])));
     }
 
     #[test]
     fn queues_are_bounded_in_messages_and_bytes() {
         let outgoing = Outgoing::default();
         for _ in 0..PIPELINE_QUEUE_MAX {
-            outgoing.push(vote()).unwrap();
+            push(&outgoing, vote()).unwrap();
         }
-        assert_eq!(outgoing.push(vote()), Err(QueueFull));
+        assert_eq!(push(&outgoing, vote()), Err(QueueFull));
         outgoing.open(StreamKind::Message).unwrap();
         for _ in 0..STREAM_QUEUE_MAX {
-            outgoing.push(vote()).unwrap();
+            push(&outgoing, vote()).unwrap();
         }
-        assert_eq!(outgoing.push(vote()), Err(QueueFull));
+        assert_eq!(push(&outgoing, vote()), Err(QueueFull));
         outgoing.open(StreamKind::Append).unwrap();
-        outgoing.push(append(QUEUE_BYTES_MAX * 2)).unwrap();
-        assert_eq!(outgoing.push(append(1)), Err(QueueFull), "the first one is larger than all");
+        push(&outgoing, append(QUEUE_BYTES_MAX * 2)).unwrap();
+        assert_eq!(push(&outgoing, append(1)), Err(QueueFull), "the first one is larger than all");
     }
 
     #[test]
     fn a_new_stream_replaces_the_one_before_and_starts_empty() {
         let outgoing = Outgoing::default();
         let first = (StreamKind::Message, outgoing.open(StreamKind::Message).unwrap());
-        outgoing.push(vote()).unwrap();
+        push(&outgoing, vote()).unwrap();
         let second = (StreamKind::Message, outgoing.open(StreamKind::Message).unwrap());
         assert_eq!(poll(&outgoing, first), Poll::Ready(None));
         assert!(!outgoing.end(first), "it has ended already");

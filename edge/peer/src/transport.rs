@@ -13,6 +13,7 @@ use raft::{Body, Message};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
+use std::task::Waker;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -50,7 +51,7 @@ impl Transport {
     /// receiver is reported as unreachable. The same happens to a message with a snapshot, which must
     /// be sent by [`Transport::send_snapshot`].
     pub fn send(&self, messages: Vec<Message>) {
-        let mut dropped = Vec::new();
+        let (mut dropped, mut wakers) = (Vec::new(), Vec::new());
         let table = self.shared.table();
         for message in messages {
             let to = message.to;
@@ -66,7 +67,7 @@ impl Transport {
             };
             let is_snapshot = matches!(message.body, Body::Snapshot(_));
             let name = message.body.name();
-            if is_snapshot || link.send(message).is_err() {
+            if is_snapshot || link.send(message, &mut wakers).is_err() {
                 tracing::warn!(
                     "message-type" = name,
                     "remote-peer-id" = link.name,
@@ -78,6 +79,7 @@ impl Transport {
             }
         }
         drop(table);
+        wakers.into_iter().for_each(Waker::wake);
         for (to, is_snapshot) in dropped {
             self.shared.deliver.unreachable(to);
             if is_snapshot {

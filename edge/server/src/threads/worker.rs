@@ -6,6 +6,12 @@ use crate::shared::Shared;
 use crate::tasks::Tasks;
 use crate::worker::{Limits, Worker};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// A worker's runtime always has a timer that is due within this time. Without it, nearly each request
+/// of a single client would set the timer that is due first, and tokio wakes the thread for that: a
+/// system call and a turn of the loop.
+const TIMER_WITHIN: Duration = Duration::from_secs(1);
 
 /// Serves the connections of a worker. Called once on each worker's thread, inside its runtime.
 pub trait Connections: Send + Sync + 'static {
@@ -32,6 +38,11 @@ pub(crate) fn run(
         let worker = Worker::new(index, Arc::clone(shared), limits);
         let open = connections.open(worker.clone());
         tokio::task::spawn_local(tasks.start_all(worker.clone()));
+        tokio::task::spawn_local(async {
+            loop {
+                tokio::time::sleep(TIMER_WITHIN).await;
+            }
+        });
         loop {
             let Taken { mut mail, connections, stopped } =
                 shared.workers[index].mailbox.take().await;
