@@ -2,6 +2,7 @@
 //! it.
 
 use super::access::Access;
+use super::bbolt::Bbolt;
 use super::burst::Burst;
 use super::contents::Contents;
 use super::picture::Picture;
@@ -46,6 +47,9 @@ pub struct Turns {
     pub contents: Contents,
     /// The seed of the contents.
     pub seed: u64,
+    /// The official tool for database files: each step checks the file while the server is idle, and
+    /// after its end.
+    pub bbolt: Bbolt,
 }
 
 /// The state in which one server has left the directory.
@@ -155,12 +159,15 @@ impl Turns {
             v2_keys::write(node, self.contents, step).await.context("v2 keys")?;
             v2 = v2_keys::all(node, self.contents).await?;
         }
+        let database = node.data_dir().join("member/snap/db");
+        self.bbolt.check_copy(&database).context("while idle")?;
         let mut burst = Burst::begin(&access, step).await?;
         match self.ending {
             Ending::Clean => drop(node.stop().await?),
             Ending::Kill => node.kill()?,
         }
         burst.end().await?;
+        self.bbolt.check(&database).context("after its end")?;
         self.contents.check(&node.data_dir())?;
         Ok(Left { picture, burst, version, v2 })
     }
