@@ -172,6 +172,15 @@ const PROOFS: &[Proof] = &[
         environment: &[],
     },
     Proof {
+        name: "security",
+        shows: "advisories, refusals of TLS, rotation under load and the permissions of every method",
+        command: &with_peers!(
+            "if [ -n \"${GO35:-}\" ]; then export GO35; fi; cargo test --release -p etcd --test auth \
+             --test tls && cargo xtask mutate --only sec-"
+        ),
+        environment: &[("RETCD_LONG", "1")],
+    },
+    Proof {
         name: "tour",
         shows: "ours prints what 3.7.1 printed",
         command: &with_peers!("target/release/tour $ours"),
@@ -205,6 +214,17 @@ const PROOFS: &[Proof] = &[
         name: "tour-ours",
         shows: "our etcdctl prints the same against 3.5.30 as against our server",
         command: &with_peers!("target/release/tour $ours --against $GO35"),
+        environment: &[],
+    },
+    Proof {
+        name: "dashboards",
+        shows: "a Prometheus finds data for every panel and alert of etcd's dashboards",
+        command: &[
+            "bash",
+            "-c",
+            "source .ci/prometheus.sh; target/release/dashboards --ours target/release/etcd \
+             --prometheus \"$PROMETHEUS\"",
+        ],
         environment: &[],
     },
     Proof {

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod server;
+
 use bytes::Bytes;
 use client::{Client, Config, Watcher};
 use proto::etcdserverpb as pb;
@@ -12,52 +14,13 @@ use proto::v3electionpb::{
 use proto::v3lockpb::{LockRequest, UnlockRequest};
 use rpc::stubs::v3electionpb::election_client::ElectionClient;
 use rpc::stubs::v3lockpb::lock_client::LockClient;
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
+use server::Server;
 use std::time::Duration;
 use tonic::transport::Channel;
 use tonic::{Code, Request};
 
-/// A server on a new directory; dropping it kills the process.
-struct Server {
-    child: Child,
-    address: String,
-    _data: tempfile::TempDir,
-}
-
-impl Server {
-    fn start() -> Server {
-        let data = tempfile::tempdir().unwrap();
-        let free = || format!("127.0.0.1:{}", ports::free().unwrap());
-        let (address, peer) = (free(), free());
-        let (url, peer) = (format!("http://{address}"), format!("http://{peer}"));
-        let mut child = Command::new(env!("CARGO_BIN_EXE_etcd"))
-            .arg("--data-dir")
-            .arg(data.path())
-            .args(["--listen-client-urls", &url, "--advertise-client-urls", &url])
-            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
-            .args(["--initial-cluster", &format!("default={peer}")])
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let serves = lines.any(|line| line.unwrap().contains("notified init daemon"));
-        assert!(serves, "the server has ended");
-        // Keep reading, so that the server does not block on a full pipe.
-        std::thread::spawn(move || lines.for_each(drop));
-        Server { child, address, _data: data }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
 async fn with_server<F: Future<Output = ()>>(test: impl FnOnce(Client, Channel) -> F) {
-    let server = Server::start();
+    let server = Server::start(&[]);
     let client = Client::connect(Config::new(vec![server.address.clone()])).await.unwrap();
     let channel = Channel::from_shared(format!("http://{}", server.address)).unwrap();
     let channel = channel.connect().await.unwrap();

@@ -3,49 +3,19 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod server;
+
 use client::{Client, Config};
 use proto::etcdserverpb as pb;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use server::Server;
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 /// How long a metric may take to reach its value.
 const TIME_MAX: Duration = Duration::from_secs(30);
 
-/// A server on a new directory; dropping it kills the process.
-struct Server {
-    child: Child,
-    address: String,
-    _data: tempfile::TempDir,
-}
-
 impl Server {
-    /// Starts a server with these flags, and returns once it accepts connections.
-    fn start(flags: &[&str]) -> Server {
-        let data = tempfile::tempdir().unwrap();
-        let (address, peer) = (free_address(), free_address());
-        let (url, peer) = (format!("http://{address}"), format!("http://{peer}"));
-        let mut child = Command::new(env!("CARGO_BIN_EXE_etcd"))
-            .arg("--data-dir")
-            .arg(data.path())
-            .args(["--listen-client-urls", &url, "--advertise-client-urls", &url])
-            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
-            .args(["--initial-cluster", &format!("default={peer}")])
-            // With a short election timeout the shortest lease is 1 s.
-            .args(["--heartbeat-interval", "10", "--election-timeout", "100"])
-            .args(flags)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let serves = lines.any(|line| line.unwrap().contains("notified init daemon"));
-        assert!(serves, "the server has ended");
-        // Keep reading, so that the server does not block on a full pipe.
-        std::thread::spawn(move || lines.for_each(drop));
-        Server { child, address, _data: data }
-    }
-
     /// The value of a row of `/metrics`; the name includes the labels.
     fn metric(&self, name: &str) -> f64 {
         let text = self.scrape();
@@ -117,17 +87,6 @@ fn the_variables_of_a_leader_have_gos_names_and_the_state_of_raft() {
     assert_eq!(progress["next"].as_u64().unwrap(), progress["match"].as_u64().unwrap() + 1);
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-fn free_address() -> String {
-    format!("127.0.0.1:{}", ports::free().unwrap())
-}
-
 async fn put(client: &Client, key: &'static str, lease: i64) -> i64 {
     let request = pb::PutRequest { key: key.into(), lease, ..Default::default() };
     client.put(request).await.unwrap().header.unwrap().revision
@@ -146,7 +105,9 @@ async fn with_flags<F: Future<Output = ()>>(
     flags: &[&str],
     test: impl FnOnce(Client, std::rc::Rc<Server>) -> F,
 ) {
-    let server = std::rc::Rc::new(Server::start(flags));
+    // With a short election timeout the shortest lease is 1 s.
+    let times = ["--heartbeat-interval", "10", "--election-timeout", "100"];
+    let server = std::rc::Rc::new(Server::start(&[&times, flags].concat()));
     let client = Client::connect(Config::new(vec![server.address.clone()])).await.unwrap();
     tokio::time::timeout(TIME_MAX * 2, test(client, server)).await.unwrap();
 }

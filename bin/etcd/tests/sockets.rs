@@ -339,7 +339,7 @@ fn a_web_socket_carries_a_watch_and_a_lease() {
 }
 
 #[test]
-fn the_token_of_a_web_socket_is_in_its_subprotocol_or_in_a_cookie() {
+fn issue_21935_the_token_of_a_web_socket_is_in_its_subprotocol_or_in_a_cookie() {
     let folder = tempfile::tempdir().unwrap();
     let address = free();
     let arguments = [clients(&format!("http://{address}")), alone()].concat();

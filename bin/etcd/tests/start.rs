@@ -152,12 +152,127 @@ fn etcds_sample_configuration_starts_the_server_and_what_has_no_effect_is_said()
     let mut command = Command::new(env!("CARGO_BIN_EXE_etcd"));
     command.arg("--config-file").arg(&file).current_dir(data.path()).stderr(Stdio::piped());
     let log = log_until_served(command);
-    let unsaid =
-        ["enable-pprof", "proxy-dial-timeout", "discovery-fallback"].into_iter().find(|key| {
-            let warns = |line: &&str| line.contains("\"level\":\"warn\"") && line.contains(key);
-            log.lines().find(warns).is_none()
-        });
+    let unsaid = ["proxy-dial-timeout", "discovery-fallback"].into_iter().find(|key| {
+        let warns = |line: &&str| line.contains("\"level\":\"warn\"") && line.contains(key);
+        log.lines().find(warns).is_none()
+    });
     assert_eq!(unsaid, None, "{log}");
+    contains_all(&log, &["\"msg\":\"pprof is enabled\"", "\"path\":\"/debug/pprof\""]);
+}
+
+/// The flag's own value is 1 MiB or more, and a new database has less.
+#[test]
+fn the_decision_against_a_defragmentation_at_the_start_is_logged_with_its_numbers() {
+    let data = tempfile::tempdir().unwrap();
+    let mut command = etcd(data.path(), free_ports());
+    command.args(["--bootstrap-defrag-threshold-megabytes", "1"]);
+    let log = log_until_served(command);
+    let line = log.lines().find(|line| line.contains("Skipping defragmentation")).unwrap();
+    contains_all(
+        line,
+        &[
+            "\"level\":\"info\"",
+            "\"current-db-size-bytes\":",
+            "\"current-db-size\":\"",
+            "\"current-db-size-in-use-bytes\":",
+            "\"current-db-size-in-use\":\"",
+            "\"bootstrap-defrag-threshold-bytes\":1048576",
+            "\"bootstrap-defrag-threshold\":\"1.0 MB\"",
+        ],
+    );
+    let log = log_until_served(etcd(data.path(), free_ports()));
+    assert!(!log.contains("Skipping defragmentation"), "{log}");
+}
+
+#[test]
+fn unsynced_files_are_warned_of_and_the_data_is_there_after_a_restart() {
+    let data = tempfile::tempdir().unwrap();
+    let mut command = etcd(data.path(), free_ports());
+    command.arg("--unsafe-no-fsync");
+    let log = log_until_served(command);
+    let warning = log.lines().find(|line| line.contains("--unsafe-no-fsync is set")).unwrap();
+    contains_all(warning, &["\"level\":\"warn\"", "files are not synced"]);
+    let log = log_until_served(etcd(data.path(), free_ports()));
+    contains_all(&log, &["restarting local member"]);
+    assert!(!log.contains("--unsafe-no-fsync is set"), "{log}");
+}
+
+/// The server's command line in a shell that limits locked memory to 64 KiB. The right to lock more
+/// is dropped, if the test has it.
+fn with_little_locked_memory(server: &Command) -> Command {
+    use std::os::unix::fs::MetadataExt as _;
+    let is_root = std::fs::metadata("/proc/self").unwrap().uid() == 0;
+    let mut command = if is_root {
+        let mut command = Command::new("setpriv");
+        command.args(["--bounding-set", "-ipc_lock", "--inh-caps", "-ipc_lock", "sh"]);
+        command
+    } else {
+        Command::new("sh")
+    };
+    command.args(["-c", "ulimit -l 64; exec \"$0\" \"$@\""]).arg(server.get_program());
+    command.args(server.get_args()).stderr(Stdio::piped());
+    command
+}
+
+#[test]
+fn memory_that_cannot_be_locked_ends_the_start_with_the_reason() {
+    let data = tempfile::tempdir().unwrap();
+    let mut server = etcd(data.path(), free_ports());
+    server.arg("--memory-mlock");
+    let output = with_little_locked_memory(&server).output().unwrap();
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{log}");
+    let line = log.lines().last().unwrap();
+    contains_all(line, &["\"level\":\"fatal\"", "cannot lock the memory", "LimitMEMLOCK"]);
+    contains_all(line, &["\"error\":\"mlock error: cannot allocate memory\""]);
+    assert!(content(data.path()).is_empty(), "the directory is untouched");
+}
+
+#[test]
+fn locked_memory_is_that_of_the_process_if_the_limit_allows_it() {
+    let data = tempfile::tempdir().unwrap();
+    let mut server = etcd(data.path(), free_ports());
+    server.arg("--memory-mlock");
+    let mut child = server.spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let is_end = |line: &String| line.contains("ready to serve") || line.contains("mlock error");
+    let end = lines.find(is_end).unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id()));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    if end.contains("mlock error") {
+        eprintln!("skipped: this user may not lock memory");
+        return;
+    }
+    let status = status.unwrap();
+    let size = |name: &str| -> u64 {
+        let row = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        row.trim().trim_end_matches(" kB").parse().unwrap()
+    };
+    let (locked, used) = (size("VmLck:"), size("VmRSS:"));
+    assert!(locked >= used, "{locked} of {used} kB are locked");
+}
+
+/// As in etcd, a directory that others may enter is used, with a warning.
+#[test]
+fn cve_2020_15113_the_data_directory_is_its_owners_and_others_are_warned_of() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("new");
+    serve_once(&data);
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    for dir in [&data, &data.join("member"), &data.join("member/snap"), &data.join("member/wal")] {
+        assert_eq!(mode(dir), 0o700, "{}", dir.display());
+    }
+    let mut files = content(&data).into_keys();
+    assert!(files.all(|file| mode(&file) == 0o600), "every file is its owner's");
+    let warning = "check file permission";
+    assert!(!log_until_served(etcd(&data, free_ports())).contains(warning));
+    std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let log = log_until_served(etcd(&data, free_ports()));
+    let words = "exist, but the permission is \\\"drwxr-xr-x\\\". The recommended permission is \
+                 \\\"-rwx------\\\" to prevent possible unprivileged access to the data";
+    contains_all(&log, &[warning, words]);
 }
 
 #[test]

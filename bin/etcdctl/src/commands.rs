@@ -26,9 +26,9 @@ pub(crate) const GLOBAL: &[Flag] = &[
     ),
     Flag::switch("debug", "print the parsed values of the global flags"),
     Flag::new("dial-timeout", Kind::Duration, "2s", "time limit of a connection attempt"),
-    Flag::new("discovery-srv", Kind::Text, "", "domain with SRV records (not built yet)")
+    Flag::new("discovery-srv", Kind::Text, "", "domain whose SRV records name the servers")
         .short('d'),
-    Flag::new("discovery-srv-name", Kind::Text, "", "service name in SRV records (not built yet)"),
+    Flag::new("discovery-srv-name", Kind::Text, "", "suffix to the service in the SRV records"),
     Flag::new("endpoints", Kind::List, "127.0.0.1:2379", "addresses of the servers"),
     Flag::switch("hex", "print keys, values and ids in hexadecimal"),
     Flag::new(
@@ -647,3 +647,19 @@ pub(crate) static ROOT: Command = Command {
     ],
     ..Command::NONE
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_commands_and_flags_of_etcds_tool_are_there() {
+        let ours = cli::listing(&ROOT);
+        let theirs: Vec<&str> =
+            include_str!("../checklist/etcd-3.7.1-commands.txt").lines().collect();
+        assert_eq!(theirs.len(), 144, "the list is whole");
+        let has = |line: &&&str| ours.iter().any(|ours| ours == **line);
+        let missing: Vec<&&str> = theirs.iter().filter(|line| !has(line)).collect();
+        assert!(missing.is_empty(), "{missing:#?}");
+    }
+}

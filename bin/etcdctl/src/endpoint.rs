@@ -17,7 +17,7 @@ use terminal::{Bar, Unit};
 async fn endpoints(session: &mut Session) -> CommandResult<(Vec<String>, Config)> {
     let config = session.open()?;
     if !session.flags.bool("cluster") {
-        return Ok((session.flags.list("endpoints"), config));
+        return Ok((session.endpoints.clone(), config));
     }
     let client = Client::connect(config.clone()).await?;
     let client = client.with_timeout(session.flags.duration("command-timeout"));

@@ -99,7 +99,7 @@ pub(crate) async fn move_leader(mut session: Session) -> CommandResult {
     let target_id = go::parse_uint(target, 16).map_err(|why| Code::BadArgs.with(why))?;
     let config = session.open()?;
     let timeout = session.flags.duration("command-timeout");
-    for endpoint in session.flags.list("endpoints") {
+    for endpoint in session.endpoints.clone() {
         let mut one = config.clone();
         one.endpoints = vec![endpoint];
         let client = crate::session::connect(one).await?.with_timeout(timeout);
@@ -112,7 +112,7 @@ pub(crate) async fn move_leader(mut session: Session) -> CommandResult {
             return Ok(());
         }
     }
-    let endpoints = session.flags.list("endpoints").join(" ");
+    let endpoints = session.endpoints.join(" ");
     Err(Code::BadArgs.with(format!("no leader endpoint given at [{endpoints}]")))
 }
 

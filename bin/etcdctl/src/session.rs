@@ -10,6 +10,7 @@ use cli::json::Object;
 use cli::log::{Level, Line};
 use cli::{Flags, Format, Parsed};
 use client::{Client, Config, KeyPair, TlsOptions, Warning};
+use dns::Resolver;
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStringExt as _;
 use std::sync::Arc;
@@ -63,6 +64,9 @@ pub(crate) struct Session {
     pub(crate) name: String,
     /// Set by [`Session::open`].
     pub(crate) printer: Printer,
+    /// The servers: those of the SRV records, or else those of `--endpoints`. Set by
+    /// [`Session::open`].
+    pub(crate) endpoints: Vec<String>,
     inherited: Vec<&'static str>,
     /// The name of the client's logger.
     logger: &'static str,
@@ -73,7 +77,8 @@ impl Session {
         let (name, inherited) = (parsed.name(), parsed.inherited());
         let printer = Printer { format: Format::Simple, hex: false, value_only: false };
         let Parsed { flags, args, dash, path: _ } = parsed;
-        Session { flags, args, dash, name, printer, inherited, logger: "etcd-client" }
+        let (endpoints, logger) = (Vec::new(), "etcd-client");
+        Session { flags, args, dash, name, printer, endpoints, inherited, logger }
     }
 
     /// The arguments as text; invalid UTF-8 is replaced.
@@ -84,7 +89,7 @@ impl Session {
     /// Reads the environment and the global flags. Returns the client's configuration.
     pub(crate) fn open(&mut self) -> CommandResult<Config> {
         self.prepare()?;
-        let config = self.config(&SERVERS, &self.flags.list("endpoints"))?;
+        let config = self.config(&SERVERS, &self.endpoints)?;
         self.set_printer()?;
         Ok(config)
     }
@@ -97,7 +102,7 @@ impl Session {
     ) -> CommandResult<(Config, Config)> {
         self.prepare()?;
         let destination = self.config(&DESTINATION, &[destination])?;
-        let source = self.config(&SERVERS, &self.flags.list("endpoints"))?;
+        let source = self.config(&SERVERS, &self.endpoints)?;
         self.set_printer()?;
         Ok((source, destination))
     }
@@ -117,7 +122,35 @@ impl Session {
             globals.retain(known);
             globals.iter().for_each(|line| output::error_line(line));
         }
-        self.refuse_what_is_not_built()
+        self.refuse_empty_files()?;
+        self.endpoints = self.find_endpoints()?;
+        Ok(())
+    }
+
+    /// The endpoints of the SRV records, if `--discovery-srv` names a domain that has some that may
+    /// be used; otherwise those of `--endpoints`.
+    fn find_endpoints(&self) -> CommandResult<Vec<String>> {
+        let (mut endpoints, domain) = (Vec::new(), self.flags.text("discovery-srv"));
+        if !domain.is_empty() {
+            let suffix = self.flags.text("discovery-srv-name");
+            let found = dns::client_endpoints(&Resolver::system(), &domain, &suffix);
+            endpoints
+                .extend(found.map_err(|why| Code::Error.with(why))?.into_iter().map(|e| e.url));
+        }
+        if !self.flags.bool("insecure-discovery") {
+            endpoints.retain(|url| {
+                let is_secure = !url.starts_with("http://");
+                if !is_secure {
+                    output::error_line(&format!("ignoring discovered insecure endpoint {url:?}"));
+                }
+                is_secure
+            });
+        }
+        if endpoints.is_empty() {
+            endpoints = self.flags.list("endpoints");
+            endpoints.iter_mut().for_each(|endpoint| *endpoint = endpoint.trim().to_owned());
+        }
+        Ok(endpoints)
     }
 
     fn set_printer(&mut self) -> CommandResult {
@@ -155,18 +188,14 @@ impl Session {
         Err(Code::Error.silent())
     }
 
-    fn refuse_what_is_not_built(&self) -> CommandResult {
+    fn refuse_empty_files(&self) -> CommandResult {
         for name in ["cert", "key", "cacert"] {
             if self.flags.changed(name) && self.flags.bytes(name).is_empty() {
                 let text = format!("empty string is passed to --{name} option");
                 return Err(Code::BadArgs.with(text));
             }
         }
-        let given = |name: &&&str| !self.flags.bytes(name).is_empty();
-        match ["discovery-srv", "discovery-srv-name"].iter().find(given) {
-            Some(name) => Err(Code::BadArgs.with(format!("--{name} is not built yet"))),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     /// The TLS options, if a flag requires TLS. As in etcd, `--insecure-skip-tls-verify` alone does
@@ -185,21 +214,31 @@ impl Session {
             }
         };
         let trusted_ca = file("cacert").map(Into::into);
-        let is_asked =
-            pair.is_some() || trusted_ca.is_some() || !flags.bool(&side.flag("insecure-transport"));
+        let server_name = self.verified_domain().filter(|_| side.has_all_flags);
+        let is_asked = pair.is_some()
+            || trusted_ca.is_some()
+            || server_name.is_some()
+            || !flags.bool(&side.flag("insecure-transport"));
         let skips_verification = side.has_all_flags && flags.bool("insecure-skip-tls-verify");
         Ok(is_asked.then(|| TlsOptions {
             pair,
             trusted_ca,
+            server_name,
             skips_verification,
             ..TlsOptions::default()
         }))
     }
 
+    /// The domain of the SRV records, if the servers' certificates have to be valid for it.
+    fn verified_domain(&self) -> Option<String> {
+        let domain = self.flags.text("discovery-srv");
+        let is_verified = !domain.is_empty() && !self.flags.bool("insecure-discovery");
+        is_verified.then(|| domain.trim_end_matches('.').to_owned())
+    }
+
     fn config(&self, side: &Side, endpoints: &[String]) -> CommandResult<Config> {
         let flags = &self.flags;
-        let endpoints = endpoints.iter().map(|endpoint| endpoint.trim().to_string()).collect();
-        let mut config = Config::new(endpoints);
+        let mut config = Config::new(endpoints.to_vec());
         config.tls = self.tls(side)?;
         config.dial_timeout = flags.duration("dial-timeout");
         config.keep_alive_time = flags.duration("keepalive-time");
@@ -265,7 +304,7 @@ impl Session {
         &self,
         client: Client,
     ) -> impl Future<Output = ()> + Send + 'static {
-        self.report_while_unconnected_to(self.flags.list("endpoints").join(","), client)
+        self.report_while_unconnected_to(self.endpoints.join(","), client)
     }
 
     /// As [`Session::report_while_unconnected`], for a client of these endpoints.

@@ -179,3 +179,19 @@ pub(crate) static ROOT: Command = Command {
     ],
     ..Command::NONE
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_commands_and_flags_of_etcds_tool_are_there() {
+        let ours = cli::listing(&ROOT);
+        let theirs: Vec<&str> =
+            include_str!("../checklist/etcd-3.7.1-commands.txt").lines().collect();
+        assert_eq!(theirs.len(), 26, "the list is whole");
+        let has = |line: &&&str| ours.iter().any(|ours| ours == **line);
+        let missing: Vec<&&str> = theirs.iter().filter(|line| !has(line)).collect();
+        assert!(missing.is_empty(), "{missing:#?}");
+    }
+}

@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_single_key_is_not_the_keys_behind_it() {
+    fn cve_2026_73499_a_single_key_is_not_the_keys_behind_it() {
         let one = set(&[span("a", "")]);
         assert!(cover([&one].into_iter(), &span("a", "")));
         assert!(!cover([&one].into_iter(), &span("a\0", "")));
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn empty_ranges_are_no_permission() {
+    fn issue_15621_empty_ranges_are_no_permission() {
         let nothing = set(&[span("b", "a"), span("", ""), span("", "\0"), span("c", "c")]);
         assert_eq!(nothing, Intervals::default());
         let some = set(&[span("b", "d")]);

@@ -1,7 +1,7 @@
 //! The machine around the database file: it gathers batches for an interval, commits them as one
 //! transaction, and gives free space back while there is nothing else to commit.
 
-use crate::message::{ApplyInput, BackendInput, Envelope};
+use crate::message::{ApplyInput, BackendInput, Envelope, WakeFor};
 use crate::received::{self, DatabasePlace};
 use backend::{Backend, Batch};
 use proto::Index;
@@ -93,6 +93,20 @@ impl BackendWriter {
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.queued_bytes >= COMMIT_BYTES || self.queued.len() >= self.pace.batches_max
+    }
+
+    /// The inputs that have an effect before the next commit is due. After the first batch of a
+    /// commit, these are the batches that make the writer full.
+    #[must_use]
+    pub fn wake_for(&self) -> WakeFor {
+        if self.queued.is_empty() {
+            return WakeFor::ALL;
+        }
+        WakeFor {
+            batches: self.pace.batches_max.saturating_sub(self.queued.len()),
+            batch_bytes: COMMIT_BYTES.saturating_sub(self.queued_bytes),
+            ..WakeFor::ALL
+        }
     }
 
     /// True if batches are queued, and may be committed.

@@ -130,6 +130,7 @@ impl Consensus {
             proposals: !self.gathers(),
             credits: !self.committed.is_empty(),
             reads: !self.reads.is_under_way(),
+            ..WakeFor::ALL
         }
     }
 

@@ -87,11 +87,16 @@ pub struct WakeFor {
     pub credits: bool,
     /// Reads that ask for a confirmation.
     pub reads: bool,
+    /// The last of this many batches for the database. 0: every batch.
+    pub batches: usize,
+    /// The batch with which the batches for the database have this many bytes together.
+    pub batch_bytes: usize,
 }
 
 impl WakeFor {
     /// Every input wakes the thread.
-    pub const ALL: WakeFor = WakeFor { proposals: true, credits: true, reads: true };
+    pub const ALL: WakeFor =
+        WakeFor { proposals: true, credits: true, reads: true, batches: 0, batch_bytes: 0 };
 
     /// Whether this input of [`crate::Consensus`] wakes its thread.
     #[must_use]
@@ -114,6 +119,15 @@ impl WakeFor {
             | ConsensusInput::Unreachable(_)
             | ConsensusInput::SnapshotSent { .. } => true,
         }
+    }
+
+    /// Whether this input of [`crate::BackendWriter`] wakes its thread. Counts it, if it is a batch.
+    #[must_use]
+    pub fn counts(&mut self, input: &BackendInput) -> bool {
+        let BackendInput::Batch(batch) = input else { return true };
+        self.batches = self.batches.saturating_sub(1);
+        self.batch_bytes = self.batch_bytes.saturating_sub(batch.bytes());
+        self.batches == 0 || self.batch_bytes == 0
     }
 }
 

@@ -3,11 +3,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use backend::{Batch, Bucket};
 use bytes::Bytes;
 use executor::boot::Files;
 use executor::{
-    APPLY_BATCHES_MAX, ApplyInput, AutoCompaction, BootOptions, ClientMessage, ConsensusInput,
-    Envelope, LogInput, LogStep, MachineOptions, Machines, RequestIds,
+    APPLY_BATCHES_MAX, ApplyInput, AutoCompaction, BackendInput, BootOptions, ClientMessage,
+    ConsensusInput, Envelope, LogInput, LogStep, MachineOptions, Machines, RequestIds,
 };
 use member::Proposal;
 use prost::Message as _;
@@ -15,16 +16,20 @@ use proto::etcdserverpb::{InternalRaftRequest, PutRequest, RequestHeader};
 use proto::{ConfState, EntryId, HardState, Index, Term};
 use state::Snapshot;
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use vfs::{Fault, Injection, Operation, SimDisk, Vfs};
+use vfs::{Fault, Injection, Operation, SimDisk, UnsyncedDisk, Vfs};
 
 fn machines() -> Machines {
     machines_on(&SimDisk::new(1))
 }
 
 fn machines_on(disk: &SimDisk) -> Machines {
-    let vfs: Arc<dyn Vfs> = Arc::new(disk.clone());
+    machines_over(Arc::new(disk.clone()))
+}
+
+fn machines_over(vfs: Arc<dyn Vfs>) -> Machines {
     let options = BootOptions::simulated(1);
     let files = Files::open(&vfs, &options).unwrap();
     let (keys, log) = (files.read_keys(), files.open_log().unwrap());
@@ -74,6 +79,28 @@ fn put(id: u64) -> ConsensusInput {
     let header = Some(RequestHeader { id, ..RequestHeader::default() });
     let request = InternalRaftRequest { header, put: Some(put), ..Default::default() };
     ConsensusInput::Propose(Proposal::request(id, request.encode_to_vec().into()))
+}
+
+#[test]
+fn the_thread_of_the_database_is_woken_by_the_first_batch_and_the_one_that_makes_it_full() {
+    let mut writer = machines().backend_writer;
+    let empty = || BackendInput::Batch(Arc::new(Batch::new(EntryId::default())));
+    let large = || {
+        let mut batch = Batch::new(EntryId::default());
+        batch.put(Bucket::Meta, Bytes::from_static(b"key"), Bytes::from(vec![0; 3 << 20]));
+        BackendInput::Batch(Arc::new(batch))
+    };
+    assert!(writer.wake_for().counts(&empty()));
+    writer.take(Duration::ZERO, empty());
+    let mut wake = writer.wake_for();
+    for _ in 2..100 {
+        assert!(!wake.counts(&empty()));
+    }
+    assert!(wake.counts(&empty()), "the limit of batches is 100");
+    let mut wake = writer.wake_for();
+    assert!(!wake.counts(&large()));
+    assert!(wake.counts(&BackendInput::CommitNow));
+    assert!(wake.counts(&large()), "4 MiB are half of the overlay");
 }
 
 fn committed(envelopes: Vec<Envelope>) -> Vec<ApplyInput> {
@@ -129,7 +156,10 @@ fn leader() -> Machines {
 }
 
 fn leader_on(disk: &SimDisk) -> Machines {
-    let mut machines = machines_on(disk);
+    elected(machines_on(disk))
+}
+
+fn elected(mut machines: Machines) -> Machines {
     while !machines.applier.moment().is_linearizable() {
         let inputs = committed(consensus(&mut machines, ConsensusInput::Tick));
         apply(&mut machines, inputs);
@@ -256,4 +286,39 @@ fn a_snapshot_without_space_is_left_out_and_the_next_one_is_saved() {
     let saved =
         [LogStep::EncodeSnapshot, LogStep::SaveSnapshot, LogStep::RecordSnapshot, LogStep::Purge];
     assert_eq!(steps, [&[LogStep::EncodeSnapshot, LogStep::SkipSnapshot][..], &saved].concat());
+}
+
+/// The calls to the disk while a new member starts, writes an entry, saves a snapshot and commits its
+/// database.
+fn calls(wrap: impl FnOnce(SimDisk) -> Arc<dyn Vfs>) -> Vec<(Operation, PathBuf)> {
+    let disk = SimDisk::new(1);
+    disk.record_every(1);
+    let mut machines = elected(machines_over(wrap(disk.clone())));
+    let input = append(&mut machines, 1);
+    machines.log_writer.take(input);
+    let id = EntryId { term: Term(1), index: Index(1) };
+    let data = v2store::V2Tree::default().to_json().into();
+    let snapshot = Snapshot { id, conf_state: ConfState::default(), data };
+    let hard_state = HardState { commit: Index(1), ..HardState::default() };
+    machines.log_writer.take(LogInput::Snapshot(snapshot, hard_state));
+    while machines.log_writer.step(&mut Vec::new()).unwrap().is_some() {}
+    machines.backend_writer.commit(Duration::ZERO, &mut Vec::new()).unwrap();
+    disk.take_recorded().into_iter().map(|call| (call.operation, call.path)).collect()
+}
+
+#[test]
+fn without_syncs_of_files_all_other_calls_to_the_disk_are_the_same_in_the_same_order() {
+    let synced = calls(|disk| Arc::new(disk));
+    let unsynced = calls(|disk| Arc::new(UnsyncedDisk::new(Arc::new(disk))));
+    let is_sync = |(operation, _): &&(Operation, PathBuf)| *operation == Operation::Sync;
+    for name in ["db", ".wal", ".snap"] {
+        let is_synced = synced
+            .iter()
+            .filter(is_sync)
+            .any(|(_, path)| path.to_str().is_some_and(|path| path.contains(name)));
+        assert!(is_synced, "{name} is synced without the option");
+    }
+    let others: Vec<_> = synced.iter().filter(|call| !is_sync(call)).cloned().collect();
+    assert!(others.iter().any(|(operation, _)| *operation == Operation::SyncDir));
+    assert_eq!(unsynced, others);
 }

@@ -1,6 +1,6 @@
 //! The file operations that the project uses: the traits [`Vfs`] and [`File`], the real disk
-//! ([`RealDisk`]), and a simulated disk that loses unsynced data in a crash ([`SimDisk`]).
-//! Paths are not normalized.
+//! ([`RealDisk`]), one without syncs ([`UnsyncedDisk`]), and a simulated disk that loses unsynced data
+//! in a crash ([`SimDisk`]). Paths are not normalized.
 //!
 //! Invariant: `real.rs` and `lock.rs` are the only files of core that call the operating system.
 
@@ -8,10 +8,12 @@ mod copy;
 mod lock;
 mod real;
 mod sim;
+mod unsynced;
 
 pub use copy::{copy_file, copy_tree, create_dir_durable};
 pub use real::RealDisk;
 pub use sim::{Fault, Injection, Operation, Recorded, SimDisk};
+pub use unsynced::UnsyncedDisk;
 
 use std::fmt::Debug;
 use std::io;

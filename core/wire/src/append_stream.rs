@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn an_index_at_its_end_is_refused() {
+    fn cve_2020_15112_an_index_at_its_end_is_refused() {
         let whole = raftpb::Message {
             r#type: Some(3),
             index: Some(u64::MAX),

@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_with_too_many_parts_or_nested_ones_are_refused() {
+    fn v3_7_1_messages_with_too_many_parts_or_nested_ones_are_refused() {
         let entries = [0x3a, 0].repeat(ENTRIES_MAX + 1);
         assert!(matches!(decode_message(entries.into()), Err(WireError::TooLarge { .. })));
         let nested = [0x72, 2, 8, 3];

@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn other_host_names_are_refused() {
+    fn cve_2018_1099_other_host_names_are_refused() {
         let options = options(&["*"], &["a.example", "::1"]);
         for (host, is_allowed) in [
             ("a.example", true),
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn an_allowed_origin_is_named() {
+    fn cve_2018_1098_pages_of_other_origins_may_not_read_answers() {
         let of = |options: &HttpOptions, origin: Option<&'static str>| {
             let mut headers = HeaderMap::new();
             headers.extend(origin.map(|origin| (ORIGIN, HeaderValue::from_static(origin))));

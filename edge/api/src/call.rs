@@ -10,6 +10,7 @@ use crate::origin::CallOrigin;
 use crate::requests::{Requests, too_late};
 use crate::session::Session;
 use crate::shared::{Shared, requires_leader};
+use crate::spans::OpenSpan;
 use bytes::Bytes;
 use net::limits::REQUEST_TIME_MAX;
 use rpc::body::Reply;
@@ -37,6 +38,8 @@ pub(crate) struct Call<H> {
     pub(crate) outer: Option<Rc<http::request::Parts>>,
     /// Its line in the audit log, if there is one.
     pub(crate) audit: Option<Rc<AuditRecord>>,
+    /// Its span, if it is recorded.
+    pub(crate) span: Option<Rc<OpenSpan>>,
     /// For handlers that call other handlers (see [`crate::onward`]).
     pub(crate) router: Router<H>,
 }
@@ -48,9 +51,10 @@ impl<H: Host> Call<H> {
         self,
         for_learners: impl FnOnce(&M) -> bool,
     ) -> Result<(Session<H>, M), Status> {
-        let Call { service, head, messages, origin, audit, .. } = self;
+        let Call { service, head, messages, origin, audit, span, .. } = self;
         let message = in_time(messages.only()).await?;
-        service.host.count_received(message.len());
+        let bytes = message.len();
+        service.host.count_received(bytes);
         let request: M = rpc::frame::decode(message)?;
         if let Some(audit) = &audit {
             audit.about(&request);
@@ -59,7 +63,8 @@ impl<H: Host> Call<H> {
             return Err(Error::NotSupportedForLearner.into());
         }
         service.check_metadata(&head.headers)?;
-        let session = Session::new(service, &head.headers, &origin, audit).admitted().await?;
+        let session = Session::new(service, &head.headers, &origin, audit).in_span(span);
+        let session = session.admitted(bytes).await?;
         check_access(&session.host, head.uri.path()).await?;
         Ok((session, request))
     }
@@ -80,7 +85,7 @@ impl<H: Host> Call<H> {
             audit.about(request);
         }
         let session = Session::new(self.service, &self.head.headers, &self.origin, self.audit);
-        let session = session.admitted().await?;
+        let session = session.in_span(self.span).admitted(bytes).await?;
         check_access(&session.host, self.head.uri.path()).await?;
         let tally = StreamCounters::new(session, self.streamed);
         tally.received(bytes);
@@ -105,7 +110,8 @@ impl<H: Host> Call<H> {
         if let Some(audit) = &self.audit {
             audit.is_stream();
         }
-        let session = Session::new(self.service, &self.head.headers, &self.origin, self.audit);
+        let session = Session::new(self.service, &self.head.headers, &self.origin, self.audit)
+            .in_span(self.span);
         let tally = StreamCounters::new(session, self.streamed);
         let requests = Requests::new(self.messages, responses.clone(), tally.clone(), api);
         (tally, requests)

@@ -164,5 +164,8 @@ impl<H: Host> StreamCounters<H> {
         if let Some(streamed) = &self.streamed {
             streamed.code.set(code);
         }
+        if let Some(span) = self.service.span() {
+            span.end(code, "");
+        }
     }
 }

@@ -43,13 +43,13 @@ pub trait Host: Clone + 'static {
     /// The status for the client.
     async fn require_admin(&self) -> Result<(), Status>;
 
-    /// Takes a place among the requests of the client's user. The user is named if `names_user`, or
-    /// if there is such a limit.
+    /// Takes a place among the requests of the client's user, for a request of so many bytes. The
+    /// user is named if `names_user`, or if there is such a limit.
     ///
     /// # Errors
-    /// The status for the client, when its user has too many requests. A token that is not valid is
-    /// refused later, so that the order of errors is etcd's.
-    async fn admit(&self, names_user: bool) -> Result<Admitted, Status>;
+    /// The status for the client, when its user has too many requests, or too many bytes of them. A
+    /// token that is not valid is refused later, so that the order of errors is etcd's.
+    async fn admit(&self, names_user: bool, bytes: usize) -> Result<Admitted, Status>;
 
     /// The client's user, if authentication is enabled and it has one.
     async fn user(&self) -> Option<Rc<str>>;

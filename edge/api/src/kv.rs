@@ -8,6 +8,7 @@ use crate::checks;
 use crate::held::{HeldSource, HoldLimits, held, message};
 use crate::host::{Growth, Host, RangeChunks, RangeReply};
 use crate::large::LargeBody;
+use crate::spans::{RequestSpan, StreamedRange};
 use bytes::Bytes;
 use proto::answer::{Answer, RangeAnswer, field_len, put_field_head};
 use proto::etcdserverpb::{
@@ -24,6 +25,7 @@ pub(crate) async fn range<H: Host>(call: Call<H>) -> Result<Reply, Status> {
     let deadline = call.deadline;
     let (service, request) = call.request(|request: &RangeRequest| request.serializable).await?;
     checks::range(&request)?;
+    let _span = service.request_span(&request);
     match service.host.range(request).await? {
         RangeReply::Answer(answer) => {
             service.audit_revision(answer.revision);
@@ -46,10 +48,12 @@ pub(crate) async fn put<H: Host>(call: Call<H>) -> Result<Reply, Status> {
         return Err(Error::NoSpace.into());
     }
     checks::put(&request)?;
+    let span = service.request_span(&request);
     let request = InternalRaftRequest { put: Some(request), ..InternalRaftRequest::default() };
-    let Answer::Put(answer) = service.host.propose(request).await? else {
-        return Err(mismatch());
-    };
+    span.proposed();
+    let answer = service.host.propose(request).await;
+    span.answered(&answer);
+    let Answer::Put(answer) = answer? else { return Err(mismatch()) };
     service.audit_revision(answer.revision);
     let encoding = answer.encode(service.host.origin());
     Ok(message(encoding.len(), deadline, |to| encoding.write(to)))
@@ -59,11 +63,13 @@ pub(crate) async fn delete_range<H: Host>(call: Call<H>) -> Result<Reply, Status
     let deadline = call.deadline;
     let (service, request) = call.request(|_: &DeleteRangeRequest| false).await?;
     checks::delete(&request)?;
+    let span = service.request_span(&request);
     let request =
         InternalRaftRequest { delete_range: Some(request), ..InternalRaftRequest::default() };
-    let Answer::Delete(answer) = service.host.propose(request).await? else {
-        return Err(mismatch());
-    };
+    span.proposed();
+    let answer = service.host.propose(request).await;
+    span.answered(&answer);
+    let Answer::Delete(answer) = answer? else { return Err(mismatch()) };
     service.audit_revision(answer.revision);
     let encoding = answer.encode(service.host.origin());
     Ok(message(encoding.len(), deadline, |to| encoding.write(to)))
@@ -76,7 +82,16 @@ pub(crate) async fn txn<H: Host>(call: Call<H>) -> Result<Reply, Status> {
         return Err(Error::NoSpace.into());
     }
     checks::txn(&request, service.limits.txn_ops_max)?;
-    let answer = service.host.txn(request).await?;
+    let span = service.request_span(&request);
+    let is_proposed = span.is_recorded() && !state::txn::is_read_only(&request);
+    if is_proposed {
+        span.proposed();
+    }
+    let answer = service.host.txn(request).await;
+    if is_proposed {
+        span.answered(&answer);
+    }
+    let answer = answer?;
     service.audit_revision(answer.revision);
     let encoding = answer.encode(service.host.origin());
     Ok(message(encoding.len(), deadline, |to| encoding.write(to)))
@@ -84,11 +99,13 @@ pub(crate) async fn txn<H: Host>(call: Call<H>) -> Result<Reply, Status> {
 
 pub(crate) async fn compact<H: Host>(call: Call<H>) -> Result<Reply, Status> {
     let (service, request) = call.request(|_: &CompactionRequest| false).await?;
+    let span = service.request_span(&request);
     let request =
         InternalRaftRequest { compaction: Some(request), ..InternalRaftRequest::default() };
-    let Answer::Compact { revision } = service.host.propose(request).await? else {
-        return Err(mismatch());
-    };
+    span.proposed();
+    let answer = service.host.propose(request).await;
+    span.answered(&answer);
+    let Answer::Compact { revision } = answer? else { return Err(mismatch()) };
     service.audit_revision(revision);
     Ok(encoded(&CompactionResponse { header: service.header_or_current(revision) }))
 }
@@ -97,8 +114,9 @@ pub(crate) async fn range_stream<H: Host>(call: Call<H>) -> Result<Reply, Status
     let limits = HoldLimits::range(call.deadline);
     let (tally, request) = call.stream_request::<RangeRequest>(false).await?;
     checks::range_stream(&request)?;
+    let span = tally.service.request_span(&StreamedRange(&request));
     let chunks = tally.service.host.range_stream(request).await?;
-    Ok(held(RangeStream { tally, chunks, pieces: VecDeque::new() }, limits))
+    Ok(held(RangeStream { tally, chunks, pieces: VecDeque::new(), _span: span }, limits))
 }
 
 /// Encodes chunks as messages while they are sent.
@@ -106,6 +124,8 @@ struct RangeStream<H> {
     tally: StreamCounters<H>,
     chunks: Box<dyn RangeChunks>,
     pieces: VecDeque<Bytes>,
+    /// It ends with the stream.
+    _span: RequestSpan,
 }
 
 impl<H: Host> Source for RangeStream<H> {

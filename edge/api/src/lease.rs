@@ -22,11 +22,13 @@ pub(crate) async fn grant<H: Host>(call: Call<H>) -> Result<Reply, Status> {
     if !service.host.fits_quota(Growth::Grant) {
         return Err(Error::NoSpace.into());
     }
+    let span = service.request_span(&request);
     let request =
         InternalRaftRequest { lease_grant: Some(request), ..InternalRaftRequest::default() };
-    let Answer::LeaseGrant(answer) = service.host.propose(request).await? else {
-        return Err(mismatch());
-    };
+    span.proposed();
+    let answer = service.host.propose(request).await;
+    span.answered(&answer);
+    let Answer::LeaseGrant(answer) = answer? else { return Err(mismatch()) };
     Ok(encoded(&LeaseGrantResponse {
         header: service.header_or_current(answer.revision),
         id: answer.id,
@@ -37,11 +39,13 @@ pub(crate) async fn grant<H: Host>(call: Call<H>) -> Result<Reply, Status> {
 
 pub(crate) async fn revoke<H: Host>(call: Call<H>) -> Result<Reply, Status> {
     let (service, request) = call.request(|_: &LeaseRevokeRequest| false).await?;
+    let span = service.request_span(&request);
     let request =
         InternalRaftRequest { lease_revoke: Some(request), ..InternalRaftRequest::default() };
-    let Answer::LeaseRevoke { revision } = service.host.propose(request).await? else {
-        return Err(mismatch());
-    };
+    span.proposed();
+    let answer = service.host.propose(request).await;
+    span.answered(&answer);
+    let Answer::LeaseRevoke { revision } = answer? else { return Err(mismatch()) };
     Ok(encoded(&LeaseRevokeResponse { header: service.header_or_current(revision) }))
 }
 
@@ -89,7 +93,9 @@ async fn renew<H: Host>(
         // The header is taken before the renewal, so that a response never shows a lease alive at
         // a revision after its revocation.
         let header = tally.service.header();
+        let span = tally.service.request_span(&request);
         let renewed = tally.service.host.lease_renew(id).await;
+        drop(span);
         tally.service.audit_request(&request, renewed.as_ref().map(|_| ())).await;
         let ttl = renewed?;
         let answer = LeaseKeepAliveResponse { header, id, ttl };

@@ -34,6 +34,7 @@ mod requests;
 mod service;
 mod session;
 mod shared;
+mod spans;
 mod users;
 mod waiting;
 mod watch;
@@ -46,9 +47,11 @@ pub use host::{
 };
 pub use jwt::{JwtKeyFiles, JwtOptions, SignMethod, failed_reloads as failed_jwt_reloads};
 pub use member::{
-    Authenticator, TokenKind, WorkerHost, WorkerWatchStream, hash_kv, permit_admin, status_of,
+    Authenticator, TokenKind, WorkerHost, WorkerWatchStream, defragment, hash_kv, permit_admin,
+    status_of,
 };
 pub use passwords::{BCRYPT_COSTS, bcrypt_cost};
 pub use service::{HttpAnswer, HttpHandler, Service};
 pub use shared::Limits;
+pub use spans::{AttributeValue, Span, SpanAttributes, SpanEvent, SpanKind, Tracer};
 pub use users::{Admitted, UserLimits, UserPlace};

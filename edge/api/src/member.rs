@@ -67,14 +67,16 @@ impl Host for WorkerHost {
         self.permit_admin().await
     }
 
-    async fn admit(&self, names_user: bool) -> Result<Admitted, Status> {
-        let requests = &self.authenticator.requests;
-        if !names_user && !requests.is_limited() {
+    async fn admit(&self, names_user: bool, bytes: usize) -> Result<Admitted, Status> {
+        let (requests, all_bytes) = (&self.authenticator.requests, &self.authenticator.bytes);
+        if !names_user && !requests.is_limited() && !all_bytes.is_limited() {
             return Ok(Admitted::default());
         }
         let Some(user) = self.user().await else { return Ok(Admitted::default()) };
         let place = requests.take(&user).inspect_err(|_| self.count_over_limit("requests"))?;
-        Ok(Admitted { user: Some(user), place: place.map(Rc::new) })
+        let bytes = all_bytes.take_some(&user, bytes);
+        let bytes = bytes.inspect_err(|_| self.count_over_limit("bytes"))?;
+        Ok(Admitted { user: Some(user), place: place.map(Rc::new), bytes: bytes.map(Rc::new) })
     }
 
     async fn user(&self) -> Option<Rc<str>> {
@@ -326,20 +328,7 @@ impl Host for WorkerHost {
     /// system, but a page that a commit frees can only be returned by a later one. Other requests
     /// are served meanwhile.
     async fn defragment(&self) -> Result<(), Status> {
-        let mut file = self.worker.flushed_file().await.map_err(status_of)?;
-        let before = file.size();
-        let _timer = DefragTimer::start(&self.worker);
-        tracing::info!(size_bytes = before, "starting defragment");
-        let mut in_vain = 0;
-        while in_vain < COMMITS_IN_VAIN_MAX {
-            let size = file.size();
-            // Pages that the old view can reach cannot be freed, so it is dropped first.
-            drop(file);
-            file = self.worker.flushed_file().await.map_err(status_of)?;
-            in_vain = if file.size() < size { 0 } else { in_vain + 1 };
-        }
-        tracing::info!(size_bytes = file.size(), "finished defragment");
-        Ok(())
+        defragment(&self.worker).await
     }
 
     async fn hash(&self) -> Result<HashResponse, Status> {
@@ -366,6 +355,27 @@ impl Host for WorkerHost {
         let stream = self.worker.open_watch_stream(connection, deliver);
         WorkerWatchStream { stream, host: self.clone() }
     }
+}
+
+/// Returns free space of the database file to the file system.
+///
+/// # Errors
+/// The status for a client.
+pub async fn defragment(worker: &Worker) -> Result<(), Status> {
+    let mut file = worker.flushed_file().await.map_err(status_of)?;
+    let before = file.size();
+    let _timer = DefragTimer::start(worker);
+    tracing::info!(size_bytes = before, "starting defragment");
+    let mut in_vain = 0;
+    while in_vain < COMMITS_IN_VAIN_MAX {
+        let size = file.size();
+        // Pages that the old view can reach cannot be freed, so it is dropped first.
+        drop(file);
+        file = worker.flushed_file().await.map_err(status_of)?;
+        in_vain = if file.size() < size { 0 } else { in_vain + 1 };
+    }
+    tracing::info!(size_bytes = file.size(), "finished defragment");
+    Ok(())
 }
 
 /// Measures a defragmentation, also one whose client is gone.

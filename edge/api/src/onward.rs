@@ -7,6 +7,7 @@ use crate::host::Host;
 use crate::inbound::Inbound;
 use crate::origin::CallOrigin;
 use crate::shared::Shared;
+use crate::spans::OpenSpan;
 use bytes::{BufMut, Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::Frame;
@@ -30,6 +31,8 @@ pub(crate) struct Onward<H> {
     origin: Rc<CallOrigin>,
     /// The client's own call.
     outer: Rc<http::request::Parts>,
+    /// Its span.
+    span: Option<Rc<OpenSpan>>,
     router: Router<H>,
 }
 
@@ -46,6 +49,7 @@ impl<H: Host> Onward<H> {
             metadata,
             origin: Rc::clone(&call.origin),
             outer: Rc::clone(&call.head),
+            span: call.span.clone(),
             router: call.router,
         }
     }
@@ -93,6 +97,7 @@ impl<H: Host> Onward<H> {
             origin: Rc::clone(&self.origin),
             outer: Some(Rc::clone(&self.outer)),
             audit: None,
+            span: self.span.clone(),
             router: self.router,
         };
         let reply = (self.router)(call).await?;

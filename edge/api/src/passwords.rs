@@ -123,7 +123,10 @@ impl Passwords {
         let hash = match store.password_of(name) {
             Ok(user) => Some(user.password.clone()),
             Err(AuthRefusal::Failed) => None,
-            Err(refusal) => return Err(super::member::refusal_status(refusal)),
+            Err(refusal) => {
+                tracing::warn!(user = name, error = %refusal, "invalid authentication was requested");
+                return Err(super::member::refusal_status(refusal));
+            }
         };
         let digest = self.digest(name, &password);
         if let Some(hash) = &hash
@@ -241,7 +244,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn tob_008_the_length_of_a_password_is_etcds() {
+    async fn cve_2020_15115_tob_008_the_length_of_a_password_is_etcds() {
         let passwords = Passwords::new(4).unwrap();
         let long = passwords.hashed("x".repeat(73)).await.unwrap_err();
         assert_eq!(long.message, "bcrypt: password length exceeds 72 bytes");

@@ -11,6 +11,7 @@ use crate::host::Host;
 use crate::inbound::Inbound;
 use crate::origin::CallOrigin;
 use crate::shared::{Limits, Shared};
+use crate::spans::OpenSpan;
 use crate::{
     access, auth, call_metrics, cluster, election, gateway, health, kv, lease, lock, maintenance,
     watch,
@@ -162,6 +163,7 @@ impl<H: Host> Service<H> {
             origin,
             outer: None,
             audit: None,
+            span: None,
             router,
         };
         let reply = counted(call).await.unwrap_or_else(|status| refuse(&status));
@@ -203,6 +205,10 @@ async fn counted<H: Host>(mut call: Call<H>) -> Replied {
     let metrics = CallMetrics::begin(&service.host, call.head.uri.path());
     call_metrics::count_client(&service.host, &call.head, metrics.as_ref());
     call.streamed = metrics.as_ref().and_then(CallMetrics::streamed);
+    let span = service.limits.tracer.as_ref();
+    let span = span.and_then(|tracer| OpenSpan::of_call(tracer, &call.head));
+    call.span.clone_from(&span);
+    let is_stream = call.streamed.is_some();
     let replied = match call.deadline {
         None => route(call).await,
         Some(deadline) => match tokio::time::timeout_at(deadline, route(call)).await {
@@ -212,6 +218,12 @@ async fn counted<H: Host>(mut call: Call<H>) -> Replied {
     };
     if let Ok(reply) = &replied {
         service.host.count_sent(reply.body().message_len());
+    }
+    match (&span, &replied) {
+        (Some(span), Err(status)) => span.end(status.code, &status.message),
+        // A stream has its result when it ends.
+        (Some(span), Ok(_)) if !is_stream => span.end(Code::Ok, ""),
+        (Some(_), Ok(_)) | (None, _) => {}
     }
     if let Some(metrics) = metrics {
         metrics.answered(&replied, service.limits.slow_request);

@@ -5,6 +5,7 @@ use crate::audit::{AuditRecord, Audited};
 use crate::host::Host;
 use crate::origin::CallOrigin;
 use crate::shared::Shared;
+use crate::spans::{Described, OpenSpan, RequestSpan};
 use crate::users::Admitted;
 use http::HeaderMap;
 use rpc::Status;
@@ -17,6 +18,8 @@ pub(crate) struct Session<H> {
     /// The host for this call's client. (It hides the host of [`Shared`], which has no client.)
     pub(crate) host: H,
     audit: Option<Rc<AuditRecord>>,
+    /// The span of the call, if it is recorded.
+    span: Option<Rc<OpenSpan>>,
     /// Held as long as the call runs.
     admitted: Admitted,
 }
@@ -43,15 +46,31 @@ impl<H: Host> Session<H> {
                 shared.host.with_token(token.strip_prefix("Bearer ").unwrap_or(&token))
             }
         };
-        Session { shared, host, audit, admitted: Admitted::default() }
+        Session { shared, host, audit, span: None, admitted: Admitted::default() }
     }
 
-    /// Takes a place among the requests of the client's user, and names the user in the audit log.
+    /// The same with the span of the call.
+    pub(crate) fn in_span(self, span: Option<Rc<OpenSpan>>) -> Session<H> {
+        Session { span, ..self }
+    }
+
+    /// Begins the span of a request that the member carries out for the call.
+    pub(crate) fn request_span(&self, request: &impl Described) -> RequestSpan {
+        RequestSpan::begin(self.span.as_deref(), request)
+    }
+
+    /// The span of the call, if it is recorded.
+    pub(crate) fn span(&self) -> Option<&OpenSpan> {
+        self.span.as_deref()
+    }
+
+    /// Takes a place among the requests of the client's user, for a request of so many bytes, and
+    /// names the user in the audit log.
     ///
     /// # Errors
-    /// The status for the client, when its user has too many requests.
-    pub(crate) async fn admitted(mut self) -> Result<Session<H>, Status> {
-        let admitted = self.host.admit(self.audit.is_some()).await;
+    /// The status for the client, when its user has too many requests, or too many bytes of them.
+    pub(crate) async fn admitted(mut self, bytes: usize) -> Result<Session<H>, Status> {
+        let admitted = self.host.admit(self.audit.is_some(), bytes).await;
         if let Some(audit) = &self.audit {
             audit.identify(match &admitted {
                 Ok(admitted) => admitted.user.clone(),
@@ -89,6 +108,7 @@ impl<H: Clone> Clone for Session<H> {
             shared: Rc::clone(&self.shared),
             host: self.host.clone(),
             audit: self.audit.clone(),
+            span: self.span.clone(),
             admitted: self.admitted.clone(),
         }
     }

@@ -7,6 +7,7 @@ use crate::access::HttpOptions;
 use crate::audit::AuditSink;
 use crate::framed::LastFramed;
 use crate::host::Host;
+use crate::spans::Tracer;
 use http::HeaderMap;
 use rpc::{Error, Status};
 use std::cell::Cell;
@@ -37,6 +38,8 @@ pub struct Limits {
     pub http: HttpOptions,
     /// Takes the lines of the audit log: `--audit-log`.
     pub audit: Option<AuditSink>,
+    /// Begins spans: `--enable-distributed-tracing`.
+    pub tracer: Option<Tracer>,
 }
 
 impl Default for Limits {
@@ -50,6 +53,7 @@ impl Default for Limits {
             slow_request: Duration::from_millis(300),
             http: HttpOptions::default(),
             audit: None,
+            tracer: None,
         }
     }
 }

@@ -59,8 +59,12 @@ async fn read<H: Host>(
 
 /// Passes a request on. The audit log has a line for each watch that is created or refused.
 async fn pass_on<H: Host>(session: &Session<H>, watchers: &H::Watch, request: WatchRequest) {
-    let creates = matches!(request.request_union, Some(RequestUnion::CreateRequest(_)));
-    if !creates || !session.is_audited() {
+    // The span ends when the request is passed on.
+    let creation = match &request.request_union {
+        Some(RequestUnion::CreateRequest(create)) => Some(session.request_span(create)),
+        Some(RequestUnion::CancelRequest(_) | RequestUnion::ProgressRequest(_)) | None => None,
+    };
+    if creation.is_none() || !session.is_audited() {
         // The client is told of a refusal in the stream.
         return watchers.request(request).await.unwrap_or_default();
     }

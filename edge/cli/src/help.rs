@@ -96,6 +96,21 @@ pub fn flag_usages(flags: &[Flag]) -> String {
     flag_list(&flags, None)
 }
 
+/// Every command and every flag, one on each line with its default and its letter, as
+/// `etcdctl get --limit=0`.
+#[must_use]
+pub fn listing(root: &'static Command) -> Vec<String> {
+    let name = root.name();
+    let mut lines = vec![name.to_string()];
+    for flag in root.flags.iter().chain(root.persistent) {
+        let letter = flag.short.map(|letter| format!(" -{letter}")).unwrap_or_default();
+        lines.push(format!("{name} --{}={}{letter}", flag.name, flag.default));
+    }
+    let below = root.commands.iter().flat_map(listing);
+    lines.extend(below.map(|line| format!("{name} {line}")));
+    lines
+}
+
 type Line = (String, String);
 
 fn flag_line(left: &str, help: &str) -> Line {

@@ -1,17 +1,14 @@
 //! The file of the audit log. Lines wait in a bounded queue for one thread, which writes them. A
 //! call never waits for the file: when the queue is full, its line is dropped and counted.
 //!
-//! A file that has reached its size is renamed to `FILE.1`, the older ones to `FILE.2` and so on.
-//! Lines are not synced to the disk.
+//! The file is one of [`crate::log_rotation`]. Lines are not synced to the disk.
 
 use crate::config::AuditFile;
+use crate::log_rotation::RotatingFile;
 use api::{AuditLine, AuditSink};
 use cli::log;
 use server::metrics::Metrics;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
@@ -45,7 +42,7 @@ impl AuditLog {
     /// # Errors
     /// When the file cannot be opened, or there is no thread.
     pub(crate) fn start(options: &AuditFile, metrics: &Arc<Metrics>) -> io::Result<AuditLog> {
-        let mut file = RotatedFile::open(options)?;
+        let mut file = RotatingFile::open(&options.path, options.rules.clone())?;
         let (queue, lines) = sync_channel(QUEUED_MAX);
         let counts = Arc::clone(metrics);
         let write = move || write(&mut file, &lines, &counts);
@@ -74,7 +71,7 @@ impl AuditLog {
 }
 
 /// Writes lines until there is no sender.
-fn write(file: &mut RotatedFile, queue: &Receiver<ToWriter>, metrics: &Metrics) {
+fn write(file: &mut RotatingFile, queue: &Receiver<ToWriter>, metrics: &Metrics) {
     let mut is_failing = false;
     while let Ok(first) = queue.recv() {
         let (mut batch, mut lines, mut flushed) = (String::new(), 0, None);
@@ -98,7 +95,7 @@ fn write(file: &mut RotatedFile, queue: &Receiver<ToWriter>, metrics: &Metrics) 
             Err(error) => {
                 metrics.security.audit_dropped.inc_by(lines);
                 if !std::mem::replace(&mut is_failing, true) {
-                    tracing::error!(%error, file = %file.path.display(), "cannot write the audit log");
+                    tracing::error!(%error, file = %file.path().display(), "cannot write the audit log");
                 }
             }
         }
@@ -116,66 +113,10 @@ fn text(line: &AuditLine) -> String {
     format!("{{\"time\":\"{time}\",{}\n", fields.trim_start_matches('{'))
 }
 
-/// A file that is renamed when it has reached its size.
-struct RotatedFile {
-    path: PathBuf,
-    bytes_max: u64,
-    files_max: u64,
-    file: File,
-    bytes: u64,
-}
-
-fn appending(path: &Path) -> io::Result<(File, u64)> {
-    let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
-    let bytes = file.metadata()?.len();
-    Ok((file, bytes))
-}
-
-impl RotatedFile {
-    fn open(options: &AuditFile) -> io::Result<RotatedFile> {
-        let AuditFile { path, bytes_max, files_max } = options.clone();
-        let (file, bytes) = appending(&path)?;
-        Ok(RotatedFile { path, bytes_max, files_max, file, bytes })
-    }
-
-    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
-        let more = lines.len() as u64;
-        if self.bytes > 0 && self.bytes + more > self.bytes_max {
-            self.rotate()?;
-        }
-        self.file.write_all(lines)?;
-        self.bytes += more;
-        Ok(())
-    }
-
-    fn numbered(&self, number: u64) -> PathBuf {
-        let mut name = self.path.clone().into_os_string();
-        name.push(format!(".{number}"));
-        name.into()
-    }
-
-    fn rotate(&mut self) -> io::Result<()> {
-        if self.files_max == 0 {
-            std::fs::remove_file(&self.path)?;
-        }
-        // The oldest is replaced by the one before it.
-        for number in (1..self.files_max).rev() {
-            let older = self.numbered(number);
-            if older.exists() {
-                std::fs::rename(older, self.numbered(number + 1))?;
-            }
-        }
-        if self.files_max > 0 {
-            std::fs::rename(&self.path, self.numbered(1))?;
-        }
-        (self.file, self.bytes) = appending(&self.path)?;
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
     use std::time::UNIX_EPOCH;
 
     fn line(key: &str) -> AuditLine {
@@ -185,15 +126,16 @@ mod tests {
         AuditLine { begun: UNIX_EPOCH, fields }
     }
 
-    fn options(folder: &tempfile::TempDir, bytes_max: u64, files_max: u64) -> AuditFile {
-        AuditFile { path: folder.path().join("audit"), bytes_max, files_max }
+    fn options(path: &Path, bytes_max: u64, files_max: usize) -> AuditFile {
+        AuditFile::new(path.to_owned(), bytes_max, files_max)
     }
 
     #[test]
     fn lines_are_written_in_order_with_their_time() {
         let folder = tempfile::tempdir().unwrap();
         let metrics = Arc::new(Metrics::new(false));
-        let log = AuditLog::start(&options(&folder, 1_000, 1), &metrics).unwrap();
+        let log =
+            AuditLog::start(&options(&folder.path().join("audit"), 1_000, 1), &metrics).unwrap();
         let sink = log.sink();
         sink.take(line("a"));
         sink.take(line("b"));
@@ -224,28 +166,42 @@ mod tests {
         let (queue, lines) = sync_channel(1);
         queue.send(ToWriter::Line(line("a"))).unwrap();
         drop(queue);
-        let full = AuditFile { path: "/dev/full".into(), bytes_max: u64::MAX, files_max: 1 };
-        write(&mut RotatedFile::open(&full).unwrap(), &lines, &metrics);
+        let full = options(Path::new("/dev/full"), u64::MAX, 1);
+        write(&mut RotatingFile::open(&full.path, full.rules).unwrap(), &lines, &metrics);
         assert_eq!(
             (metrics.security.audit_written.get(), metrics.security.audit_dropped.get()),
             (0, 1)
         );
     }
 
+    /// The renamed files, once there are as many as they shall be.
+    fn renamed(folder: &Path, count: usize) -> Vec<String> {
+        loop {
+            let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+            let mut paths: Vec<_> = entries.filter(|path| !path.ends_with("audit.log")).collect();
+            paths.sort();
+            // The thread that removes files may remove one of these.
+            let texts: Vec<String> =
+                paths.iter().filter_map(|path| std::fs::read_to_string(path).ok()).collect();
+            if texts.len() == count && paths.len() == count {
+                return texts;
+            }
+            std::thread::yield_now();
+        }
+    }
+
     #[test]
     fn as_many_files_are_kept_as_the_flag_says() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut file = RotatedFile::open(&options(&folder, 4, 2)).unwrap();
-        for lines in ["1\n", "2\n", "3\n3\n", "4\n4\n4\n", "5\n"] {
-            file.write(lines.as_bytes()).unwrap();
+        for (files_max, want) in [(2, &["3\n3\n", "4\n4\n4\n"][..]), (0, &[])] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("audit.log");
+            let options = options(&path, 4, files_max);
+            let mut file = RotatingFile::open(&options.path, options.rules).unwrap();
+            for lines in ["1\n", "2\n", "3\n3\n", "4\n4\n4\n", "5\n"] {
+                file.write(lines.as_bytes()).unwrap();
+            }
+            assert_eq!(renamed(folder.path(), files_max), want);
+            assert_eq!(std::fs::read_to_string(path).unwrap(), "5\n");
         }
-        let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).ok();
-        let found = ["audit", "audit.1", "audit.2", "audit.3"].map(read);
-        let want = [Some("5\n"), Some("4\n4\n4\n"), Some("3\n3\n"), None];
-        assert_eq!(found.each_ref().map(|text| text.as_deref()), want);
-        let mut none = RotatedFile::open(&options(&folder, 1, 0)).unwrap();
-        none.write(b"6\n").unwrap();
-        assert_eq!(read("audit").as_deref(), Some("6\n"));
-        assert_eq!(read("audit.1").as_deref(), Some("4\n4\n4\n"), "an old file stays as it is");
     }
 }

@@ -5,6 +5,7 @@
 use crate::gates::Gates;
 use crate::log_rotation::Rotation;
 use crate::settings::Settings;
+use crate::srv::Domain;
 use crate::tls::{self, Tls};
 use cli::duration::GoDuration;
 use executor::AutoCompaction;
@@ -36,8 +37,8 @@ pub struct Config {
     pub notices: Notices,
     /// Where log lines go.
     pub logging: Logging,
-    /// Whether the time of each kind of gRPC call is measured.
-    pub metrics_extensive: bool,
+    /// Metrics, profiles and traces.
+    pub monitoring: Monitoring,
     /// Whether the cluster's version is raised to this server's.
     pub version_upgrade: VersionUpgrade,
     /// Feature gates.
@@ -69,6 +70,8 @@ pub struct Member {
     pub initial_election_tick_advance: bool,
     /// Passwords and tokens at this member.
     pub auth: Auth,
+    /// How its files and their pages in memory are treated.
+    pub storage: StorageUse,
 }
 
 impl Member {
@@ -87,6 +90,41 @@ impl Member {
     pub fn request_timeout(&self) -> Duration {
         Duration::from_secs(5) + 2 * self.election_timeout()
     }
+}
+
+/// How the files of a member and their pages in memory are treated.
+#[derive(Clone, Copy, Debug)]
+pub struct StorageUse {
+    /// Whether files are synced. Without it, a crash of the machine loses data.
+    pub syncs_files: bool,
+    /// Whether the memory of the process is locked.
+    pub locks_memory: bool,
+    /// The free space in the database at which it is defragmented at the start, in bytes; 0 for never.
+    pub defragments_from: u64,
+}
+
+/// Metrics, profiles and traces.
+#[derive(Clone, Debug)]
+pub struct Monitoring {
+    /// Whether the time of each kind of gRPC call is measured.
+    pub has_extensive_metrics: bool,
+    /// Whether profiles are served.
+    pub has_profiles: bool,
+    /// The export of traces; `None` for none.
+    pub tracing: Option<Tracing>,
+}
+
+/// The export of traces.
+#[derive(Clone, Debug)]
+pub struct Tracing {
+    /// The host and port of the collector.
+    pub address: String,
+    /// The service's name.
+    pub service: String,
+    /// This server's id within the service.
+    pub instance: Option<String>,
+    /// How many of a million traces that begin here are recorded.
+    pub per_million: u32,
 }
 
 /// The URLs to listen on and to advertise.
@@ -130,6 +168,30 @@ pub struct Bootstrap {
     pub token: String,
     /// Whether a member asks whether it would be elected before it campaigns.
     pub pre_vote: bool,
+    /// Where the members are found, unless `initial_cluster` names them.
+    pub discovery: Discovery,
+}
+
+/// Where the members of a new cluster are found.
+#[derive(Clone, Debug)]
+pub enum Discovery {
+    /// In `--initial-cluster`.
+    Off,
+    /// In the SRV records of a domain.
+    Srv(Domain),
+    /// At a discovery service.
+    Service(Box<DiscoveryService>),
+}
+
+/// A discovery service, and the place of a cluster in it.
+#[derive(Clone, Debug)]
+pub struct DiscoveryService {
+    /// The token of the cluster.
+    pub token: String,
+    /// How the service is reached.
+    pub client: client::Config,
+    /// The time limit of a request.
+    pub request_timeout: Duration,
 }
 
 /// Limits of requests and memory.
@@ -238,10 +300,19 @@ pub struct Logging {
 pub struct AuditFile {
     /// The file.
     pub path: PathBuf,
-    /// The size at which it is renamed, in bytes.
-    pub bytes_max: u64,
-    /// How many renamed files are kept.
-    pub files_max: u64,
+    /// When it is renamed, and how many renamed files are kept.
+    pub rules: Rotation,
+}
+
+impl AuditFile {
+    /// A file of so many bytes, of which so many renamed ones are kept, with UTC in their names.
+    #[must_use]
+    pub fn new(path: PathBuf, bytes_max: u64, files_max: usize) -> AuditFile {
+        let backups_max = Some(files_max);
+        let rules =
+            Rotation { bytes_max, days_max: 0, backups_max, local_time: false, compress: false };
+        AuditFile { path, rules }
+    }
 }
 
 /// `--cluster-version-upgrade`.
@@ -271,6 +342,7 @@ impl Config {
                 forces_new_cluster: s.bool("force-new-cluster"),
                 token: s.text("initial-cluster-token"),
                 pre_vote: s.bool("pre-vote"),
+                discovery: discovery(s),
             },
             limits: limits(s),
             commits: Commits {
@@ -294,8 +366,13 @@ impl Config {
                 slow_apply: s.duration("warning-apply-duration").to_std(),
                 slow_request: or(s.duration("warning-unary-request-duration"), 300),
             },
+            monitoring: Monitoring {
+                has_extensive_metrics: s.text("metrics") == "extensive",
+                // As in etcd, the level `debug` turns them on, too.
+                has_profiles: s.bool("enable-pprof") || logging.level == "debug",
+                tracing: tracing(s),
+            },
             logging,
-            metrics_extensive: s.text("metrics") == "extensive",
             version_upgrade: match s.text("cluster-version-upgrade").as_str() {
                 "auto" => VersionUpgrade::Auto,
                 "manual" => VersionUpgrade::Manual,
@@ -325,6 +402,51 @@ fn non_zero(s: &Settings, name: &str, default: u64) -> u64 {
     }
 }
 
+fn discovery(s: &Settings) -> Discovery {
+    let (domain, endpoints) = (s.text("discovery-srv"), s.words("discovery-endpoints"));
+    if !domain.is_empty() {
+        return Discovery::Srv(Domain { name: domain, suffix: s.text("discovery-srv-name") });
+    }
+    if endpoints.is_empty() {
+        return Discovery::Off;
+    }
+    let file = |name: &str| Some(s.text(name)).filter(|path| !path.is_empty()).map(PathBuf::from);
+    let (pair, trusted_ca) =
+        (file("discovery-cert").zip(file("discovery-key")), file("discovery-cacert"));
+    let skips_verification = s.bool("discovery-insecure-skip-tls-verify");
+    let is_secure = pair.is_some()
+        || trusted_ca.is_some()
+        || skips_verification
+        || !s.bool("discovery-insecure-transport");
+    let tls = client::TlsOptions {
+        pair: pair.map(|(cert, key)| client::KeyPair { cert, key }),
+        trusted_ca,
+        skips_verification,
+        ..client::TlsOptions::default()
+    };
+    let client = client::Config {
+        tls: is_secure.then_some(tls),
+        dial_timeout: s.duration("discovery-dial-timeout").to_std(),
+        keep_alive_time: s.duration("discovery-keepalive-time").to_std(),
+        keep_alive_timeout: s.duration("discovery-keepalive-timeout").to_std(),
+        user: discovery_user(s),
+        ..client::Config::new(endpoints)
+    };
+    let request_timeout = s.duration("discovery-request-timeout").to_std();
+    let token = s.text("discovery-token");
+    Discovery::Service(Box::new(DiscoveryService { token, client, request_timeout }))
+}
+
+/// The user at the discovery service, with the password.
+pub(crate) fn discovery_user(s: &Settings) -> Option<(String, String)> {
+    let (user, password) = (s.text("discovery-user"), s.text("discovery-password"));
+    if password.is_empty() {
+        let (name, password) = user.split_once(':')?;
+        return Some((name.to_owned(), password.to_owned()));
+    }
+    (!user.is_empty()).then_some((user, password))
+}
+
 fn member(s: &Settings) -> Member {
     let wal_dir = s.text("wal-dir");
     Member {
@@ -344,6 +466,13 @@ fn member(s: &Settings) -> Member {
             token_ttl: Duration::from_secs(non_zero(s, "auth-token-ttl", 300)),
             bcrypt_cost: api::bcrypt_cost(s.uint("bcrypt-cost")),
             bcrypt_cost_given: s.uint("bcrypt-cost"),
+        },
+        storage: StorageUse {
+            syncs_files: !s.bool("unsafe-no-fsync"),
+            locks_memory: s.bool("memory-mlock"),
+            defragments_from: s
+                .uint("bootstrap-defrag-threshold-megabytes")
+                .saturating_mul(1024 * 1024),
         },
     }
 }
@@ -408,12 +537,23 @@ fn limits(s: &Settings) -> Limits {
         },
         users: api::UserLimits {
             requests: count_limit(s, "max-requests-per-user"),
+            bytes: count_limit(s, "max-request-bytes-per-user"),
             watches: count_limit(s, "max-watches-per-user"),
         },
         learners_max: usize::try_from(s.int("max-learners")).unwrap_or(0),
         promotes_learners: s.bool("auto-promote-learners"),
         strict_reconfiguration: s.bool("strict-reconfig-check"),
     }
+}
+
+fn tracing(s: &Settings) -> Option<Tracing> {
+    let text = |name| Some(s.text(name)).filter(|text| !text.is_empty());
+    s.bool("enable-distributed-tracing").then(|| Tracing {
+        address: s.text("distributed-tracing-address"),
+        service: s.text("distributed-tracing-service-name"),
+        instance: text("distributed-tracing-instance-id"),
+        per_million: u32::try_from(s.int("distributed-tracing-sampling-rate")).unwrap_or(0),
+    })
 }
 
 /// The settings of the log, without its rotation.
@@ -426,10 +566,9 @@ pub(crate) fn logging(s: &Settings) -> Logging {
             none if none.is_empty() => "json".to_owned(),
             given => given,
         },
-        audit: Some(s.text("audit-log")).filter(|path| !path.is_empty()).map(|path| AuditFile {
-            path: path.into(),
-            bytes_max: s.uint("audit-log-max-bytes"),
-            files_max: s.uint("audit-log-max-files"),
+        audit: Some(s.text("audit-log")).filter(|path| !path.is_empty()).map(|path| {
+            let files_max = usize::try_from(s.uint("audit-log-max-files")).unwrap_or(usize::MAX);
+            AuditFile::new(path.into(), s.uint("audit-log-max-bytes"), files_max)
         }),
         rotation: None,
     }

@@ -1,5 +1,6 @@
 //! Serves the client connections of each worker: the gRPC services and the HTTP endpoints.
 
+use crate::profiles;
 use crate::status::MemberStatus;
 use api::{Authenticator, HttpAnswer, Limits, Service, Traffic, WorkerHost};
 use connection::ClientRequest;
@@ -27,6 +28,8 @@ pub(crate) struct Clients {
     pub(crate) status: Arc<MemberStatus>,
     pub(crate) limits: Limits,
     pub(crate) authenticator: Arc<Authenticator>,
+    /// Whether profiles are served.
+    pub(crate) has_profiles: bool,
     /// Becomes true when the server stops.
     pub(crate) stopping: watch::Receiver<bool>,
 }
@@ -34,8 +37,8 @@ pub(crate) struct Clients {
 impl Connections for Clients {
     fn open(&self, worker: Worker) -> TakeOver {
         let host = WorkerHost::new(worker, Arc::clone(&self.authenticator));
-        let status = Arc::clone(&self.status);
-        let http = Rc::new(move |request| answer(Arc::clone(&status), request));
+        let (status, has_profiles) = (Arc::clone(&self.status), self.has_profiles);
+        let http = Rc::new(move |request| answer(Arc::clone(&status), has_profiles, request));
         let service = Service::new(host, self.limits.clone(), http);
         let stopping = self.stopping.clone();
         Box::new(move |mut guard| {
@@ -99,10 +102,13 @@ fn log_broken(remote: Option<RemoteName>, error: &connection::Error) {
 }
 
 /// Answers requests that are not gRPC.
-fn answer(status: Arc<MemberStatus>, request: ClientRequest) -> HttpAnswer {
+fn answer(status: Arc<MemberStatus>, has_profiles: bool, request: ClientRequest) -> HttpAnswer {
     Box::pin(async move {
         let http::request::Parts { method, uri, .. } = &*request.head;
         let query = uri.query().unwrap_or("");
+        if has_profiles && let Some(answer) = profiles::answer(uri.path(), query).await {
+            return answer.map(Body::plain);
+        }
         let answer = net::endpoints::client(&*status, method, uri.path(), query).await;
         answer.unwrap_or_else(net::endpoints::not_found).map(Body::plain)
     })

@@ -109,8 +109,6 @@ pub const DEPRECATED: [(&str, &str); 2] = [
 ];
 
 const IN_PROCESS: Built = Built::NoEffect("the JSON gateway calls the server without a connection");
-const DISCOVERY: Built = Built::No("discovery");
-const TRACING: Built = Built::No("tracing");
 const YES: Built = Built::Yes;
 
 const V2_STAGES: &[&str] = &["gone", "write-only", "write-only-drop-data", "write-only-skip-check"];
@@ -145,7 +143,7 @@ flags! {
         "listen-client-http-urls" Kind::Urls, "", YES, "URLs to listen on for HTTP alone: JSON, health, metrics. --listen-client-urls then serve gRPC alone.";
         "max-snapshots" Kind::Uint, "5", YES, "Snapshot files to keep; 0 keeps all. Deprecated in 3.6.";
         "max-wals" Kind::Uint, "5", YES, "Log files to keep; 0 keeps all.";
-        "memory-mlock" Kind::Bool, "false", Built::No("locking memory"), "Keep the database's pages in memory.";
+        "memory-mlock" Kind::Bool, "false", YES, "Lock the memory of the process, with the cache of database pages, so that it is never swapped out.";
         "quota-backend-bytes" Kind::Int, "0", YES, "The size that the database may reach, in bytes; then only reads and deletes are served. 0 means 2 GiB, a negative number no limit.";
         "backend-bbolt-freelist-type" Kind::Text, "map", Built::NoEffect("this server has its own freelist"), "The type of the freelist of a Go server: array or map.";
         "backend-batch-interval" Kind::Duration, "0s", YES, "The maximum time between commits of the database; 0 means 100ms.";
@@ -170,22 +168,22 @@ flags! {
         "initial-cluster-state" Kind::Choice(&["new", "existing"]), "new", YES, "new for a new cluster, existing to join one. Ignored once there is data.";
         "initial-cluster-token" Kind::Text, "etcd-cluster", YES, "A token that makes the ids of a cluster and its members unique.";
         "advertise-client-urls" Kind::Urls, "http://localhost:2379", YES, "This member's URLs for clients. Needed when --listen-client-urls is given.";
-        "discovery-endpoints" Kind::UniqueWords, "", DISCOVERY, "Endpoints of the discovery service.";
-        "discovery-token" Kind::Text, "", DISCOVERY, "The token of the cluster to discover.";
-        "discovery-dial-timeout" Kind::Duration, "2s", DISCOVERY, "Time limit for connecting to the discovery service.";
-        "discovery-request-timeout" Kind::Duration, "5s", DISCOVERY, "Time limit of a request to the discovery service.";
-        "discovery-keepalive-time" Kind::Duration, "2s", DISCOVERY, "Time between pings to the discovery service.";
-        "discovery-keepalive-timeout" Kind::Duration, "6s", DISCOVERY, "Time limit for the answer to such a ping.";
-        "discovery-insecure-transport" Kind::Bool, "true", DISCOVERY, "Talk to the discovery service without TLS.";
-        "discovery-insecure-skip-tls-verify" Kind::Bool, "false", DISCOVERY, "Do not verify the discovery service.";
-        "discovery-cert" Kind::Text, "", DISCOVERY, "The client certificate for discovery.";
-        "discovery-key" Kind::Text, "", DISCOVERY, "The client key for discovery.";
-        "discovery-cacert" Kind::Text, "", DISCOVERY, "The authorities for discovery.";
-        "discovery-user" Kind::Text, "", DISCOVERY, "The user for discovery, name or name:password.";
-        "discovery-password" Kind::Text, "", DISCOVERY, "The password for discovery.";
+        "discovery-endpoints" Kind::UniqueWords, "", YES, "Endpoints of the discovery service.";
+        "discovery-token" Kind::Text, "", YES, "The token of the cluster to discover.";
+        "discovery-dial-timeout" Kind::Duration, "2s", YES, "Time limit for connecting to the discovery service.";
+        "discovery-request-timeout" Kind::Duration, "5s", YES, "Time limit of a request to the discovery service.";
+        "discovery-keepalive-time" Kind::Duration, "2s", YES, "Time between pings to the discovery service.";
+        "discovery-keepalive-timeout" Kind::Duration, "6s", YES, "Time limit for the answer to such a ping.";
+        "discovery-insecure-transport" Kind::Bool, "true", YES, "Talk to the discovery service without TLS.";
+        "discovery-insecure-skip-tls-verify" Kind::Bool, "false", YES, "Do not verify the discovery service.";
+        "discovery-cert" Kind::Text, "", YES, "The client certificate for discovery.";
+        "discovery-key" Kind::Text, "", YES, "The client key for discovery.";
+        "discovery-cacert" Kind::Text, "", YES, "The authorities for discovery.";
+        "discovery-user" Kind::Text, "", YES, "The user for discovery, name or name:password.";
+        "discovery-password" Kind::Text, "", YES, "The password for discovery.";
         "discovery-fallback" Kind::Choice(&["exit", "proxy"]), "exit", YES, "What to do when discovery fails: exit.";
-        "discovery-srv" Kind::Text, "", DISCOVERY, "The DNS domain whose SRV records name the cluster.";
-        "discovery-srv-name" Kind::Text, "", DISCOVERY, "A suffix to the name in the SRV records.";
+        "discovery-srv" Kind::Text, "", YES, "The DNS domain whose SRV records name the cluster.";
+        "discovery-srv-name" Kind::Text, "", YES, "A suffix to the name in the SRV records.";
         "strict-reconfig-check" Kind::Bool, "true", YES, "Refuse changes of members that would lose the quorum.";
         "pre-vote" Kind::Bool, "true", YES, "Ask for votes before raising the term.";
         "max-learners" Kind::Int, "1", YES, "Learners that the cluster may have. Must be the same for all members.";
@@ -227,7 +225,7 @@ flags! {
         "auth-token-ttl" Kind::Uint, "300", YES, "Seconds that a simple token lasts after its last use.";
     }
     Monitoring {
-        "enable-pprof" Kind::Bool, "false", Built::NoEffect("profiles over HTTP are not built yet: /debug/pprof/ is answered with 404"), "Serve profiles under /debug/pprof/.";
+        "enable-pprof" Kind::Bool, "false", YES, "Serve CPU profiles under /debug/pprof/ of the client URLs. The log level debug turns it on, too.";
         "metrics" Kind::Text, "basic", YES, "basic, or extensive to measure the duration of gRPC calls too.";
         "listen-metrics-urls" Kind::Urls, "", YES, "URLs to listen on for /metrics and the health checks alone.";
     }
@@ -241,11 +239,11 @@ flags! {
         "warning-unary-request-duration" Kind::Duration, "300ms", YES, "A request that takes longer than this is logged.";
     }
     Tracing {
-        "enable-distributed-tracing" Kind::Bool, "false", TRACING, "Export traces.";
-        "distributed-tracing-address" Kind::Text, "localhost:4317", TRACING, "The address to export traces to.";
-        "distributed-tracing-service-name" Kind::Text, "etcd", TRACING, "The service's name in traces.";
-        "distributed-tracing-instance-id" Kind::Text, "", TRACING, "This server's id in traces.";
-        "distributed-tracing-sampling-rate" Kind::Int, "0", TRACING, "The number of traces to sample per million.";
+        "enable-distributed-tracing" Kind::Bool, "false", YES, "Send spans of gRPC calls to an OpenTelemetry collector, by OTLP over gRPC without TLS.";
+        "distributed-tracing-address" Kind::Text, "localhost:4317", YES, "The host and port of the collector.";
+        "distributed-tracing-service-name" Kind::Text, "etcd", YES, "The service's name in traces.";
+        "distributed-tracing-instance-id" Kind::Text, "", YES, "This server's id in traces.";
+        "distributed-tracing-sampling-rate" Kind::Int, "0", YES, "How many of a million traces that begin here are sent; a client's own trace decides for itself.";
     }
     Features {
         "corrupt-check-time" Kind::Duration, "0s", YES, "Time between comparisons of the members' data; 0 for never.";
@@ -254,13 +252,13 @@ flags! {
         "compaction-sleep-interval" Kind::Duration, "10ms", YES, "The interval of the batches of a compaction.";
         "watch-progress-notify-interval" Kind::Duration, "10m", YES, "Time between progress notifications of a watch.";
         "warning-apply-duration" Kind::Duration, "100ms", YES, "Applying an entry that takes longer than this is logged.";
-        "bootstrap-defrag-threshold-megabytes" Kind::Uint, "0", Built::NoEffect("the database is defragmented while serving"), "Defragment at the start if that frees this much.";
+        "bootstrap-defrag-threshold-megabytes" Kind::Uint, "0", YES, "Defragment the database at the start if that frees this many MiB; 0 for never.";
         "snapshot-catchup-entries" Kind::Uint, "5000", YES, "Entries that stay in the log for slow followers.";
         "downgrade-check-time" Kind::Duration, "5s", YES, "Time between checks of whether a downgrade is complete; 0 for never.";
     }
     Unsafe {
         "force-new-cluster" Kind::Bool, "false", YES, "Start a cluster of one member with the data of this member.";
-        "unsafe-no-fsync" Kind::Bool, "false", Built::No("writing without syncing"), "Do not sync files to disk. Can lose data.";
+        "unsafe-no-fsync" Kind::Bool, "false", YES, "Do not sync files to disk. A crash of the machine loses data.";
     }
     Retcd {
         "cluster-version-upgrade" Kind::Choice(&["", "auto", "manual"]), "", YES, "Whether the cluster's version is raised to this server's: auto or manual. If not given, auto for a cluster that this server created and manual for older data, so that the way back stays open.";
@@ -270,9 +268,10 @@ flags! {
         "max-watchers-per-connection" Kind::Uint, "250000", YES, "Watchers on all streams of one connection; 0 for no limit.";
         "client-cert-allowed-cn" Kind::Words, "", YES, "Common names that a client's certificate may have; in etcd only the configuration file can set them.";
         "audit-log" Kind::Text, "", YES, "The file of the audit log: a line of JSON for each call of a client, with its user, address, keys and result. If not given, none is written.";
-        "audit-log-max-bytes" Kind::Uint, "104857600", YES, "The size at which the audit log is renamed to FILE.1, and FILE.1 to FILE.2, and so on.";
+        "audit-log-max-bytes" Kind::Uint, "104857600", YES, "The size at which the audit log gets the time into its name, as the log does, and a new file is begun.";
         "audit-log-max-files" Kind::Uint, "10", YES, "How many renamed files of the audit log are kept.";
         "max-requests-per-user" Kind::Uint, "0", YES, "Requests in progress of one user at this member; 0 for no limit. A further one is refused with ResourceExhausted.";
+        "max-request-bytes-per-user" Kind::Uint, "0", YES, "Bytes of the requests in progress of one user at this member; 0 for no limit. A further request is refused with ResourceExhausted.";
         "max-watches-per-user" Kind::Uint, "0", YES, "Open watches of one user at this member; 0 for no limit. A further one is not created.";
         "max-watchers" Kind::Uint, "1000000", YES, "Watchers on all connections of this member; 0 for no limit.";
     }

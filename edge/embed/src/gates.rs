@@ -1,4 +1,4 @@
-//! Feature gates: the names of `--feature-gates`, their defaults, and whether they can be changed.
+//! Feature gates: the names of `--feature-gates` and their defaults.
 //!
 //! Source: etcd server/features/etcd_features.go and pkg/featuregate @ v3.7.1.
 
@@ -30,28 +30,26 @@ pub struct Gate {
     pub name: &'static str,
     /// The stage, which decides the default.
     pub stage: Stage,
-    /// Whether the gate can be changed; if not, the server refuses any value but the default.
-    pub turnable: bool,
 }
 
-const fn gate(name: &'static str, stage: Stage, turnable: bool) -> Gate {
-    Gate { name, stage, turnable }
+const fn gate(name: &'static str, stage: Stage) -> Gate {
+    Gate { name, stage }
 }
 
 /// Every gate but the groups, by name.
 pub const GATES: [Gate; 9] = [
-    gate("CompactHashCheck", Stage::Alpha, true),
+    gate("CompactHashCheck", Stage::Alpha),
     // Leases are always renewed without a round of consensus; the response is the same.
-    gate("FastLeaseKeepAlive", Stage::Beta, true),
-    gate("InitialCorruptCheck", Stage::Alpha, true),
-    gate("LeaseCheckpoint", Stage::Alpha, true),
-    gate("LeaseCheckpointPersist", Stage::Alpha, true),
-    gate("PriorityRequest", Stage::Alpha, false),
-    gate("SetMemberLocalAddr", Stage::Alpha, false),
+    gate("FastLeaseKeepAlive", Stage::Beta),
+    gate("InitialCorruptCheck", Stage::Alpha),
+    gate("LeaseCheckpoint", Stage::Alpha),
+    gate("LeaseCheckpointPersist", Stage::Alpha),
+    gate("PriorityRequest", Stage::Alpha),
+    gate("SetMemberLocalAddr", Stage::Alpha),
     // Defragmentation does not block requests here, so no service must be stopped.
-    gate("StopGRPCServiceOnDefrag", Stage::Alpha, true),
+    gate("StopGRPCServiceOnDefrag", Stage::Alpha),
     // An option of the Go server's transaction buffers, which do not exist here.
-    gate("TxnModeWriteWithSharedBuffer", Stage::Beta, true),
+    gate("TxnModeWriteWithSharedBuffer", Stage::Beta),
 ];
 
 /// A group sets all gates of a stage that the flag does not name.
@@ -109,15 +107,6 @@ impl Gates {
         GATES.iter().zip(self.on).any(|(gate, on)| gate.name == name && on)
     }
 
-    /// The first gate with an unsupported value.
-    pub fn not_built(&self) -> Option<&'static str> {
-        GATES
-            .iter()
-            .zip(self.on)
-            .find(|(gate, on)| !gate.turnable && *on != (gate.stage == Stage::Beta))
-            .map(|(gate, _)| gate.name)
-    }
-
     /// All gates and groups with their stage and state, by name, for the metric.
     pub fn all(&self) -> Vec<(&'static str, Stage, bool)> {
         let groups = GROUPS.iter().zip(self.groups).map(|((n, s), on)| (*n, *s, on));
@@ -134,8 +123,6 @@ mod tests {
         let gates = Gates::parse("StopGRPCServiceOnDefrag=false,AllAlpha=true").unwrap();
         assert!(!gates.enabled("StopGRPCServiceOnDefrag"));
         assert!(gates.enabled("LeaseCheckpoint"));
-        assert_eq!(gates.not_built(), Some("PriorityRequest"));
-        assert_eq!(Gates::default().not_built(), None);
         assert!(Gates::default().enabled("FastLeaseKeepAlive"));
     }
 

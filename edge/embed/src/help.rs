@@ -18,6 +18,9 @@ pub const USAGE: &str = "Usage:
   etcd [flags]
     Starts a server.
 
+  etcd gateway start
+    Starts a TCP proxy; see etcd gateway start --help.
+
   etcd --version
     Prints the version.
 

@@ -33,7 +33,7 @@ pub fn members(config: &Config) -> Result<Members, String> {
     Ok(members)
 }
 
-fn parse(text: &str) -> Result<Members, String> {
+pub(crate) fn parse(text: &str) -> Result<Members, String> {
     let mut members = Members::new();
     for pair in text.split(',').filter(|pair| !pair.is_empty()) {
         let (name, url) = pair.split_once('=').unwrap_or((pair, ""));

@@ -13,6 +13,7 @@ use net::tls::{
     ClientOptions, ClientTls, KeyPair, Security, ServerOptions, ServerTls, TlsError, self_signed,
 };
 use peer::Dialer;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -162,6 +163,7 @@ pub(crate) fn dialer(config: &Config) -> Result<Dialer, String> {
     let options = ClientOptions {
         pair,
         trusted_ca: side.trusted_ca,
+        server_name: side.server_name,
         // Each member has made its own certificate, which no authority has issued.
         skips_verification: is_made,
         allowed: side.allowed,
@@ -174,7 +176,44 @@ pub(crate) fn dialer(config: &Config) -> Result<Dialer, String> {
         // The operating system has no authorities; other members need them only at https URLs.
         Err(_) => None,
     };
-    Ok(Dialer::new(tls, Duration::from_secs(1) + config.member.election_timeout()))
+    let dialer = Dialer::new(tls, Duration::from_secs(1) + config.member.election_timeout());
+    let local = local_address(config);
+    if config.gates.enabled("SetMemberLocalAddr") {
+        log_local_address(config, local);
+    }
+    Ok(dialer.from_address(local))
+}
+
+/// With the gate `SetMemberLocalAddr`, the address that connections to other members come from: the
+/// first one in the advertised peer URLs that is neither a loopback address nor unspecified.
+///
+/// Source: etcd server/embed/config.go `InferLocalAddr` @ v3.7.1.
+pub(crate) fn local_address(config: &Config) -> Option<IpAddr> {
+    if !config.gates.enabled("SetMemberLocalAddr") {
+        return None;
+    }
+    let address = |url: &Url| {
+        let host = url.host().trim_start_matches('[').trim_end_matches(']');
+        host.parse::<IpAddr>().ok().filter(|it| !it.is_loopback() && !it.is_unspecified())
+    };
+    config.urls.advertise_peer.iter().find_map(address)
+}
+
+fn log_local_address(config: &Config, local: Option<IpAddr>) {
+    let urls: Vec<String> = config.urls.advertise_peer.iter().map(Url::to_string).collect();
+    tracing::info!(
+        "advertise-peer-urls" = ?urls,
+        "searching for a suitable member local address in AdvertisePeerURLs"
+    );
+    match local {
+        Some(local) => {
+            tracing::info!("LocalAddr" = local.to_string(), "setting member local address");
+        }
+        None => tracing::warn!(
+            "advertise-peer-urls" = ?urls,
+            "unable to set a member local address due to lack of suitable local addresses"
+        ),
+    }
 }
 
 /// The files of a certificate and its key.
@@ -236,4 +275,31 @@ pub(crate) fn ignored(config: &Config) -> Vec<Notice> {
     let mut notices = of(Port::Clients, &tls.clients, "http or unix", "client-cert-auth");
     notices.extend(of(Port::Peers, &tls.peers, "HTTP", "peer-client-cert-auth"));
     notices
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Settings;
+    use crate::{flags, validate};
+
+    fn local(gates: &str, urls: &str) -> Option<String> {
+        let mut settings = Settings::default();
+        for (name, value) in [("feature-gates", gates), ("initial-advertise-peer-urls", urls)] {
+            let flag = flags::find(name).unwrap();
+            settings.set(flag, flag.kind.parse(value).unwrap());
+        }
+        let config = validate::check(&settings).0.unwrap();
+        local_address(&config).map(|address| address.to_string())
+    }
+
+    #[test]
+    fn the_local_address_is_the_first_advertised_one_that_others_can_reach() {
+        let on = "SetMemberLocalAddr=true";
+        let many = "http://localhost:1,http://127.0.0.1:2,http://10.1.2.3:4,http://10.1.2.4:4";
+        assert_eq!(local(on, many).as_deref(), Some("10.1.2.3"));
+        assert_eq!(local(on, "http://[fd00::7]:1").as_deref(), Some("fd00::7"));
+        assert_eq!(local(on, "http://[::1]:1,http://a:2"), None);
+        assert_eq!(local("", many), None);
+    }
 }

@@ -1,8 +1,10 @@
-//! A log file of limited size: when it is full, it is renamed, and a new one is begun. The renamed
-//! files are compressed and removed by the rules of `--log-rotation-config-json`.
+//! A file of limited size for lines, the log's or the audit log's: when it is full, it is renamed, and
+//! a new one is begun. The renamed files are compressed and removed by the rules of
+//! `--log-rotation-config-json`, or those of `--audit-log-max-bytes` and `--audit-log-max-files`.
 //!
 //! - A renamed file has the time of its renaming in its name: `etcd.log` becomes
 //!   `etcd-2016-11-04T18-30-00.000.log`, and `….log.gz` once it is compressed.
+//!   No file replaces another one: where there is one of that time, the next free millisecond counts.
 //! - Only files with such names are compressed and removed, on a thread of their own.
 //! - If a file cannot be renamed, it is written on, and renaming is tried again when as many bytes
 //!   have been added.
@@ -37,15 +39,15 @@ const COMPRESSED: &str = ".gz";
 const FILE_MODE: u32 = 0o600;
 const FOLDER_MODE: u32 = 0o755;
 
-/// When a log file is renamed, and what becomes of the renamed ones.
+/// When a file is renamed, and what becomes of the renamed ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rotation {
     /// The size at which a file is renamed, in bytes: `maxsize`, in megabytes.
     pub bytes_max: u64,
     /// The age in days at which a renamed file is removed, 0 for never: `maxage`.
     pub days_max: u32,
-    /// How many renamed files are kept, 0 for all: `maxbackups`.
-    pub backups_max: usize,
+    /// How many renamed files are kept, `None` for all: `maxbackups`, where 0 stands for all.
+    pub backups_max: Option<usize>,
     /// Whether names have the local time, and not UTC: `localtime`.
     pub local_time: bool,
     /// Whether renamed files are compressed with gzip: `compress`.
@@ -97,7 +99,10 @@ impl Rotation {
         Ok(Rotation {
             bytes_max: megabytes * MEGABYTE,
             days_max: number("maxage")?,
-            backups_max: usize::try_from(number("maxbackups")?).unwrap_or(usize::MAX),
+            backups_max: match number("maxbackups")? {
+                0 => None,
+                given => usize::try_from(given).ok(),
+            },
             local_time: switch("localtime")?,
             compress: switch("compress")?,
         })
@@ -105,7 +110,7 @@ impl Rotation {
 
     /// Whether something is to be done with renamed files.
     fn cleans(&self) -> bool {
-        self.days_max > 0 || self.backups_max > 0 || self.compress
+        self.days_max > 0 || self.backups_max.is_some() || self.compress
     }
 
     fn zone(&self) -> TimeZone {
@@ -128,7 +133,7 @@ fn mistyped(value: &Json, place: &str, wanted: &str) -> String {
     )
 }
 
-/// A log file that is renamed when it is full.
+/// A file that is renamed when it is full.
 #[derive(Debug)]
 pub(crate) struct RotatingFile {
     backups: Backups,
@@ -154,7 +159,12 @@ impl RotatingFile {
         Ok(this)
     }
 
-    /// Appends a line. A line that does not fit begins a new file.
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.backups.path
+    }
+
+    /// Appends lines. Lines that do not fit begin a new file.
     pub(crate) fn write(&mut self, line: &[u8]) -> io::Result<()> {
         let bytes = self.bytes.saturating_add(line.len() as u64);
         if bytes > self.backups.rules.bytes_max && self.bytes > 0 {
@@ -196,10 +206,10 @@ fn start_cleaning(backups: &Backups) -> io::Result<SyncSender<()>> {
     Ok(wake)
 }
 
-/// The renamed files of a log file.
+/// The renamed files of a file.
 #[derive(Clone, Debug)]
 struct Backups {
-    /// The log file.
+    /// The file that is written.
     path: PathBuf,
     rules: Rotation,
 }
@@ -215,7 +225,7 @@ impl Backups {
     /// Renames the log file and opens a new one with the same permissions and owner.
     fn rotate(&self, full: &File, now: Timestamp) -> io::Result<File> {
         let before = full.metadata()?;
-        fs::rename(&self.path, self.renamed(now))?;
+        fs::rename(&self.path, self.free_name(now))?;
         let file = open(&self.path, before.mode())?;
         if std::os::unix::fs::fchown(&file, Some(before.uid()), Some(before.gid())).is_err() {
             // Only the superuser may keep the owner of the file before.
@@ -229,6 +239,21 @@ impl Backups {
         // As in Go, the extension of `.log` is the whole name.
         let at = name.rfind('.').unwrap_or(name.len());
         (format!("{}-", &name[..at]), name[at..].to_owned())
+    }
+
+    /// The name for a file that is renamed now: of the first millisecond from now on that no other
+    /// file has.
+    fn free_name(&self, now: Timestamp) -> PathBuf {
+        let mut time = now;
+        loop {
+            let name = self.renamed(time);
+            let mut compressed = name.clone().into_os_string();
+            compressed.push(COMPRESSED);
+            if !name.exists() && !Path::new(&compressed).exists() {
+                return name;
+            }
+            time += SignedDuration::from_millis(1);
+        }
     }
 
     fn renamed(&self, now: Timestamp) -> PathBuf {
@@ -272,7 +297,7 @@ impl Backups {
             // A file counts once, even if both its forms are there.
             kept.insert(renamed);
             let is_old = self.rules.days_max > 0 && renamed < oldest;
-            let is_surplus = self.rules.backups_max > 0 && kept.len() > self.rules.backups_max;
+            let is_surplus = self.rules.backups_max.is_some_and(|max| kept.len() > max);
             let is_compressed = path.extension().is_some_and(|end| end == "gz");
             let done = if is_old || is_surplus {
                 fs::remove_file(&path)
@@ -308,7 +333,7 @@ mod tests {
 
     fn rules() -> Rotation {
         let off = false;
-        Rotation { bytes_max: 10, days_max: 0, backups_max: 0, local_time: off, compress: off }
+        Rotation { bytes_max: 10, days_max: 0, backups_max: None, local_time: off, compress: off }
     }
 
     #[test]
@@ -318,7 +343,7 @@ mod tests {
         let wanted = Rotation {
             bytes_max: 2 * MEGABYTE,
             days_max: 3,
-            backups_max: 4,
+            backups_max: Some(4),
             local_time: true,
             compress: true,
         };
@@ -374,6 +399,24 @@ mod tests {
     }
 
     #[test]
+    fn files_that_are_renamed_within_a_millisecond_have_names_of_their_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let backups = Backups { path: folder.path().join("etcd.log"), rules: rules() };
+        let now: Timestamp = "2026-03-01T00:00:00.009Z".parse().unwrap();
+        fs::write(folder.path().join("etcd-2026-03-01T00-00-00.010.log.gz"), "").unwrap();
+        for at in ["0", "1", "2"] {
+            fs::write(&backups.path, at).unwrap();
+            backups.rotate(&File::open(&backups.path).unwrap(), now).unwrap();
+        }
+        let read = |at: &str| {
+            fs::read_to_string(folder.path().join(format!("etcd-2026-03-01T00-00-00.{at}.log")))
+                .ok()
+        };
+        let want = [Some("0"), None, Some("1"), Some("2")];
+        assert_eq!(["009", "010", "011", "012"].map(read).each_ref().map(|it| it.as_deref()), want);
+    }
+
+    #[test]
     fn a_file_that_cannot_be_renamed_is_written_on() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("etcd.log");
@@ -409,7 +452,7 @@ mod tests {
     #[test]
     fn renamed_files_are_compressed_and_the_oldest_are_removed() {
         let folder = tempfile::tempdir().unwrap();
-        let rules = Rotation { days_max: 30, backups_max: 2, compress: true, ..rules() };
+        let rules = Rotation { days_max: 30, backups_max: Some(2), compress: true, ..rules() };
         let backups = Backups { path: folder.path().join("etcd.log"), rules };
         let now: Timestamp = "2026-03-01T00:00:00Z".parse().unwrap();
         for name in [

@@ -164,12 +164,12 @@ const ROWS: &[(&str, Now, &str)] = &[
     ),
     (
         "discovery",
-        Now::Ended(Kind::Text, "", "discovery"),
+        Now::Ended(Kind::Text, "", "v2 discovery"),
         "--discovery is deprecated in v3.7 and will be decommissioned in v3.8.",
     ),
     (
         "discovery-proxy",
-        Now::Ended(Kind::Text, "", "discovery"),
+        Now::Ended(Kind::Text, "", "v2 discovery"),
         "--discovery-proxy is deprecated in v3.7 and will be decommissioned in v3.8.",
     ),
     // Of 3.4 and 3.5.

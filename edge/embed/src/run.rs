@@ -8,10 +8,11 @@
 //! Source: etcd server/embed/etcd.go and server/etcdmain/etcd.go @ v3.7.1.
 
 mod banner;
+mod bootstrap;
 mod failure;
 mod options;
+mod records;
 
-use crate::audit::AuditLog;
 use crate::certificates::Certificates;
 use crate::config::Config;
 use crate::connections::{Clients, Place};
@@ -19,27 +20,32 @@ use crate::corruption;
 use crate::listening::{self, Port};
 use crate::peers::{self, ToMember, ToPeers};
 use crate::status::{MemberStatus, MetricsPort, PeerPort};
-use crate::{promotion, system};
+use crate::{defragmentation, profiles, promotion, system};
 use api::{Authenticator, Traffic};
+use executor::{Booted, Founding};
 use failure::StartFailure;
 use net::limits::PlacesOfPorts;
 use net::tls::{Security, ServerTls};
 use net::{AcceptedSocket, Acceptor, Listener, Seats, Url, plain};
 use nix::sys::signal::Signal;
-use peer::Transport;
+use peer::{Dialer, Transport};
 use proto::NodeId;
+use records::CallRecords;
 use server::metrics::Metrics;
 use server::{Handle, Running};
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
-use vfs::{RealDisk, Vfs};
+use vfs::Vfs;
 
 /// How long open requests may take after the signal to stop.
 const GRACE: Duration = Duration::from_millis(500);
+/// The permissions of a data directory.
+const DIR_MODE: u32 = 0o700;
 /// The polling interval for the start and the end of the member.
 const POLL: Duration = Duration::from_millis(2);
 
@@ -73,7 +79,7 @@ struct Serving {
     stop_causes: mpsc::Receiver<StopCause>,
     /// What has ended the wait for a leader.
     early_stop: Option<StopCause>,
-    audit: Option<AuditLog>,
+    records: CallRecords,
 }
 
 /// Serves until a signal or a fault. Returns the exit code 1 after a fault, and 0 after the member
@@ -127,6 +133,7 @@ fn log_directory_kind(dir: &Path) -> Result<(), String> {
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
         .collect();
     names.sort();
+    warn_of_permissions(dir);
     if names.iter().any(|name| name == "proxy") {
         return Err(
             "the directory holds data of the v2 proxy, which has been removed in 3.6".to_owned()
@@ -145,49 +152,65 @@ fn log_directory_kind(dir: &Path) -> Result<(), String> {
     Ok(())
 }
 
+/// Warns of a data directory that others may enter, in etcd's words (client/pkg/fileutil
+/// `CheckDirPermission`). A directory that the server makes is only for its owner.
+fn warn_of_permissions(dir: &Path) {
+    let Ok(data) = std::fs::metadata(dir) else { return };
+    let mode = data.permissions().mode() & 0o777;
+    if mode != DIR_MODE {
+        let error = format!(
+            "directory {:?} exist, but the permission is \"d{}\". The recommended permission is \
+             \"-{}\" to prevent possible unprivileged access to the data",
+            dir.display().to_string(),
+            letters(mode),
+            letters(DIR_MODE),
+        );
+        tracing::warn!(error, "check file permission");
+    }
+}
+
+/// Permissions as `ls` shows them.
+fn letters(mode: u32) -> String {
+    let letter = |at: u32| match (mode >> (8 - at) & 1, at % 3) {
+        (0, _) => '-',
+        (_, 0) => 'r',
+        (_, 1) => 'w',
+        (_, _) => 'x',
+    };
+    (0..9).map(letter).collect()
+}
+
 /// Binds, opens and starts everything.
 fn start(config: &Config) -> Result<Serving, StartFailure> {
-    system::block_signals().map_err(|e| format!("cannot block signals: {e}"))?;
-    let fds =
-        system::raise_fd_limit().map_err(|e| format!("cannot read the limit of files: {e}"))?;
-    if fds <= system::FDS_RESERVED {
-        return Err(StartFailure::Other(format!(
-            "file descriptor limit of etcd process is too low; please set higher (limit {fds}, \
-             recommended {})",
-            system::FDS_RESERVED
-        )));
-    }
+    let fds = prepare_process(config)?;
     let listeners = bind_all(config)?;
-    let dialer = listening::dialer(config)?;
     let authenticator = Arc::new(authenticator(config)?);
-    let disk: Arc<dyn Vfs> = Arc::new(RealDisk);
+    let disk = options::disk(config);
     let has_data = options::has_data(&disk, config)?;
+    let config = &bootstrap::with_members(config, has_data)?;
+    let dialer = listening::dialer(config)?;
     let (members, founding) = options::founding(config, has_data, &dialer)?;
     banner::starting(config, members.as_ref(), has_data);
-    let metrics = Arc::new(Metrics::new(config.metrics_extensive));
+    let metrics = Arc::new(Metrics::new(config.monitoring.has_extensive_metrics));
     let status = Arc::new(MemberStatus::new(
         Arc::clone(&metrics),
         config.member.request_timeout(),
         listeners.certificates.clone(),
     ));
-    let started = Instant::now();
-    let boot_options = options::boot(config, founding);
-    let mut booted = server::boot(&disk, &boot_options).map_err(StartFailure::Data)?;
-    banner::opened(config, &booted, started.elapsed());
-    if has_data && config.gates.enabled("InitialCorruptCheck") {
-        corruption::check_at_start(&mut booted, &dialer, config.member.request_timeout())
-            .inspect_err(|error| tracing::error!(error, "checkInitialHashKV failed"))?;
-    }
+    let booted = open_data(config, &disk, founding, (has_data, &dialer))?;
+    let defragments = defragmentation::is_due(config, &booted.backend.view());
     options::describe(config, &metrics);
     banner::bcrypt_cost(config);
     let (stop, stopping) = watch::channel(false);
     let places = places(fds);
     let seats = Seats::new(places.clients);
     let port = PeerPort { status: Arc::clone(&status), authenticator: Arc::clone(&authenticator) };
-    let audit = open_audit_log(config, &metrics)?;
-    let limits = options::api_limits(config, audit.as_ref().map(AuditLog::sink));
+    let records = CallRecords::open(config, &metrics)?;
+    let limits = options::api_limits(config, &records);
+    let has_profiles = config.monitoring.has_profiles;
+    let status_of_clients = Arc::clone(&status);
     let clients =
-        Arc::new(Clients { status: Arc::clone(&status), limits, authenticator, stopping });
+        Clients { status: status_of_clients, limits, authenticator, has_profiles, stopping };
     let no_thread = |e: std::io::Error| format!("cannot start the server's threads: {e}");
     let to_member = Arc::new(ToMember::default());
     let transport_options = options::transport(config, &booted, &disk, &metrics, &dialer);
@@ -201,8 +224,9 @@ fn start(config: &Config) -> Result<Serving, StartFailure> {
     };
     status.set_announcement(booted.announced_version, booted.raises_version);
     let server_options = options::server(config, &metrics, &dialer);
-    let running = server::start(disk, booted, server_options, clients, Arc::new(to_peers))
-        .map_err(no_thread)?;
+    let running =
+        server::start(disk, booted, server_options, Arc::new(clients), Arc::new(to_peers))
+            .map_err(no_thread)?;
     let handle = running.handle();
     to_member.set(handle.clone());
     status.set(handle.clone());
@@ -211,10 +235,27 @@ fn start(config: &Config) -> Result<Serving, StartFailure> {
     if config.limits.promotes_learners {
         promotion::watch(port.clone()).map_err(no_thread)?;
     }
+    if defragments {
+        defragmentation::begin(handle.clone()).map_err(no_thread)?;
+    }
     listeners.certificates.clone().watch().map_err(no_thread)?;
     let stop_causes = watch_for_stop(running).map_err(no_thread)?;
-    let member = StartedMember { handle, transport, stop, seats, stop_causes, audit };
+    let member = StartedMember { handle, transport, stop, seats, stop_causes, records };
     serve(config, port, member, (listeners, places.plain))
+}
+
+/// The limit of file descriptors, which is raised as far as it goes.
+fn fd_limit() -> Result<u64, String> {
+    let fds =
+        system::raise_fd_limit().map_err(|e| format!("cannot read the limit of files: {e}"))?;
+    if fds <= system::FDS_RESERVED {
+        return Err(format!(
+            "file descriptor limit of etcd process is too low; please set higher (limit {fds}, \
+             recommended {})",
+            system::FDS_RESERVED
+        ));
+    }
+    Ok(fds)
 }
 
 fn authenticator(config: &Config) -> Result<Authenticator, String> {
@@ -223,16 +264,34 @@ fn authenticator(config: &Config) -> Result<Authenticator, String> {
         .inspect_err(|error| tracing::warn!(error, "failed to create token provider"))
 }
 
-fn open_audit_log(
+/// Blocks the signals that stop the server, raises the limit of open files and returns it, and locks
+/// the memory if the configuration says so.
+fn prepare_process(config: &Config) -> Result<u64, StartFailure> {
+    system::block_signals().map_err(|e| format!("cannot block signals: {e}"))?;
+    let fds = fd_limit()?;
+    if config.member.storage.locks_memory {
+        system::lock_memory().map_err(StartFailure::Memory)?;
+    }
+    Ok(fds)
+}
+
+/// Opens the data, or creates it. With the gate `InitialCorruptCheck`, compares it with the data of the
+/// other members.
+fn open_data(
     config: &Config,
-    metrics: &Arc<Metrics>,
-) -> Result<Option<AuditLog>, StartFailure> {
-    let Some(file) = &config.logging.audit else { return Ok(None) };
-    let log = AuditLog::start(file, metrics).map_err(|error| {
-        let path = file.path.display();
-        StartFailure::Other(format!("cannot open the audit log {path}: {error}"))
-    })?;
-    Ok(Some(log))
+    disk: &Arc<dyn Vfs>,
+    founding: Option<Founding>,
+    (has_data, dialer): (bool, &Dialer),
+) -> Result<Booted, StartFailure> {
+    let started = Instant::now();
+    let boot_options = options::boot(config, founding);
+    let mut booted = server::boot(disk, &boot_options).map_err(StartFailure::Data)?;
+    banner::opened(config, &booted, started.elapsed());
+    if has_data && config.gates.enabled("InitialCorruptCheck") {
+        corruption::check_at_start(&mut booted, dialer, config.member.request_timeout())
+            .inspect_err(|error| tracing::error!(error, "checkInitialHashKV failed"))?;
+    }
+    Ok(booted)
 }
 
 /// A member that runs and is not served yet.
@@ -242,7 +301,7 @@ struct StartedMember {
     stop: watch::Sender<bool>,
     seats: Arc<Seats>,
     stop_causes: mpsc::Receiver<StopCause>,
-    audit: Option<AuditLog>,
+    records: CallRecords,
 }
 
 /// The places for connections within the limit of files, less what the server itself needs.
@@ -258,6 +317,9 @@ fn bind_all(config: &Config) -> Result<Listeners, StartFailure> {
     let peers = bind(config, Port::Peers)?;
     let clients = texts(&config.urls.listen_client);
     tracing::info!("listen-client-urls" = ?clients, "configuring client listeners");
+    if config.monitoring.has_profiles {
+        tracing::info!(path = profiles::PREFIX, "pprof is enabled");
+    }
     let (clients, client_tls) = bind_clients(config)?;
     let (metrics, _) = bind(config, Port::Metrics)?;
     let (peers, peer_tls) = peers;
@@ -339,7 +401,7 @@ fn serve(
     member: StartedMember,
     (listeners, plain_places): (Listeners, usize),
 ) -> Result<Serving, StartFailure> {
-    let StartedMember { handle, transport, stop, seats, stop_causes, audit } = member;
+    let StartedMember { handle, transport, stop, seats, stop_causes, records } = member;
     let failed = |e: std::io::Error| format!("cannot serve: {e}");
     let handler = Arc::new(MetricsPort(Arc::clone(&port.status)));
     let metrics = plain::Server::start("metrics", handler, plain_places).map_err(failed)?;
@@ -370,7 +432,7 @@ fn serve(
         seats,
         stop_causes,
         early_stop,
-        audit,
+        records,
     })
 }
 
@@ -397,11 +459,7 @@ fn serve_clients(
         let sink = client_sink(handle.clone(), Arc::clone(seats), (security, kind))?;
         clients.push(listener.accept(sink)?);
     }
-    tracing::info!("notifying init daemon");
-    match system::notify_ready() {
-        Ok(_) => tracing::info!("successfully notified init daemon"),
-        Err(error) => tracing::error!(%error, "failed to notify systemd for readiness"),
-    }
+    system::log_ready();
     Ok(clients)
 }
 
@@ -487,9 +545,7 @@ fn shut_down(config: &Config, mut serving: Serving) -> bool {
     }
     serving.peers.stop();
     serving.metrics.stop();
-    if let Some(audit) = &serving.audit {
-        audit.flush();
-    }
+    serving.records.flush();
     banner::end(config, "closed etcd server");
     clean
 }

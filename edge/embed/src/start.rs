@@ -5,9 +5,10 @@
 
 use crate::arguments::{self, Parsed};
 use crate::config::Config;
+use crate::console::print;
 use crate::logging::LogOutput;
 use crate::settings::{Notice, Settings};
-use crate::{environment, file, help, old, validate};
+use crate::{environment, file, gateway, help, old, validate};
 
 /// What to do, decided from arguments, environment and file.
 #[derive(Debug)]
@@ -104,9 +105,13 @@ fn read_file(path: &str, settings: &mut Settings) -> Result<(), file::Error> {
 /// Starts the program from its arguments (the first is its name) and environment, serves until a
 /// signal or a fault ends it, and gives the exit code.
 pub fn main(arguments: &[String], variables: &environment::Variables) -> u8 {
-    if let Some(command @ ("gateway" | "grpc-proxy")) = arguments.get(1).map(String::as_str) {
-        print(&mut std::io::stderr(), &format!("etcd {command} is not built yet\n"));
-        return 1;
+    match arguments.get(1).map(String::as_str) {
+        Some("gateway") => return gateway::main(arguments),
+        Some("grpc-proxy") => {
+            print(&mut std::io::stderr(), "etcd grpc-proxy is not built yet\n");
+            return 1;
+        }
+        _ => {}
     }
     match decide(arguments.get(1..).unwrap_or_default(), variables) {
         Decision::Print(text) => {
@@ -118,12 +123,6 @@ pub fn main(arguments: &[String], variables: &environment::Variables) -> u8 {
             code
         }
         Decision::Serve(plan) => carry_out(*plan, arguments),
-    }
-}
-
-fn print(to: &mut impl std::io::Write, text: &str) {
-    if to.write_all(text.as_bytes()).is_err() {
-        // A closed pipe is not an error.
     }
 }
 

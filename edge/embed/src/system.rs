@@ -1,9 +1,10 @@
-//! Operating system: signals, the file descriptor limit, and systemd.
+//! Operating system: signals, the file descriptor limit, locked memory, and systemd.
 //!
 //! Source: etcd pkg/osutil/interrupt_unix.go and server/etcdmain/main.go @ v3.7.1.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal, raise};
+use rustix::mm::{MlockAllFlags, mlockall};
 use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -20,6 +21,15 @@ fn stop_signals() -> SigSet {
 /// [`wait_for_signal`] receives them.
 pub(crate) fn block_signals() -> io::Result<()> {
     stop_signals().thread_block().map_err(io::Error::from)
+}
+
+/// Runs `work` while the terminating signals end the process by their default action, and blocks them
+/// again. For work that may take for ever, before the server serves. Its threads must end with it.
+pub(crate) fn with_signals<T>(work: impl FnOnce() -> T) -> io::Result<T> {
+    stop_signals().thread_unblock()?;
+    let result = work();
+    stop_signals().thread_block()?;
+    Ok(result)
 }
 
 /// Waits for a terminating signal.
@@ -43,6 +53,14 @@ pub(crate) fn terminate_by(signal: Signal) {
     }
 }
 
+/// Locks the memory of the process in RAM: what is used now, and what will be, page by page as it is
+/// used. The limit of locked memory applies, also later, unless the process may lock any amount
+/// (`CAP_IPC_LOCK`).
+pub(crate) fn lock_memory() -> io::Result<()> {
+    let flags = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT;
+    mlockall(flags).map_err(io::Error::from)
+}
+
 /// Raises the file descriptor limit to its maximum, as Go's runtime does, and returns it.
 pub(crate) fn raise_fd_limit() -> io::Result<u64> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
@@ -57,14 +75,22 @@ pub(crate) fn fd_limit() -> io::Result<u64> {
     Ok(getrlimit(Resource::RLIMIT_NOFILE)?.0)
 }
 
-/// Notifies systemd that the server is ready. Returns `false` if systemd did not ask for it.
-pub(crate) fn notify_ready() -> io::Result<bool> {
-    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return Ok(false) };
+/// Notifies systemd that the program is ready, if systemd asks for it.
+pub(crate) fn log_ready() {
+    tracing::info!("notifying init daemon");
+    match notify_ready() {
+        Ok(()) => tracing::info!("successfully notified init daemon"),
+        Err(error) => tracing::error!(%error, "failed to notify systemd for readiness"),
+    }
+}
+
+fn notify_ready() -> io::Result<()> {
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return Ok(()) };
     let text = path.to_string_lossy();
     let address = match text.strip_prefix('@') {
         Some(name) => SocketAddr::from_abstract_name(name)?,
         None => SocketAddr::from_pathname(&path)?,
     };
     UnixDatagram::unbound()?.send_to_addr(b"READY=1", &address)?;
-    Ok(true)
+    Ok(())
 }

@@ -101,7 +101,6 @@ fn configured(arguments: &[&str], variables: &Variables) -> String {
 
 #[test]
 fn an_old_flag_sets_what_its_newer_name_sets() {
-    let defaults = configured(&[], &[]);
     for (old, new) in [
         ("stop-grpc-service-on-defrag=true", "feature-gates=StopGRPCServiceOnDefrag=true"),
         ("initial-corrupt-check=true", "feature-gates=InitialCorruptCheck=true"),
@@ -130,12 +129,16 @@ fn an_old_flag_sets_what_its_newer_name_sets() {
         ("distributed-tracing-instance-id=x", "distributed-tracing-instance-id=x"),
         ("distributed-tracing-sampling-rate=7", "distributed-tracing-sampling-rate=7"),
     ] {
-        let expected = configured(&[&format!("--{new}")], &[]);
-        assert_ne!(expected, defaults, "{new}");
-        assert_eq!(configured(&[&format!("--experimental-{old}")], &[]), expected, "{old}");
+        // The options of traces count only if traces are on.
+        let is_of_traces = old.starts_with("distributed-tracing");
+        let others = if is_of_traces { &["--enable-distributed-tracing"][..] } else { &[] };
+        let with = |argument: &str| configured(&[others, &[argument]].concat(), &[]);
+        let expected = with(&format!("--{new}"));
+        assert_ne!(expected, configured(others, &[]), "{new}");
+        assert_eq!(with(&format!("--experimental-{old}")), expected, "{old}");
         let (name, value) = old.split_once('=').unwrap();
         let variable = crate::environment::variable(&format!("experimental-{name}"));
-        assert_eq!(configured(&[], &[(variable, value.to_owned())]), expected, "{old}");
+        assert_eq!(configured(others, &[(variable, value.to_owned())]), expected, "{old}");
     }
     // Of 3.4, with other names.
     for (old, new) in [
@@ -148,6 +151,26 @@ fn an_old_flag_sets_what_its_newer_name_sets() {
         ),
     ] {
         assert_eq!(configured(&[old], &[]), configured(&[new], &[]), "{old}");
+    }
+}
+
+/// etcd accepts it, and then compacts without end or ends with a panic.
+#[test]
+fn ghsa_pm3m_32r3_7mfh_a_negative_retention_is_refused() {
+    for (mode, negative) in [
+        ("periodic", "-1"),
+        ("periodic", "-5m"),
+        ("periodic", "-1ns"),
+        ("periodic", "-9223372036854775808"),
+        ("revision", "-1"),
+        ("revision", "-5m"),
+    ] {
+        let arguments = [
+            format!("--auto-compaction-mode={mode}"),
+            format!("--auto-compaction-retention={negative}"),
+        ];
+        let said = show(decide(&arguments, &[]));
+        assert!(said.contains("CompactionRetention"), "{mode} {negative}: {said}");
     }
 }
 
@@ -170,7 +193,11 @@ fn help_names_every_flag_and_what_is_not_built() {
     for flag in crate::flags::FLAGS.iter().filter(|flag| flag.name != "version") {
         assert!(help.contains(&format!("\n  --{} '", flag.name)), "{}", flag.name);
     }
-    assert!(help.contains("Not built yet: discovery."));
+    for flag in crate::flags::FLAGS {
+        if let crate::flags::Built::No(what) = flag.built {
+            assert!(help.contains(&format!("Not built yet: {what}.")), "{}", flag.name);
+        }
+    }
     let version = crate::help::version();
     let first: Vec<&str> = version.lines().map(|l| l.split(':').next().unwrap()).collect();
     assert_eq!(first, ["etcd Version", "Git SHA", "Go Version", "Go OS/Arch"]);

@@ -29,6 +29,8 @@ pub struct Side {
     pub auto: bool,
     /// Whether the other side's certificate need not fit its address.
     pub skips_source: bool,
+    /// The name that other members' certificates must have, instead of their hosts.
+    pub server_name: Option<String>,
 }
 
 impl Side {
@@ -68,6 +70,7 @@ pub(crate) fn from_settings(s: &Settings) -> Tls {
             allowed,
             auto: s.bool(&format!("{prefix}auto-tls")),
             skips_source: s.bool("peer-skip-client-san-verification"),
+            server_name: None,
         }
     };
     let clients =

@@ -4,7 +4,7 @@
 //! Source: etcd server/embed/config.go `Validate` and server/embed/etcd.go
 //! `parseCompactionRetention` @ v3.7.1.
 
-use crate::config::{Config, Logging};
+use crate::config::{Config, Discovery, Logging};
 use crate::flags::{self, Built};
 use crate::gates::Gates;
 use crate::settings::{Notice, Settings};
@@ -97,7 +97,7 @@ fn checked(s: &Settings, notices: &mut Vec<Notice>) -> Result<Config, String> {
     tls::check(s)?;
     notices.extend(listening::ignored(&config));
     config.member.auth.tokens = token::parse(&s.text("auth-token"), notices)?;
-    refuse_not_built(s, &config.gates, notices)?;
+    refuse_not_built(s, notices)?;
     config.commits.auto_compaction = auto_compaction(s)?;
     check_limits(&config, notices)?;
     follow_name(&mut config);
@@ -164,6 +164,21 @@ fn check_bootstrap(s: &Settings) -> Result<(), String> {
     if s.text("discovery-token").is_empty() != endpoints.is_empty() {
         return Err("both --discovery-token and --discovery-endpoints must be set".to_owned());
     }
+    if endpoints.iter().any(|endpoint| endpoint.trim().is_empty()) {
+        return Err("--discovery-endpoints must not contain empty endpoints".to_owned());
+    }
+    let (cert, key) = (s.text("discovery-cert"), s.text("discovery-key"));
+    if cert.is_empty() != key.is_empty() {
+        return Err(format!("KeyFile and CertFile must both be present[key: {key}, cert: {cert}]"));
+    }
+    if !s.text("discovery-user").is_empty() && crate::config::discovery_user(s).is_none() {
+        return Err(
+            "--discovery-user needs a password: NAME:PASSWORD, or --discovery-password".to_owned()
+        );
+    }
+    if s.text("discovery-srv").is_empty() && !s.text("discovery-srv-name").is_empty() {
+        return Err("--discovery-srv-name needs --discovery-srv".to_owned());
+    }
     Ok(())
 }
 
@@ -213,9 +228,9 @@ fn check_compaction_mode(s: &Settings) -> Result<(), String> {
 fn check_features(s: &Settings, gates: &Gates, notices: &mut Vec<Notice>) -> Result<(), String> {
     let rate = s.int("distributed-tracing-sampling-rate");
     if s.bool("enable-distributed-tracing") && !(0..=1_000_000).contains(&rate) {
+        let bound = if rate < 0 { "positive" } else { "less than 1000000" };
         return Err(format!(
-            "distributed tracing configurition is not valid: (distributed tracing sampling rate \
-             must be positive or zero and no more than 1000000, but {rate} is set)"
+            "distributed tracing configurition is not valid: (tracing sampling rate must be {bound})"
         ));
     }
     let (checkpoint, persist) =
@@ -237,7 +252,7 @@ fn check_features(s: &Settings, gates: &Gates, notices: &mut Vec<Notice>) -> Res
 }
 
 /// No flag is ignored silently: it is implemented, refused, or logged as having no effect.
-fn refuse_not_built(s: &Settings, gates: &Gates, notices: &mut Vec<Notice>) -> Result<(), String> {
+fn refuse_not_built(s: &Settings, notices: &mut Vec<Notice>) -> Result<(), String> {
     for (flag, _) in s.changed() {
         match flag.built {
             Built::Yes => {}
@@ -248,9 +263,6 @@ fn refuse_not_built(s: &Settings, gates: &Gates, notices: &mut Vec<Notice>) -> R
                 notices.push(Notice::new("warn", message, fields));
             }
         }
-    }
-    if let Some(gate) = gates.not_built() {
-        return Err(not_built(&format!("feature-gates={gate}"), "this feature"));
     }
     for (name, message) in flags::DEPRECATED {
         if s.is_given(name) {
@@ -336,8 +348,9 @@ fn follow_name(config: &mut Config) {
     };
     // As in etcd, with the default name the default does not follow the advertised URLs.
     let default = "default=http://localhost:2380";
+    let is_static = matches!(config.bootstrap.discovery, Discovery::Off);
     let cluster = &mut config.bootstrap.initial_cluster;
-    if cluster.is_empty() {
+    if cluster.is_empty() && is_static {
         default.clone_into(cluster);
     }
     if name != "default" && cluster == default {

@@ -300,9 +300,17 @@ group! {
     Security {
         jwt_failed_reloads: IntCounter = "retcd_jwt_failed_reloads_total", "Changed key files of JSON Web Tokens that were not valid.";
         certificate_expiry: IntGaugeVec = "retcd_tls_certificate_expiry_seconds", "Seconds until the certificate of a port expires, or the first of its issuers in the same file; negative after that.", ["port"];
-        over_limit: IntCounterVec = "retcd_user_limit_refusals_total", "Requests and watches that were refused because their user has too many.", ["what"];
+        over_limit: IntCounterVec = "retcd_user_limit_refusals_total", "Requests and watches that were refused because their user has too many, or too many bytes of requests.", ["what"];
         audit_written: IntCounter = "retcd_audit_lines_written_total", "Lines written to the audit log.";
         audit_dropped: IntCounter = "retcd_audit_lines_dropped_total", "Lines that are missing in the audit log: the queue was full, or the file could not be written.";
+    }
+}
+
+group! {
+    /// The export of traces. The names are our own.
+    Traces {
+        sent: IntCounter = "retcd_trace_spans_sent_total", "Spans that the collector of traces has accepted.";
+        dropped: IntCounter = "retcd_trace_spans_dropped_total", "Spans that were not sent: the queue was full, or the collector did not accept them.";
     }
 }
 
@@ -383,7 +391,7 @@ pub struct Disk {
     pub backend: Backend,
 }
 
-/// Durations of requests by kind and result.
+/// Durations of requests by kind and result, and their traces.
 #[derive(Debug)]
 pub struct Requests {
     /// From the proposal to the answer; `etcd_server_request_duration_seconds`.
@@ -394,6 +402,8 @@ pub struct Requests {
     pub range: OpHistogram,
     /// Requests by kind and the client's version; `etcd_server_client_requests_total`.
     pub clients: ClientRequests,
+    /// The export of traces.
+    pub traces: Traces,
 }
 
 impl Metrics {
@@ -423,6 +433,7 @@ impl Metrics {
                 apply: OpHistogram::apply(r)?,
                 range: OpHistogram::range(r)?,
                 clients: ClientRequests::register(r)?,
+                traces: Traces::register(r)?,
             },
             store: StoreMetrics {
                 mvcc: Mvcc::register(r)?,
@@ -448,7 +459,7 @@ impl Metrics {
         for code in ["ENHANCE_YOUR_CALM", "PROTOCOL_ERROR"] {
             metrics.network.closed.with_label_values(&[code]).inc_by(0);
         }
-        for what in ["requests", "watches"] {
+        for what in ["requests", "bytes", "watches"] {
             metrics.security.over_limit.with_label_values(&[what]).inc_by(0);
         }
         Ok(metrics)

@@ -31,8 +31,9 @@ pub(crate) enum PushError {
 
 /// An item of a queue.
 pub(crate) trait Item {
-    /// Whether it wakes a reader that waits for these inputs.
-    fn wakes(&self, _: WakeFor) -> bool {
+    /// Whether it wakes a reader that waits for these inputs. `wake` then holds what the reader
+    /// still waits for.
+    fn wakes(&self, _wake: &mut WakeFor) -> bool {
         true
     }
 
@@ -43,7 +44,7 @@ pub(crate) trait Item {
 }
 
 impl Item for ConsensusInput {
-    fn wakes(&self, wake: WakeFor) -> bool {
+    fn wakes(&self, wake: &mut WakeFor) -> bool {
         wake.contains(self)
     }
 
@@ -54,7 +55,11 @@ impl Item for ConsensusInput {
 
 impl Item for ApplyInput {}
 impl Item for LogInput {}
-impl Item for BackendInput {}
+impl Item for BackendInput {
+    fn wakes(&self, wake: &mut WakeFor) -> bool {
+        wake.counts(self)
+    }
+}
 
 /// A queue with one reader.
 #[derive(Debug)]
@@ -148,7 +153,7 @@ impl<T: Item> Queue<T> {
     }
 
     fn add(&self, mut lanes: MutexGuard<'_, Lanes<T>>, item: T) {
-        let woken = lanes.waiting.take_if(|wake| item.wakes(*wake)).is_some();
+        let woken = lanes.waiting.take_if(|wake| item.wakes(wake)).is_some();
         lanes.items.push_back(item);
         self.wake(lanes, woken);
     }
@@ -180,8 +185,8 @@ impl<T: Item> Queue<T> {
         self.drain_woken_by(WakeFor::ALL, into, deadline)
     }
 
-    /// As [`Queue::drain`], but proposals and credits end the wait only if `wake` contains them. If
-    /// any items are queued at the call, it returns at once.
+    /// As [`Queue::drain`], but only the inputs of `wake` end the wait. If any items are queued at the
+    /// call, it returns at once.
     pub(crate) fn drain_woken_by(
         &self,
         wake: WakeFor,
@@ -226,7 +231,7 @@ mod tests {
 
     /// 1 stands for a credit, 2 for a proposal.
     impl Item for u32 {
-        fn wakes(&self, wake: WakeFor) -> bool {
+        fn wakes(&self, wake: &mut WakeFor) -> bool {
             match self {
                 1 => wake.credits,
                 2 => wake.proposals,
@@ -299,7 +304,7 @@ mod tests {
             let queue = Arc::clone(&queue);
             std::thread::spawn(move || {
                 let mut items = VecDeque::new();
-                let wake = WakeFor { proposals: false, credits: false, reads: false };
+                let wake = WakeFor { proposals: false, credits: false, ..WakeFor::ALL };
                 queue.drain_woken_by(wake, &mut items, None);
                 items
             })

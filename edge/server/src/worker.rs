@@ -1,7 +1,7 @@
 //! A worker's handle on the member, which the services of its connections use. It and its clones
 //! stay on the worker's thread.
 
-use crate::door::Door;
+use crate::door::{Door, Urgency};
 use crate::error::Error;
 use crate::gauges::WorkerGauges;
 use crate::mailbox::Mail;
@@ -61,6 +61,8 @@ pub struct Limits {
     pub election: Duration,
     /// A read that takes longer is counted as slow.
     pub slow_read: Duration,
+    /// Whether revocations of leases do not wait for other requests: the gate `PriorityRequest`.
+    pub prefers_revocations: bool,
 }
 
 /// A worker's handle. Clones are the same worker.
@@ -144,15 +146,25 @@ impl Inner {
         id: u64,
         bytes: usize,
     ) -> Result<PendingRequest<'a, T>, Error> {
-        let under_way = self.enter(bytes).await?;
+        self.wait_urgently_for(waiters, id, (bytes, Urgency::Usual)).await
+    }
+
+    /// As [`Inner::wait_for`], with the urgency of the request.
+    async fn wait_urgently_for<'a, T>(
+        &'a self,
+        waiters: &'a RefCell<Waiters<T>>,
+        id: u64,
+        (bytes, urgency): (usize, Urgency),
+    ) -> Result<PendingRequest<'a, T>, Error> {
+        let under_way = self.enter(bytes, urgency).await?;
         let (sender, receiver) = oneshot::channel();
         waiters.borrow_mut().insert(id, sender);
         Ok(PendingRequest { waiters, id, receiver, _under_way: under_way })
     }
 
     /// Waits at the door with a request of this many bytes.
-    async fn enter(&self, bytes: usize) -> Result<UnderWay<'_>, Error> {
-        let permit = self.door.enter(bytes).await?;
+    async fn enter(&self, bytes: usize, urgency: Urgency) -> Result<UnderWay<'_>, Error> {
+        let permit = self.door.enter(bytes, urgency).await?;
         self.gauges().waiting.fetch_add(1, Ordering::Relaxed);
         Ok(UnderWay { worker: self, _permit: permit })
     }
@@ -267,7 +279,7 @@ impl Worker {
         }
         let mut opened = false;
         let confirmed = async {
-            let _under_way = self.0.enter(0).await?;
+            let _under_way = self.0.enter(0, Urgency::Usual).await?;
             self.0.join_reads(&mut opened).ended().await
         };
         let timed = tokio::time::timeout(self.0.limits.request_time_max, confirmed).await;
@@ -296,7 +308,9 @@ impl Worker {
         } else {
             let is_scheduled =
                 |view: &View| physical.is_some_and(|at| at <= view.compact_revision());
-            self.proposed(Proposal::request(id, data), is_scheduled).await
+            let is_urgent = self.0.limits.prefers_revocations && op == Op::LeaseRevoke;
+            let urgency = if is_urgent { Urgency::First } else { Urgency::Usual };
+            self.proposed(Proposal::request(id, data), urgency, is_scheduled).await
         };
         self.count_proposed(op, begun, &result);
         result
@@ -349,18 +363,20 @@ impl Worker {
     /// [`Error::Timeout`].
     pub async fn propose_change(&self, mut change: ConfChange) -> Result<Answer, Error> {
         change.id = self.0.next_id();
-        self.proposed(Proposal::change(&change), |_| false).await
+        self.proposed(Proposal::change(&change), Urgency::Usual, |_| false).await
     }
 
     /// Proposes, and waits for the answer. The time is limited, unless `is_applied`.
     async fn proposed(
         &self,
         proposal: Proposal,
+        urgency: Urgency,
         is_applied: impl Fn(&View) -> bool,
     ) -> Result<Answer, Error> {
         let begun = Instant::now();
         let deadline = tokio::time::Instant::now() + self.0.limits.request_time_max;
-        let waiting = self.0.wait_for(&self.0.waiting.answers, proposal.id, proposal.data.len());
+        let size = (proposal.data.len(), urgency);
+        let waiting = self.0.wait_urgently_for(&self.0.waiting.answers, proposal.id, size);
         let waiting = tokio::time::timeout_at(deadline, waiting).await;
         let mut waiting = waiting.unwrap_or(Err(Error::Timeout))?;
         self.0.shared.propose(ConsensusInput::Propose(proposal))?;

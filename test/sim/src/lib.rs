@@ -10,7 +10,6 @@ pub mod faults;
 pub mod history;
 pub mod kv;
 pub mod linearizable;
-mod lying;
 pub mod plan;
 mod readers;
 pub mod restarts;

@@ -139,7 +139,13 @@ pub(crate) fn documents(
     }
     let past_bugs = last_column(&read("docs/past-bugs.md")?);
     let architecture = test_names(&read("ARCHITECTURE.md")?);
-    for (document, tests) in [("docs/past-bugs.md", past_bugs), ("ARCHITECTURE.md", architecture)] {
+    let (advisories, untested) = advisories(&read("docs/security.md")?);
+    faults.extend(untested);
+    for (document, tests) in [
+        ("docs/past-bugs.md", past_bugs),
+        ("ARCHITECTURE.md", architecture),
+        ("docs/security.md", advisories),
+    ] {
         for test in tests {
             if !root.join(&test).is_file() && !sources.contains(&format!("fn {test}(")) {
                 faults.push(format!("{document}: there is no test {test}"));
@@ -162,6 +168,25 @@ fn test_names(text: &str) -> BTreeSet<String> {
             && name.matches('_').count() >= 3
     };
     text.split('`').skip(1).step_by(2).filter(is_name).map(str::to_owned).collect()
+}
+
+/// The tests in the table of advisories in `docs/security.md`, and the rows that have neither a test
+/// nor a reason why there is none.
+fn advisories(text: &str) -> (BTreeSet<String>, Vec<String>) {
+    let (_, section) = text.split_once("\n## Advisories\n").unwrap_or_default();
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let rows = || section.lines().filter(|line| line.starts_with("| ")).skip(1);
+    let tests =
+        |row: &str| test_names(row.trim_end_matches(" |").rsplit(" | ").next().unwrap_or(""));
+    let is_untested = |row: &&str| tests(row).is_empty() && !row.contains("| does not apply: ");
+    let mut faults: Vec<String> = rows()
+        .filter(is_untested)
+        .map(|row| format!("docs/security.md: no test, nor `does not apply: `, in {row}"))
+        .collect();
+    if rows().next().is_none() {
+        faults.push("docs/security.md: there is no table of advisories".to_owned());
+    }
+    (rows().flat_map(tests).collect(), faults)
 }
 
 /// The names in backticks at the start of each row of a document's tables.
@@ -235,6 +260,18 @@ mod tests {
         let text = "| bug | test |\n|---|---|\n| `a` was b | `it_is_b` |\n| x | `core/y.txt` |\n";
         let expected = ["core/y.txt", "it_is_b"].map(str::to_owned).into();
         assert_eq!(last_column(text), expected);
+    }
+
+    #[test]
+    fn an_advisory_has_tests_or_a_reason_why_it_has_none() {
+        let table = "x\n## Advisories\n\n| a | b | t |\n|---|---|---|\n\
+                     | 1 | x | `one_of_the_tests`, `two_of_the_tests` |\n\
+                     | 2 | `not_a_test_here` | does not apply: not built |\n";
+        let tests = ["one_of_the_tests", "two_of_the_tests"].map(str::to_owned).into();
+        assert_eq!(advisories(table), (tests, Vec::new()));
+        let untested = format!("{table}| 3 | x | none |\n\n## Next\n| 4 | x | none |\n");
+        assert_eq!(advisories(&untested).1.len(), 1);
+        assert_eq!(advisories("").1.len(), 1);
     }
 
     #[test]

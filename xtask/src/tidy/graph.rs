@@ -18,14 +18,14 @@ const ROWS: &[&[&str]] = &[
     &["watch", "wire"],
     &["member", "state"],
     &["executor"],
-    &["server", "rpc", "net", "cli"],
+    &["server", "rpc", "net", "cli", "dns"],
     &["connection", "terminal"],
-    &["api", "client", "peer", "load"],
+    &["api", "client", "peer", "load", "gateway"],
     &["embed"],
     &["etcd", "etcdctl", "etcdutl", "benchmark"],
-    &["script", "ports"],
+    &["script", "ports", "nameserver"],
     &["sim", "conformance", "tour", "fuzz"],
-    &["clients", "hostile"],
+    &["clients", "hostile", "dashboards"],
     &["xtask"],
 ];
 

@@ -67,3 +67,32 @@ fn a_user_has_as_many_requests_in_progress_as_the_flag_allows() {
         assert!(!server.metrics().contains("retcd_user_limit_refusals_total{what=\"requests\"} 0"));
     });
 }
+
+#[test]
+fn the_requests_in_progress_of_a_user_have_as_many_bytes_as_the_flag_allows() {
+    let server = Server::start_with(&["--max-request-bytes-per-user=1000".to_owned()]);
+    run(async {
+        server.enable().await;
+        let alice = server.client(Some(("alice", USER_PASSWORD))).await.unwrap();
+        let of = |len: usize| pb::PutRequest { value: vec![7; len].into(), ..put() };
+        let refused = "retcd: user \"alice\" has too many bytes of requests in progress \
+                       (--max-request-bytes-per-user=1000)";
+        assert_eq!(alice.put(of(1_000)).await.unwrap_err().message(), refused);
+        alice.put(of(900)).await.unwrap();
+        // Together, until the server has two of them at the same time.
+        loop {
+            let (one, two) = tokio::join!(alice.put(of(600)), alice.put(of(600)));
+            let results = [one, two];
+            if let Some(error) = results.iter().find_map(|result| result.as_ref().err()) {
+                assert_eq!(error.message(), refused);
+                assert!(results.iter().any(Result::is_ok), "one of them is served");
+                break;
+            }
+        }
+        alice.put(of(900)).await.unwrap();
+        let root = server.client(Some(("root", ROOT_PASSWORD))).await.unwrap();
+        root.put(of(900)).await.unwrap();
+        assert!(!server.metrics().contains("retcd_user_limit_refusals_total{what=\"bytes\"} 0"));
+        assert!(server.metrics().contains("retcd_user_limit_refusals_total{what=\"bytes\"} "));
+    });
+}

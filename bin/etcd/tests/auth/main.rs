@@ -10,6 +10,7 @@ mod tokens;
 use client::{Client, Config, Error};
 use proto::authpb::{Permission, UserAddOptions, permission::Type};
 use proto::etcdserverpb as pb;
+use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
@@ -40,10 +41,15 @@ impl Server {
     }
 
     fn start_with(flags: &[String]) -> Server {
+        Server::start_program(env!("CARGO_BIN_EXE_etcd").as_ref(), flags)
+    }
+
+    /// Another program with the same flags.
+    fn start_program(program: &OsStr, flags: &[String]) -> Server {
         let data = tempfile::tempdir().unwrap();
         let [endpoint, peer] =
             [(); 2].map(|()| format!("http://127.0.0.1:{}", ports::free().unwrap()));
-        let mut child = Command::new(env!("CARGO_BIN_EXE_etcd"))
+        let mut child = Command::new(program)
             .arg("--data-dir")
             .arg(data.path())
             .args(["--listen-client-urls", &endpoint, "--advertise-client-urls", &endpoint])
@@ -144,9 +150,14 @@ fn post(url: &str, path: &str, headers: &str, body: &str) -> String {
 }
 
 fn run(test: impl Future<Output = ()>) {
+    run_within(60, test);
+}
+
+/// Runs a test that ends within so many seconds.
+fn run_within(seconds: u64, test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let within = std::time::Duration::from_secs(60);
+        let within = std::time::Duration::from_secs(seconds);
         tokio::time::timeout(within, test).await.expect("the test hangs");
     });
 }
@@ -220,18 +231,62 @@ fn cve_2026_33413_every_call_asks_for_what_it_needs() {
         for (call, said) in calls.into_iter().chain(user_calls(&alice).await) {
             assert!(said != DENIED && said != EMPTY, "{call}: {said}");
         }
-        let watched = |client: Client, range_end: &'static [u8]| async move {
-            let range_end = bytes::Bytes::from_static(range_end);
-            let request =
-                pb::WatchCreateRequest { key: "a".into(), range_end, ..Default::default() };
-            client.watch(request).await.next().await.map(|update| update.response.cancel_reason)
-        };
-        let reason = watched(nobody, b"b").await.unwrap();
-        assert!(reason.ends_with(EMPTY), "{reason}");
-        // CVE-2026-73499: one key, or a range, is not all keys behind it.
-        let reason = watched(alice, &[0]).await.unwrap();
-        assert!(reason.ends_with(DENIED), "{reason}");
     });
+}
+
+/// A watch from a key on is checked for all keys that it would show.
+#[test]
+fn cve_2026_73499_a_user_watches_only_what_it_may_read() {
+    let server = Server::start();
+    run(async {
+        server.enable().await;
+        let nobody = server.client(None).await.unwrap();
+        let alice = server.client(Some(("alice", USER_PASSWORD))).await.unwrap();
+        let reason = async |client: &Client, key: &'static str, range_end: &'static [u8]| {
+            let range_end = bytes::Bytes::from_static(range_end);
+            let key = key.into();
+            // A watch that is allowed has an event of the past.
+            let request =
+                pb::WatchCreateRequest { key, range_end, start_revision: 1, ..Default::default() };
+            client.watch(request).await.next().await.unwrap().response.cancel_reason
+        };
+        for key in ["a", "b"] {
+            let put = pb::PutRequest { key: key.into(), ..Default::default() };
+            alice.put(put).await.unwrap();
+        }
+        assert!(reason(&nobody, "a", b"b").await.ends_with(EMPTY));
+        for (key, end) in [("a", &[0][..]), ("a", b"e"), ("\0", &[0]), ("", &[0]), ("d", b"")] {
+            let why = reason(&alice, key, end).await;
+            assert!(why.ends_with(DENIED), "{key:?} to {end:?}: {why}");
+        }
+        for (key, end) in [("a", &b""[..]), ("a", b"d"), ("b", b"c")] {
+            assert_eq!(reason(&alice, key, end).await, "", "{key:?} to {end:?}");
+        }
+    });
+}
+
+/// A user that has no password cannot log in with one, and the log says so by its name.
+#[test]
+fn ghsa_vjg6_93fv_qv64_the_log_names_a_user_without_a_password_that_tries_one() {
+    let mut server = Server::start();
+    run(async {
+        server.enable().await;
+        let root = server.client_of_root().await;
+        let user = pb::AuthUserAddRequest {
+            name: "by-certificate".into(),
+            options: Some(UserAddOptions { no_password: true }),
+            ..Default::default()
+        };
+        root.user_add(user).await.unwrap();
+        let refused = server.client(Some(("by-certificate", "canary"))).await.map(drop);
+        let why = "auth: authentication failed, password was given for no password user";
+        assert_eq!(said(refused), why);
+    });
+    server.child.kill().unwrap();
+    let mut log = String::new();
+    server.log.take().unwrap().read_to_string(&mut log).unwrap();
+    let named = |line: &&str| line.contains("no password user") && line.contains("by-certificate");
+    assert!(log.lines().any(|line| named(&line)), "{log}");
 }
 
 #[test]
@@ -296,7 +351,7 @@ fn contains(dir: &Path, canary: &[u8]) -> bool {
 }
 
 #[test]
-fn ghsa_528j_78r9_whffx_cve_2021_28235_no_password_is_in_the_files_or_the_log() {
+fn ghsa_528j_9r78_wffx_cve_2021_28235_no_password_is_in_the_files_or_the_log() {
     let mut server = Server::start();
     run(async {
         server.enable().await;

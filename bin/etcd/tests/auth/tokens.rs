@@ -73,7 +73,7 @@ fn clients_get_new_tokens_when_the_key_is_replaced() {
 }
 
 #[test]
-fn issue_15676_no_token_is_in_the_log() {
+fn issue_21993_no_token_is_in_the_log() {
     let folder = tempfile::tempdir().unwrap();
     let mut server = Server::start_with(&[flag(&new_key(folder.path()))]);
     let mut tokens = Vec::new();

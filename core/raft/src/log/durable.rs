@@ -93,14 +93,13 @@ impl RaftLog {
     }
 
     /// Reports that the snapshot at `index` is durable, so that the state machine continues from
-    /// it. Returns false if another snapshot has replaced it.
-    pub(crate) fn snapshot_durable(&mut self, index: Index) -> bool {
-        let is_it = |pending: &mut Pending| pending.snapshot.id.index == index;
-        if self.pending.take_if(is_it).is_none() {
-            return false;
-        }
+    /// it. If a newer snapshot has arrived meanwhile, it continues from this one first, and then from
+    /// the newer one, which stays pending.
+    pub(crate) fn snapshot_durable(&mut self, index: Index) {
         self.applying.restart(index);
         self.applied = self.applied.max(index);
-        true
+        if self.pending.as_ref().is_some_and(|pending| pending.snapshot.id.index == index) {
+            self.pending = None;
+        }
     }
 }

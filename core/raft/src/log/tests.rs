@@ -148,9 +148,27 @@ fn a_snapshot_replaces_the_log_and_is_applied_before_what_follows() {
     log.durable(id(2, 10));
     assert!(!log.has_applicable(), "the snapshot is not applied");
     log.check();
-    assert!(!log.snapshot_durable(Index(8)), "another one");
-    assert!(log.snapshot_durable(Index(9)));
+    log.snapshot_durable(Index(8));
+    assert!(log.has_pending_snapshot(), "it was another one");
+    log.snapshot_durable(Index(9));
     assert_eq!((log.applied(), log.take_applicable()), (Index(9), entries(9, &[2])));
+    log.check();
+}
+
+#[test]
+fn a_snapshot_is_applied_although_a_newer_one_arrived_before_it_was_durable() {
+    let mut log = log(&[1, 1]);
+    log.restore(RaftSnapshot { id: id(2, 9), ..RaftSnapshot::default() });
+    assert!(log.take_snapshot().is_some());
+    log.restore(RaftSnapshot { id: id(2, 12), ..RaftSnapshot::default() });
+    log.snapshot_durable(Index(9));
+    assert!(log.has_pending_snapshot(), "the newer one");
+    log.applied_to(Index(9));
+    assert_eq!((log.applied(), log.has_applicable()), (Index(9), false));
+    log.check();
+    assert!(log.take_snapshot().is_some());
+    log.snapshot_durable(Index(12));
+    assert_eq!((log.applied(), log.has_pending_snapshot()), (Index(12), false));
     log.check();
 }
 

@@ -365,7 +365,7 @@ fn a_failure_while_creating_leaves_no_log() {
 }
 
 #[test]
-fn a_length_field_larger_than_the_file_is_refused() {
+fn cve_2020_15106_a_length_field_larger_than_the_file_is_refused() {
     let disk = SimDisk::new(1);
     let mut wal = create(&disk);
     put(&mut wal, 1, &[100]);
@@ -394,6 +394,67 @@ fn a_length_field_larger_than_the_file_is_refused() {
             assert!(refused(&bad, record, &whole), "{field:#x} at {}", record.offset);
         }
     }
+}
+
+/// Writes a record behind the last one of the first segment, with the crc that belongs there.
+fn add_record(disk: &SimDisk, kind: u8, data: &[u8]) {
+    let last = wal::dump(disk, Path::new(DIR)).unwrap().pop().unwrap();
+    let end = last.offset + last.len;
+    let bytes = content(disk, Path::new(FIRST), end);
+    let crc = &bytes[usize::try_from(last.offset).unwrap() + 8 + 3..];
+    let parts = crc.iter().take_while(|byte| **byte & 0x80 != 0).count() + 1;
+    let before =
+        crc[..parts].iter().rev().fold(0_u64, |all, byte| all << 7 | u64::from(byte & 0x7f));
+    let before = u32::try_from(before).unwrap();
+    let mut record = vec![0x08, kind, 0x10];
+    prost::encoding::encode_varint(crc32c::crc32c_append(before, data).into(), &mut record);
+    record.push(0x1a);
+    prost::encoding::encode_varint(data.len() as u64, &mut record);
+    record.extend_from_slice(data);
+    let pad = (8 - record.len() % 8) % 8;
+    let top = if pad == 0 { 0 } else { 0x80 | pad as u64 };
+    let mut frame = (record.len() as u64 | top << 56).to_le_bytes().to_vec();
+    frame.extend_from_slice(&record);
+    frame.resize(frame.len() + pad, 0);
+    disk.tamper(Path::new(FIRST), end, &frame).unwrap();
+}
+
+/// GHSA-m332-53r6-2w93: etcd took the index of such an entry for a place in a list.
+#[test]
+fn cve_2020_15112_an_entry_far_behind_the_last_one_is_refused() {
+    for index in [2, 3, 1_000, u64::from(u32::MAX), u64::MAX - 1, u64::MAX] {
+        let disk = SimDisk::new(1);
+        let mut wal = create(&disk);
+        put(&mut wal, 1, &[3]);
+        drop(wal);
+        let mut entry = vec![0x10, 1, 0x18];
+        prost::encoding::encode_varint(index, &mut entry);
+        add_record(&disk, 2, &entry);
+        match open(&disk, &at(0, 0)) {
+            Ok((_, found)) => assert_eq!((index, found.entries.len()), (2, 2)),
+            Err(error) => {
+                let want = format!("entry {index} follows entry 1");
+                assert!(index != 2 && error.to_string().contains(&want), "{error}");
+            }
+        }
+    }
+}
+
+/// etcd's page writer panicked at some lengths. This crate has none; every length of a batch around
+/// the ends of its sectors and pages comes back.
+#[test]
+fn cve_2022_34038_entries_of_every_length_come_back() {
+    let disk = SimDisk::new(1);
+    let mut wal = create(&disk);
+    let lens: Vec<usize> = (0..40).chain(480..560).chain(4_060..4_140).collect();
+    for (index, len) in (1..).zip(&lens) {
+        put(&mut wal, index, &[*len]);
+        wal.tend().unwrap();
+    }
+    drop(wal);
+    let (_, found) = open(&disk, &at(0, 0)).unwrap();
+    let read: Vec<usize> = found.entries.iter().map(|entry| entry.data.len()).collect();
+    assert_eq!(read, lens);
 }
 
 #[test]

@@ -146,7 +146,22 @@ fn requests_are_refused_as_etcd_refuses_them() {
 }
 
 #[test]
-fn a_transaction_as_deep_as_the_limit_is_taken() {
+fn ada_etcd_22_an_unknown_sort_order_or_target_is_refused() {
+    for number in [-1, 5, i32::MAX, i32::MIN] {
+        let key = || "a".into();
+        let order = RangeRequest { key: key(), sort_order: number, ..RangeRequest::default() };
+        let target = RangeRequest { key: key(), sort_target: number, ..RangeRequest::default() };
+        for request in [order, target] {
+            assert_eq!(range(&request), Err(Error::InvalidSortOption), "{request:?}");
+            let op = RequestOp { request: Some(Request::RequestRange(request)) };
+            let request = TxnRequest { success: vec![op], ..TxnRequest::default() };
+            assert_eq!(txn(&request, 128), Err(Error::InvalidSortOption), "{number} in a branch");
+        }
+    }
+}
+
+#[test]
+fn v3_7_1_a_transaction_as_deep_as_the_limit_is_taken() {
     let deep = |levels: usize| {
         let mut request = TxnRequest::default();
         for _ in 0..levels {

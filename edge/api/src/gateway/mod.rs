@@ -220,6 +220,7 @@ impl<H: Host> Transcoded<H> {
             }),
             outer: None,
             audit: None,
+            span: None,
             router: self.door.router,
         });
         let reply = match reply.await {

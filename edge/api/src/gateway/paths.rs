@@ -126,4 +126,19 @@ mod tests {
         assert_eq!(grpc("/v3beta/kv/put"), Some("/etcdserverpb.KV/Put"));
         assert_eq!(grpc("/v3/kv/put/"), None);
     }
+
+    #[test]
+    fn all_paths_and_methods_of_etcd_are_there() {
+        let paths: Vec<&str> =
+            include_str!("../../testdata/etcd-3.7.1-paths.txt").lines().collect();
+        let methods: Vec<&str> =
+            include_str!("../../testdata/etcd-3.7.1-methods.txt").lines().collect();
+        assert_eq!((paths.len(), methods.len()), (51, 52), "the lists are whole");
+        let no_path: Vec<&&str> = paths.iter().filter(|path| grpc(path).is_none()).collect();
+        assert!(no_path.is_empty(), "{no_path:#?}");
+        let ours = crate::gateway::json::all_methods();
+        let absent = |method: &&&str| !ours.iter().any(|ours| ours == **method);
+        let no_method: Vec<&&str> = methods.iter().filter(absent).collect();
+        assert!(no_method.is_empty(), "{no_method:#?}");
+    }
 }

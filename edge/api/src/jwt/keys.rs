@@ -11,8 +11,11 @@ use aws_lc_rs::signature::{
     RsaSignatureEncoding, VerificationAlgorithm,
 };
 use std::fmt;
+use std::io::Read as _;
+use std::mem::take;
 use std::path::{Path, PathBuf};
 use x509_parser::pem::Pem;
+use zeroize::Zeroizing;
 
 /// Signed and verified to find out whether two keys belong together.
 const PROBE: &[u8] = b"a public key that belongs to the private key verifies its signature";
@@ -174,8 +177,17 @@ fn parsed(method: SignMethod, bytes: &[u8]) -> Option<PublicKey> {
     Some(PublicKey::Key(key))
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, KeyError> {
-    std::fs::read(path).map_err(|source| KeyError::File { path: path.to_owned(), source })
+/// The content of a file, which is overwritten with zeros when it is dropped.
+fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    let failed = |source| KeyError::File { path: path.to_owned(), source };
+    let mut file = std::fs::File::open(path).map_err(failed)?;
+    // In one piece: a buffer that grows would leave copies.
+    let len = file.metadata().map_err(failed)?.len();
+    let len = usize::try_from(len).unwrap_or(usize::MAX);
+    let mut content = Zeroizing::new(Vec::new());
+    content.try_reserve_exact(len).map_err(|_| failed(std::io::ErrorKind::OutOfMemory.into()))?;
+    file.read_to_end(&mut content).map_err(failed)?;
+    Ok(content)
 }
 
 /// The PEM blocks of a file that can hold keys; at least one.
@@ -208,8 +220,10 @@ fn private_key(method: SignMethod, path: &Path) -> Result<Option<PrivateKey>, Ke
     if let Algorithms::Hmac(algorithm) = method.algorithms {
         return Ok(Some(PrivateKey::Secret(Box::new(hmac::Key::new(algorithm, &text)))));
     }
-    let blocks = blocks(path, &text)?;
-    let der = &blocks[0].contents;
+    let mut blocks = blocks(path, &text)?;
+    let blocks: Vec<Zeroizing<Vec<u8>>> =
+        blocks.iter_mut().map(|block| Zeroizing::new(take(&mut block.contents))).collect();
+    let der = &blocks[0];
     let key = match method.algorithms {
         Algorithms::Hmac(_) => None,
         Algorithms::Rsa(encoding, _) => RsaKeyPair::from_der(der)

@@ -197,7 +197,7 @@ fn a_token_is_valid_before_its_time_has_passed() {
 }
 
 #[test]
-fn the_claims_name_a_user_and_a_revision() {
+fn issue_15676_the_claims_name_a_user_and_a_revision() {
     let claims = |text: &str| with_claims(text, at(0));
     assert_eq!(claims(r#"{"username":"alice","revision":7}"#), Ok(alice()));
     assert_eq!(claims(r#"{"username":"alice","revision":7.0}"#), Ok(alice()));

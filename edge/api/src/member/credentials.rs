@@ -12,6 +12,8 @@ pub struct Authenticator {
     pub(super) tokens: TokenProvider,
     /// The requests in progress of each user.
     pub(super) requests: UserCounts,
+    /// The bytes of the requests in progress of each user.
+    pub(super) bytes: UserCounts,
     /// The open watches of each user.
     pub(super) watches: UserCounts,
 }
@@ -53,8 +55,13 @@ impl Authenticator {
             TokenKind::Simple => TokenProvider::Simple,
             TokenKind::Jwt(options) => TokenProvider::Jwt(Box::new(Jwt::open(options)?)),
         };
-        let (requests, watches) = (UserCounts::requests(limits), UserCounts::watches(limits));
-        Ok(Authenticator { passwords, tokens, requests, watches })
+        Ok(Authenticator {
+            passwords,
+            tokens,
+            requests: UserCounts::requests(limits),
+            bytes: UserCounts::bytes(limits),
+            watches: UserCounts::watches(limits),
+        })
     }
 }
 

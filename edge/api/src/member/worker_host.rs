@@ -39,7 +39,8 @@ impl WorkerHost {
         self.worker.linearizable_view().await.map_err(status_of)
     }
 
-    /// Counts a request that was refused because its user has too many `requests` or `watches`.
+    /// Counts a request that was refused because its user has too many `requests`, `bytes` of them, or
+    /// `watches`.
     pub(super) fn count_over_limit(&self, what: &'static str) {
         self.worker.metrics().security.over_limit.with_label_values(&[what]).inc();
     }

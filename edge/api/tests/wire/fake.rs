@@ -197,8 +197,8 @@ impl Host for Fake {
         self.clone()
     }
 
-    async fn admit(&self, _: bool) -> Result<Admitted, Status> {
-        Ok(Admitted { user: self.user().await, place: None })
+    async fn admit(&self, _: bool, _: usize) -> Result<Admitted, Status> {
+        Ok(Admitted { user: self.user().await, ..Admitted::default() })
     }
 
     async fn user(&self) -> Option<Rc<str>> {

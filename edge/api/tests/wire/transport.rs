@@ -126,7 +126,7 @@ fn malformed_calls_are_answered_as_grpc_go_answers_them() {
 }
 
 #[test]
-fn metadata_that_is_not_utf8_is_refused() {
+fn ada_etcd_22_metadata_that_is_not_utf8_is_refused() {
     serve(&Fake::default(), Limits::default(), |address| async move {
         let mut send = bare(address).await;
         let request = http::Request::post(format!("http://x{RANGE}"))

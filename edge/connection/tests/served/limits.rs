@@ -110,6 +110,53 @@ fn a_slow_reader_gets_all_answers_to_what_it_has_sent() {
     });
 }
 
+/// Streams that are reset before they are answered end the connection at once when there are too
+/// many of them within a second, and their handlers with it.
+#[test]
+fn cve_2023_44487_rapid_resets_end_the_connection() {
+    run(async {
+        let (mut io, served) = serve(settings()).await;
+        write(&mut io, &opening()).await;
+        for at in 0..=http2::RESETS_MAX {
+            let stream = 2 * at + 1;
+            let reset = frame(3, 0, stream, &[0, 0, 0, 8]);
+            let both = [request(stream, "/wait", b""), reset].concat();
+            if io.write_all(&both).await.is_err() {
+                break;
+            }
+            settle().await;
+        }
+        let (_, _, _, payload) = read_until(&mut io, 7).await;
+        assert_eq!(payload[4..8], [0, 0, 0, 11], "ENHANCE_YOUR_CALM");
+        assert!(served.ended.await.unwrap().is_err());
+    });
+}
+
+/// A header block without an end is bounded in bytes, whatever the frames are that it comes in.
+#[test]
+fn cve_2023_45288_a_header_block_without_end_ends_the_connection() {
+    // Empty frames, short ones, and the longest.
+    for len in [0, 1, 16_384] {
+        run(async {
+            let (mut io, served) = serve(settings()).await;
+            write(&mut io, &opening()).await;
+            let first = head(1, "/unary", b"x");
+            write(&mut io, &[&first[..4], &[0], &first[5..]].concat()).await;
+            let more = frame(9, 0, 1, &vec![0; len]);
+            let mut sent = 0;
+            while sent <= http2::BLOCK_MAX + http2::USELESS_MAX as usize * 10 {
+                if io.write_all(&more).await.is_err() {
+                    break;
+                }
+                sent += more.len();
+                tokio::task::yield_now().await;
+            }
+            assert!(served.ended.await.unwrap().is_err(), "frames of {len} bytes");
+            assert!(served.seen.log().is_empty(), "no handler was called");
+        });
+    }
+}
+
 #[test]
 fn streams_beyond_the_limit_are_refused_and_counted() {
     run(async {

@@ -74,7 +74,7 @@ fn http1_is_served_by_the_same_handlers() {
 }
 
 #[test]
-fn half_a_head_of_http1_is_closed_in_time() {
+fn v3_7_1_half_a_head_of_http1_is_closed_in_time() {
     run(async {
         let (mut io, served) = serve(settings()).await;
         let begun = Instant::now();

@@ -2,7 +2,7 @@
 //!
 //! Source: etcd server/embed/etcd.go `print`, server/etcdserver/{bootstrap,server}.go @ v3.7.1.
 
-use crate::config::Config;
+use crate::config::{Config, Discovery};
 use crate::help;
 use crate::initial::{Members, text};
 use cli::duration::GoDuration;
@@ -77,6 +77,7 @@ fn effective(config: &Config, members: Option<&Members>, has_data: bool) -> serd
         "advertise-client-urls": shown(&urls.advertise_client),
         "listen-client-urls": shown(&urls.listen_client),
         "listen-metrics-urls": shown(&urls.listen_metrics),
+        "local-address": crate::listening::local_address(config).map_or(String::new(), |it| it.to_string()),
         "initial-cluster": members.map_or(String::new(), text),
         "initial-cluster-state": if config.bootstrap.new_cluster { "new" } else { "existing" },
         "initial-cluster-token": if has_data { "" } else { &config.bootstrap.token },
@@ -91,6 +92,10 @@ fn effective(config: &Config, members: Option<&Members>, has_data: bool) -> serd
         "auto-compaction-interval": retention,
         "v2-deprecation": "write-only",
     });
+    if let Discovery::Service(service) = &config.bootstrap.discovery {
+        fields["discovery-token"] = json!(service.token);
+        fields["discovery-endpoints"] = json!(service.client.endpoints.join(","));
+    }
     let watchers = config.limits.watchers;
     fields["max-watchers-per-stream"] = json!(watchers.stream);
     fields["max-watchers-per-connection"] = json!(watchers.connection);

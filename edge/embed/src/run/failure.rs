@@ -17,6 +17,16 @@ pub(super) enum StartFailure {
     Data(StartError),
     /// The check whether there is a log has failed.
     Log(wal::Error),
+    /// The memory cannot be locked.
+    Memory(std::io::Error),
+    /// The discovery service has not let this member join.
+    Discovery {
+        /// Whether the cluster has all of its members.
+        is_full: bool,
+        token: String,
+        endpoints: Vec<String>,
+        error: String,
+    },
     /// Anything else, in words.
     Other(String),
 }
@@ -81,6 +91,30 @@ impl StartFailure {
                 tracing::error!(level = "fatal", file, error, "{message}");
             }
             StartFailure::Log(error) => log_log(error),
+            StartFailure::Memory(error) => {
+                let error = format!("mlock error: {}", crate::logging::plain(error));
+                let message = "cannot lock the memory: raise the limit (ulimit -l unlimited, or \
+                     LimitMEMLOCK=infinity) or start without --memory-mlock";
+                tracing::error!(level = "fatal", error, "{message}");
+            }
+            StartFailure::Discovery { is_full: true, token, endpoints, error } => {
+                tracing::warn!(
+                    "discovery-token" = token,
+                    "discovery-endpoints" = ?endpoints,
+                    error,
+                    "failed to bootstrap; discovery token was already used"
+                );
+                let message = "do not reuse discovery token; generate a new one to bootstrap a \
+                               cluster";
+                tracing::warn!("{message}");
+            }
+            StartFailure::Discovery { token, endpoints, error, .. } => tracing::error!(
+                level = "fatal",
+                "discovery-token" = token,
+                "discovery-endpoints" = ?endpoints,
+                error,
+                "discovery failed"
+            ),
             StartFailure::Other(error) => {
                 tracing::error!(level = "fatal", error, "cannot start the server");
             }

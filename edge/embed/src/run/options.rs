@@ -1,11 +1,14 @@
 //! Conversion of the configuration into the options of the layers below.
 
 use super::failure::StartFailure;
+use super::records::CallRecords;
+use crate::audit::AuditLog;
 use crate::config::{Config, VersionUpgrade};
 use crate::corruption::CheckTimes;
 use crate::forwarding::AtPeerUrls;
 use crate::initial::{self, Members};
 use crate::others;
+use crate::traces::TraceExport;
 use executor::{BootOptions, Booted, Founding, LogSizes};
 use peer::{Dialer, TransportOptions};
 use server::metrics::Metrics;
@@ -14,7 +17,7 @@ use state::quota::Quota;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use vfs::Vfs;
+use vfs::{RealDisk, UnsyncedDisk, Vfs};
 
 /// A compaction batch is divided into this many slices, spread evenly over its interval, so that a
 /// request waits for at most one slice.
@@ -24,9 +27,21 @@ const COMPACTION_PARTS: u32 = 10;
 const DATABASE_BYTES_MAX: u64 = 1 << 40;
 
 /// Where the write-ahead log is.
-fn wal_dir(config: &Config) -> PathBuf {
+pub(super) fn wal_dir(config: &Config) -> PathBuf {
     let own = config.member.wal_dir.clone();
     own.unwrap_or_else(|| config.member.data_dir.join("member").join("wal"))
+}
+
+/// The disk, which syncs files unless the configuration says otherwise.
+pub(super) fn disk(config: &Config) -> Arc<dyn Vfs> {
+    if config.member.storage.syncs_files {
+        return Arc::new(RealDisk);
+    }
+    tracing::warn!(
+        "--unsafe-no-fsync is set: files are not synced, and a crash of the machine loses or damages \
+         data"
+    );
+    Arc::new(UnsyncedDisk::new(Arc::new(RealDisk)))
 }
 
 /// Whether this member has a log already.
@@ -135,6 +150,7 @@ pub(super) fn server(config: &Config, metrics: &Arc<Metrics>, dialer: &Dialer) -
             strict_reconfiguration: config.limits.strict_reconfiguration,
             election: Duration::from_millis(config.member.election_ms),
             slow_read: config.notices.slow_apply,
+            prefers_revocations: config.gates.enabled("PriorityRequest"),
         },
         token_ttl: config.member.auth.token_ttl,
         unix_ms: u64::try_from(now().as_millis()).unwrap_or(0),
@@ -200,7 +216,7 @@ pub(super) fn founding(
     Ok((Some(members), Some(founding)))
 }
 
-pub(super) fn api_limits(config: &Config, audit: Option<api::AuditSink>) -> api::Limits {
+pub(super) fn api_limits(config: &Config, records: &CallRecords) -> api::Limits {
     let keepalive = config.keepalive;
     api::Limits {
         request_bytes_max: to_usize(config.limits.max_request_bytes),
@@ -211,7 +227,8 @@ pub(super) fn api_limits(config: &Config, audit: Option<api::AuditSink>) -> api:
             .then_some((keepalive.interval, keepalive.timeout)),
         slow_request: config.notices.slow_request,
         http: config.urls.http.clone(),
-        audit,
+        audit: records.audit.as_ref().map(AuditLog::sink),
+        tracer: records.traces.as_ref().map(TraceExport::tracer),
     }
 }
 

@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn weak_and_unknown_suites_are_refused_with_a_sentence() {
+    fn ghsa_5x4g_q5rc_36jp_weak_and_unknown_suites_are_refused_with_a_sentence() {
         assert_eq!(refused(&["x"]), "unexpected TLS cipher suite \"x\"");
         for weak in WEAK_SUITES {
             assert!(refused(&[weak]).contains("is not supported: suites with RC4"), "{weak}");

@@ -5,12 +5,14 @@ mod reloading;
 mod servers;
 
 use super::{Allowed, ClientOptions, ClientTls, Crypto, ServerOptions, ServerTls, Stream, Version};
+use crate::limits::HANDSHAKE_TIME_MAX;
 use authority::{Authority, Issued, Wish, days};
 use rustls::ClientConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -245,6 +247,36 @@ fn bad_clients_are_refused_and_good_ones_are_still_served() {
                 assert_eq!(good.as_deref(), Ok("alice"), "{listener}: after {what}");
             });
         }
+    }
+}
+
+/// However a client delays its handshake, it ends after ten seconds, as in etcd.
+#[test]
+fn cve_2026_73500_a_handshake_that_does_not_end_is_cut_off() {
+    let world = World::new();
+    let server = ServerTls::new(world.server).unwrap();
+    let hello = old_hello();
+    // Silent, silent after a part of the hello, and a byte in each second.
+    for (sent, pause) in [(0, 0), (3, 0), (40, 0), (hello.len() - 1, 1)] {
+        run(async {
+            let (near, mut far) = connection().await;
+            let begun = tokio::time::Instant::now();
+            let sending = async {
+                for byte in &hello[..sent] {
+                    tokio::time::sleep(Duration::from_secs(pause)).await;
+                    if far.write_all(&[*byte]).await.is_err() {
+                        break;
+                    }
+                }
+                std::future::pending::<()>().await;
+            };
+            let error = tokio::select! {
+                accepted = server.accept(near) => accepted.unwrap_err().to_string(),
+                () = sending => unreachable!("the client does not end"),
+            };
+            assert_eq!(error, "tls: handshake timed out", "{sent} bytes");
+            assert_eq!(begun.elapsed(), HANDSHAKE_TIME_MAX, "{sent} bytes");
+        });
     }
 }
 

@@ -106,7 +106,7 @@ fn a_call_counts_under_its_code() {
 }
 
 #[test]
-fn client_versions_are_bounded_and_harmless() {
+fn ada_etcd_22_client_versions_are_bounded_and_harmless() {
     let metrics = Metrics::new(false);
     for i in 0..500 {
         metrics.requests.clients.counter("unary", format!("9.{i}").as_bytes()).inc();

@@ -18,7 +18,8 @@ pub(crate) fn run(mut writer: BackendWriter, shared: &Arc<Shared>) -> Result<(),
     let mut inputs = VecDeque::new();
     loop {
         let deadline = writer.next_commit(started.elapsed()).map(|due| started + due);
-        let is_open = shared.queues.backend.drain(&mut inputs, deadline);
+        let wake = writer.wake_for();
+        let is_open = shared.queues.backend.drain_woken_by(wake, &mut inputs, deadline);
         while let Some(input) = inputs.pop_front() {
             writer.take(started.elapsed(), input);
             if writer.is_full() {

@@ -52,6 +52,7 @@ pub(crate) fn start_with(
             strict_reconfiguration: true,
             election: Duration::from_millis(10),
             slow_read: Duration::from_secs(1),
+            prefers_revocations: false,
         },
         token_ttl: Duration::from_secs(300),
         unix_ms: 1,

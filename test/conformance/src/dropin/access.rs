@@ -2,7 +2,7 @@
 
 use crate::cluster::Node;
 use anyhow::{Context as _, Result, ensure};
-use proto::etcdserverpb::{AuthenticateRequest, RangeRequest, StatusRequest};
+use proto::etcdserverpb::{AuthenticateRequest, HashRequest, RangeRequest, StatusRequest};
 use rpc::stubs::etcdserverpb::auth_client::AuthClient;
 use rpc::stubs::etcdserverpb::cluster_client::ClusterClient;
 use rpc::stubs::etcdserverpb::kv_client::KvClient;
@@ -126,5 +126,12 @@ impl Access {
         let request = RangeRequest { key: "k".into(), ..RangeRequest::default() };
         let answer = self.kv.clone().range(request).await?.into_inner();
         Ok(answer.header.context("no header")?.revision)
+    }
+
+    /// Makes Go's etcd commit its database, which it does before it answers Maintenance.Hash
+    /// (`server/storage/mvcc/hash.go` @ v3.5).
+    pub(super) async fn force_commit(&self) -> Result<()> {
+        self.maintenance.clone().hash(HashRequest {}).await.context("Hash")?;
+        Ok(())
     }
 }

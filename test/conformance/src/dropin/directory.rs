@@ -161,6 +161,10 @@ impl Turns {
         }
         let database = node.data_dir().join("member/snap/db");
         self.bbolt.check_copy(&database).context("while idle")?;
+        if !node.runs(&self.ours.path) && self.theirs.lost_by_kill_max() > 0 {
+            // Without a commit here, the write that the kill may cost is one of the picture's.
+            access.force_commit().await?;
+        }
         let mut burst = Burst::begin(&access, step).await?;
         match self.ending {
             Ending::Clean => drop(node.stop().await?),

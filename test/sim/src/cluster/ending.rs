@@ -67,14 +67,33 @@ impl World {
         self.await_that(5 * SECOND, "all members start", |world| {
             world.hosts.iter().filter(|host| host.is_member()).all(Host::is_running)
         })?;
-        // If a member's disk is lost, the votes of all others may be needed, and split votes are
-        // likely.
+        // Split votes are likely if nearly all votes are needed: if the disk of a member is lost, or
+        // the number of voters is even. Without pre-votes, a member with a short log cannot win, but
+        // each of its elections restarts the timeouts of the others.
         let is_short = self.hosts.iter().any(|host| matches!(host.life.seat, Seat::Broken(_)));
-        let timeouts = if is_short { 10 } else { 3 };
+        let is_even = self.voters().len().is_multiple_of(2);
+        let has_pre_vote = self.setup.options.iter().all(|options| options.pre_vote);
+        let timeouts = if is_short || is_even || !has_pre_vote { 10 } else { 3 };
         let within = timeouts * self.setup.election_timeout();
-        self.await_that(within, "a leader in a few election timeouts", |world| {
+        let found = self.await_that(within, "a leader in a few election timeouts", |world| {
             world.leader().is_some()
-        })
+        });
+        found.map_err(|why| format!("{why}; {}", self.roles()))
+    }
+
+    /// The role, term and last entry of each running member.
+    fn roles(&self) -> String {
+        let role = |at: usize| {
+            let node = self.node(at)?;
+            let (role, last) = (node.role(), node.last());
+            Some(format!(
+                "m{at}: {role:?}, term {}, last {}/{}",
+                node.term(),
+                last.term,
+                last.index
+            ))
+        };
+        (0..self.hosts.len()).filter_map(role).collect::<Vec<_>>().join("; ")
     }
 
     /// Waits until the operator has finished its tasks.

@@ -314,7 +314,7 @@ impl World {
         self.after_work(at)
     }
 
-    fn node(&self, at: usize) -> Option<&Node> {
+    pub(crate) fn node(&self, at: usize) -> Option<&Node> {
         let process = self.hosts[at].process.as_ref()?;
         Some(process.machines.consensus.member().raft())
     }

@@ -16,7 +16,7 @@ async fn error(world: &World, issued: &Issued, client: ClientOptions) -> Option<
 }
 
 #[test]
-fn a_server_must_have_a_certificate_for_the_host_that_is_connected_to() {
+fn tob_017_a_server_must_have_a_certificate_for_the_host_that_is_connected_to() {
     let world = World::new();
     let other = Authority::new("another authority");
     let wish = Wish::default;

@@ -2,6 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod certificates;
+mod hello;
+mod negatives;
+mod rotation;
+mod rules;
+mod wire;
+
 use client::{Client, Config, KeyPair, TlsOptions};
 use proto::etcdserverpb as pb;
 use rcgen::{CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair as Key};
@@ -235,7 +242,7 @@ where
 }
 
 #[test]
-fn the_name_in_a_certificate_is_the_user_but_not_through_the_gateway() {
+fn cve_2018_16886_the_name_in_a_certificate_is_the_user_but_not_through_the_gateway() {
     let folder = tempfile::tempdir().unwrap();
     let authority = Authority::new(folder.path());
     let (client, peer) = (free(), free());

@@ -1,55 +1,74 @@
-//! A disk that reports syncs of the log as done without doing them. The crash checks must detect
-//! it.
+//! [`UnsyncedDisk`]: a disk whose files are not synced, for `--unsafe-no-fsync`, and for tests that must
+//! detect it.
 
+use crate::{File, LockKind, Mode, Vfs};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use vfs::{File, LockKind, Mode, SimDisk, Vfs};
 
-/// The disk.
+/// A disk that does not sync the contents of files. Everything else is passed on, the syncs of
+/// directories included. A crash of the process loses nothing; one of the machine may lose or damage
+/// any file that was written.
 #[derive(Debug)]
-pub(crate) struct LyingDisk(pub(crate) SimDisk);
+pub struct UnsyncedDisk {
+    disk: Arc<dyn Vfs>,
+    is_unsynced: fn(&Path) -> bool,
+}
 
-#[derive(Debug)]
-struct LyingFile(Arc<dyn File>);
-
-impl Vfs for LyingDisk {
-    fn open(&self, path: &Path, mode: Mode) -> io::Result<Arc<dyn File>> {
-        let file = self.0.open(path, mode)?;
-        let is_log = path.parent().is_some_and(|dir| dir.ends_with("wal"));
-        Ok(if is_log { Arc::new(LyingFile(file)) } else { file })
+impl UnsyncedDisk {
+    /// The same disk without syncs of files.
+    #[must_use]
+    pub fn new(disk: Arc<dyn Vfs>) -> UnsyncedDisk {
+        UnsyncedDisk::of(disk, |_| true)
     }
 
-    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        self.0.list(dir)
-    }
-
-    fn exists(&self, path: &Path) -> io::Result<bool> {
-        self.0.exists(path)
-    }
-
-    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        self.0.create_dir_all(dir)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.0.rename(from, to)
-    }
-
-    fn remove_file(&self, path: &Path) -> io::Result<()> {
-        self.0.remove_file(path)
-    }
-
-    fn remove_dir_all(&self, dir: &Path) -> io::Result<()> {
-        self.0.remove_dir_all(dir)
-    }
-
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.0.sync_dir(dir)
+    /// The same disk without syncs of the files with these paths.
+    #[must_use]
+    pub fn of(disk: Arc<dyn Vfs>, is_unsynced: fn(&Path) -> bool) -> UnsyncedDisk {
+        UnsyncedDisk { disk, is_unsynced }
     }
 }
 
-impl File for LyingFile {
+impl Vfs for UnsyncedDisk {
+    fn open(&self, path: &Path, mode: Mode) -> io::Result<Arc<dyn File>> {
+        let file = self.disk.open(path, mode)?;
+        Ok(if (self.is_unsynced)(path) { Arc::new(UnsyncedFile(file)) } else { file })
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        self.disk.list(dir)
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        self.disk.exists(path)
+    }
+
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        self.disk.create_dir_all(dir)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.disk.remove_file(path)
+    }
+
+    fn remove_dir_all(&self, dir: &Path) -> io::Result<()> {
+        self.disk.remove_dir_all(dir)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.disk.sync_dir(dir)
+    }
+}
+
+/// An open file of an [`UnsyncedDisk`].
+#[derive(Debug)]
+struct UnsyncedFile(Arc<dyn File>);
+
+impl File for UnsyncedFile {
     fn path(&self) -> PathBuf {
         self.0.path()
     }
@@ -70,6 +89,7 @@ impl File for LyingFile {
         self.0.write_at(buf, offset)
     }
 
+    /// Does nothing.
     fn sync_data(&self) -> io::Result<()> {
         Ok(())
     }
