@@ -198,8 +198,8 @@ impl Session {
         Ok(())
     }
 
-    /// The TLS options, if a flag requires TLS. As in etcd, `--insecure-skip-tls-verify` alone does
-    /// not.
+    /// The TLS options, if a flag requires TLS. As in etcd since 3.6, `--insecure-skip-tls-verify` alone
+    /// does.
     fn tls(&self, side: &Side) -> CommandResult<Option<TlsOptions>> {
         let flags = &self.flags;
         let file = |name: &str| Some(flags.text(&side.flag(name))).filter(|path| !path.is_empty());
@@ -215,11 +215,12 @@ impl Session {
         };
         let trusted_ca = file("cacert").map(Into::into);
         let server_name = self.verified_domain().filter(|_| side.has_all_flags);
+        let skips_verification = side.has_all_flags && flags.bool("insecure-skip-tls-verify");
         let is_asked = pair.is_some()
             || trusted_ca.is_some()
             || server_name.is_some()
+            || skips_verification
             || !flags.bool(&side.flag("insecure-transport"));
-        let skips_verification = side.has_all_flags && flags.bool("insecure-skip-tls-verify");
         Ok(is_asked.then(|| TlsOptions {
             pair,
             trusted_ca,
@@ -357,4 +358,24 @@ fn warn(logger: &'static str, warning: &Warning) {
 pub(crate) fn options() -> String {
     let flags = cli::flag_usages(ROOT.persistent);
     format!("The following options can be passed to any command:\n\n{flags}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cli::Invocation;
+
+    fn tls(flags: &[&str]) -> Option<TlsOptions> {
+        let words: cli::Words =
+            flags.iter().chain(&["get", "k"]).map(|word| word.as_bytes().to_vec()).collect();
+        let Invocation::Run(parsed) = cli::parse(&ROOT, &words) else { panic!("{flags:?}") };
+        Session::new(parsed).tls(&SERVERS).unwrap()
+    }
+
+    #[test]
+    fn skipping_the_verification_turns_tls_on() {
+        assert!(tls(&[]).is_none());
+        assert!(tls(&["--insecure-skip-tls-verify"]).unwrap().skips_verification);
+        assert!(!tls(&["--insecure-transport=false"]).unwrap().skips_verification);
+    }
 }

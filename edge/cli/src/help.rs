@@ -96,10 +96,15 @@ pub fn flag_usages(flags: &[Flag]) -> String {
     flag_list(&flags, None)
 }
 
-/// Every command and every flag, one on each line with its default and its letter, as
-/// `etcdctl get --limit=0`.
+/// The lines of a list of commands and flags that a program does not have. Each line is a command, or a
+/// flag with its default and its letter, such as `etcdctl get --limit=0`.
 #[must_use]
-pub fn listing(root: &'static Command) -> Vec<String> {
+pub fn missing<'a>(root: &'static Command, list: &'a str) -> Vec<&'a str> {
+    let ours = listing(root);
+    list.lines().filter(|line| !ours.iter().any(|ours| ours == line)).collect()
+}
+
+fn listing(root: &'static Command) -> Vec<String> {
     let name = root.name();
     let mut lines = vec![name.to_string()];
     for flag in root.flags.iter().chain(root.persistent) {

@@ -21,7 +21,7 @@ pub use command::{Arguments, Command, Flag, Kind, Offer};
 pub use complete::{Completion, completion};
 pub use flags::{Environment, Flags};
 pub use format::Format;
-pub use help::{flag_usages, help, listing, usage};
+pub use help::{flag_usages, help, missing, usage};
 pub use parse::{Invocation, Parsed, Words, parse, parse_flags};
 pub use shell::{NO_DESCRIPTIONS, SHELLS, completion_script};
 pub use table::table;

@@ -11,7 +11,7 @@ use raft::Message;
 use server::{Handle, Peers};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -25,24 +25,56 @@ const VERSION_TIME_MAX: Duration = Duration::from_secs(1);
 /// The polling interval for a change of leader or the end of the member.
 const POLL: Duration = Duration::from_millis(20);
 
-/// From the transport to the member. The transport exists before the member runs; until then
-/// messages are dropped, as the network may do.
-#[derive(Debug, Default)]
-pub(crate) struct ToMember {
-    handle: OnceLock<Handle>,
+/// A member that can be asked to end.
+pub(crate) trait Member {
+    /// Asks it to end.
+    fn stop(&self);
 }
 
-impl ToMember {
-    /// Sets the handle of the running member.
-    pub(crate) fn set(&self, handle: Handle) {
+impl Member for Handle {
+    fn stop(&self) {
+        Handle::stop(self);
+    }
+}
+
+/// From the transport to the member. The transport exists before the member runs; until then
+/// messages are dropped, as the network may do. A removal is reported only once, so it is kept.
+#[derive(Debug)]
+pub(crate) struct ToMember<M = Handle> {
+    handle: OnceLock<M>,
+    /// Whether the member was removed, and has not been told to end.
+    is_end_due: Mutex<bool>,
+}
+
+impl<M> Default for ToMember<M> {
+    fn default() -> ToMember<M> {
+        ToMember { handle: OnceLock::new(), is_end_due: Mutex::new(false) }
+    }
+}
+
+impl<M: Member> ToMember<M> {
+    /// Sets the handle of the running member. Ends it if it was removed meanwhile.
+    pub(crate) fn set(&self, handle: M) {
         if self.handle.set(handle).is_err() {
             tracing::debug!("a member runs already");
         }
+        self.end_if_due(&mut self.end_due());
     }
 
     /// Ends the member, which was removed from the cluster.
     fn end(&self) {
-        if let Some(handle) = self.handle.get() {
+        let mut is_due = self.end_due();
+        *is_due = true;
+        self.end_if_due(&mut is_due);
+    }
+
+    fn end_due(&self) -> MutexGuard<'_, bool> {
+        self.is_end_due.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end_if_due(&self, is_due: &mut bool) {
+        if let Some(handle) = self.handle.get().filter(|_| *is_due) {
+            *is_due = false;
             tracing::warn!(
                 error = "the member has been permanently removed from the cluster",
                 "server error"
@@ -219,4 +251,31 @@ pub(crate) fn hand_over_leadership(handle: &Handle, transport: &Transport, time_
         took = ?started.elapsed(),
         "leadership transfer finished"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    /// Counts the orders to end.
+    struct Counting<'a>(&'a AtomicU32);
+
+    impl Member for Counting<'_> {
+        fn stop(&self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_removal_that_is_reported_before_the_member_runs_ends_it() {
+        let stops = AtomicU32::new(0);
+        let to_member = ToMember::default();
+        to_member.end();
+        to_member.end();
+        to_member.set(Counting(&stops));
+        assert_eq!(stops.load(Ordering::Relaxed), 1);
+        to_member.end();
+        assert_eq!(stops.load(Ordering::Relaxed), 2, "later reports end it at once");
+    }
 }
