@@ -152,7 +152,7 @@ impl Turns {
             }
         }
         self.contents.write(node, &mut access, step, rng).await.context("writing")?;
-        let picture = Picture::take(&access, access.revision().await?).await?;
+        let picture = Picture::now(&access).await?;
         (tally.keys, tally.revision) = (picture.keys.len(), picture.revision);
         let version = node.cluster_version().await?;
         if !node.runs(&self.ours.path) {

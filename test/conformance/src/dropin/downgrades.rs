@@ -253,7 +253,7 @@ async fn pictures(members: &[Access]) -> Result<Vec<Picture>> {
     let mut found = Vec::new();
     for access in members {
         if !access.is_learner().await? {
-            found.push(Picture::take(access, access.revision().await?).await?);
+            found.push(Picture::now(access).await?);
         }
     }
     Ok(found)

@@ -154,7 +154,7 @@ impl Source {
             let now = decided_version(node).await?;
             ensure!(step == 0 || now == version, "{version} became {now}");
             version = now;
-            found = Some(Picture::take(&access, access.revision().await?).await?);
+            found = Some(Picture::now(&access).await?);
         }
         let picture = found.context("no server")?;
         let mut savers = Vec::new();
@@ -255,7 +255,7 @@ impl Source {
         }
         let urls: BTreeSet<String> = nodes.iter().map(Node::peer_url).collect();
         for access in &members {
-            let now = Picture::take(access, access.revision().await?).await?;
+            let now = Picture::now(access).await?;
             let found = now.members.iter().flat_map(|member| member.peer_ur_ls.clone());
             let found: BTreeSet<String> = found.collect();
             ensure!(found == urls, "the members are {found:?}, not {urls:?}");
