@@ -72,11 +72,17 @@ const PROOFS: &[Proof] = &[
     },
     Proof {
         name: "drop-in",
-        shows: "Go's etcds and ours take each other's place: on one directory, live, in mixed clusters",
+        shows: "Go's etcds and ours take each other's place: on one directory, with snapshots, after \
+                downgrades, live, in mixed clusters",
         command: &with_peers!(
-            "ours='--ours target/release/etcd'; all=$(printf -- '--theirs %s ' $GO34 $GO351 $GO35) && \
+            "ours='--ours target/release/etcd'; all=$(printf -- '--theirs %s ' $GO34 $GO351 $GO35); \
+             images=$(mktemp -d) && bbolt=$(target/release/dbcheck) && all=\"$all --bbolt $bbolt\" && \
              target/release/dropin $ours $all --long --jobs 2 && \
+             target/release/dropin $ours $all --snapshots --long && \
+             target/release/dropin $ours $all --downgrades $RETCD_TESTDATA/go-data --long && \
              target/release/dropin $ours $all --runbook docs/migrating.md && \
+             target/release/crash --seeds 4 --write-images 500 --into $images && \
+             target/release/dbcheck $images && rm -r $images && \
              for seed in 1 2 3; do for theirs in $GO34 $GO35; do \
              target/release/chaos $ours --theirs $theirs --mode replace --seed $seed || exit; done; \
              done; for mixed in 1 2; do target/release/chaos $ours --theirs $GO35 --mixed $mixed \

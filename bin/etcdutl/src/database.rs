@@ -39,7 +39,7 @@ pub(crate) fn must_exist(path: &Path) -> CommandResult {
     Ok(())
 }
 
-/// Opens a database, waiting for its lock.
+/// Opens an existing database, waiting for its lock.
 ///
 /// # Errors
 /// When it is not a database, is damaged, cannot be read, or stays locked.
@@ -47,13 +47,13 @@ pub(crate) fn open(path: &Path, access: Access, wait: Duration) -> CommandResult
     const PAUSE: Duration = Duration::from_millis(50);
     let start = Instant::now();
     loop {
-        match Db::open(&RealDisk, path, options(access, NEW_PAGE_SIZE)) {
+        match Db::open_existing(&RealDisk, path, options(access, NEW_PAGE_SIZE)) {
             // A timeout of zero means no timeout.
             Err(bolt::Error::Locked { .. }) if wait.is_zero() || start.elapsed() < wait => {
                 std::thread::sleep(PAUSE);
             }
             Err(bolt::Error::Locked { .. }) => return Err(Code::Error.with("timeout")),
-            Err(error) if is_no_database(path) => {
+            Err(error) if is_no_database(&error, path) => {
                 return Err(Code::Error.with(format!("invalid database ({error})")));
             }
             other => return other.map_err(|error| Code::Error.with(error)),
@@ -84,7 +84,7 @@ fn options(access: Access, new_page_size: usize) -> Options {
     Options { new_page_size, cache, read_only: access == Access::Read }
 }
 
-/// True if the path is not a file, or the file is too short for a database.
-fn is_no_database(path: &Path) -> bool {
-    std::fs::metadata(path).is_ok_and(|file| !file.is_file() || file.len() < 2 * 1024)
+/// True if the path is a directory, or its first pages are not those of a database.
+fn is_no_database(error: &bolt::Error, path: &Path) -> bool {
+    matches!(error, bolt::Error::Corrupt { page: 0, .. }) || path.is_dir()
 }

@@ -7,7 +7,7 @@ use crate::bootstrap;
 use crate::database::{self, Access};
 use crate::failure::{Code, CommandResult, Failure, io_failure};
 use crate::output;
-use bolt::Tx;
+use bolt::{Db, Tx};
 use bytes::Bytes;
 use cli::json::{Object, list, zap_string};
 use cli::log::Level;
@@ -26,6 +26,8 @@ use wal::snap::SnapFile;
 use wal::{Metadata, SnapshotRecord, Wal};
 
 const HASH_LENGTH: u64 = 32;
+/// How long a lock on the new database is waited for. Nobody else knows the file.
+const NO_WAIT: Duration = Duration::from_secs(1);
 const MEMBER_BUCKETS: [&[u8]; 2] = [b"members", b"members_removed"];
 
 /// The options of a restore.
@@ -70,9 +72,23 @@ pub(crate) fn restore(parsed: &Parsed) -> CommandResult {
     let plan = plan(parsed)?;
     plan.log(concat!(file!(), ":", line!()), "restoring snapshot");
     copy(&plan)?;
+    // Before anything else is written, so that no server starts on a directory without its keys.
+    let db = database::open(&plan.db(), Access::Write, NO_WAIT)?;
+    must_be_etcds(&db.view())?;
     let end = log_and_snap(&plan)?;
-    database(&plan, end)?;
+    database(&plan, db, end)?;
     plan.log(concat!(file!(), ":", line!()), "restored snapshot");
+    Ok(())
+}
+
+/// Fails if a bucket is missing that every etcd creates.
+fn must_be_etcds(view: &bolt::View) -> CommandResult {
+    for bucket in ["key", "members"] {
+        if !view.has_bucket(bucket.as_bytes()) {
+            let why = format!("the database has no bucket \"{bucket}\": it is not etcd's");
+            return Err(failed(why));
+        }
+    }
     Ok(())
 }
 
@@ -132,7 +148,11 @@ fn copy(plan: &Plan) -> CommandResult {
     let source = &plan.snapshot;
     let io = |call: &'static str| move |error: std::io::Error| io_failure(call, source, &error);
     let mut file = File::open(source).map_err(io("open"))?;
-    let size = file.metadata().map_err(io("stat"))?.len();
+    let metadata = file.metadata().map_err(io("stat"))?;
+    if metadata.is_dir() {
+        return Err(failed(format!("read {source}: is a directory")));
+    }
+    let size = metadata.len();
     if size < HASH_LENGTH {
         return Err(failed(format!("seek {source}: invalid argument")));
     }
@@ -225,13 +245,8 @@ fn log_and_snap(plan: &Plan) -> CommandResult<EntryId> {
 }
 
 /// Rewrites the database for the new cluster: its members and its consistent index.
-fn database(plan: &Plan, end: EntryId) -> CommandResult {
-    const NO_WAIT: Duration = Duration::from_secs(1);
-    let mut db = database::open(&plan.db(), Access::Write, NO_WAIT)?;
-    let latest = match plan.bump {
-        0 => None,
-        _ => Some(latest_revision(&db.view())?),
-    };
+fn database(plan: &Plan, mut db: Db, end: EntryId) -> CommandResult {
+    let latest = latest_revision(&db.view())?;
     let mut tx = db.begin();
     let message = "Trimming membership information from the backend...";
     output::log(Level::Info, concat!(file!(), ":", line!()), message, Object::zap());
@@ -239,11 +254,10 @@ fn database(plan: &Plan, end: EntryId) -> CommandResult {
         tx.delete_bucket(bucket).map_err(failed)?;
         tx.create_bucket(bucket).map_err(failed)?;
     }
-    for bucket in [&b"meta"[..], b"key"] {
-        tx.create_bucket(bucket).map_err(failed)?;
-    }
-    if let Some(latest) = latest {
-        bump(&mut tx, latest, plan.bump)?;
+    tx.create_bucket(b"meta").map_err(failed)?;
+    match plan.bump {
+        0 => warn_of_older_revision(latest),
+        amount => bump(&mut tx, latest, amount)?,
     }
     for member in plan.cluster.members() {
         log_member(plan, member);
@@ -268,6 +282,17 @@ fn latest_revision(view: &bolt::View) -> CommandResult<i64> {
         latest = latest.max(revision.main);
     }
     Ok(latest)
+}
+
+/// Clients have usually seen later revisions than the snapshot's. Without `--bump-revision` the new
+/// cluster gives the same revisions to other changes, which watchers and caches do not notice.
+fn warn_of_older_revision(revision: i64) {
+    let message = "the revision goes back to that of the snapshot; watchers and caches that have seen \
+                   later revisions will miss changes";
+    let advice = "restore with --bump-revision 1000000000 --mark-compacted, or restart all clients that \
+                  watch or cache";
+    let fields = Object::zap().plain("revision", revision).string("advice", advice);
+    output::log(Level::Warn, concat!(file!(), ":", line!()), message, fields);
 }
 
 /// Raises the revision, so that no client sees a revision twice, and marks the earlier revisions as

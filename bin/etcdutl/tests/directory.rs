@@ -32,7 +32,7 @@ impl Directory {
         std::fs::create_dir_all(directory.db_path().parent().unwrap()).unwrap();
         let mut db = directory.open();
         let mut tx = db.begin();
-        for bucket in [&b"key"[..], b"meta"] {
+        for bucket in [&b"key"[..], b"members", b"meta"] {
             tx.create_bucket(bucket).unwrap();
         }
         for (revision, kv) in [
@@ -396,4 +396,59 @@ fn a_progress_bar_is_drawn_on_a_terminal_only() {
         shown.contains("########################################] ") && shown.contains(" 100%"),
         "{shown}"
     );
+}
+
+/// Runs `snapshot restore` of a file with these bytes into `dir`. Returns its exit code, its standard
+/// error and the names in the new `member`.
+fn restored(snapshot: &[u8], flags: &[&str]) -> (Option<i32>, String, Vec<String>) {
+    let dir = TempDir::new().unwrap();
+    std::fs::write(dir.path().join("s.db"), snapshot).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_etcdutl"))
+        .args(["snapshot", "restore", "s.db", "--data-dir=d"])
+        .args(flags)
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
+    let names = std::fs::read_dir(dir.path().join("d/member")).into_iter().flatten();
+    let mut names: Vec<String> =
+        names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap(), names)
+}
+
+/// Before, a file of zeros became an empty database, and a file that was cut off left a directory with
+/// a log on which a server could start.
+#[test]
+fn a_restore_of_a_file_that_is_no_database_fails_and_leaves_no_log() {
+    let whole = Directory::new(None).bytes();
+    let cut = &whole[..2 * 4096];
+    let other = Directory::new(None);
+    let mut db = other.open();
+    let mut tx = db.begin();
+    tx.delete_bucket(b"members").unwrap();
+    tx.commit().unwrap();
+    drop(db);
+    for (what, snapshot, why) in [
+        ("zeros", &[0; 65_536][..], "Error: invalid database ("),
+        ("text", &[b'a'; 65_536], "Error: invalid database ("),
+        ("the first pages", cut, "the file ends before its high-water mark"),
+        ("no etcd's", &other.bytes(), "Error: the database has no bucket \"members\""),
+    ] {
+        let (code, errors, names) = restored(snapshot, &["--skip-hash-check"]);
+        assert!(code == Some(1) && errors.contains(why), "{what}: {errors}");
+        assert_eq!(names, ["snap"], "{what}");
+    }
+}
+
+#[test]
+fn a_restore_warns_that_the_revision_goes_back_unless_it_is_bumped() {
+    let snapshot = Directory::new(None).bytes();
+    let (code, log, names) = restored(&snapshot, &["--skip-hash-check"]);
+    assert_eq!((code, names), (Some(0), vec!["snap".to_owned(), "wal".to_owned()]), "{log}");
+    assert!(log.contains("warn") && log.contains("the revision goes back"), "{log}");
+    assert!(log.contains("\"revision\": 5") && log.contains("--bump-revision"), "{log}");
+    let flags = ["--skip-hash-check", "--bump-revision=1000", "--mark-compacted"];
+    let (code, log, _) = restored(&snapshot, &flags);
+    assert!(code == Some(0) && log.contains("\"new-latest-revision\": 1005"), "{log}");
+    assert!(!log.contains("the revision goes back"), "{log}");
 }

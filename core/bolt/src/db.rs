@@ -57,18 +57,31 @@ impl Db {
     /// [`Error::Locked`] if another process has it, [`Error::Corrupt`] if it is damaged or not a
     /// database, [`Error::Io`].
     pub fn open(vfs: &dyn Vfs, path: &Path, options: Options) -> Result<Db, Error> {
+        let mode = if options.read_only { Mode::Read } else { Mode::Create };
+        Db::open_with(vfs, path, options, mode)
+    }
+
+    /// As [`Db::open`], but creates nothing: an empty file and a file of zeros are no database.
+    ///
+    /// # Errors
+    /// As [`Db::open`].
+    pub fn open_existing(vfs: &dyn Vfs, path: &Path, options: Options) -> Result<Db, Error> {
+        let mode = if options.read_only { Mode::Read } else { Mode::Write };
+        Db::open_with(vfs, path, options, mode)
+    }
+
+    fn open_with(vfs: &dyn Vfs, path: &Path, options: Options, mode: Mode) -> Result<Db, Error> {
         assert!(
             options.new_page_size.is_power_of_two()
                 && (PAGE_SIZE_MIN..=PAGE_SIZE_MAX).contains(&options.new_page_size),
             "a page size is a power of two from 1 KiB to 16 MiB"
         );
-        let mode = if options.read_only { Mode::Read } else { Mode::Create };
         let io = |what| move |source| Error::io(path, what, source);
         let file = vfs.open(path, mode).map_err(io("open"))?;
         if !file.try_lock(LockKind::Flock).map_err(io("lock"))? {
             return Err(Error::Locked { file: path.to_path_buf() });
         }
-        if !options.read_only {
+        if mode == Mode::Create {
             if let Some(page_size) = unused_file(&*file, path, options.new_page_size)? {
                 create(&*file, path, page_size)?;
             }

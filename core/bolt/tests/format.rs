@@ -135,3 +135,20 @@ fn a_file_cut_short_while_it_is_open_is_corrupt() {
     let error = view.get(b"key", b"a").unwrap_err();
     assert_eq!(error.to_string(), "db: page 4: the file ends before the page does");
 }
+
+#[test]
+fn an_existing_database_is_opened_and_none_is_created() {
+    let disk = SimDisk::new(1);
+    let path = Path::new("db");
+    let open = || Db::open_existing(&disk, path, options(false));
+    assert!(matches!(open(), Err(Error::Io { what: "open", .. })), "no file is created");
+    let file = disk.open(path, Mode::Create).unwrap();
+    for len in [0, 512, 65_536] {
+        file.set_len(len).unwrap();
+        assert!(matches!(open(), Err(Error::Corrupt { page: 0, .. })), "{len} bytes");
+        assert_eq!(file.len().unwrap(), len, "the file is left as it is");
+    }
+    drop(file);
+    drop(Db::open(&disk, path, options(false)).unwrap());
+    drop(open().unwrap());
+}

@@ -83,6 +83,7 @@ impl State {
         } else {
             let mut cluster = load_v2_cluster(&v2)?;
             replay(&mut v2, Some(&mut cluster), log, applied)?;
+            keep_version(&read, &mut cluster)?;
             cluster
         };
         cluster.set_learners_max(settings.learners_max);
@@ -154,6 +155,24 @@ fn first_writes(
 fn load_v2_cluster(v2: &V2Tree) -> Result<Cluster, Fatal> {
     Cluster::load_v2(v2.members(), v2.removed_members(), v2.version())
         .map_err(|error| Fatal::Corrupt(format!("the members in the .snap file: {error}")))
+}
+
+/// Takes the version from the database if the .snap file and the log have none. That is so in a
+/// directory that was restored from a snapshot. Its data have that version, so that the older etcd can
+/// start on it.
+fn keep_version(read: &ReadView, cluster: &mut Cluster) -> Result<(), Fatal> {
+    if cluster.version().is_some() {
+        return Ok(());
+    }
+    let none = || std::iter::empty::<(Bytes, Bytes)>();
+    let settings = all(read, Bucket::Cluster)?;
+    let stored = BackendItems { members: none(), removed: none(), cluster: settings };
+    let stored = Cluster::load(stored).map_err(|error| Fatal::Corrupt(error.to_string()))?;
+    if let Some(version) = stored.version() {
+        let set = cluster.set_version(version);
+        set.map_err(|error| Fatal::Unsupported(error.to_string()))?;
+    }
+    Ok(())
 }
 
 /// Replays the entries between the .snap file and the applied index: v2 requests on the v2 tree,

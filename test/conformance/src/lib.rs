@@ -6,7 +6,9 @@
 //! - `gateway`: sends requests to every path of the JSON gateway of both.
 //! - `kill9`: kills our server repeatedly under load.
 //! - `members`: grows and shrinks a cluster of our servers under load.
-//! - `dropin`: lets Go's etcd and ours serve one data directory in turn.
+//! - `dropin`: lets Go's etcd and ours serve one data directory in turn, each other's snapshots, and
+//!   directories after downgrades.
+//! - `dbcheck`: checks database files with the official tool of bbolt.
 //! - `space`: measures how the database file shrinks under load.
 //!
 //! This library holds the common code of the programs. The product does not depend on it.

@@ -12,12 +12,13 @@ use crate::history::History;
 use crate::plan::{Kind, Plan, Tally};
 use crate::run::Run;
 use crate::seed::Seed;
+use bolt::{Db, Options, PageCache};
 use executor::BootOptions;
 use proto::Index;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
-use vfs::Recorded;
+use std::sync::{Arc, Mutex, PoisonError};
+use vfs::{Mode, Recorded, SimDisk, Vfs as _};
 
 /// The result of a run and its images.
 #[derive(Debug)]
@@ -42,6 +43,17 @@ pub struct Report {
     pub readers: u64,
     /// How many of them read across a commit of the database.
     pub readers_across_commits: u64,
+    /// The databases that the plan keeps.
+    pub databases: Vec<Database>,
+}
+
+/// A database file for other programs.
+#[derive(Clone, Debug)]
+pub struct Database {
+    /// The name of a file: the point, and whether the crash or the start after it left the database.
+    pub name: String,
+    /// The file.
+    pub bytes: Vec<u8>,
 }
 
 impl Report {
@@ -99,6 +111,7 @@ pub fn try_all(plan: Plan) -> Result<Report, String> {
         revision: history.revision(),
         readers: readers.finished,
         readers_across_commits: readers.across_commits,
+        databases: tried.databases,
     })
 }
 
@@ -107,6 +120,7 @@ struct Tried {
     images: u64,
     second_crashes: u64,
     with_more: u64,
+    databases: Vec<Database>,
 }
 
 /// The points to check, shared by a few threads.
@@ -121,14 +135,18 @@ struct Work {
 
 impl Work {
     fn run(&self) {
-        while let Some(point) = self.points.get(self.next.fetch_add(1, Ordering::Relaxed)) {
-            let tried = self.try_point(point);
+        let next = || self.next.fetch_add(1, Ordering::Relaxed);
+        while let Some((place, point)) =
+            Some(next()).and_then(|at| Some((at, self.points.get(at)?)))
+        {
+            let tried = self.try_point(point, self.is_kept(place));
             let mut result = self.result.lock().unwrap_or_else(PoisonError::into_inner);
             match tried {
                 Ok(tried) => {
                     result.0.images += tried.images;
                     result.0.second_crashes += tried.second_crashes;
                     result.0.with_more += tried.with_more;
+                    result.0.databases.extend(tried.databases);
                 }
                 Err(error) => {
                     result.1.get_or_insert(error);
@@ -138,10 +156,21 @@ impl Work {
         }
     }
 
-    fn try_point(&self, point: &Recorded) -> Result<Tried, String> {
+    /// Whether the databases of this point are kept: those of points at equal distances.
+    fn is_kept(&self, place: usize) -> bool {
+        let kept = usize::try_from(self.plan.kept).unwrap_or(usize::MAX);
+        let distance = self.points.len().checked_div(kept).map(|distance| distance.max(1));
+        distance.is_some_and(|distance| place.is_multiple_of(distance))
+    }
+
+    fn try_point(&self, point: &Recorded, is_kept: bool) -> Result<Tried, String> {
         let mut tried = Tried::default();
         for image in 0..self.plan.images {
-            let once = catch_unwind(AssertUnwindSafe(|| self.try_image(point, image, &mut tried)));
+            // The last image, since the first may be that of a killed process.
+            let is_kept = is_kept && image + 1 == self.plan.images;
+            let once = catch_unwind(AssertUnwindSafe(|| {
+                self.try_image(point, image, is_kept, &mut tried)
+            }));
             let failed = |error: String| {
                 format!(
                     "seed {} point {} ({}, {}) image {image}: {error}",
@@ -156,7 +185,13 @@ impl Work {
         Ok(tried)
     }
 
-    fn try_image(&self, point: &Recorded, number: u64, tried: &mut Tried) -> Result<(), String> {
+    fn try_image(
+        &self,
+        point: &Recorded,
+        number: u64,
+        is_kept: bool,
+        tried: &mut Tried,
+    ) -> Result<(), String> {
         let mut seed = Seed::new(self.plan.seed ^ (point.point << 20) ^ number);
         let crashes_again = number == 0;
         // The image of a killed process has everything that was written.
@@ -167,7 +202,14 @@ impl Work {
         }
         let acknowledged = Index(point.tag);
         let bounds = Bounds { acknowledged, history_end: self.history.last() };
+        let mut keep = |end: &str| {
+            let name = format!("{:06}-{end}.db", point.point);
+            let bytes = if is_kept { self.database(&image) } else { None };
+            tried.databases.extend(bytes.map(|bytes| Database { name, bytes }));
+        };
+        keep("crashed");
         let found = check(&self.history, &image, &self.options, bounds)?;
+        keep("started");
         tried.images += 1;
         tried.with_more += u64::from(found > acknowledged);
         if crashes_again {
@@ -181,5 +223,17 @@ impl Work {
             tried.second_crashes += 1;
         }
         Ok(())
+    }
+
+    /// The database on this disk, once its creation has been completed.
+    fn database(&self, disk: &SimDisk) -> Option<Vec<u8>> {
+        let path = self.options.data_dir.join("member/snap/db");
+        let cache = Arc::new(PageCache::new(1 << 16));
+        let options = Options { new_page_size: 4096, cache, read_only: true };
+        Db::open_existing(disk, &path, options).ok()?;
+        let file = disk.open(&path, Mode::Read).ok()?;
+        let mut bytes = vec![0; usize::try_from(file.len().ok()?).ok()?];
+        let read = file.read_at(&mut bytes, 0).ok()?;
+        (read == bytes.len()).then_some(bytes)
     }
 }

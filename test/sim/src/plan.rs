@@ -20,6 +20,8 @@ pub struct Plan {
     pub point: Option<u64>,
     /// Threads that check images.
     pub threads: usize,
+    /// The number of points whose databases are kept for other programs.
+    pub kept: u64,
     /// The disk ignores syncs of the log, which the checks must detect.
     pub lies: bool,
 }

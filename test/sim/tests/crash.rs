@@ -7,7 +7,8 @@ use sim::plan::Plan;
 use sim::restarts::try_restarts;
 
 fn plan(seed: u64) -> Plan {
-    Plan { seed, operations: 400, every: 11, images: 4, point: None, threads: 2, lies: false }
+    let (kept, lies) = (0, false);
+    Plan { seed, operations: 400, every: 11, images: 4, point: None, threads: 2, kept, lies }
 }
 
 #[test]
@@ -27,6 +28,17 @@ fn a_first_start_leaves_a_directory_that_stays() {
     let report = try_all(Plan { operations: 20, every: 1, images: 8, ..plan(1) }).unwrap();
     assert_eq!(report.tally.all, report.tally.tried);
     assert!(report.tally.count("make", "directory") > 2);
+}
+
+#[test]
+fn databases_are_kept_as_the_crash_and_as_the_next_start_left_them() {
+    let report = try_all(Plan { kept: 8, ..plan(1) }).unwrap();
+    let names: Vec<&str> = report.databases.iter().map(|kept| &*kept.name).collect();
+    let ends_with = |end: &str| names.iter().filter(|name| name.ends_with(end)).count();
+    assert!(ends_with("-crashed.db") >= 4 && ends_with("-started.db") >= 8, "{names:?}");
+    let magic = [0xed, 0xda, 0x0c, 0xed];
+    assert!(report.databases.iter().all(|kept| kept.bytes[16..20] == magic), "{names:?}");
+    assert!(try_all(plan(1)).unwrap().databases.is_empty());
 }
 
 #[test]

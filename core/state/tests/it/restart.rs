@@ -83,3 +83,15 @@ fn v2_requests_behind_the_snapshot_are_replayed_whatever_the_storage_version() {
     assert!(tree.contains(r#""CurrentIndex":3,"#), "{tree}");
     assert_eq!(v2_tree_in_next_snapshot(true), tree);
 }
+
+/// A server raised the version of a restored cluster at once, and the older etcd could not start on it.
+#[test]
+fn a_restored_directory_keeps_the_version_in_its_database() {
+    let mut batch = Batch::new(EntryId { term: Term(1), index: Index(1) });
+    let key = Bytes::from_static(b"clusterVersion");
+    batch.put(Bucket::Cluster, key, Bytes::from_static(b"3.5.0"));
+    let log = vec![entry(1, Bytes::new())];
+    let world = World::restarted(settings(), batch, log);
+    let version = world.state.cluster().version().map(|version| version.to_string());
+    assert_eq!(version.as_deref(), Some("3.5.0"));
+}

@@ -2,7 +2,7 @@
 
 use crate::cluster::Node;
 use anyhow::{Context as _, Result, ensure};
-use proto::etcdserverpb::{AuthenticateRequest, HashRequest, RangeRequest};
+use proto::etcdserverpb::{AuthenticateRequest, HashRequest, RangeRequest, StatusRequest};
 use rpc::stubs::etcdserverpb::auth_client::AuthClient;
 use rpc::stubs::etcdserverpb::cluster_client::ClusterClient;
 use rpc::stubs::etcdserverpb::kv_client::KvClient;
@@ -15,8 +15,11 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 
-/// The name and the password of the root user.
-pub(super) const ROOT: (&str, &str) = ("root", "root's password");
+/// The name and the password of a user.
+pub(super) type Login = (&'static str, &'static str);
+
+/// The root user of the contents that are written here.
+pub(super) const ROOT: Login = ("root", "root's password");
 /// How long a member may take until it serves.
 const SERVED_WITHIN: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
@@ -74,6 +77,12 @@ impl Access {
 
     /// Waits until a started member answers a linearizable read. Reads as root if `is_guarded`.
     pub(super) async fn served(node: &mut Node, is_guarded: bool) -> Result<Access> {
+        Access::served_to(node, is_guarded.then_some(ROOT)).await
+    }
+
+    /// Waits until a started member answers this user, or anybody. A learner must answer its status
+    /// only.
+    pub(super) async fn served_to(node: &mut Node, login: Option<Login>) -> Result<Access> {
         let deadline = Instant::now() + SERVED_WITHIN;
         loop {
             let ended = node.exited()?;
@@ -82,7 +91,7 @@ impl Access {
                 "it has ended with {ended:?}; its log:\n{}",
                 node.last_lines()
             );
-            match Access::answered(node, is_guarded).await {
+            match Access::answered(node, login).await {
                 Ok(access) => return Ok(access),
                 Err(error) => ensure!(
                     Instant::now() < deadline,
@@ -94,15 +103,22 @@ impl Access {
         }
     }
 
-    async fn answered(node: &Node, is_guarded: bool) -> Result<Access> {
+    async fn answered(node: &Node, login: Option<Login>) -> Result<Access> {
         let channel = node.channel()?;
-        let access = if is_guarded {
-            Access::log_in(channel, ROOT.0, ROOT.1).await?
-        } else {
-            Access::open(channel)
+        let access = match login {
+            Some((name, password)) => Access::log_in(channel, name, password).await?,
+            None => Access::open(channel),
         };
-        access.revision().await?;
+        if !access.is_learner().await? {
+            access.revision().await?;
+        }
         Ok(access)
+    }
+
+    /// Whether the member is a learner, which answers few calls.
+    pub(super) async fn is_learner(&self) -> Result<bool> {
+        let status = self.maintenance.clone().status(StatusRequest {}).await?;
+        Ok(status.into_inner().is_learner)
     }
 
     /// The current revision, from a linearizable read.

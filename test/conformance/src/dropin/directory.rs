@@ -2,6 +2,7 @@
 //! it.
 
 use super::access::Access;
+use super::bbolt::Bbolt;
 use super::burst::Burst;
 use super::contents::Contents;
 use super::picture::Picture;
@@ -46,6 +47,9 @@ pub struct Turns {
     pub contents: Contents,
     /// The seed of the contents.
     pub seed: u64,
+    /// The official tool for database files: each step checks the file while the server is idle, and
+    /// after its end.
+    pub bbolt: Bbolt,
 }
 
 /// The state in which one server has left the directory.
@@ -148,13 +152,15 @@ impl Turns {
             }
         }
         self.contents.write(node, &mut access, step, rng).await.context("writing")?;
-        let picture = Picture::take(&access, access.revision().await?).await?;
+        let picture = Picture::now(&access).await?;
         (tally.keys, tally.revision) = (picture.keys.len(), picture.revision);
         let version = node.cluster_version().await?;
         if !node.runs(&self.ours.path) {
             v2_keys::write(node, self.contents, step).await.context("v2 keys")?;
             v2 = v2_keys::all(node, self.contents).await?;
         }
+        let database = node.data_dir().join("member/snap/db");
+        self.bbolt.check_copy(&database).context("while idle")?;
         if !node.runs(&self.ours.path) && self.theirs.lost_by_kill_max() > 0 {
             // Without a commit here, the write that the kill may cost is one of the picture's.
             access.force_commit().await?;
@@ -165,6 +171,7 @@ impl Turns {
             Ending::Kill => node.kill()?,
         }
         burst.end().await?;
+        self.bbolt.check(&database).context("after its end")?;
         self.contents.check(&node.data_dir())?;
         Ok(Left { picture, burst, version, v2 })
     }

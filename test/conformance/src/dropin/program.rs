@@ -4,6 +4,9 @@ use anyhow::{Context as _, Result};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// The name of our server in reports.
+const OURS: &str = "ours";
+
 /// A program.
 #[derive(Clone, Debug)]
 pub struct Program {
@@ -21,7 +24,7 @@ impl Program {
     /// # Errors
     /// When it does not report its version.
     pub fn ours(path: &Path) -> Result<Program> {
-        Ok(Program { name: "ours".to_owned(), ..Program::theirs(path)? })
+        Ok(Program { name: OURS.to_owned(), ..Program::theirs(path)? })
     }
 
     /// Go's etcd. Its name is its version.
@@ -36,6 +39,19 @@ impl Program {
         let version = version.with_context(|| format!("{} says no version", path.display()))?;
         let version = version.trim().to_owned();
         Ok(Program { path: path.to_owned(), name: version.clone(), version })
+    }
+
+    /// Whether it is our server.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        self.name == OURS
+    }
+
+    /// The major and the minor version, such as `(3, 5)`.
+    #[must_use]
+    pub fn minor(&self) -> (u64, u64) {
+        let mut numbers = self.version.split('.').map(|number| number.parse().unwrap_or(0));
+        (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
     }
 
     /// How many acknowledged writes it may lose when it is killed. Some versions store the index of

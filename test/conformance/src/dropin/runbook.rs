@@ -28,6 +28,8 @@ enum Place {
     Once,
     /// On each host, one after the other.
     EachHost,
+    /// The same, but only if there are other members.
+    EachHostOfCluster,
     /// On the host of a cluster of one.
     Single,
 }
@@ -54,7 +56,8 @@ pub struct Runbook {
 }
 
 impl Runbook {
-    /// Runs the blocks for a cluster of three, then those for a single member. Returns a report.
+    /// Runs the blocks in a cluster of three, those that need no cluster for a single member, and those
+    /// that are for a single member. Returns a report.
     ///
     /// # Errors
     /// The first command that fails, or a host whose keys changed.
@@ -64,10 +67,15 @@ impl Runbook {
         let blocks = parse(&text)?;
         ensure!(blocks.iter().any(|block| block.place == Place::EachHost), "nothing to run");
         let mut ran = 0;
-        for (hosts, is_single) in [(3, false), (1, true)] {
+        for (hosts, is_single) in [(3, false), (1, false), (1, true)] {
             let world = World::start(self, hosts).await?;
             let before = world.pictures().await?;
-            for block in blocks.iter().filter(|it| (it.place == Place::Single) == is_single) {
+            let is_run = |it: &&Block| match it.place {
+                Place::Single => is_single,
+                Place::EachHostOfCluster => hosts > 1,
+                Place::Settings | Place::Once | Place::EachHost => !is_single,
+            };
+            for block in blocks.iter().filter(is_run) {
                 let place = || format!("{}:{}", self.file.display(), block.line);
                 ran += world.run(block).with_context(place)?;
                 let now = world.pictures().await.with_context(place)?;
@@ -109,6 +117,7 @@ fn parse(text: &str) -> Result<Vec<Block>> {
                 Some("settings") => Place::Settings,
                 Some("once") => Place::Once,
                 Some("on each host") => Place::EachHost,
+                Some("on each host of a cluster") => Place::EachHostOfCluster,
                 Some("single") => Place::Single,
                 Some(other) => bail!("line {number}: the mark {other:?} is unknown"),
                 None => bail!("line {number}: a block of commands without a mark"),
@@ -139,8 +148,11 @@ struct World {
 }
 
 /// The shell function `systemctl` of a host. A start runs the service in the background, and waits
-/// until it answers a read. A stop waits until it has ended.
+/// until it answers a read, or is a learner, which answers none. A stop waits until it has ended.
 const SYSTEMCTL: &str = r#"
+is_learner() {
+  ETCDCTL_ENDPOINTS="$OWN" "$NEW/etcdctl" endpoint status -w json 2>&1 | grep -q '"isLearner":true'
+}
 systemctl() {
   [ "$2" = etcd ] || { echo "systemctl $*?"; return 1; }
   case $1 in
@@ -151,6 +163,7 @@ systemctl() {
       systemctl begin etcd
       for _ in $(seq 300); do
         ETCDCTL_ENDPOINTS="$OWN" "$NEW/etcdctl" get ready > /dev/null 2>&1 && return 0
+        is_learner && return 0
         [ -e "/proc/$(cat "$HOST/pid")/exe" ] || break
         sleep 0.1
       done
@@ -257,7 +270,7 @@ impl World {
                 &self.hosts[..0]
             }
             Place::Once | Place::Single => &self.hosts[..1],
-            Place::EachHost => &self.hosts[..],
+            Place::EachHost | Place::EachHostOfCluster => &self.hosts[..],
         };
         for host in hosts {
             self.shell(host, &block.script)?;

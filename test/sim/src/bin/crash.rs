@@ -10,6 +10,7 @@ use sim::faults::try_faults;
 use sim::plan::{Kind, Plan};
 use sim::restarts::try_restarts;
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// Runs a workload on one member on a simulated disk, takes images of the disk as a crash could
@@ -44,6 +45,13 @@ struct Args {
     /// How many seeds are tried, from the first on.
     #[arg(long, default_value_t = 1)]
     seeds: u64,
+    /// At how many points the database is written to `--into`, as the crash and as the next start
+    /// left it.
+    #[arg(long, default_value_t = 0, requires = "into")]
+    write_images: u64,
+    /// The directory for the databases.
+    #[arg(long)]
+    into: Option<PathBuf>,
     /// Makes the disk ignore syncs of the log: the run must fail.
     #[arg(long)]
     lies: bool,
@@ -64,9 +72,10 @@ fn main() -> Result<()> {
             images: args.images,
             point: args.point,
             threads: args.threads,
+            kept: args.write_images,
             lies: args.lies,
         };
-        crash(plan)?;
+        crash(plan, args.into.as_deref())?;
         if args.faults > 0 {
             fail(plan, args.faults)?;
         }
@@ -77,7 +86,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-fn crash(plan: Plan) -> Result<()> {
+fn crash(plan: Plan, into: Option<&Path>) -> Result<()> {
     let started = Instant::now();
     let report = match try_all(plan) {
         Ok(report) => report,
@@ -96,6 +105,13 @@ fn crash(plan: Plan) -> Result<()> {
     let missing = report.missing();
     if !missing.is_empty() {
         bail!("seed {}: the run had no {}", plan.seed, missing.join(", no "));
+    }
+    if let Some(into) = into {
+        std::fs::create_dir_all(into)?;
+        for database in &report.databases {
+            std::fs::write(into.join(format!("{}-{}", plan.seed, database.name)), &database.bytes)?;
+        }
+        println!("{} databases are in {}", report.databases.len(), into.display());
     }
     println!(
         "{} images of {} of {} points passed ({} with a second crash, {} with entries that were \
