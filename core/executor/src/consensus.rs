@@ -136,6 +136,7 @@ impl Consensus {
             proposals: !self.gathers(),
             credits: !self.committed.is_empty(),
             reads: !self.reads.is_under_way(),
+            durable: self.transfers.restoring.is_some() || self.member.waits_for_durable(),
             ..WakeFor::ALL
         }
     }

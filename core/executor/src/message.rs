@@ -87,6 +87,8 @@ pub struct WakeFor {
     pub credits: bool,
     /// Reads that ask for a confirmation.
     pub reads: bool,
+    /// The end of a log write.
+    pub durable: bool,
     /// The last of this many batches for the database. 0: every batch.
     pub batches: usize,
     /// The batch with which the batches for the database have this many bytes together.
@@ -95,8 +97,14 @@ pub struct WakeFor {
 
 impl WakeFor {
     /// Every input wakes the thread.
-    pub const ALL: WakeFor =
-        WakeFor { proposals: true, credits: true, reads: true, batches: 0, batch_bytes: 0 };
+    pub const ALL: WakeFor = WakeFor {
+        proposals: true,
+        credits: true,
+        reads: true,
+        durable: true,
+        batches: 0,
+        batch_bytes: 0,
+    };
 
     /// Whether this input of [`crate::Consensus`] wakes its thread.
     #[must_use]
@@ -106,8 +114,8 @@ impl WakeFor {
             ConsensusInput::Message(message) if is_proposal(message) => self.proposals,
             ConsensusInput::Applied(_) => self.credits,
             ConsensusInput::Read(_) => self.reads,
+            ConsensusInput::Durable(_) => self.durable,
             ConsensusInput::Tick
-            | ConsensusInput::Durable(_)
             | ConsensusInput::ConfChanged(_)
             | ConsensusInput::SaveSnapshot(_)
             | ConsensusInput::SnapshotSaved(_)

@@ -272,6 +272,16 @@ impl Member {
         raft::Status::of(&self.raft)
     }
 
+    /// True if something waits for [`Input::Durable`]: the next batch, entries to apply, or the votes
+    /// and commits of a candidate or a leader. Otherwise it may be passed on later, with the next input:
+    /// a follower has handed its answer out with the batch.
+    #[must_use]
+    pub fn waits_for_durable(&self) -> bool {
+        self.raft.role() != raft::Role::Follower
+            || self.raft.has_ready(true)
+            || self.raft.commit() > self.raft.persisted()
+    }
+
     /// True while a batch is not durable.
     #[must_use]
     pub fn is_writing(&self) -> bool {
@@ -711,6 +721,25 @@ mod tests {
         assert_eq!(applied(&effects), [Bytes::new()]);
         let again = step(&mut member, Input::Durable(receipt));
         assert!(again.is_empty(), "a receipt that comes twice has no effect");
+    }
+
+    #[test]
+    fn a_follower_waits_for_a_batch_only_if_more_depends_on_it() {
+        let append = |index: u64, commit| {
+            let entry = Entry { term: Term(1), index: Index(index), ..Entry::default() };
+            let term = if index == 1 { Term(0) } else { Term(1) };
+            let prev = EntryId { term, index: Index(index - 1) };
+            of_leader(1, Body::Append { prev, entries: vec![entry], commit: Index(commit) })
+        };
+        let mut member = follower();
+        step(&mut member, append(1, 0));
+        assert!(!member.waits_for_durable());
+        step(&mut member, append(2, 0));
+        assert!(member.waits_for_durable(), "the next batch");
+        let mut member = follower();
+        step(&mut member, append(1, 1));
+        assert!(member.waits_for_durable(), "an entry to apply");
+        assert!(leader().waits_for_durable(), "a commit");
     }
 
     #[test]
