@@ -252,7 +252,9 @@ async fn watchers_of_a_key_share_a_watch_of_the_server() {
         assert_eq!(next(watcher).await, ("a".to_owned(), "2".to_owned()));
     }
     assert_eq!(proxy.metric("etcd_grpc_proxy_watchers_coalescing_total"), "3");
-    assert_eq!(proxy.metric("etcd_grpc_proxy_events_coalescing_total"), "4");
+    // Whether the second watcher shares the first event depends on who is faster.
+    let shared = proxy.metric("etcd_grpc_proxy_events_coalescing_total");
+    assert!(["3", "4"].contains(&&*shared), "{shared}");
     let mut late = through.watch(watch("a", first)).await;
     assert_eq!(next(&mut late).await.1, "1");
     assert_eq!(next(&mut late).await.1, "2");
