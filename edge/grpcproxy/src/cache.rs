@@ -352,7 +352,7 @@ mod tests {
         let mut random = Random::new(7);
         let mut cache = Cache::default();
         let mut twin: Vec<(Span, CacheKey)> = Vec::new();
-        let name = |random: &mut Random| ["a", "b", "c", "\0", ""][random.below(5) as usize];
+        let name = |random: &mut Random| ["a", "b", "c", "\0", ""][random.index(5)];
         for _ in 0..5_000 {
             let (from, end) = (name(&mut random), name(&mut random));
             let read = span(from, end);

@@ -150,7 +150,7 @@ fn build(options: Options, client: Client, itself: Option<Client>) -> Rc<Proxy> 
     spawn_local("leader", leader::follow(client.clone(), has_leader));
     let registry = Rc::default();
     let advertised = (!options.advertised.is_empty())
-        .then(|| Registered { name: options.host_name, address: options.advertised });
+        .then_some(Registered { name: options.host_name, address: options.advertised });
     if let (Some(registration), Some(own)) = (options.registration, &advertised) {
         let follow = registry::follow(
             client.clone(),

@@ -205,102 +205,107 @@ struct Served {
 }
 
 /// A server whose every revision is an event, watchers that come and go, and responses that arrive at
-/// any time: each watcher gets all events from its start on, once and in order.
-fn run(seed: u64) {
-    let mut random = Random::new(seed);
-    let (mut coalescer, mut now) = (Coalescer::default(), 1_i64);
-    let mut served: BTreeMap<BroadcastId, Served> = BTreeMap::new();
-    // The start revision of each stream (each has one watcher), and what it got.
-    let mut streams: BTreeMap<u64, (i64, Vec<i64>)> = BTreeMap::new();
-    let mut number = 0;
-    for step in 0..400 {
-        let is_over = step > 300;
-        match random.below(8) {
-            0 if !is_over => {
-                number += 1;
-                let start = match random.below(2) {
-                    0 => 0,
-                    _ => 1 + random.below(now.unsigned_abs() + 3).cast_signed(),
-                };
-                streams.insert(number, (start, Vec::new()));
-                coalescer.add(number, target(None), &from(start));
-            }
-            1 if random.below(3) == 0 && !is_over => {
-                let all: Vec<u64> = streams.keys().copied().collect();
-                if let Some(stream) = all.get(random.index(all.len().max(1))) {
-                    streams.remove(stream);
-                    coalescer.end_stream(*stream);
-                }
-            }
-            2 | 3 if !is_over => now += 1,
-            _ => {
-                let all: Vec<BroadcastId> = served.keys().copied().collect();
-                let Some(id) = all.get(random.index(all.len().max(1))) else { continue };
-                let watch = served.get_mut(id).unwrap();
-                if !watch.is_created {
-                    watch.is_created = true;
-                    watch.next = if watch.next == 0 { now + 1 } else { watch.next };
-                    coalescer.created(*id, header(now));
-                } else if watch.next <= now {
-                    let last = now.min(watch.next + random.below(3).cast_signed());
-                    let all: Vec<i64> = (watch.next..=last).collect();
-                    watch.next = last + 1;
-                    coalescer.received(*id, &events(&all, now));
-                } else if random.below(2) == 0 && watch.next == now + 1 {
-                    coalescer.received(*id, &events(&[], now));
-                }
-            }
-        }
-        for effect in coalescer.take_effects() {
-            match effect {
-                Effect::Open { broadcast, start_revision, .. } => {
-                    served.insert(broadcast, Served { next: start_revision, is_created: false });
-                }
-                Effect::Close(broadcast) => assert!(served.remove(&broadcast).is_some()),
-                Effect::Send { stream, response } => {
-                    let (start, got) = streams.get_mut(&stream).expect("it has not ended");
-                    if response.created && *start == 0 {
-                        *start = response.header.unwrap().revision + 1;
-                    }
-                    got.extend(
-                        response.events.iter().map(|it| it.kv.as_ref().unwrap().mod_revision),
-                    );
-                }
-            }
-        }
-        coalescer.check();
+/// any time.
+struct World {
+    coalescer: Coalescer,
+    now: i64,
+    served: BTreeMap<BroadcastId, Served>,
+    /// The start revision of each stream, which has one watcher, and what it got.
+    streams: BTreeMap<u64, (i64, Vec<i64>)>,
+    last_stream: u64,
+}
+
+impl World {
+    fn add(&mut self, random: &mut Random) {
+        self.last_stream += 1;
+        let start = match random.below(2) {
+            0 => 0,
+            _ => 1 + random.below(self.now.unsigned_abs() + 3).cast_signed(),
+        };
+        self.streams.insert(self.last_stream, (start, Vec::new()));
+        self.coalescer.add(self.last_stream, target(None), &from(start));
     }
-    // Everything that was not delivered yet.
-    while let Some((id, watch)) = served.iter_mut().find(|(_, it)| !it.is_created || it.next <= now)
-    {
-        let id = *id;
-        if watch.is_created {
-            let all: Vec<i64> = (watch.next..=now).collect();
-            watch.next = now + 1;
-            coalescer.received(id, &events(&all, now));
-        } else {
+
+    fn drop_one(&mut self, random: &mut Random) {
+        let all: Vec<u64> = self.streams.keys().copied().collect();
+        if let Some(stream) = all.get(random.index(all.len().max(1))) {
+            self.streams.remove(stream);
+            self.coalescer.end_stream(*stream);
+        }
+    }
+
+    /// The server creates a watch, or sends at most `max` of its events, or else its progress.
+    fn serve(&mut self, id: BroadcastId, max: i64) {
+        let (watch, now) = (self.served.get_mut(&id).unwrap(), self.now);
+        if !watch.is_created {
             watch.is_created = true;
             watch.next = if watch.next == 0 { now + 1 } else { watch.next };
-            coalescer.created(id, header(now));
+            self.coalescer.created(id, header(now));
+        } else if watch.next <= now {
+            let all: Vec<i64> = (watch.next..=now.min(watch.next + max - 1)).collect();
+            watch.next = all.last().unwrap() + 1;
+            self.coalescer.received(id, &events(&all, now));
+        } else if watch.next == now + 1 {
+            self.coalescer.received(id, &events(&[], now));
         }
-        for effect in coalescer.take_effects() {
+    }
+
+    fn carry_out(&mut self) {
+        for effect in self.coalescer.take_effects() {
             match effect {
-                Effect::Open { .. } => panic!("nobody has come"),
-                Effect::Close(broadcast) => assert!(served.remove(&broadcast).is_some()),
+                Effect::Open { broadcast, start_revision, .. } => {
+                    let watch = Served { next: start_revision, is_created: false };
+                    self.served.insert(broadcast, watch);
+                }
+                Effect::Close(broadcast) => assert!(self.served.remove(&broadcast).is_some()),
                 Effect::Send { stream, response } => {
-                    let (start, got) = streams.get_mut(&stream).unwrap();
+                    let (start, got) = self.streams.get_mut(&stream).expect("it has not ended");
                     if response.created && *start == 0 {
                         *start = response.header.unwrap().revision + 1;
                     }
-                    got.extend(
-                        response.events.iter().map(|it| it.kv.as_ref().unwrap().mod_revision),
-                    );
+                    let revision = |event: &Event| event.kv.as_ref().unwrap().mod_revision;
+                    got.extend(response.events.iter().map(revision));
                 }
             }
         }
+        self.coalescer.check();
     }
-    for (stream, (start, got)) in streams {
-        let all: Vec<i64> = (start..=now).collect();
+}
+
+/// Each watcher gets all events from its start on, once and in order.
+fn run(seed: u64) {
+    let mut random = Random::new(seed);
+    let mut world = World {
+        coalescer: Coalescer::default(),
+        now: 1,
+        served: BTreeMap::new(),
+        streams: BTreeMap::new(),
+        last_stream: 0,
+    };
+    for _ in 0..400 {
+        match random.below(8) {
+            0 => world.add(&mut random),
+            1 if random.below(3) == 0 => world.drop_one(&mut random),
+            2 | 3 => world.now += 1,
+            _ => {
+                let all: Vec<BroadcastId> = world.served.keys().copied().collect();
+                let Some(id) = all.get(random.index(all.len().max(1))) else { continue };
+                world.serve(*id, 1 + random.below(3).cast_signed());
+            }
+        }
+        world.carry_out();
+    }
+    // Everything that was not delivered yet.
+    let is_behind = |world: &World| {
+        let behind = |it: &Served| !it.is_created || it.next <= world.now;
+        world.served.iter().find(|(_, it)| behind(it)).map(|(id, _)| *id)
+    };
+    while let Some(id) = is_behind(&world) {
+        world.serve(id, i64::from(u16::MAX));
+        world.carry_out();
+    }
+    for (stream, (start, got)) in world.streams {
+        let all: Vec<i64> = (start..=world.now).collect();
         assert_eq!(got, all, "stream {stream} from {start}");
     }
 }
