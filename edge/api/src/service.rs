@@ -19,6 +19,7 @@ use crate::{
 use connection::{ClientRequest, Settings};
 use net::{RemoteName, Seat};
 use rpc::body::{Reply, is_grpc, refuse};
+use rpc::call::{time_limit, unknown_method};
 use rpc::compressed::compressed;
 use rpc::frame::{Messages, check_encoding};
 use rpc::{Code, Status, gzip};
@@ -132,22 +133,9 @@ impl<H: Host> Service<H> {
         }
         let service = self.shared;
         let ClientRequest { head, body, .. } = request;
-        if head.method != http::Method::POST {
-            let why = format!(
-                "Received a HEADERS frame with :method \"{}\" which should be POST",
-                head.method
-            );
-            let mut reply = refuse(&Status::new(Code::Internal, why));
-            *reply.status_mut() = http::StatusCode::METHOD_NOT_ALLOWED;
-            return reply;
-        }
-        let deadline = match rpc::status::timeout(&head.headers) {
+        let deadline = match time_limit(&head) {
             Ok(limit) => limit.and_then(|limit| Instant::now().checked_add(limit)),
-            Err(status) => {
-                let mut reply = refuse(&status);
-                *reply.status_mut() = http::StatusCode::BAD_REQUEST;
-                return reply;
-            }
+            Err(reply) => return *reply,
         };
         let answers_in_gzip = gzip::is_gzip(&head.headers);
         let max = service.limits.message_max();
@@ -293,7 +281,7 @@ async fn handled<H: Host>(call: Call<H>) -> Replied {
         "/grpc.health.v1.Health/Watch" => Box::pin(health::watch(call)).await,
         _ => match path.strip_prefix("/etcdserverpb.Auth/").map(str::to_owned) {
             Some(method) => Box::pin(route_auth(call, &method)).await,
-            None => Err(unknown(path)),
+            None => Err(unknown_method(path, &SERVICES)),
         },
     }
 }
@@ -318,7 +306,7 @@ async fn route_auth<H: Host>(call: Call<H>, method: &str) -> Replied {
         "RoleDelete" => auth::role_delete(call).await,
         "RoleGrantPermission" => auth::role_grant_permission(call).await,
         "RoleRevokePermission" => auth::role_revoke_permission(call).await,
-        _ => Err(unknown(call.head.uri.path())),
+        _ => Err(unknown_method(call.head.uri.path(), &SERVICES)),
     }
 }
 
@@ -335,21 +323,6 @@ const SERVICES: [&str; 9] = [
     "v3lockpb.Lock",
 ];
 
-/// The status of a call to a method without a handler.
-fn unknown(path: &str) -> Status {
-    let Some((service, method)) = path.strip_prefix('/').and_then(|path| path.rsplit_once('/'))
-    else {
-        let path = rpc::status::go_quoted(path.as_bytes());
-        return Status::new(Code::Unimplemented, format!("malformed method name: {path}"));
-    };
-    let why = if SERVICES.contains(&service) {
-        format!("unknown method {method} for service {service}")
-    } else {
-        format!("unknown service {service}")
-    };
-    Status::new(Code::Unimplemented, why)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -364,7 +337,7 @@ mod tests {
             ("*", "malformed method name: \"*\""),
             ("/v3lockpb.Lock/Foo", "unknown method Foo for service v3lockpb.Lock"),
         ] {
-            let status = unknown(path);
+            let status = unknown_method(path, &SERVICES);
             assert_eq!((status.code, &status.message[..]), (Code::Unimplemented, want));
         }
     }

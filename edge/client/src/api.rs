@@ -2,7 +2,7 @@
 
 use crate::balance::Balancer;
 use crate::call::Policy::{Once, Read, Repeatable};
-use crate::call::{Attempt, Client};
+use crate::call::{Attempt, Client, Policy};
 use crate::config::Config;
 use crate::credentials::Credentials;
 use crate::transport::{Network, Sockets};
@@ -25,6 +25,14 @@ macro_rules! calls {
                     self.unary(concat!("/etcdserverpb.", $method), $policy, request).await
                 }
             )*
+        }
+
+        /// Whether a request of this method may be sent twice.
+        pub(crate) fn policy(method: &str) -> Policy {
+            match method {
+                $(concat!("/etcdserverpb.", $method) => $policy,)*
+                _ => Once,
+            }
         }
     };
 }
@@ -160,6 +168,12 @@ impl Client {
             client.with_timeout(dial_timeout).renew_token().await?;
         }
         Ok(client)
+    }
+
+    /// A client with the connections of this one, and this token instead of its credentials.
+    #[must_use]
+    pub fn with_token(&self, token: Option<String>) -> Client {
+        Client { credentials: Arc::new(Credentials::new(None, token)), ..self.clone() }
     }
 
     /// The same client with this timeout for each call.

@@ -206,7 +206,9 @@ impl Balancer {
         const PING_TIME_MIN: Duration = Duration::from_secs(10);
         Dial {
             timeout: self.config.dial_timeout,
-            keep_alive_time: self.config.keep_alive_time.max(PING_TIME_MIN),
+            keep_alive_time: (!self.config.keep_alive_time.is_zero())
+                .then(|| self.config.keep_alive_time.max(PING_TIME_MIN)),
+            pings_without_calls: self.config.pings_without_calls,
             keep_alive_timeout: self.config.keep_alive_timeout,
         }
     }

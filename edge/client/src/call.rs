@@ -12,6 +12,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::time::Instant;
 use tonic::client::Grpc;
+use tonic::codec::Codec;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Request, Status, Streaming};
 use tonic_prost::ProstCodec;
@@ -51,6 +52,21 @@ impl Attempt {
     }
 }
 
+/// The form of a call's messages.
+pub(crate) trait Form:
+    Codec<Encode: Clone + Send + Sync, Decode: Send + Sync> + Default + Send
+{
+}
+
+impl<C> Form for C where C: Codec<Encode: Clone + Send + Sync, Decode: Send + Sync> + Default + Send {}
+
+/// A request and its size in bytes.
+#[derive(Clone, Debug)]
+pub(crate) struct Outgoing<T> {
+    pub(crate) message: T,
+    pub(crate) size: usize,
+}
+
 const ATTEMPTS_MAX: u32 = 100;
 const BACKOFF: Duration = Duration::from_millis(25);
 
@@ -65,19 +81,30 @@ impl Client {
         Q: Message + Clone + Default + 'static,
         A: Message + Default + 'static,
     {
+        let size = request.encoded_len();
+        self.unary_as::<ProstCodec<Q, A>>(method, policy, Outgoing { message: request, size }).await
+    }
+
+    /// As [`Client::unary`], for messages in any form.
+    pub(crate) async fn unary_as<C: Form>(
+        &self,
+        method: &'static str,
+        policy: Policy,
+        request: Outgoing<C::Encode>,
+    ) -> Result<C::Decode, Error> {
         let request = &request;
         let attempt = |attempt: Attempt| async move {
             let deadline = attempt.deadline;
             let connection = self.balancer.pick().await;
             attempt.goes_to(&connection);
-            let first = self.send(connection.clone(), method, request.clone(), deadline);
+            let first = self.send::<C>(connection.clone(), method, request.clone(), deadline);
             if policy != Policy::Read || self.balancer.config.endpoints.len() == 1 {
                 return first.await;
             }
             let second = async {
                 connection.silence_timer().silence().await;
                 let other = self.balancer.pick_other(&connection).await;
-                self.send(other, method, request.clone(), deadline).await
+                self.send::<C>(other, method, request.clone(), deadline).await
             };
             first_answer(first, second).await
         };
@@ -141,23 +168,19 @@ impl Client {
     }
 
     /// Sends one request to one server.
-    async fn send<Q, A>(
+    async fn send<C: Form>(
         &self,
         connection: Connection,
         method: &'static str,
-        request: Q,
+        request: Outgoing<C::Encode>,
         deadline: Option<Instant>,
-    ) -> Result<A, Status>
-    where
-        Q: Message + Default + 'static,
-        A: Message + Default + 'static,
-    {
-        self.check_size(request.encoded_len())?;
+    ) -> Result<C::Decode, Status> {
+        self.check_size(request.size)?;
         let mut grpc = self.grpc(connection);
         grpc.ready().await?;
-        let request = self.request(request, deadline)?;
+        let request = self.request(request.message, deadline)?;
         let path = PathAndQuery::from_static(method);
-        let answer = grpc.unary(request, path, ProstCodec::<Q, A>::default()).await;
+        let answer = grpc.unary(request, path, C::default()).await;
         Ok(answer.map_err(with_text_of_go)?.into_inner())
     }
 
@@ -168,7 +191,7 @@ impl Client {
         request: Request<impl tokio_stream::Stream<Item = Q> + Send + 'static>,
     ) -> Result<Streaming<A>, Status>
     where
-        Q: Message + Default + 'static,
+        Q: Message + Clone + Default + 'static,
         A: Message + Default + 'static,
     {
         self.stream_at(method, request, &Attempt::default()).await
@@ -182,7 +205,7 @@ impl Client {
         attempt: &Attempt,
     ) -> Result<Streaming<A>, Status>
     where
-        Q: Message + Default + 'static,
+        Q: Message + Clone + Default + 'static,
         A: Message + Default + 'static,
     {
         let connection = self.balancer.pick().await;
@@ -198,13 +221,23 @@ impl Client {
         request: Request<impl tokio_stream::Stream<Item = Q> + Send + 'static>,
     ) -> Result<Streaming<A>, Status>
     where
-        Q: Message + Default + 'static,
+        Q: Message + Clone + Default + 'static,
         A: Message + Default + 'static,
     {
+        self.stream_as::<ProstCodec<Q, A>>(connection, method, request).await
+    }
+
+    /// As [`Client::stream_on`], for messages in any form.
+    pub(crate) async fn stream_as<C: Form>(
+        &self,
+        connection: Connection,
+        method: &'static str,
+        request: Request<impl tokio_stream::Stream<Item = C::Encode> + Send + 'static>,
+    ) -> Result<Streaming<C::Decode>, Status> {
         let mut grpc = self.grpc(connection);
         grpc.ready().await?;
         let path = PathAndQuery::from_static(method);
-        let answer = grpc.streaming(request, path, ProstCodec::<Q, A>::default()).await;
+        let answer = grpc.streaming(request, path, C::default()).await;
         Ok(answer.map_err(with_text_of_go)?.into_inner())
     }
 

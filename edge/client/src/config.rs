@@ -19,8 +19,10 @@ pub struct Config {
     pub tls: Option<TlsOptions>,
     /// The time limit of a connection attempt, up to the server's SETTINGS.
     pub dial_timeout: Duration,
-    /// A ping is sent after this long without traffic; at least 10 s, as in grpc-go.
+    /// A ping is sent after this long without traffic; at least 10 s, as in grpc-go. Zero for no pings.
     pub keep_alive_time: Duration,
+    /// Whether pings are also sent while there is no call.
+    pub pings_without_calls: bool,
     /// The connection is closed when a ping is not answered for this long.
     pub keep_alive_timeout: Duration,
     /// The maximum size of a request in bytes.
@@ -51,6 +53,7 @@ impl Config {
             dial_timeout: Duration::from_secs(20),
             keep_alive_time: Duration::from_secs(10),
             keep_alive_timeout: Duration::from_secs(6),
+            pings_without_calls: false,
             request_bytes_max: 2 << 20,
             answer_bytes_max: i32::MAX as usize,
             user: None,

@@ -22,8 +22,10 @@ use tower::Service;
 pub(crate) struct Dial {
     /// How long to wait for the connection, up to the server's SETTINGS.
     pub(crate) timeout: Duration,
-    /// A ping is sent after this long without traffic.
-    pub(crate) keep_alive_time: Duration,
+    /// A ping is sent after this long without traffic; `None` for no pings.
+    pub(crate) keep_alive_time: Option<Duration>,
+    /// Whether pings are also sent while there is no call.
+    pub(crate) pings_without_calls: bool,
     /// The connection is closed when a ping is not answered for this long.
     pub(crate) keep_alive_timeout: Duration,
 }
@@ -97,7 +99,8 @@ impl Connection {
         let (stream, first) = MonitoredStream::new(transport.stream, Arc::clone(&silence_timer));
         let handshake = Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
-            .keep_alive_interval(Some(dial.keep_alive_time))
+            .keep_alive_interval(dial.keep_alive_time)
+            .keep_alive_while_idle(dial.pings_without_calls)
             .keep_alive_timeout(dial.keep_alive_timeout)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(2 * STREAM_WINDOW)

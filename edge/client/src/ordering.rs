@@ -6,6 +6,7 @@ use crate::call::Client;
 use crate::error::Error;
 use proto::etcdserverpb as pb;
 use proto::etcdserverpb::request_op::Request;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 /// How often each endpoint may be asked for one response.
@@ -32,14 +33,26 @@ const ROUNDS_MAX: usize = 5;
 pub struct OrderedClient {
     client: Client,
     /// The newest revision that was returned.
-    seen: AtomicI64,
+    seen: Arc<AtomicI64>,
 }
 
 impl OrderedClient {
     /// A client that has returned nothing yet.
     #[must_use]
     pub fn new(client: &Client) -> OrderedClient {
-        OrderedClient { client: client.clone(), seen: AtomicI64::new(0) }
+        OrderedClient::after(client, 0)
+    }
+
+    /// A client that returns no state older than this revision.
+    #[must_use]
+    pub fn after(client: &Client, revision: i64) -> OrderedClient {
+        OrderedClient { client: client.clone(), seen: Arc::new(AtomicI64::new(revision)) }
+    }
+
+    /// The same order for requests of another client of the same servers.
+    #[must_use]
+    pub fn for_client(&self, client: &Client) -> OrderedClient {
+        OrderedClient { client: client.clone(), seen: Arc::clone(&self.seen) }
     }
 
     /// The newest revision that was returned; 0 before the first response.

@@ -1,13 +1,11 @@
-//! `etcd gateway`: its command line, the search for endpoints, and the start of the proxy.
+//! `etcd gateway`: its flags, the search for endpoints, and the start of the proxy.
 //!
 //! Not here: the proxy itself (`gateway`).
 //!
 //! Source: etcd server/etcdmain/{gateway,util}.go @ v3.7.1.
 
-use crate::console::print;
-use crate::logging::LogOutput;
 use crate::system;
-use cli::{Command, Flag, Flags, Invocation, Kind};
+use cli::{Command, Flag, Flags, Kind};
 use dns::{ClientEndpoint, Resolver};
 use gateway::{Gateway, Options, Remote, leads_back};
 use net::tls::{ClientOptions, ClientTls};
@@ -23,16 +21,11 @@ const VERIFY_TIME_MAX: Duration = Duration::from_secs(5);
 /// Those of a connection: to the client and to the server.
 const FDS_PER_CONNECTION: u64 = 2;
 
-/// The program, as far as it has commands.
-static ROOT: Command = Command {
-    usage: "etcd",
-    short: "etcd server",
-    commands: &[Command {
-        usage: "gateway <subcommand>",
-        short: "Commands of the TCP gateway",
-        commands: &[START],
-        ..Command::NONE
-    }],
+/// `etcd gateway`.
+pub(crate) const COMMAND: Command = Command {
+    usage: "gateway <subcommand>",
+    short: "Commands of the TCP gateway",
+    commands: &[START],
     ..Command::NONE
 };
 
@@ -71,33 +64,8 @@ const START: Command = Command {
     ..Command::NONE
 };
 
-/// Runs `etcd gateway …` from the arguments of the process, and gives the exit code.
-pub(crate) fn main(arguments: &[String]) -> u8 {
-    let words: cli::Words = arguments.iter().skip(1).map(|word| word.as_bytes().to_vec()).collect();
-    let parsed = match cli::parse(&ROOT, &words) {
-        Invocation::Help(text) => {
-            print(&mut std::io::stdout(), &text);
-            return 0;
-        }
-        Invocation::Wrong(text) => {
-            print(&mut std::io::stderr(), &text);
-            return 1;
-        }
-        Invocation::Run(parsed) => parsed,
-    };
-    LogOutput::early().install();
-    tracing::info!(args = ?arguments, "Running: ");
-    match run(&parsed.flags) {
-        Ok(()) => 0,
-        Err(error) => {
-            print(&mut std::io::stderr(), &format!("{error}\n"));
-            1
-        }
-    }
-}
-
 /// Serves until a signal ends the process.
-fn run(flags: &Flags) -> Result<(), String> {
+pub(crate) fn run(flags: &Flags) -> Result<(), String> {
     let remotes = remotes(flags, &Resolver::system())?;
     let listen = flags.text("listen-addr");
     refuse_loop(&listen, &remotes)?;
@@ -132,7 +100,7 @@ fn bind(listen: &str) -> Result<Listener, String> {
 
 /// The endpoints: those of the SRV records, or, if there are none, those of `--endpoints`.
 fn remotes(flags: &Flags, resolver: &Resolver) -> Result<Vec<Remote>, String> {
-    let found = discover(flags, resolver)?;
+    let found = discover(flags, &flags.text("trusted-ca-file"), resolver)?;
     if !found.is_empty() {
         let remote = |endpoint: ClientEndpoint| Remote {
             address: authority(&endpoint.url).to_owned(),
@@ -160,7 +128,16 @@ fn authority(endpoint: &str) -> &str {
     behind.split('/').next().unwrap_or(behind)
 }
 
-fn discover(flags: &Flags, resolver: &Resolver) -> Result<Vec<ClientEndpoint>, String> {
+/// The endpoints in the SRV records of `--discovery-srv`, if that is given. `trusted_ca` is the file of
+/// the authorities that verify them; empty for those of the operating system.
+///
+/// # Errors
+/// When the records cannot be read.
+pub(crate) fn discover(
+    flags: &Flags,
+    trusted_ca: &str,
+    resolver: &Resolver,
+) -> Result<Vec<ClientEndpoint>, String> {
     let domain = flags.text("discovery-srv");
     if domain.is_empty() {
         return Ok(Vec::new());
@@ -172,7 +149,7 @@ fn discover(flags: &Flags, resolver: &Resolver) -> Result<Vec<ClientEndpoint>, S
         return Ok(found);
     }
     tracing::info!("srv-server" = domain, ?endpoints, "validating discovered SRV endpoints");
-    let (verified, errors) = verify(found, &domain, &flags.text("trusted-ca-file"))?;
+    let (verified, errors) = verify(found, &domain, trusted_ca)?;
     let endpoints = urls(&verified);
     if errors.is_empty() {
         let message = "using validated discovered SRV endpoints";
@@ -258,11 +235,14 @@ fn refuse_loop(listen: &str, remotes: &[Remote]) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cli::Invocation;
 
     fn flags(words: &[&str]) -> Flags {
         let words: Vec<Vec<u8>> =
             ["gateway", "start"].iter().chain(words).map(|word| word.as_bytes().to_vec()).collect();
-        let Invocation::Run(parsed) = cli::parse(&ROOT, &words) else { panic!("it is a command") };
+        let Invocation::Run(parsed) = cli::parse(&crate::commands::ROOT, &words) else {
+            panic!("it is a command")
+        };
         parsed.flags
     }
 

@@ -20,6 +20,8 @@ pub const USAGE: &str = "Usage:
 
   etcd gateway start
     Starts a TCP proxy; see etcd gateway start --help.
+  etcd grpc-proxy start
+    Starts a proxy of the gRPC API; see etcd grpc-proxy start --help.
 
   etcd --version
     Prints the version.

@@ -8,6 +8,7 @@
 pub mod arguments;
 mod audit;
 mod certificates;
+mod commands;
 pub mod config;
 mod connections;
 mod console;
@@ -20,6 +21,7 @@ pub mod flags;
 mod forwarding;
 pub mod gates;
 mod gateway;
+mod grpc_proxy;
 pub mod help;
 pub mod initial;
 mod listening;

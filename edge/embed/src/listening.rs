@@ -217,7 +217,10 @@ fn log_local_address(config: &Config, local: Option<IpAddr>) {
 }
 
 /// The files of a certificate and its key.
-fn pair(cert: &str, key: &str) -> Result<KeyPair, String> {
+///
+/// # Errors
+/// When one of them is missing.
+pub(crate) fn pair(cert: &str, key: &str) -> Result<KeyPair, String> {
     if cert.is_empty() || key.is_empty() {
         return Err(format!("KeyFile and CertFile must both be present[key: {key}, cert: {cert}]"));
     }

@@ -150,9 +150,14 @@ pub struct LogOutput {
 impl LogOutput {
     /// The log that is used until the settings are known: JSON on standard error.
     pub fn early() -> Self {
+        Self::early_from(Level::INFO)
+    }
+
+    /// As [`LogOutput::early`], with the lines of this level and of higher ones.
+    pub fn early_from(lowest: Level) -> Self {
         Self {
             format: Format::Json,
-            lowest: Level::INFO,
+            lowest,
             fatal_only: false,
             outputs: Mutex::new(vec![Output::Stderr]),
         }

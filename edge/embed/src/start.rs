@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::console::print;
 use crate::logging::LogOutput;
 use crate::settings::{Notice, Settings};
-use crate::{environment, file, gateway, help, old, validate};
+use crate::{commands, environment, file, help, old, validate};
 
 /// What to do, decided from arguments, environment and file.
 #[derive(Debug)]
@@ -105,13 +105,8 @@ fn read_file(path: &str, settings: &mut Settings) -> Result<(), file::Error> {
 /// Starts the program from its arguments (the first is its name) and environment, serves until a
 /// signal or a fault ends it, and gives the exit code.
 pub fn main(arguments: &[String], variables: &environment::Variables) -> u8 {
-    match arguments.get(1).map(String::as_str) {
-        Some("gateway") => return gateway::main(arguments),
-        Some("grpc-proxy") => {
-            print(&mut std::io::stderr(), "etcd grpc-proxy is not built yet\n");
-            return 1;
-        }
-        _ => {}
+    if arguments.get(1).is_some_and(|word| commands::is_command(word)) {
+        return commands::main(arguments);
     }
     match decide(arguments.get(1..).unwrap_or_default(), variables) {
         Decision::Print(text) => {

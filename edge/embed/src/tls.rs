@@ -106,20 +106,38 @@ pub(crate) fn check(s: &Settings) -> Result<(), String> {
 
 fn crypto(s: &Settings) -> Result<Crypto, String> {
     let (min, max) = (s.text("tls-min-version"), s.text("tls-max-version"));
-    let suites = s.words("cipher-suites");
-    let version = |text: &str, unset| match text {
-        "" => Ok(unset),
-        text => Version::parse(text).map_err(|error| error.to_string()),
-    };
     let lowest = version(&min, Version::Tls12)?;
     let highest = version(&max, Version::Tls13)?;
+    between((&min, lowest), (&max, highest), &s.words("cipher-suites"))
+}
+
+/// Reads a version; `unset` is meant by an empty text.
+///
+/// # Errors
+/// etcd's message for any other text.
+pub(crate) fn version(text: &str, unset: Version) -> Result<Version, String> {
+    match text {
+        "" => Ok(unset),
+        text => Version::parse(text).map_err(|error| error.to_string()),
+    }
+}
+
+/// The versions between two, which messages show as they were given, and cipher suites.
+///
+/// # Errors
+/// When they do not fit together, or a suite cannot be used.
+pub(crate) fn between(
+    (min, lowest): (&str, Version),
+    (max, highest): (&str, Version),
+    suites: &[String],
+) -> Result<Crypto, String> {
     if lowest > highest {
         return Err(format!("min version ({min}) is greater than max version ({max})"));
     }
     if lowest == Version::Tls13 && !suites.is_empty() {
         return Err("cipher suites cannot be configured when only TLS1.3 is enabled".to_owned());
     }
-    Crypto::new(lowest, highest, &suites).map_err(|error| error.to_string())
+    Crypto::new(lowest, highest, suites).map_err(|error| error.to_string())
 }
 
 fn allowed(s: &Settings, common_names: &str, hostnames: &str) -> Result<Allowed, String> {

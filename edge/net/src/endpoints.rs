@@ -138,12 +138,33 @@ async fn health<F: StatusSource>(source: &F, method: &Method, query: &str) -> Re
         reason = format!("RANGE ERROR:{error}");
     }
     source.count_health(reason.is_empty());
+    health_answer(&reason)
+}
+
+/// The response of `/health`: healthy if there is no reason not to be.
+#[must_use]
+pub fn health_answer(reason: &str) -> Response<Bytes> {
     if reason.is_empty() {
         return text(StatusCode::OK, "{\"health\":\"true\",\"reason\":\"\"}");
     }
     let body = serde_json::json!({"health": "false", "reason": reason}).to_string();
     tracing::warn!(output = body, "status-code" = 503, "/health error");
     error(StatusCode::SERVICE_UNAVAILABLE, &body)
+}
+
+/// The response of `/metrics` with this text.
+#[must_use]
+pub fn metrics_answer(text: Vec<u8>) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(text));
+    let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}
+
+/// The response when a request fails for a reason that is none of the client.
+#[must_use]
+pub fn internal_error() -> Response<Bytes> {
+    error(StatusCode::INTERNAL_SERVER_ERROR, "Internal server error")
 }
 
 const LIVEZ: &[&str] = &["serializable_read"];
@@ -232,10 +253,7 @@ fn version<F: StatusSource>(source: &F, method: &Method, server: &str) -> Respon
 }
 
 fn metrics<F: StatusSource>(source: &F) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::from(source.metrics()));
-    let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-    response.headers_mut().insert(CONTENT_TYPE, kind);
-    response
+    metrics_answer(source.metrics())
 }
 
 async fn variables<F: StatusSource>(source: &F, method: &Method) -> Response<Bytes> {
@@ -292,7 +310,9 @@ fn error(status: StatusCode, body: &str) -> Response<Bytes> {
     no_sniff(text(status, &format!("{body}\n")))
 }
 
-fn not_allowed() -> Response<Bytes> {
+/// Go's response to a method that is not GET.
+#[must_use]
+pub fn not_allowed() -> Response<Bytes> {
     let mut response = error(StatusCode::METHOD_NOT_ALLOWED, NOT_ALLOWED);
     response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
     response

@@ -2,6 +2,7 @@
 //! and the server's response bodies. Not here: the services (see `api`).
 
 pub mod body;
+pub mod call;
 pub mod compressed;
 pub mod error;
 pub mod frame;

@@ -281,17 +281,22 @@ group! {
 }
 
 group! {
-    /// The v2 store and the gRPC proxy. We do not have them; the metrics are always 0, since etcd's
-    /// server shows them.
+    /// The v2 store. We do not have it; the metrics are always 0, since etcd's server shows them.
     Legacy {
         v2_expires: IntCounter = "etcd_debugging_store_expires_total", "v2 keys that expired.";
         v2_watch_requests: IntCounter = "etcd_debugging_store_watch_requests_total", "v2 watch requests.";
         v2_watchers: IntGauge = "etcd_debugging_store_watchers", "v2 watchers.";
-        proxy_hits: IntGauge = "etcd_grpc_proxy_cache_hits_total", "gRPC proxy: hits of its cache.";
-        proxy_keys: IntGauge = "etcd_grpc_proxy_cache_keys_total", "gRPC proxy: keys in its cache.";
-        proxy_misses: IntGauge = "etcd_grpc_proxy_cache_misses_total", "gRPC proxy: misses of its cache.";
-        proxy_events: IntCounter = "etcd_grpc_proxy_events_coalescing_total", "gRPC proxy: events coalesced.";
-        proxy_watchers: IntGauge = "etcd_grpc_proxy_watchers_coalescing_total", "gRPC proxy: watchers coalesced.";
+    }
+}
+
+group! {
+    /// The gRPC proxy. As in etcd, a server shows them, too, with the value 0.
+    GrpcProxy {
+        cache_hits: IntGauge = "etcd_grpc_proxy_cache_hits_total", "Reads that the gRPC proxy answered from its cache.";
+        cache_keys: IntGauge = "etcd_grpc_proxy_cache_keys_total", "Responses in the cache of the gRPC proxy.";
+        cache_misses: IntGauge = "etcd_grpc_proxy_cache_misses_total", "Serializable reads of the gRPC proxy that were not in its cache.";
+        events_coalescing: IntCounter = "etcd_grpc_proxy_events_coalescing_total", "Responses of watches that the gRPC proxy did not have to ask a server for.";
+        watchers_coalescing: IntGauge = "etcd_grpc_proxy_watchers_coalescing_total", "Watchers of the gRPC proxy that share the watch of another one.";
     }
 }
 
@@ -378,8 +383,10 @@ pub struct StoreMetrics {
     pub watch: Watch,
     /// Leases.
     pub lease: Lease,
-    /// Rows of the v2 store and the gRPC proxy, which stay at 0.
+    /// Rows of the v2 store, which stay at 0.
     pub legacy: Legacy,
+    /// The gRPC proxy.
+    pub proxy: GrpcProxy,
 }
 
 /// The log and the database.
@@ -441,6 +448,7 @@ impl Metrics {
                 watch: Watch::register(r)?,
                 lease: Lease::register(r)?,
                 legacy: Legacy::register(r)?,
+                proxy: GrpcProxy::register(r)?,
             },
             disk: Disk { log: Log::register(r)?, backend: Backend::register(r)? },
             network: Network::register(r)?,

@@ -21,6 +21,7 @@ const ROWS: &[&[&str]] = &[
     &["server", "rpc", "net", "cli", "dns"],
     &["connection", "terminal"],
     &["api", "client", "peer", "load", "gateway"],
+    &["grpcproxy"],
     &["embed"],
     &["etcd", "etcdctl", "etcdutl", "benchmark"],
     &["script", "ports", "nameserver"],

@@ -5,6 +5,7 @@
 mod certificates;
 mod hello;
 mod negatives;
+mod proxy;
 mod rotation;
 mod rules;
 mod wire;

@@ -64,8 +64,10 @@ const REQUESTS_MAX: usize = 16;
 #[derive(Debug)]
 pub struct Watcher {
     answers: mpsc::Receiver<WatchUpdate>,
-    /// Gets a message when the server has the watch; `None` once it was received.
-    created: Option<oneshot::Receiver<()>>,
+    /// Gets the header of the response that creates the watch; `None` once it was received.
+    created: Option<oneshot::Receiver<pb::ResponseHeader>>,
+    /// That header.
+    header: pb::ResponseHeader,
     /// Wakes the task of the hub, which looks for watches whose receiver is closed.
     dropped: Arc<Notify>,
     /// The last response was returned.
@@ -77,11 +79,17 @@ impl Watcher {
     /// the watch has ended before; [`Watcher::next`] then has the reason.
     pub async fn created(&mut self) -> bool {
         let Some(created) = &mut self.created else { return true };
-        let is_created = created.await.is_ok();
-        if is_created {
-            self.created = None;
-        }
-        is_created
+        let Ok(header) = created.await else { return false };
+        self.header = header;
+        self.created = None;
+        true
+    }
+
+    /// The header of the response that created the watch; empty before [`Watcher::created`] has
+    /// returned true.
+    #[must_use]
+    pub fn creation_header(&self) -> &pb::ResponseHeader {
+        &self.header
     }
 
     /// The next response; `None` once the watch has ended.
@@ -134,7 +142,7 @@ pub struct WatchHub {
 struct Reader {
     updates: mpsc::Sender<WatchUpdate>,
     /// `None` once the server has the watch.
-    created: Option<oneshot::Sender<()>>,
+    created: Option<oneshot::Sender<pb::ResponseHeader>>,
 }
 
 #[derive(Debug)]
@@ -181,7 +189,8 @@ impl WatchHub {
             _ = commands.send(Command::Watch(number, Box::new(request), reader)).await;
         }
         let dropped = Arc::clone(&self.dropped);
-        Watcher { answers, created: Some(created), dropped, ended: false }
+        let header = pb::ResponseHeader::default();
+        Watcher { answers, created: Some(created), header, dropped, ended: false }
     }
 
     /// Requests a progress notification for each watch.
@@ -348,11 +357,11 @@ impl Task {
     }
 
     /// Tells a watcher that the server has its watch, if it has.
-    fn announce_created(&mut self, number: Number) {
+    fn announce_created(&mut self, number: Number, header: pb::ResponseHeader) {
         let reader = self.readers.get_mut(&number).filter(|_| self.hub.is_live(number));
         if let Some(created) = reader.and_then(|reader| reader.created.take()) {
             // An error means that nobody waits.
-            _ = created.send(());
+            _ = created.send(header);
         }
     }
 
@@ -370,12 +379,13 @@ impl Task {
             }
             Happened::Answered(answer) => {
                 let creating = self.hub.creating().filter(|_| answer.created);
+                let header = answer.header.unwrap_or_default();
                 match self.hub.receive(answer) {
                     Ok(deliveries) => self.pending.extend(deliveries),
                     Err(ProtocolViolation) => return self.take(Happened::Broke, stream),
                 }
                 if let Some(number) = creating {
-                    self.announce_created(number);
+                    self.announce_created(number, header);
                 }
             }
             Happened::Rested => *stream = Stream::Closed,

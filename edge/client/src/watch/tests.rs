@@ -267,6 +267,7 @@ fn a_task_that_fails_is_the_error_of_its_watches() {
     run(async {
         let (answers, receiver) = tokio::sync::mpsc::channel(1);
         let mut watcher = super::Watcher {
+            header: Default::default(),
             answers: receiver,
             created: None,
             dropped: Arc::default(),

@@ -1,6 +1,7 @@
 //! Reads certificates, keys, authorities and revocations from files.
 
 use super::TlsError;
+use super::names::Names;
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
@@ -55,6 +56,17 @@ impl KeyPair {
         let key = PrivateKeyDer::from_pem_slice(&read(&self.key)?)
             .map_err(|_| content(&self.key, "tls: failed to find any PEM data in key input"))?;
         Ok(Identity { chain, key })
+    }
+
+    /// The common name in the certificate; empty if it has none.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or has no certificate.
+    pub fn common_name(&self) -> Result<String, TlsError> {
+        let chain = certificates(&self.cert)?;
+        let names = chain.first().and_then(Names::of);
+        let names = names.ok_or_else(|| content(&self.cert, "x509: malformed certificate"))?;
+        Ok(names.common)
     }
 
     pub(super) fn paths(&self) -> [PathBuf; 2] {
