@@ -352,7 +352,7 @@ async fn the_members_are_the_registered_proxies() {
     assert_eq!(members[0].name, "default");
     let alone = Proxy::start(&server, &[]);
     let members = alone.client().await.member_list(list()).await.unwrap().members;
-    assert_eq!(addresses(members), [alone.address.clone()]);
+    assert_eq!(addresses(members), std::slice::from_ref(&alone.address));
 }
 
 #[tokio::test]
@@ -376,7 +376,6 @@ async fn a_namespace_is_before_every_key() {
         key: b"\0".to_vec().into(),
         range_end: b"\0".to_vec().into(),
         prev_kv: true,
-        ..Default::default()
     };
     let deleted = through.delete_range(all).await.unwrap().prev_kvs;
     assert_eq!(deleted.len(), 1);
