@@ -17,6 +17,7 @@ use rpc::stubs::etcdserverpb::lease_client::LeaseClient;
 use rpc::stubs::v3electionpb::election_client::ElectionClient;
 use rpc::stubs::v3lockpb::lock_client::LockClient;
 use std::time::Duration;
+use tonic::Code;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 
@@ -94,7 +95,11 @@ async fn locks(transcript: &mut Transcript, leases: &mut LeaseClient<Channel>) -
     let mut keys = changes(transcript, "l").await?;
     let mut request = Request::new(LockRequest { name: name.clone(), lease: LEASES + 4 });
     request.set_timeout(SHORT);
-    transcript.note(format!("{:?}", client.lock(request).await.err().map(|status| status.code())));
+    // The client ends the call with the first code, unless the server's answer comes first.
+    let codes = [Code::Cancelled, Code::DeadlineExceeded];
+    let ended = client.lock(request).await.err().context("the lock is held")?.code();
+    ensure!(codes.contains(&ended), "the wait ended with {ended:?}");
+    transcript.note("the wait ends with its time limit");
     keys.next().await?;
     let gone = keys.next().await?;
     transcript
